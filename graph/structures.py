@@ -1,0 +1,120 @@
+"""What the graph floor hands out: the traced graph, cuts, and the two halves a cut makes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, fx, nn
+
+from ..records import Crossing, CutKind, ModelIdentity
+
+NodeKind = Literal["value", "public", "shape", "constant"]
+
+
+@dataclass(frozen=True, slots=True)
+class InputSpec:
+    """One flattened input of the model.
+
+    `shape` is the example's; dimension `batch_dim` is free where the trace is dynamic (None: this
+    input has no batch). Inputs that are not tensors are fixed at trace time: `constant` holds them.
+    """
+
+    name: str
+    shape: tuple[int, ...] | None
+    dtype: torch.dtype | None
+    batch_dim: int | None
+    public: bool
+    constant: Any = None
+
+    @property
+    def is_tensor(self) -> bool:
+        """False for an input that was fixed when the model was traced."""
+        return self.dtype is not None
+
+
+@dataclass(frozen=True, eq=False)
+class TracedGraph:
+    """A model as one flat, functional graph of ATen operators.
+
+    Attributes:
+        flat: the graph; its placeholders are the tensor inputs in order, its output a flat tuple.
+        module: runs the model: takes its args and kwargs, returns its own output structure.
+        inputs: every flattened input, tensors and constants.
+        kinds: by node name, what the node's result depends on: private input *values*, *public*
+            inputs alone, *shape*s only, or nothing (*constant*). All but value nodes are recomputed
+            in the cloud half and never cross.
+        identity: structure and weights hashes, for refusing a plan on another model.
+        method: the tracer that managed it: `non-strict`, `strict`, or `static` (one batch size only).
+        notes: what the user should know about this trace.
+    """
+
+    flat: fx.GraphModule
+    module: nn.Module
+    inputs: tuple[InputSpec, ...]
+    example_inputs: tuple[Tensor, ...]
+    kinds: Mapping[str, NodeKind]
+    identity: ModelIdentity
+    method: Literal["non-strict", "strict", "static"]
+    traced_batch: int
+    notes: tuple[str, ...] = ()
+    cache: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def dynamic_batch(self) -> bool:
+        """False where only the traced batch size can run."""
+        return self.method != "static"
+
+    @cached_property
+    def tensor_inputs(self) -> tuple[InputSpec, ...]:
+        """The inputs that are tensors, in the order of `flat`'s placeholders."""
+        return tuple(spec for spec in self.inputs if spec.is_tensor)
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A one-way partition of the graph, named by the tensors that cross it.
+
+    `id` depends on names, shapes and dtypes of what crosses, not on node numbering: it is the same
+    in another process and under another version of torch. `edge_nodes` are the value nodes that the
+    edge computes (closed under ancestors). `depth` orders cuts from the input to the output.
+    """
+
+    name: str
+    id: str
+    kind: CutKind
+    crossing: tuple[Crossing, ...]
+    edge_nodes: frozenset[str]
+    depth: int
+
+    @property
+    def searchable(self) -> bool:
+        """True where every private crossing can be laid back to one row per sample."""
+        return all(crossing.public or crossing.layout is not None for crossing in self.crossing)
+
+    @property
+    def sends_raw_input(self) -> bool:
+        """True where a private input crosses as it is: leakage 1 by definition."""
+        return any(crossing.raw_input for crossing in self.crossing)
+
+    @property
+    def payload_bytes(self) -> int:
+        """Bytes that cross per sample, in the model's own dtypes."""
+        return sum(crossing.sample_elements * crossing.element_bytes for crossing in self.crossing)
+
+
+@dataclass(frozen=True, eq=False)
+class Halves:
+    """The two programs that a cut makes: `cloud(*edge(*args, **kwargs))` equals the model bit for bit.
+
+    `edge` takes the model's args and kwargs and returns the crossing tensors in the order of
+    `cut.crossing`; `cloud` takes those and returns the model's own output structure. Neither
+    mutates its arguments.
+    """
+
+    cut: Cut
+    edge: nn.Module
+    cloud: nn.Module

@@ -1,0 +1,66 @@
+"""What every record shares: frozen, strict about unknown fields, units in the field names."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Record(BaseModel):
+    """A frozen pydantic model. Unknown fields are refused, so a foreign file cannot pass for ours.
+
+    NaN and infinity are refused in every number: a failed measurement is never a figure.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Interval(Record):
+    """A figure with the ends of its interval, in the unit that the field's name carries.
+
+    `level` is the nominal coverage. The interval covers the sampling of data and draws; it says
+    nothing about another data distribution.
+    """
+
+    value: float
+    low: float
+    high: float
+    level: float = Field(default=0.95, gt=0, lt=1)
+
+
+class Timing(Record):
+    """Latency of one thing, in milliseconds: raw samples beside their summary."""
+
+    p50_ms: float = Field(ge=0)
+    p95_ms: float = Field(ge=0)
+    iqr_ms: float = Field(ge=0)
+    samples_ms: tuple[float, ...]
+
+    @classmethod
+    def from_samples(cls, samples_ms: list[float]) -> Timing:
+        """Summarise raw samples (milliseconds). Quantiles interpolate linearly.
+
+        Raises:
+            ValueError: no samples.
+        """
+        if not samples_ms:
+            raise ValueError("a timing needs at least one sample")
+        ordered = sorted(samples_ms)
+        return cls(
+            p50_ms=quantile(ordered, 0.5),
+            p95_ms=quantile(ordered, 0.95),
+            iqr_ms=quantile(ordered, 0.75) - quantile(ordered, 0.25),
+            samples_ms=tuple(samples_ms),
+        )
+
+    @property
+    def scatters(self) -> bool:
+        """True where the interquartile range exceeds 10 % of the median: do not trust the median."""
+        return self.iqr_ms > 0.1 * self.p50_ms
+
+
+def quantile(ordered: list[float], q: float) -> float:
+    """The q-quantile of ascending values, linear between neighbours."""
+    position = q * (len(ordered) - 1)
+    below = int(position)
+    above = min(below + 1, len(ordered) - 1)
+    return ordered[below] + (position - below) * (ordered[above] - ordered[below])

@@ -1,0 +1,69 @@
+"""Reading and writing of record files: validated on load, atomic on save."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from .atomic import write_text
+from .base import Record
+from .errors import RecordError
+from .plan import Plan
+from .profile import Profile
+
+R = TypeVar("R", bound=Record)
+
+SCHEMAS: dict[str, type[Record]] = {"profile": Profile, "plan": Plan}
+"""Every record that has a published JSON Schema, `records/schemas/NAME.schema.json`."""
+
+
+def save(record: Record, path: Path) -> None:
+    """Write a record as indented JSON, atomically.
+
+    Raises:
+        CollabplanError: the file cannot be written.
+    """
+    write_text(Path(path), record.model_dump_json(indent=1) + "\n")
+
+
+def load(kind: type[R], path: Path) -> R:
+    """Read a record of `kind` from `path`. Nothing in the file is executed.
+
+    Raises:
+        RecordError: no such file, truncated, another kind of file, another schema version, or a
+            field that does not hold what the schema says.
+    """
+    path = Path(path)
+    what = kind.__name__.lower()
+    again = f"make it again with `collabplan {'profile' if what == 'profile' else 'optimize'}`"
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise RecordError(f"{what} {path} does not exist; {again}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecordError(f"{what} {path} cannot be read ({error}); {again}") from None
+    try:
+        document = json.loads(text)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise RecordError(f"{what} {path} is not whole JSON ({error}); {again}") from None
+    expected = kind.model_fields["format"].default
+    found = document.get("format") if isinstance(document, dict) else None
+    if found != expected:
+        raise RecordError(f"{path} is not a {what} (format {found!r}, expected {expected!r}); {again}")
+    version, known = document.get("schema_version"), kind.model_fields["schema_version"].default
+    if version != known:
+        raise RecordError(f"{what} {path} has schema version {version!r}, this collabplan reads {known}; {again}")
+    try:
+        return kind.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise RecordError(f"{what} {path} is damaged at {place or 'the top'}: {first['msg']}; {again}") from None
+
+
+def schema_text(name: str) -> str:
+    """The JSON Schema of a record, as published under `records/schemas/`."""
+    return json.dumps(SCHEMAS[name].model_json_schema(), indent=1, sort_keys=True) + "\n"

@@ -1,0 +1,142 @@
+"""Which model, on which machine, made by what: the identity that profiles and plans carry."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from .base import Record
+from .errors import MismatchError
+
+
+class Layout(Record):
+    """How a crossing tensor goes back to one row per sample.
+
+    Dimension `batch_dim` has size `groups * batch`. With `batch_major`, a sample's groups are
+    neighbours (index = sample * groups + group); otherwise index = group * batch + sample.
+    """
+
+    batch_dim: int = Field(default=0, ge=0)
+    groups: int = Field(default=1, ge=1)
+    batch_major: bool = True
+
+
+class Crossing(Record):
+    """One tensor that crosses a cut.
+
+    `sample_shape` is the shape of one sample (without batch) once laid back by `layout`; where
+    `layout` is None the tensor cannot be divided into samples (the cut is profiled, never searched)
+    and `sample_shape` is the whole shape at batch 1. `public` marks an input that the user declared
+    harmless; `raw_input` a private input that crosses as it is (or an invertible view of it): its
+    leakage is 1 by definition.
+    """
+
+    name: str
+    node: str
+    dtype: str
+    sample_shape: tuple[int, ...]
+    layout: Layout | None = Layout()
+    public: bool = False
+    raw_input: bool = False
+
+    @property
+    def sample_elements(self) -> int:
+        """Numbers in one sample."""
+        count = 1
+        for size in self.sample_shape:
+            count *= size
+        return count
+
+    @property
+    def is_floating(self) -> bool:
+        """True where a defense can act on it (integer tensors cannot be dropped out)."""
+        return self.dtype in {"float16", "bfloat16", "float32", "float64"}
+
+    @property
+    def element_bytes(self) -> int:
+        """Bytes of one number as the model computes it."""
+        return DTYPE_BYTES[self.dtype]
+
+
+DTYPE_BYTES = {
+    "bool": 1, "uint8": 1, "int8": 1, "int16": 2, "int32": 4, "int64": 8,
+    "uint16": 2, "uint32": 4, "uint64": 8,
+    "float16": 2, "bfloat16": 2, "float32": 4, "float64": 8, "complex64": 8, "complex128": 16,
+}  # fmt: skip
+
+
+CutKind = Literal["cloud-only", "proper", "edge-only"]
+
+
+class ModelIdentity(Record):
+    """What a plan is bound to: structure (canonical graph.json), weights, and the tracer's torch."""
+
+    name: str
+    structure_hash: str
+    weights_hash: str
+    torch_version: str
+    parameter_count: int = Field(ge=0)
+    parameter_bytes: int = Field(ge=0)
+
+    def require_same(self, other: ModelIdentity, *, record: str, weights: bool = True) -> None:
+        """Refuse `other` where it is not this model, and say which difference it is.
+
+        Args:
+            other: the model at hand.
+            record: what carries this identity, for the message (`plan plan.json`).
+            weights: False compares the structure alone (two devices may profile in two dtypes).
+
+        Raises:
+            MismatchError: other structure, the same model under another torch, or other weights.
+        """
+        if self.structure_hash != other.structure_hash:
+            if self.torch_version != other.torch_version:
+                raise MismatchError(
+                    f"{record} was made under torch {self.torch_version}, this is torch {other.torch_version}, and the "
+                    "graphs differ: install that torch, or profile and optimize again under this one"
+                )
+            raise MismatchError(
+                f"{record} is for a model of another structure (recorded {self.structure_hash[:12]}, "
+                f"here {other.structure_hash[:12]}): profile and optimize this model anew"
+            )
+        if weights and self.weights_hash != other.weights_hash:
+            raise MismatchError(
+                f"{record} is for other weights of the same structure (recorded {self.weights_hash[:12]}, here "
+                f"{other.weights_hash[:12]}): privacy and accuracy were measured on those; optimize again"
+            )
+
+
+class TargetIdentity(Record):
+    """The user's target as it was given, with the hash of its file, to notice a change."""
+
+    spec: str
+    file: str | None = None
+    file_sha256: str | None = None
+    options: dict[str, str] = {}
+
+
+class DeviceIdentity(Record):
+    """The machine that was measured."""
+
+    device: str
+    name: str
+    threads: int
+    load_average: float | None = None
+    memory_bytes: int | None = None
+
+
+class Provenance(Record):
+    """What made a record: versions, hardware, git state of the user's model, seed, command line."""
+
+    created_utc: str
+    collabplan_version: str
+    python_version: str
+    torch_version: str
+    platform: str
+    processor: str
+    cores: int
+    git_revision: str | None = None
+    git_dirty: bool | None = None
+    seed: int | None = None
+    command: tuple[str, ...] = ()

@@ -1,0 +1,59 @@
+"""Collects what made a record."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from .model import Provenance
+
+
+def collect_provenance(
+    *, target_file: Path | None = None, seed: int | None = None, command: tuple[str, ...] | None = None
+) -> Provenance:
+    """The provenance of a record made now. `target_file` is where the user's model lives, for git."""
+    revision, dirty = git_state(target_file.parent) if target_file else (None, None)
+    return Provenance(
+        created_utc=datetime.now(UTC).isoformat(timespec="seconds"),
+        collabplan_version=importlib.metadata.version("collabplan"),
+        python_version=platform.python_version(),
+        torch_version=importlib.metadata.version("torch"),
+        platform=platform.platform(),
+        processor=processor_name(),
+        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        git_revision=revision,
+        git_dirty=dirty,
+        seed=seed,
+        command=tuple(sys.argv) if command is None else command,
+    )
+
+
+def processor_name() -> str:
+    """The processor as the operating system names it."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def git_state(folder: Path) -> tuple[str | None, bool | None]:
+    """Revision and dirtiness of the git checkout around `folder`; (None, None) outside one."""
+    try:
+        revision = _git(folder, "rev-parse", "HEAD")
+        return revision.strip(), bool(_git(folder, "status", "--porcelain").strip())
+    except (OSError, subprocess.SubprocessError):
+        return None, None
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    return subprocess.run(
+        ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True, timeout=10
+    ).stdout

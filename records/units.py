@@ -1,0 +1,61 @@
+"""Quantities as people write them, parsed strictly: a number without its unit is refused."""
+
+from __future__ import annotations
+
+import re
+
+from .errors import CollabplanError
+
+_BANDWIDTH_BITS_PER_S = {"bps": 1.0, "kbps": 1e3, "mbps": 1e6, "gbps": 1e9}
+_DURATION_MS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
+_SIZE_BYTES = {
+    "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30,
+}  # fmt: skip
+_QUANTITY = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*([A-Za-z]*)\s*")
+
+
+def parse_bandwidth(text: str) -> float:
+    """`20mbps` -> 20e6 bits per second. Units: bps, kbps, mbps, gbps (bits, powers of ten).
+
+    Raises:
+        CollabplanError: no unit, an unknown unit, or not positive.
+    """
+    return _parse(text, _BANDWIDTH_BITS_PER_S, "bandwidth", "20mbps", fold_case=True)
+
+
+def parse_duration_ms(text: str) -> float:
+    """`15ms` -> 15.0 milliseconds. Units: us, ms, s. Raises CollabplanError as `parse_bandwidth`."""
+    return _parse(text, _DURATION_MS, "duration", "15ms", fold_case=True, zero=True)
+
+
+def parse_size(text: str) -> int:
+    """`200MB` -> 200,000,000 bytes. Units: B, KB, MB, GB (10^3) and KiB, MiB, GiB (2^10).
+
+    Raises:
+        CollabplanError: as `parse_bandwidth`.
+    """
+    return int(_parse(text, {k: float(v) for k, v in _SIZE_BYTES.items()}, "size", "200MB"))
+
+
+def _parse(
+    text: str,
+    units: dict[str, float],
+    what: str,
+    example: str,
+    *,
+    fold_case: bool = False,
+    zero: bool = False,
+) -> float:
+    match = _QUANTITY.fullmatch(text)
+    known = ", ".join(units)
+    if match is None:
+        raise CollabplanError(f"{what} {text!r} is not a number with a unit; write for example {example}")
+    number, unit = match.groups()
+    unit = unit.lower() if fold_case else unit
+    if unit not in units:
+        problem = f"has the unknown unit {unit!r}" if unit else "has no unit"
+        raise CollabplanError(f"{what} {text!r} {problem}; write for example {example} (units: {known})")
+    value = float(number) * units[unit]
+    if value == 0 and not zero:
+        raise CollabplanError(f"{what} {text!r} must be greater than zero; write for example {example}")
+    return value
