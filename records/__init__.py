@@ -43,6 +43,7 @@ from .provenance import collect_provenance, processor_name
 from .units import parse_bandwidth, parse_duration_ms, parse_size
 
 __all__ = [
+    "DTYPE_BYTES",
     "Accuracy",
     "Baseline",
     "BudgetError",
@@ -53,7 +54,6 @@ __all__ = [
     "CutError",
     "CutKind",
     "CutProfile",
-    "DTYPE_BYTES",
     "DefenseSpec",
     "DeviceIdentity",
     "DropoutKind",

@@ -41,7 +41,7 @@ def write_text(path: Path, text: str) -> None:
 def write_failure(path: Path, error: OSError) -> str:
     """One sentence for a failed write: what, where, what to do."""
     if error.errno == errno.ENOSPC:
-        return f"no space left on the device for {path}; free some space and run the command again (nothing was half written)"
+        return f"no space left on the device for {path}; free some space and run again (nothing was half written)"
     return f"cannot write {path}: {error.strerror or error}; choose a writable place with -o"
 
 

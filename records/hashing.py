@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,7 +35,7 @@ def hash_tensors(tensors: Mapping[str, Tensor]) -> str:
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
         digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
-        digest.update(memoryview(tensor.flatten().view(_byte_dtype()).numpy()))
+        digest.update(tensor.flatten().view(_byte_dtype()).numpy().data)
     return digest.hexdigest()
 
 
@@ -42,7 +43,7 @@ def hash_rows(tensor: Tensor) -> list[str]:
     """A short content hash of every row (first dimension) of a tensor, to find equal samples."""
     rows = tensor.detach().cpu().contiguous()
     head = f"{rows.dtype}|{tuple(rows.shape[1:])}|".encode()
-    flat = rows.reshape(rows.shape[0], -1).view(_byte_dtype()).numpy()
+    flat = rows.reshape(rows.shape[0], math.prod(rows.shape[1:])).view(_byte_dtype()).numpy()
     return [hashlib.sha256(head + row.tobytes()).hexdigest()[:32] for row in flat]
 
 

@@ -113,7 +113,7 @@ class TargetIdentity(Record):
     spec: str
     file: str | None = None
     file_sha256: str | None = None
-    options: dict[str, str] = {}
+    options: dict[str, str] = Field(default_factory=dict)
 
 
 class DeviceIdentity(Record):
