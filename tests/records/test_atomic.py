@@ -1,0 +1,48 @@
+"""A file appears whole or not at all."""
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+import pytest
+from collabplan.records import CollabplanError, write_bytes, write_text
+
+
+def test_a_file_is_written_with_its_folders(tmp_path: Path) -> None:
+    target = tmp_path / "new" / "folder" / "file.txt"
+    write_text(target, "größer")
+    assert target.read_bytes() == "größer".encode()
+    assert os.listdir(target.parent) == ["file.txt"]
+
+
+def test_permissions_follow_the_umask(tmp_path: Path) -> None:
+    mask = os.umask(0o027)
+    try:
+        write_bytes(tmp_path / "file", b"x")
+    finally:
+        os.umask(mask)
+    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o640
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_a_full_device_leaves_the_old_file_and_no_litter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    target = tmp_path / "plan.json"
+    write_text(target, "old")
+    monkeypatch.setattr(os, step, full)
+    with pytest.raises(CollabplanError, match=r"no space left on the device for .*plan\.json") as caught:
+        write_text(target, "new")
+    assert "\n" not in str(caught.value)
+    assert target.read_text() == "old"
+    assert os.listdir(tmp_path) == ["plan.json"]
+
+
+def test_a_place_that_cannot_be_written_says_so(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(CollabplanError, match=r"cannot write .*writable place"):
+        write_text(tmp_path / "file" / "plan.json", "x")
