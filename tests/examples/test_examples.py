@@ -1,0 +1,94 @@
+"""The examples reach the accuracy that they claim, on data that they did not see."""
+
+import importlib.util
+import os
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from collabplan.records import CollabplanError, hash_rows
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def load_target(name: str) -> ModuleType:
+    """`examples/NAME/model.py` as a module of its own."""
+    spec = importlib.util.spec_from_file_location(f"example_{name}", ROOT / "examples" / name / "model.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def digits() -> ModuleType:
+    return load_target("digits")
+
+
+@pytest.fixture(scope="module")
+def lenet() -> ModuleType:
+    return load_target("mnist_lenet")
+
+
+@pytest.fixture
+def mnist(lenet: ModuleType, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The LeNet example with its data, which does not come with the repository."""
+    monkeypatch.setenv("COLLABPLAN_DATA", os.environ.get("COLLABPLAN_DATA") or str(ROOT.parent / "shared" / "data"))
+    try:
+        lenet.parts()
+    except CollabplanError as absent:
+        pytest.skip(str(absent))
+    return lenet
+
+
+@torch.no_grad()
+def accuracy(example: ModuleType) -> float:
+    images, labels = example.validation_data()
+    return (example.model()(images).argmax(1) == labels).double().mean().item()
+
+
+def require_disjoint(example: ModuleType) -> None:
+    parts = [example.validation_data(), example.attacker_data(), example.train_data()]
+    digests = [digest for images, _ in parts for digest in hash_rows(images)]
+    assert len(digests) == len(set(digests))
+    low, high = example.input_range
+    for images, labels in parts:
+        assert len(images) == len(labels)
+        assert low <= images.min() < images.max() <= high
+
+
+def test_digits_are_recognised(digits: ModuleType) -> None:
+    assert accuracy(digits) >= 0.97
+
+
+def test_digits_parts_are_disjoint_and_in_range(digits: ModuleType) -> None:
+    require_disjoint(digits)
+    assert len(digits.validation_data()[0]) >= 500, "enough for a search half and a confirm half"
+
+
+def test_mnist_is_recognised(mnist: ModuleType) -> None:
+    assert accuracy(mnist) >= 0.985
+
+
+def test_mnist_parts_are_disjoint_and_in_range(mnist: ModuleType) -> None:
+    require_disjoint(mnist)
+
+
+def test_lenet_has_the_layers_that_are_attacked_in_the_literature(lenet: ModuleType) -> None:
+    assert [name for name, _ in lenet.model().named_children()][:5] == ["conv1", "ReLU1", "pool1", "conv2", "ReLU2"]
+
+
+def test_lenet_without_data_is_a_model_still(lenet: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLLABPLAN_DATA", raising=False)
+    assert lenet.model()(*lenet.example_inputs).shape == (1, 10)
+    with pytest.raises(CollabplanError, match="COLLABPLAN_DATA"):
+        lenet.validation_data()
+
+
+@pytest.mark.parametrize("name", ["digits", "mnist_lenet"])
+def test_weights_are_small_and_models_in_eval_mode(name: str) -> None:
+    example = load_target(name)
+    assert example.WEIGHTS.stat().st_size < 500_000
+    assert not any(module.training for module in example.model().modules())
