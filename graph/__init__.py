@@ -1,1 +1,62 @@
-"""stub"""
+"""Floor 2: a model becomes one flat graph, the graph has cuts, a cut makes two halves. The face is lazy."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .cuts import candidate_cuts, cheapest_cut
+    from .gradients import dead_gradients
+    from .halves import split
+    from .inputs import close_values, resize_batch, same_values
+    from .layout import from_samples, to_samples
+    from .program import Program, load_program, save_program
+    from .structures import Cut, Halves, InputSpec, TracedGraph
+    from .tracing import trace
+
+_HOMES = {
+    "Cut": "structures",
+    "Halves": "structures",
+    "InputSpec": "structures",
+    "Program": "program",
+    "TracedGraph": "structures",
+    "candidate_cuts": "cuts",
+    "cheapest_cut": "cuts",
+    "close_values": "inputs",
+    "dead_gradients": "gradients",
+    "from_samples": "layout",
+    "load_program": "program",
+    "resize_batch": "inputs",
+    "same_values": "inputs",
+    "save_program": "program",
+    "split": "halves",
+    "to_samples": "layout",
+    "trace": "tracing",
+}
+
+__all__ = [
+    "Cut",
+    "Halves",
+    "InputSpec",
+    "Program",
+    "TracedGraph",
+    "candidate_cuts",
+    "cheapest_cut",
+    "close_values",
+    "dead_gradients",
+    "from_samples",
+    "load_program",
+    "resize_batch",
+    "same_values",
+    "save_program",
+    "split",
+    "to_samples",
+    "trace",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

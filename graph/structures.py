@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, fx, nn
 
 from ..records import Crossing, CutKind, ModelIdentity
+
+if TYPE_CHECKING:
+    from .units import Units
 
 NodeKind = Literal["value", "public", "shape", "constant"]
 
@@ -74,21 +79,27 @@ class TracedGraph:
         return tuple(spec for spec in self.inputs if spec.is_tensor)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class Cut:
     """A one-way partition of the graph, named by the tensors that cross it.
 
     `id` depends on names, shapes and dtypes of what crosses, not on node numbering: it is the same
-    in another process and under another version of torch. `edge_nodes` are the value nodes that the
-    edge computes (closed under ancestors). `depth` orders cuts from the input to the output.
+    in another process and under another version of torch. `depth` orders cuts from the input to the
+    output. `units` and `edge` say which units the edge computes (closed under ancestors).
     """
 
     name: str
     id: str
     kind: CutKind
     crossing: tuple[Crossing, ...]
-    edge_nodes: frozenset[str]
     depth: int
+    units: Units = field(repr=False)
+    edge: NDArray[np.bool_] = field(repr=False)
+
+    @cached_property
+    def edge_nodes(self) -> frozenset[str]:
+        """The value nodes that the edge computes or could compute for free (views)."""
+        return frozenset(name for name, unit in self.units.unit_of.items() if self.edge[unit] and name != "output")
 
     @property
     def searchable(self) -> bool:

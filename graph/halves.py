@@ -1,0 +1,135 @@
+"""Makes the two halves of a cut. Both are functional graphs over the model's own weights (shared, not copied)."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.utils import _pytree as pytree
+
+from ..records import Crossing, CutError
+from .normalise import batch_expression
+from .structures import Cut, Halves, TracedGraph
+
+aten = torch.ops.aten
+
+
+class EdgeHalf(nn.Module):
+    """Takes the model's args and kwargs, returns the crossing tensors in the order of the cut."""
+
+    def __init__(self, graph_module: fx.GraphModule, traced: TracedGraph) -> None:
+        super().__init__()
+        self.graph_module = graph_module
+        self.bind = traced.module.bind
+
+    def forward(self, *args: Any, **kwargs: Any) -> tuple[Tensor, ...]:
+        """The crossing tensors. Raises TraceError where the inputs are not those of the trace."""
+        crossing: tuple[Tensor, ...] = self.graph_module(*self.bind(args, kwargs))  # type: ignore[operator]
+        return crossing
+
+
+class CloudHalf(nn.Module):
+    """Takes the crossing tensors, returns the model's own output structure."""
+
+    def __init__(self, graph_module: fx.GraphModule, traced: TracedGraph, crossing: tuple[Crossing, ...]) -> None:
+        super().__init__()
+        self.graph_module = graph_module
+        self.output_structure: pytree.TreeSpec = traced.module.output_structure  # type: ignore[assignment]
+        self.crossing = crossing
+
+    def forward(self, *tensors: Tensor) -> Any:
+        """The model's output.
+
+        Raises:
+            CutError: another number of tensors than cross, or another dtype.
+        """
+        if len(tensors) != len(self.crossing):
+            names = ", ".join(crossing.name for crossing in self.crossing)
+            raise CutError(f"the cloud half takes {len(self.crossing)} tensors ({names}), got {len(tensors)}")
+        for tensor, crossing in zip(tensors, self.crossing, strict=True):
+            if str(tensor.dtype) != f"torch.{crossing.dtype}":
+                raise CutError(f"crossing {crossing.name!r} must be {crossing.dtype}, got {tensor.dtype}")
+        return pytree.tree_unflatten(self.graph_module(*tensors), self.output_structure)
+
+
+def split(traced: TracedGraph, cut: Cut) -> Halves:
+    """The two halves of `traced` at `cut`; `cloud(*edge(...))` equals the model bit for bit.
+
+    Raises:
+        CutError: the cut belongs to another graph, or the batch size cannot be read off what crosses.
+    """
+    if cut.units.traced is not traced:
+        raise CutError(f"cut {cut.name!r} belongs to another traced graph; take it from candidate_cuts of this one")
+    nodes = {node.name: node for node in traced.flat.graph.nodes}
+    crossing = [nodes[record.node] for record in cut.crossing]
+    edge = _edge_graph(traced, crossing)
+    cloud = _cloud_graph(traced, cut, crossing)
+    return Halves(
+        cut,
+        EdgeHalf(fx.GraphModule(traced.flat, edge), traced).eval(),
+        CloudHalf(fx.GraphModule(traced.flat, cloud), traced, cut.crossing).eval(),
+    )
+
+
+def _edge_graph(traced: TracedGraph, crossing: list[fx.Node]) -> fx.Graph:
+    graph = fx.Graph()
+    new: dict[fx.Node, fx.Node] = {}
+    needed = _needed(crossing, stop=())
+    for node in traced.flat.graph.nodes:
+        if node.op == "placeholder" or (node in needed and node.op != "output"):
+            new[node] = graph.node_copy(node, lambda source: new[source])
+    graph.output(tuple(new[node] for node in crossing))
+    return graph
+
+
+def _cloud_graph(traced: TracedGraph, cut: Cut, crossing: list[fx.Node]) -> fx.Graph:
+    graph = fx.Graph()
+    new: dict[fx.Node, Any] = {}
+    for node in crossing:
+        made = graph.placeholder(node.name)
+        made.meta.update(node.meta)
+        new[node] = made
+    output = next(iter(reversed(traced.flat.graph.nodes)))
+    needed = _needed([output], stop=crossing)
+    for node in traced.flat.graph.nodes:
+        if node in new or node is output or node not in needed:
+            continue
+        if node.target is aten.sym_size.int:
+            new[node] = _batch_from(graph, crossing, new, cut)
+        else:
+            new[node] = graph.node_copy(node, lambda source: new[source])
+    graph.output(fx.map_arg(output.args[0], lambda node: new[node]))
+    graph.eliminate_dead_code(lambda node: node.op in ("placeholder", "output"))
+    return graph
+
+
+def _needed(ends: Iterable[fx.Node], stop: Iterable[fx.Node]) -> frozenset[fx.Node]:
+    """Everything that `ends` depend on, not looking behind `stop`, nor behind the batch size (it is rebuilt)."""
+    stopped = set(stop)
+    found: set[fx.Node] = set()
+    queue = list(ends)
+    while queue:
+        node = queue.pop()
+        if node in found:
+            continue
+        found.add(node)
+        if node not in stopped and node.target is not aten.sym_size.int:
+            queue.extend(node.all_input_nodes)
+    return frozenset(found)
+
+
+def _batch_from(graph: fx.Graph, crossing: list[fx.Node], new: dict[fx.Node, Any], cut: Cut) -> fx.Node:
+    """The batch size, read off the shape of a tensor that crosses."""
+    for node in crossing:
+        for dimension, size in enumerate(node.meta["val"].shape):
+            expression = batch_expression(size)
+            if expression is None:
+                continue
+            groups = expression / next(iter(expression.free_symbols))
+            if groups.is_Integer:
+                made = graph.call_function(aten.sym_size.int, (new[node], dimension))
+                return made if groups == 1 else graph.call_function(operator.floordiv, (made, int(groups)))
+    raise CutError(f"cut {cut.name!r} lets no tensor cross that carries the batch size")

@@ -1,0 +1,330 @@
+"""An exported program to our one representation: flat, functional, parameters as attributes.
+
+What goes: in-place operators and higher-order wrappers (by `run_decompositions` before this), guards,
+metadata asserts, `detach` and `alias` (they would cut the gradient), copies that change nothing. What is made
+explicit: every size that depends on the batch is computed from one `batch` node, and tensors made
+from another tensor's shape alone (`zeros_like`) from that size, so that they are recomputed in the cloud half and
+never cross.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import sympy
+import torch
+from torch import Tensor, fx
+from torch.export import ExportedProgram
+from torch.export.graph_signature import ConstantArgument, InputKind, OutputKind
+
+from ..records import TraceError
+from .operators import draws_random_numbers
+from .structures import InputSpec, NodeKind
+
+aten = torch.ops.aten
+
+_IDENTITY = {
+    aten.alias.default, aten.clone.default, aten.contiguous.default, aten.detach.default, aten.detach_.default,
+    aten.dropout.default, aten.feature_dropout.default, aten.alpha_dropout.default, aten.lift_fresh_copy.default,
+    aten.lift_fresh.default, aten._to_copy.default, aten.to.dtype, aten.to.dtype_layout, aten.to.device,
+    aten.expand.default, aten.view.default, aten.reshape.default, aten.permute.default, aten._unsafe_view.default,
+}  # fmt: skip
+"""Operators that return their argument unchanged whenever dtype, shape and strides stay the same."""
+
+_DROPPED = {
+    "_assert_async", "_assert_scalar", "_assert_tensor_metadata", "sym_constrain_range",
+    "sym_constrain_range_for_size", "_functional_assert_async", "_print",
+}  # fmt: skip
+
+_FILLS: dict[Any, float | None] = {
+    aten.zeros_like.default: 0, aten.ones_like.default: 1, aten.empty_like.default: 0, aten.full_like.default: None,
+    aten.new_zeros.default: 0, aten.new_ones.default: 1, aten.new_empty.default: 0, aten.new_full.default: None,
+    aten.empty.memory_format: 0, aten.empty_strided.default: 0, aten.new_empty_strided.default: 0,
+    aten.empty_permuted.default: 0,
+}  # fmt: skip
+"""Tensors that depend on a shape alone; uninitialised ones become zeros, so that a run is reproducible."""
+
+
+def normalise(
+    program: ExportedProgram, specs: tuple[InputSpec, ...]
+) -> tuple[fx.GraphModule, tuple[InputSpec, ...], dict[str, NodeKind], list[str]]:
+    """The flat graph, the inputs as the graph takes them, each node's kind, and notes for the user.
+
+    Raises:
+        TraceError: state kept between calls, random draws, or operators that have no flat form.
+    """
+    builder = _Builder(program, specs)
+    builder.build()
+    flat = fx.GraphModule(builder.attributes, builder.graph)
+    flat.graph.eliminate_dead_code(lambda node: node.op in ("placeholder", "output"))
+    flat.recompile()
+    kinds = classify(flat.graph, specs)
+    return flat, specs, kinds, builder.notes
+
+
+def classify(graph: fx.Graph, specs: tuple[InputSpec, ...]) -> dict[str, NodeKind]:
+    """What each node's result depends on: private values, public inputs alone, shapes, or nothing."""
+    public = {spec.name for spec in specs if spec.public}
+    order: list[NodeKind] = ["constant", "shape", "public", "value"]
+    kinds: dict[str, NodeKind] = {}
+    for node in graph.nodes:
+        if node.op == "placeholder":
+            kinds[node.name] = "public" if node.meta["input"] in public else "value"
+        elif node.op == "get_attr":
+            kinds[node.name] = "constant"
+        elif node.target is aten.sym_size.int:
+            kinds[node.name] = "shape"
+        else:
+            below = [kinds[source.name] for source in node.all_input_nodes]
+            kinds[node.name] = max(below, key=order.index, default="constant")
+    return kinds
+
+
+def batch_expression(value: Any) -> sympy.Expr | None:
+    """The symbolic expression of a size, None for a plain integer."""
+    if isinstance(value, torch.SymInt):
+        expression = value.node.expr
+        return None if expression.is_number else expression
+    return None
+
+
+class _Builder:
+    """Copies one exported graph node by node; each `_copy_*` is one rule of the module docstring."""
+
+    def __init__(self, program: ExportedProgram, specs: tuple[InputSpec, ...]) -> None:
+        self.program = program
+        self.specs = specs
+        self.graph = fx.Graph()
+        self.attributes: dict[str, Any] = {}
+        self.notes: list[str] = []
+        self.new: dict[fx.Node, Any] = {}
+        self.sizes: dict[sympy.Expr, fx.Node] = {}
+        self.batch_symbol: sympy.Symbol | None = None
+        self.stored: dict[tuple[Any, ...], str] = {}
+
+    def build(self) -> None:
+        old = list(self.program.graph.nodes)
+        self._copy_inputs([node for node in old if node.op == "placeholder"])
+        for node in old:
+            if node.op == "call_function":
+                self._copy_call(node)
+            elif node.op == "output":
+                self._copy_output(node)
+            elif node.op != "placeholder":
+                raise TraceError(f"the traced graph holds {node.op} {node.target}, which has no flat form")
+
+    # inputs -------------------------------------------------------------------------------------
+
+    def _copy_inputs(self, placeholders: list[fx.Node]) -> None:
+        user = iter(self.specs)
+        lifted: list[tuple[fx.Node, Any]] = []
+        for node, spec in zip(placeholders, self.program.graph_signature.input_specs, strict=True):
+            if spec.kind is InputKind.USER_INPUT:
+                given = next(user)
+                if isinstance(spec.arg, ConstantArgument) or not given.is_tensor:
+                    self.new[node] = given.constant
+                    continue
+                made = self.graph.placeholder(node.name)
+                made.meta.update(val=node.meta["val"], input=given.name, modules=())
+                self.new[node] = made
+                self._find_batch(made, given)
+            elif spec.kind in (InputKind.PARAMETER, InputKind.BUFFER, InputKind.CONSTANT_TENSOR):
+                lifted.append((node, spec.target))
+            else:
+                raise TraceError(
+                    f"the model holds {spec.kind.name.lower()} {spec.target!r}, which a plan cannot carry; use "
+                    "plain tensors, parameters and buffers"
+                )
+        for node, target in lifted:
+            self.new[node] = self._attribute(node, target)
+
+    def _find_batch(self, node: fx.Node, spec: InputSpec) -> None:
+        """The first input with a free batch dimension gives the one `batch` node."""
+        if self.batch_symbol is not None or spec.batch_dim is None:
+            return
+        expression = batch_expression(node.meta["val"].shape[spec.batch_dim])
+        if expression is not None:
+            self.batch_symbol = expression
+            self.batch_source = (node, spec.batch_dim)
+
+    def _attribute(self, node: fx.Node, target: str) -> fx.Node:
+        """A parameter, buffer or constant as attribute; tied tensors are stored once."""
+        value = self.program.state_dict.get(target)
+        if value is None:
+            value = self.program.constants[target]
+        key = (value.data_ptr(), value.dtype, tuple(value.shape), tuple(value.stride()))
+        if value.numel() == 0:
+            key = (target,)
+        name = self.stored.setdefault(key, target)
+        if name not in self.attributes:
+            # requires_grad stays as it is: matmul takes another path, with other rounding, where a weight has it
+            wanted = value.requires_grad
+            self.attributes[name] = torch.nn.Parameter(value.detach()) if wanted else value.detach()
+        made = self.graph.create_node("get_attr", name)
+        made.meta.update(val=node.meta["val"], modules=())
+        return made
+
+    # calls --------------------------------------------------------------------------------------
+
+    def _copy_call(self, node: fx.Node) -> None:
+        target, value = node.target, node.meta.get("val")
+        if isinstance(value, (torch.SymInt, int)) and not isinstance(value, bool) and target is not operator.getitem:
+            size = self._size(value)
+            if size is not None:
+                self.new[node] = size
+                return
+        name = getattr(target, "_schema", None) and target._schema.name.split("::")[-1]  # type: ignore[union-attr]
+        if name in _DROPPED:
+            return
+        if isinstance(target, torch._ops.OpOverload):
+            self._require_functional(node, target)
+            if target in _IDENTITY and self._changes_nothing(node):
+                self.new[node] = self.new[node.args[0]]  # type: ignore[index]
+                return
+            if target in _FILLS:
+                self.new[node] = self._fill(node, target)
+                return
+        elif not callable(target) or isinstance(target, torch._ops.HigherOrderOperator):
+            raise TraceError(f"the traced graph calls {target}, a wrapper without a flat form{_source(node)}")
+        args, kwargs = self._map(node.args), self._map(node.kwargs)
+        made = self.graph.create_node("call_function", target, args, kwargs, name=node.name)
+        self._describe(made, node)
+        self.new[node] = made
+
+    def _require_functional(self, node: fx.Node, target: torch._ops.OpOverload) -> None:
+        if draws_random_numbers(target, node.args, node.kwargs):
+            raise TraceError(
+                f"the model draws random numbers in eval mode ({target}{_source(node)}); switch them off outside training"
+            )
+        if target._schema.is_mutable:
+            raise TraceError(f"the traced graph still writes in place ({target}{_source(node)})")
+
+    def _changes_nothing(self, node: fx.Node) -> bool:
+        before, after = node.args[0], node.meta["val"]
+        if not isinstance(before, fx.Node) or not isinstance(before.meta.get("val"), Tensor):
+            return False
+        given = before.meta["val"]
+        same_layout = tuple(given.shape) == tuple(after.shape) and tuple(given.stride()) == tuple(after.stride())
+        return bool(given.dtype == after.dtype and given.device == after.device and same_layout)
+
+    def _fill(self, node: fx.Node, target: Any) -> fx.Node:
+        value = node.meta["val"]
+        content = _FILLS[target]
+        if content is None:
+            content = self._map(node.args[2 if target is aten.new_full.default else 1])
+        size = [self._dimension(extent) for extent in value.shape]
+        options = {"dtype": value.dtype, "device": value.device}
+        made = self.graph.create_node("call_function", aten.full.default, (size, content), options, name=node.name)
+        self._describe(made, node)
+        return made
+
+    def _describe(self, made: fx.Node, node: fx.Node) -> None:
+        made.meta.update(val=node.meta.get("val"), modules=_modules(node), stack_trace=node.meta.get("stack_trace"))
+
+    # sizes --------------------------------------------------------------------------------------
+
+    def _dimension(self, extent: Any) -> Any:
+        size = self._size(extent)
+        if size is None:
+            raise TraceError(f"a tensor's size ({extent}) depends on tensor values; make it depend on shapes alone")
+        return size
+
+    def _size(self, value: torch.SymInt | int) -> Any:
+        """A size as an integer or as a node computed from the batch; None where it depends on values."""
+        expression = batch_expression(value)
+        if expression is None:
+            return int(value)
+        if self.batch_symbol is None or expression.free_symbols != {self.batch_symbol}:
+            return None
+        return self._expression(expression, value)
+
+    def _expression(self, expression: sympy.Expr, value: Any) -> Any:
+        if expression.is_Integer:
+            return int(expression)
+        if expression in self.sizes:
+            return self.sizes[expression]
+        if expression == self.batch_symbol:
+            source, dimension = self.batch_source
+            made = self.graph.call_function(aten.sym_size.int, (source, dimension))
+        else:
+            function = _arithmetic(expression)
+            if function is None:
+                return None
+            terms = [self._expression(term, value) for term in expression.args]
+            if any(term is None for term in terms):
+                return None
+            made = terms[0]
+            for term in terms[1:]:
+                made = self.graph.call_function(function, (made, term))
+        made.meta.update(val=value, modules=())
+        self.sizes[expression] = made
+        return made
+
+    # outputs ------------------------------------------------------------------------------------
+
+    def _copy_output(self, node: fx.Node) -> None:
+        kept = []
+        for value, spec in zip(node.args[0], self.program.graph_signature.output_specs, strict=True):  # type: ignore[arg-type]
+            if spec.kind is OutputKind.USER_OUTPUT:
+                kept.append(self.new[value] if isinstance(value, fx.Node) else value)
+            elif spec.kind is OutputKind.USER_INPUT_MUTATION:
+                self.notes.append(f"the model writes into its input {spec.target!r}; the halves leave it unchanged")
+            elif spec.kind is OutputKind.BUFFER_MUTATION:
+                self._require_stateless(spec.target)
+        made = self.graph.output(tuple(kept))
+        made.meta.update(val=None, modules=())
+
+    def _require_stateless(self, target: str | None) -> None:
+        """A counter that is only written is dropped; a buffer that the output reads is state."""
+        signature = self.program.graph_signature
+        names = [spec.arg.name for spec in signature.input_specs if spec.target == target]
+        outputs = set(signature.user_outputs)
+        reached, queue = set(), [node for node in self.program.graph.nodes if node.name in names]
+        while queue:
+            node = queue.pop()
+            for user in node.users:
+                if user not in reached and user.op != "output":
+                    reached.add(user)
+                    queue.append(user)
+        if any(node.name in outputs for node in reached):
+            raise TraceError(
+                f"the model keeps state between calls in buffer {target!r} and its output depends on it; pass that "
+                "state in and out as tensors"
+            )
+
+    def _map(self, arguments: Any) -> Any:
+        return fx.map_arg(arguments, lambda node: self.new[node])
+
+
+def _arithmetic(expression: sympy.Expr) -> Callable[..., Any] | None:
+    if expression.is_Mul:
+        return operator.mul
+    if expression.is_Add:
+        return operator.add
+    return {
+        "FloorDiv": operator.floordiv,
+        "CleanDiv": operator.floordiv,
+        "PythonMod": operator.mod,
+        "Mod": operator.mod,
+    }.get(type(expression).__name__)
+
+
+def _modules(node: fx.Node) -> tuple[tuple[str, str], ...]:
+    """(path, class) of the modules around a node, outermost first, without the root."""
+    stack = node.meta.get("nn_module_stack") or {}
+    found = []
+    for path, kind in stack.values():
+        name = kind if isinstance(kind, str) else f"{kind.__module__}.{kind.__qualname__}"
+        if path and not path.startswith("_empty_nn_module_stack"):
+            found.append((path.removeprefix("L['self']."), name))
+    return tuple(found)
+
+
+def _source(node: fx.Node) -> str:
+    """` at FILE:LINE` of a node's origin in the user's code, where it is known."""
+    lines = [
+        line.strip() for line in (node.meta.get("stack_trace") or "").splitlines() if line.strip().startswith("File")
+    ]
+    return f", {lines[-1]}" if lines else ""

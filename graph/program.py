@@ -1,0 +1,360 @@
+"""A half as data: `graph.json` (an allow-list of operators) and `weights.safetensors`. Loading executes nothing.
+
+`torch.export.load` is never used on such a file: it unpickles sample inputs and evaluates expressions. Here
+operators are looked up by name in `operators.ALLOWED`, arguments are plain JSON values, and a loaded program is
+interpreted instruction by instruction; no code is generated from the file.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor, fx, nn
+from torch.utils import _pytree as pytree
+
+from ..records import ModelIdentity, RecordError, TraceError, canonical_json, hash_json, hash_tensors, write_bytes
+from .halves import CloudHalf, EdgeHalf
+from .operators import function_of, name_of
+from .structures import InputSpec
+
+FORMAT, VERSION = "collabplan.graph", 1
+GRAPH_FILE, WEIGHTS_FILE = "graph.json", "weights.safetensors"
+
+Json = dict[str, Any]
+
+
+class Program(nn.Module):
+    """A graph read back from a file, interpreted. Takes flat tensors, returns the stored output structure."""
+
+    def __init__(self, document: Json, tensors: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        self.document = document
+        for index, spec in enumerate(document["tensors"]):
+            tensor = tensors[spec["name"]]
+            if spec["requires_grad"]:  # kept since matmul rounds differently by it
+                self.register_parameter(f"tensor_{index}", nn.Parameter(tensor))
+            else:
+                self.register_buffer(f"tensor_{index}", tensor)
+        self._functions = [function_of(node["op"]) for node in document["nodes"]]
+        self._last_use = _last_uses(document)
+
+    def forward(self, *inputs: Tensor) -> Any:
+        """Run the program.
+
+        Raises:
+            RecordError: another number of inputs than the program takes.
+        """
+        names = self.document["inputs"]
+        if len(inputs) != len(names):
+            raise RecordError(f"the program takes {len(names)} tensors ({', '.join(names)}), got {len(inputs)}")
+        values: dict[str, Any] = {f"i{index}": value for index, value in enumerate(inputs)}
+        values.update((f"t{index}", getattr(self, f"tensor_{index}")) for index in range(len(self.document["tensors"])))
+        device = inputs[0].device if inputs else torch.device("cpu")
+        for index, node in enumerate(self.document["nodes"]):
+            args = [_decode(value, values, device) for value in node["args"]]
+            kwargs = {key: _decode(value, values, device) for key, value in node["kwargs"].items()}
+            values[f"n{index}"] = self._functions[index](*args, **kwargs)
+            for name in self._last_use[index]:
+                del values[name]
+        return _build(self.document["output"], values, device)
+
+
+def save_program(half: EdgeHalf | CloudHalf, folder: Path) -> None:
+    """Write a half as `graph.json` and `weights.safetensors` into `folder`, each atomically.
+
+    Raises:
+        TraceError: an operator outside the allow-list.
+        CollabplanError: the folder cannot be written.
+    """
+    structure = half.output_structure if isinstance(half, CloudHalf) else None
+    document, tensors = encode(half.graph_module, structure)
+    folder = Path(folder)
+    write_bytes(folder / WEIGHTS_FILE, save_tensors({name: _packed(tensor) for name, tensor in tensors.items()}))
+    write_bytes(folder / GRAPH_FILE, (canonical_json(document) + "\n").encode())
+
+
+def load_program(folder: Path) -> Program:
+    """Read a half back. Nothing in the files is executed.
+
+    Raises:
+        RecordError: a file is missing, truncated, not ours, names an operator that is not allowed, or
+            the weights are not those that the graph names.
+    """
+    folder = Path(folder)
+    again = "export the plan again with `collabplan split`"
+    try:
+        document = json.loads((folder / GRAPH_FILE).read_text(encoding="utf-8"))
+        stored = load_tensors((folder / WEIGHTS_FILE).read_bytes())
+        _require_format(document)
+        tensors = {spec["name"]: _unpacked(spec, stored) for spec in document["tensors"]}
+        _require_sound(document)
+        return Program(document, tensors).eval()
+    except RecordError as error:
+        raise RecordError(f"program {folder}: {error}; {again}") from None
+    except FileNotFoundError as error:
+        raise RecordError(f"program {folder} lacks {Path(error.filename).name}; {again}") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, SafetensorError) as error:
+        raise RecordError(f"program {folder} is damaged ({type(error).__name__}: {error}); {again}") from None
+
+
+def identify(flat: fx.GraphModule, inputs: Sequence[InputSpec], name: str) -> ModelIdentity:
+    """Hashes of structure (canonical graph) and weights of a traced model.
+
+    Raises:
+        TraceError: an operator outside the allow-list.
+    """
+    document, tensors = encode(flat, None)
+    for spec in document["tensors"]:
+        del spec["requires_grad"]  # freezing a parameter does not make another model
+    document["shapes"] = [
+        [
+            spec.name,
+            None if spec.shape is None else _free_shape(spec),
+            str(spec.dtype),
+            spec.batch_dim,
+            repr(spec.constant),
+        ]
+        for spec in inputs
+    ]
+    parameters = [tensor for tensor in tensors.values() if tensor.is_floating_point()]
+    return ModelIdentity(
+        name=name,
+        structure_hash=hash_json(document),
+        weights_hash=hash_tensors(tensors),
+        torch_version=torch.__version__,
+        parameter_count=sum(tensor.numel() for tensor in parameters),
+        parameter_bytes=sum(tensor.numel() * tensor.element_size() for tensor in parameters),
+    )
+
+
+def _free_shape(spec: InputSpec) -> list[int | None]:
+    assert spec.shape is not None
+    return [None if dim == spec.batch_dim else size for dim, size in enumerate(spec.shape)]
+
+
+# writing ----------------------------------------------------------------------------------------------
+
+
+def encode(module: fx.GraphModule, structure: pytree.TreeSpec | None) -> tuple[Json, dict[str, Tensor]]:
+    """A graph as a JSON document with numbered values, and the tensors it names.
+
+    Raises:
+        TraceError: an operator or argument that the format does not hold.
+    """
+    names: dict[fx.Node, str] = {}
+    inputs: list[str] = []
+    nodes: list[Json] = []
+    tensors: dict[str, Tensor] = {}
+    positions: dict[str, int] = {}
+    for node in module.graph.nodes:
+        if node.op == "placeholder":
+            names[node] = f"i{len(inputs)}"
+            inputs.append(str(node.meta.get("input", node.target)))
+        elif node.op == "get_attr":
+            if node.target not in tensors:
+                positions[node.target] = len(tensors)
+                tensors[node.target] = _attribute(module, node.target)
+            names[node] = f"t{positions[node.target]}"
+        elif node.op == "call_function":
+            names[node] = f"n{len(nodes)}"
+            args = [_encode(value, names) for value in node.args]
+            kwargs = {key: _encode(value, names) for key, value in sorted(node.kwargs.items())}
+            nodes.append({"op": name_of(node.target), "args": args, "kwargs": kwargs})
+    output = module.graph.output_node().args[0]
+    leaves = [_encode(value, names) for value in output]  # type: ignore[union-attr]
+    document = {
+        "format": FORMAT,
+        "schema_version": VERSION,
+        "inputs": inputs,
+        "tensors": [_describe(name, tensor) for name, tensor in tensors.items()],
+        "nodes": nodes,
+        "output": {"tuple": leaves} if structure is None else _structure(structure, iter(leaves)),
+    }
+    return document, tensors
+
+
+def _attribute(module: nn.Module, target: str) -> Tensor:
+    value: Any = module
+    for part in target.split("."):
+        value = getattr(value, part)
+    return value  # type: ignore[no-any-return]
+
+
+def _describe(name: str, tensor: Tensor) -> Json:
+    return {
+        "name": name,
+        "dtype": _dtype_name(tensor.dtype),
+        "shape": list(tensor.shape),
+        "stride": list(tensor.stride()) if _is_permuted(tensor) else None,
+        "requires_grad": tensor.requires_grad,
+    }
+
+
+def _is_permuted(tensor: Tensor) -> bool:
+    """Dense, but in another order than row-major (channels-last weights): worth keeping, kernels differ by it."""
+    return not tensor.is_contiguous() and torch.empty_like(tensor).stride() == tensor.stride()
+
+
+def _packed(tensor: Tensor) -> Tensor:
+    return tensor.detach().cpu().contiguous().clone()
+
+
+def _dtype_name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _encode(value: Any, names: Mapping[fx.Node, str]) -> Any:
+    if isinstance(value, fx.Node):
+        return {"ref": names[value]}
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else {"float": str(value)}
+    if isinstance(value, (list, tuple)):
+        return [_encode(item, names) for item in value]
+    for kind, key in ((torch.dtype, "dtype"), (torch.layout, "layout"), (torch.memory_format, "memory_format")):
+        if isinstance(value, kind):
+            return {key: str(value).removeprefix("torch.")}
+    if isinstance(value, torch.device):
+        return {"device": None}
+    if isinstance(value, complex):
+        return {"complex": [value.real, value.imag]}
+    if isinstance(value, slice):
+        return {"slice": [_encode(part, names) for part in (value.start, value.stop, value.step)]}
+    raise TraceError(f"the graph holds an argument of type {type(value).__name__}, which a program file cannot hold")
+
+
+def _structure(spec: pytree.TreeSpec, leaves: Any) -> Any:
+    """The output's nesting in dicts, lists and tuples: classes of libraries need not exist where it is loaded."""
+    if spec.is_leaf():
+        return next(leaves)
+    children = [_structure(child, leaves) for child in spec.children()]
+    keys = _keys(spec)
+    if keys is not None:
+        return {"dict": [[key, child] for key, child in zip(keys, children, strict=True)]}
+    return {"list" if spec.type is list else "tuple": children}
+
+
+def _keys(spec: pytree.TreeSpec) -> list[str] | None:
+    context = spec.context
+    if isinstance(context, (list, tuple)) and context and isinstance(context[0], (list, tuple)):
+        context = context[0]
+    matches = isinstance(context, (list, tuple)) and len(context) == spec.num_children
+    return list(context) if matches and context and all(isinstance(key, str) for key in context) else None
+
+
+# reading ----------------------------------------------------------------------------------------------
+
+
+def _require_format(document: Any) -> None:
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise RecordError(f"{GRAPH_FILE} is not a {FORMAT} file")
+    if document.get("schema_version") != VERSION:
+        raise RecordError(f"{GRAPH_FILE} has schema version {document.get('schema_version')!r}, expected {VERSION}")
+
+
+def _unpacked(spec: Json, stored: Mapping[str, Tensor]) -> Tensor:
+    name = spec["name"]
+    if name not in stored:
+        raise RecordError(f"{WEIGHTS_FILE} lacks tensor {name!r}")
+    tensor = stored[name]
+    if _dtype_name(tensor.dtype) != spec["dtype"] or list(tensor.shape) != spec["shape"]:
+        raise RecordError(f"tensor {name!r} is {tensor.dtype} {list(tensor.shape)}, the graph says {spec}")
+    if spec["stride"] is None:
+        return tensor
+    permuted = torch.empty_permuted(tensor.shape, _order(spec["stride"]), dtype=tensor.dtype)
+    return permuted.copy_(tensor)
+
+
+def _order(stride: Sequence[int]) -> list[int]:
+    return sorted(range(len(stride)), key=lambda dim: (-int(stride[dim]), dim))
+
+
+def _require_sound(document: Json) -> None:
+    """Every value is made before it is read, by an allowed operator."""
+    known = {f"i{index}" for index in range(len(document["inputs"]))}
+    known |= {f"t{index}" for index in range(len(document["tensors"]))}
+    for index, node in enumerate(document["nodes"]):
+        function_of(node["op"])
+        for name in _references([node["args"], list(node["kwargs"].values())]):
+            if name not in known:
+                raise RecordError(f"node {index} ({node['op']}) reads {name!r}, which no earlier node makes")
+        known.add(f"n{index}")
+    for name in _references(document["output"]):
+        if name not in known:
+            raise RecordError(f"the output reads {name!r}, which no node makes")
+
+
+def _references(value: Any) -> list[str]:
+    if isinstance(value, dict):
+        if set(value) == {"ref"}:
+            return [value["ref"]]
+        return [name for item in value.values() for name in _references(item)]
+    if isinstance(value, list):
+        return [name for item in value for name in _references(item)]
+    return []
+
+
+def _last_uses(document: Json) -> list[list[str]]:
+    """By node, the values that no later node reads, so that a run holds only what is live."""
+    kept = set(_references(document["output"]))
+    last: dict[str, int] = {}
+    for index, node in enumerate(document["nodes"]):
+        last[f"n{index}"] = index
+        for name in _references([node["args"], list(node["kwargs"].values())]):
+            last[name] = index
+    ends: list[list[str]] = [[] for _ in document["nodes"]]
+    for name, index in last.items():
+        if name not in kept and not name.startswith("t"):
+            ends[index].append(name)
+    return ends
+
+
+_TAGS: dict[str, Callable[[str], Any]] = {
+    "dtype": lambda name: _torch_constant(name, torch.dtype),
+    "layout": lambda name: _torch_constant(name, torch.layout),
+    "memory_format": lambda name: _torch_constant(name, torch.memory_format),
+    "float": lambda text: {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}[text],
+}
+
+
+def _decode(value: Any, values: Mapping[str, Any], device: torch.device) -> Any:
+    if isinstance(value, list):
+        return [_decode(item, values, device) for item in value]
+    if not isinstance(value, dict):
+        return value
+    ((tag, content),) = value.items()
+    if tag == "ref":
+        return values[content]
+    if tag == "device":
+        return device
+    if tag == "complex":
+        return complex(*content)
+    if tag == "slice":
+        return slice(*(_decode(part, values, device) for part in content))
+    return _TAGS[tag](content)
+
+
+def _torch_constant(name: str, kind: type) -> Any:
+    value = getattr(torch, name)
+    if not isinstance(value, kind):
+        raise RecordError(f"{name!r} is not a {kind.__name__}")
+    return value
+
+
+def _build(structure: Any, values: Mapping[str, Any], device: torch.device) -> Any:
+    if isinstance(structure, dict) and set(structure) == {"dict"}:
+        return {key: _build(child, values, device) for key, child in structure["dict"]}
+    if isinstance(structure, dict) and set(structure) == {"list"}:
+        return [_build(child, values, device) for child in structure["list"]]
+    if isinstance(structure, dict) and set(structure) == {"tuple"}:
+        return tuple(_build(child, values, device) for child in structure["tuple"])
+    return _decode(structure, values, device)
