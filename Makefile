@@ -1,7 +1,7 @@
 # A fresh machine needs two commands, `make demo` and `make test`; each builds .venv from nothing first.
 
 PYTHON ?= python3
-BIN := $(CURDIR)/.venv/bin
+BIN := "$(CURDIR)/.venv/bin"
 INSTALLED := .venv/.installed
 
 .PHONY: demo test lint schemas clean
