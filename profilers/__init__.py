@@ -1,1 +1,54 @@
-"""stub"""
+"""Floor 3: what running a model costs: time, bytes, memory, FLOPs, and the link. The face is lazy.
+
+`profile_model` measures one machine, `join` puts an edge's and a cloud's profile together,
+`transfer_ms` and `serialisation_ms` say what the way between them costs.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .joining import JoinedCut, JoinedProfile, join
+    from .link import serialisation_ms, slow_start_ms, transfer_interval, transfer_ms
+    from .profile import Progress, profile_model
+    from .timers import Timer, resolve_device
+
+_HOMES = {
+    "JoinedCut": "joining",
+    "JoinedProfile": "joining",
+    "Progress": "profile",
+    "Timer": "timers",
+    "join": "joining",
+    "profile_model": "profile",
+    "resolve_device": "timers",
+    "serialisation_ms": "link",
+    "slow_start_ms": "link",
+    "transfer_interval": "link",
+    "transfer_ms": "link",
+}
+
+__all__ = [
+    "JoinedCut",
+    "JoinedProfile",
+    "Progress",
+    "Timer",
+    "join",
+    "profile_model",
+    "resolve_device",
+    "serialisation_ms",
+    "slow_start_ms",
+    "transfer_interval",
+    "transfer_ms",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__all__)}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

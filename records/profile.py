@@ -35,7 +35,8 @@ class CutProfile(Record):
     None in one of role *edge*; both are None where the cut has no such part. `interpolated` says
     that the timings were not measured at this cut but set between measured neighbours by the node
     breakdown. `payload_bytes` is per sample, in the model's own dtypes, before any quantizer.
-    `edge_flops` is None where any operator's count is unknown.
+    `edge_flops` is None where any operator's count is unknown; `edge_flops_counted` is the sum over those that
+    are known, a lower bound. `edge_parameter_bytes` covers buffers and constants too.
     """
 
     id: str
@@ -52,6 +53,7 @@ class CutProfile(Record):
     edge_parameter_bytes: int = Field(ge=0)
     edge_peak_bytes: int = Field(ge=0)
     edge_flops: int | None = Field(ge=0)
+    edge_flops_counted: int = Field(default=0, ge=0)
 
 
 class Profile(Record):

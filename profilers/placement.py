@@ -1,0 +1,138 @@
+"""A traced graph on another device, in another dtype, at another batch size: always a copy.
+
+The user's model is never moved. A traced graph names devices and dtypes in its constants
+(`aten.arange(..., device=cpu)`, `aten.full(..., dtype=float32)`): the copy names the new ones, or its
+halves would mix devices.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.fx.node import map_aggregate
+
+from ..graph.structures import InputSpec, TracedGraph
+from ..records import CollabplanError
+
+DTYPES = {
+    "float32": torch.float32,
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+    "float64": torch.float64,
+}
+
+
+def place(traced: TracedGraph, device: torch.device, dtype: str, batch: int) -> TracedGraph:
+    """The traced graph ready to run on `device`, with example inputs of `batch` samples.
+
+    Where nothing changes the parameters are shared with `traced`; otherwise every floating parameter,
+    buffer, input and dtype named in the graph becomes `dtype`. A model that computes parts of
+    itself in a higher precision on purpose therefore computes them in `dtype` too.
+
+    Args:
+        device: from `timers.resolve_device`.
+        dtype: one of `DTYPES`.
+        batch: samples to repeat the example inputs to.
+
+    Raises:
+        CollabplanError: unknown dtype, a dtype the device lacks, or a batch that the trace cannot run.
+    """
+    inputs = resize(traced, batch)
+    wanted = converted_dtype(traced, device, dtype)
+    if wanted is None and device.type == "cpu":
+        return replace(traced, example_inputs=inputs, cache={})
+    flat = copy_graph(traced.flat, device, wanted)
+    return replace(traced, flat=flat, example_inputs=tuple(move(tensor, device, wanted) for tensor in inputs), cache={})
+
+
+def resize(traced: TracedGraph, batch: int) -> tuple[Tensor, ...]:
+    """The example inputs with their samples repeated (or cut off) to `batch`.
+
+    Raises:
+        CollabplanError: batch below 1, or a static trace asked for another batch than its own.
+    """
+    if batch < 1:
+        raise CollabplanError(f"batch {batch} is not possible; give 1 or more")
+    if not traced.dynamic_batch and batch != traced.traced_batch:
+        raise CollabplanError(
+            f"this model could only be traced for batch {traced.traced_batch}, batch {batch} was asked for; profile "
+            f"with --batch {traced.traced_batch}, or trace it with example inputs of batch {batch}"
+        )
+    specs = traced.tensor_inputs
+    return tuple(_repeat(tensor, spec, batch) for tensor, spec in zip(traced.example_inputs, specs, strict=True))
+
+
+def _repeat(tensor: Tensor, spec: InputSpec, batch: int) -> Tensor:
+    if spec.batch_dim is None:
+        return tensor
+    index = torch.arange(batch, device=tensor.device) % tensor.shape[spec.batch_dim]
+    return tensor.index_select(spec.batch_dim, index)
+
+
+def converted_dtype(traced: TracedGraph, device: torch.device, dtype: str) -> torch.dtype | None:
+    """The dtype to convert to; None where the model computes in it already, or has nothing floating.
+
+    Raises:
+        CollabplanError: unknown dtype, or float64 on an Apple GPU.
+    """
+    if dtype not in DTYPES:
+        raise CollabplanError(f"unknown dtype {dtype!r}; give one of {', '.join(DTYPES)}")
+    wanted = DTYPES[dtype]
+    if device.type == "mps" and wanted is torch.float64:
+        raise CollabplanError("an Apple GPU has no float64; use --dtype float32 or --device cpu")
+    native = native_dtype(traced)
+    return None if native in (None, wanted) else wanted
+
+
+def native_dtype(traced: TracedGraph) -> torch.dtype | None:
+    """The floating dtype of most of the model's numbers (of its inputs, where it has none)."""
+    for tensors in (list(attributes(traced.flat).values()), list(traced.example_inputs)):
+        counts: Counter[torch.dtype] = Counter()
+        for tensor in tensors:
+            if tensor.is_floating_point():
+                counts[tensor.dtype] += tensor.numel()
+        if counts:
+            return counts.most_common(1)[0][0]
+    return None
+
+
+def attributes(flat: fx.GraphModule) -> dict[str, Tensor]:
+    """The tensors that the graph reads as attributes (parameters, buffers, constants), by name."""
+    found: dict[str, Tensor] = {}
+    for node in flat.graph.nodes:
+        if node.op == "get_attr" and isinstance(node.target, str):
+            value: Any = flat
+            for part in node.target.split("."):
+                value = getattr(value, part)
+            found[node.target] = value
+    return found
+
+
+def copy_graph(flat: fx.GraphModule, device: torch.device, dtype: torch.dtype | None) -> fx.GraphModule:
+    """A copy of the graph with its own tensors on `device`, floating ones in `dtype` (None: as they are)."""
+    graph = copy.deepcopy(flat.graph)
+    for node in graph.nodes:
+        node.args = map_aggregate(node.args, lambda leaf: _rewrite(leaf, device, dtype))
+        node.kwargs = map_aggregate(node.kwargs, lambda leaf: _rewrite(leaf, device, dtype))
+    moved = {name: move(tensor, device, dtype) for name, tensor in attributes(flat).items()}
+    return fx.GraphModule(dict(moved), graph)
+
+
+def _rewrite(leaf: Any, device: torch.device, dtype: torch.dtype | None) -> Any:
+    if isinstance(leaf, torch.device):
+        return device
+    if dtype is not None and isinstance(leaf, torch.dtype) and leaf.is_floating_point:
+        return dtype
+    return leaf
+
+
+def move(tensor: Tensor, device: torch.device, dtype: torch.dtype | None) -> Tensor:
+    """The tensor on `device`, in `dtype` where it is floating; a parameter stays a parameter."""
+    floating = dtype is not None and tensor.is_floating_point()
+    moved = tensor.detach().to(device=device, dtype=dtype if floating else tensor.dtype)
+    return nn.Parameter(moved, requires_grad=False) if isinstance(tensor, nn.Parameter) else moved

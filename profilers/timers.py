@@ -1,0 +1,197 @@
+"""Clocks of the devices: wall time on the CPU, events on CUDA, synchronised wall time on MPS.
+
+A new device is one class with the three methods of `Timer` and a line in `timer_for`. Everything is
+timed by `timed`, in the state that `quiet` sets up: no gradients, the garbage collector off, a fixed
+number of threads.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol, TypeVar
+
+import torch
+
+from ..records import CollabplanError, DeviceIdentity, processor_name
+
+R = TypeVar("R")
+
+
+class Timer(Protocol):
+    """One device's clock. Marks are taken without waiting; times are read after `synchronize`."""
+
+    def mark(self) -> Any:
+        """A point in the device's stream of work."""
+
+    def synchronize(self) -> None:
+        """Wait until everything queued is done; after it, marks can be read."""
+
+    def elapsed_ms(self, start: Any, end: Any) -> float:
+        """Milliseconds between two marks."""
+
+
+class WallTimer:
+    """`time.perf_counter_ns`: for the CPU, whose operators return when they are done."""
+
+    def mark(self) -> int:
+        """Nanoseconds of the process-wide monotonic clock."""
+        return time.perf_counter_ns()
+
+    def synchronize(self) -> None:
+        """Nothing is queued on a CPU."""
+
+    def elapsed_ms(self, start: int, end: int) -> float:
+        """Milliseconds between two marks."""
+        return (end - start) / 1e6
+
+
+class CudaTimer:
+    """CUDA events on the device's current stream.
+
+    The time between two events holds gaps in which the GPU waited for Python to launch the next
+    kernel, as a real request does.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+
+    def mark(self) -> Any:
+        """An event, recorded behind the work queued so far."""
+        event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        event.record(torch.cuda.current_stream(self._device))
+        return event
+
+    def synchronize(self) -> None:
+        """Wait for the device."""
+        torch.cuda.synchronize(self._device)
+
+    def elapsed_ms(self, start: Any, end: Any) -> float:
+        """Milliseconds between two events, both reached."""
+        return float(start.elapsed_time(end))
+
+
+class MpsTimer(WallTimer):
+    """Wall time around a wait for the device: each mark drains the queue, so per-node times hold that wait."""
+
+    def mark(self) -> int:
+        """Wait for the device, then read the clock."""
+        torch.mps.synchronize()
+        return super().mark()
+
+    def synchronize(self) -> None:
+        """Wait for the device."""
+        torch.mps.synchronize()
+
+
+def timer_for(device: torch.device) -> Timer:
+    """The clock of a device that `resolve_device` has returned."""
+    if device.type == "cuda":
+        return CudaTimer(device)
+    return MpsTimer() if device.type == "mps" else WallTimer()
+
+
+def timed(timer: Timer, function: Callable[..., R], *args: Any) -> tuple[float, R]:
+    """Milliseconds that `function(*args)` takes on the device, from an idle device on, and its result."""
+    timer.synchronize()
+    start = timer.mark()
+    result = function(*args)
+    end = timer.mark()
+    timer.synchronize()
+    return timer.elapsed_ms(start, end), result
+
+
+@contextmanager
+def quiet(threads: int | None) -> Iterator[int]:
+    """The state in which things are timed; restored on leaving. Gives the number of threads in use.
+
+    Gradients are off (inference mode), the garbage collector runs once and is then off, torch uses
+    `threads` threads inside an operator (None: as many as it does already).
+    """
+    before, collecting = torch.get_num_threads(), gc.isenabled()
+    if threads is not None:
+        torch.set_num_threads(threads)
+    gc.collect()
+    gc.disable()
+    try:
+        with torch.inference_mode():
+            yield torch.get_num_threads()
+    finally:
+        torch.set_num_threads(before)
+        if collecting:
+            gc.enable()
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device called `name` (`cpu`, `cuda`, `cuda:1`, `mps`), checked to be there.
+
+    Raises:
+        CollabplanError: no such device on this machine, or one that cannot be timed.
+    """
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise CollabplanError(f"unknown device {name!r}; give cpu, cuda, cuda:INDEX or mps") from None
+    if device.type == "cpu":
+        return torch.device("cpu")
+    if device.type == "cuda":
+        return _resolve_cuda(name, device)
+    if device.type == "mps":
+        if not torch.backends.mps.is_available():
+            raise CollabplanError(f"device {name!r} asked for, but this torch finds no Apple GPU; use --device cpu")
+        return device
+    raise CollabplanError(f"device {name!r} cannot be timed; give cpu, cuda, cuda:INDEX or mps")
+
+
+def _resolve_cuda(name: str, device: torch.device) -> torch.device:
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if count == 0:
+        why = "was built without CUDA" if torch.version.cuda is None else "finds no CUDA device (see nvidia-smi)"
+        raise CollabplanError(
+            f"device {name!r} asked for, but this torch ({torch.__version__}) {why}; use --device cpu, or run it where "
+            "a GPU is"
+        )
+    index = device.index or 0
+    if index >= count:
+        raise CollabplanError(f"device {name!r} asked for, but there are {count} CUDA devices (0 to {count - 1})")
+    return torch.device("cuda", index)
+
+
+def identify(device: torch.device, threads: int, load_average: float | None) -> DeviceIdentity:
+    """The record of the machine that is measured.
+
+    Args:
+        device: from `resolve_device`.
+        threads: what torch uses inside an operator.
+        load_average: of the last minute, read before measuring began.
+    """
+    name, memory = processor_name(), _host_memory_bytes()
+    if device.type == "cuda":
+        properties = torch.cuda.get_device_properties(device)
+        name, memory = properties.name, int(properties.total_memory)
+    return DeviceIdentity(
+        device=str(device), name=name, threads=threads, load_average=load_average, memory_bytes=memory
+    )
+
+
+def load_average() -> float | None:
+    """Runnable processes averaged over the last minute; None where the system does not say."""
+    try:
+        return os.getloadavg()[0]
+    except (AttributeError, OSError):
+        return None
+
+
+def core_count() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _host_memory_bytes() -> int | None:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return None
