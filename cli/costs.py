@@ -1,0 +1,101 @@
+"""Which profiles `optimize` plans with: files given, the last one made here, or one made now."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..records import CollabplanError, Link, MismatchError, Profile, load, parse_bandwidth, parse_duration_ms
+from .checks import checked
+from .workspace import Workspace, require_unchanged
+
+if TYPE_CHECKING:
+    from .target import Target
+
+
+@dataclass(frozen=True, slots=True)
+class Profiles:
+    """The edge's and the cloud's profile (one profile twice for a single machine), and where they lie."""
+
+    edge: Profile
+    cloud: Profile
+    said: str
+
+    @property
+    def single(self) -> bool:
+        """True where one profile stands for both machines."""
+        return self.edge is self.cloud
+
+
+def given_profiles(edge: Path | None, cloud: Path | None) -> Profiles | None:
+    """The profiles of `--edge-profile` and `--cloud-profile`; None where neither is given.
+
+    Raises:
+        RecordError: a file is not a profile.
+        CollabplanError: one file alone that is of one role only.
+    """
+    if edge is not None and cloud is not None:
+        return Profiles(load(Profile, edge), load(Profile, cloud), f"profiles {edge} (edge) and {cloud} (cloud)")
+    path = edge or cloud
+    if path is None:
+        return None
+    profile = load(Profile, path)
+    require_both_roles(profile, path)
+    return Profiles(profile, profile, f"profile {path}")
+
+
+def last_profile(workspace: Workspace) -> Profiles:
+    """The profile made last here, refused where its target's file has changed since.
+
+    Raises:
+        RecordError: there is none, or it is damaged.
+        TargetError: the target's file is gone or another.
+    """
+    profile, path = workspace.last_profile()
+    require_both_roles(profile, path)
+    require_unchanged(profile, path)
+    return Profiles(profile, profile, f"last profile {path} of {profile.target.spec}")
+
+
+def fitting_profile(workspace: Workspace, target: Target) -> Profiles | None:
+    """The last profile made here, where it is of this very target and of both roles; else None."""
+    try:
+        profile, path = workspace.last_profile()
+    except CollabplanError:
+        return None
+    before, now = profile.target, target.identity
+    same_file = before.file_sha256 == now.file_sha256 and before.spec == now.spec
+    if profile.role != "both" or not same_file or before.options.get("input") != now.options.get("input"):
+        return None
+    return Profiles(profile, profile, f"last profile {path} (the target has not changed since)")
+
+
+def require_both_roles(profile: Profile, path: Path) -> None:
+    """Refuse one profile for two machines where it measured one half only."""
+    if profile.role == "both":
+        return
+    other = "cloud" if profile.role == "edge" else "edge"
+    raise MismatchError(
+        f"profile {path} is of role {profile.role} alone; give --{profile.role}-profile and --{other}-profile"
+    )
+
+
+def declared_link(
+    bandwidth: str | None, rtt: str | None, bandwidth_spread: float = 0.0, rtt_spread: float = 0.0
+) -> Link:
+    """The link of the options; what they leave out is assumed, and the link is then called so.
+
+    Raises:
+        CollabplanError: a quantity without its unit, or out of range.
+    """
+    assumed = Link.assumed()
+    return checked(
+        Link,
+        {"bandwidth_spread": "--bandwidth-spread", "rtt_spread": "--rtt-spread"},
+        bandwidth_bps=parse_bandwidth(bandwidth) if bandwidth is not None else assumed.bandwidth_bps,
+        rtt_ms=parse_duration_ms(rtt) if rtt is not None else assumed.rtt_ms,
+        bandwidth_spread=bandwidth_spread,
+        rtt_spread=rtt_spread,
+        source="declared" if bandwidth is not None and rtt is not None else "assumed",
+    )

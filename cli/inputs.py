@@ -1,0 +1,114 @@
+"""Example inputs: what a target file gives, and the `--input 1x3x224x224` option in its place."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..records import TargetError
+
+_OPTION = re.compile(r"(?:(?P<name>[A-Za-z_]\w*)=)?(?P<shape>\d+(?:x\d+)*)(?::(?P<dtype>\w+))?")
+_DTYPES = {
+    name: getattr(torch, name)
+    for name in ("float32", "float16", "bfloat16", "float64", "int64", "int32", "int16", "int8", "uint8", "bool")
+}
+
+
+@dataclass(frozen=True, eq=False)
+class ExampleInputs:
+    """What the model is called with: positional and keyword arguments, and where they came from."""
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    source: str
+
+    def summary(self) -> str:
+        """`float32 1x3x224x224, mask=int64 1x128`."""
+        named = [(None, value) for value in self.args] + list(self.kwargs.items())
+        return ", ".join((f"{name}=" if name else "") + _summary(value) for name, value in named)
+
+
+def from_value(value: Any, name: str = "example_inputs") -> ExampleInputs:
+    """Read `example_inputs`: a tensor, a tuple of args, a dict of kwargs, or `(args, kwargs)`.
+
+    Raises:
+        TargetError: none of these.
+    """
+    if isinstance(value, Tensor):
+        return ExampleInputs((value,), {}, f"`{name}`")
+    if isinstance(value, dict):
+        return ExampleInputs((), _string_keys(value, name), f"`{name}`, by keyword")
+    if not isinstance(value, tuple | list) or not value:
+        raise TargetError(
+            f"{name} is {_article(value)}; give a tensor, a tuple of the model's arguments, or (args, kwargs)"
+        )
+    if len(value) == 2 and isinstance(value[0], tuple | list) and isinstance(value[1], dict):
+        return ExampleInputs(tuple(value[0]), _string_keys(value[1], name), f"`{name}`, (args, kwargs)")
+    return ExampleInputs(tuple(value), {}, f"`{name}`")
+
+
+def from_options(options: Sequence[str]) -> ExampleInputs:
+    """Inputs from `--input` options, one per input in order: `1x3x224x224`, `1x128:int64`, `name=1x128:int64`.
+
+    Floating inputs are uniform in [0, 1), integers are 0 or 1 (they may index an embedding), always
+    the same ones.
+
+    Raises:
+        TargetError: another form, an unknown dtype, or a size of zero.
+    """
+    args: list[Tensor] = []
+    kwargs: dict[str, Tensor] = {}
+    generator = torch.Generator().manual_seed(0)
+    for option in options:
+        name, tensor = _parse(option, generator)
+        if name is not None:
+            kwargs[name] = tensor
+        elif kwargs:
+            raise TargetError(f"--input {option} has no name but follows named ones; give positional inputs first")
+        else:
+            args.append(tensor)
+    return ExampleInputs(tuple(args), kwargs, "made up for `--input`")
+
+
+def _parse(option: str, generator: torch.Generator) -> tuple[str | None, Tensor]:
+    match = _OPTION.fullmatch(option.strip())
+    if match is None:
+        raise TargetError(
+            f"--input {option!r} is not a shape; write for example 1x3x224x224, 1x128:int64 or input_ids=1x128:int64"
+        )
+    dtype_name = match["dtype"] or "float32"
+    if dtype_name not in _DTYPES:
+        raise TargetError(f"--input {option!r} has the unknown dtype {dtype_name!r}; known: {', '.join(_DTYPES)}")
+    shape = [int(size) for size in match["shape"].split("x")]
+    if 0 in shape:
+        raise TargetError(f"--input {option!r} has a dimension of size 0; every dimension needs at least one element")
+    dtype: torch.dtype = _DTYPES[dtype_name]
+    if dtype.is_floating_point:
+        return match["name"], torch.rand(shape, generator=generator).to(dtype)
+    return match["name"], torch.randint(0, 2, shape, generator=generator).to(dtype)
+
+
+def _string_keys(value: dict[Any, Any], name: str) -> dict[str, Any]:
+    if not all(isinstance(key, str) for key in value):
+        raise TargetError(f"{name} has keyword arguments whose names are not strings")
+    return dict(value)
+
+
+def _summary(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return f"{str(value.dtype).removeprefix('torch.')} {shape_text(value.shape)}"
+    return repr(value) if isinstance(value, int | float | str | bool | None) else type(value).__name__
+
+
+def shape_text(shape: Sequence[int]) -> str:
+    """`1x3x224x224`; a scalar's shape is `scalar`."""
+    return "x".join(str(size) for size in shape) or "scalar"
+
+
+def _article(value: Any) -> str:
+    return "empty" if isinstance(value, tuple | list) else f"of type {type(value).__name__}"

@@ -1,0 +1,151 @@
+"""Finds the model in a target, and refuses one whose weights are no weights.
+
+With an attribute named (`path.py:attr`) that is taken. Without one, what is tried, in this order: the
+name `model`; the only module that the file binds; the only `nn.Module` class of the file that needs no
+arguments. The choice is told, and where there is none, the message lists what the file has.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from ..records import TargetError
+from .user_code import TargetSpec, call
+
+
+def find_model(module: ModuleType, spec: TargetSpec, file: Path | None) -> tuple[nn.Module, str]:
+    """The target's model and how it was found, e.g. `Net, from the function `model``.
+
+    Raises:
+        TargetError: nothing that is a model or builds one, or building it raised.
+    """
+    if spec.attribute is not None:
+        value = _attribute(module, spec)
+        return _build(value, spec.attribute, file)
+    if hasattr(module, "model"):
+        return _build(module.model, "model", file)
+    instances = {id(value): name for name, value in _public(module).items() if isinstance(value, nn.Module)}
+    if len(instances) == 1:
+        name = next(iter(instances.values()))
+        return _build(getattr(module, name), name, file, why="the only model in the file")
+    classes = [
+        name
+        for name, value in _public(module).items()
+        if _is_model_class(value) and value.__module__ == module.__name__ and not _required(value)
+    ]
+    if not instances and len(classes) == 1:
+        return _build(getattr(module, classes[0]), classes[0], file, why="the only model class in the file")
+    raise TargetError(_nothing_found(module, spec))
+
+
+def require_usable_weights(model: nn.Module) -> None:
+    """Refuse parameters without values or with NaN or infinity, and buffers with NaN.
+
+    Infinity in a buffer is let pass: attention masks hold it.
+
+    Raises:
+        TargetError: names the tensor.
+    """
+    for name, parameter in model.named_parameters():
+        _require_values(name, parameter)
+        if _count(parameter, lambda tensor: ~torch.isfinite(tensor)):
+            bad = _count(parameter, lambda tensor: ~torch.isfinite(tensor))
+            raise TargetError(
+                f"the model's weights are broken: {name} holds NaN or infinity in {bad:,} of {parameter.numel():,} "
+                "numbers; load a sound checkpoint"
+            )
+    for name, buffer in model.named_buffers():
+        _require_values(name, buffer)
+        if _count(buffer, torch.isnan):
+            raise TargetError(f"the model's buffer {name} holds NaN; load a sound checkpoint")
+
+
+def _count(tensor: Tensor, test: Callable[[Tensor], Tensor]) -> int:
+    if not (tensor.is_floating_point() or tensor.is_complex()):
+        return 0
+    return int(test(tensor.detach()).sum())
+
+
+def _require_values(name: str, tensor: Tensor) -> None:
+    if is_lazy(tensor):
+        raise TargetError(f"the model's {name} is uninitialised (a lazy module); run the model once in the target file")
+    if tensor.is_meta:
+        raise TargetError(f"the model's {name} is on the meta device and has no values; load the weights")
+
+
+def _attribute(module: ModuleType, spec: TargetSpec) -> Any:
+    assert spec.attribute is not None
+    value: Any = module
+    for part in spec.attribute.split("."):
+        if not hasattr(value, part):
+            raise TargetError(f"{spec.text.rpartition(':')[0]} has no attribute {spec.attribute!r}; {_listing(module)}")
+        value = getattr(value, part)
+    return value
+
+
+def _build(value: Any, name: str, file: Path | None, why: str = "") -> tuple[nn.Module, str]:
+    """The module that `value` is or builds."""
+    because = f" ({why})" if why else ""
+    if isinstance(value, nn.Module):
+        return value, f"{type(value).__name__}, bound to `{name}`{because}"
+    if not callable(value):
+        raise TargetError(
+            f"`{name}` is of type {type(value).__name__}; a model is an nn.Module or a function returning one"
+        )
+    required = _required(value)
+    if required:
+        raise TargetError(
+            f"`{name}` needs the arguments {', '.join(required)}; give it defaults, or add a function without "
+            "arguments that returns the model"
+        )
+    built = call(value, f"`{name}`", file)
+    if not isinstance(built, nn.Module):
+        raise TargetError(f"`{name}` returned {type(built).__name__}; a function must return an nn.Module")
+    kind = "class" if inspect.isclass(value) else "function"
+    return built, f"{type(built).__name__}, built by the {kind} `{name}`{because}"
+
+
+def _required(value: Callable[..., Any]) -> list[str]:
+    """Names of the arguments that a call cannot do without."""
+    try:
+        parameters = inspect.signature(value).parameters.values()
+    except (TypeError, ValueError):
+        return []
+    loose = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return [p.name for p in parameters if p.default is p.empty and p.kind not in loose]
+
+
+def _is_model_class(value: Any) -> bool:
+    return inspect.isclass(value) and issubclass(value, nn.Module)
+
+
+def _public(module: ModuleType) -> dict[str, Any]:
+    return {name: value for name, value in vars(module).items() if not name.startswith("_")}
+
+
+def _nothing_found(module: ModuleType, spec: TargetSpec) -> str:
+    return (
+        f"{spec.text} defines no `model` (a module, or a function that returns one); {_listing(module)}; "
+        f"add `model`, or name what to take: {spec.text}:NAME"
+    )
+
+
+def _listing(module: ModuleType, limit: int = 8) -> str:
+    """What a module has that could have been meant, the likely first."""
+    public = {n: v for n, v in _public(module).items() if not inspect.ismodule(v)}
+    modules = [n for n, v in public.items() if isinstance(v, nn.Module)]
+    own = [n for n, v in public.items() if callable(v) and getattr(v, "__module__", None) == module.__name__]
+    values = [n for n, v in public.items() if not callable(v) and n != "annotations"]
+    names = list(dict.fromkeys(modules + own + values))
+    if not names:
+        return "it defines nothing"
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return f"it has {', '.join(names[:limit])}{more}"

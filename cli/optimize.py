@@ -1,0 +1,342 @@
+"""`collabplan optimize`: searches cut and defense, shows the front, chooses and writes the plan."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from .options import RUNS_CODE, Debug, Inputs, Json, examples
+
+if TYPE_CHECKING:
+    from ..graph import TracedGraph
+    from ..planner import Outcome, Problem, SearchOptions
+    from ..records import Budgets, Link
+    from .costs import Profiles
+    from .output import Output
+    from .target import Target
+    from .workspace import Workspace
+
+EXAMPLES = examples(
+    ("the model profiled last, 50 ms at p95, the assumed link", "collabplan optimize --budget-ms 50"),
+    (
+        "your own link, at most 2 points of accuracy, leakage under 0.3",
+        "collabplan optimize model.py --budget-ms 50 --bandwidth 8mbps --rtt 40ms \\\n"
+        "    --max-accuracy-drop 0.02 --max-leakage 0.3",
+    ),
+    (
+        "two machines, profiled apart",
+        "collabplan optimize model.py --budget-ms 80 --edge-profile edge.json \\\n    --cloud-profile cloud.json",
+    ),
+    (
+        "go on where a search was stopped, up to 100 trials in all",
+        "collabplan optimize --budget-ms 50 --trials 100 --resume",
+    ),
+)
+_BUDGETS, _COSTS, _SEARCH, _OUTPUT = "Budgets", "Network and devices", "Search", "Output"
+
+
+def optimize(
+    budget_ms: Annotated[
+        float,
+        typer.Option(
+            metavar="MS", help="Longest predicted latency of a request, p95, in ms.", rich_help_panel=_BUDGETS
+        ),
+    ],
+    target: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[TARGET]",
+            help=f"path.py, path.py:NAME or package.module:NAME; default: what was profiled last here. {RUNS_CODE}",
+            show_default=False,
+        ),
+    ] = None,
+    max_accuracy_drop: Annotated[
+        float,
+        typer.Option(
+            metavar="SHARE", help="Most accuracy to lose, 0 to 1 (0.05 = 5 points).", rich_help_panel=_BUDGETS
+        ),
+    ] = 0.05,
+    max_leakage: Annotated[
+        float | None,
+        typer.Option(
+            metavar="INDEX",
+            help="Highest leakage index, estimated, 0 to 1.",
+            rich_help_panel=_BUDGETS,
+            show_default=False,
+        ),
+    ] = None,
+    edge_memory: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE", help="Peak memory on the edge: 200MB.", rich_help_panel=_BUDGETS, show_default=False
+        ),
+    ] = None,
+    max_edge_params: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Most parameters on the edge.", rich_help_panel=_BUDGETS, show_default=False),
+    ] = None,
+    result_at: Annotated[
+        Literal["edge", "cloud"], typer.Option(help="Where the result is needed.", rich_help_panel=_BUDGETS)
+    ] = "edge",
+    bandwidth: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RATE", help="Each way: 20mbps.  \\[assumed: 20mbps]", rich_help_panel=_COSTS, show_default=False
+        ),
+    ] = None,
+    rtt: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME", help="Round trip: 15ms.  \\[assumed: 15ms]", rich_help_panel=_COSTS, show_default=False
+        ),
+    ] = None,
+    bandwidth_spread: Annotated[
+        float,
+        typer.Option(metavar="SHARE", help="Its relative half-width, 90 % interval.", rich_help_panel=_COSTS),
+    ] = 0.0,
+    rtt_spread: Annotated[
+        float,
+        typer.Option(metavar="SHARE", help="Its relative half-width, 90 % interval.", rich_help_panel=_COSTS),
+    ] = 0.0,
+    edge_slowdown: Annotated[
+        float,
+        typer.Option(metavar="X", help="Declare the edge so many times slower than profiled.", rich_help_panel=_COSTS),
+    ] = 1.0,
+    edge_profile: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Profile of the edge device.", rich_help_panel=_COSTS, show_default=False),
+    ] = None,
+    cloud_profile: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Profile of the cloud machine.", rich_help_panel=_COSTS, show_default=False),
+    ] = None,
+    trials: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Total of trials, earlier ones included; default: every candidate up to 200, else 200.",
+            rich_help_panel=_SEARCH,
+            show_default=False,
+        ),
+    ] = None,
+    seed: Annotated[
+        int, typer.Option(metavar="N", min=0, help="The same seed gives the same front.", rich_help_panel=_SEARCH)
+    ] = 0,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the study here.", rich_help_panel=_SEARCH, show_default=False)
+    ] = False,
+    draws: Annotated[
+        int,
+        typer.Option(metavar="N", min=1, help="Dropout masks that accuracy is averaged over.", rich_help_panel=_SEARCH),
+    ] = 5,
+    cache_gb: Annotated[
+        float, typer.Option(metavar="GB", min=0, help="Memory for edge activations.", rich_help_panel=_SEARCH)
+    ] = 4.0,
+    inputs: Inputs = None,
+    file: Annotated[
+        Path, typer.Option("-o", "--output", metavar="FILE", help="Where to write the plan.", rich_help_panel=_OUTPUT)
+    ] = Path("plan.json"),
+    as_json: Json = False,
+    _debug: Debug = False,
+) -> None:
+    """Search where to cut and how to defend, within budgets; write the plan.
+
+    Every budget is held at the bad end of its interval, and again on data that the search has not seen. Leakage
+    is estimated. Exit 1 when no plan meets the budgets. Loading TARGET runs its Python code.
+    """
+    from .costs import declared_link
+    from .output import Output
+    from .workspace import Workspace
+
+    output = Output(as_json=as_json)
+    budgets = checked_budgets(budget_ms, max_accuracy_drop, max_leakage, edge_memory, max_edge_params, result_at)
+    link = declared_link(bandwidth, rtt, bandwidth_spread, rtt_spread)
+    require_slowdown(edge_slowdown, edge_profile, cloud_profile)
+    workspace = Workspace.here()
+    loaded, traced, profiles = prepare(target, inputs or (), edge_profile, cloud_profile, workspace, output)
+    options = search_options(trials, seed, resume=resume, draws=draws, cache_gb=cache_gb)
+    problem = state(loaded, traced, profiles, link, edge_slowdown, budgets, output)
+    with output.bar("searching") as advance:
+        from ..planner import optimize as run_search
+
+        outcome = run_search(
+            problem,
+            options,
+            workspace.prepare(),
+            lambda now: advance(now.done, now.total, f"{now.stage} {now.done}/{now.total} {now.text}"),
+        )
+    report(outcome, file, output)
+
+
+def checked_budgets(
+    budget_ms: float,
+    max_accuracy_drop: float,
+    max_leakage: float | None,
+    edge_memory: str | None,
+    max_edge_params: int | None,
+    result_at: Literal["edge", "cloud"],
+) -> Budgets:
+    """The budgets of the options.
+
+    Raises:
+        CollabplanError: one out of its range, named by its option.
+    """
+    from ..records import Budgets, parse_size
+    from .checks import checked
+
+    options = {
+        "latency_p95_ms": "--budget-ms",
+        "max_accuracy_drop": "--max-accuracy-drop",
+        "max_leakage": "--max-leakage",
+        "max_edge_parameters": "--max-edge-params",
+    }
+    return checked(
+        Budgets,
+        options,
+        latency_p95_ms=budget_ms,
+        max_accuracy_drop=max_accuracy_drop,
+        max_leakage=max_leakage,
+        edge_memory_bytes=parse_size(edge_memory) if edge_memory is not None else None,
+        max_edge_parameters=max_edge_params,
+        result_at=result_at,
+    )
+
+
+def require_slowdown(slowdown: float, edge: Path | None, cloud: Path | None) -> None:
+    """Refuse a slowdown that is not a factor, or beside a profile of the edge itself.
+
+    Raises:
+        CollabplanError: as said.
+    """
+    from ..records import CollabplanError
+
+    if not 0 < slowdown < float("inf"):
+        raise CollabplanError(f"--edge-slowdown {slowdown:g} is not possible: it must be greater than 0")
+    if slowdown != 1 and edge is not None and cloud is not None:
+        raise CollabplanError("--edge-slowdown is for one profile; with --edge-profile the edge itself was measured")
+
+
+def prepare(
+    text: str | None, inputs: tuple[str, ...] | list[str], edge: Path | None, cloud: Path | None,
+    workspace: Workspace, output: Output,
+) -> tuple[Target, TracedGraph, Profiles]:  # fmt: skip
+    """Find the profiles and the target, load and trace it, and profile it where nothing fits.
+
+    Raises:
+        CollabplanError: nothing profiled and no TARGET, a file changed since, another model's profile, or what
+            loading and tracing refuse.
+    """
+    from .costs import Profiles, fitting_profile, given_profiles, last_profile
+    from .profile import measure, trace_target
+    from .target import load_target
+
+    profiles = given_profiles(edge, cloud)
+    if profiles is None and text is None:
+        profiles = last_profile(workspace)
+    if text is None:
+        assert profiles is not None
+        text = profiles.edge.target.spec
+        inputs = inputs or profiles.edge.target.options.get("input", "").split()
+    with output.step(f"loading {text}"):
+        target = load_target(text, inputs)
+    profiles = profiles or fitting_profile(workspace, target)
+    output.found(f"Target {text}", target.findings)
+    if profiles is not None:
+        output.say(profiles.said)
+    target.require_validation_data()
+    traced = trace_target(target, output)
+    if profiles is None:
+        output.say("no profile of this target here: profiling it now")
+        made = measure(target, traced, output)
+        path = workspace.save_profile(made)
+        profiles = Profiles(made, made, f"profile {path}")
+        output.say(profiles.said)
+    for profile in (profiles.edge, profiles.cloud):
+        profile.model.require_same(traced.identity, record=f"the profile of {profile.target.spec}", weights=False)
+    return target, traced, profiles
+
+
+def search_options(trials: int | None, seed: int, *, resume: bool, draws: int, cache_gb: float) -> SearchOptions:
+    """The planner's options."""
+    from ..planner import SearchOptions
+
+    return SearchOptions(trials=trials, seed=seed, resume=resume, draws=draws, cache_bytes=int(cache_gb * 1e9))
+
+
+def state(
+    target: Target, traced: TracedGraph, profiles: Profiles, link: Link, slowdown: float, budgets: Budgets,
+    output: Output,
+) -> Problem:  # fmt: skip
+    """The planner's problem, once the target's data is read; says what is assumed."""
+    from ..estimators import InputScaling
+    from ..graph import candidate_cuts
+    from ..planner import Problem
+    from .tables import link_text
+
+    with output.step("reading the data"):
+        data = target.load_data(traced)
+    output.found("Data", data.findings)
+    output.say(link_text(link, slowdown))
+    private = [
+        tensor
+        for tensor, spec in zip(data.validation.inputs, traced.tensor_inputs, strict=True)
+        if tensor.is_floating_point() and not spec.public
+    ]
+    scaling = data.scaling
+    if scaling is None:
+        scaling = InputScaling.from_data(*private) if private else InputScaling.from_range(0, 1)
+    max_crossing = int(profiles.edge.target.options.get("max_crossing", "4"))
+    return Problem(
+        traced=traced,
+        cuts=candidate_cuts(traced, max_crossing),
+        edge_profile=profiles.edge,
+        cloud_profile=profiles.cloud,
+        link=link,
+        edge_slowdown=slowdown,
+        search=data.search,
+        confirm=data.confirm,
+        scaling=scaling,
+        evaluate=target.evaluate,
+        budgets=budgets,
+        target=profiles.edge.target,
+    )
+
+
+def report(outcome: Outcome, file: Path, output: Output) -> None:
+    """Show the front, the plan and the comparison; write the plan.
+
+    Raises:
+        BudgetError: no plan meets the budgets; the nearest miss is named.
+    """
+    from ..records import BudgetError, save
+    from .tables import chosen_plan, comparison, front
+
+    plan = outcome.plan
+    output.say(
+        f"\n{outcome.trials} candidates evaluated" + (f", {outcome.reused} of them before" if outcome.reused else "")
+    )
+    output.show(front(outcome.front, plan.searched if plan else None), comparison(plan, outcome.baselines))
+    if plan is not None:
+        output.show(chosen_plan(plan))
+        save(plan, file)
+        output.wrote("plan", file)
+    output.document(document(outcome, file))
+    if plan is None:
+        raise BudgetError(f"no plan meets the budgets; {outcome.nearest_miss or 'no candidate could be evaluated'}")
+
+
+def document(outcome: Outcome, file: Path) -> dict[str, Any]:
+    """What `--json` prints: the plan or null, the front, the baselines, the nearest miss."""
+    plan = outcome.plan
+    return {
+        "plan_file": None if plan is None else str(file),
+        "plan": None if plan is None else plan.model_dump(mode="json"),
+        "front": [candidate.model_dump(mode="json") for candidate in outcome.front],
+        "baselines": [baseline.model_dump(mode="json") for baseline in outcome.baselines],
+        "nearest_miss": outcome.nearest_miss,
+        "trials": outcome.trials,
+        "reused": outcome.reused,
+    }

@@ -1,0 +1,62 @@
+"""The options that several commands share, and how examples are set at the end of a help text."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+RUNS_CODE = "Loading TARGET runs its Python code: give only files that you trust."
+
+Json = Annotated[
+    bool,
+    typer.Option(
+        "--json",
+        help="Print one JSON document on stdout; everything else goes to stderr.",
+        rich_help_panel="Output",
+        show_default=False,
+    ),
+]
+Debug = Annotated[
+    bool,
+    typer.Option("--debug", help="Show the traceback of an error.", rich_help_panel="Output", show_default=False),
+]
+Inputs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input",
+        metavar="SHAPE",
+        help="Shape of an input, for a target without example_inputs: 1x3x224x224, 1x128:int64, ids=1x128:int64. "
+        "Once per input.",
+        rich_help_panel="Target",
+        show_default=False,
+    ),
+]
+MaxCrossing = Annotated[
+    int,
+    typer.Option(metavar="N", min=1, help="Most tensors that may cross one cut.", rich_help_panel="Target"),
+]
+OutputFile = Annotated[
+    Path | None,
+    typer.Option("-o", "--output", metavar="FILE", help="Also write the result here.", rich_help_panel="Output"),
+]
+
+
+def unwrapped(function: Callable[..., None]) -> str:
+    """A function's docstring as help: one line a paragraph, so that it wraps at the terminal's width."""
+    paragraphs = inspect.cleandoc(function.__doc__ or "").split("\n\n")
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+
+
+def examples(*pairs: tuple[str, str]) -> str:
+    """The end of a help text: worked examples as (what it does, the command).
+
+    One line each, so that a command can be copied whole.
+    """
+    lines = ["[bold]Examples[/bold]"]
+    for what, command in pairs:
+        lines += ["", f"[dim]# {what}[/dim]", command]
+    return "\n".join(lines)

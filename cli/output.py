@@ -1,0 +1,133 @@
+"""Where output goes: tables and findings, one JSON document, progress bars.
+
+Without `--json`, results go to stdout and progress to stderr. With it, stdout holds the one document and
+everything else goes to stderr. Progress shows on terminals only, once a step has taken a second.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from rich.console import Console, RenderableType
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    Progress,
+    SpinnerColumn,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from ..records import Record
+    from .target import Finding
+
+PATIENCE_S = 1.0
+"""How long a step may take before its progress bar appears."""
+
+REDRAW_S = 0.2
+
+
+class Advance(Protocol):
+    """Tells a bar how far a step is."""
+
+    def __call__(self, done: float, total: float, what: str = "") -> None:
+        """`done` of `total` units; `what` names the part at hand."""
+
+
+class Output:
+    """The two streams of one command."""
+
+    def __init__(self, *, as_json: bool = False) -> None:
+        self.as_json = as_json
+        self._stdout = sys.stdout
+        self.results = Console(file=sys.stderr if as_json else sys.stdout, highlight=False)
+        self.progress = Console(file=sys.stderr, highlight=False)
+
+    def show(self, *renderables: RenderableType) -> None:
+        """Print tables or prepared text among the results."""
+        for renderable in renderables:
+            self.results.print(renderable)
+
+    def say(self, text: str) -> None:
+        """Print plain text among the results; brackets in it are not markup."""
+        self.results.print(escape(text), soft_wrap=not self.results.is_terminal)
+
+    def found(self, title: str, findings: Sequence[Finding]) -> None:
+        """Print what was found in a target, and why."""
+        table = Table.grid(padding=(0, 2))
+        table.add_column(style="dim", no_wrap=True)
+        table.add_column(overflow="fold")
+        for finding in findings:
+            table.add_row(escape(finding.what), escape(finding.how))
+        self.results.print(f"[bold]{escape(title)}[/bold]")
+        self.results.print(table)
+
+    def document(self, value: Record | dict[str, Any]) -> None:
+        """Print the one JSON document, where `--json` asked for it."""
+        if not self.as_json:
+            return
+        text = (
+            json.dumps(value, indent=1, allow_nan=False) if isinstance(value, dict) else value.model_dump_json(indent=1)
+        )
+        self._stdout.write(text + "\n")
+        self._stdout.flush()
+
+    def wrote(self, what: str, path: Path) -> None:
+        """Say where a file lies."""
+        self.say(f"{what}: {path}")
+
+    @contextmanager
+    def step(self, description: str) -> Iterator[None]:
+        """A spinner with the time elapsed, for a step of unknown length."""
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+        with self._live(Progress(*columns, console=self.progress, transient=True)) as progress:
+            progress.add_task(description, total=None)
+            yield
+
+    @contextmanager
+    def bar(self, description: str) -> Iterator[Advance]:
+        """A bar with the time left; yields the function that advances it.
+
+        It draws only when it is advanced: a drawing thread would disturb what is being timed.
+        """
+        progress = Progress(
+            TextColumn("{task.description}"), BarColumn(20), TaskProgressColumn(), TimeRemainingColumn(),
+            TextColumn("[dim]{task.fields[what]}"), console=self.progress, transient=True, auto_refresh=False,
+            speed_estimate_period=60.0,
+        )  # fmt: skip
+        task = progress.add_task(description, total=None, what="")
+        drawn = time.monotonic() + PATIENCE_S - REDRAW_S
+
+        def advance(done: float, total: float, what: str = "") -> None:
+            nonlocal drawn
+            progress.update(task, completed=done, total=total, what=escape(what))
+            if not self.progress.is_terminal or time.monotonic() - drawn < REDRAW_S:
+                return
+            drawn = time.monotonic()
+            if not progress.live.is_started:
+                progress.start()
+            progress.refresh()
+
+        try:
+            yield advance
+        finally:
+            if progress.live.is_started:
+                progress.stop()
+
+    @contextmanager
+    def _live(self, progress: Progress) -> Iterator[Progress]:
+        if not self.progress.is_terminal:
+            yield progress
+            return
+        with progress:
+            yield progress

@@ -1,0 +1,323 @@
+"""Tables that fit a terminal of 80 columns. Every head names its unit; a figure stands with its interval.
+
+Names of nodes and cuts are cut in the middle where they are too long: their ends tell them apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich import box
+from rich.markup import escape
+from rich.table import Table
+
+from ..records import Baseline, Candidate, CutProfile, Interval, Link, NodeProfile, Plan, Profile, Timing
+
+MAX_CUTS = 20
+MAX_FRONT = 16
+
+
+def expensive_nodes(profile: Profile, count: int = 8) -> Table:
+    """The nodes that take the longest, with what they put out."""
+    table = _table(f"Most expensive nodes ({min(count, len(profile.nodes))} of {len(profile.nodes)})")
+    table.add_column("node", no_wrap=True)
+    table.add_column("operator", no_wrap=True)
+    for head in ("ms", "share", "output\nKiB", "MFLOP"):
+        table.add_column(head, justify="right", no_wrap=True)
+    for node in sorted(profile.nodes, key=lambda n: -n.timing.p50_ms)[:count]:
+        share = node.timing.p50_ms / profile.node_sum_ms if profile.node_sum_ms else 0.0
+        table.add_row(
+            escape(_node_name(node)),
+            escape(middle(_operator(node.operator), 20)),
+            spread(node.timing),
+            f"{100 * share:.0f} %",
+            number(node.output_bytes / 1024),
+            "unknown" if node.flops is None else number(node.flops / 1e6),
+        )
+    table.caption = "ms: median ± half the interquartile range, in an interpreter; the sum is not the model's latency."
+    return table
+
+
+def candidate_cuts(profile: Profile) -> Table:
+    """The candidate cuts from the input to the output, thinned where there are many."""
+    shown = thinned(profile.cuts)
+    table = _table(f"Candidate cuts ({len(shown)} of {len(profile.cuts)}), input to output")
+    table.add_column("cut", no_wrap=True)
+    for head in ("edge ms", "payload\nKiB", "cloud ms", "edge\nMiB"):
+        table.add_column(head, justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    for cut in shown:
+        table.add_row(
+            escape(middle(cut.name, 28)),
+            "-" if cut.edge is None else spread(cut.edge),
+            number(cut.payload_bytes / 1024),
+            "-" if cut.cloud is None else spread(cut.cloud),
+            number(cut.edge_peak_bytes / 2**20),
+            _marks(cut),
+        )
+    table.caption = _cut_caption(profile, shown)
+    return table
+
+
+def candidates(
+    title: str, rows: Sequence[tuple[str, Candidate]], *, first: str = "", caption: str = "", marked: int | None = None
+) -> Table:
+    """Evaluated candidates: latency, accuracy and leakage, each above its interval.
+
+    Args:
+        rows: what stands in the first column (a role, or nothing), and the candidate.
+        first: head of the first column.
+        marked: which row is the chosen plan.
+    """
+    table = _table(title)
+    table.add_column(first, no_wrap=True)
+    table.add_column("cut and defense", overflow="fold", max_width=21)
+    table.add_column("p50 ms\n(90 %)", justify="right", no_wrap=True)
+    table.add_column("p95\nms", justify="right", no_wrap=True)
+    table.add_column("accuracy\n(95 %)", justify="right", no_wrap=True)
+    table.add_column("leakage\n(estimated)", justify="right", no_wrap=True)
+    table.add_column("KiB", justify="right", no_wrap=True)
+    for index, (label, candidate) in enumerate(rows):
+        chosen = index == marked
+        table.add_row(
+            ("[bold green]→[/bold green] " if chosen else "  " if marked is not None else "") + escape(label),
+            f"{escape(middle(candidate.cut_name, 21))}\n[dim]{defense(candidate)}[/dim]",
+            _with_interval(candidate.latency.p50_ms, latency),
+            latency(candidate.latency.p95_ms),
+            _with_interval(candidate.accuracy.accuracy, share),
+            leakage(candidate),
+            number(candidate.payload_bytes / 1024),
+            style=None if candidate.meets_budgets else "dim",
+        )
+    table.caption = caption or None
+    return table
+
+
+def front(rows: Sequence[Candidate], chosen: Candidate | None) -> Table:
+    """The Pareto front by accuracy, latency and leakage, as the search saw it; the plan is marked."""
+    order = sorted(rows, key=lambda c: (c.leakage.index.high, c.latency.p95_ms))
+    same = [i for i, c in enumerate(order) if chosen is not None and _point(c) == _point(chosen)]
+    kept = _around(len(order), same[0] if same else None)
+    marked = kept.index(same[0]) if same else -1
+    return candidates(
+        f"Front on the search half ({len(kept)} of {len(order)}), least leakage first",
+        [("", order[index]) for index in kept],
+        marked=marked,
+        caption="dim: misses a budget." + (" → the chosen plan." if same else ""),
+    )
+
+
+def comparison(plan: Plan | None, baselines: Sequence[Baseline]) -> Table:
+    """The chosen plan beside what people choose without evidence."""
+    rows = [("plan", plan.chosen)] if plan else []
+    rows += [(baseline.role, baseline.candidate) for baseline in baselines]
+    return candidates(
+        "Compared with cuts chosen without evidence (undefended)",
+        rows,
+        first="",
+        caption=("The plan's figures are those of the confirm half. " if plan else "") + "dim: misses a budget.",
+    )
+
+
+def chosen_plan(plan: Plan) -> Table:
+    """The plan in full: what it does, what it costs, what it tells."""
+    table = Table.grid(padding=(0, 2))
+    table.title, table.title_justify, table.title_style = "Chosen plan (figures of the confirm half)", "left", "bold"
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    candidate, parts = plan.chosen, plan.chosen.latency.parts
+    drop, index = candidate.accuracy.drop, candidate.leakage.index
+    crossing = ", ".join(f"{c.name} {'x'.join(map(str, c.sample_shape))}" for c in plan.crossing)
+    table.add_row("cut", escape(f"{plan.cut_name} ({plan.cut_kind}); crosses: {crossing or 'nothing'}"))
+    table.add_row("defense", escape(defense(candidate) + bits_text(plan)))
+    table.add_row(
+        "latency",
+        f"p50 {latency(candidate.latency.p50_ms.value)} ms {interval(candidate.latency.p50_ms, latency)}, "
+        f"p95 {latency(candidate.latency.p95_ms)} ms, predicted",
+    )
+    table.add_row(
+        "",
+        f"edge {latency(parts.edge_ms)}, defense {latency(parts.defense_ms)}, "
+        f"serialise {latency(parts.serialisation_ms)}, upload {latency(parts.transfer_ms)}, "
+        f"cloud {latency(parts.cloud_ms)}, download {latency(parts.download_ms)} ms",
+    )
+    table.add_row(
+        candidate.accuracy.metric,
+        f"{share(candidate.accuracy.accuracy.value)} {interval(candidate.accuracy.accuracy, share)}, undefended "
+        f"{share(candidate.accuracy.undefended)}; drop {share(drop.value)} {interval(drop, share)} "
+        f"on {candidate.accuracy.sample_count:,} samples",
+    )
+    table.add_row(
+        "leakage",
+        f"index {share(index.value)} {interval(index, share)}, {candidate.leakage.status} "
+        "(0 no better than the data prior, 1 perfect reconstruction)",
+    )
+    if candidate.leakage.information_high_nats is not None and candidate.leakage.information_low_nats is not None:
+        table.add_row("", escape(information(candidate)))
+    table.add_row("payload", f"{number(candidate.payload_bytes / 1024)} KiB a sample")
+    table.add_row(
+        "edge",
+        f"{candidate.edge_parameter_count:,} parameters, peak {number(candidate.edge_peak_bytes / 2**20)} MiB",
+    )
+    return table
+
+
+def information(candidate: Candidate) -> str:
+    """The KDE pair in one line, with what it is and whether it says anything."""
+    leak = candidate.leakage
+    text = (
+        f"information {leak.information_low_nats:.2f} to {leak.information_high_nats:.2f} nats ({leak.information_is})"
+    )
+    return text + (f", SATURATED at {leak.saturation_nats:.2f}: ranks nothing" if leak.saturated else "")
+
+
+def link_text(link: Link, edge_slowdown: float = 1.0) -> str:
+    """The link in one line, and whether it is an assumption."""
+    spread_text = (
+        f" (spread ±{100 * link.bandwidth_spread:.0f} % and ±{100 * link.rtt_spread:.0f} %)"
+        if link.bandwidth_spread or link.rtt_spread
+        else ""
+    )
+    text = (
+        f"link {link.bandwidth_bps / 1e6:g} Mbit/s each way, round trip {link.rtt_ms:g} ms{spread_text}, {link.source}"
+    )
+    if link.source == "assumed":
+        text += ": give --bandwidth and --rtt of your own"
+    if edge_slowdown != 1:
+        text += f"; edge declared {edge_slowdown:g} times slower than profiled"
+    return text
+
+
+def thinned(cuts: Sequence[CutProfile], limit: int = MAX_CUTS) -> list[CutProfile]:
+    """At most `limit` cuts by depth: the two ends, then those crossed by the fewest tensors, evenly spread."""
+    ordered = sorted(cuts, key=lambda cut: cut.depth)
+    if len(ordered) <= limit:
+        return ordered
+    inner = [cut for cut in ordered[1:-1] if len(cut.crossing) == 1 and cut.searchable] or list(ordered[1:-1])
+    room = limit - 2
+    if len(inner) > room:
+        inner = [inner[(2 * i + 1) * len(inner) // (2 * room)] for i in range(room)]
+    return [ordered[0], *inner, ordered[-1]]
+
+
+def defense(candidate: Candidate) -> str:
+    """`element dropout 0.3`, or `no dropout`."""
+    return f"{candidate.dropout} dropout {candidate.rate:g}" if candidate.rate else "no dropout"
+
+
+def bits_text(plan: Plan) -> str:
+    """`, 8-bit quantizer`, or nothing where tensors cross in their own dtype."""
+    return f", {plan.defense.bits}-bit quantizer" if plan.defense.bits else ", not quantized"
+
+
+def leakage(candidate: Candidate) -> str:
+    """The index above its interval, or how it follows from the definition."""
+    index = candidate.leakage.index
+    if candidate.leakage.status == "by-definition":
+        return f"{share(index.value)}\n[dim]by definition[/dim]"
+    return _with_interval(index, share)
+
+
+def interval(value: Interval, form: object = None) -> str:
+    """`[low, high]`, with markup escaped."""
+    write = form if callable(form) else number
+    return rf"\[{write(value.low)}, {write(value.high)}]"
+
+
+def spread(timing: Timing) -> str:
+    """Median ± half the interquartile range; marked where it scatters."""
+    return f"{latency(timing.p50_ms)} ±{latency(timing.iqr_ms / 2)}{'!' if timing.scatters else ' '}"
+
+
+def latency(ms: float) -> str:
+    """Milliseconds with three figures."""
+    return number(ms)
+
+
+def number(value: float) -> str:
+    """Three figures, without exponents: 0.012, 1.23, 45.6, 789, 12,345."""
+    size = abs(value)
+    if 0 < size < 0.0005:
+        return "<0.001"
+    if size >= 100:
+        return f"{value:,.0f}"
+    if size >= 10:
+        return f"{value:.1f}"
+    return f"{value:.2f}" if size >= 1 or value == 0 else f"{value:.3f}"
+
+
+def share(value: float) -> str:
+    """A figure between 0 and 1."""
+    return f"{value:.3f}"
+
+
+def middle(text: str, width: int) -> str:
+    """`text` in at most `width` characters, cut in the middle."""
+    if len(text) <= width:
+        return text
+    left = (width - 1) // 2
+    return f"{text[:left]}…{text[len(text) - (width - 1 - left) :]}"
+
+
+def _with_interval(value: Interval, form: object) -> str:
+    write = form if callable(form) else number
+    return f"{write(value.value)}\n[dim]{write(value.low)}-{write(value.high)}[/dim]"
+
+
+def _table(title: str) -> Table:
+    return Table(
+        title=escape(title),
+        title_justify="left",
+        title_style="bold",
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+        show_edge=False,
+    )
+
+
+def _node_name(node: NodeProfile) -> str:
+    return middle(node.module or node.name, 26)
+
+
+def _operator(operator: str) -> str:
+    return operator.removeprefix("aten.").removesuffix(".default")
+
+
+def _marks(cut: CutProfile) -> str:
+    """One letter each: r raw input crosses, i interpolated timing, n not searchable."""
+    marks = ""
+    if any(crossing.raw_input for crossing in cut.crossing):
+        marks += "r"
+    if cut.interpolated:
+        marks += "i"
+    if not cut.searchable:
+        marks += "n"
+    return marks
+
+
+def _cut_caption(profile: Profile, shown: Sequence[CutProfile]) -> str:
+    memory = "computed from shapes" if profile.peak_memory_method == "liveness" else "measured"
+    parts = [
+        f"Whole model {spread(profile.whole).strip()} ms at batch {profile.batch}. Edge MiB is peak memory, {memory}."
+    ]
+    seen = {mark for cut in shown for mark in _marks(cut)}
+    meanings = {"r": "the raw input crosses", "i": "timing interpolated", "n": "cannot be searched"}
+    parts += [f"{mark}: {meaning}." for mark, meaning in meanings.items() if mark in seen]
+    timings = [t for cut in shown for t in (cut.edge, cut.cloud) if t is not None]
+    if any(timing.scatters for timing in timings):
+        parts.append("!: scatters by more than 10 %.")
+    return " ".join(parts)
+
+
+def _around(count: int, chosen: int | None) -> list[int]:
+    """Which of `count` rows to show: all, or the first ones and the chosen."""
+    kept = list(range(min(count, MAX_FRONT)))
+    if chosen is not None and chosen not in kept:
+        kept[-1] = chosen
+    return kept
+
+
+def _point(candidate: Candidate) -> tuple[str, str, float]:
+    return candidate.cut_id, candidate.dropout, round(candidate.rate, 6)
