@@ -1,0 +1,140 @@
+"""The profile record as a whole, on two small real models."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+from collabplan.graph import TracedGraph, candidate_cuts, trace
+from collabplan.profilers import profile_model
+from collabplan.profilers.cuts import CutTiming, CutTimings
+from collabplan.profilers.profile import _warnings
+from collabplan.records import CollabplanError, Profile, TargetIdentity, Timing, load, save
+from torch import Tensor, nn
+
+
+def test_the_profile_survives_the_file(profile: Profile, tmp_path: Path) -> None:
+    save(profile, tmp_path / "profile.json")
+    assert load(Profile, tmp_path / "profile.json") == profile
+
+
+def test_it_names_model_machine_and_command(profile: Profile, residual: TracedGraph) -> None:
+    assert profile.model == residual.identity
+    assert (profile.batch, profile.dtype, profile.role) == (2, "float32", "both")
+    assert (profile.device.device, profile.device.threads) == ("cpu", 1)
+    assert profile.device.load_average is None or profile.device.load_average >= 0
+    assert profile.provenance.command == ("collabplan", "profile")
+    assert profile.peak_memory_method == "liveness"
+
+
+def test_it_has_the_cuts_of_the_graph_in_order(profile: Profile, residual: TracedGraph) -> None:
+    assert [cut.id for cut in profile.cuts] == [cut.id for cut in candidate_cuts(residual)]
+    assert [cut.payload_bytes for cut in profile.cuts] == [cut.payload_bytes for cut in candidate_cuts(residual)]
+    assert profile.cuts[0].kind == "cloud-only"
+    assert profile.cuts[-1].kind == "edge-only"
+
+
+def test_what_the_edge_holds_grows_with_depth(profile: Profile) -> None:
+    for one, other in zip(profile.cuts, profile.cuts[1:], strict=False):
+        assert one.edge_parameter_count <= other.edge_parameter_count
+    assert profile.cuts[0].edge_parameter_count == 0
+    assert profile.cuts[0].edge_peak_bytes == 2 * 3 * 16 * 16 * 4
+    assert profile.cuts[-1].edge_parameter_bytes == profile.model.parameter_bytes
+
+
+def test_bytes_of_a_sample_do_not_depend_on_the_batch(profile: Profile) -> None:
+    assert profile.sample_input_bytes == 3 * 16 * 16 * 4
+    assert profile.sample_output_bytes == 10 * 4
+
+
+def test_one_unknown_operator_makes_the_sum_of_flops_unknown(profile: Profile) -> None:
+    stem = next(cut for cut in profile.cuts if cut.name == "stem")
+    assert stem.edge_flops == stem.edge_flops_counted == 2 * (2 * 16 * 16 * 3 * 8 * 9)
+    whole = profile.cuts[-1]
+    assert whole.edge_flops is None
+    assert whole.edge_flops_counted == sum(node.flops or 0 for node in profile.nodes)
+
+
+def test_the_users_model_is_left_as_it_was(target: TargetIdentity) -> None:
+    torch.manual_seed(1)
+    model = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2)).train()
+    before = copy.deepcopy(model.state_dict())
+    profile = profile_model(
+        trace(model, torch.ones(1, 4)), target=target, dtype="bfloat16", threads=1, seconds=0.2, command=()
+    )
+    assert model.training
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    assert {crossing.dtype for cut in profile.cuts for crossing in cut.crossing} == {"bfloat16"}
+    assert profile.sample_input_bytes == 4 * 2
+
+
+def test_a_transformer_with_integer_inputs(transformer: TracedGraph, target: TargetIdentity) -> None:
+    profile = profile_model(transformer, target=target, threads=1, batch=3, seconds=0.5, command=())
+    assert profile.sample_input_bytes == 6 * 8
+    assert all(cut.edge is not None or cut.kind == "cloud-only" for cut in profile.cuts)
+
+
+def test_progress_is_told_in_order(residual: TracedGraph, target: TargetIdentity) -> None:
+    told: list[tuple[str, float]] = []
+    profile_model(
+        residual,
+        target=target,
+        threads=1,
+        seconds=0.3,
+        on_progress=lambda what, done: told.append((what, done)),
+        command=(),
+    )
+    assert list(dict(told)) == ["finding cuts", "nodes", "cuts"]
+    assert all(0 <= done <= 1 for _, done in told)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"role": "device"}, "unknown role 'device'"),
+        ({"threads": 0}, "0 threads"),
+        ({"seconds": 0.0}, "0.0 seconds"),
+        ({"seconds": float("nan")}, "nan seconds"),
+        ({"device": "tpu"}, "unknown device 'tpu'"),
+        ({"dtype": "int8"}, "unknown dtype"),
+        ({"batch": -1}, "batch -1"),
+    ],
+)
+def test_bad_options_are_one_clear_line(
+    residual: TracedGraph, target: TargetIdentity, options: dict[str, object], message: str
+) -> None:
+    with pytest.raises(CollabplanError, match=message) as raised:
+        profile_model(residual, target=target, **options)  # type: ignore[arg-type]
+    assert "\n" not in str(raised.value)
+
+
+class OnlyFloat32(nn.Module):
+    """An operator that float16 lacks on every device."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.linalg.inv(x)
+
+
+def test_an_operator_that_the_dtype_lacks_is_one_clear_line(target: TargetIdentity) -> None:
+    traced = trace(OnlyFloat32(), torch.eye(3)[None])
+    with pytest.raises(CollabplanError, match="does not run in float16 on cpu at batch 1") as raised:
+        profile_model(traced, target=target, dtype="float16")
+    assert "\n" not in str(raised.value)
+
+
+def timing(p50_ms: float, iqr_ms: float) -> Timing:
+    return Timing(p50_ms=p50_ms, p95_ms=2 * p50_ms, iqr_ms=iqr_ms, samples_ms=(p50_ms,))
+
+
+def test_scatter_load_and_interpolation_are_warned_of() -> None:
+    steady, wide = timing(1.0, 0.05), timing(1.0, 0.2)
+    calm = CutTimings(steady, {"a": CutTiming(steady, steady, interpolated=False)})
+    assert _warnings(calm, {"conv": steady, "tiny": timing(0.001, 0.001)}, load=0.0) == []
+    rough = CutTimings(
+        timing(2.0, 1.0), {"a": CutTiming(wide, steady, False), "b": CutTiming(steady, wide, interpolated=True)}
+    )
+    text = "\n".join(_warnings(rough, {"conv": wide}, load=1e3))
+    for part in ("load average was 1000.0", "the whole model scatters", "1 of 2 halves", "a (edge)", "1 of 1 nodes"):
+        assert part in text
+    assert "1 of 2 cuts were not measured" in text
