@@ -1,1 +1,58 @@
-"""stub"""
+"""Floor 5: searches cut x defense, keeps the Pareto front, chooses the plan.
+
+The face is lazy: a name loads its module, and Optuna or torch with it, on first use.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .front import hypervolume, pareto_front
+    from .latency import predict_latency
+    from .planning import optimize
+    from .problem import Outcome, Problem, RuledOut, SearchOptions
+    from .search import search_points
+    from .space import Point, Space
+    from .study import open_store
+
+_MODULES = {
+    "Outcome": "problem",
+    "Point": "space",
+    "Problem": "problem",
+    "RuledOut": "problem",
+    "SearchOptions": "problem",
+    "Space": "space",
+    "hypervolume": "front",
+    "open_store": "study",
+    "optimize": "planning",
+    "pareto_front": "front",
+    "predict_latency": "latency",
+    "search_points": "search",
+}
+
+__all__ = [
+    "Outcome",
+    "Point",
+    "Problem",
+    "RuledOut",
+    "SearchOptions",
+    "Space",
+    "hypervolume",
+    "open_store",
+    "optimize",
+    "pareto_front",
+    "predict_latency",
+    "search_points",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return getattr(importlib.import_module(f".{_MODULES[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(sorted(_MODULES))}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

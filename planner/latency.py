@@ -1,0 +1,82 @@
+"""End-to-end latency of one request, predicted by adding up what was measured and what the link formula says.
+
+    latency = edge + defense + serialisation + transfer + cloud + download
+
+Medians are added for the median. For the 90 % interval and for p95 the parts' own 5 % and 95 %
+quantiles are added: exact where all parts are slow together (one busy machine, one bad network) and
+too wide where they are independent, so that a budget held at p95 errs on the safe side. It covers
+neither contention with programs that did not run during profiling nor another network.
+"""
+
+from __future__ import annotations
+
+from ..profilers.joining import JoinedCut
+from ..profilers.link import serialisation_ms, transfer_interval
+from ..records import Interval, Latency, LatencyParts, Link, ResultAt, Timing
+from ..records.base import quantile
+
+QUANTIZE_NS_PER_ELEMENT = 4.0
+DROPOUT_NS_PER_ELEMENT = 8.0
+"""Costs of the defense per element that it acts on, one thread of a 2-core x86 server, torch 2.13: a
+model constant and not a measurement of the user's device, so that a candidate's figures never depend on
+the moment. `edge_slowdown` applies."""
+
+
+def defense_ms(elements: int, *, quantized: bool, dropped: bool) -> float:
+    """Milliseconds that the device spends on masking and quantizing `elements` numbers."""
+    cost_ns = QUANTIZE_NS_PER_ELEMENT * quantized + DROPOUT_NS_PER_ELEMENT * dropped
+    return elements * cost_ns * 1e-6
+
+
+def predict_latency(
+    cut: JoinedCut,
+    link: Link,
+    *,
+    upload_bytes: int,
+    download_bytes: int,
+    device_defense_ms: float = 0.0,
+    edge_slowdown: float = 1.0,
+    result_at: ResultAt = "edge",
+) -> Latency:
+    """Latency of one request at the profile's batch size.
+
+    Args:
+        cut: the edge device's prefix joined with the cloud's suffix.
+        link: the network between them.
+        upload_bytes: what the edge sends in one request: the released tensors of the whole batch.
+        download_bytes: what the cloud sends back in one request where the result is wanted at the edge.
+        device_defense_ms: see `defense_ms`, for the whole batch.
+        edge_slowdown: declared factor on everything that the edge computes.
+        result_at: where the result is wanted. Edge-only with the result at the edge sends nothing.
+    """
+    edge_only = cut.cut.kind == "edge-only"
+    sent = 0 if edge_only and result_at == "edge" else upload_bytes
+    fetched = 0 if edge_only or result_at == "cloud" else download_bytes
+    prefix, suffix = _spread(cut.edge, edge_slowdown), _spread(cut.cloud)
+    up, down = transfer_interval(sent, link), transfer_interval(fetched, link)
+    defending = device_defense_ms * edge_slowdown if sent else 0.0
+    packing = serialisation_ms(sent) + serialisation_ms(fetched)
+    measured = (prefix, suffix, up, down)
+    p50 = sum(part.value for part in measured) + defending + packing
+    low = sum(part.low for part in measured) + defending + packing
+    high = sum(part.high for part in measured) + defending + packing
+    return Latency(
+        p50_ms=Interval(value=p50, low=min(low, p50), high=max(high, p50), level=0.9),
+        p95_ms=max(high, p50),
+        parts=LatencyParts(
+            edge_ms=prefix.value,
+            defense_ms=defending,
+            serialisation_ms=packing,
+            transfer_ms=up.value,
+            cloud_ms=suffix.value,
+            download_ms=down.value,
+        ),
+    )
+
+
+def _spread(timing: Timing | None, factor: float = 1.0) -> Interval:
+    """Median, 5 % and 95 % quantile of one side, in milliseconds; nothing to run takes no time."""
+    if timing is None:
+        return Interval(value=0.0, low=0.0, high=0.0, level=0.9)
+    low = quantile(sorted(timing.samples_ms), 0.05) if timing.samples_ms else timing.p50_ms
+    return Interval(value=timing.p50_ms * factor, low=low * factor, high=timing.p95_ms * factor, level=0.9)

@@ -1,0 +1,270 @@
+"""Accuracy, latency and leakage of one candidate: a deterministic function of (point, seed, data).
+
+Every random draw comes from a generator seeded by (seed, point, purpose), so that a candidate has the
+same figures whenever, and after whatever, it is evaluated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from ..estimators.activations import EdgeActivations
+from ..estimators.data import Data
+from ..estimators.defenses import Defense
+from ..estimators.inputs import Components, private_inputs
+from ..estimators.leakage import by_definition, estimate_leakage
+from ..estimators.ridge import MIN_SAMPLES
+from ..graph.structures import Cut
+from ..profilers.joining import JoinedProfile
+from ..records import Accuracy, Candidate, CollabplanError, DefenseSpec, DropoutKind, Leakage, TensorRange
+from .accuracy import Scorer, Scores, paired_accuracy
+from .budgets import Costs, judged
+from .latency import defense_ms, predict_latency
+from .problem import Problem, SearchOptions
+from .seeds import generator_for
+from .space import Point, Space, point_of
+
+Half = Literal["search", "confirm"]
+
+
+@dataclass(frozen=True, eq=False)
+class Undefended:
+    """The whole model's scores on one half, and the labels of its batches."""
+
+    scores: Scores
+    labels: tuple[Tensor | None, ...]
+
+
+class Objectives:
+    """Evaluates points of one problem. Keeps edge activations in a bounded cache."""
+
+    def __init__(self, problem: Problem, options: SearchOptions) -> None:
+        self.problem = problem
+        self.options = options
+        self.profile: JoinedProfile = problem.joined()
+        self.cuts: dict[str, Cut] = {cut.id: cut for cut in problem.cuts}
+        self.activations = EdgeActivations(problem.traced, cache_bytes=options.cache_bytes, batch_size=options.batch)
+        self._ranges: dict[str, tuple[TensorRange, ...]] = {}
+        self._undefended: dict[Half, Undefended] = {}
+        self._subsets: dict[Half, Data] = {}
+        self._components: dict[Half, Components] = {}
+        self._scorer = Scorer(problem.evaluate, labelled=problem.search.labels is not None)
+
+    @cached_property
+    def space(self) -> Space:
+        """Every point that can be measured, whatever the budgets."""
+        searchable = [cut for cut in self.problem.cuts if cut.searchable]
+        kinds = {cut.id: self._admitted(cut) for cut in searchable}
+        return Space(tuple(cut.id for cut in searchable), kinds, self.options.rates)
+
+    def _admitted(self, cut: Cut) -> tuple[DropoutKind, ...]:
+        """Dropout kinds worth trying at a cut, beside none.
+
+        None where only integers cross, nothing is defended (edge-only), or a raw private input crosses:
+        its leakage is 1 whatever else is dropped. Channel dropout of plain vectors is element dropout.
+        """
+        probe = Defense.for_cut(DefenseSpec(dropout="element", rate=0.5, bits=self.options.bits), cut)
+        dropped = [crossing for crossing in cut.crossing if probe.drops(crossing)]
+        if not dropped or cut.sends_raw_input:
+            return ()
+        vectors = all(c.sample_elements == (c.sample_shape[0] if c.sample_shape else 1) for c in dropped)
+        return tuple(kind for kind in self.options.dropouts if not (kind == "channel" and vectors))
+
+    def costs(self, point: Point) -> Costs:
+        """Latency, payload, memory and parameters of a point, by the additive model: nothing is run."""
+        cut, joined = self.cuts[point.cut_id], self.profile.cuts[point.cut_id]
+        defense = Defense.for_cut(point.spec(self.options.bits), cut)
+        batch, result_at = self.profile.batch, self.problem.budgets.result_at
+        stays = cut.kind == "edge-only" and result_at == "edge"
+        payload = 0 if stays else defense.payload_bytes()
+        latency = predict_latency(
+            joined,
+            self.problem.link,
+            upload_bytes=payload * batch,
+            download_bytes=self.problem.edge_profile.sample_output_bytes * batch,
+            device_defense_ms=self._defense_ms(defense),
+            edge_slowdown=self.problem.edge_slowdown,
+            result_at=result_at,
+        )
+        return Costs(latency, payload, joined.cut.edge_peak_bytes, joined.cut.edge_parameter_count)
+
+    def _defense_ms(self, defense: Defense) -> float:
+        quantized = sum(c.sample_elements for c in defense.crossing if defense.acts_on(c))
+        dropped = sum(c.sample_elements for c in defense.crossing if defense.drops(c))
+        one_sample = defense_ms(quantized, quantized=defense.spec.bits is not None, dropped=False)
+        one_sample += defense_ms(dropped, quantized=False, dropped=True)
+        return one_sample * self.profile.batch
+
+    def reprice(self, candidate: Candidate) -> Candidate:
+        """A candidate of an earlier run with its costs by the present profiles and link.
+
+        Raises:
+            CollabplanError: the candidate's cut is none of this model's.
+        """
+        if candidate.cut_id not in self.cuts:
+            raise CollabplanError(
+                f"the study holds a trial at cut {candidate.cut_name!r}, which this model does not have"
+            )
+        return candidate.model_copy(update=_cost_fields(self.costs(point_of(candidate))))
+
+    def evaluate(self, point: Point, half: Half = "search") -> Candidate:
+        """Measure one point on one half of the validation data.
+
+        Raises:
+            CollabplanError: a figure cannot be measured; it says which and why.
+        """
+        cut = self.cuts[point.cut_id]
+        candidate = Candidate(
+            cut_id=cut.id,
+            cut_name=cut.name,
+            cut_kind=cut.kind,
+            dropout=point.dropout,
+            rate=point.rate,
+            **_cost_fields(self.costs(point)),
+            accuracy=self.accuracy(point, half),
+            leakage=self.leakage(point, half),
+            meets_budgets=True,
+        )
+        return judged(candidate, self.problem.budgets)
+
+    def confirm(self, candidate: Candidate) -> Candidate:
+        """The candidate's point measured again on the confirm half. Raises as `evaluate`."""
+        return self.evaluate(point_of(candidate), "confirm")
+
+    def defense(self, point: Point) -> Defense:
+        """The point's defense with its static ranges, calibrated on the search half (never on the confirm half)."""
+        cut = self.cuts[point.cut_id]
+        defense = Defense.for_cut(point.spec(self.options.bits), cut)
+        if cut.id not in self._ranges:
+            found = [defense.calibrate(tensors).spec.ranges for _, tensors in self._crossing(cut, "search")]
+            self._ranges[cut.id] = tuple(_merged(ranges) for ranges in zip(*found, strict=True))
+        return Defense(defense.spec.model_copy(update={"ranges": self._ranges[cut.id]}), defense.crossing)
+
+    def accuracy(self, point: Point, half: Half) -> Accuracy:
+        """Accuracy over all samples of a half, with fresh masks per sample, averaged over the draws."""
+        undefended, cut, defense = self._whole(half), self.cuts[point.cut_id], self.defense(point)
+        drops = any(defense.drops(crossing) for crossing in defense.crossing)
+        if not drops and all(quantizer is None for quantizer in defense.quantizers):
+            return paired_accuracy(undefended.scores, [undefended.scores], changes=False)
+        draws = self.options.draws if drops else 1
+        tallies = [self._scorer.tally() for _ in range(draws)]
+        generators = [generator_for(self.options.seed, point.key, half, "accuracy", draw) for draw in range(draws)]
+        for (samples, tensors), labels in zip(self._crossing(cut, half), undefended.labels, strict=True):
+            for tally, generator in zip(tallies, generators, strict=True):
+                outputs = self._run_cloud(cut, defense.simulate(tensors, generator), len(samples))
+                tally.add(outputs, labels, len(samples))
+        return paired_accuracy(undefended.scores, [tally.finish() for tally in tallies])
+
+    def leakage(self, point: Point, half: Half) -> Leakage:
+        """Leakage of the released tensors, estimated on `leakage_samples` samples of a half."""
+        cut, result_at = self.cuts[point.cut_id], self.problem.budgets.result_at
+        known = by_definition(cut, result_at=result_at)
+        if known is not None:
+            return known
+        return estimate_leakage(
+            self._rows(cut, half),
+            self._inputs(half),
+            self.defense(point),
+            cut,
+            generator=generator_for(self.options.seed, point.key, half, "leakage"),
+            result_at=result_at,
+        )
+
+    @cached_property
+    def leakage_samples(self) -> int:
+        """Samples that leakage is estimated on: as many at every cut, or the cuts could not be compared.
+
+        The rows of the widest cut must fit in half of the cache's bytes.
+        """
+        widths = [cut.payload_bytes for cut in self.problem.cuts if cut.searchable and self._measured(cut)]
+        fitting = self.options.cache_bytes // (2 * max(widths, default=1))
+        given = min(len(self.problem.search), len(self.problem.confirm))
+        return max(min(self.options.leakage_samples, given, fitting), min(given, MIN_SAMPLES))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know about how the figures were made."""
+        asked, used = self.options.leakage_samples, self.leakage_samples
+        given = min(len(self.problem.search), len(self.problem.confirm))
+        notes = []
+        if used < min(asked, given):
+            notes.append(f"leakage is estimated on {used} samples, not {asked}: more activations do not fit the cache")
+        if self._scorer.needs_own_labels:
+            notes.append("without labels, accuracy is agreement with the undefended model")
+        return tuple(notes)
+
+    def _measured(self, cut: Cut) -> bool:
+        return by_definition(cut, result_at=self.problem.budgets.result_at) is None
+
+    def _inputs(self, half: Half) -> Components:
+        if half not in self._components:
+            specs = self.problem.traced.tensor_inputs
+            inputs = private_inputs(self._subset(half), specs, self.problem.scaling)
+            self._components[half] = Components.of(inputs)
+        return self._components[half]
+
+    def _whole(self, half: Half) -> Undefended:
+        """The undefended model on a half: its scores, and the labels that all scores of this half are taken against."""
+        if half not in self._undefended:
+            tally, labels = self._scorer.tally(), []
+            cut = self.problem.cuts[0]
+            for samples, tensors in self._crossing(cut, half):
+                outputs = self._run_cloud(cut, tensors, len(samples))
+                own = self._scorer.needs_own_labels
+                labels.append(self._scorer.own_labels(outputs) if own else samples.labels)
+                tally.add(outputs, labels[-1], len(samples))
+            self._undefended[half] = Undefended(tally.finish(), tuple(labels))
+        return self._undefended[half]
+
+    def _run_cloud(self, cut: Cut, tensors: tuple[Tensor, ...], count: int) -> Any:
+        with torch.inference_mode():
+            return _first(self.activations.halves(cut).cloud(*tensors), count)
+
+    def _crossing(self, cut: Cut, half: Half) -> Iterator[tuple[Data, tuple[Tensor, ...]]]:
+        """Successive batches of a half with what crosses at `cut`, in the graph's layout."""
+        return self.activations.batches(cut, self._data(half))
+
+    def _rows(self, cut: Cut, half: Half) -> list[Tensor]:
+        """The first `leakage_samples` rows of every crossing, laid back to samples."""
+        data = self._data(half)
+        whole_fits = self.activations.affordable_samples(cut) >= len(data)
+        rows = self.activations.rows(cut, data if whole_fits else self._subset(half))
+        return [
+            row if c.layout is None else row[: self.leakage_samples] for row, c in zip(rows, cut.crossing, strict=True)
+        ]
+
+    def _data(self, half: Half) -> Data:
+        return self.problem.search if half == "search" else self.problem.confirm
+
+    def _subset(self, half: Half) -> Data:
+        """The samples that leakage is estimated on. Halves are random, so their first samples are too."""
+        if half not in self._subsets:
+            self._subsets[half] = self._data(half).take(range(self.leakage_samples))
+        return self._subsets[half]
+
+
+def _first(outputs: Any, count: int) -> Any:
+    """The first `count` rows of a model's output: a graph of fixed batch size may have been filled up."""
+    return pytree.tree_map(lambda leaf: leaf[:count] if isinstance(leaf, Tensor) and leaf.ndim else leaf, outputs)
+
+
+def _cost_fields(costs: Costs) -> dict[str, object]:
+    return {
+        "latency": costs.latency,
+        "payload_bytes": costs.payload_bytes,
+        "edge_peak_bytes": costs.edge_peak_bytes,
+        "edge_parameter_count": costs.edge_parameter_count,
+    }
+
+
+def _merged(ranges: tuple[TensorRange, ...]) -> TensorRange:
+    """One range over all batches of one tensor."""
+    low, high = min(found.low for found in ranges), max(found.high for found in ranges)
+    return TensorRange(node=ranges[0].node, low=low, high=high)

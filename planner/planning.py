@@ -1,0 +1,160 @@
+"""The whole way from a problem to a plan: rule out by cost, search, choose, confirm, compare with baselines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..records import Baseline, Budgets, Candidate, Plan, collect_provenance
+from .baselines import baseline_cuts
+from .budgets import cost_checks
+from .choose import Choice, Excluded, choose, described, shown_front
+from .front import hypervolume
+from .objectives import Objectives
+from .problem import Outcome, Problem, RuledOut, SearchOptions, fingerprint
+from .search import OnProgress, search_points
+from .space import Point, point_of
+from .study import open_store
+
+
+def optimize(problem: Problem, options: SearchOptions, folder: Path, on_progress: OnProgress | None = None) -> Outcome:
+    """Search cut x dropout for the plan that leaks least within the budgets.
+
+    Args:
+        problem: model, profiles, link, data and budgets.
+        options: how to search.
+        folder: holds the study and its lock (`.collabplan`); made when absent.
+        on_progress: called after every measured candidate.
+
+    Returns:
+        The outcome; its `plan` is None, and `nearest_miss` a sentence, where nothing meets the budgets.
+
+    Raises:
+        MismatchError: the profiles, or with `resume` the studies in `folder`, are of something else.
+        CollabplanError: another process searches in `folder`, no space is left, or a figure cannot be measured.
+    """
+    objectives = Objectives(problem, options)
+    allowed, excluded = _divide(objectives, problem.budgets)
+    marks = fingerprint(problem, options, objectives.leakage_samples)
+    with open_store(folder, marks, objectives.space, resume=options.resume) as store:
+        found = search_points(
+            store,
+            allowed,
+            objectives.evaluate,
+            problem.budgets,
+            seed=options.seed,
+            trials=options.trials,
+            reprice=objectives.reprice,
+            on_progress=on_progress,
+        )
+        choice = choose(
+            found.candidates, problem.budgets, lambda c: objectives.evaluate(point_of(c), "confirm"), excluded
+        )
+        baselines = _baselines(objectives, on_progress)
+        front = shown_front(found.candidates, choice.searched)
+        plan = _plan(objectives, choice, front, baselines, len(found.candidates), store.name)
+    return Outcome(
+        plan=plan,
+        chosen=choice.searched,
+        front=front,
+        baselines=baselines,
+        nearest_miss=choice.nearest_miss,
+        trials=len(found.candidates),
+        reused=found.reused,
+        space=len(allowed),
+        ruled_out=RuledOut(len(excluded), _cuts_without(allowed, excluded)),
+        confirm_tries=choice.tries,
+        hypervolume=_hypervolume(objectives, front),
+        study=store.name,
+        notes=objectives.notes,
+    )
+
+
+def _divide(objectives: Objectives, budgets: Budgets) -> tuple[list[Point], list[Excluded]]:
+    """The points whose costs keep within the budgets, and the others; nothing is run."""
+    allowed, excluded = [], []
+    for point in objectives.space.points:
+        costs = objectives.costs(point)
+        if all(check.holds for check in cost_checks(costs, budgets)):
+            allowed.append(point)
+        else:
+            excluded.append(Excluded(point, objectives.cuts[point.cut_id].name, costs))
+    return allowed, excluded
+
+
+def _cuts_without(allowed: Sequence[Point], excluded: Sequence[Excluded]) -> int:
+    """Cuts that are ruled out altogether."""
+    return len({item.point.cut_id for item in excluded} - {point.cut_id for point in allowed})
+
+
+def _baselines(objectives: Objectives, on_progress: OnProgress | None) -> tuple[Baseline, ...]:
+    """The baseline cuts undefended but quantized, measured on the confirm half like the chosen plan."""
+    cuts = baseline_cuts(objectives.problem.cuts, lambda cut: objectives.costs(Point(cut.id)).latency)
+    measured: dict[str, Candidate] = {}
+    baselines = []
+    for done, (role, cut) in enumerate(cuts.items(), start=1):
+        if cut.id not in measured:
+            measured[cut.id] = objectives.evaluate(Point(cut.id), "confirm")
+        baselines.append(Baseline(role=role, candidate=measured[cut.id]))
+        if on_progress:
+            on_progress(f"baseline {role}: {cut.name}", done / len(cuts))
+    return tuple(baselines)
+
+
+def _plan(
+    objectives: Objectives,
+    choice: Choice,
+    front: tuple[Candidate, ...],
+    baselines: tuple[Baseline, ...],
+    trials: int,
+    study: str,
+) -> Plan | None:
+    if choice.searched is None or choice.confirmed is None:
+        return None
+    problem, options = objectives.problem, objectives.options
+    cut = objectives.cuts[choice.searched.cut_id]
+    file = problem.target.file
+    return Plan(
+        headline=_headline(choice.confirmed),
+        target=problem.target,
+        model=problem.traced.identity,
+        cut_id=cut.id,
+        cut_name=cut.name,
+        cut_kind=cut.kind,
+        crossing=cut.crossing,
+        defense=objectives.defense(point_of(choice.searched)).spec,
+        batch=objectives.profile.batch,
+        chosen=choice.confirmed,
+        searched=choice.searched,
+        budgets=problem.budgets,
+        link=problem.link,
+        edge_device=problem.edge_profile.device,
+        cloud_device=problem.cloud_profile.device,
+        edge_slowdown=problem.edge_slowdown,
+        edge_slowdown_source="none" if problem.edge_slowdown == 1.0 else "declared",
+        front=front,
+        baselines=baselines,
+        trials=trials,
+        study=study,
+        provenance=collect_provenance(
+            target_file=Path(file) if file else None, seed=options.seed, command=options.command
+        ),
+    )
+
+
+def _headline(chosen: Candidate) -> str:
+    drop, index = chosen.accuracy.drop, chosen.leakage.index
+    return (
+        f"{described(chosen)}: latency p95 {chosen.latency.p95_ms:.1f} ms, {chosen.accuracy.metric} "
+        f"{chosen.accuracy.accuracy.value:.4f} (drop {drop.value:.4f}, at most {drop.high:.4f}), leakage index at most "
+        f"{index.high:.3f} ({chosen.leakage.status})"
+    )
+
+
+def _hypervolume(objectives: Objectives, front: Sequence[Candidate]) -> float:
+    slowest_ms = max(objectives.costs(point).latency.p95_ms for point in objectives.space.points)
+    points = [
+        (1 - c.accuracy.accuracy.value, c.latency.p95_ms / max(slowest_ms, 1e-9), c.leakage.index.high) for c in front
+    ]
+    inside = [(max(lost, 0.0), latency, max(leakage, 0.0)) for lost, latency, leakage in points]
+    return hypervolume(inside, (1.0, 1.0, 1.0))

@@ -1,0 +1,172 @@
+"""What a search is given and what it hands back."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..estimators.data import Data, InputScaling
+from ..graph.structures import Cut, TracedGraph
+from ..profilers.joining import JoinedProfile, join
+from ..records import (
+    Baseline,
+    Budgets,
+    Candidate,
+    CollabplanError,
+    DropoutKind,
+    Link,
+    MismatchError,
+    Plan,
+    Profile,
+    TargetIdentity,
+    hash_json,
+)
+from .space import DEFAULT_RATES
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """A model with its cuts, profiles, data and budgets.
+
+    Attributes:
+        traced, cuts: the graph and all its candidate cuts by depth.
+        edge_profile, cloud_profile: one profile twice where one machine has both roles.
+        link: the network; `edge_slowdown` the declared factor on what the edge computes (1 = none).
+        search, confirm: the disjoint halves of the validation data.
+        scaling: brings inputs to [0, 1], where reconstruction errors are compared.
+        evaluate: (outputs, labels) -> score per sample or one score, higher is better; None: top-1 accuracy.
+        target: where the model came from, for the plan.
+    """
+
+    traced: TracedGraph
+    cuts: tuple[Cut, ...]
+    edge_profile: Profile
+    cloud_profile: Profile
+    link: Link
+    search: Data
+    confirm: Data
+    scaling: InputScaling
+    budgets: Budgets
+    target: TargetIdentity
+    evaluate: Callable[..., Any] | None = None
+    edge_slowdown: float = 1.0
+
+    def joined(self) -> JoinedProfile:
+        """Edge prefixes with cloud suffixes.
+
+        Raises:
+            MismatchError: the profiles are of another model or of other cuts.
+            CollabplanError: the slowdown is not positive.
+        """
+        if self.edge_slowdown <= 0:
+            raise CollabplanError(f"the edge slowdown must be above 0, got {self.edge_slowdown:g}")
+        joined = join(self.edge_profile, self.cloud_profile)
+        self.traced.identity.require_same(self.edge_profile.model, record="the edge profile", weights=False)
+        missing = [cut.name for cut in self.cuts if cut.id not in joined.cuts]
+        if missing:
+            raise MismatchError(
+                f"the profile lacks {len(missing)} of {len(self.cuts)} cuts, {missing[0]!r} among them; profile again "
+                "with the same --max-crossing"
+            )
+        return joined
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """How to search.
+
+    `trials` is the total in the study: None enumerates a small space, else runs 200. `draws` masks are
+    averaged per candidate. `leakage_samples` bounds the rows that the leakage attackers see.
+    """
+
+    trials: int | None = None
+    seed: int = 0
+    resume: bool = False
+    draws: int = 5
+    cache_bytes: int = 4_000_000_000
+    dropouts: tuple[DropoutKind, ...] = ("element", "channel")
+    rates: tuple[float, ...] = DEFAULT_RATES
+    bits: int | None = 8
+    leakage_samples: int = 2000
+    batch: int = 64
+    command: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.trials is not None and self.trials < 1:
+            raise CollabplanError(f"at least one trial is needed, got {self.trials}; leave it out for the default")
+        if self.draws < 1 or self.leakage_samples < 1 or self.batch < 1:
+            raise CollabplanError("draws, leakage samples and batch must each be at least 1")
+
+
+@dataclass(frozen=True)
+class RuledOut:
+    """Points that latency, memory or parameters rule out before any network runs. Not part of the trials."""
+
+    points: int
+    cuts: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a search found.
+
+    `plan` is None where nothing meets the budgets; `nearest_miss` then says what came nearest and by
+    which figures. `trials` counts completed trials in the study, `reused` those of earlier runs among
+    them, `space` the points that trials could visit, `ruled_out` those that costs exclude.
+    `confirm_tries` candidates were measured on the confirm half until one held. `hypervolume` is the
+    share of the box (accuracy 0 to 1, latency 0 to the slowest candidate's p95, leakage 0 to 1) that the
+    front dominates: comparable between searches of one space only.
+    """
+
+    plan: Plan | None
+    chosen: Candidate | None
+    front: tuple[Candidate, ...]
+    baselines: tuple[Baseline, ...]
+    nearest_miss: str | None
+    trials: int
+    reused: int
+    space: int
+    ruled_out: RuledOut
+    confirm_tries: int
+    hypervolume: float
+    study: str
+    notes: tuple[str, ...] = ()
+
+
+def fingerprint(problem: Problem, options: SearchOptions, leakage_samples: int) -> Mapping[str, str]:
+    """Everything that accuracy and leakage of a trial depend on, by the name a user knows it by.
+
+    Latency is not in it: it is recomputed from the profiles and the link when a study is resumed.
+
+    Args:
+        leakage_samples: rows that leakage is really estimated on.
+    """
+    identity = problem.traced.identity
+    return {
+        "model structure": identity.structure_hash,
+        "weights": identity.weights_hash,
+        "validation data": hash_json([problem.search.content_hash, problem.confirm.content_hash]),
+        "input range": f"{list(problem.scaling.low)} to {list(problem.scaling.high)}",
+        "metric": _metric(problem.evaluate),
+        "public inputs": ", ".join(spec.name for spec in problem.traced.tensor_inputs if spec.public) or "none",
+        "cuts": hash_json([cut.id for cut in problem.cuts]),
+        "result at": problem.budgets.result_at,
+        "seed": str(options.seed),
+        "draws": str(options.draws),
+        "dropout kinds": ", ".join(options.dropouts),
+        "rates": ", ".join(f"{rate:g}" for rate in options.rates),
+        "bits": str(options.bits),
+        "leakage samples": str(leakage_samples),
+    }
+
+
+def _metric(evaluate: Callable[..., Any] | None) -> str:
+    if evaluate is None:
+        return "top-1 accuracy"
+    name = str(getattr(evaluate, "__name__", type(evaluate).__name__))
+    try:
+        return f"{name} ({hash_json(inspect.getsource(evaluate))[:8]})"
+    except (OSError, TypeError):
+        return name

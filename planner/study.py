@@ -1,0 +1,272 @@
+"""Where trials are kept: an Optuna study in SQLite, one writer at a time, safe against kill -9.
+
+A trial enters the study in one transaction once it is evaluated. A kill therefore leaves either the
+whole trial or nothing of it: no half-written trial, and no RUNNING one left behind. RUNNING trials
+that somebody else's program left are failed when the study is opened. The database is laid out in a
+temporary file and renamed, so that a kill during creation leaves no half-made tables either.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import sqlite3
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import optuna
+import pydantic
+import sqlalchemy.exc
+from optuna.trial import TrialState, create_trial
+
+from ..records import Budgets, Candidate, CollabplanError, MismatchError, write_text
+from ..records.atomic import write_failure
+from .budgets import checks
+from .space import Space, point_of
+
+OBJECTIVES = ("accuracy", "latency_p95_ms", "leakage_index_high")
+DIRECTIONS: tuple[Literal["minimize", "maximize"], ...] = ("maximize", "minimize", "minimize")
+_FINGERPRINT = "collabplan.fingerprint"
+_CANDIDATE = "collabplan.candidate"
+_PREFIX = "search-"
+_STORAGE_FAILURES = (
+    sqlite3.Error,
+    sqlalchemy.exc.SQLAlchemyError,
+    optuna.exceptions.OptunaError,
+    RuntimeError,  # another version's table layout
+    KeyError,  # rows missing from a damaged file
+    ValueError,
+    AssertionError,
+)
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Holds `folder` for one writer. The system frees the lock when the process ends, however it ends.
+
+    Raises:
+        CollabplanError: another process holds it, or the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not (folder / ".gitignore").exists():
+            write_text(folder / ".gitignore", "*\n")
+        handle = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise CollabplanError(write_failure(folder / "lock", error)) from error
+    try:
+        _take(handle, folder)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _take(handle: int, folder: Path) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+            raise CollabplanError(f"cannot lock {folder}: {error.strerror}; keep it on a local disk") from error
+        holder = os.pread(handle, 32, 0).decode(errors="replace").strip()
+        raise CollabplanError(
+            f"another optimize{f' (process {holder})' if holder else ''} is writing to {folder}; "
+            "wait until it ends, stop it, or work in another folder"
+        ) from None
+    with contextlib.suppress(OSError):  # the number only serves the message above; a full disk must not matter here
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, str(os.getpid()).encode(), 0)
+
+
+@dataclass
+class TrialStore:
+    """The completed trials of one study. Made by `open_store`."""
+
+    path: Path
+    name: str
+    space: Space
+    _study: optuna.Study
+
+    def completed(self) -> list[Candidate]:
+        """The candidates of all completed trials, in the order of their completion.
+
+        Raises:
+            CollabplanError: the study cannot be read, or a trial in it is not ours.
+        """
+        with _storage_errors(self.path):
+            trials = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        try:
+            return [Candidate.model_validate(trial.user_attrs[_CANDIDATE]) for trial in trials]
+        except (KeyError, pydantic.ValidationError):
+            raise CollabplanError(
+                f"study {self.name} in {self.path} holds a trial that collabplan did not write (or another version "
+                "wrote); run without --resume to start a new study beside it"
+            ) from None
+
+    def add(self, candidate: Candidate, budgets: Budgets, started: datetime) -> None:
+        """Keep one evaluated candidate: all of it in one transaction, or nothing.
+
+        Raises:
+            CollabplanError: no space is left, or the database cannot be written.
+        """
+        trial = create_trial(
+            values=[
+                candidate.accuracy.accuracy.value,
+                candidate.latency.p95_ms,
+                candidate.leakage.index.high,
+            ],
+            params=self.space.parameters(point_of(candidate)),
+            distributions=self.space.distributions,
+            user_attrs={"cut": candidate.cut_name, _CANDIDATE: candidate.model_dump(mode="json")},
+        )
+        for check in checks(candidate, budgets):
+            trial.set_constraint(check.name, check.excess)
+        trial.datetime_start = started
+        with _storage_errors(self.path):
+            self._study.add_trial(trial)
+
+
+@contextlib.contextmanager
+def open_store(folder: Path, fingerprint: Mapping[str, str], space: Space, *, resume: bool) -> Iterator[TrialStore]:
+    """The study to search in, under the folder's lock: a new one, or with `resume` the latest that fits.
+
+    Args:
+        folder: holds `study.db`, whose studies are called search-1, search-2, ...; none is ever deleted.
+        fingerprint: everything that the trials' figures depend on, by the name a user knows it by.
+        space: the search space.
+        resume: continue the latest study with this fingerprint. Where no study exists, one is begun.
+
+    Raises:
+        MismatchError: there are studies, but none with this fingerprint; the difference is named.
+        CollabplanError: the lock is held, no space is left, or the database cannot be read.
+    """
+    path = folder / "study.db"
+    with locked(folder), quiet_optuna():
+        with _storage_errors(path):
+            storage = _open_storage(path)
+        try:
+            with _storage_errors(path):
+                study = _pick_study(storage, fingerprint, path, resume=resume)
+                _fail_stale(study)
+            yield TrialStore(path, study.study_name, space, study)
+        finally:
+            storage.remove_session()
+            storage.engine.dispose()
+
+
+@contextlib.contextmanager
+def quiet_optuna() -> Iterator[None]:
+    """Optuna logs warnings only while this lasts."""
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(before)
+
+
+def _open_storage(path: Path) -> optuna.storages.RDBStorage:
+    if not path.exists():
+        fresh = path.with_name(f".{path.name}.new")
+        for leftover in (fresh, fresh.with_name(f"{fresh.name}-journal")):
+            leftover.unlink(missing_ok=True)
+        made = optuna.storages.RDBStorage(_url(fresh))
+        made.remove_session()
+        made.engine.dispose()
+        os.replace(fresh, path)
+    return optuna.storages.RDBStorage(_url(path))
+
+
+def _url(path: Path) -> str:
+    return str(sqlalchemy.engine.URL.create("sqlite", database=str(path.resolve())))
+
+
+def _pick_study(
+    storage: optuna.storages.RDBStorage, fingerprint: Mapping[str, str], path: Path, *, resume: bool
+) -> optuna.Study:
+    ours = sorted(
+        (study for study in storage.get_all_studies() if _number(study.study_name) > 0),
+        key=lambda study: _number(study.study_name),
+        reverse=True,
+    )
+    known = {study.study_name: study.user_attrs.get(_FINGERPRINT) for study in ours}
+    if ours and known[ours[0].study_name] is None:
+        return _begin(storage, ours[0].study_name, fingerprint)  # killed between creating and marking it
+    if resume and ours:
+        for name, found in known.items():
+            if found == dict(fingerprint):
+                return optuna.load_study(study_name=name, storage=storage)
+        raise MismatchError(_difference(path, ours[0].study_name, known[ours[0].study_name] or {}, fingerprint))
+    return _begin(storage, f"{_PREFIX}{_number(ours[0].study_name) + 1 if ours else 1}", fingerprint)
+
+
+def _begin(storage: optuna.storages.RDBStorage, name: str, fingerprint: Mapping[str, str]) -> optuna.Study:
+    study = optuna.create_study(study_name=name, storage=storage, directions=DIRECTIONS, load_if_exists=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        study.set_metric_names(list(OBJECTIVES))
+    study.set_user_attr(_FINGERPRINT, dict(fingerprint))
+    return study
+
+
+def _number(name: str) -> int:
+    tail = name.removeprefix(_PREFIX)
+    return int(tail) if name.startswith(_PREFIX) and tail.isdecimal() else 0
+
+
+def _difference(path: Path, name: str, found: Mapping[str, Any], expected: Mapping[str, str]) -> str:
+    names = [key for key in {**found, **expected} if found.get(key) != expected.get(key)]
+    parts = [f"{key} was {_short(found.get(key))}, now {_short(expected.get(key))}" for key in names]
+    return (
+        f"cannot resume study {name} in {path}, its figures are for something else: {'; '.join(parts)}. "
+        "Undo the change, or run without --resume to start a new study beside it"
+    )
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return f"{text[:12]}..." if len(text) > 32 else text
+
+
+def _fail_stale(study: optuna.Study) -> None:
+    """Under our lock no trial can be running: whoever left one is gone."""
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        study.tell(trial.number, state=TrialState.FAIL)
+
+
+@contextlib.contextmanager
+def _storage_errors(path: Path) -> Iterator[None]:
+    """Turns what SQLite, SQLAlchemy, Optuna and the file system raise into one clear sentence."""
+    try:
+        yield
+    except CollabplanError:
+        raise
+    except OSError as error:
+        raise CollabplanError(write_failure(path, error)) from error
+    except _STORAGE_FAILURES as error:
+        raise CollabplanError(_storage_message(path, error)) from error
+
+
+def _storage_message(path: Path, error: BaseException) -> str:
+    causes: list[str] = []
+    at: BaseException | None = error
+    while at is not None:
+        causes.append(str(at))
+        at = at.__cause__ or at.__context__
+    text = " ".join(causes).lower()
+    if "disk is full" in text or "no space left" in text or "disk i/o error" in text:
+        return (
+            f"no space left on the device for {path}; free some space and run again with --resume "
+            "(every completed trial is kept)"
+        )
+    if "readonly" in text or "unable to open" in text:
+        return f"cannot write {path}; make it and its folder writable, or work in another folder"
+    if "database is locked" in text:
+        return f"{path} is locked by another program; close it (a database browser?) and run again with --resume"
+    first = causes[-1].splitlines()[0] if causes[-1] else type(error).__name__
+    return f"study {path} cannot be read ({first}); move it away to start anew, its trials are lost to this program"

@@ -1,0 +1,119 @@
+"""Kill -9 at any moment, resume, and find the front of a search that ran through."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+import time
+from datetime import datetime
+from pathlib import Path
+
+import optuna
+import pytest
+from collabplan.planner.front import pareto_front
+from collabplan.planner.search import search_points
+from collabplan.planner.space import point_of
+from collabplan.planner.study import open_store
+from collabplan.records import Budgets
+from optuna.trial import TrialState
+from planner_fakes import FINGERPRINT, candidate, evaluate, space
+
+SCRIPT = Path(__file__).parent / "search_process.py"
+BUDGETS = Budgets(latency_p95_ms=45.0, max_leakage=0.6)
+
+
+def start(folder, trials, cuts, pause_s):
+    command = [sys.executable, str(SCRIPT), str(folder), str(trials), str(cuts), str(pause_s)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def run_here(folder, trials, cuts=12):
+    searched = space(cuts)
+    with open_store(folder, FINGERPRINT, searched, resume=True) as store:
+        return search_points(store, searched.points, lambda p: evaluate(p, cuts), BUDGETS, seed=0, trials=trials)
+
+
+def front_of(candidates):
+    chosen = sorted(pareto_front(candidates), key=lambda c: (c.cut_id, c.dropout, c.rate))
+    return [item.model_dump(mode="json") for item in chosen]
+
+
+def stored_trials(folder):
+    study = optuna.load_study(study_name="search-1", storage=f"sqlite:///{folder / 'study.db'}")
+    return study.get_trials(deepcopy=False)
+
+
+@pytest.mark.parametrize(("trials", "cuts"), [(40, 12), (58, 4)], ids=["proposed", "enumerated"])
+def test_killed_and_resumed_equals_uninterrupted(tmp_path, trials, cuts):
+    generator = random.Random(trials)
+    completed = 0
+    for _ in range(3):
+        process = start(tmp_path / "killed", trials, cuts, 0.01)
+        assert process.stdout.readline() == "open\n"
+        reported = [completed]
+        for _ in range(generator.randint(0, 9)):
+            reported.append(int(process.stdout.readline()))
+        time.sleep(generator.random() * 0.02)
+        process.kill()
+        process.wait()
+        rest = [int(line) for line in process.stdout.read().splitlines()]
+        completed_now = len(stored_trials(tmp_path / "killed"))
+        assert completed_now >= max(reported + rest), "a trial that was reported complete is lost"
+        completed = completed_now
+    last = start(tmp_path / "killed", trials, cuts, 0.0)
+    front = json.loads(last.communicate()[0].splitlines()[-1])
+    kept = stored_trials(tmp_path / "killed")
+    assert {trial.state for trial in kept} == {TrialState.COMPLETE}
+    assert len(kept) == trials
+    assert front == front_of(run_here(tmp_path / "through", trials, cuts).candidates)
+
+
+def test_killed_while_the_study_is_made(tmp_path):
+    generator = random.Random(5)
+    for _ in range(3):
+        process = start(tmp_path, 12, 12, 0.0)
+        time.sleep(1.2 * generator.random() + 0.6)
+        process.kill()
+        process.communicate()
+    assert len(run_here(tmp_path, 12).candidates) == 12
+    assert len(stored_trials(tmp_path)) == 12
+
+
+def test_30_and_30_trials_equal_60(tmp_path):
+    run_here(tmp_path / "twice", 30)
+    twice = run_here(tmp_path / "twice", 60)
+    once = run_here(tmp_path / "once", 60)
+    assert twice.reused == 30
+    assert twice.candidates == once.candidates
+    assert len({point_of(item) for item in once.candidates}) == 60
+
+
+def test_a_total_that_is_reached_runs_nothing(tmp_path):
+    first = run_here(tmp_path, 20)
+    again = run_here(tmp_path, 20)
+    assert again.reused == 20
+    assert again.candidates == first.candidates
+
+
+def test_a_running_trial_left_by_another_program_is_failed(tmp_path):
+    run_here(tmp_path, 5)
+    optuna.load_study(study_name="search-1", storage=f"sqlite:///{tmp_path / 'study.db'}").ask()
+    result = run_here(tmp_path, 8)
+    states = [trial.state for trial in stored_trials(tmp_path)]
+    assert states.count(TrialState.FAIL) == 1
+    assert states.count(TrialState.COMPLETE) == 8
+    assert result.candidates == run_here(tmp_path / "other", 8).candidates
+
+
+def test_a_study_of_1000_trials_opens_in_seconds(tmp_path):
+    searched = space(100)
+    points = searched.points[:1000]
+    with open_store(tmp_path, FINGERPRINT, searched, resume=False) as store:
+        for point in points:
+            store.add(candidate(point), BUDGETS, datetime.now())
+    begun = time.perf_counter()
+    with open_store(tmp_path, FINGERPRINT, searched, resume=True) as store:
+        assert len(store.completed()) == 1000
+    assert time.perf_counter() - begun < 5.0
