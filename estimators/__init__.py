@@ -9,20 +9,51 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .activations import EdgeActivations
     from .data import Data, InputScaling
+    from .defenses import Defense, Quantizer
+    from .inputs import Components, private_inputs
+    from .kde import KdeInformation, kde_information
+    from .leakage import by_definition, estimate_leakage
+    from .ridge import RidgeIndex, ridge_index
 
-_MODULES = {
+_HOMES = {
+    "Components": "inputs",
     "Data": "data",
+    "Defense": "defenses",
+    "EdgeActivations": "activations",
     "InputScaling": "data",
+    "KdeInformation": "kde",
+    "Quantizer": "defenses",
+    "RidgeIndex": "ridge",
+    "by_definition": "leakage",
+    "estimate_leakage": "leakage",
+    "kde_information": "kde",
+    "private_inputs": "inputs",
+    "ridge_index": "ridge",
 }
 
-__all__ = ["Data", "InputScaling"]
+__all__ = [
+    "Components",
+    "Data",
+    "Defense",
+    "EdgeActivations",
+    "InputScaling",
+    "KdeInformation",
+    "Quantizer",
+    "RidgeIndex",
+    "by_definition",
+    "estimate_leakage",
+    "kde_information",
+    "private_inputs",
+    "ridge_index",
+]
 
 
 def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return getattr(importlib.import_module(f".{_MODULES[name]}", __name__), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(sorted(_MODULES))}")
+    if name in _HOMES:
+        return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__all__)}")
 
 
 def __dir__() -> list[str]:
