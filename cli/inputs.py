@@ -72,7 +72,7 @@ def from_options(options: Sequence[str]) -> ExampleInputs:
             raise TargetError(f"--input {option} has no name but follows named ones; give positional inputs first")
         else:
             args.append(tensor)
-    return ExampleInputs(tuple(args), kwargs, "made up for `--input`")
+    return ExampleInputs(tuple(args), kwargs, "`--input` (made-up values)")
 
 
 def _parse(option: str, generator: torch.Generator) -> tuple[str | None, Tensor]:

@@ -78,7 +78,7 @@ def collabplan(
     A target is path.py, path.py:NAME or package.module:NAME. Loading it runs its Python code: give only
     files that you trust.
 
-    Defaults come from \[tool.collabplan] in pyproject.toml or from collabplan.toml, nearest folder upwards.
+    Defaults come from [tool.collabplan] in pyproject.toml or from collabplan.toml, nearest folder upwards.
     """
     if any(flag in sys.argv for flag in _HELP_FLAGS):
         return

@@ -166,7 +166,7 @@ def optimize(
             problem,
             options,
             workspace.prepare(),
-            lambda now: advance(now.done, now.total, f"{now.stage} {now.done}/{now.total} {now.text}"),
+            lambda what, done: advance(done, 1.0, what),
         )
     report(outcome, file, output)
 
@@ -291,7 +291,7 @@ def state(
     max_crossing = int(profiles.edge.target.options.get("max_crossing", "4"))
     return Problem(
         traced=traced,
-        cuts=candidate_cuts(traced, max_crossing),
+        cuts=tuple(candidate_cuts(traced, max_crossing)),
         edge_profile=profiles.edge,
         cloud_profile=profiles.cloud,
         link=link,
@@ -315,9 +315,9 @@ def report(outcome: Outcome, file: Path, output: Output) -> None:
     from .tables import chosen_plan, comparison, front
 
     plan = outcome.plan
-    output.say(
-        f"\n{outcome.trials} candidates evaluated" + (f", {outcome.reused} of them before" if outcome.reused else "")
-    )
+    output.say(f"\n{told(outcome)}")
+    for note in outcome.notes:
+        output.say(f"note: {note}")
     output.show(front(outcome.front, plan.searched if plan else None), comparison(plan, outcome.baselines))
     if plan is not None:
         output.show(chosen_plan(plan))
@@ -326,6 +326,18 @@ def report(outcome: Outcome, file: Path, output: Output) -> None:
     output.document(document(outcome, file))
     if plan is None:
         raise BudgetError(f"no plan meets the budgets; {outcome.nearest_miss or 'no candidate could be evaluated'}")
+
+
+def told(outcome: Outcome) -> str:
+    """How much was searched, in one line."""
+    parts = [f"{outcome.trials} of {outcome.space} candidates evaluated"]
+    if outcome.reused:
+        parts.append(f"{outcome.reused} of them in earlier runs")
+    if outcome.ruled_out.points:
+        parts.append(f"{outcome.ruled_out.points} more ruled out by cost alone")
+    if outcome.confirm_tries > 1:
+        parts.append(f"{outcome.confirm_tries} measured on the confirm half until one held")
+    return ", ".join(parts)
 
 
 def document(outcome: Outcome, file: Path) -> dict[str, Any]:
@@ -339,4 +351,9 @@ def document(outcome: Outcome, file: Path) -> dict[str, Any]:
         "nearest_miss": outcome.nearest_miss,
         "trials": outcome.trials,
         "reused": outcome.reused,
+        "space": outcome.space,
+        "ruled_out": outcome.ruled_out.points,
+        "hypervolume": outcome.hypervolume,
+        "study": outcome.study,
+        "notes": list(outcome.notes),
     }

@@ -48,7 +48,7 @@ OutputFile = Annotated[
 def unwrapped(function: Callable[..., None]) -> str:
     """A function's docstring as help: one line a paragraph, so that it wraps at the terminal's width."""
     paragraphs = inspect.cleandoc(function.__doc__ or "").split("\n\n")
-    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs).replace("[", "\\[")
 
 
 def examples(*pairs: tuple[str, str]) -> str:

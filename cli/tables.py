@@ -15,6 +15,7 @@ from ..records import Baseline, Candidate, CutProfile, Interval, Link, NodeProfi
 
 MAX_CUTS = 20
 MAX_FRONT = 16
+_MARKS = ">: the chosen plan; x: misses a budget. Leakage: 0 no better than the prior, 1 the input itself."
 
 
 def expensive_nodes(profile: Profile, count: int = 8) -> Table:
@@ -59,29 +60,29 @@ def candidate_cuts(profile: Profile) -> Table:
     return table
 
 
-def candidates(
-    title: str, rows: Sequence[tuple[str, Candidate]], *, first: str = "", caption: str = "", marked: int | None = None
-) -> Table:
+def candidates(title: str, rows: Sequence[tuple[str, str, Candidate]], *, roles: bool, caption: str) -> Table:
     """Evaluated candidates: latency, accuracy and leakage, each above its interval.
 
     Args:
-        rows: what stands in the first column (a role, or nothing), and the candidate.
-        first: head of the first column.
-        marked: which row is the chosen plan.
+        rows: a mark (chosen, misses a budget), a role, and the candidate.
+        roles: whether the roles get a column.
     """
     table = _table(title)
-    table.add_column(first, no_wrap=True)
-    table.add_column("cut and defense", overflow="fold", max_width=21)
+    table.add_column("", no_wrap=True)
+    if roles:
+        table.add_column("", no_wrap=True)
+    table.add_column("cut\ndropout", no_wrap=True)
     table.add_column("p50 ms\n(90 %)", justify="right", no_wrap=True)
     table.add_column("p95\nms", justify="right", no_wrap=True)
     table.add_column("accuracy\n(95 %)", justify="right", no_wrap=True)
-    table.add_column("leakage\n(estimated)", justify="right", no_wrap=True)
-    table.add_column("KiB", justify="right", no_wrap=True)
-    for index, (label, candidate) in enumerate(rows):
-        chosen = index == marked
+    table.add_column("leakage\nestimated", justify="right", no_wrap=True)
+    table.add_column("payload\nKiB", justify="right", no_wrap=True)
+    width = 16 if roles else 30
+    for mark, role, candidate in rows:
         table.add_row(
-            ("[bold green]→[/bold green] " if chosen else "  " if marked is not None else "") + escape(label),
-            f"{escape(middle(candidate.cut_name, 21))}\n[dim]{defense(candidate)}[/dim]",
+            mark,
+            *([escape(role)] if roles else []),
+            f"{escape(middle(candidate.cut_name, width))}\n[dim]{dropout(candidate)}[/dim]",
             _with_interval(candidate.latency.p50_ms, latency),
             latency(candidate.latency.p95_ms),
             _with_interval(candidate.accuracy.accuracy, share),
@@ -89,7 +90,7 @@ def candidates(
             number(candidate.payload_bytes / 1024),
             style=None if candidate.meets_budgets else "dim",
         )
-    table.caption = caption or None
+    table.caption = caption
     return table
 
 
@@ -98,25 +99,27 @@ def front(rows: Sequence[Candidate], chosen: Candidate | None) -> Table:
     order = sorted(rows, key=lambda c: (c.leakage.index.high, c.latency.p95_ms))
     same = [i for i, c in enumerate(order) if chosen is not None and _point(c) == _point(chosen)]
     kept = _around(len(order), same[0] if same else None)
-    marked = kept.index(same[0]) if same else -1
     return candidates(
         f"Front on the search half ({len(kept)} of {len(order)}), least leakage first",
-        [("", order[index]) for index in kept],
-        marked=marked,
-        caption="dim: misses a budget." + (" → the chosen plan." if same else ""),
+        [(_mark(order[index], chosen=index in same), "", order[index]) for index in kept],
+        roles=False,
+        caption=_MARKS,
     )
 
 
 def comparison(plan: Plan | None, baselines: Sequence[Baseline]) -> Table:
     """The chosen plan beside what people choose without evidence."""
-    rows = [("plan", plan.chosen)] if plan else []
-    rows += [(baseline.role, baseline.candidate) for baseline in baselines]
+    rows = [(_mark(plan.chosen, chosen=True), "plan", plan.chosen)] if plan else []
+    rows += [(_mark(b.candidate), b.role, b.candidate) for b in baselines]
     return candidates(
-        "Compared with cuts chosen without evidence (undefended)",
-        rows,
-        first="",
-        caption=("The plan's figures are those of the confirm half. " if plan else "") + "dim: misses a budget.",
+        "On the confirm half, beside cuts chosen without evidence (no dropout)", rows, roles=True, caption=_MARKS
     )
+
+
+def _mark(candidate: Candidate, *, chosen: bool = False) -> str:
+    if chosen:
+        return "[bold green]>[/bold green]"
+    return "" if candidate.meets_budgets else "x"
 
 
 def chosen_plan(plan: Plan) -> Table:
@@ -198,6 +201,11 @@ def thinned(cuts: Sequence[CutProfile], limit: int = MAX_CUTS) -> list[CutProfil
     if len(inner) > room:
         inner = [inner[(2 * i + 1) * len(inner) // (2 * room)] for i in range(room)]
     return [ordered[0], *inner, ordered[-1]]
+
+
+def dropout(candidate: Candidate) -> str:
+    """`element 0.3`, or `no dropout`."""
+    return f"{candidate.dropout} {candidate.rate:g}" if candidate.rate else "no dropout"
 
 
 def defense(candidate: Candidate) -> str:
