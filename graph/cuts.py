@@ -45,13 +45,16 @@ def candidate_cuts(traced: TracedGraph, max_crossing: int = 4) -> list[Cut]:
     allowed = (crossing.sum(axis=0) <= max_crossing) & ~crossing[~graph.crossable].any(axis=0)
     if traced.dynamic_batch:
         allowed &= crossing[graph.carries_batch].any(axis=0)
-    chosen: dict[bytes, int] = {}
+    first, last = _cloud_only(graph), _edge_only(graph)
+    seen = {np.packbits(crosses).tobytes() for _, crosses in (first, last)}
+    columns = []
     for column in np.flatnonzero(allowed):
-        chosen.setdefault(np.packbits(crossing[:, column]).tobytes(), int(column))
-    columns = sorted(chosen.values(), key=lambda column: int(edges[:, column].sum()))
-    proper = [(edges[:, column], crossing[:, column]) for column in columns]
-    ends = (_cloud_only(graph), _edge_only(graph))
-    masks = [ends[0], *proper, ends[1]]
+        key = np.packbits(crossing[:, column]).tobytes()
+        if key not in seen:
+            seen.add(key)
+            columns.append(int(column))
+    columns.sort(key=lambda column: int(edges[:, column].sum()))
+    masks = [first, *((edges[:, column], crossing[:, column]) for column in columns), last]
     return [_cut(graph, edge, crosses, depth) for depth, (edge, crosses) in enumerate(masks)]
 
 

@@ -37,6 +37,8 @@ class _Tracker(fx.Interpreter):
 
     def run_node(self, n: fx.Node) -> Any:
         result = super().run_node(n)
+        if n.op == "get_attr":
+            result = result.detach()  # a gradient towards the weights is no gradient towards the input
         sources = n.all_input_nodes
         live = _requires_gradient(result)
         blockers = frozenset().union(*(self.blockers.get(source, frozenset()) for source in sources))

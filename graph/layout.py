@@ -1,7 +1,8 @@
 """Brings a crossing tensor back to one row per sample, and checks that the rows really are the samples.
 
-Attention folds the batch into other dimensions (`4 * batch` windows, `batch * heads`). Which index moves fastest is not in
-the shape, so it is tried out: two inputs that differ in one sample must differ in that row alone.
+Attention folds the batch into other dimensions (`4 * batch` windows, `batch * heads`). Which index moves
+fastest is not in the shape, so it is tried out: two inputs that differ in one sample must differ in that
+row alone.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ def to_samples(tensor: Tensor, layout: Layout) -> Tensor:
     if layout.groups == 1:
         return moved
     if layout.batch_major:
-        return moved.unflatten(0, (-1, layout.groups))
-    return moved.unflatten(0, (layout.groups, -1)).movedim(1, 0)
+        return moved.reshape(-1, layout.groups, *moved.shape[1:])
+    return moved.reshape(layout.groups, -1, *moved.shape[1:]).movedim(1, 0)
 
 
 def from_samples(rows: Tensor, layout: Layout) -> Tensor:
@@ -61,8 +62,8 @@ def layouts(traced: TracedGraph, nodes: Iterable[fx.Node]) -> dict[str, Layout |
 def _options(traced: TracedGraph, node: fx.Node) -> list[Layout]:
     shape = tuple(node.meta["val"].shape)
     if traced.dynamic_batch:
-        free = [(dim, batch_expression(size)) for dim, size in enumerate(shape)]
-        free = [(dim, expression) for dim, expression in free if expression is not None]
+        sizes = [(dim, batch_expression(size)) for dim, size in enumerate(shape)]
+        free = [(dim, expression) for dim, expression in sizes if expression is not None]
         if len(free) != 1:
             return []
         dim, expression = free[0]
@@ -74,13 +75,12 @@ def _options(traced: TracedGraph, node: fx.Node) -> list[Layout]:
     if traced.traced_batch == 1:
         return [Layout(groups=max(int(shape[0]), 1))] if shape else []
     batch = traced.traced_batch
-    options = [
+    return [
         layout
         for dim, size in enumerate(shape)
         if int(size) % batch == 0 and size
         for layout in _orders(dim, int(size) // batch)
     ]
-    return options
 
 
 def _orders(dim: int, groups: int) -> list[Layout]:

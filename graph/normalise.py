@@ -47,6 +47,13 @@ _FILLS: dict[Any, float | None] = {
 """Tensors that depend on a shape alone; uninitialised ones become zeros, so that a run is reproducible."""
 
 
+_WHATEVER_STRIDES: dict[Any, Any] = {
+    aten.view.default: aten.reshape.default,
+    aten._unsafe_view.default: aten.reshape.default,
+}
+"""A view is legal for some strides only, and strides change on a wire and with gradients; a reshape always is."""
+
+
 def normalise(
     program: ExportedProgram, specs: tuple[InputSpec, ...]
 ) -> tuple[fx.GraphModule, tuple[InputSpec, ...], dict[str, NodeKind], list[str]]:
@@ -154,9 +161,9 @@ class _Builder:
         value = self.program.state_dict.get(target)
         if value is None:
             value = self.program.constants[target]
-        key = (value.data_ptr(), value.dtype, tuple(value.shape), tuple(value.stride()))
-        if value.numel() == 0:
-            key = (target,)
+        key: tuple[Any, ...] = (target,)
+        if value.numel():
+            key = (value.data_ptr(), value.dtype, tuple(value.shape), tuple(value.stride()))
         name = self.stored.setdefault(key, target)
         if name not in self.attributes:
             # requires_grad stays as it is: matmul takes another path, with other rounding, where a weight has it
@@ -189,6 +196,7 @@ class _Builder:
         elif not callable(target) or isinstance(target, torch._ops.HigherOrderOperator):
             raise TraceError(f"the traced graph calls {target}, a wrapper without a flat form{_source(node)}")
         args, kwargs = self._map(node.args), self._map(node.kwargs)
+        target = _WHATEVER_STRIDES.get(target, target)
         made = self.graph.create_node("call_function", target, args, kwargs, name=node.name)
         self._describe(made, node)
         self.new[node] = made
@@ -196,7 +204,8 @@ class _Builder:
     def _require_functional(self, node: fx.Node, target: torch._ops.OpOverload) -> None:
         if draws_random_numbers(target, node.args, node.kwargs):
             raise TraceError(
-                f"the model draws random numbers in eval mode ({target}{_source(node)}); switch them off outside training"
+                f"the model draws random numbers in eval mode ({target}{_source(node)}); switch them off "
+                "outside training"
             )
         if target._schema.is_mutable:
             raise TraceError(f"the traced graph still writes in place ({target}{_source(node)})")
@@ -296,6 +305,14 @@ class _Builder:
 
     def _map(self, arguments: Any) -> Any:
         return fx.map_arg(arguments, lambda node: self.new[node])
+
+
+_ARITHMETIC: dict[str, Callable[..., Any]] = {
+    "FloorDiv": operator.floordiv,
+    "CleanDiv": operator.floordiv,
+    "PythonMod": operator.mod,
+    "Mod": operator.mod,
+}
 
 
 def _arithmetic(expression: sympy.Expr) -> Callable[..., Any] | None:

@@ -135,8 +135,9 @@ def identify(flat: fx.GraphModule, inputs: Sequence[InputSpec], name: str) -> Mo
     )
 
 
-def _free_shape(spec: InputSpec) -> list[int | None]:
-    assert spec.shape is not None
+def _free_shape(spec: InputSpec) -> list[int | None] | None:
+    if spec.shape is None:
+        return None
     return [None if dim == spec.batch_dim else size for dim, size in enumerate(spec.shape)]
 
 

@@ -203,7 +203,9 @@ def _export_once(
     strict: bool,
     dynamic: bool,
 ) -> ExportedProgram:
-    examples, shapes, batch = [], ShapesCollection(), Dim("batch")
+    examples: list[Any] = []
+    shapes: Any = ShapesCollection()  # type: ignore[no-untyped-call]
+    batch = Dim("batch")
     for spec, leaf in zip(specs, leaves, strict=True):
         if isinstance(leaf, Tensor):
             leaf = leaf.detach().clone()
@@ -214,7 +216,8 @@ def _export_once(
     args, kwargs = pytree.tree_unflatten(examples, structure)
     with _quiet():
         program = torch.export.export(model, args, kwargs, dynamic_shapes=shapes if dynamic else None, strict=strict)
-        return program.run_decompositions({})
+        functional: ExportedProgram = program.run_decompositions({})
+        return functional
 
 
 def _batch_of(specs: Sequence[InputSpec], leaves: Sequence[Any]) -> int:

@@ -98,7 +98,8 @@ class Units:
     def crossings(self, edge: Mask) -> Mask:
         """`[tensor, cut]`: which tensors cross, for down-sets given as columns `[unit, cut]`."""
         outside = np.ascontiguousarray(~edge, dtype=np.float32)
-        return edge[self.producers] & (self.readers @ outside > 0)
+        found: Mask = edge[self.producers] & (self.readers @ outside > 0)
+        return found
 
     @cached_property
     def crossing_records(self) -> list[Crossing]:
@@ -224,7 +225,7 @@ def _names(traced: TracedGraph, nodes: list[fx.Node]) -> list[str]:
     for node in traced.flat.graph.nodes:
         for path, _kind in node.meta.get("modules", ()):
             last[path] = position[node]
-    ends = _last_tensor_before(traced, last, position)
+    ends = _module_ends(traced, last)
     counts: dict[str, int] = {}
     names = []
     for node in nodes:
@@ -234,7 +235,7 @@ def _names(traced: TracedGraph, nodes: list[fx.Node]) -> list[str]:
     return names
 
 
-def _last_tensor_before(traced: TracedGraph, last: dict[str, int], position: dict[fx.Node, int]) -> dict[str, fx.Node]:
+def _module_ends(traced: TracedGraph, last: dict[str, int]) -> dict[str, fx.Node]:
     """By module path, the tensor root that the module's last node is, or is a free view of."""
     nodes = list(traced.flat.graph.nodes)
     ends = {}

@@ -1,0 +1,183 @@
+"""Models that others wrote, built without downloaded weights: torchvision, timm, Hugging Face transformers.
+
+They need an environment of their own (`make bench-env`): torchvision has no CPU build for this torch, so its operator
+names are defined before it is imported; none of the classification models uses one.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+warnings.filterwarnings("ignore")
+
+
+@dataclass(frozen=True)
+class ZooModel:
+    """A named model with example inputs of batch 1 (`inputs(batch)` gives any batch)."""
+
+    name: str
+    build: Callable[[], nn.Module]
+    inputs: Callable[[nn.Module, int, torch.Generator], dict[str, Tensor]]
+
+
+def torchvision_module() -> Any:
+    """torchvision, with the operators that its CPU build lacks defined by name."""
+    for _ in range(20):
+        try:
+            return importlib.import_module("torchvision")
+        except RuntimeError as error:
+            missing = re.search(r"operator (torchvision::\w+) does not exist", str(error))
+            if missing is None:
+                raise
+            torch.library.define(missing.group(1), "() -> ()")
+            for name in [name for name in sys.modules if name.startswith("torchvision")]:
+                del sys.modules[name]
+    raise RuntimeError("torchvision cannot be imported")
+
+
+def _images(size: int, channels: int = 3) -> Callable[[nn.Module, int, torch.Generator], dict[str, Tensor]]:
+    def make(_model: nn.Module, batch: int, generator: torch.Generator) -> dict[str, Tensor]:
+        return {"x": torch.randn(batch, channels, size, size, generator=generator)}
+
+    return make
+
+
+def torchvision_models() -> Iterator[ZooModel]:
+    """All classification models of torchvision."""
+    models = torchvision_module().models
+    for name in models.list_models(module=models):
+        builder = models.get_model_builder(name)
+        extra = {"init_weights": False} if name in ("inception_v3", "googlenet") else {}
+        size = 299 if name == "inception_v3" else 224
+        yield ZooModel(f"torchvision/{name}", lambda b=builder, e=extra: b(weights=None, **e), _images(size))
+
+
+_SMALL = ("atto", "nano", "femto", "pico", "xxs", "_xs", "tiny", "mini", "small", "_s", "b0", "18", "_050", "_t")
+
+
+def timm_models() -> Iterator[ZooModel]:
+    """One small model of every timm module that has a model (a module is a family)."""
+    torchvision_module()
+    timm = importlib.import_module("timm")
+    for module in sorted(timm.list_modules()):
+        names = timm.list_models(module=module)
+        if not names:
+            continue
+        ranked = sorted(names, key=lambda name: (_rank(name), len(name), name))
+        yield ZooModel(f"timm/{ranked[0]}", lambda n=ranked[0]: timm.create_model(n, pretrained=False), _timm_inputs)
+
+
+def _rank(name: str) -> int:
+    if "test_" in name:
+        return -1
+    return next((index for index, mark in enumerate(_SMALL) if mark in name), len(_SMALL))
+
+
+def _timm_inputs(model: nn.Module, batch: int, generator: torch.Generator) -> dict[str, Tensor]:
+    channels, height, width = model.default_cfg.get("input_size", (3, 224, 224))
+    return {"x": torch.randn(batch, channels, height, width, generator=generator)}
+
+
+def huggingface_models() -> Iterator[ZooModel]:
+    """Text, vision, audio; encoders, decoders and both; reduced in depth and width."""
+    torchvision_module()
+    t = importlib.import_module("transformers")
+    small = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 128}
+    vision = {**small, "image_size": 64, "patch_size": 16}
+    plain = {"use_cache": False}
+
+    def tokens(*names: str) -> Callable[[nn.Module, int, torch.Generator], dict[str, Tensor]]:
+        def make(_model: nn.Module, batch: int, generator: torch.Generator) -> dict[str, Tensor]:
+            made: dict[str, Tensor] = {}
+            for name in names:
+                if name.endswith("mask"):
+                    made[name] = torch.ones(batch, 12, dtype=torch.int64)
+                else:
+                    made[name] = torch.randint(5, 90, (batch, 12), generator=generator)
+            return made
+
+        return make
+
+    def pixels(size: int) -> Callable[[nn.Module, int, torch.Generator], dict[str, Tensor]]:
+        def make(_model: nn.Module, batch: int, generator: torch.Generator) -> dict[str, Tensor]:
+            return {"pixel_values": torch.randn(batch, 3, size, size, generator=generator)}
+
+        return make
+
+    def sound(name: str, *shape: int) -> Callable[[nn.Module, int, torch.Generator], dict[str, Tensor]]:
+        def make(_model: nn.Module, batch: int, generator: torch.Generator) -> dict[str, Tensor]:
+            return {name: torch.randn(batch, *shape, generator=generator)}
+
+        return make
+
+    text = {**small, "vocab_size": 100, "max_position_embeddings": 64}
+    table: list[tuple[str, str, str, dict[str, Any], Any]] = [
+        ("bert", "BertConfig", "BertForSequenceClassification", text, tokens("input_ids", "attention_mask")),
+        ("roberta", "RobertaConfig", "RobertaForSequenceClassification", text, tokens("input_ids", "attention_mask")),
+        ("electra", "ElectraConfig", "ElectraForSequenceClassification", {**text, "embedding_size": 32},
+         tokens("input_ids", "attention_mask")),
+        ("albert", "AlbertConfig", "AlbertForSequenceClassification", {**text, "embedding_size": 32},
+         tokens("input_ids", "attention_mask")),
+        ("distilbert", "DistilBertConfig", "DistilBertForSequenceClassification",
+         {"dim": 64, "n_layers": 2, "n_heads": 4, "hidden_dim": 128, "vocab_size": 100},
+         tokens("input_ids", "attention_mask")),
+        ("mpnet", "MPNetConfig", "MPNetForSequenceClassification", text, tokens("input_ids", "attention_mask")),
+        ("gpt2", "GPT2Config", "GPT2LMHeadModel",
+         {"n_embd": 64, "n_layer": 2, "n_head": 4, "vocab_size": 100, "n_positions": 64, **plain}, tokens("input_ids")),
+        ("gpt_neox", "GPTNeoXConfig", "GPTNeoXForCausalLM", {**text, **plain}, tokens("input_ids", "attention_mask")),
+        ("opt", "OPTConfig", "OPTForCausalLM",
+         {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "ffn_dim": 128, "vocab_size": 100,
+          "word_embed_proj_dim": 64, "max_position_embeddings": 64, **plain}, tokens("input_ids", "attention_mask")),
+        ("llama", "LlamaConfig", "LlamaForCausalLM", {**text, **plain}, tokens("input_ids")),
+        ("mistral", "MistralConfig", "MistralForCausalLM", {**text, "num_key_value_heads": 2, **plain},
+         tokens("input_ids")),
+        ("qwen2", "Qwen2Config", "Qwen2ForCausalLM", {**text, "num_key_value_heads": 2, **plain}, tokens("input_ids")),
+        ("t5", "T5Config", "T5ForConditionalGeneration",
+         {"d_model": 64, "d_kv": 16, "d_ff": 128, "num_layers": 2, "num_heads": 4, "vocab_size": 100, **plain},
+         tokens("input_ids", "decoder_input_ids")),
+        ("bart", "BartConfig", "BartForConditionalGeneration",
+         {"d_model": 64, "encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 4,
+          "decoder_attention_heads": 4, "encoder_ffn_dim": 128, "decoder_ffn_dim": 128, "vocab_size": 100,
+          "max_position_embeddings": 64, **plain}, tokens("input_ids", "decoder_input_ids")),
+        ("vit", "ViTConfig", "ViTForImageClassification", vision, pixels(64)),
+        ("deit", "DeiTConfig", "DeiTForImageClassification", vision, pixels(64)),
+        ("dinov2", "Dinov2Config", "Dinov2ForImageClassification", vision, pixels(64)),
+        ("convnext", "ConvNextConfig", "ConvNextForImageClassification",
+         {"hidden_sizes": [16, 32, 48, 64], "depths": [1, 1, 2, 1]}, pixels(64)),
+        ("resnet", "ResNetConfig", "ResNetForImageClassification",
+         {"embedding_size": 16, "hidden_sizes": [16, 32, 48, 64], "depths": [1, 1, 2, 1]}, pixels(64)),
+        ("mobilevit", "MobileViTConfig", "MobileViTForImageClassification",
+         {"image_size": 64, "hidden_sizes": [48, 64, 80]}, pixels(64)),
+        ("segformer", "SegformerConfig", "SegformerForImageClassification", {"depths": [1, 1, 1, 1]}, pixels(64)),
+        ("wav2vec2", "Wav2Vec2Config", "Wav2Vec2ForSequenceClassification",
+         {**small, "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 4}, sound("input_values", 8000)),
+        ("hubert", "HubertConfig", "HubertForSequenceClassification",
+         {**small, "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 4}, sound("input_values", 8000)),
+        ("ast", "ASTConfig", "ASTForAudioClassification", {**small, "max_length": 128, "num_mel_bins": 32},
+         sound("input_values", 128, 32)),
+        ("whisper_encoder", "WhisperConfig", "WhisperForAudioClassification",
+         {"d_model": 64, "encoder_layers": 2, "encoder_attention_heads": 4, "encoder_ffn_dim": 128, "num_mel_bins": 20,
+          "max_source_positions": 50}, sound("input_features", 20, 100)),
+    ]  # fmt: skip
+
+    for name, config, kind, options, inputs in table:
+        yield ZooModel(
+            f"huggingface/{name}",
+            lambda c=config, k=kind, o=options: getattr(t, k)(getattr(t, c)(**o)),
+            inputs,
+        )
+
+
+def zoo(which: str) -> list[ZooModel]:
+    """The models of `torchvision`, `timm` or `huggingface`."""
+    sources = {"torchvision": torchvision_models, "timm": timm_models, "huggingface": huggingface_models}
+    return list(sources[which]())
