@@ -7,12 +7,12 @@ INSTALLED := .venv/.installed
 .PHONY: demo test lint schemas clean
 .DELETE_ON_ERROR:
 
-# Profile, optimize and split the embedded example. The edge is declared eight times slower than this
+# Profile, optimize and split the embedded example. The edge is declared twenty times slower than this
 # machine and too small for the whole model; the link is the assumed one. Writes into demo/ alone.
 demo: $(INSTALLED)
 	rm -rf demo && mkdir demo
-	cd demo && $(BIN)/collabplan profile ../examples/digits/model.py
-	cd demo && $(BIN)/collabplan optimize --budget-ms 60 --max-accuracy-drop 0.05 --max-edge-params 60000 --edge-slowdown 8 -o plan.json
+	cd demo && $(BIN)/collabplan profile ../examples/digits/model.py --threads 1
+	cd demo && $(BIN)/collabplan optimize --budget-ms 80 --max-accuracy-drop 0.05 --max-edge-params 60000 --edge-slowdown 20 -o plan.json
 	cd demo && $(BIN)/collabplan split plan.json -o halves
 	@echo "The plan lies in demo/plan.json, its two halves in demo/halves, profile and study in demo/.collabplan."
 
