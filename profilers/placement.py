@@ -2,8 +2,7 @@
 
 The user's model is never moved. A traced graph names devices and dtypes in its constants
 (`aten.arange(..., device=cpu)`, `aten.full(..., dtype=float32)`): the copy names the new ones, or its
-halves would mix devices. A traced `view` relies on the strides that the tracing device's kernels gave (the CPU's
-attention returns another memory order than other kernels): the copy reshapes, which is a view wherever one is possible.
+halves would mix devices.
 """
 
 from __future__ import annotations
@@ -120,8 +119,6 @@ def copy_graph(flat: fx.GraphModule, device: torch.device, dtype: torch.dtype | 
     for node in graph.nodes:
         node.args = map_aggregate(node.args, lambda leaf: _rewrite(leaf, device, dtype))
         node.kwargs = map_aggregate(node.kwargs, lambda leaf: _rewrite(leaf, device, dtype))
-        if node.target is torch.ops.aten.view.default:
-            node.target = torch.ops.aten.reshape.default
     moved = {name: move(tensor, device, dtype) for name, tensor in attributes(flat).items()}
     return fx.GraphModule(dict(moved), graph)
 
