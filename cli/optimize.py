@@ -318,7 +318,9 @@ def report(outcome: Outcome, file: Path, output: Output) -> None:
     output.say(f"\n{told(outcome)}")
     for note in outcome.notes:
         output.say(f"note: {note}")
-    output.show(front(outcome.front, plan.searched if plan else None), comparison(plan, outcome.baselines))
+    if outcome.front:
+        output.show(front(outcome.front, plan.searched if plan else None))
+    output.show(comparison(plan, outcome.baselines))
     if plan is not None:
         output.show(chosen_plan(plan))
         save(plan, file)

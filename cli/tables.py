@@ -15,6 +15,7 @@ from ..records import Baseline, Candidate, CutProfile, Interval, Link, NodeProfi
 
 MAX_CUTS = 20
 MAX_FRONT = 16
+_NAMES = 20
 _MARKS = ">: the chosen plan; x: misses a budget. Leakage: 0 no better than the prior, 1 the input itself."
 
 
@@ -60,29 +61,25 @@ def candidate_cuts(profile: Profile) -> Table:
     return table
 
 
-def candidates(title: str, rows: Sequence[tuple[str, str, Candidate]], *, roles: bool, caption: str) -> Table:
+def candidates(title: str, head: str, rows: Sequence[tuple[str, str, str, Candidate]]) -> Table:
     """Evaluated candidates: latency, accuracy and leakage, each above its interval.
 
     Args:
-        rows: a mark (chosen, misses a budget), a role, and the candidate.
-        roles: whether the roles get a column.
+        head: of the column that holds the rows' two names.
+        rows: a mark (chosen, misses a budget), two names to stand one above the other, and the candidate.
     """
     table = _table(title)
     table.add_column("", no_wrap=True)
-    if roles:
-        table.add_column("", no_wrap=True)
-    table.add_column("cut\ndropout", no_wrap=True)
+    table.add_column(head, no_wrap=True)
     table.add_column("p50 ms\n(90 %)", justify="right", no_wrap=True)
     table.add_column("p95\nms", justify="right", no_wrap=True)
     table.add_column("accuracy\n(95 %)", justify="right", no_wrap=True)
     table.add_column("leakage\nestimated", justify="right", no_wrap=True)
     table.add_column("payload\nKiB", justify="right", no_wrap=True)
-    width = 16 if roles else 30
-    for mark, role, candidate in rows:
+    for mark, above, below, candidate in rows:
         table.add_row(
             mark,
-            *([escape(role)] if roles else []),
-            f"{escape(middle(candidate.cut_name, width))}\n[dim]{dropout(candidate)}[/dim]",
+            f"{escape(middle(above, _NAMES))}\n[dim]{escape(middle(below, _NAMES))}[/dim]",
             _with_interval(candidate.latency.p50_ms, latency),
             latency(candidate.latency.p95_ms),
             _with_interval(candidate.accuracy.accuracy, share),
@@ -90,7 +87,7 @@ def candidates(title: str, rows: Sequence[tuple[str, str, Candidate]], *, roles:
             number(candidate.payload_bytes / 1024),
             style=None if candidate.meets_budgets else "dim",
         )
-    table.caption = caption
+    table.caption = _MARKS
     return table
 
 
@@ -101,19 +98,18 @@ def front(rows: Sequence[Candidate], chosen: Candidate | None) -> Table:
     kept = _around(len(order), same[0] if same else None)
     return candidates(
         f"Front on the search half ({len(kept)} of {len(order)}), least leakage first",
-        [(_mark(order[index], chosen=index in same), "", order[index]) for index in kept],
-        roles=False,
-        caption=_MARKS,
+        "cut\ndropout",
+        [(_mark(order[i], chosen=i in same), order[i].cut_name, dropout(order[i]), order[i]) for i in kept],
     )
 
 
 def comparison(plan: Plan | None, baselines: Sequence[Baseline]) -> Table:
     """The chosen plan beside what people choose without evidence."""
-    rows = [(_mark(plan.chosen, chosen=True), "plan", plan.chosen)] if plan else []
-    rows += [(_mark(b.candidate), b.role, b.candidate) for b in baselines]
-    return candidates(
-        "On the confirm half, beside cuts chosen without evidence (no dropout)", rows, roles=True, caption=_MARKS
-    )
+    rows = []
+    if plan:
+        rows.append((_mark(plan.chosen, chosen=True), f"plan, {dropout(plan.chosen)}", plan.cut_name, plan.chosen))
+    rows += [(_mark(b.candidate), b.role, b.candidate.cut_name, b.candidate) for b in baselines]
+    return candidates("On the confirm half, beside cuts chosen without evidence (no dropout)", "choice\ncut", rows)
 
 
 def _mark(candidate: Candidate, *, chosen: bool = False) -> str:

@@ -1,0 +1,202 @@
+"""The whole way on a small model: profile, optimize, split; and what each command refuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from cli_targets import DATA, NET, Ran, Run
+from collabplan.cli.main import main
+from collabplan.graph import load_program
+from collabplan.records import Plan, Profile, load
+
+Write = Callable[..., Path]
+SEARCH = ("--budget-ms", "5000", "--max-accuracy-drop", "1", "--trials", "3", "--draws", "1")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder where model.py was profiled and optimized."""
+    folder = tmp_path_factory.mktemp("made")
+    (folder / "model.py").write_text(NET + DATA)
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        for arguments in (("profile", "model.py", "--seconds", "1", "--threads", "1"), ("optimize", *SEARCH)):
+            with pytest.raises(SystemExit) as stop:
+                main(arguments)
+            assert stop.value.code == 0
+    finally:
+        os.chdir(before)
+    return folder
+
+
+@pytest.fixture
+def planned(made: Path, here: Path) -> Path:
+    """A copy of that folder as the working directory."""
+    shutil.copytree(made, here, dirs_exist_ok=True)
+    return here
+
+
+@pytest.mark.usefixtures("here")
+def test_profile_prints_tables_of_80_columns_and_keeps_the_file(run: Run, target: Write) -> None:
+    ran = run("profile", str(target().name), "--seconds", "1", "-o", "out.json")
+    assert ran.code == 0
+    assert max(map(len, ran.out.splitlines())) <= 200
+    for part in ("built by the function `model`", "Most expensive nodes", "Candidate cuts", "payload", "cloud ms", "±"):
+        assert part in ran.out
+    profile = load(Profile, Path("out.json"))
+    assert profile.target.spec == "model.py"
+    assert "out.json" in ran.out
+    assert (Path(".collabplan") / "last-profile").exists()
+
+
+def test_without_a_target_the_last_profile_is_taken_and_named(planned: Path, run: Run) -> None:
+    ran = run("optimize", *SEARCH)
+    assert ran.code == 0
+    assert "last profile .collabplan/profiles/Net-" in ran.out
+    assert "assumed: give --bandwidth" in ran.out.replace("\n", " ")
+    for part in ("Front on the search half", "Chosen plan", "latency-optimal", "cloud-only", "edge-only", "middle"):
+        assert part in ran.out
+    assert load(Plan, planned / "plan.json").link.source == "assumed"
+
+
+def test_a_changed_file_is_refused_without_a_target_and_profiled_anew_with_one(planned: Path, run: Run) -> None:
+    (planned / "model.py").write_text(NET + DATA + "\n# changed\n")
+    ran = run("optimize", *SEARCH)
+    assert ran.code == 2
+    assert "model.py has changed since it was profiled" in ran.line
+    assert "profiling it now" in run("optimize", "model.py", *SEARCH).out
+
+
+def test_json_is_one_document_and_everything_else_goes_to_stderr(planned: Path, run: Run) -> None:
+    ran = run("optimize", *SEARCH, "--json", "-o", "other.json", "--bandwidth", "8mbps", "--rtt", "40ms")
+    document = ran.document
+    assert document["plan_file"] == "other.json"
+    assert document["plan"]["link"]["source"] == "declared"
+    assert {baseline["role"] for baseline in document["baselines"]} >= {"cloud-only", "edge-only"}
+    assert "Front on the search half" in ran.err
+    assert json.loads((planned / "other.json").read_text()) == document["plan"]
+
+
+@pytest.mark.usefixtures("planned")
+def test_resume_goes_on_and_the_count_is_a_total(run: Run) -> None:
+    arguments = [*SEARCH[:4], "--trials", "5", "--draws", "1", "--resume", "--json"]
+    document = run("optimize", *arguments).document
+    assert (document["trials"], document["reused"]) == (5, 3)
+
+
+def test_no_plan_exits_1_names_the_nearest_miss_and_writes_nothing(planned: Path, run: Run) -> None:
+    (planned / "plan.json").unlink()
+    ran = run("optimize", "--budget-ms", "0.0001", "--trials", "2", "--draws", "1", "--json")
+    assert ran.code == 1
+    assert ran.document["plan"] is None
+    assert "no plan meets the budgets" in ran.err.splitlines()[-1]
+    assert ran.document["nearest_miss"]
+    assert not (planned / "plan.json").exists()
+
+
+def test_a_second_optimize_in_the_same_folder_is_refused(planned: Path, run: Run) -> None:
+    import fcntl
+
+    with open(planned / ".collabplan" / "lock", "a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        ran = run("optimize", *SEARCH)
+    assert ran.code == 2
+    assert "another optimize" in ran.err.splitlines()[-1]
+
+
+@pytest.mark.usefixtures("planned")
+def test_a_profile_of_one_role_needs_the_other(run: Run) -> None:
+    run("profile", "model.py", "--role", "edge", "--seconds", "1", "-o", "edge.json")
+    assert "--cloud-profile" in run("optimize", "--budget-ms", "50", "--edge-profile", "edge.json").line
+    run("profile", "model.py", "--role", "cloud", "--seconds", "1", "-o", "cloud.json")
+    both = ("--edge-profile", "edge.json", "--cloud-profile", "cloud.json")
+    assert run("optimize", *SEARCH, *both).code == 0
+    assert "--edge-slowdown is for one profile" in run("optimize", *SEARCH, *both, "--edge-slowdown", "2").line
+
+
+def test_a_profile_of_another_model_is_refused(planned: Path, run: Run) -> None:
+    (planned / "other.py").write_text(NET.replace("Linear(8, 3)", "Linear(8, 4)") + DATA)
+    profile = next((planned / ".collabplan" / "profiles").glob("*-both.json"))
+    ran = run("optimize", "other.py", *SEARCH, "--edge-profile", str(profile))
+    assert ran.code == 2
+    assert "another structure" in ran.err
+
+
+def split(run: Run) -> Ran:
+    return run("split", "plan.json", "-o", "halves", "--json")
+
+
+def test_split_writes_halves_that_compose(planned: Path, run: Run) -> None:
+    ran = split(run)
+    assert ran.code == 0, ran.err
+    assert ran.document["composes"] is True
+    edge, cloud = load_program(planned / "halves" / "edge"), load_program(planned / "halves" / "cloud")
+    from collabplan.cli.target import load_target
+
+    net = load_target("model.py").model.eval()
+    x = torch.rand(4, 6)
+    with torch.no_grad():
+        assert torch.equal(cloud(*edge(x)), net(x))
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda text: text.replace("return Net()", "torch.manual_seed(9); return Net()"), "other weights"),
+        (lambda text: text.replace("nn.ReLU()", "nn.Tanh()"), "another structure"),
+    ],
+)
+def test_split_says_what_differs(planned: Path, run: Run, change: Callable[[str], str], says: str) -> None:
+    path = planned / "model.py"
+    path.write_text(change(path.read_text()))
+    ran = split(run)
+    assert ran.code == 2
+    assert says in ran.err.splitlines()[-1]
+    assert ran.out == ""
+    assert not (planned / "halves").exists()
+
+
+def test_split_says_when_torch_differs(planned: Path, run: Run) -> None:
+    plan = load(Plan, planned / "plan.json")
+    other = plan.model.model_copy(update={"torch_version": "2.8.0", "structure_hash": "0" * 64})
+    (planned / "plan.json").write_text(plan.model_copy(update={"model": other}).model_dump_json())
+    assert "made under torch 2.8.0" in split(run).err.splitlines()[-1]
+
+
+def test_split_finds_the_model_beside_the_plan_or_where_it_is_told(planned: Path, run: Run, here: Path) -> None:
+    (here / "elsewhere").mkdir()
+    for name in ("model.py", "plan.json"):
+        (planned / name).rename(here / "elsewhere" / name)
+    assert run("split", "elsewhere/plan.json", "-o", "halves").code == 0
+    (here / "elsewhere" / "model.py").rename(here / "moved.py")
+    assert "does not exist" in run("split", "elsewhere/plan.json", "-o", "halves").line
+    assert run("split", "elsewhere/plan.json", "-o", "halves", "--target", "moved.py").code == 0
+
+
+def test_a_plan_without_a_place_to_write_to(planned: Path, run: Run) -> None:
+    (planned / "halves").write_text("a file is in the way")
+    ran = run("split", "plan.json", "-o", "halves")
+    assert ran.code == 2
+    assert "cannot write" in ran.err.splitlines()[-1]
+
+
+def test_init_writes_a_target_and_does_not_replace_one(here: Path, run: Run) -> None:
+    assert run("init").code == 0
+    compile((here / "model.py").read_text(), "model.py", "exec")
+    assert "exists already" in run("init").line
+    assert run("init", "--force").code == 0
+    assert "does not end in .py" in run("init", "model.txt").line
+
+
+def test_the_file_of_init_can_be_profiled(here: Path, run: Run) -> None:
+    run("init")
+    text = (here / "model.py").read_text().replace("range(15)", "range(1)")
+    (here / "model.py").write_text(text)
+    assert run("profile", "model.py", "--seconds", "1", "--threads", "1").code == 0

@@ -1,0 +1,128 @@
+"""Tables fit 80 columns, name their units, and show every figure with its interval."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from collabplan.cli import tables
+from collabplan.records import (
+    Accuracy,
+    Baseline,
+    Candidate,
+    Crossing,
+    CutProfile,
+    Interval,
+    Latency,
+    LatencyParts,
+    Leakage,
+    Link,
+    Timing,
+)
+from rich.console import Console, RenderableType
+
+LONG = "encoder.layers.encoder_layer_11.self_attention + encoder.layers.encoder_layer_11"
+
+
+def shown(renderable: RenderableType) -> str:
+    stream = io.StringIO()
+    Console(file=stream, width=80).print(renderable)
+    return stream.getvalue()
+
+
+def candidate(name: str = LONG, *, index: float = 0.5, rate: float = 0.3, meets: bool = True) -> Candidate:
+    return Candidate(
+        cut_id=name,
+        cut_name=name,
+        cut_kind="proper",
+        dropout="channel" if rate else "none",
+        rate=rate,
+        latency=Latency(
+            p50_ms=Interval(value=1234.5, low=1111.1, high=2345.6, level=0.9),
+            p95_ms=2468.0,
+            parts=LatencyParts(edge_ms=1, defense_ms=1, serialisation_ms=1, transfer_ms=1, cloud_ms=1, download_ms=1),
+        ),
+        accuracy=Accuracy(
+            metric="top-1 accuracy",
+            accuracy=Interval(value=0.9, low=0.85, high=0.95),
+            undefended=0.91,
+            drop=Interval(value=0.01, low=0.0, high=0.02),
+            sample_count=100,
+            draws=5,
+        ),
+        leakage=Leakage(
+            index=Interval(value=index, low=index - 0.1, high=index + 0.1), status="estimated", sample_count=100
+        ),
+        payload_bytes=123456789,
+        edge_peak_bytes=1,
+        edge_parameter_count=1,
+        meets_budgets=meets,
+    )
+
+
+def cut(depth: int, crossings: int = 1) -> CutProfile:
+    timing = Timing.from_samples([1.0, 2.0, 30.0])
+    crossing = Crossing(name="x", node="x", dtype="float32", sample_shape=(3,))
+    return CutProfile(
+        id=f"c{depth}",
+        name=f"{LONG}.{depth}",
+        kind="proper",
+        depth=depth,
+        crossing=(crossing,) * crossings,
+        searchable=True,
+        edge=timing,
+        cloud=timing,
+        payload_bytes=12,
+        edge_parameter_count=1,
+        edge_parameter_bytes=4,
+        edge_peak_bytes=4,
+        edge_flops=None,
+        edge_flops_counted=0,
+    )
+
+
+def test_the_comparison_fits_with_the_longest_names() -> None:
+    roles = ("cloud-only", "edge-only", "latency-optimal", "middle")
+    text = shown(tables.comparison(None, [Baseline(role=role, candidate=candidate()) for role in roles]))
+    assert max(map(len, text.splitlines())) <= 80
+    for part in ("latency-optimal", "p95", "leakage", "estimated", "KiB", "0.850-0.950", "1,111-2,346", "0.400-0.600"):
+        assert part in text
+
+
+def test_the_front_marks_the_plan_and_what_misses_a_budget() -> None:
+    rows = [candidate(f"cut{i}", index=0.2 + i / 50, meets=i > 3) for i in range(30)]
+    text = shown(tables.front(rows, rows[25]))
+    assert "(16 of 30)" in text
+    lines = text.splitlines()
+    assert [line.split()[1] for line in lines if line.startswith(">") and "cut" in line and ":" not in line] == [
+        "cut25"
+    ]
+    assert sum(line.startswith("x ") for line in lines) == 4
+
+
+def test_many_cuts_are_thinned_to_their_ends_and_single_crossings() -> None:
+    cuts = [cut(depth, crossings=1 + depth % 2) for depth in range(200)]
+    kept = tables.thinned(cuts)
+    assert len(kept) == tables.MAX_CUTS
+    assert (kept[0].depth, kept[-1].depth) == (0, 199)
+    assert all(len(one.crossing) == 1 for one in kept[:-1])
+
+
+def test_an_assumed_link_says_so() -> None:
+    assert "assumed" in tables.link_text(Link.assumed())
+    declared = tables.link_text(Link(bandwidth_bps=8e6, rtt_ms=40.0), edge_slowdown=4.0)
+    assert "assumed" not in declared
+    assert "edge declared 4 times slower" in declared
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.0, "0.00"), (0.0001, "<0.001"), (0.0123, "0.012"), (1.234, "1.23"), (45.67, "45.7"), (12345.6, "12,346")],
+)
+def test_numbers_have_three_figures(value: float, text: str) -> None:
+    assert tables.number(value) == text
+
+
+def test_long_names_are_cut_in_the_middle() -> None:
+    assert tables.middle("abcdefghij", 5) == "ab…ij"
+    assert tables.middle("abc", 5) == "abc"
