@@ -89,18 +89,11 @@ class Objectives:
             self.problem.link,
             upload_bytes=payload * batch,
             download_bytes=self.problem.edge_profile.sample_output_bytes * batch,
-            device_defense_ms=self._defense_ms(defense),
+            device_defense_ms=defense_ms(defense, batch),
             edge_slowdown=self.problem.edge_slowdown,
             result_at=result_at,
         )
         return Costs(latency, payload, joined.cut.edge_peak_bytes, joined.cut.edge_parameter_count)
-
-    def _defense_ms(self, defense: Defense) -> float:
-        quantized = sum(c.sample_elements for c in defense.crossing if defense.acts_on(c))
-        dropped = sum(c.sample_elements for c in defense.crossing if defense.drops(c))
-        one_sample = defense_ms(quantized, quantized=defense.spec.bits is not None, dropped=False)
-        one_sample += defense_ms(dropped, quantized=False, dropped=True)
-        return one_sample * self.profile.batch
 
     def reprice(self, candidate: Candidate) -> Candidate:
         """A candidate of an earlier run with its costs by the present profiles and link.

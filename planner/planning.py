@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..records import Baseline, Budgets, Candidate, Plan, collect_provenance
+from ..records import Baseline, Budgets, Candidate, CollabplanError, Plan, collect_provenance
 from .baselines import baseline_cuts
 from .budgets import cost_checks
 from .choose import Choice, Excluded, choose, described, shown_front
@@ -34,6 +34,10 @@ def optimize(problem: Problem, options: SearchOptions, folder: Path, on_progress
         CollabplanError: another process searches in `folder`, no space is left, or a figure cannot be measured.
     """
     objectives = Objectives(problem, options)
+    if not objectives.space.points:
+        raise CollabplanError(
+            "no cut of this model can be searched: what crosses cannot be divided into samples; see the profile's table"
+        )
     allowed, excluded = _divide(objectives, problem.budgets)
     marks = fingerprint(problem, options, objectives.leakage_samples)
     with open_store(folder, marks, objectives.space, resume=options.resume) as store:

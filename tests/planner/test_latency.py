@@ -1,0 +1,78 @@
+"""Parts add up, the interval holds them, and what does not happen costs nothing."""
+
+from __future__ import annotations
+
+import pytest
+from collabplan.estimators.defenses import Defense
+from collabplan.planner.latency import defense_ms, predict_latency
+from collabplan.profilers.joining import JoinedCut
+from collabplan.profilers.link import serialisation_ms, transfer_ms
+from collabplan.records import Crossing, CutProfile, DefenseSpec, Link, Timing
+
+LINK = Link(bandwidth_bps=20e6, rtt_ms=15.0, bandwidth_spread=0.2, rtt_spread=0.1)
+EDGE = Timing.from_samples([4.0, 5.0, 6.0, 7.0, 12.0])
+CLOUD = Timing.from_samples([1.0, 1.5, 2.0, 2.5, 3.0])
+
+
+def joined(kind="proper", edge=EDGE, cloud=CLOUD):
+    cut = CutProfile(
+        id="x", name="x", kind=kind, depth=1, crossing=(), searchable=True, edge=edge, cloud=cloud, payload_bytes=4000,
+        edge_parameter_count=0, edge_parameter_bytes=0, edge_peak_bytes=0, edge_flops=None,
+    )  # fmt: skip
+    return JoinedCut(cut, edge, cloud, interpolated=False)
+
+
+def predict(cut, link=LINK, **more):
+    return predict_latency(cut, link, upload_bytes=4000, download_bytes=40, device_defense_ms=0.5, **more)
+
+
+def test_the_median_is_the_sum_of_its_parts():
+    latency = predict(joined())
+    parts = latency.parts
+    assert latency.p50_ms.value == pytest.approx(sum(parts.model_dump().values()))
+    assert parts.edge_ms == 6.0
+    assert parts.cloud_ms == 2.0
+    assert parts.transfer_ms == pytest.approx(transfer_ms(4000, LINK))
+    assert parts.download_ms == pytest.approx(transfer_ms(40, LINK))
+    assert parts.serialisation_ms == pytest.approx(serialisation_ms(4000) + serialisation_ms(40))
+
+
+def test_p95_adds_what_each_part_does_at_its_worst():
+    latency = predict(joined())
+    slow = Link(bandwidth_bps=16e6, rtt_ms=16.5)
+    fixed = latency.parts.serialisation_ms + 0.5
+    expected = EDGE.p95_ms + CLOUD.p95_ms + transfer_ms(4000, slow) + transfer_ms(40, slow) + fixed
+    assert latency.p95_ms == pytest.approx(expected)
+    assert latency.p50_ms.low < latency.p50_ms.value < latency.p50_ms.high == latency.p95_ms
+
+
+def test_the_edge_slowdown_scales_what_the_edge_computes_and_nothing_else():
+    once, thrice = predict(joined()), predict(joined(), edge_slowdown=3.0)
+    assert thrice.p50_ms.value - once.p50_ms.value == pytest.approx(2 * (6.0 + 0.5))
+    assert thrice.parts.cloud_ms == once.parts.cloud_ms
+
+
+def test_edge_only_sends_nothing_unless_the_result_is_wanted_in_the_cloud():
+    stays = predict(joined("edge-only", cloud=None))
+    sent = predict(joined("edge-only", cloud=None), result_at="cloud")
+    assert stays.p50_ms.value == 6.0
+    assert sent.parts.transfer_ms == pytest.approx(transfer_ms(4000, LINK))
+    assert stays.parts.download_ms == sent.parts.download_ms == 0.0
+
+
+def test_a_result_wanted_in_the_cloud_is_not_sent_back():
+    assert predict(joined(), result_at="cloud").parts.download_ms == 0.0
+    assert predict(joined("cloud-only", edge=None)).parts.edge_ms == 0.0
+
+
+def test_the_defense_costs_what_it_touches():
+    floating = Crossing(name="a", node="a", dtype="float32", sample_shape=(16, 100, 100))
+    integers = Crossing(name="b", node="b", dtype="int64", sample_shape=(16, 100, 100))
+
+    def cost(crossing, batch=1, **spec):
+        return defense_ms(Defense(DefenseSpec(**spec), (crossing,)), batch)
+
+    masked = cost(floating, dropout="element", rate=0.5)
+    assert masked > cost(floating, dropout="channel", rate=0.5) > cost(floating) > 0
+    assert cost(floating, batch=4) > 3 * cost(floating)
+    assert cost(integers, dropout="element", rate=0.5) == cost(floating, bits=None) == 0

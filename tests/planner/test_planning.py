@@ -1,0 +1,198 @@
+"""From a trained network to a plan, on a small CNN and scikit-learn's digits."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from collabplan.estimators import Data, InputScaling
+from collabplan.graph import candidate_cuts, split, trace
+from collabplan.planner import Problem, SearchOptions, optimize
+from collabplan.planner.objectives import Objectives
+from collabplan.planner.space import Point, point_of
+from collabplan.profilers import profile_model
+from collabplan.records import Budgets, Link, MismatchError, Plan, TargetIdentity, load, save
+from sklearn.datasets import load_digits
+from torch import nn
+
+OPTIONS = SearchOptions(rates=(0.3, 0.6), draws=2, leakage_samples=100)
+LINK = Link(bandwidth_bps=20e6, rtt_ms=15.0)
+
+
+class Net(nn.Module):
+    """A convolution, a skip connection and a head."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(1, 6, 3, stride=2, padding=1)
+        self.block = nn.Conv2d(6, 6, 3, padding=1)
+        self.head = nn.Linear(96, 10)
+
+    def forward(self, x):
+        stem = torch.relu(self.stem(x))
+        return self.head((torch.relu(self.block(stem)) + stem).flatten(1))
+
+
+@pytest.fixture(scope="module")
+def problem():
+    digits = load_digits()
+    images = torch.tensor(digits.images, dtype=torch.float32)[:, None] / 16
+    labels = torch.tensor(digits.target)
+    torch.set_num_threads(1)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = Net()
+        optimizer = torch.optim.Adam(model.parameters(), 5e-3)
+        for _ in range(4):
+            for at in range(0, 1400, 50):
+                optimizer.zero_grad()
+                nn.functional.cross_entropy(model(images[at : at + 50]), labels[at : at + 50]).backward()
+                optimizer.step()
+    traced = trace(model.eval(), (images[:2],))
+    target = TargetIdentity(spec="tests")
+    profile = profile_model(traced, target=target, seconds=0.5)
+    search, confirm = Data((images[1400:],), labels[1400:]).halves(0)
+    return Problem(
+        traced=traced,
+        cuts=tuple(candidate_cuts(traced)),
+        edge_profile=profile,
+        cloud_profile=profile,
+        link=LINK,
+        search=search,
+        confirm=confirm,
+        scaling=InputScaling.from_range(0, 1),
+        budgets=Budgets(max_accuracy_drop=0.3, max_leakage=0.97, max_edge_parameters=900),
+        target=target,
+    )
+
+
+@pytest.fixture(scope="module")
+def outcome(problem, tmp_path_factory):
+    return optimize(problem, OPTIONS, tmp_path_factory.mktemp("work"))
+
+
+def comparable(candidates):
+    return [candidate.model_dump(mode="json") for candidate in candidates]
+
+
+def test_a_plan_is_found_that_meets_the_budgets_on_both_halves(problem, outcome):
+    plan = outcome.plan
+    assert plan.searched.meets_budgets
+    assert plan.chosen.meets_budgets
+    assert plan.chosen.accuracy.drop.high <= 0.3
+    assert plan.chosen.leakage.index.high <= 0.97
+    assert plan.chosen.accuracy.sample_count == len(problem.confirm)
+    assert plan.searched in outcome.front
+    assert plan.cut_id in {cut.id for cut in problem.cuts}
+
+
+def test_the_plan_survives_its_file(outcome, tmp_path):
+    save(outcome.plan, tmp_path / "plan.json")
+    assert load(Plan, tmp_path / "plan.json") == outcome.plan
+
+
+def test_the_total_and_what_was_ruled_out_add_up_to_the_space(problem, outcome):
+    space = Objectives(problem, OPTIONS).space
+    assert outcome.trials == outcome.space
+    assert outcome.space + outcome.ruled_out.points == len(space.points)
+    assert outcome.ruled_out.points > 0, "edge-only has more than 900 parameters"
+
+
+def test_a_second_search_finds_the_same(problem, outcome, tmp_path):
+    again = optimize(problem, OPTIONS, tmp_path)
+    assert comparable(again.front) == comparable(outcome.front)
+    assert comparable([again.plan.chosen]) == comparable([outcome.plan.chosen])
+    assert comparable(b.candidate for b in again.baselines) == comparable(b.candidate for b in outcome.baselines)
+
+
+def test_a_candidate_does_not_depend_on_what_was_evaluated_before_it(problem, outcome):
+    chosen = outcome.plan.searched
+    assert Objectives(problem, OPTIONS).evaluate(point_of(chosen)) == chosen
+
+
+def test_a_search_goes_on_under_another_link_and_other_budgets(problem, tmp_path):
+    optimize(problem, OPTIONS, tmp_path)
+    slow = dataclasses.replace(problem, link=Link(bandwidth_bps=1e6, rtt_ms=80.0), budgets=Budgets(max_leakage=0.99))
+    resumed = optimize(slow, dataclasses.replace(OPTIONS, resume=True), tmp_path)
+    fresh = optimize(slow, OPTIONS, tmp_path / "fresh")
+    assert resumed.reused > 0
+    assert resumed.trials == fresh.trials
+    assert comparable(resumed.front) == comparable(fresh.front)
+
+
+def test_resume_on_other_data_is_refused(problem, tmp_path):
+    optimize(problem, dataclasses.replace(OPTIONS, trials=1), tmp_path)
+    other = dataclasses.replace(problem, search=problem.search.take(range(150)))
+    with pytest.raises(MismatchError, match="validation data was"):
+        optimize(other, dataclasses.replace(OPTIONS, resume=True), tmp_path)
+
+
+def test_budgets_that_nothing_meets_name_the_nearest_miss(problem, tmp_path):
+    strict = dataclasses.replace(problem, budgets=Budgets(latency_p95_ms=0.001))
+    found = optimize(strict, OPTIONS, tmp_path)
+    assert found.plan is None
+    assert found.trials == 0, "latency rules everything out before any network runs"
+    assert "the nearest miss is edge-only: latency p95" in found.nearest_miss
+    assert {baseline.role for baseline in found.baselines} >= {"cloud-only", "edge-only"}
+
+
+def test_the_baselines_are_what_they_are_called(problem, outcome):
+    found = {baseline.role: baseline.candidate for baseline in outcome.baselines}
+    assert set(found) == {"cloud-only", "edge-only", "latency-optimal", "middle"}
+    assert found["cloud-only"].leakage.index.value == 1.0
+    assert found["edge-only"].leakage.index.value == 0.0
+    objectives = Objectives(problem, OPTIONS)
+    proper = [objectives.costs(Point(cut.id)).latency.p50_ms.value for cut in problem.cuts if cut.kind == "proper"]
+    assert found["latency-optimal"].latency.p50_ms.value == min(proper)
+    assert all(candidate.dropout == "none" for candidate in found.values())
+
+
+def test_dropout_is_offered_only_where_it_can_act(problem):
+    space = Objectives(problem, OPTIONS).space
+    by_kind = {cut.kind: space.kinds[cut.id] for cut in problem.cuts if cut.kind != "proper"}
+    assert by_kind == {"cloud-only": (), "edge-only": ()}
+    names = {cut.name: space.kinds[cut.id] for cut in problem.cuts if cut.kind == "proper"}
+    assert ("element", "channel") in names.values()
+
+
+def test_channel_dropout_of_a_plain_vector_is_element_dropout(problem):
+    model = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 3)).eval()
+    traced = trace(model, (torch.rand(2, 8),))
+    profile = profile_model(traced, target=problem.target, seconds=0.2)
+    vectors = dataclasses.replace(
+        problem, traced=traced, cuts=tuple(candidate_cuts(traced)), edge_profile=profile, cloud_profile=profile
+    )
+    kinds = Objectives(vectors, OPTIONS).space.kinds
+    assert {kinds[cut.id] for cut in vectors.cuts if cut.kind == "proper"} == {("element",)}
+
+
+def test_more_dropout_costs_accuracy_and_nothing_else(problem):
+    objectives = Objectives(problem, OPTIONS)
+    cut = next(cut for cut in problem.cuts if objectives.space.kinds[cut.id])
+    none, some = (objectives.evaluate(Point(cut.id, kind, rate)) for kind, rate in (("none", 0.0), ("element", 0.6)))
+    assert some.accuracy.drop.value > none.accuracy.drop.value
+    assert some.leakage.index.value < none.leakage.index.value
+    assert some.payload_bytes == none.payload_bytes
+
+
+def test_the_undefended_cut_without_quantizer_loses_nothing(problem):
+    objectives = Objectives(problem, dataclasses.replace(OPTIONS, bits=None))
+    cut = next(cut for cut in problem.cuts if cut.kind == "proper")
+    accuracy = objectives.evaluate(Point(cut.id)).accuracy
+    whole = split(problem.traced, cut)
+    outputs = whole.cloud(*whole.edge(problem.search.inputs[0]))
+    assert accuracy.drop.high == 0.0
+    assert accuracy.undefended == pytest.approx(float((outputs.argmax(1) == problem.search.labels).double().mean()))
+
+
+def test_rows_for_leakage_shrink_with_the_cache_and_say_so(problem):
+    narrow = Objectives(problem, dataclasses.replace(OPTIONS, cache_bytes=60_000))
+    assert narrow.leakage_samples < 100
+    assert "leakage is estimated on" in narrow.notes[0]
+
+
+def test_a_profile_of_another_model_is_refused(problem):
+    other = trace(nn.Sequential(nn.Linear(8, 3)).eval(), (torch.rand(2, 8),))
+    with pytest.raises(MismatchError, match="another structure"):
+        Objectives(dataclasses.replace(problem, traced=other), OPTIONS)

@@ -1,0 +1,140 @@
+"""The walk through the space: order, totals, no repeats, proposals that depend on completed trials alone."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import optuna
+import pytest
+from collabplan.planner.front import hypervolume, objectives
+from collabplan.planner.search import Proposer, search_points
+from collabplan.planner.space import Point, Space, point_of
+from collabplan.planner.study import open_store
+from collabplan.records import Budgets, CollabplanError
+from planner_fakes import FINGERPRINT, candidate, evaluate, space
+
+
+def run(folder, searched, *, trials=None, allowed=None, budgets=None, evaluator=evaluate, seed=0, resume=False, **more):
+    with open_store(folder, FINGERPRINT, searched, resume=resume) as store:
+        points = searched.points if allowed is None else allowed
+        return search_points(store, points, evaluator, budgets or Budgets(), seed=seed, trials=trials, **more)
+
+
+def test_a_small_space_is_enumerated_cut_by_cut(tmp_path):
+    searched = space(3)
+    visited = []
+
+    def record(point):
+        visited.append(point)
+        return evaluate(point)
+
+    assert len(run(tmp_path, searched, evaluator=record).candidates) == 39
+    assert visited == list(searched.points)
+    cuts = [point.cut_id for point in visited]
+    assert cuts == sorted(cuts)
+
+
+def test_a_space_has_one_spelling_per_point():
+    searched = Space(("a", "b"), {"b": ("element",)}, rates=(0.5,))
+    assert searched.points == (Point("a"), Point("b"), Point("b", "element", 0.5))
+    assert searched.spelled("a", "channel", 1) == Point("a")
+    assert searched.spelled("b", "element", 0) == Point("b")
+    assert searched.spelled("b", "channel", 1) == Point("b", "element", 0.5)
+
+
+@pytest.mark.parametrize("rates", [(0.0, 0.5), (0.5, 1.0), (0.5, 0.2), (0.2, 0.2)])
+def test_rates_outside_the_open_interval_or_out_of_order_are_refused(rates):
+    with pytest.raises(CollabplanError, match="ascend"):
+        Space(("a",), {}, rates)
+
+
+def test_uneven_rates_can_be_stored(tmp_path):
+    searched = Space(("cut00", "cut01"), {"cut01": ("element",)}, rates=(0.05, 0.3, 0.95))
+    run(tmp_path, searched)
+    study = optuna.load_study(study_name="search-1", storage=f"sqlite:///{tmp_path / 'study.db'}")
+    assert sorted(trial.params["rate"] for trial in study.trials) == [0.0, 0.0, 0.05, 0.3, 0.95]
+
+
+def test_nothing_that_is_not_allowed_is_evaluated(tmp_path):
+    searched = space(14)
+    allowed = [point for point in searched.points if point.cut_id in ("cut02", "cut05", "cut13")]
+    found = run(tmp_path, searched, allowed=allowed, trials=24)
+    assert {point_of(item) for item in found.candidates} <= set(allowed)
+    assert len(found.candidates) == 24
+
+
+def test_no_allowed_point_means_no_trial(tmp_path):
+    assert run(tmp_path, space(3), allowed=[]).candidates == ()
+
+
+def test_the_next_proposal_depends_on_completed_trials_alone():
+    searched, budgets = space(12), Budgets(max_leakage=0.6)
+    done = [evaluate(point) for point in searched.points[::7]]
+    unseen = [point for point in searched.points if point not in {point_of(item) for item in done}]
+
+    def propose(seed):
+        proposer = Proposer(searched, searched.points, budgets, seed)
+        for item in done:
+            proposer.learn(item)
+        return proposer.propose(set(), unseen, len(done))
+
+    assert propose(0) == propose(0)
+    assert len({propose(seed) for seed in range(4)}) > 1
+
+
+def test_proposals_beat_chance(tmp_path, monkeypatch):
+    searched, budgets = space(20), Budgets(max_leakage=0.5)
+    reference = (0.0, 60.0, 1.0)
+
+    def volume(name):
+        found = run(
+            tmp_path / name, searched, trials=40, budgets=budgets, evaluator=lambda p: evaluate(p, 20), seed=1
+        ).candidates
+        return hypervolume([objectives(item) for item in found if item.meets_budgets], reference)
+
+    guided = volume("guided")
+    monkeypatch.setattr("collabplan.planner.search.STARTUP_TRIALS", 10**6)
+    assert guided > volume("chance")
+
+
+def test_an_evaluation_that_fails_ends_the_search_and_keeps_what_was_done(tmp_path):
+    searched = space(2)
+
+    def fail_at_third(point):
+        if point == searched.points[2]:
+            raise CollabplanError("cannot be measured")
+        return evaluate(point)
+
+    with pytest.raises(CollabplanError, match="cannot be measured"):
+        run(tmp_path, searched, evaluator=fail_at_third)
+    assert run(tmp_path, searched, resume=True).reused == 2
+
+
+def test_earlier_trials_are_priced_and_judged_anew(tmp_path):
+    searched = space(2)
+    run(tmp_path, searched, trials=1)
+
+    def reprice(item):
+        return candidate(point_of(item), latency_ms=99.0)
+
+    found = run(tmp_path, searched, trials=1, resume=True, budgets=Budgets(latency_p95_ms=50.0), reprice=reprice)
+    assert found.candidates[0].latency.p95_ms == 100.0
+    assert not found.candidates[0].meets_budgets
+
+
+def test_progress_counts_all_trials_of_the_study(tmp_path):
+    told = []
+    run(tmp_path, space(2), trials=4)
+    run(tmp_path, space(2), trials=8, resume=True, on_progress=lambda what, share: told.append((what, share)))
+    assert [share for _, share in told] == [5 / 8, 6 / 8, 7 / 8, 1.0]
+    assert told[0][0].startswith("trial 5 of 8")
+
+
+def test_constraints_reach_optuna(tmp_path):
+    searched = space(2)
+    with open_store(tmp_path, FINGERPRINT, searched, resume=False) as store:
+        store.add(candidate(latency_ms=59.0), Budgets(latency_p95_ms=50.0, max_leakage=0.9), datetime.now())
+    study = optuna.load_study(study_name="search-1", storage=f"sqlite:///{tmp_path / 'study.db'}")
+    assert study.trials[0].constraints["latency"] == pytest.approx(0.2)
+    assert study.trials[0].constraints["leakage"] < 0
+    assert study.metric_names == ["accuracy", "latency_p95_ms", "leakage_index_high"]

@@ -1,0 +1,163 @@
+"""The study on disk: one writer, one clear sentence for whatever is wrong with it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+from datetime import datetime
+
+import optuna
+import pytest
+import sqlalchemy
+from collabplan.planner.study import locked, open_store
+from collabplan.records import Budgets, CollabplanError, MismatchError
+from planner_fakes import FINGERPRINT, candidate, space
+
+
+def add_one(folder, *, resume=False, fingerprint=FINGERPRINT):
+    with open_store(folder, fingerprint, space(3), resume=resume) as store:
+        store.add(candidate(), Budgets(), datetime.now())
+        return store.name
+
+
+def completed(folder, fingerprint=FINGERPRINT):
+    with open_store(folder, fingerprint, space(3), resume=True) as store:
+        return store.name, len(store.completed())
+
+
+def test_a_second_writer_is_refused_and_told_who_holds_the_folder(tmp_path):
+    with (
+        locked(tmp_path),
+        pytest.raises(CollabplanError, match=rf"another optimize \(process {os.getpid()}\)"),
+        locked(tmp_path),
+    ):
+        pass
+    with locked(tmp_path):
+        pass
+
+
+def test_another_process_is_refused(tmp_path):
+    code = (
+        "import sys, pathlib; from collabplan.planner.study import locked\n"
+        "try:\n    locked(pathlib.Path(sys.argv[1])).__enter__()\n"
+        "except Exception as error: print(type(error).__name__)"
+    )
+    with locked(tmp_path):
+        done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "CollabplanError"
+
+
+def test_a_candidate_comes_back_as_it_was(tmp_path):
+    kept = candidate(drop=0.031, leakage=0.123456789)
+    with open_store(tmp_path, FINGERPRINT, space(3), resume=False) as store:
+        store.add(kept, Budgets(), datetime.now())
+        assert store.completed() == [kept]
+    with open_store(tmp_path, FINGERPRINT, space(3), resume=True) as store:
+        assert store.completed() == [kept]
+
+
+def test_the_folder_ignores_itself_in_git(tmp_path):
+    add_one(tmp_path / "work")
+    assert "*" in (tmp_path / "work" / ".gitignore").read_text().splitlines()
+
+
+def test_without_resume_a_new_study_is_begun_beside_the_old(tmp_path):
+    assert [add_one(tmp_path), add_one(tmp_path), add_one(tmp_path, resume=True)] == [
+        "search-1",
+        "search-2",
+        "search-2",
+    ]
+    assert completed(tmp_path) == ("search-2", 2)
+
+
+def test_resume_without_a_study_begins_one(tmp_path):
+    assert completed(tmp_path) == ("search-1", 0)
+
+
+def test_resume_takes_the_latest_study_that_fits(tmp_path):
+    add_one(tmp_path)
+    add_one(tmp_path, fingerprint={**FINGERPRINT, "weights": "other"})
+    assert completed(tmp_path) == ("search-1", 1)
+
+
+def test_resume_of_something_else_names_the_difference(tmp_path):
+    add_one(tmp_path)
+    with pytest.raises(MismatchError, match=r"weights was bbbbbbbbbbbb\.\.\., now other; seed was 0, now 3"):
+        completed(tmp_path, {**FINGERPRINT, "weights": "other", "seed": "3"})
+
+
+def test_a_study_that_was_created_but_not_marked_is_taken_over(tmp_path):
+    add_one(tmp_path)
+    optuna.create_study(
+        study_name="search-2", storage=f"sqlite:///{tmp_path / 'study.db'}", directions=["minimize"] * 3
+    )
+    assert completed(tmp_path) == ("search-2", 0)
+
+
+def test_studies_of_other_programs_in_the_database_are_left_alone(tmp_path):
+    add_one(tmp_path)
+    optuna.create_study(study_name="theirs", storage=f"sqlite:///{tmp_path / 'study.db'}")
+    assert completed(tmp_path) == ("search-1", 1)
+
+
+@pytest.mark.parametrize("content", [b"not a database at all", os.urandom(8192), b"SQLite format 3\0" + bytes(5000)])
+def test_an_unreadable_study_is_one_clear_error(tmp_path, content):
+    (tmp_path / "study.db").write_bytes(content)
+    with pytest.raises(CollabplanError, match="cannot be read") as caught:
+        add_one(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_truncated_study_is_one_clear_error(tmp_path):
+    add_one(tmp_path)
+    whole = (tmp_path / "study.db").read_bytes()
+    (tmp_path / "study.db").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(CollabplanError, match="cannot be read"):
+        completed(tmp_path)
+
+
+def test_a_trial_of_another_program_in_our_study_is_refused(tmp_path):
+    add_one(tmp_path)
+    study = optuna.load_study(study_name="search-1", storage=f"sqlite:///{tmp_path / 'study.db'}")
+    study.add_trial(optuna.create_trial(values=[0.0, 0.0, 0.0]))
+    with pytest.raises(CollabplanError, match="did not write"):
+        completed(tmp_path)
+
+
+def test_a_full_disk_is_one_clear_error_and_loses_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr("optuna.storages._rdb.storage.time.sleep", lambda _seconds: None)
+    add_one(tmp_path)
+
+    def stop_growth(connection, _record):
+        pages = connection.execute("pragma page_count").fetchone()[0]
+        connection.execute(f"pragma max_page_count = {pages}")
+
+    sqlalchemy.event.listen(sqlalchemy.engine.Engine, "connect", stop_growth)
+    try:
+        with pytest.raises(CollabplanError, match="no space left on the device"):
+            add_many(tmp_path, 100)
+    finally:
+        sqlalchemy.event.remove(sqlalchemy.engine.Engine, "connect", stop_growth)
+    kept = completed(tmp_path)[1]
+    add_one(tmp_path, resume=True)
+    assert completed(tmp_path) == ("search-1", kept + 1)
+
+
+def add_many(folder, count):
+    for _ in range(count):
+        add_one(folder, resume=True)
+
+
+def test_a_folder_that_cannot_be_made_is_one_clear_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CollabplanError, match="cannot write"):
+        add_one(tmp_path / "file" / "work")
+
+
+def test_optuna_is_quiet_while_we_search_and_as_before_afterwards(tmp_path):
+    before = optuna.logging.get_verbosity()
+    with open_store(tmp_path, FINGERPRINT, space(3), resume=False):
+        assert optuna.logging.get_verbosity() == logging.WARNING
+    assert optuna.logging.get_verbosity() == before
