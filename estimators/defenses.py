@@ -18,6 +18,9 @@ from torch import Tensor
 from ..graph import Cut, from_samples, to_samples
 from ..records import CollabplanError, Crossing, CutError, DefenseSpec, Layout, TensorRange
 
+SMALLEST_STEP = torch.finfo(torch.float32).tiny
+"""Below it float32 cannot divide by the step."""
+
 
 @dataclass(frozen=True, slots=True)
 class Quantizer:
@@ -44,7 +47,7 @@ class Quantizer:
         if low == high:
             return cls(1.0, 0, bits)
         if last == 1:
-            return cls(max(high, -low), 0 if high >= -low else 1, bits)
+            return cls(max(high, -low, SMALLEST_STEP), 0 if high >= -low else 1, bits)
         zero_point = round(-low / (high - low) * last)
         if low < 0:
             zero_point = max(zero_point, 1)
@@ -52,7 +55,7 @@ class Quantizer:
             zero_point = min(zero_point, last - 1)
         ends = [-low / zero_point] if zero_point else []
         ends += [high / (last - zero_point)] if zero_point < last else []
-        return cls(max(ends), zero_point, bits)
+        return cls(max(*ends, SMALLEST_STEP), zero_point, bits)
 
     def quantize(self, values: Tensor) -> Tensor:
         """Codes of `values`, any shape; what lies outside the range is clipped to its end."""

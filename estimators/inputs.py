@@ -96,5 +96,5 @@ def _scores(rows: Tensor) -> Tensor:
         products += shifted @ shifted.T
     values, vectors = torch.linalg.eigh(products)
     kept = values > 1e-10 * values[-1]
-    scores = (vectors[:, kept] * values[kept].sqrt()).flip(1)
-    return scores
+    rotated: Tensor = vectors[:, kept] * values[kept].sqrt()
+    return rotated.flip(1)

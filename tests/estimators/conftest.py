@@ -1,0 +1,76 @@
+"""Small crossings and a traced residual network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from collabplan.estimators import Defense
+from collabplan.graph import TracedGraph, trace
+from collabplan.records import Crossing, DefenseSpec, Layout
+from torch import Tensor, nn
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+def crossing_of(rows: Tensor, name: str = "t", **fields: Any) -> Crossing:
+    dtype = str(rows.dtype).removeprefix("torch.")
+    return Crossing(name=name, node=name, dtype=dtype, sample_shape=tuple(rows.shape[1:]), layout=Layout(), **fields)
+
+
+@pytest.fixture
+def crossing() -> Callable[..., Crossing]:
+    return crossing_of
+
+
+@pytest.fixture
+def defend() -> Callable[..., Defense]:
+    """A calibrated defense over tensors `[N, ...]`."""
+
+    def make(*rows: Tensor, dropout: str = "none", rate: float = 0.0, bits: int | None = 8) -> Defense:
+        crossed = tuple(crossing_of(row, f"t{position}") for position, row in enumerate(rows))
+        return Defense(DefenseSpec(dropout=dropout, rate=rate, bits=bits), crossed).calibrate(rows)
+
+    return make
+
+
+@pytest.fixture
+def cut_of() -> Callable[..., Any]:
+    """What `estimate_leakage` reads of a cut."""
+
+    def make(defense: Defense, kind: str = "proper") -> Any:
+        return SimpleNamespace(kind=kind, crossing=defense.crossing)
+
+    return make
+
+
+class Residual(nn.Module):
+    """Two convolutions with a skip over the second, then a classifier."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(1, 4, 3, padding=1)
+        self.second = nn.Conv2d(4, 4, 3, padding=1)
+        self.classifier = nn.Linear(4 * 16, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = torch.relu(self.first(x))
+        h = torch.relu(self.second(h) + h)
+        return self.classifier(nn.functional.avg_pool2d(h, 2).flatten(1))
+
+
+@pytest.fixture
+def traced() -> TracedGraph:
+    torch.manual_seed(0)
+    return trace(Residual(), torch.randn(2, 1, 8, 8))

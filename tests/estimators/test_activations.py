@@ -1,0 +1,88 @@
+"""Edge activations of real cuts: right, kept within the budget, computed once."""
+
+import pytest
+import torch
+from collabplan.estimators import (
+    Components,
+    Data,
+    Defense,
+    EdgeActivations,
+    InputScaling,
+    estimate_leakage,
+    private_inputs,
+)
+from collabplan.graph import candidate_cuts
+from collabplan.records import CollabplanError, DefenseSpec
+
+
+@pytest.fixture
+def data():
+    return Data((torch.rand(37, 1, 8, 8, generator=torch.Generator().manual_seed(1)),), torch.zeros(37))
+
+
+def test_every_cut_composes_to_the_model_through_rows(traced, data):
+    expected = traced.module(data.inputs[0])
+    activations = EdgeActivations(traced, batch_size=16)
+    for cut in candidate_cuts(traced):
+        if cut.searchable:
+            parts = [activations.halves(cut).cloud(*t) for _, t in activations.batches(cut, data)]
+            assert torch.allclose(torch.cat(parts), expected, atol=1e-6), cut.name
+
+
+def test_one_pass_per_cut_and_content(traced, data):
+    activations = EdgeActivations(traced)
+    cut = candidate_cuts(traced)[1]
+    first = activations.rows(cut, data)
+    again = activations.rows(cut, Data((data.inputs[0].clone(),), data.labels))
+    assert activations.figures.passes == 1
+    assert all(a is b for a, b in zip(first, again, strict=True))
+    activations.rows(cut, Data((data.inputs[0] + 1,)))
+    assert activations.figures.passes == 2
+
+
+def test_the_budget_is_never_passed_and_the_oldest_goes_first(traced, data):
+    cuts = [cut for cut in candidate_cuts(traced) if cut.searchable]
+    sizes = [EdgeActivations(traced).row_bytes(cut) * len(data) for cut in cuts]
+    activations = EdgeActivations(traced, cache_bytes=max(sizes))
+    for cut in cuts:
+        activations.rows(cut, data)
+        assert activations.figures.held_bytes <= max(sizes)
+    passes = activations.figures.passes
+    activations.rows(cuts[-1], data)
+    assert activations.figures.passes == passes
+
+
+def test_beyond_the_budget_batches_are_computed_again_with_the_same_result(traced, data):
+    cut = candidate_cuts(traced)[1]
+    held, streamed = EdgeActivations(traced, batch_size=8), EdgeActivations(traced, batch_size=8, cache_bytes=0)
+    for _ in range(2):
+        for (_, a), (_, b) in zip(held.batches(cut, data), streamed.batches(cut, data), strict=True):
+            assert all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+    assert held.figures.passes == 1
+    assert streamed.figures.passes == 2
+    assert streamed.figures.held_bytes == 0
+
+
+def test_data_that_do_not_fit_the_model_are_refused(traced):
+    with pytest.raises(CollabplanError, match=r"float32.*float64"):
+        EdgeActivations(traced).rows(candidate_cuts(traced)[1], Data((torch.rand(3, 1, 8, 8).double(),)))
+
+
+def test_leakage_falls_from_the_raw_input_to_the_result(traced, data):
+    pixels = torch.rand(200, 1, 2, 2, generator=torch.Generator().manual_seed(3))
+    data = Data((torch.nn.functional.interpolate(pixels, size=(8, 8), mode="bilinear"),))
+    activations = EdgeActivations(traced)
+    inputs = Components.of(private_inputs(data, traced.tensor_inputs, InputScaling.from_range(0, 1)))
+    found = []
+    for cut in candidate_cuts(traced):
+        rows = activations.rows(cut, data)
+        defense = Defense.for_cut(DefenseSpec(), cut).calibrate(activations.to_graph(cut, rows))
+        found.append(
+            estimate_leakage(
+                rows, inputs, defense, cut, generator=torch.Generator().manual_seed(0), draws=2, result_at="cloud"
+            )
+        )
+    assert found[0].status == "by-definition"
+    assert found[0].index.value == 1
+    assert all(item.status == "estimated" for item in found[1:])
+    assert found[1].index.value > 0.9

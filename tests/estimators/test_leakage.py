@@ -1,0 +1,174 @@
+"""The leakage index against what is known: nothing, everything, and what a primal ridge finds."""
+
+import pytest
+import torch
+from collabplan.estimators import (
+    Components,
+    Data,
+    Defense,
+    InputScaling,
+    by_definition,
+    estimate_leakage,
+    private_inputs,
+)
+from collabplan.graph import InputSpec
+from collabplan.records import CollabplanError, DefenseSpec
+
+
+def images(count=300, width=64, rank=12, seed=1):
+    """Smooth-ish inputs in [0, 1] of a known rank, plus a little of everything."""
+    source = torch.Generator().manual_seed(seed)
+    mixed = torch.randn(count, rank, generator=source) @ torch.randn(rank, width, generator=source)
+    mixed = mixed + 0.1 * torch.randn(count, width, generator=source)
+    return ((mixed - mixed.min()) / (mixed.max() - mixed.min())).float()
+
+
+def measure(rows, inputs, defense, cut_of, draws=2, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return estimate_leakage([rows], inputs, defense, cut_of(defense), generator=generator, draws=draws)
+
+
+@pytest.mark.parametrize("dropout", ["none", "element", "channel"])
+@pytest.mark.parametrize("constant", [0.0, 3.7, -2.1])
+@pytest.mark.parametrize("bits", [8, None])
+def test_a_constant_release_leaks_exactly_nothing(defend, cut_of, dropout, constant, bits):
+    inputs = images(60)
+    rows = torch.full((60, 5, 3), constant)
+    rate = 0.0 if dropout == "none" else 0.5
+    found = measure(rows, inputs, defend(rows, dropout=dropout, rate=rate, bits=bits), cut_of)
+    assert (found.index.low, found.index.value, found.index.high) == (0, 0, 0)
+    assert found.information_high_nats == 0
+
+
+def test_the_identity_cut_leaks_everything(defend, cut_of):
+    inputs = images()
+    found = measure(inputs, inputs, defend(inputs), cut_of)
+    assert found.index.value > 0.99
+    assert found.status == "estimated"
+    assert found.saturated
+
+
+@pytest.mark.parametrize("dropout", ["none", "element", "channel"])
+def test_shuffled_and_independent_pairs_leak_nothing(defend, cut_of, dropout):
+    inputs = images()
+    rate = 0.0 if dropout == "none" else 0.4
+    order = torch.randperm(len(inputs), generator=torch.Generator().manual_seed(5))
+    for rows in (inputs[order].reshape(-1, 8, 8), torch.randn(len(inputs), 8, 8)):
+        found = measure(rows, inputs, defend(rows, dropout=dropout, rate=rate), cut_of, draws=3)
+        assert found.index.value <= 0.02
+
+
+@pytest.mark.parametrize("dropout", ["element", "channel"])
+def test_the_index_falls_with_the_rate(defend, cut_of, dropout):
+    inputs = images()
+    rows = torch.relu(inputs @ torch.randn(64, 128, generator=torch.Generator().manual_seed(2))).reshape(-1, 32, 4)
+    found = [
+        measure(rows, inputs, defend(rows, dropout=dropout, rate=rate), cut_of).index.value for rate in (0.1, 0.5, 0.9)
+    ]
+    assert found[0] > found[1] > found[2] > 0
+
+
+def test_the_attacker_is_not_weaker_than_a_plain_ridge_on_released_rows(defend, cut_of, generator):
+    """An over-optimistic figure is the worst bug: the textbook attacker even chooses its penalty on the test set."""
+    inputs = images(400)
+    rows = torch.relu(inputs @ torch.randn(64, 96, generator=generator) / 8)
+    defense = defend(rows, dropout="element", rate=0.7)
+    (seen,) = defense.observed(defense.release([rows], generator))
+    train, test = slice(0, 320), slice(320, 400)
+    features, targets = (seen[train] - seen[train].mean(0)).double(), (inputs[train] - inputs[train].mean(0)).double()
+    best = 0.0
+    for penalty in torch.logspace(-6, 2, 17, dtype=torch.float64):
+        normal = features.T @ features + penalty * 320 * torch.eye(96, dtype=torch.float64)
+        guess = (seen[test] - seen[train].mean(0)).double() @ torch.linalg.solve(normal, features.T @ targets)
+        wanted = (inputs[test] - inputs[train].mean(0)).double()
+        best = max(best, float(1 - (guess - wanted).square().sum() / wanted.square().sum()))
+    found = measure(rows, inputs, defense, cut_of, draws=5)
+    assert found.index.value > best
+
+
+def test_what_is_not_linear_is_found_by_the_gaussian_kernel(defend, cut_of, generator):
+    inputs = torch.rand(600, 1, generator=generator)
+    rows = torch.cat([torch.sin(6 * inputs), torch.cos(6 * inputs)], dim=1)
+    assert measure(rows, inputs, defend(rows), cut_of).index.value > 0.8
+
+
+def test_several_tensors_leak_together_each_in_its_own_step(cut_of):
+    inputs = images()
+    small, large = inputs[:, :32] * 1e-4, inputs[:, 32:] * 1e4
+    spec = DefenseSpec()
+    from collabplan.records import Crossing
+
+    crossed = tuple(Crossing(name=n, node=n, dtype="float32", sample_shape=(32,)) for n in ("small", "large"))
+    defense = Defense(spec, crossed).calibrate([small, large])
+    found = estimate_leakage(
+        [small, large], inputs, defense, cut_of(defense), generator=torch.Generator().manual_seed(0), draws=2
+    )
+    assert found.index.value > 0.98
+
+
+def test_a_private_integer_crossing_counts_although_it_cannot_be_defended(crossing, cut_of):
+    inputs = images()
+    noise = torch.randn(len(inputs), 10)
+    codes = (inputs * 255).round().long()
+    defense = Defense(
+        DefenseSpec(dropout="element", rate=0.9), (crossing(noise, "noise"), crossing(codes, "codes"))
+    ).calibrate([noise, codes])
+    found = estimate_leakage(
+        [noise, codes], inputs, defense, cut_of(defense), generator=torch.Generator().manual_seed(0), draws=1
+    )
+    assert found.index.value > 0.9
+
+
+def test_the_input_that_leaks_most_counts(defend, cut_of):
+    loud, quiet = images(seed=1), 0.5 + 0.01 * (images(seed=2) - 0.5)
+    rows = quiet * 100
+    found = measure(rows, [loud, quiet], defend(rows), cut_of)
+    assert found.index.value > 0.9
+
+
+def test_raw_inputs_and_empty_cuts_are_settled_by_definition(crossing, cut_of):
+    h = torch.randn(30, 4)
+    raw = Defense(DefenseSpec(dropout="element", rate=0.9), (crossing(h, raw_input=True),))
+    public = Defense(DefenseSpec(), (crossing(h, public=True),))
+    plain = Defense(DefenseSpec(), (crossing(h),))
+    assert by_definition(cut_of(raw)).index.low == 1
+    assert by_definition(cut_of(public)).index.high == 0
+    assert by_definition(cut_of(plain, "edge-only")).index.high == 0
+    assert by_definition(cut_of(plain, "edge-only"), result_at="cloud") is None
+    assert by_definition(cut_of(plain)) is None
+
+
+def test_components_keep_every_distance():
+    for width in (20, 700):
+        inputs = images(80, width)
+        (scores,) = Components.of(inputs).scores
+        assert scores.shape[1] <= 80
+        assert torch.allclose(torch.cdist(scores, scores), torch.cdist(inputs.double(), inputs.double()), atol=1e-4)
+
+
+def test_the_same_seed_gives_the_same_figures(defend, cut_of):
+    inputs = images(100)
+    defense = defend(inputs, dropout="element", rate=0.5)
+    assert measure(inputs, inputs, defense, cut_of) == measure(inputs, inputs, defense, cut_of)
+
+
+def test_what_cannot_be_measured_is_refused(defend, cut_of):
+    inputs = images(60)
+    defense = defend(inputs)
+    with pytest.raises(CollabplanError, match="NaN"):
+        measure(inputs.clone().fill_(float("nan")), inputs, defense, cut_of)
+    with pytest.raises(CollabplanError, match=r"\[0, 1\]"):
+        measure(inputs, inputs * 255, defense, cut_of)
+    with pytest.raises(CollabplanError, match="nothing to reconstruct"):
+        measure(inputs, torch.zeros_like(inputs), defense, cut_of)
+    with pytest.raises(CollabplanError, match="at least 20"):
+        measure(inputs[:10], inputs[:10], defense, cut_of)
+    with pytest.raises(CollabplanError, match="expected \\(30, 64\\)"):
+        measure(inputs, inputs[:30], defense, cut_of)
+
+
+def test_token_ids_alone_have_no_index_and_the_message_says_what_to_do():
+    ids = Data((torch.arange(40).reshape(10, 4),))
+    spec = InputSpec("input_ids", (10, 4), torch.int64, 0, False)
+    with pytest.raises(CollabplanError, match="inputs_embeds"):
+        private_inputs(ids, [spec], InputScaling.from_range(0, 1))
