@@ -47,7 +47,7 @@ def stored_trials(folder):
     return study.get_trials(deepcopy=False)
 
 
-@pytest.mark.parametrize(("trials", "cuts"), [(25, 12), (39, 3)], ids=["proposed", "enumerated"])
+@pytest.mark.parametrize(("trials", "cuts"), [(20, 12), (20, 2)], ids=["proposed", "enumerated"])
 def test_killed_and_resumed_equals_uninterrupted(tmp_path, trials, cuts):
     generator = random.Random(trials)
     completed = 0
@@ -55,7 +55,7 @@ def test_killed_and_resumed_equals_uninterrupted(tmp_path, trials, cuts):
         process = start(tmp_path / "killed", trials, cuts, 0.01)
         assert process.stdout.readline() == "open\n"
         reported = [completed]
-        for _ in range(generator.randint(0, 7)):
+        for _ in range(generator.randint(0, 5)):
             reported.append(int(process.stdout.readline()))
         time.sleep(generator.random() * 0.02)
         process.kill()
@@ -74,7 +74,7 @@ def test_killed_and_resumed_equals_uninterrupted(tmp_path, trials, cuts):
 
 def test_killed_while_the_study_is_made(tmp_path):
     generator = random.Random(5)
-    for _ in range(3):
+    for _ in range(2):
         process = start(tmp_path, 12, 12, 0.0)
         time.sleep(1.2 * generator.random() + 0.6)
         process.kill()
