@@ -12,12 +12,11 @@ import argparse
 import statistics
 
 import torch
-from report import bar, machine
-from zoo import torchvision_module
-
 from collabplan.graph import trace
 from collabplan.profilers import profile_model
 from collabplan.records import Profile, TargetIdentity
+from report import bar, machine
+from zoo import torchvision_module
 
 
 def errors(profile: Profile) -> dict[str, float]:

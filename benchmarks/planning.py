@@ -1,6 +1,6 @@
 """Bar 1.4: enumerating the cuts and finding the cheapest one, against networkx's minimum cut on the same graph.
 
-    bench-env/bin/python benchmarks/planning.py [--repeats 5]
+bench-env/bin/python benchmarks/planning.py [--repeats 5]
 """
 
 from __future__ import annotations
@@ -15,11 +15,10 @@ from dataclasses import replace
 
 import networkx as nx
 import torch
-from report import bar, machine
-from zoo import torchvision_module
-
 from collabplan.graph import TracedGraph, candidate_cuts, cheapest_cut, trace
 from collabplan.graph.units import units
+from report import bar, machine
+from zoo import torchvision_module
 
 
 def seconds(function: Callable[[], object], repeats: int) -> float:

@@ -1,6 +1,6 @@
 """Bar 1.6: the command line answers at once, and a ResNet-50 is profiled within a minute.
 
-    bench-env/bin/python benchmarks/startup.py
+bench-env/bin/python benchmarks/startup.py
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from report import bar, machine
 
-RESNET50 = '''
+RESNET50 = """
 import re, sys, torch
 sys.path.insert(0, {benchmarks!r})
 from zoo import torchvision_module
@@ -23,7 +23,7 @@ def model():
     return torchvision_module().models.resnet50(weights=None)
 
 example_inputs = torch.randn(1, 3, 224, 224)
-'''
+"""
 
 
 def seconds(command: list[str], folder: str) -> float:
@@ -52,7 +52,14 @@ def main() -> None:
         target = Path(folder) / "resnet50.py"
         target.write_text(RESNET50.format(benchmarks=str(Path(__file__).parent.resolve())))
         taken = seconds([program, "profile", str(target)], folder)
-        bar("1.6", "collabplan profile of ResNet-50, 224x224, whole process", round(taken, 1), "s", target=60.0, holds=taken < 60)
+        bar(
+            "1.6",
+            "collabplan profile of ResNet-50, 224x224, whole process",
+            round(taken, 1),
+            "s",
+            target=60.0,
+            holds=taken < 60,
+        )
     machine(("torch", "typer", "rich", "torchvision"))
 
 

@@ -89,7 +89,7 @@ class SearchOptions:
     dropouts: tuple[DropoutKind, ...] = ("element", "channel")
     rates: tuple[float, ...] = DEFAULT_RATES
     bits: int | None = 8
-    leakage_samples: int = 2000
+    leakage_samples: int = 1000
     batch: int = 64
     command: tuple[str, ...] | None = None
 
