@@ -323,6 +323,11 @@ def report(outcome: Outcome, file: Path, output: Output) -> None:
     output.show(comparison(plan, outcome.baselines))
     if plan is not None:
         output.show(chosen_plan(plan))
+        if plan.cut_kind == "edge-only":
+            output.say(
+                "note: the whole model keeps the budgets on the edge as profiled, so nothing need be split; a slower "
+                "edge device is declared by --edge-slowdown or profiled by itself"
+            )
         save(plan, file)
         output.wrote("plan", file)
     output.document(document(outcome, file))

@@ -74,8 +74,8 @@ def profile(
         loaded, traced, output, max_crossing=max_crossing, device=device, role=role, batch=batch, threads=threads,
         dtype=dtype, seconds=seconds,
     )  # fmt: skip
-    path = Workspace.here().save_profile(made)
     show_profile(made, output)
+    path = Workspace.here().save_profile(made)
     if file is not None:
         save(made, file)
         path = file

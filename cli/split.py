@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = examples(
     ("write halves/edge and halves/cloud", "collabplan split plan.json -o halves"),
-    ("the model's file has moved since", "collabplan split plan.json -o halves --target new/model.py"),
+    ("the model's file has moved since", "collabplan split plan.json -o halves --model new/model.py"),
 )
 
 
@@ -25,11 +25,11 @@ def split(
     folder: Annotated[
         Path, typer.Option("-o", "--output", metavar="DIR", help="Folder for the two halves.", rich_help_panel="Output")
     ],
-    target: Annotated[
+    model: Annotated[
         str | None,
         typer.Option(
             metavar="TARGET",
-            help=f"The model, where it is not where the plan says. {RUNS_CODE}",
+            help=f"The target, where it is not where the plan says. {RUNS_CODE}",
             rich_help_panel="Target",
         ),
     ] = None,
@@ -47,8 +47,8 @@ def split(
 
     output = Output(as_json=as_json)
     record = load(Plan, plan)
-    with output.step(f"loading {target or record.target.spec}"):
-        loaded = load_plan_target(record, plan, target)
+    with output.step(f"loading {model or record.target.spec}"):
+        loaded = load_plan_target(record, plan, model)
     output.found(f"Target {loaded.identity.spec}", loaded.findings[:2])
     traced = trace_target(loaded, output)
     record.model.require_same(traced.identity, record=f"plan {plan}")

@@ -126,8 +126,7 @@ def chosen_plan(plan: Plan) -> Table:
     table.add_column(overflow="fold")
     candidate, parts = plan.chosen, plan.chosen.latency.parts
     drop, index = candidate.accuracy.drop, candidate.leakage.index
-    crossing = ", ".join(f"{c.name} {'x'.join(map(str, c.sample_shape))}" for c in plan.crossing)
-    table.add_row("cut", escape(f"{plan.cut_name} ({plan.cut_kind}); crosses: {crossing or 'nothing'}"))
+    table.add_row("cut", escape(f"{plan.cut_name} ({plan.cut_kind}); {_sent(plan)}"))
     table.add_row("defense", escape(defense(candidate) + bits_text(plan)))
     table.add_row(
         "latency",
@@ -159,6 +158,13 @@ def chosen_plan(plan: Plan) -> Table:
         f"{candidate.edge_parameter_count:,} parameters, peak {number(candidate.edge_peak_bytes / 2**20)} MiB",
     )
     return table
+
+
+def _sent(plan: Plan) -> str:
+    """What crosses, with the shape of one sample."""
+    if plan.cut_kind == "edge-only" and plan.budgets.result_at == "edge":
+        return "nothing is sent"
+    return "crosses: " + ", ".join(f"{c.name} {'x'.join(map(str, c.sample_shape))}" for c in plan.crossing)
 
 
 def information(candidate: Candidate) -> str:

@@ -177,7 +177,7 @@ def test_split_finds_the_model_beside_the_plan_or_where_it_is_told(planned: Path
     assert run("split", "elsewhere/plan.json", "-o", "halves").code == 0
     (here / "elsewhere" / "model.py").rename(here / "moved.py")
     assert "does not exist" in run("split", "elsewhere/plan.json", "-o", "halves").line
-    assert run("split", "elsewhere/plan.json", "-o", "halves", "--target", "moved.py").code == 0
+    assert run("split", "elsewhere/plan.json", "-o", "halves", "--model", "moved.py").code == 0
 
 
 def test_a_plan_without_a_place_to_write_to(planned: Path, run: Run) -> None:
