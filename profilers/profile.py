@@ -111,7 +111,9 @@ def profile_model(
         sample_input_bytes=_payload(rows, "cloud-only"),
         sample_output_bytes=_payload(rows, "edge-only"),
         peak_memory_method="measured" if where.type == "cuda" else "liveness",
-        warnings=tuple(_warnings(timings, {node.name: node.timing for node in nodes}, load)),
+        warnings=tuple(
+            _warnings(timings, {cut.id: cut.name for cut in cuts}, {node.name: node.timing for node in nodes}, load)
+        ),
         provenance=collect_provenance(target_file=Path(target.file) if target.file else None, command=command),
     )
 
@@ -209,7 +211,9 @@ def _payload(rows: Sequence[CutProfile], kind: str) -> int:
     return sum(row.payload_bytes for row in rows if row.kind == kind)
 
 
-def _warnings(timings: CutTimings, nodes: Mapping[str, Timing], load: float | None) -> list[str]:
+def _warnings(
+    timings: CutTimings, names: Mapping[str, str], nodes: Mapping[str, Timing], load: float | None
+) -> list[str]:
     """What the reader of the profile should distrust, one line each."""
     found = []
     if load is not None and load > 0.5 * core_count():
@@ -224,7 +228,9 @@ def _warnings(timings: CutTimings, nodes: Mapping[str, Timing], load: float | No
         for part, timing in (("edge", cut.edge), ("cloud", cut.cloud))
         if timing is not None and not cut.interpolated and timing is not timings.whole
     }
-    found += _scatter("halves of cuts", {f"{cut_id} ({part})": timing for (cut_id, part), timing in halves.items()})
+    found += _scatter(
+        "halves of cuts", {f"{names[cut_id]} ({part})": timing for (cut_id, part), timing in halves.items()}
+    )
     total_ms = sum(timing.p50_ms for timing in nodes.values())
     heavy = {name: timing for name, timing in nodes.items() if timing.p50_ms > WORTH_WARNING * total_ms}
     found += _scatter("nodes that matter", heavy)

@@ -130,11 +130,17 @@ def timing(p50_ms: float, iqr_ms: float) -> Timing:
 def test_scatter_load_and_interpolation_are_warned_of() -> None:
     steady, wide = timing(1.0, 0.05), timing(1.0, 0.2)
     calm = CutTimings(steady, {"a": CutTiming(steady, steady, interpolated=False)})
-    assert _warnings(calm, {"conv": steady, "tiny": timing(0.001, 0.001)}, load=0.0) == []
+    assert _warnings(calm, {"a": "layer1"}, {"conv": steady, "tiny": timing(0.001, 0.001)}, load=0.0) == []
     rough = CutTimings(
         timing(2.0, 1.0), {"a": CutTiming(wide, steady, False), "b": CutTiming(steady, wide, interpolated=True)}
     )
-    text = "\n".join(_warnings(rough, {"conv": wide}, load=1e3))
-    for part in ("load average was 1000.0", "the whole model scatters", "1 of 2 halves", "a (edge)", "1 of 1 nodes"):
+    text = "\n".join(_warnings(rough, {"a": "layer1", "b": "fc"}, {"conv": wide}, load=1e3))
+    for part in (
+        "load average was 1000.0",
+        "the whole model scatters",
+        "1 of 2 halves",
+        "layer1 (edge)",
+        "1 of 1 nodes",
+    ):
         assert part in text
     assert "1 of 2 cuts were not measured" in text
