@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := "$(CURDIR)/.venv/bin"
 INSTALLED := .venv/.installed
 
-.PHONY: demo test lint schemas clean
+.PHONY: demo test lint schemas bench-env clean
 .DELETE_ON_ERROR:
 
 # A network as small as the example, and those of the tests, is run by one thread: on a busy machine two
@@ -37,6 +37,17 @@ lint: $(INSTALLED)
 schemas: $(INSTALLED)
 	$(BIN)/python -m collabplan.records.schemas
 
+# Benchmarks run on models that others wrote, in an environment of their own: torchvision has no CPU build for
+# this torch, so it comes without its dependencies, and benchmarks/zoo.py defines its operator names first.
+bench-env: bench-env/.installed
+
+bench-env/.installed: pyproject.toml constraints.txt
+	test -x bench-env/bin/python || $(PYTHON) -m venv bench-env
+	bench-env/bin/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e .
+	bench-env/bin/python -m pip install -qq --disable-pip-version-check --no-deps 'torchvision==0.28.*' timm
+	bench-env/bin/python -m pip install -qq --disable-pip-version-check transformers pyyaml
+	@touch $@
+
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("collabplan needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; name another: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -45,4 +56,4 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@touch $@
 
 clean:
-	rm -rf .venv build demo *.egg-info
+	rm -rf .venv bench-env build demo *.egg-info

@@ -61,25 +61,25 @@ def torchvision_models() -> Iterator[ZooModel]:
         yield ZooModel(f"torchvision/{name}", lambda b=builder, e=extra: b(weights=None, **e), _images(size))
 
 
-_SMALL = ("atto", "nano", "femto", "pico", "xxs", "_xs", "tiny", "mini", "small", "_s", "b0", "18", "_050", "_t")
-
-
 def timm_models() -> Iterator[ZooModel]:
-    """One small model of every timm module that has a model (a module is a family)."""
+    """The model with the fewest parameters of every timm module that has one (a module is a family)."""
     torchvision_module()
     timm = importlib.import_module("timm")
     for module in sorted(timm.list_modules()):
-        names = timm.list_models(module=module)
-        if not names:
-            continue
-        ranked = sorted(names, key=lambda name: (_rank(name), len(name), name))
-        yield ZooModel(f"timm/{ranked[0]}", lambda n=ranked[0]: timm.create_model(n, pretrained=False), _timm_inputs)
+        sizes = {name: _parameters(timm, name) for name in timm.list_models(module=module)}
+        buildable = {name: size for name, size in sizes.items() if size is not None}
+        if buildable:
+            name = min(buildable, key=lambda name: (buildable[name], name))
+            yield ZooModel(f"timm/{name}", lambda n=name: timm.create_model(n, pretrained=False), _timm_inputs)
 
 
-def _rank(name: str) -> int:
-    if "test_" in name:
-        return -1
-    return next((index for index, mark in enumerate(_SMALL) if mark in name), len(_SMALL))
+def _parameters(timm: Any, name: str) -> int | None:
+    """Parameters of a model, without making them; None where the model needs its values to be built."""
+    try:
+        with torch.device("meta"):
+            return sum(parameter.numel() for parameter in timm.create_model(name, pretrained=False).parameters())
+    except Exception:
+        return None
 
 
 def _timm_inputs(model: nn.Module, batch: int, generator: torch.Generator) -> dict[str, Tensor]:
