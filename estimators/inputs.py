@@ -38,7 +38,7 @@ def private_inputs(data: Data, specs: Sequence[InputSpec], scaling: InputScaling
         names = ", ".join(spec.name for spec in specs)
         raise CollabplanError(
             f"leakage needs a floating private input, and among the inputs ({names}) there is none; "
-            "trace the model from its embeddings on (`inputs_embeds`), or plan without --max-leakage"
+            "make the target's model begin at its embeddings (`inputs_embeds`), or declare the inputs in public_inputs"
         )
     return tuple(scaling.to_unit(tensor).reshape(len(data), -1) for tensor in kept)
 
