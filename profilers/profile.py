@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from ..graph import candidate_cuts, split
+from ..graph import candidate_cuts, dead_gradients, split
 from ..graph.structures import Cut, TracedGraph
 from ..records import (
     CollabplanError,
@@ -111,8 +111,9 @@ def profile_model(
         sample_input_bytes=_payload(rows, "cloud-only"),
         sample_output_bytes=_payload(rows, "edge-only"),
         peak_memory_method="measured" if where.type == "cuda" else "liveness",
-        warnings=tuple(
-            _warnings(timings, {cut.id: cut.name for cut in cuts}, {node.name: node.timing for node in nodes}, load)
+        warnings=(
+            *_warnings(timings, {cut.id: cut.name for cut in cuts}, {node.name: node.timing for node in nodes}, load),
+            *_dead_ends(traced, cuts),
         ),
         provenance=collect_provenance(target_file=Path(target.file) if target.file else None, command=command),
     )
@@ -241,6 +242,15 @@ def _warnings(
             "node breakdown; give more --seconds to measure them"
         )
     return found
+
+
+def _dead_ends(traced: TracedGraph, cuts: Sequence[Cut]) -> list[str]:
+    """Crossings that no gradient reaches: an attack that needs one fails there, and its failure is no privacy."""
+    return [
+        f"no gradient reaches {name} (through {', '.join(blockers)}): attacks that follow gradients cannot be tried "
+        "there, which says nothing about what it leaks"
+        for name, blockers in dead_gradients(traced, cuts).items()
+    ]
 
 
 def _scatter(what: str, timings: Mapping[str, Timing]) -> list[str]:

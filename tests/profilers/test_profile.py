@@ -144,3 +144,17 @@ def test_scatter_load_and_interpolation_are_warned_of() -> None:
     ):
         assert part in text
     assert "1 of 2 cuts were not measured" in text
+
+
+class Hard(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(self.embedding(x.argmax(-1)))
+
+
+def test_a_crossing_that_no_gradient_reaches_is_warned_of(target: TargetIdentity) -> None:
+    profile = profile_model(trace(Hard(), torch.randn(1, 4)), target=target, seconds=0.2)
+    assert any("no gradient reaches relu (through aten.argmax" in warning for warning in profile.warnings)
