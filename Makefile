@@ -16,9 +16,9 @@ demo test: export OMP_NUM_THREADS = 1
 # --max-crossing 1 there are four times as many cuts. Writes into demo/ alone.
 demo: $(INSTALLED)
 	rm -rf demo && mkdir demo
-	cd demo && $(BIN)/collabplan profile ../examples/digits/model.py --max-crossing 1
-	cd demo && $(BIN)/collabplan optimize --budget-ms 60 --max-edge-params 60000 --edge-slowdown 5 --trials 60 -o plan.json
-	cd demo && $(BIN)/collabplan split plan.json -o halves
+	cd demo && ../.venv/bin/collabplan profile ../examples/digits/model.py --max-crossing 1
+	cd demo && ../.venv/bin/collabplan optimize --budget-ms 60 --max-edge-params 60000 --edge-slowdown 5 --trials 60 -o plan.json
+	cd demo && ../.venv/bin/collabplan split plan.json -o halves
 	@echo "The plan lies in demo/plan.json, its two halves in demo/halves, profile and study in demo/.collabplan."
 
 # Everything that .ci/run runs.
