@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-OUTSIDE = {"benchmarks", "build", "demo", "dist", "docs", "examples", "tests"}
+OUTSIDE = {"bench-env", "benchmarks", "build", "demo", "dist", "docs", "examples", "tests"}
 """Folders at the top that are no part of the package. Hidden ones and *.egg-info are neither."""
 
 IMPORT_ALL = """
