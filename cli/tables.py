@@ -93,11 +93,11 @@ def candidates(title: str, head: str, rows: Sequence[tuple[str, str, str, Candid
 
 def front(rows: Sequence[Candidate], chosen: Candidate | None) -> Table:
     """The Pareto front by accuracy, latency and leakage, as the search saw it; the plan is marked."""
-    order = sorted(rows, key=lambda c: (c.leakage.index.high, c.latency.p95_ms))
+    order = sorted(rows, key=lambda c: (not c.meets_budgets, c.leakage.index.high, c.latency.p95_ms))
     same = [i for i, c in enumerate(order) if chosen is not None and _point(c) == _point(chosen)]
     kept = _around(len(order), same[0] if same else None)
     return candidates(
-        f"Front on the search half ({len(kept)} of {len(order)}), least leakage first",
+        f"Front on the search half ({len(kept)} of {len(order)}), within budgets first, then least leakage",
         "cut\ndropout",
         [(_mark(order[i], chosen=i in same), order[i].cut_name, dropout(order[i]), order[i]) for i in kept],
     )

@@ -61,7 +61,7 @@ class Latency(Record):
 class Leakage(Record):
     """What the released tensors tell about the private inputs, for one (cut, defense).
 
-    `status` is *estimated* (a linear ridge attacker: a lower bound on what a real attacker
+    `status` is *estimated* (ridge attackers, linear and kernel: a lower bound on what a real attacker
     recovers), *by-definition* (a raw private input crosses, or nothing does) or *audited* (worst
     case over real attacks). 0 = no better than the data prior, 1 = perfect reconstruction.
     `information_low_nats` and `information_high_nats` are the KDE pair at the quantizer's floor: a
