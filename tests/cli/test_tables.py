@@ -97,7 +97,13 @@ def test_the_front_marks_the_plan_and_what_misses_a_budget() -> None:
     assert [line.split()[1] for line in lines if line.startswith(">") and "cut" in line and ":" not in line] == [
         "cut25"
     ]
-    assert sum(line.startswith("x ") for line in lines) == 4
+
+
+def test_what_misses_a_budget_comes_last_in_the_front() -> None:
+    rows = [candidate(f"cut{i}", index=0.2 + i / 50, meets=i > 3) for i in range(10)]
+    lines = shown(tables.front(rows, rows[7])).splitlines()
+    marks = [line[0] for line in lines if line[3:6] == "cut" and line[6].isdigit()]
+    assert marks == [" ", " ", " ", ">", " ", " ", "x", "x", "x", "x"]
 
 
 def test_many_cuts_are_thinned_to_their_ends_and_single_crossings() -> None:
