@@ -25,7 +25,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from scipy.stats import t as student
+from scipy.special import stdtrit
 from torch import Tensor
 
 from ..records import CollabplanError, DefenseSpec, Interval
@@ -307,4 +307,4 @@ def _half_width(values: Sequence[float]) -> float:
     """Half of the 95 % t interval of a mean."""
     count = len(values)
     spread = torch.tensor(values, dtype=torch.float64).std(unbiased=True)
-    return float(student.ppf(0.975, count - 1)) * float(spread) / math.sqrt(count)
+    return float(stdtrit(count - 1, 0.975)) * float(spread) / math.sqrt(count)

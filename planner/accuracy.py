@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import stats
+from scipy.special import stdtrit
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
@@ -199,7 +199,7 @@ def _interval(
         low, high = float(padded.mean()) - half, float(padded.mean()) + half
         return Interval(value=mean, low=min(mean, max(low, bounds[0])), high=max(mean, min(high, bounds[1])))
     spread = float(values.std(ddof=1)) if len(values) > 1 else abs(mean)
-    half = float(stats.t.ppf(0.975, max(len(values) - 1, 1))) * spread / len(values) ** 0.5
+    half = float(stdtrit(max(len(values) - 1, 1), 0.975)) * spread / len(values) ** 0.5
     half = max(half, 3.0 / like.sample_count)  # the rule of three: no change seen is not no change
     return Interval(value=mean, low=mean - half, high=mean + half)
 
