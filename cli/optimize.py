@@ -47,7 +47,7 @@ def optimize(
     target: Annotated[
         str | None,
         typer.Argument(
-            metavar="[TARGET]",
+            metavar="TARGET",
             help=f"path.py, path.py:NAME or package.module:NAME; default: what was profiled last here. {RUNS_CODE}",
             show_default=False,
         ),

@@ -67,7 +67,7 @@ def cheapest_cut(
     """The cut with the least additive cost over **all** down-sets of the graph, by minimum s-t cut.
 
     The cost is the sum of `edge_ms` over the edge's nodes, of `cloud_ms` over the cloud's, of `transfer_ms` over the
-    tensors that cross (each once), and `transfer_ms["output"]`, the download of the result, unless
+    private tensors that cross (each once), and `transfer_ms["output"]`, the download of the result, unless
     everything runs on the edge. A free view's time counts where the tensor it views is made. Missing names
     cost nothing. Costs are resolved to 1e-9 of their sum.
 
