@@ -6,12 +6,32 @@ This face is lazy: importing it loads no torch. Each floor is reachable as `coll
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable, Mapping
 from typing import Any
 
 __version__ = "0.1.0"
 
 _FLOORS = ("records", "graph", "profilers", "estimators", "planner", "runtime", "cli")
 __all__ = ["__version__", *_FLOORS]
+
+
+def lazy_face(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """`__getattr__` and `__dir__` (PEP 562) of a floor whose names are loaded when they are first asked for.
+
+    Args:
+        package: the floor's `__name__`.
+        homes: by public name, the floor's module that defines it.
+    """
+
+    def load(name: str) -> Any:
+        if name in homes:
+            return getattr(importlib.import_module(f".{homes[name]}", package), name)
+        raise AttributeError(f"module {package!r} has no attribute {name!r}; it has {', '.join(sorted(homes))}")
+
+    def names() -> list[str]:
+        return sorted(homes)
+
+    return load, names
 
 
 def __getattr__(name: str) -> Any:

@@ -5,8 +5,9 @@ The face is lazy: a name loads its module, and Optuna or torch with it, on first
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from .. import lazy_face
 
 if TYPE_CHECKING:
     from .front import hypervolume, pareto_front
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from .space import Point, Space
     from .study import open_store
 
-_MODULES = {
+_HOMES = {
     "Outcome": "problem",
     "Point": "space",
     "Problem": "problem",
@@ -47,12 +48,4 @@ __all__ = [
     "search_points",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return getattr(importlib.import_module(f".{_MODULES[name]}", __name__), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(sorted(_MODULES))}")
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy_face(__name__, _HOMES)
