@@ -89,7 +89,7 @@ def trace(
         raise TraceError("the example inputs hold no tensor; give at least one, with the batch as first dimension")
     with evaluation_mode(model):
         expected = _run_eagerly(model, args, kwargs)
-        program, method = _export(model, specs, leaves, structure)
+        program, method, reason = _export(model, specs, leaves, structure)
         batch = TRACED_BATCH if method != "static" else _batch_of(specs, leaves)
         flat, specs, kinds, notes = normalise(program, specs)
         bind = InputBinder(specs, structure, batch if method == "static" else None)
@@ -102,7 +102,7 @@ def trace(
             identity=identify(flat, specs, type(model).__name__),
             method=method,
             traced_batch=batch,
-            notes=(*notes, *([f"only batch size {batch} can run"] if method == "static" else [])),
+            notes=(*notes, *([f"only batch size {batch} can run{reason}"] if method == "static" else [])),
         )
         return _verified(traced, model, args, kwargs, expected)
 
@@ -167,7 +167,8 @@ def _copies(inputs: Any) -> Any:
 
 def _export(
     model: nn.Module, specs: tuple[InputSpec, ...], leaves: list[Any], structure: pytree.TreeSpec
-) -> tuple[ExportedProgram, Method]:
+) -> tuple[ExportedProgram, Method, str]:
+    """The first export that works, by which method, and why none with a free batch did."""
     attempts: list[tuple[Method, bool, bool]] = [
         ("non-strict", False, True),
         ("strict", True, True),
@@ -179,7 +180,9 @@ def _export(
         if dynamic and not any(spec.batch_dim is not None for spec in specs):
             continue
         try:
-            return _export_once(model, specs, leaves, structure, strict=strict, dynamic=dynamic), method
+            program = _export_once(model, specs, leaves, structure, strict=strict, dynamic=dynamic)
+            reason = f", since with a free one: {_first_line(failures[0])}{_place(failures[0])}" if failures else ""
+            return program, method, reason
         except Exception as error:
             failures.append(error)
     failure = next((error for error in failures if _is_data_dependent(error)), failures[-1])
@@ -259,7 +262,7 @@ def _is_data_dependent(error: BaseException) -> bool:
 
 def _first_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    return f"{type(error).__name__}: {lines[0].split(' For more information')[0]}" if lines else type(error).__name__
 
 
 def _place(error: BaseException) -> str:
