@@ -28,8 +28,9 @@ aten = torch.ops.aten
 _IDENTITY = {
     aten.alias.default, aten.clone.default, aten.contiguous.default, aten.detach.default, aten.detach_.default,
     aten.dropout.default, aten.feature_dropout.default, aten.alpha_dropout.default, aten.lift_fresh_copy.default,
-    aten.lift_fresh.default, aten._to_copy.default, aten.to.dtype, aten.to.dtype_layout, aten.to.device,
-    aten.expand.default, aten.view.default, aten.reshape.default, aten.permute.default, aten._unsafe_view.default,
+    aten.lift_fresh.default, aten.slice.Tensor, aten._to_copy.default, aten.to.dtype, aten.to.dtype_layout,
+    aten.to.device, aten.expand.default, aten.view.default, aten.reshape.default, aten.permute.default,
+    aten._unsafe_view.default,
 }  # fmt: skip
 """Operators that return their argument unchanged whenever dtype, shape and strides stay the same."""
 
@@ -42,7 +43,7 @@ _FILLS: dict[Any, float | None] = {
     aten.zeros_like.default: 0, aten.ones_like.default: 1, aten.empty_like.default: 0, aten.full_like.default: None,
     aten.new_zeros.default: 0, aten.new_ones.default: 1, aten.new_empty.default: 0, aten.new_full.default: None,
     aten.empty.memory_format: 0, aten.empty_strided.default: 0, aten.new_empty_strided.default: 0,
-    aten.empty_permuted.default: 0,
+    aten.empty_permuted.default: 0, aten.zero.default: 0, aten.fill.Scalar: None,
 }  # fmt: skip
 """Tensors that depend on a shape alone; uninitialised ones become zeros, so that a run is reproducible."""
 
@@ -193,6 +194,9 @@ class _Builder:
             if target in _FILLS:
                 self.new[node] = self._fill(node, target)
                 return
+            if target is aten.copy.default:
+                self.new[node] = self._overwritten(node)
+                return
         elif not callable(target) or isinstance(target, torch._ops.HigherOrderOperator):
             raise TraceError(f"the traced graph calls {target}, a wrapper without a flat form{_source(node)}")
         args, kwargs = self._map(node.args), self._map(node.kwargs)
@@ -228,6 +232,20 @@ class _Builder:
         made = self.graph.create_node("call_function", aten.full.default, (size, content), options, name=node.name)
         self._describe(made, node)
         return made
+
+    def _overwritten(self, node: fx.Node) -> fx.Node:
+        """`copy(old, new)` as `new` in the shape and dtype of `old`: `copy` has no derivative, nor need of the old."""
+        source, value = node.args[1], node.meta["val"]
+        given = source.meta["val"]  # type: ignore[union-attr]
+        made = self.new[source]  # type: ignore[index]
+        if given.dtype != value.dtype:
+            made = self.graph.call_function(aten._to_copy.default, (made,), {"dtype": value.dtype})
+            self._describe(made, node)
+            made.meta["val"] = given.to(value.dtype)
+        if tuple(given.shape) != tuple(value.shape):
+            made = self.graph.call_function(aten.expand.default, (made, [self._dimension(d) for d in value.shape]))
+            self._describe(made, node)
+        return made  # type: ignore[no-any-return]
 
     def _describe(self, made: fx.Node, node: fx.Node) -> None:
         made.meta.update(val=node.meta.get("val"), modules=_modules(node), stack_trace=node.meta.get("stack_trace"))

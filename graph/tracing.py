@@ -262,7 +262,8 @@ def _is_data_dependent(error: BaseException) -> bool:
 
 def _first_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0].split(' For more information')[0]}" if lines else type(error).__name__
+    first = lines[0].split(" For more information")[0] if lines else ""
+    return f"{type(error).__name__}: {first}" if first else type(error).__name__
 
 
 def _place(error: BaseException) -> str:

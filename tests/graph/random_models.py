@@ -81,6 +81,8 @@ class RandomModel(nn.Module):
             c = a * 0.7
             c += b
             c[:, 0] = 0.25
+            c[:, 1] = b[:, 2]
+            c[:, 2:] = a[:, :1]
             return c
         if operation == "attention":
             rows = a.flatten(2)
