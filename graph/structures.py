@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, fx, nn
 
-from ..records import Crossing, CutKind, ModelIdentity
+from ..records import Crossing, CutKind, Layout, ModelIdentity
 
 if TYPE_CHECKING:
     from .units import Units
@@ -54,6 +54,7 @@ class TracedGraph:
             in the cloud half and never cross.
         identity: structure and weights hashes, for refusing a plan on another model.
         method: the tracer that managed it: `non-strict`, `strict`, or `static` (one batch size only).
+        layouts: by node name, how each tensor that could cross comes back to one row per sample (None: it cannot).
         notes: what the user should know about this trace.
     """
 
@@ -65,6 +66,7 @@ class TracedGraph:
     identity: ModelIdentity
     method: Literal["non-strict", "strict", "static"]
     traced_batch: int
+    layouts: Mapping[str, Layout | None] = field(default_factory=dict, repr=False)
     notes: tuple[str, ...] = ()
     cache: dict[str, Any] = field(default_factory=dict, repr=False)
 

@@ -13,6 +13,7 @@ import logging
 import traceback
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -31,9 +32,11 @@ from .inputs import (
     resize_batch,
     same_values,
 )
+from .layout import layouts
 from .normalise import normalise
 from .program import identify
 from .structures import InputSpec, TracedGraph
+from .units import units
 
 Method = Literal["non-strict", "strict", "static"]
 TRACED_BATCH = 2
@@ -104,7 +107,10 @@ def trace(
             traced_batch=batch,
             notes=(*notes, *([f"only batch size {batch} can run{reason}"] if method == "static" else [])),
         )
-        return _verified(traced, model, args, kwargs, expected)
+        doubts = _verify(traced, model, args, kwargs, expected)
+        crossable = [tensor.node for tensor in units(traced).tensors if tensor.crossable]
+        found = layouts(traced, crossable)  # runs the model: here once, so that planning runs nothing
+        return replace(traced, notes=(*traced.notes, *doubts), layouts=found, cache={})
 
 
 @contextlib.contextmanager
@@ -230,25 +236,24 @@ def _batch_of(specs: Sequence[InputSpec], leaves: Sequence[Any]) -> int:
     return 1
 
 
-def _verified(
+def _verify(
     traced: TracedGraph, model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], expected: Any
-) -> TracedGraph:
-    """The trace, once it has reproduced the model on the example inputs."""
+) -> list[str]:
+    """Run the trace on the example inputs; what there is to say where it equals the model up to rounding only.
+
+    Raises:
+        TraceError: it does not reproduce the model.
+    """
     got = traced.module(*_copies(args), **_copies(kwargs))
     if same_values(got, expected):
-        return traced
+        return []
     if not same_values(_run_eagerly(model, args, kwargs), expected):
         raise TraceError(
             "the model gives another output each time it runs on the same input (random numbers or state kept "
             "between calls); make its eval mode deterministic"
         )
     if close_values(got, expected):
-        return TracedGraph(
-            **{
-                **{name: getattr(traced, name) for name in traced.__dataclass_fields__ if name != "cache"},
-                "notes": (*traced.notes, "the graph equals the model up to rounding, not bit for bit"),
-            }
-        )
+        return ["the graph equals the model up to rounding, not bit for bit"]
     raise TraceError(
         "the traced graph does not reproduce the model on the example inputs; the model depends on something that "
         "tracing cannot see (Python state, the environment, custom operators)"

@@ -20,7 +20,7 @@ from scipy import sparse
 from torch import Tensor, fx
 
 from ..records import Crossing, Layout
-from .layout import layouts, sample_shape
+from .layout import sample_shape
 from .normalise import batch_expression
 from .structures import TracedGraph
 
@@ -176,12 +176,10 @@ def _union(below: Mapping[fx.Node, frozenset[fx.Node]], nodes: Iterable[fx.Node]
 
 
 def _records(graph: Units) -> list[Crossing]:
-    nodes = [tensor.node for tensor in graph.tensors if tensor.crossable]
-    found = layouts(graph.traced, nodes)
     names = _names(graph.traced, [tensor.node for tensor in graph.tensors])
     records = []
     for tensor, name in zip(graph.tensors, names, strict=True):
-        layout = found.get(tensor.node.name) if tensor.crossable else None
+        layout = graph.traced.layouts.get(tensor.node.name)
         records.append(crossing_record(tensor.node, name, layout))
     return records
 
