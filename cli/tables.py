@@ -97,7 +97,7 @@ def front(rows: Sequence[Candidate], chosen: Candidate | None) -> Table:
     same = [i for i, c in enumerate(order) if chosen is not None and _point(c) == _point(chosen)]
     kept = _around(len(order), same[0] if same else None)
     return candidates(
-        f"Front on the search half ({len(kept)} of {len(order)}), within budgets first, then least leakage",
+        f"Front on the search half ({len(kept)} of {len(order)}), those within budgets first",
         "cut\ndropout",
         [(_mark(order[i], chosen=i in same), order[i].cut_name, dropout(order[i]), order[i]) for i in kept],
     )
