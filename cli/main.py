@@ -128,9 +128,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Raises:
         SystemExit: always.
     """
-    # Importing torch and tracing make millions of objects that stay; collected at Python's default pace, walking
-    # them over and over costs a fifth of the start.
-    gc.set_threshold(200_000, 20, 50)
+    # Importing torch and tracing a model make millions of objects that stay. Collecting them over and over costs a
+    # fifth of the start, so the collector waits until the model is traced (`profile.trace_target`).
+    gc.disable()
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
     try:
@@ -141,6 +141,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         message, code = explain(error)
         if message:
             print(message if message.startswith("usage") else f"collabplan: {message}", file=sys.stderr)
+    finally:
+        gc.enable()
     sys.exit(code if isinstance(code, int) else 0)
 
 

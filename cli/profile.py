@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -87,6 +88,10 @@ def trace_target(target: Target, output: Output) -> TracedGraph:
     """Trace the target's model and say what the user should know about the trace."""
     with output.step("tracing the model"):
         traced = target.trace()
+    if not gc.isenabled():  # `main` put it off until here
+        gc.freeze()
+        gc.set_threshold(100_000, 20, 50)
+        gc.enable()
     for note in traced.notes:
         output.say(f"note: {note}")
     return traced
