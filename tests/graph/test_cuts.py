@@ -13,7 +13,7 @@ import torch
 from collabplan.graph import candidate_cuts, cheapest_cut, split, trace
 from collabplan.graph.units import units
 from collabplan.records import CutError
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from random_models import RandomModel, random_inputs
 from torch import Tensor, nn
@@ -73,8 +73,7 @@ def cost(graph, mask, on_edge, on_cloud, sending):
 def test_the_cheapest_cut_equals_brute_force(seed, steps):
     traced = trace(RandomModel(seed, steps), random_inputs(seed, 1))
     graph = units(traced)
-    if graph.count > 16:
-        return
+    assume(graph.count <= 16)  # brute force looks at 2^n sets; a skipped example is replaced by another
     draw = random.Random(seed)
     names = [tensor.node.name for tensor in graph.tensors]
     heads = [head.name for head in graph.heads[:-1]]
