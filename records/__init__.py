@@ -2,6 +2,7 @@
 
 from .atomic import write_bytes, write_text
 from .base import Interval, Record, Timing
+from .defense import DefenseSpec, DropoutKind, MaskKind, NoiseKind, Rounding, TensorRange
 from .errors import (
     BudgetError,
     CollabplanError,
@@ -13,6 +14,7 @@ from .errors import (
 )
 from .files import load, save, schema_text
 from .hashing import canonical_json, hash_file, hash_json, hash_rows, hash_tensors
+from .leakage import ControlRow, IndexAt, InformationEstimate, Leakage, LeakageReport, LeakageRow
 from .link import Link
 from .model import (
     DTYPE_BYTES,
@@ -24,20 +26,7 @@ from .model import (
     Provenance,
     TargetIdentity,
 )
-from .plan import (
-    Accuracy,
-    Baseline,
-    Budgets,
-    Candidate,
-    DefenseSpec,
-    DropoutKind,
-    Latency,
-    LatencyParts,
-    Leakage,
-    Plan,
-    ResultAt,
-    TensorRange,
-)
+from .plan import Accuracy, Baseline, Budgets, Candidate, Latency, LatencyParts, Plan, ResultAt
 from .profile import CutProfile, NodeProfile, Profile, Role
 from .provenance import collect_provenance, processor_name
 from .units import parse_bandwidth, parse_duration_ms, parse_size
@@ -50,6 +39,7 @@ __all__ = [
     "Budgets",
     "Candidate",
     "CollabplanError",
+    "ControlRow",
     "Crossing",
     "CutError",
     "CutKind",
@@ -57,15 +47,21 @@ __all__ = [
     "DefenseSpec",
     "DeviceIdentity",
     "DropoutKind",
+    "IndexAt",
+    "InformationEstimate",
     "Interval",
     "Latency",
     "LatencyParts",
     "Layout",
     "Leakage",
+    "LeakageReport",
+    "LeakageRow",
     "Link",
+    "MaskKind",
     "MismatchError",
     "ModelIdentity",
     "NodeProfile",
+    "NoiseKind",
     "Plan",
     "Profile",
     "Provenance",
@@ -73,6 +69,7 @@ __all__ = [
     "RecordError",
     "ResultAt",
     "Role",
+    "Rounding",
     "TargetError",
     "TargetIdentity",
     "TensorRange",

@@ -11,12 +11,13 @@ from pydantic import ValidationError
 from .atomic import write_text
 from .base import Record
 from .errors import RecordError
+from .leakage import LeakageReport
 from .plan import Plan
 from .profile import Profile
 
 R = TypeVar("R", bound=Record)
 
-SCHEMAS: dict[str, type[Record]] = {"profile": Profile, "plan": Plan}
+SCHEMAS: dict[str, type[Record]] = {"profile": Profile, "plan": Plan, "leakage": LeakageReport}
 """Every record that has a published JSON Schema, `records/schemas/NAME.schema.json`."""
 
 
@@ -37,8 +38,9 @@ def load(kind: type[R], path: Path) -> R:
             field that does not hold what the schema says.
     """
     path = Path(path)
-    what = kind.__name__.lower()
-    again = f"make it again with `collabplan {'profile' if what == 'profile' else 'optimize'}`"
+    expected = kind.model_fields["format"].default
+    what = expected.removeprefix("collabplan.")
+    again = f"make it again with `collabplan {'optimize' if what == 'plan' else what}`"
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -49,7 +51,6 @@ def load(kind: type[R], path: Path) -> R:
         document = json.loads(text)
     except (json.JSONDecodeError, RecursionError) as error:
         raise RecordError(f"{what} {path} is not whole JSON ({error}); {again}") from None
-    expected = kind.model_fields["format"].default
     found = document.get("format") if isinstance(document, dict) else None
     if found != expected:
         raise RecordError(f"{path} is not a {what} (format {found!r}, expected {expected!r}); {again}")

@@ -7,32 +7,12 @@ from typing import Literal
 from pydantic import Field
 
 from .base import Interval, Record
+from .defense import DefenseSpec, DropoutKind
+from .leakage import Leakage
 from .link import Link
 from .model import Crossing, CutKind, DeviceIdentity, ModelIdentity, Provenance, TargetIdentity
 
-DropoutKind = Literal["none", "element", "channel"]
 ResultAt = Literal["edge", "cloud"]
-
-
-class TensorRange(Record):
-    """Static range of one crossing tensor on the wire: calibrated once, clipped to ever after."""
-
-    node: str
-    low: float
-    high: float
-
-
-class DefenseSpec(Record):
-    """What the device does to the crossing tensors: dropout (released unscaled), then the quantizer.
-
-    `rate` is the probability that an element or channel is dropped. `bits` is None where tensors
-    cross in the model's own dtype. `ranges` names every floating private crossing once calibrated.
-    """
-
-    dropout: DropoutKind = "none"
-    rate: float = Field(default=0.0, ge=0, lt=1)
-    bits: int | None = Field(default=8, ge=1, le=16)
-    ranges: tuple[TensorRange, ...] = ()
 
 
 class LatencyParts(Record):
@@ -56,27 +36,6 @@ class Latency(Record):
     p50_ms: Interval
     p95_ms: float = Field(ge=0)
     parts: LatencyParts
-
-
-class Leakage(Record):
-    """What the released tensors tell about the private inputs, for one (cut, defense).
-
-    `status` is *estimated* (ridge attackers, linear and kernel: a lower bound on what a real attacker
-    recovers), *by-definition* (a raw private input crosses, or nothing does) or *audited* (worst
-    case over real attacks). 0 = no better than the data prior, 1 = perfect reconstruction.
-    `information_low_nats` and `information_high_nats` are the KDE pair at the quantizer's floor: a
-    *surrogate*, never a bound, since a deterministic quantizer adds no noise; they tie at
-    `saturation_nats` = ln N when saturated, and then rank nothing.
-    """
-
-    index: Interval
-    status: Literal["estimated", "by-definition", "audited"]
-    information_low_nats: float | None = None
-    information_high_nats: float | None = None
-    information_is: Literal["surrogate", "bound"] = "surrogate"
-    saturation_nats: float | None = None
-    saturated: bool | None = None
-    sample_count: int = Field(ge=0)
 
 
 class Accuracy(Record):

@@ -1,0 +1,128 @@
+"""What an estimator of mutual information is given, and what it gives back.
+
+A *channel* is the random map from the private input X to the released T. Ours is known: T = h(x) + noise of a size that
+we chose, so that everything about T but its labels is in the pairwise distances of h(x) in units of that noise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor
+
+Meaning = Literal["bound", "surrogate"]
+
+
+@dataclass(frozen=True, eq=False)
+class Channel:
+    """N samples of T = h(X) + N(0, I), everything on T's side in units of the noise's standard deviation.
+
+    Attributes:
+        inputs: `[N, dx]` float64, the private inputs (their principal components, most variance first).
+        distances: `[N, N]` float64, squared distances of the h(x); equal rows have exactly 0.
+        features: numbers in one h(x), the dimension of T.
+        real_noise: True where this noise is really added before T leaves. False where it stands for a
+            deterministic quantizer: every figure is then a *surrogate*, whatever the formula.
+    """
+
+    inputs: Tensor
+    distances: Tensor
+    features: int
+    real_noise: bool = True
+
+    @classmethod
+    def from_rows(cls, inputs: Tensor, rows: Tensor, noise_std: float, *, real_noise: bool = True) -> Channel:
+        """The channel of h(x) = `rows` `[N, d]` for `inputs` `[N, ...]`, under Gaussian noise of `noise_std`."""
+        scaled = rows.double().reshape(rows.shape[0], -1) / noise_std
+        centred = scaled - scaled.mean(dim=0)
+        norms = centred.square().sum(dim=1)
+        distances = (norms[:, None] + norms[None, :] - 2 * centred @ centred.T).clamp_(min=0)
+        # Rounding leaves equal rows a little apart.
+        _, groups = torch.unique(scaled, dim=0, return_inverse=True)
+        distances[groups[:, None] == groups[None, :]] = 0
+        return cls(inputs.double().reshape(inputs.shape[0], -1), distances, scaled.shape[1], real_noise)
+
+    def __len__(self) -> int:
+        return self.distances.shape[0]
+
+    def attenuated(self, keep: float) -> Channel:
+        """The same channel with every squared distance multiplied by `keep`.
+
+        Element dropout of rate 1 - keep at the cut, with the mask in view of the adversary, in closed form: mutual
+        information is concave in the squared gains, so this is never below the average over masks.
+        """
+        return replace(self, distances=self.distances * keep)
+
+    def noisier(self, factor: float) -> Channel:
+        """The same channel with its noise's standard deviation multiplied by `factor`."""
+        return replace(self, distances=self.distances / factor**2)
+
+    def take(self, indices: Tensor) -> Channel:
+        """The samples at `indices` `[M]`."""
+        return replace(self, inputs=self.inputs[indices], distances=self.distances[indices][:, indices])
+
+    @cached_property
+    def gram(self) -> Tensor:
+        """`[N, N]` float64: inner products of the centred h(x), by double centring of the distances."""
+        row = self.distances.mean(dim=1)
+        return -0.5 * (self.distances - row[:, None] - row[None, :] + row.mean())
+
+    @cached_property
+    def spectrum(self) -> tuple[Tensor, Tensor]:
+        """Eigenvalues `[N]` (descending, none negative) and eigenvectors `[N, N]` of `gram`."""
+        values, vectors = torch.linalg.eigh(self.gram)
+        return values.clamp(min=0).flip(0), vectors.flip(1)
+
+    def components(self, count: int) -> Tensor:
+        """`[N, r]` float64 with r <= count: the h(x) in their leading principal components, without noise."""
+        values, vectors = self.spectrum
+        kept = min(count, int((values > 1e-12 * values[0].clamp(min=1e-300)).sum()))
+        return vectors[:, :kept] * values[:kept].sqrt()
+
+    def released(self, count: int, generator: torch.Generator) -> Tensor:
+        """`[N, r]` float64: T in the same coordinates, one fresh draw of the noise. By rotation, standard normal."""
+        clean = self.components(count)
+        return clean + torch.randn(clean.shape, generator=generator, dtype=torch.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """One estimate of I(X; T), in nats.
+
+    Attributes:
+        value: the point estimate.
+        lower: below the truth with 97.5 % confidence, where the estimator has such an end, else None.
+        upper: above the truth with 97.5 % confidence, where it has one, else None.
+        meaning: `bound` where the ends hold for the true channel, `surrogate` where nothing holds (no real noise
+            was added, or the formula is an approximation).
+        saturated: the sample cannot resolve the value: rank nothing by it.
+        samples: how many pairs it was computed from.
+        assumes: what must be true for the ends to mean what they say, in one line.
+    """
+
+    value: float
+    lower: float | None
+    upper: float | None
+    meaning: Meaning
+    saturated: bool
+    samples: int
+    assumes: str
+    units: str = "nats"
+
+
+class Estimator(Protocol):
+    """Estimates I(X; T) of a channel. A constant T gives exactly 0."""
+
+    @property
+    def name(self) -> str:
+        """Its name on the command line and in records."""
+
+    def estimate(self, channel: Channel, generator: torch.Generator) -> Estimate:
+        """The estimate; every random draw comes from `generator` (CPU).
+
+        Raises:
+            CollabplanError: too few samples, or the estimator refuses what it found (unstable training).
+        """

@@ -1,0 +1,42 @@
+"""What the device does to the crossing tensors before they leave."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from .base import Record
+
+DropoutKind = Literal["none", "element", "channel"]
+NoiseKind = Literal["none", "gaussian", "laplace"]
+Rounding = Literal["nearest", "stochastic"]
+MaskKind = Literal["fresh", "keyed"]
+
+
+class TensorRange(Record):
+    """Static range of one crossing tensor on the wire: calibrated once, clipped to ever after."""
+
+    node: str
+    low: float
+    high: float
+
+
+class DefenseSpec(Record):
+    """What the device does to the crossing tensors: dropout (released unscaled), then noise, then the quantizer.
+
+    `rate` is the probability that an element or channel is dropped. `noise_std` is the standard deviation of the
+    added noise as a share of each tensor's calibrated range. `bits` is None where tensors cross in the model's own
+    dtype. `ranges` names every floating private crossing once calibrated. `masks` are drawn afresh for each release,
+    or *keyed*: the same input always gets the same mask and noise, so that repeated queries tell nothing new. No key
+    and no seed is ever part of a record.
+    """
+
+    dropout: DropoutKind = "none"
+    rate: float = Field(default=0.0, ge=0, lt=1)
+    masks: MaskKind = "fresh"
+    noise: NoiseKind = "none"
+    noise_std: float = Field(default=0.0, ge=0)
+    bits: int | None = Field(default=8, ge=1, le=16)
+    rounding: Rounding = "nearest"
+    ranges: tuple[TensorRange, ...] = ()
