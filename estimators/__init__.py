@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .inputs import Components, private_inputs
     from .kde import KdeInformation, kde_information
     from .leakage import by_definition, estimate_leakage
+    from .randomness import Fresh, Keyed, Randomness, Simulated
     from .ridge import RidgeIndex, ridge_index
 
 _HOMES = {
@@ -23,10 +24,14 @@ _HOMES = {
     "Data": "data",
     "Defense": "defenses",
     "EdgeActivations": "activations",
+    "Fresh": "randomness",
     "InputScaling": "data",
     "KdeInformation": "kde",
+    "Keyed": "randomness",
     "Quantizer": "defenses",
+    "Randomness": "randomness",
     "RidgeIndex": "ridge",
+    "Simulated": "randomness",
     "by_definition": "leakage",
     "estimate_leakage": "leakage",
     "kde_information": "kde",
@@ -39,10 +44,14 @@ __all__ = [
     "Data",
     "Defense",
     "EdgeActivations",
+    "Fresh",
     "InputScaling",
     "KdeInformation",
+    "Keyed",
     "Quantizer",
+    "Randomness",
     "RidgeIndex",
+    "Simulated",
     "by_definition",
     "estimate_leakage",
     "kde_information",
