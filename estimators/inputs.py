@@ -76,6 +76,10 @@ class Components:
     def __len__(self) -> int:
         return self.scores[0].shape[0]
 
+    def take(self, indices: Tensor) -> Components:
+        """The samples at `indices` `[M]`, in the components of all."""
+        return Components(tuple(score[indices] for score in self.scores))
+
 
 def _scores(rows: Tensor) -> Tensor:
     """`[N, d]` -> `[N, r]` with the same pairwise distances; r = rank."""

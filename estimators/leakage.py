@@ -1,21 +1,40 @@
-"""What one (cut, defense) leaks: the estimated leakage index and the KDE surrogate, as one record."""
+"""What one (cut, defense) leaks: the estimated leakage index and the information bounds, as one record."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from ..graph import Cut
-from ..records import CollabplanError, CutProfile, Interval, Leakage, ResultAt
+from ..records import CollabplanError, CutProfile, IndexAt, InformationEstimate, Interval, Leakage, ResultAt
 from .defenses import Defense
+from .fano import reidentification_ceiling
 from .inputs import Components
-from .kde import wire_information
-from .ridge import ridge_index, undropped
-from .wire import wire_rows
+from .interface import Channel, Estimate, Estimator
+from .kde import kullback_leibler_nats
+from .ridge import EVENNESS, Kernels, RidgeIndex, ridge_index, tested_count
+from .sandwich import Bounds, SampledNoise, Sandwich, averaged, bounds_from_log_likelihood
+from .seeds import generator_for
+from .wire import NestedMasks, WireRows, clean_rows, dropped, even_weights, squared_distances
 
 DRAWS = 3
+"""Masks that figures are averaged over where a single one is not typical."""
+
+TYPICAL_FEATURES = 4096
+"""With so many units to drop, one mask is as good as another; below, masks are drawn until as many were at stake."""
+
+CLOSED_FORM_FEATURES = 256
+"""With fewer dropped elements their number scatters too much for D -> (1 - p) D; masks are drawn instead."""
+
+MAX_PRODUCT = 4e11
+"""N^2 x features beyond which samples are left out."""
+
+MAX_MASS_PRODUCT = 1e9
+"""The same for the exact mass of stochastic rounding, which no matrix product computes."""
 
 
 def by_definition(cut: Cut | CutProfile, *, result_at: ResultAt = "edge") -> Leakage | None:
@@ -40,76 +59,297 @@ def estimate_leakage(
     cut: Cut | CutProfile,
     *,
     generator: torch.Generator,
-    draws: int = DRAWS,
     result_at: ResultAt = "edge",
 ) -> Leakage:
-    """The leakage of `cut` under `defense`.
-
-    A private crossing that is neither raw nor floating (positions of a maximum, for example) is measured
-    with the rest, as it crosses: undefended.
-
-    Args:
-        rows: edge activations laid back to samples: one tensor per crossing of the cut (public ones may be
-            anything), or one per private crossing `[N, *sample_shape]`.
-        inputs: the same samples' private inputs in [0, 1], `[N, d]` or one such per private input; or their
-            `Components`, computed once for many calls. With several private inputs the worst index counts.
-        defense: calibrated, over `cut.crossing`.
-        generator: draws masks and divides samples; on the CPU.
-        draws: fresh masks, each tested on another fifth of the samples.
-        result_at: where the model's output is wanted; matters for the edge-only cut alone.
-
-    Returns:
-        The record. `index.high` is what a budget should see: the attacker here is a lower bound.
-
-    Raises:
-        CollabplanError: rows, inputs and crossings that do not fit together, NaN or infinity in the rows, too
-            few samples, or samples whose private input is always the same.
-    """
+    """The leakage of `cut` under one defense: see `CutLeakage`, which serves many."""
     known = by_definition(cut, result_at=result_at)
     if known is not None:
         return known
-    private = defense.private
-    kept = [row.detach().cpu() for row in _private_rows(rows, defense)]
     components = inputs if isinstance(inputs, Components) else Components.of(inputs)
-    _require_fit(kept, private, len(components))
-    order = torch.randperm(len(components), generator=generator)
-    index = ridge_index(kept, components, private, generator=generator, draws=draws)
-    clean = wire_rows(private, undropped(private).release(kept, generator)).take(order)
-    information = wire_information(clean, private, generator=generator, draws=draws)
-    return Leakage(
-        index=index.index,
-        status="estimated",
-        information_low_nats=information.low_nats,
-        information_high_nats=information.high_nats,
-        information_is="surrogate",
-        saturation_nats=information.saturation_nats,
-        saturated=information.saturated,
-        sample_count=index.samples,
-    )
+    seed = int(torch.randint(2**62, (1,), generator=generator))
+    return CutLeakage(rows, components, cut, seed=seed).under(defense, generator=generator)
+
+
+@dataclass(frozen=True, eq=False)
+class _Wire:
+    """What all masks over the same quantizer and noise share."""
+
+    clean: WireRows
+    distances: tuple[Tensor, ...]
+    noise: SampledNoise
+
+
+class CutLeakage:
+    """Leakage of one cut under many defenses; what they share is computed once.
+
+    A private crossing that is neither raw nor floating (positions of a maximum, for example) is measured
+    with the rest, as it crosses: undefended.
+    """
+
+    def __init__(
+        self,
+        rows: Sequence[Tensor],
+        inputs: Components,
+        cut: Cut | CutProfile,
+        *,
+        result_at: ResultAt = "edge",
+        rates: Sequence[float] = (),
+        seed: int = 0,
+    ) -> None:
+        """
+        Args:
+            rows: edge activations laid back to samples: one tensor per crossing of the cut (public ones may be
+                anything), or one per private crossing `[N, *sample_shape]`.
+            inputs: the same samples' private inputs. With several private inputs the worst index counts.
+            cut: where they cross.
+            result_at: where the model's output is wanted; matters for the edge-only cut alone.
+            rates: dropout rates that will be asked for: together they cost little more than one.
+            seed: of everything that defenses share: the order of the samples, masks and noises to compare by.
+
+        Raises:
+            CollabplanError: rows, inputs and crossings that do not fit together, NaN or infinity in the rows.
+        """
+        self.known = by_definition(cut, result_at=result_at)
+        self.rates, self.seed = tuple(rates), seed
+        if self.known is not None:
+            return
+        private = [crossing for crossing in cut.crossing if not crossing.public]
+        kept = _private_rows(rows, cut)
+        for row, crossing in zip(kept, private, strict=True):
+            if tuple(row.shape) != (len(inputs), *crossing.sample_shape):
+                raise CollabplanError(
+                    f"rows of {crossing.name} have shape {tuple(row.shape)}, expected "
+                    f"{(len(inputs), *crossing.sample_shape)}: samples first, as `EdgeActivations.rows` gives them"
+                )
+            if not math.isfinite(float(row.detach().sum())):
+                raise CollabplanError(
+                    f"activations at {crossing.name} hold NaN or infinity; check the weights and the data"
+                )
+        features = sum(row[0].numel() for row in kept)
+        count = min(len(inputs), max(200, int((MAX_PRODUCT / max(features, 1)) ** 0.5)))
+        self.order = torch.randperm(len(inputs), generator=generator_for(self.seed, "order"))[:count]
+        self.rows = [row.detach().cpu()[self.order] for row in kept]
+        self.inputs = inputs.take(self.order)
+        self._wires: dict[str, _Wire] = {}
+        self._masks: dict[tuple[str, str], list[NestedMasks]] = {}
+        self._resolvable: dict[str, float | None] = {}
+
+    def under(
+        self,
+        defense: Defense,
+        *,
+        generator: torch.Generator,
+        estimators: Sequence[Estimator] = (),
+        ridge: bool = True,
+        fisher: float | None = None,
+    ) -> Leakage:
+        """The leakage under `defense` (over the cut's crossings, calibrated).
+
+        Args:
+            defense: what the device does.
+            generator: draws what is this defense's own: noisy releases, and what `estimators` draw; on the CPU.
+            estimators: more estimates of I(X; T), for `Leakage.estimates`.
+            ridge: False skips the leakage index: it is then *unmeasured*, and 1 for whoever must decide.
+            fisher: the Fisher information leakage of this (cut, defense), for the record.
+
+        Raises:
+            CollabplanError: too few samples, or what an estimator refuses.
+        """
+        if self.known is not None:
+            return self.known
+        private = defense.private
+        key = private.spec.model_copy(update={"dropout": "none", "rate": 0.0, "masks": "fresh"}).model_dump_json()
+        wire = self._wire(key, private)
+        bounds, channels = self._bounds(wire, private, key, generator)
+        resolvable = self._resolvable_noise(wire, private, key)
+        index = self._index(wire, private, key, generator) if ridge else None
+        expected = _attenuated(wire, private)
+        truly = _gaussian(private) or _has_mass(private)
+        estimates = tuple(
+            _record(
+                item.name,
+                [bounds.as_estimate(real_noise=truly)]
+                if isinstance(item, Sandwich)
+                else [item.estimate(channel, generator) for channel in channels],
+            )
+            for item in estimators
+        )
+        ceiling = None
+        if private.floor.real:
+            ceiling = reidentification_ceiling(kullback_leibler_nats(expected), len(self.order))
+        low, high = max(0.0, bounds.low - bounds.low_half), bounds.up + bounds.up_half
+        return Leakage(
+            index=Interval(value=1.0, low=0.0, high=1.0) if index is None else index.index,
+            status="unmeasured" if index is None else "estimated",
+            index_by_samples=() if index is None else tuple(
+                IndexAt(sample_count=samples, index=value) for samples, value in index.by_samples
+            ),
+            noise_floor=private.floor.text,
+            information_low_nats=low,
+            information_high_nats=high if math.isfinite(high) else None,
+            information_is="bound" if truly else "surrogate",
+            saturation_nats=math.log(bounds.samples),
+            saturated=bounds.saturated,
+            resolvable_noise=resolvable,
+            estimates=estimates,
+            dfil=fisher,
+            reidentification_ceiling=ceiling,
+            sample_count=len(self.order),
+        )  # fmt: skip
+
+    def _wire(self, key: str, defense: Defense) -> _Wire:
+        if key not in self._wires:
+            clean = clean_rows(defense, self.rows)
+            distances = tuple(squared_distances(clean))
+            total = torch.stack(distances).sum(dim=0) if len(distances) > 1 else distances[0]
+            channel = Channel(self._shown(), total, clean.features, _gaussian(defense))
+            self._wires[key] = _Wire(clean, distances, SampledNoise(channel, generator_for(self.seed, "noise")))
+        return self._wires[key]
+
+    def _shown(self) -> Tensor:
+        """The private inputs side by side `[N, d]`, for estimators that look at them."""
+        scores = self.inputs.scores
+        return scores[0] if len(scores) == 1 else torch.cat(scores, dim=1)
+
+    def _draws(self, defense: Defense, wire: _Wire, key: str) -> list[NestedMasks]:
+        """Masks over the wire's features, shared by all rates: as many as it takes until they are typical."""
+        kind = defense.spec.dropout if defense.rate else "none"
+        if (key, kind) not in self._masks:
+            count = 1
+            if kind != "none":
+                units = sum(
+                    (shape[0] if shape else 1) if kind == "channel" else math.prod(shape)
+                    for drops, shape in zip(dropped(defense), wire.clean.shapes, strict=True)
+                    if drops
+                )
+                count = min(DRAWS, math.ceil(TYPICAL_FEATURES / max(units, 1)))
+            weights = even_weights(wire.clean, EVENNESS)
+            self._masks[key, kind] = [
+                NestedMasks(wire.clean, defense, weights, generator_for(self.seed, "mask", kind, draw), self.rates)
+                for draw in range(count)
+            ]
+        return self._masks[key, kind]
+
+    def _bounds(
+        self, wire: _Wire, defense: Defense, key: str, generator: torch.Generator
+    ) -> tuple[Bounds, list[Channel]]:
+        """The sandwich, and the channels that it is averaged over: one, or one per mask."""
+        real, features = _gaussian(defense), wire.clean.features
+        if _has_mass(defense):
+            return self._mass_bounds(defense, generator), [
+                Channel(self._shown(), _attenuated(wire, defense), features, real)
+            ]
+        if _in_closed_form(defense):
+            total = _attenuated(wire, defense)
+            channel = Channel(self._shown(), total, features, real)
+            if all(dropped(defense)):
+                return wire.noise.bounds(1 - defense.rate), [channel]
+            return SampledNoise(channel, generator_for(self.seed, "noise")).bounds(), [channel]
+        channels = []
+        for masks in self._draws(defense, wire, key):
+            survivors = masks.survivors(defense.rate)
+            total = torch.stack(squared_distances(survivors)).sum(dim=0)
+            channels.append(Channel(self._shown(), total, survivors.features, real))
+        found = [SampledNoise(channel, generator_for(self.seed, "noise")).bounds() for channel in channels]
+        return averaged(found), channels
+
+    def _mass_bounds(self, defense: Defense, generator: torch.Generator) -> Bounds:
+        """The exact sandwich of stochastic rounding alone, on as many samples as its mass can be computed for.
+
+        Dropout only takes away from it: it is left out, and the lower bound with it.
+        """
+        undropped = _without_dropout(defense)
+        features = sum(row[0].numel() for row in self.rows)
+        count = min(len(self.order), max(50, int((MAX_MASS_PRODUCT / features) ** 0.5)))
+        few = [row[:count] for row in self.rows]
+        released = undropped.release(few, generator)
+        bounds = bounds_from_log_likelihood(undropped.log_likelihood(released, few))
+        return replace(bounds, low=0.0, low_half=0.0) if defense.rate else bounds
+
+    def _resolvable_noise(self, wire: _Wire, defense: Defense, key: str) -> float | None:
+        """Under dropout the expected distances decide: they shrink by 1 - rate."""
+        if key not in self._resolvable:
+            self._resolvable[key] = wire.noise.resolvable_noise()
+        found = self._resolvable[key]
+        return None if found is None else found * math.sqrt(1 - defense.rate)
+
+    def _index(self, wire: _Wire, defense: Defense, key: str, generator: torch.Generator) -> RidgeIndex:
+        noisy = None
+        if defense.spec.noise != "none" or defense.spec.rounding == "stochastic":
+            tested = [row[: tested_count(len(self.order))] for row in self.rows]
+            undropped = _without_dropout(defense)
+            noisy = replace(wire.clean, parts=tuple(
+                part.reshape(part.shape[0], -1).T for part in undropped.observed(undropped.release(tested, generator))
+            ))  # fmt: skip
+        draws = self._draws(defense, wire, key)
+        return ridge_index(
+            [
+                Kernels(masks.gram(defense.rate), None if noisy is None else masks.cross(noisy, defense.rate))
+                for masks in draws
+            ],
+            self.inputs,
+        )
 
 
 def _certain(value: float) -> Leakage:
     return Leakage(index=Interval(value=value, low=value, high=value), status="by-definition", sample_count=0)
 
 
-def _private_rows(rows: Sequence[Tensor], defense: Defense) -> list[Tensor]:
-    crossing, private = defense.crossing, defense.private.crossing
-    if len(rows) == len(crossing):
-        return [row for row, crossed in zip(rows, crossing, strict=True) if not crossed.public]
+def _private_rows(rows: Sequence[Tensor], cut: Cut | CutProfile) -> list[Tensor]:
+    private = [crossing for crossing in cut.crossing if not crossing.public]
+    if len(rows) == len(cut.crossing):
+        return [row for row, crossed in zip(rows, cut.crossing, strict=True) if not crossed.public]
     if len(rows) == len(private):
         return list(rows)
     names = ", ".join(crossed.name for crossed in private)
     raise CollabplanError(f"expected rows of the {len(private)} private crossings ({names}), got {len(rows)} tensors")
 
 
-def _require_fit(rows: Sequence[Tensor], private: Defense, count: int) -> None:
-    for row, crossing in zip(rows, private.crossing, strict=True):
-        if tuple(row.shape) != (count, *crossing.sample_shape):
-            raise CollabplanError(
-                f"rows of {crossing.name} have shape {tuple(row.shape)}, expected {(count, *crossing.sample_shape)}: "
-                "samples first, as `EdgeActivations.rows` gives them"
-            )
-        if not bool(torch.isfinite(row).all()):
-            raise CollabplanError(
-                f"activations at {crossing.name} hold NaN or infinity; check the weights and the data"
-            )
+def _without_dropout(defense: Defense) -> Defense:
+    return Defense(defense.spec.model_copy(update={"dropout": "none", "rate": 0.0}), defense.crossing)
+
+
+def _gaussian(defense: Defense) -> bool:
+    """True where the floor is Gaussian noise that is really added. Laplace noise has the pairwise bounds alone."""
+    return defense.floor.real and defense.spec.noise == "gaussian"
+
+
+def _has_mass(defense: Defense) -> bool:
+    """True for stochastic rounding alone: real randomness, whose mass is known, but no floor."""
+    return defense.spec.rounding == "stochastic" and defense.spec.noise == "none" and defense.spec.bits is not None
+
+
+def _in_closed_form(defense: Defense) -> bool:
+    """True where expected distances stand for a mask: no dropout, or that of very many elements."""
+    if not defense.rate:
+        return True
+    elements = sum(crossing.sample_elements for crossing in defense.crossing if defense.drops(crossing))
+    return defense.spec.dropout == "element" and elements >= CLOSED_FORM_FEATURES
+
+
+def _attenuated(wire: _Wire, defense: Defense) -> Tensor:
+    """`[N, N]`: squared distances expected over masks."""
+    keeps = [1 - defense.rate if drops else 1.0 for drops in dropped(defense)]
+    total = wire.distances[0] * keeps[0]
+    for distances, keep in zip(wire.distances[1:], keeps[1:], strict=True):
+        total = total + distances * keep
+    return total
+
+
+def _record(name: str, found: Sequence[Estimate]) -> InformationEstimate:
+    """One estimate, averaged over masks."""
+
+    def mean(values: Sequence[float | None]) -> float | None:
+        known = [value for value in values if value is not None]
+        return sum(known) / len(known) if len(known) == len(values) else None
+
+    return InformationEstimate(
+        estimator=name,
+        value_nats=mean([item.value for item in found]) or 0.0,
+        lower_nats=mean([item.lower for item in found]),
+        upper_nats=mean([item.upper for item in found]),
+        meaning=found[0].meaning,
+        saturated=any(item.saturated for item in found),
+        sample_count=found[0].samples,
+        assumes=found[0].assumes,
+    )

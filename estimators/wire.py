@@ -1,145 +1,206 @@
-"""Rows as they stand on the wire, several tensors as one long feature vector, and their Gram matrices.
+"""Rows as they stand on the wire, several tensors as one long feature vector; their distances and Gram matrices.
 
-Features are counted in units of the wire step, so that tensors of different range share one noise floor:
-a quantized value is a small integer. Everything goes through N x N Gram matrices, summed over chunks of
-features: the feature dimension costs time, never memory.
+Everything is counted in units of the noise floor's standard deviation, so that tensors of different range share one
+floor of 1. Everything goes through N x N matrices, summed over chunks of features: the feature dimension costs
+time, never memory.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ..records import hash_rows
+from ..records import DropoutKind, hash_rows
 from .defenses import Defense
 
 CHUNK = 4096
 """Features per matrix product: large enough for BLAS, small enough to stay in cache."""
 
+EXACT_FEATURES = 512
+"""So few are multiplied in float64, at no cost that anybody would notice."""
+
+ALWAYS = 2.0
+"""The luck of a feature that is never dropped."""
+
 
 @dataclass(frozen=True, eq=False)
 class WireRows:
-    """N released samples.
+    """N samples before their masks, and before noise where noise is added.
 
     Attributes:
-        parts: one `[N, T_i]` per private crossing: codes, or floats where nothing is quantized.
-        zeros: the code that stands for zero, per part.
-        units: what one unit of the part's numbers is divided by to count in wire steps, per part.
+        parts: one `[T_i, N]` per private crossing, features first so that single ones are quickly picked: the quantizer's codes where rounding to the nearest is all that
+            happens to them, else what the edge half computes.
+        zeros: the number that stands for zero, per part.
+        floors: standard deviation of the noise floor, in the part's own numbers.
+        shapes: the sample's shape, per part.
     """
 
     parts: tuple[Tensor, ...]
     zeros: tuple[int, ...]
-    units: tuple[float, ...]
+    floors: tuple[float, ...]
+    shapes: tuple[tuple[int, ...], ...]
 
     def __len__(self) -> int:
-        return self.parts[0].shape[0] if self.parts else 0
+        return self.parts[0].shape[1] if self.parts else 0
 
     @property
     def features(self) -> int:
         """Numbers per sample, over all parts."""
-        return sum(part.shape[1] for part in self.parts)
-
-    def chunks(self, size: int = CHUNK, dtype: torch.dtype = torch.float32) -> Iterator[Tensor]:
-        """`[N, <= size]` slices of the features in wire steps, in order."""
-        for part, zero, unit in zip(self.parts, self.zeros, self.units, strict=True):
-            for start in range(0, part.shape[1], size):
-                values = part[:, start : start + size].to(dtype)
-                if zero:
-                    values = values - zero
-                yield values if unit == 1.0 else values / unit
+        return sum(part.shape[0] for part in self.parts)
 
     def take(self, indices: Tensor) -> WireRows:
         """The samples at `indices` `[M]`."""
-        return WireRows(tuple(part[indices] for part in self.parts), self.zeros, self.units)
+        return WireRows(tuple(part[:, indices] for part in self.parts), self.zeros, self.floors, self.shapes)
+
+    def features_of(self, part: int, indices: Tensor | slice, dtype: torch.dtype = torch.float32) -> Tensor:
+        """`[k, N]`: some features of one part in units of its floor."""
+        values = self.parts[part][indices].to(dtype, copy=True)
+        if self.zeros[part]:
+            values -= self.zeros[part]
+        return values.mul_(1 / self.floors[part])
 
 
-def wire_rows(defense: Defense, released: Sequence[Tensor], like: WireRows | None = None) -> WireRows:
-    """The private crossings of `released` (rows, from `defense.private.release`) in wire steps, or in those of `like`.
-
-    Without a quantizer the step is the dtype's spacing at the tensor's greatest magnitude; an integer
-    tensor's step is 1.
-    """
-    parts, zeros, units = [], [], []
-    for crossing, quantizer, rows in zip(defense.crossing, defense.quantizers, released, strict=True):
-        flat = rows.reshape(rows.shape[0], -1)
-        unit = 1.0
-        if quantizer is None and crossing.is_floating:
-            unit = torch.finfo(getattr(torch, crossing.dtype)).eps * float(flat.abs().max()) or 1.0
-        parts.append(flat)
-        zeros.append(0 if quantizer is None else quantizer.zero_point)
-        units.append(unit)
-    return WireRows(tuple(parts), tuple(zeros), tuple(units) if like is None else like.units)
-
-
-@dataclass(frozen=True, eq=False)
-class Affine:
-    """(features - centre) * weight: one `[chunk]` tensor each per chunk of `WireRows.chunks()`."""
-
-    centre: Sequence[Tensor]
-    weight: Sequence[Tensor]
-
-
-def gram(left: WireRows, left_map: Affine, right: WireRows, right_map: Affine) -> Tensor:
-    """`[N, M]` float64: inner products of mapped features, chunk by chunk in float32.
-
-    Centring before the product keeps float32 from cancelling.
-    """
-    total = torch.zeros(len(left), len(right), dtype=torch.float64)
-    lefts = zip(left.chunks(), left_map.centre, left_map.weight, strict=True)
-    if left is right and left_map is right_map:
-        for values, centre, weight in lefts:
-            mapped = (values - centre) * weight
-            total += mapped @ mapped.T
-        return total
-    rights = zip(right.chunks(), right_map.centre, right_map.weight, strict=True)
-    for (a, a_centre, a_weight), (b, b_centre, b_weight) in zip(lefts, rights, strict=True):
-        total += ((a - a_centre) * a_weight) @ ((b - b_centre) * b_weight).T
-    return total
-
-
-def moments(rows: WireRows) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
-    """Per chunk of `rows.chunks()`: mean, variance and mean square of each feature, float32 `[chunk]`.
-
-    The variance of a constant feature is exactly 0.
-    """
-    means, variances, squares = [], [], []
-    for chunk in rows.chunks():
-        low, high = chunk.aminmax(dim=0)
-        varies = low < high
-        means.append(torch.where(varies, chunk.mean(dim=0), low))
-        variances.append(torch.where(varies, chunk.var(dim=0, unbiased=False), torch.zeros_like(low)))
-        squares.append(chunk.square().mean(dim=0))
-    return means, variances, squares
+def clean_rows(defense: Defense, rows: Sequence[Tensor]) -> WireRows:
+    """What `defense` (a `Defense.private`, calibrated) makes of rows `[N, *sample_shape]` but for masks and noise."""
+    parts, zeros, floors = [], [], []
+    random = defense.spec.noise != "none" or defense.spec.rounding == "stochastic"
+    for quantizer, values, floor in zip(defense.quantizers, rows, defense.floor.stds, strict=True):
+        flat = values.reshape(values.shape[0], -1)
+        if quantizer is None or random:
+            parts.append(flat.T.contiguous())
+            zeros.append(0)
+            floors.append(floor)
+        else:
+            parts.append(quantizer.quantize(flat).T.contiguous())
+            zeros.append(quantizer.zero_point)
+            floors.append(floor / quantizer.step)
+    shapes = tuple(tuple(values.shape[1:]) for values in rows)
+    return WireRows(tuple(parts), tuple(zeros), tuple(floors), shapes)
 
 
 def squared_distances(rows: WireRows) -> list[Tensor]:
-    """`[N, N]` float64 per part: squared distances in wire steps; equal rows have exactly 0.
-
-    Codes of up to 8 bits are multiplied in float32 chunks so short that every sum is an exact integer;
-    wider ones in float64.
-    """
-    return [
-        _part_distances(WireRows((p,), (z,), (u,))) for p, z, u in zip(rows.parts, rows.zeros, rows.units, strict=True)
-    ]
+    """`[N, N]` float64 per part: squared distances in units of the floor; equal rows have exactly 0."""
+    return [_part_distances(rows, part) for part in range(len(rows.parts))]
 
 
-def _part_distances(rows: WireRows) -> Tensor:
-    part = rows.parts[0]
-    exact = part.dtype == torch.uint8
-    size, dtype = (256, torch.float32) if exact else (CHUNK, torch.float64)
+def _part_distances(rows: WireRows, part: int) -> Tensor:
+    values = rows.parts[part]
+    dtype = torch.float64 if values.shape[0] <= EXACT_FEATURES else torch.float32
     products = torch.zeros(len(rows), len(rows), dtype=torch.float64)
-    for chunk in rows.chunks(size, dtype):
-        if not exact:
-            chunk = chunk - chunk.mean(dim=0)
-        products += chunk @ chunk.T
+    for chunk in values.split(CHUNK):
+        centred = chunk.to(dtype, copy=True)
+        centred -= centred.mean(dim=1, keepdim=True)  # float32 cancels without this
+        products += centred.T @ centred
     norms = products.diagonal().clone()
-    distances = products.mul_(-2).add_(norms[:, None]).add_(norms[None, :]).clamp_(min=0)
-    if part.is_floating_point():
-        # Rounding leaves equal rows a little apart, and at so small a step that would tell them apart.
-        order = {key: index for index, key in enumerate(sorted(set(hash_rows(part))))}
-        ids = torch.tensor([order[key] for key in hash_rows(part)])
-        distances[ids[:, None] == ids[None, :]] = 0
+    distances = products.mul_(-2).add_(norms[:, None]).add_(norms[None, :]).clamp_(min=0).div_(rows.floors[part] ** 2)
+    # Rounding leaves equal rows a little apart, and at so small a floor that would tell them apart.
+    hashes = hash_rows(values.T)
+    numbers = {key: number for number, key in enumerate(sorted(set(hashes)))}
+    if len(numbers) < len(rows):
+        groups = torch.tensor([numbers[key] for key in hashes])
+        distances[groups[:, None] == groups[None, :]] = 0
     return distances.fill_diagonal_(0)
+
+
+@dataclass(frozen=True, eq=False)
+class Weights:
+    """(features - mean) * weight, one `[T_i]` float32 each per part, in units of the floor."""
+
+    mean: tuple[Tensor, ...]
+    weight: tuple[Tensor, ...]
+
+    @property
+    def constant(self) -> bool:
+        """True where no feature varies."""
+        return not any(bool(weight.any()) for weight in self.weight)
+
+
+def even_weights(rows: WireRows, evenness: float) -> Weights:
+    """Centre on the mean and divide by sqrt(variance + evenness * mean variance); constant features get 0."""
+    means, variances = [], []
+    for part, values in enumerate(rows.parts):
+        found = []
+        for start in range(0, values.shape[0], CHUNK):
+            chunk = rows.features_of(part, slice(start, start + CHUNK))
+            low, high = chunk.aminmax(dim=1)
+            variance, mean = torch.var_mean(chunk, dim=1, unbiased=False)
+            found.append((torch.where(low < high, mean, low), torch.where(low < high, variance, 0.0)))
+        means.append(torch.cat([mean for mean, _ in found]) if found else torch.zeros(0))
+        variances.append(torch.cat([variance for _, variance in found]) if found else torch.zeros(0))
+    varying = sum(int((variance > 0).sum()) for variance in variances)
+    typical = sum(float(variance.double().sum()) for variance in variances) / max(varying, 1)
+    weights = tuple(
+        torch.where(variance > 0, (variance + evenness * typical).clamp(min=1e-30).rsqrt(), 0.0)
+        for variance in variances
+    )
+    return Weights(tuple(means), weights)
+
+
+class NestedMasks:
+    """One mask per dropout rate, each within the one of every lower rate, and the Gram matrices under them.
+
+    All samples share a mask: what an attacker faces who knows which elements were dropped. Nested, the
+    surviving features of all rates are summed in one pass.
+    """
+
+    def __init__(
+        self, rows: WireRows, defense: Defense, weights: Weights, generator: torch.Generator, rates: Sequence[float]
+    ) -> None:
+        self.rows, self.weights, self.rates = rows, weights, sorted(set(rates))
+        self.luck = [
+            _luck(defense.spec.dropout, shape, generator) if drops else torch.full((math.prod(shape),), ALWAYS)
+            for drops, shape in zip(dropped(defense), rows.shapes, strict=True)
+        ]
+        self._kept: dict[float, Tensor] = {}
+
+    def gram(self, rate: float) -> Tensor:
+        """`[N, N]` float32: inner products of the weighted features that survive at `rate`."""
+        if rate not in self._kept:
+            wanted = [*self.rates, rate] if rate not in self.rates else self.rates
+            total = torch.zeros(len(self.rows), len(self.rows))
+            above = math.inf
+            for lowest in sorted(set(wanted), reverse=True):
+                for left, right in self.pairs(self.rows, lowest, above):
+                    total.addmm_(left.T, right)
+                self._kept[lowest], above = total.clone(), lowest
+        return self._kept[rate]
+
+    def survivors(self, rate: float) -> WireRows:
+        """The rows with only the features that survive at `rate`."""
+        kept = tuple(part[luck >= rate] for part, luck in zip(self.rows.parts, self.luck, strict=True))
+        return WireRows(kept, self.rows.zeros, self.rows.floors, tuple((part.shape[0],) for part in kept))
+
+    def cross(self, tested: WireRows, rate: float) -> Tensor:
+        """`[M, N]` float32: inner products of other rows with these, over the features that survive at `rate`."""
+        total = torch.zeros(len(tested), len(self.rows))
+        for left, right in self.pairs(tested, rate, math.inf):
+            total.addmm_(left.T, right)
+        return total
+
+    def pairs(self, tested: WireRows, lowest: float, above: float) -> Iterator[tuple[Tensor, Tensor]]:
+        """Chunk after chunk of weighted features whose luck is in [lowest, above): of `tested` and of these rows."""
+        for part, luck in enumerate(self.luck):
+            chosen = ((luck >= lowest) & (luck < above) & (self.weights.weight[part] > 0)).nonzero()[:, 0]
+            for indices in chosen.split(CHUNK):
+                own = self._weighted(self.rows, part, indices)
+                yield own if tested is self.rows else self._weighted(tested, part, indices), own
+
+    def _weighted(self, rows: WireRows, part: int, indices: Tensor) -> Tensor:
+        mean, weight = self.weights.mean[part][indices], self.weights.weight[part][indices]
+        return rows.features_of(part, indices).sub_(mean[:, None]).mul_(weight[:, None])
+
+
+def dropped(defense: Defense) -> list[bool]:
+    """Per crossing, whether dropout acts on it at some rate."""
+    return [defense.acts_on(crossing) and not crossing.raw_input for crossing in defense.crossing]
+
+
+def _luck(dropout: DropoutKind, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """`[T_i]`: the rate up to which each feature survives; one draw for a whole channel under channel dropout."""
+    if dropout == "channel" and shape:
+        return torch.rand(shape[0], generator=generator).repeat_interleave(math.prod(shape[1:]))
+    return torch.rand(math.prod(shape), generator=generator)

@@ -28,7 +28,7 @@ from .accuracy import Scorer, Scores, paired_accuracy
 from .budgets import Costs, judged
 from .latency import defense_ms, predict_latency
 from .problem import Problem, SearchOptions
-from .seeds import generator_for
+from ..estimators.seeds import generator_for
 from .space import Point, Space, point_of
 
 Half = Literal["search", "confirm"]

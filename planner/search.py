@@ -22,7 +22,7 @@ from optuna.trial import create_trial
 from ..records import Budgets, Candidate
 from .budgets import checks, judged
 from .front import objectives
-from .seeds import derive_seed
+from ..estimators.seeds import derive_seed
 from .space import Point, Space, point_of
 from .study import TrialStore
 

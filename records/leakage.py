@@ -39,8 +39,8 @@ class Leakage(Record):
     """What the released tensors tell about the private inputs, for one (cut, defense).
 
     `status` is *estimated* (ridge attackers, linear and kernel: a lower bound on what a real attacker
-    recovers), *by-definition* (a raw private input crosses, or nothing does) or *audited* (worst
-    case over real attacks). 0 = no better than the data prior, 1 = perfect reconstruction.
+    recovers), *by-definition* (a raw private input crosses, or nothing does), *audited* (worst
+    case over real attacks) or *unmeasured* (then it is 1: assume the worst). 0 = no better than the data prior, 1 = perfect reconstruction.
     `index_by_samples` is the same figure on fewer samples.
 
     `information_low_nats` and `information_high_nats` are the ends of the sandwich's 95 % interval above
@@ -52,7 +52,7 @@ class Leakage(Record):
     """
 
     index: Interval
-    status: Literal["estimated", "by-definition", "audited"]
+    status: Literal["estimated", "by-definition", "audited", "unmeasured"]
     index_by_samples: tuple[IndexAt, ...] = ()
     noise_floor: str | None = None
     information_low_nats: float | None = None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +14,8 @@ from collabplan.estimators import Defense
 from collabplan.graph import TracedGraph, trace
 from collabplan.records import Crossing, DefenseSpec, Layout
 from torch import Tensor, nn
+
+sys.path.insert(0, str(Path(__file__).parent))  # under pytest's importlib mode a test folder is not on the path
 
 
 @pytest.fixture(autouse=True)

@@ -23,9 +23,9 @@ def images(count=300, width=64, rank=12, seed=1):
     return ((mixed - mixed.min()) / (mixed.max() - mixed.min())).float()
 
 
-def measure(rows, inputs, defense, cut_of, draws=2, seed=0):
+def measure(rows, inputs, defense, cut_of, seed=0):
     generator = torch.Generator().manual_seed(seed)
-    return estimate_leakage([rows], inputs, defense, cut_of(defense), generator=generator, draws=draws)
+    return estimate_leakage([rows], inputs, defense, cut_of(defense), generator=generator)
 
 
 @pytest.mark.parametrize("dropout", ["none", "element", "channel"])
@@ -54,7 +54,7 @@ def test_shuffled_and_independent_pairs_leak_nothing(defend, cut_of, dropout):
     rate = 0.0 if dropout == "none" else 0.4
     order = torch.randperm(len(inputs), generator=torch.Generator().manual_seed(5))
     for rows in (inputs[order].reshape(-1, 8, 8), torch.randn(len(inputs), 8, 8)):
-        found = measure(rows, inputs, defend(rows, dropout=dropout, rate=rate), cut_of, draws=3)
+        found = measure(rows, inputs, defend(rows, dropout=dropout, rate=rate), cut_of)
         assert found.index.value <= 0.02
 
 
@@ -82,7 +82,7 @@ def test_the_attacker_is_not_weaker_than_a_plain_ridge_on_released_rows(defend, 
         guess = (seen[test] - seen[train].mean(0)).double() @ torch.linalg.solve(normal, features.T @ targets)
         wanted = (inputs[test] - inputs[train].mean(0)).double()
         best = max(best, float(1 - (guess - wanted).square().sum() / wanted.square().sum()))
-    found = measure(rows, inputs, defense, cut_of, draws=5)
+    found = measure(rows, inputs, defense, cut_of)
     assert found.index.value > best
 
 
@@ -101,7 +101,7 @@ def test_several_tensors_leak_together_each_in_its_own_step(cut_of):
     crossed = tuple(Crossing(name=n, node=n, dtype="float32", sample_shape=(32,)) for n in ("small", "large"))
     defense = Defense(spec, crossed).calibrate([small, large])
     found = estimate_leakage(
-        [small, large], inputs, defense, cut_of(defense), generator=torch.Generator().manual_seed(0), draws=2
+        [small, large], inputs, defense, cut_of(defense), generator=torch.Generator().manual_seed(0)
     )
     assert found.index.value > 0.98
 
@@ -114,7 +114,7 @@ def test_a_private_integer_crossing_counts_although_it_cannot_be_defended(crossi
         DefenseSpec(dropout="element", rate=0.9), (crossing(noise, "noise"), crossing(codes, "codes"))
     ).calibrate([noise, codes])
     found = estimate_leakage(
-        [noise, codes], inputs, defense, cut_of(defense), generator=torch.Generator().manual_seed(0), draws=1
+        [noise, codes], inputs, defense, cut_of(defense), generator=torch.Generator().manual_seed(0)
     )
     assert found.index.value > 0.9
 
