@@ -11,52 +11,59 @@ from .. import lazy_face
 
 if TYPE_CHECKING:
     from .activations import EdgeActivations
+    from .catalogue import ESTIMATORS, estimator_named
     from .data import Data, InputScaling
-    from .defenses import Defense, Quantizer
+    from .defenses import Defense, Floor
     from .inputs import Components, private_inputs
-    from .kde import KdeInformation, kde_information
-    from .leakage import by_definition, estimate_leakage
+    from .interface import Channel, Estimate, Estimator
+    from .leakage import CutLeakage, by_definition, estimate_leakage
+    from .quantizer import Quantizer
     from .randomness import Fresh, Keyed, Randomness, Simulated
-    from .ridge import RidgeIndex, ridge_index
 
 _HOMES = {
+    "ESTIMATORS": "catalogue",
+    "Channel": "interface",
     "Components": "inputs",
+    "CutLeakage": "leakage",
     "Data": "data",
     "Defense": "defenses",
     "EdgeActivations": "activations",
+    "Estimate": "interface",
+    "Estimator": "interface",
+    "Floor": "defenses",
     "Fresh": "randomness",
     "InputScaling": "data",
-    "KdeInformation": "kde",
     "Keyed": "randomness",
-    "Quantizer": "defenses",
+    "Quantizer": "quantizer",
     "Randomness": "randomness",
-    "RidgeIndex": "ridge",
     "Simulated": "randomness",
     "by_definition": "leakage",
     "estimate_leakage": "leakage",
-    "kde_information": "kde",
+    "estimator_named": "catalogue",
     "private_inputs": "inputs",
-    "ridge_index": "ridge",
 }
 
 __all__ = [
+    "ESTIMATORS",
+    "Channel",
     "Components",
+    "CutLeakage",
     "Data",
     "Defense",
     "EdgeActivations",
+    "Estimate",
+    "Estimator",
+    "Floor",
     "Fresh",
     "InputScaling",
-    "KdeInformation",
     "Keyed",
     "Quantizer",
     "Randomness",
-    "RidgeIndex",
     "Simulated",
     "by_definition",
     "estimate_leakage",
-    "kde_information",
+    "estimator_named",
     "private_inputs",
-    "ridge_index",
 ]
 
 __getattr__, __dir__ = lazy_face(__name__, _HOMES)

@@ -15,25 +15,32 @@ from ..profilers.joining import JoinedCut
 from ..profilers.link import serialisation_ms, transfer_interval
 from ..records import DropoutKind, Interval, Latency, LatencyParts, Link, ResultAt, Timing
 from ..records.base import quantile
+from ..records.defense import NoiseKind
 
 QUANTIZE_NS = 1.5
-DROP_NS: dict[DropoutKind, float] = {"none": 0.0, "element": 10.0, "channel": 1.5}
+DROP_NS: dict[DropoutKind, float] = {"none": 0.0, "element": 16.0, "channel": 1.5}
+NOISE_NS: dict[NoiseKind, float] = {"none": 0.0, "gaussian": 24.0, "laplace": 16.0}
+ROUND_NS = 14.0
 STEP_FIXED_MS = 0.03
 """Costs of the defense: nanoseconds per element, and milliseconds per step and tensor. Measured on one
-thread of a 2-core x86 server with torch 2.13 (10^4 to 10^6 elements; element masks cost a random number
-each). A model constant and not a measurement of the user's device, so that a candidate's figures never depend
-on the moment; `edge_slowdown` applies."""
+thread of a 2-core x86 server with torch 2.13 (10^4 to 10^6 elements; element masks, noise and stochastic
+rounding cost a number each from the operating system's cryptographic generator, or from a key, which is a
+little quicker). A model constant and not a measurement of the user's device, so that a candidate's figures
+never depend on the moment; `edge_slowdown` applies."""
 
 
 def defense_ms(defense: Defense, batch: int = 1) -> float:
-    """Milliseconds that the device spends on masking and quantizing one request of `batch` samples."""
+    """Milliseconds that the device spends on masking, noise and quantizing one request of `batch` samples."""
     total = 0.0
     for crossing in defense.crossing:
         elements = crossing.sample_elements * batch
         if defense.drops(crossing):
             total += STEP_FIXED_MS + elements * DROP_NS[defense.spec.dropout] * 1e-6
+        if defense.noises(crossing):
+            total += STEP_FIXED_MS + elements * NOISE_NS[defense.spec.noise] * 1e-6
         if defense.spec.bits is not None and defense.acts_on(crossing):
-            total += STEP_FIXED_MS + elements * QUANTIZE_NS * 1e-6
+            rounding = ROUND_NS if defense.spec.rounding == "stochastic" else 0.0
+            total += STEP_FIXED_MS + elements * (QUANTIZE_NS + rounding) * 1e-6
     return total
 
 

@@ -19,8 +19,9 @@ from ..estimators.activations import EdgeActivations
 from ..estimators.data import Data
 from ..estimators.defenses import Defense
 from ..estimators.inputs import Components, private_inputs
-from ..estimators.leakage import by_definition, estimate_leakage
+from ..estimators.leakage import CutLeakage, by_definition
 from ..estimators.ridge import MIN_SAMPLES
+from ..estimators.seeds import derive_seed, generator_for
 from ..graph.structures import Cut
 from ..profilers.joining import JoinedProfile
 from ..records import Accuracy, Candidate, CollabplanError, DefenseSpec, DropoutKind, Leakage, TensorRange
@@ -28,10 +29,12 @@ from .accuracy import Scorer, Scores, paired_accuracy
 from .budgets import Costs, judged
 from .latency import defense_ms, predict_latency
 from .problem import Problem, SearchOptions
-from ..estimators.seeds import generator_for
 from .space import Point, Space, point_of
 
 Half = Literal["search", "confirm"]
+
+KEPT_CUTS = 3
+"""Cuts whose Gram matrices are kept: a search comes back to the same ones."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +58,7 @@ class Objectives:
         self._undefended: dict[Half, Undefended] = {}
         self._subsets: dict[Half, Data] = {}
         self._components: dict[Half, Components] = {}
+        self._cut_leakages: dict[tuple[str, Half], CutLeakage] = {}
         self._scorer = Scorer(problem.evaluate, labelled=problem.search.labels is not None)
 
     @cached_property
@@ -143,10 +147,9 @@ class Objectives:
     def accuracy(self, point: Point, half: Half) -> Accuracy:
         """Accuracy over all samples of a half, with fresh masks per sample, averaged over the draws."""
         undefended, cut, defense = self._whole(half), self.cuts[point.cut_id], self.defense(point)
-        drops = any(defense.drops(crossing) for crossing in defense.crossing)
-        if not drops and all(quantizer is None for quantizer in defense.quantizers):
+        if not defense.changes:
             return paired_accuracy(undefended.scores, [undefended.scores], changes=False)
-        draws = self.options.draws if drops else 1
+        draws = self.options.draws if defense.randomizes else 1
         tallies = [self._scorer.tally() for _ in range(draws)]
         generators = [generator_for(self.options.seed, point.key, half, "accuracy", draw) for draw in range(draws)]
         for (samples, tensors), labels in zip(self._crossing(cut, half), undefended.labels, strict=True):
@@ -161,14 +164,24 @@ class Objectives:
         known = by_definition(cut, result_at=result_at)
         if known is not None:
             return known
-        return estimate_leakage(
-            self._rows(cut, half),
-            self._inputs(half),
-            self.defense(point),
-            cut,
-            generator=generator_for(self.options.seed, point.key, half, "leakage"),
-            result_at=result_at,
-        )
+        generator = generator_for(self.options.seed, point.key, half, "leakage")
+        return self._cut_leakage(cut, half).under(self.defense(point), generator=generator)
+
+    def _cut_leakage(self, cut: Cut, half: Half) -> CutLeakage:
+        """What all defenses at a cut share; the last few are kept."""
+        key = (cut.id, half)
+        if key not in self._cut_leakages:
+            while len(self._cut_leakages) >= KEPT_CUTS:
+                self._cut_leakages.pop(next(iter(self._cut_leakages)))
+            self._cut_leakages[key] = CutLeakage(
+                self._rows(cut, half),
+                self._inputs(half),
+                cut,
+                result_at=self.problem.budgets.result_at,
+                rates=(0.0, *self.options.rates),
+                seed=derive_seed(self.options.seed, cut.id, half, "leakage"),
+            )
+        return self._cut_leakages[key]
 
     @cached_property
     def leakage_samples(self) -> int:

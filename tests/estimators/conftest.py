@@ -42,9 +42,9 @@ def crossing() -> Callable[..., Crossing]:
 def defend() -> Callable[..., Defense]:
     """A calibrated defense over tensors `[N, ...]`."""
 
-    def make(*rows: Tensor, dropout: str = "none", rate: float = 0.0, bits: int | None = 8) -> Defense:
+    def make(*rows: Tensor, **spec: Any) -> Defense:
         crossed = tuple(crossing_of(row, f"t{position}") for position, row in enumerate(rows))
-        return Defense(DefenseSpec(dropout=dropout, rate=rate, bits=bits), crossed).calibrate(rows)
+        return Defense(DefenseSpec(**spec), crossed).calibrate(rows)
 
     return make
 

@@ -74,5 +74,8 @@ def test_the_defense_costs_what_it_touches():
 
     masked = cost(floating, dropout="element", rate=0.5)
     assert masked > cost(floating, dropout="channel", rate=0.5) > cost(floating) > 0
+    noisy = cost(floating, noise="gaussian", noise_std=0.1)
+    assert noisy > cost(floating, noise="laplace", noise_std=0.1) > cost(floating) == cost(floating, noise="laplace")
+    assert cost(floating, rounding="stochastic") > cost(floating)
     assert cost(floating, batch=4) > 3 * cost(floating)
     assert cost(integers, dropout="element", rate=0.5) == cost(floating, bits=None) == 0
