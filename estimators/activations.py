@@ -1,16 +1,17 @@
-"""The one place that runs edge halves over data: one pass per cut, kept within a byte budget."""
+"""The one place that runs edge halves over data, within a byte budget: one pass per cut, or one for many cuts."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Iterator
+from collections import Counter, OrderedDict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, fx
 
 from ..graph import Cut, Halves, InputSpec, TracedGraph, from_samples, split, to_samples
-from ..records import CollabplanError, Crossing
+from ..records import CollabplanError, Crossing, CutError
 from .data import Data
 
 Key = tuple[str, str, str]
@@ -89,6 +90,59 @@ class EdgeActivations:
         for samples, rows in zip(data.batches(self.batch_size), source, strict=True):
             yield samples, self.to_graph(cut, rows)
 
+    def sweep(self, cuts: Iterable[Cut], data: Data) -> Iterator[tuple[Cut, tuple[Tensor, ...]]]:
+        """`(cut, rows)` for every cut, input to output: the values of `rows(cut, data)`, bit for bit.
+
+        As many cuts as `cache_bytes` holds (less what the cache holds already) share one forward pass; a cut
+        wider than that has a pass of its own. A tensor that crosses several cuts is held once. Nothing is kept:
+        once yielded, rows that no later cut of the pass needs belong to the caller alone.
+
+        Raises:
+            CutError: a cut of another graph.
+            CollabplanError: the data do not fit the model's inputs.
+        """
+        ordered = sorted(cuts, key=lambda cut: cut.depth)
+        for cut in ordered:
+            if cut.units.traced is not self.traced:
+                raise CutError(f"cut {cut.name!r} belongs to another traced graph; take it from candidate_cuts of this")
+        for group in self._groups(ordered, len(data)):
+            held = self._capture(group, data)
+            uses = Counter(crossing.node for cut in group for crossing in cut.crossing)
+            for cut in group:
+                uses.subtract(crossing.node for crossing in cut.crossing)
+                # No name for the rows here: this frame would hold them while the caller works.
+                yield cut, tuple(held[c.node] if uses[c.node] else held.pop(c.node) for c in cut.crossing)
+
+    def _groups(self, cuts: list[Cut], count: int) -> list[list[Cut]]:
+        """Neighbours in depth whose tensors fit the budget together."""
+        budget = self.cache_bytes - self.figures.held_bytes
+        groups: list[list[Cut]] = []
+        nodes: set[str] = set()
+        held = 0
+        for cut in cuts:
+            added = sum(_row_bytes(crossing) for crossing in cut.crossing if crossing.node not in nodes) * count
+            if not groups or held + added > budget:
+                groups.append([])
+                nodes, held = set(), 0
+                added = self.row_bytes(cut) * count
+            groups[-1].append(cut)
+            nodes |= {crossing.node for crossing in cut.crossing}
+            held += added
+        return groups
+
+    def _capture(self, cuts: list[Cut], data: Data) -> dict[str, Tensor]:
+        """By node name, what crosses any of `cuts`, from one pass over the data."""
+        crossings = {crossing.node: crossing for cut in cuts for crossing in cut.crossing}
+        capture = _Capture(self.traced.flat, crossings)
+        self._passes += 1
+        start = 0
+        for batch in data.batches(self.batch_size):
+            capture.place = (start, len(batch), len(data))
+            with torch.no_grad():
+                capture.run(*self.arguments(batch), enable_io_processing=False)
+            start += len(batch)
+        return capture.kept
+
     def to_graph(self, cut: Cut, rows: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Rows back in the graph's own layout, as the defense and the cloud half take them."""
         return tuple(
@@ -98,7 +152,7 @@ class EdgeActivations:
 
     def row_bytes(self, cut: Cut) -> int:
         """Bytes that one sample's crossing takes in the cache."""
-        return sum(crossing.sample_elements * crossing.element_bytes for crossing in cut.crossing)
+        return sum(map(_row_bytes, cut.crossing))
 
     def affordable_samples(self, cut: Cut) -> int:
         """How many samples' rows fit the budget at once (at least one)."""
@@ -111,19 +165,26 @@ class EdgeActivations:
 
     def _compute(self, cut: Cut, data: Data) -> Iterator[tuple[Tensor, ...]]:
         """Rows of successive batches, from one pass of the edge half."""
-        specs = self.traced.tensor_inputs
-        if len(specs) != len(data.inputs):
-            names = ", ".join(spec.name for spec in specs)
-            raise CollabplanError(f"the model has {len(specs)} tensor inputs ({names}), the data {len(data.inputs)}")
         self._passes += 1
         program = self.halves(cut).edge.graph_module
         for batch in data.batches(self.batch_size):
-            arguments = [self._argument(spec, tensor) for spec, tensor in zip(specs, batch.inputs, strict=True)]
             with torch.no_grad():
-                crossed = program(*arguments)  # type: ignore[operator]
+                crossed = program(*self.arguments(batch))  # type: ignore[operator]
             yield tuple(
                 _row(crossing, tensor, len(batch)) for crossing, tensor in zip(cut.crossing, crossed, strict=True)
             )
+
+    def arguments(self, batch: Data) -> list[Tensor]:
+        """One batch as the graph reads it: one tensor per placeholder, filled up where the batch size is fixed.
+
+        Raises:
+            CollabplanError: the data do not fit the model's inputs.
+        """
+        specs = self.traced.tensor_inputs
+        if len(specs) != len(batch.inputs):
+            names = ", ".join(spec.name for spec in specs)
+            raise CollabplanError(f"the model has {len(specs)} tensor inputs ({names}), the data {len(batch.inputs)}")
+        return [self._argument(spec, tensor) for spec, tensor in zip(specs, batch.inputs, strict=True)]
 
     def _argument(self, spec: InputSpec, tensor: Tensor) -> Tensor:
         """One input of a batch `[n, ...]` as the graph reads it."""
@@ -161,11 +222,56 @@ class EdgeActivations:
         self._kept[key] = rows
 
 
+class _Capture(fx.Interpreter):
+    """Runs what the wanted tensors need, and writes their rows to where they belong among all samples."""
+
+    def __init__(self, flat: fx.GraphModule, crossings: dict[str, Crossing]) -> None:
+        super().__init__(flat)
+        self.crossings = crossings
+        self.kept: dict[str, Tensor] = {}
+        self.place = (0, 0, 0)
+        self.needed = _ancestors(node for node in flat.graph.nodes if node.name in crossings)
+
+    def run_node(self, n: fx.Node) -> Any:
+        if n.op != "placeholder" and n not in self.needed:
+            return None
+        result = super().run_node(n)
+        if n.name in self.crossings:
+            self._write(self.crossings[n.name], result)
+        return result
+
+    def _write(self, crossing: Crossing, tensor: Tensor) -> None:
+        start, count, total = self.place
+        rows = _row(crossing, tensor, count)
+        if crossing.layout is None:
+            self.kept.setdefault(crossing.node, rows)
+            return
+        if crossing.node not in self.kept:
+            self.kept[crossing.node] = torch.empty(total, *rows.shape[1:], dtype=rows.dtype)
+        self.kept[crossing.node][start : start + count] = rows
+
+
+def _ancestors(nodes: Iterable[fx.Node]) -> frozenset[fx.Node]:
+    """The nodes with everything that they depend on."""
+    found: set[fx.Node] = set()
+    queue = list(nodes)
+    while queue:
+        node = queue.pop()
+        if node not in found:
+            found.add(node)
+            queue.extend(node.all_input_nodes)
+    return frozenset(found)
+
+
 def _row(crossing: Crossing, tensor: Tensor, count: int) -> Tensor:
     tensor = tensor.detach()
     if crossing.layout is None:
         return tensor.cpu()
     return to_samples(tensor, crossing.layout)[:count].cpu().contiguous()
+
+
+def _row_bytes(crossing: Crossing) -> int:
+    return crossing.sample_elements * crossing.element_bytes
 
 
 def _bytes(rows: tuple[Tensor, ...]) -> int:

@@ -13,9 +13,8 @@ from __future__ import annotations
 from ..estimators.defenses import Defense
 from ..profilers.joining import JoinedCut
 from ..profilers.link import serialisation_ms, transfer_interval
-from ..records import DropoutKind, Interval, Latency, LatencyParts, Link, ResultAt, Timing
+from ..records import DropoutKind, Interval, Latency, LatencyParts, Link, NoiseKind, ResultAt, Timing
 from ..records.base import quantile
-from ..records.defense import NoiseKind
 
 QUANTIZE_NS = 1.5
 DROP_NS: dict[DropoutKind, float] = {"none": 0.0, "element": 16.0, "channel": 1.5}

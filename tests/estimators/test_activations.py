@@ -1,5 +1,8 @@
 """Edge activations of real cuts: right, kept within the budget, computed once."""
 
+import gc
+import weakref
+
 import pytest
 import torch
 from collabplan.estimators import (
@@ -11,8 +14,8 @@ from collabplan.estimators import (
     estimate_leakage,
     private_inputs,
 )
-from collabplan.graph import candidate_cuts
-from collabplan.records import CollabplanError, DefenseSpec
+from collabplan.graph import candidate_cuts, trace
+from collabplan.records import CollabplanError, CutError, DefenseSpec
 
 
 @pytest.fixture
@@ -66,6 +69,80 @@ def test_beyond_the_budget_batches_are_computed_again_with_the_same_result(trace
 def test_data_that_do_not_fit_the_model_are_refused(traced):
     with pytest.raises(CollabplanError, match=r"float32.*float64"):
         EdgeActivations(traced).rows(candidate_cuts(traced)[1], Data((torch.rand(3, 1, 8, 8).double(),)))
+
+
+def swept(activations, cuts, data):
+    return {cut.id: rows for cut, rows in activations.sweep(cuts, data)}
+
+
+@pytest.mark.parametrize("share", [1.0, 0.5, 0.0])
+def test_a_sweep_gives_the_rows_of_every_cut_bit_for_bit(traced, data, share):
+    cuts = [cut for cut in candidate_cuts(traced) if cut.searchable]
+    single = EdgeActivations(traced, batch_size=16)
+    whole = sum(single.row_bytes(cut) for cut in cuts) * len(data)
+    found = swept(EdgeActivations(traced, batch_size=16, cache_bytes=int(whole * share)), cuts[::-1], data)
+    assert list(found) == [cut.id for cut in cuts]
+    for cut in cuts:
+        for row, expected in zip(found[cut.id], single.rows(cut, data), strict=True):
+            assert row.dtype == expected.dtype
+            assert torch.equal(row, expected), cut.name
+
+
+def test_a_sweep_passes_over_the_data_once_for_all_cuts_that_fit(traced, data):
+    cuts = [cut for cut in candidate_cuts(traced) if cut.searchable]
+    sizes = [EdgeActivations(traced).row_bytes(cut) * len(data) for cut in cuts]
+    assert len(cuts) > 4
+    for budget, passes in ((sum(sizes), 1), (0, len(cuts))):
+        activations = EdgeActivations(traced, cache_bytes=budget)
+        swept(activations, cuts, data)
+        assert activations.figures.passes == passes
+        assert activations.figures.held_bytes == 0
+    halved = EdgeActivations(traced, cache_bytes=max(sizes) * 2)
+    swept(halved, cuts, data)
+    assert 1 < halved.figures.passes < len(cuts)
+
+
+def test_a_sweep_lets_go_of_what_it_yielded(traced, data):
+    cuts = [cut for cut in candidate_cuts(traced) if cut.searchable and len(cut.crossing) == 1]
+    alive = []
+    for _, rows in EdgeActivations(traced).sweep(cuts, data):
+        gc.collect()
+        assert all(reference() is None for reference in alive)
+        alive.append(weakref.ref(rows[0]))
+        del rows
+    assert alive[-1]() is None
+
+
+class Masked(torch.nn.Module):
+    """A public mask without samples, time before batch, and an integer that crosses."""
+
+    def forward(self, x, mask):
+        h = torch.tanh(x).transpose(0, 1) * mask[:, None, None]
+        values, positions = torch.relu(h).max(2)
+        return values * 2 + positions
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_sweep_lays_back_tensors_of_any_layout_and_fills_up_fixed_batches(batch):
+    traced = trace(
+        Masked(), (torch.randn(batch, 4, 6), torch.ones(4)), public_inputs=["mask"], batch_dims={"mask": None}
+    )
+    data = Data((torch.randn(7, 4, 6), torch.tensor([1.0, 0.5, 2.0, 1.0]).expand(7, 4)))
+    cuts = [cut for cut in candidate_cuts(traced) if cut.searchable]
+    assert any(crossing.public and crossing.layout is None for cut in cuts for crossing in cut.crossing)
+    found = swept(EdgeActivations(traced, batch_size=3), cuts, data)
+    single = EdgeActivations(traced, batch_size=3)
+    for cut in cuts:
+        for row, expected in zip(found[cut.id], single.rows(cut, data), strict=True):
+            assert torch.equal(row, expected), cut.name
+
+
+def test_a_sweep_refuses_another_graphs_cuts_and_other_data(traced, data):
+    other = trace(Masked(), (torch.randn(2, 4, 6), torch.ones(4)), batch_dims={"mask": None})
+    with pytest.raises(CutError, match="another traced graph"):
+        next(EdgeActivations(traced).sweep(candidate_cuts(other), data))
+    with pytest.raises(CollabplanError, match="1 tensor inputs"):
+        next(EdgeActivations(traced).sweep(candidate_cuts(traced), Data((*data.inputs, data.labels))))
 
 
 def test_leakage_falls_from_the_raw_input_to_the_result(traced, data):
