@@ -1,9 +1,10 @@
 """The Gaussian log-det: what a Gaussian T of the same covariance would carry. It does not saturate.
 
 I = 1/2 ln det(I + Sigma / s^2): of all h with covariance Sigma the Gaussian one is told best, so with the true Sigma
-this is an upper bound. Sigma is estimated, shrunk towards a multiple of the identity (Ledoit & Wolf, "A well-conditioned
-estimator for large-dimensional covariance matrices", 2004, as in scikit-learn's `LedoitWolf`), here from the N x N Gram
-matrix: the dimension costs nothing. With fewer samples than dimensions it is still biased, up or down: a *surrogate*.
+this is an upper bound. Sigma is estimated, shrunk towards a multiple of the identity (Ledoit & Wolf, "A
+well-conditioned estimator for large-dimensional covariance matrices", 2004, as in scikit-learn's `LedoitWolf`), here
+from the N x N Gram matrix: the dimension costs nothing. With fewer samples than dimensions it is still biased, up or
+down: a *surrogate*.
 """
 
 from __future__ import annotations

@@ -61,7 +61,8 @@ class Kernels:
 
     Attributes:
         train: `[N, N]` among clean rows.
-        test: `[T, N]` from noisy releases of the first T = `tested_count(N)` rows to the clean ones; None without noise.
+        test: `[T, N]` from noisy releases of the first T = `tested_count(N)` rows to the clean ones; None where
+            there is no noise.
     """
 
     train: Tensor
@@ -70,9 +71,10 @@ class Kernels:
 
 @dataclass(frozen=True, slots=True)
 class RidgeIndex:
-    """The index of the input that leaks most; the same attackers' index with fewer samples; how much of `high` is guess.
+    """The index of the input that leaks most.
 
-    `by_samples` holds (samples, index), ascending, the last being all.
+    `by_samples` holds (samples, index of the same attackers with so many), ascending, the last being all;
+    `extrapolation` says how much of `index.high` is a guess at what more would do.
     """
 
     index: Interval

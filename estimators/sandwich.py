@@ -6,13 +6,13 @@ Poole et al., "On variational bounds of mutual information" (ICML 2019), with th
     up  = mean_i ln p(t_i | x_i) - ln (1 / (N - 1)) sum_{j!=i} p(t_i | x_j)       leave-one-out, eq. 13
 
 low <= I <= up in expectation over samples of the *true* X. For T = h(x) + z the log-ratios are
-ln p(t_i | x_j) - ln p(t_i | x_i) = -(D_ij / 2 + z_i . (h_i - h_j)), and z_i . h_j is Gaussian with the Gram matrix as its
-covariance: pairwise distances suffice, whatever the dimension. Each noise is used with both signs, which removes
+ln p(t_i | x_j) - ln p(t_i | x_i) = -(D_ij / 2 + z_i . (h_i - h_j)), and z_i . h_j is Gaussian with the Gram matrix as
+its covariance: pairwise distances suffice, whatever the dimension. Each noise is used with both signs, which removes
 most of the scatter.
 
-The interval ends: low minus, and up plus, the 97.5 % half-width of a t interval over disjoint blocks of samples, of each
-sample's influence on the bound (as the one that was sent and as the one compared with). What it does not cover: another
-distribution of X.
+The interval ends: low minus, and up plus, the 97.5 % half-width of a t interval over disjoint blocks of samples, of
+each sample's influence on the bound (as the one that was sent and as the one compared with). What it does not cover:
+another distribution of X.
 """
 
 from __future__ import annotations
@@ -137,6 +137,7 @@ def _root(gram: Tensor) -> Tensor:
     scale = float(gram.diagonal().max())
     if scale == 0:
         return torch.zeros_like(gram)
+    root: Tensor
     for jitter in (1e-12, 1e-9, 1e-7, 1e-5):
         root, failed = torch.linalg.cholesky_ex(gram + jitter * scale * torch.eye(gram.shape[0], dtype=gram.dtype))
         if not int(failed):

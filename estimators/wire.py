@@ -32,8 +32,9 @@ class WireRows:
     """N samples before their masks, and before noise where noise is added.
 
     Attributes:
-        parts: one `[T_i, N]` per private crossing, features first so that single ones are quickly picked: the quantizer's codes where rounding to the nearest is all that
-            happens to them, else what the edge half computes.
+        parts: one `[T_i, N]` per private crossing, features first so that single ones are quickly picked: the
+            quantizer's codes where rounding to the nearest is all that happens to them, else what the edge half
+            computes.
         zeros: the number that stands for zero, per part.
         floors: standard deviation of the noise floor, in the part's own numbers.
         shapes: the sample's shape, per part.
@@ -91,7 +92,7 @@ def _part_distances(rows: WireRows, part: int) -> Tensor:
     values = rows.parts[part]
     dtype = torch.float64 if values.shape[0] <= EXACT_FEATURES else torch.float32
     products = torch.zeros(len(rows), len(rows), dtype=torch.float64)
-    for chunk in values.split(CHUNK):
+    for chunk in torch.split(values, CHUNK):
         centred = chunk.to(dtype, copy=True)
         centred -= centred.mean(dim=1, keepdim=True)  # float32 cancels without this
         products += centred.T @ centred
@@ -185,7 +186,7 @@ class NestedMasks:
         """Chunk after chunk of weighted features whose luck is in [lowest, above): of `tested` and of these rows."""
         for part, luck in enumerate(self.luck):
             chosen = ((luck >= lowest) & (luck < above) & (self.weights.weight[part] > 0)).nonzero()[:, 0]
-            for indices in chosen.split(CHUNK):
+            for indices in torch.split(chosen, CHUNK):
                 own = self._weighted(self.rows, part, indices)
                 yield own if tested is self.rows else self._weighted(tested, part, indices), own
 

@@ -1,0 +1,87 @@
+"""The leave-one-out ridge against the slow way, and what it finds where the answer is known."""
+
+import pytest
+import torch
+from collabplan.estimators import Components
+from collabplan.estimators.ridge import TESTED, Kernels, ridge_index
+from collabplan.records import CollabplanError
+
+
+def linear(features, noisy=None):
+    centred = (features - features.mean(dim=0)).double()
+    test = (
+        None if noisy is None else ((noisy - features.mean(dim=0)).double() @ centred.T)[: min(TESTED, len(features))]
+    )
+    return Kernels(centred @ centred.T, test)
+
+
+def explicit_index(features, noisy, targets, penalty):
+    """One ridge regression in features per left-out sample."""
+    errors = priors = 0.0
+    centred = (features - features.mean(dim=0)).double()
+    scale = float((centred @ centred.T).diagonal().mean())
+    for left in range(len(features)):
+        others = torch.arange(len(features)) != left
+        own, wanted = features[others].double(), targets[others]
+        mean, expected = own.mean(dim=0), wanted.mean(dim=0)
+        normal = (own - mean).T @ (own - mean) + penalty * scale * torch.eye(own.shape[1], dtype=torch.float64)
+        weights = torch.linalg.solve(normal, (own - mean).T @ (wanted - expected))
+        errors += float((targets[left] - expected - (noisy[left].double() - mean) @ weights).square().sum())
+        priors += float((targets[left] - expected).square().sum())
+    return 1 - errors / priors
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.4])
+def test_it_is_the_explicit_leave_one_out_at_one_of_its_penalties(generator, noise):
+    features = torch.randn(60, 25, generator=generator)
+    targets = (torch.sigmoid(features[:, :4]) + 0.02 * torch.randn(60, 4, generator=generator)).clamp(0, 1)
+    noisy = features + noise * torch.randn(60, 25, generator=generator)
+    components = Components.of(targets)
+    found = ridge_index([linear(features, noisy if noise else None)], components).index.value
+    slow = [explicit_index(features, noisy, components.scores[0], p) for p in (1e-2, 0.1, 0.3, 1.0, 3.0, 10.0)]
+    assert found >= max(slow) - 1e-4
+    assert noise == 0 or min(abs(found - index) for index in slow) < 1e-4
+
+
+def test_equal_information_another_index():
+    """LEAKAGE.md's counterexample: 20 components at the same signal-to-noise ratio, the leading or the last ones."""
+    generator = torch.Generator().manual_seed(1)
+    samples, pixels = 800, 400
+    spectrum = 1 / torch.arange(1, pixels + 1, dtype=torch.float64)
+    latent = torch.randn(samples, pixels, generator=generator, dtype=torch.float64)
+    basis, _ = torch.linalg.qr(torch.randn(pixels, pixels, generator=generator, dtype=torch.float64))
+    images = (latent * spectrum.sqrt()) @ basis.T
+    images = (images - images.min()) / (images.max() - images.min())
+    components = Components.of(images)
+    index = {}
+    for name, first in (("leading", 0), ("last", 300)):
+        revealed = latent[:, first : first + 20] + 50**-0.5 * torch.randn(samples, 20, generator=generator)
+        index[name] = ridge_index([linear(revealed)], components).index.value
+    share = float(spectrum[:20].sum() / spectrum.sum())
+    assert index["leading"] == pytest.approx(share * 50 / 51, abs=0.03)
+    assert index["last"] < 0.03
+
+
+def test_more_samples_help_and_high_guesses_at_more(generator):
+    features = torch.randn(800, 300, generator=generator)
+    targets = torch.sigmoid(features @ torch.randn(300, 5, generator=generator) / 17)
+    found = ridge_index([linear(features)], Components.of(targets))
+    sizes, values = zip(*found.by_samples, strict=True)
+    assert sizes == (200, 400, 800)
+    assert values[0] < values[1] < values[2]
+    assert found.index.high >= found.index.value + found.extrapolation * 0.99
+
+
+def test_shuffled_pairs_and_a_constant_leave_nothing(generator):
+    features = torch.randn(400, 50, generator=generator)
+    targets = torch.rand(400, 8, generator=generator)
+    assert ridge_index([linear(features)], Components.of(targets)).index.value <= 0.02
+    assert ridge_index([linear(torch.ones(400, 3))], Components.of(targets)).index.high == 0.0
+
+
+def test_too_few_or_too_many_samples_are_refused(generator):
+    targets = Components.of(torch.rand(30, 3, generator=generator))
+    with pytest.raises(CollabplanError, match="at least 20"):
+        ridge_index([linear(torch.randn(10, 3))], targets.take(torch.arange(10)))
+    with pytest.raises(CollabplanError, match="30 private inputs"):
+        ridge_index([linear(torch.randn(25, 3))], targets)
