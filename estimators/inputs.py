@@ -2,6 +2,9 @@
 
 A change of orthonormal basis leaves each squared error as it is, so errors on all components are errors in
 pixels, and N samples need at most N - 1 of them: 3 x 224 x 224 inputs cost no more than small ones.
+
+Token ids are names: being one off means nothing. They are measured where the model itself gives them
+distances, as the rows of its embedding table.
 """
 
 from __future__ import annotations
@@ -10,37 +13,97 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, fx
 
-from ..graph import InputSpec
+from ..graph import InputSpec, TracedGraph
+from ..graph.units import FREE_VIEWS
 from ..records import CollabplanError
 from .data import Data, InputScaling
 
+aten = torch.ops.aten
 
-def private_inputs(data: Data, specs: Sequence[InputSpec], scaling: InputScaling) -> tuple[Tensor, ...]:
-    """The private floating inputs of `data` in [0, 1], one `[N, d_i]` each, float32 or wider.
+SAME_IDS = FREE_VIEWS | {aten._to_copy.default, aten.to.dtype}
+"""What ids may pass through before they are looked up: rearrangements, and another integer type."""
+
+SAME_TABLE = {aten.detach.default, aten.alias.default, aten.clone.default, aten._to_copy.default, aten.to.dtype}
+
+
+def private_inputs(data: Data, traced: TracedGraph | Sequence[InputSpec], scaling: InputScaling) -> tuple[Tensor, ...]:
+    """The private inputs of `data` in [0, 1], one `[N, d_i]` each, float32 or wider.
+
+    Floating ones by `scaling`. Integer ones (`[N, L]` token ids) as rows of the embedding table of width E that the
+    graph looks them up in, `[N, L * E]`, by the least and the greatest number among them; those that are never
+    looked up are left out.
 
     Args:
-        specs: `TracedGraph.tensor_inputs`.
+        traced: the model; its `tensor_inputs` alone will do where no integer input is private.
 
     Raises:
-        CollabplanError: no floating private input (token ids alone, or everything is public): an error in
-            [0, 1] has no meaning for them, so no leakage index can be measured.
+        CollabplanError: nothing is left (ids that are not looked up, or everything is public): no leakage index can be
+            measured; or ids that the table does not have.
     """
+    specs = traced.tensor_inputs if isinstance(traced, TracedGraph) else traced
     if len(specs) != len(data.inputs):
         raise CollabplanError(f"the model has {len(specs)} tensor inputs, the data {len(data.inputs)}")
-    kept = [
-        tensor
-        for tensor, spec in zip(data.inputs, specs, strict=True)
-        if tensor.is_floating_point() and not spec.public and spec.batch_dim is not None
-    ]
+    kept = []
+    for position, (tensor, spec) in enumerate(zip(data.inputs, specs, strict=True)):
+        if spec.public or spec.batch_dim is None:
+            continue
+        if tensor.is_floating_point():
+            kept.append(scaling.to_unit(tensor).reshape(len(data), -1))
+            continue
+        table = _embedding_table(traced, position) if isinstance(traced, TracedGraph) else None
+        if table is not None:
+            kept.append(_embedded(tensor, table, spec.name))
     if not kept:
         names = ", ".join(spec.name for spec in specs)
         raise CollabplanError(
-            f"leakage needs a floating private input, and among the inputs ({names}) there is none; "
-            "make the target's model begin at its embeddings (`inputs_embeds`), or declare the inputs in public_inputs"
+            f"leakage needs a private input that is floating or looked up in an embedding, and among the inputs "
+            f"({names}) there is none; make the target's model begin at its embeddings (`inputs_embeds`), or declare "
+            "the inputs in public_inputs"
         )
-    return tuple(scaling.to_unit(tensor).reshape(len(data), -1) for tensor in kept)
+    return tuple(kept)
+
+
+def _embedding_table(traced: TracedGraph, position: int) -> Tensor | None:
+    """`[ids, E]`: the first table that the placeholder at `position` is looked up in, or None."""
+    placeholders = [node for node in traced.flat.graph.nodes if node.op == "placeholder"]
+    same = {placeholders[position]}
+    for node in traced.flat.graph.nodes:
+        if node.op != "call_function":
+            continue
+        if node.target in SAME_IDS and node.args[0] in same:
+            same.add(node)
+        elif node.target is aten.embedding.default and node.args[1] in same:
+            table = _constant(traced.flat, node.args[0])
+            if table is not None:
+                return table
+    return None
+
+
+def _constant(flat: fx.GraphModule, node: object) -> Tensor | None:
+    """The parameter or buffer that `node` reads, through plain copies; None for one that is computed."""
+    while isinstance(node, fx.Node) and node.op == "call_function" and node.target in SAME_TABLE:
+        node = node.args[0]
+    if not isinstance(node, fx.Node) or node.op != "get_attr":
+        return None
+    found: object = flat
+    for name in str(node.target).split("."):
+        found = getattr(found, name)
+    return found.detach() if isinstance(found, Tensor) else None
+
+
+def _embedded(ids: Tensor, table: Tensor, name: str) -> Tensor:
+    """Rows of `table` for `ids` `[N, ...]` in [0, 1]: `[N, L * E]` float32 or wider."""
+    low, high = int(ids.min()), int(ids.max())
+    if low < 0 or high >= table.shape[0]:
+        raise CollabplanError(f"ids of input {name!r} go from {low} to {high}, its embedding has {table.shape[0]} rows")
+    rows = table.cpu()[ids.cpu().long()].reshape(ids.shape[0], -1)
+    rows = rows if rows.dtype == torch.float64 else rows.float()
+    least, greatest = rows.aminmax()
+    span = greatest - least
+    # Rounding may leave the greatest at 1 + 1e-7.
+    return ((rows - least) / torch.where(span > 0, span, torch.ones_like(span))).clamp_(0, 1)
 
 
 @dataclass(frozen=True, eq=False)

@@ -211,8 +211,7 @@ class Objectives:
 
     def _inputs(self, half: Half) -> Components:
         if half not in self._components:
-            specs = self.problem.traced.tensor_inputs
-            inputs = private_inputs(self._subset(half), specs, self.problem.scaling)
+            inputs = private_inputs(self._subset(half), self.problem.traced, self.problem.scaling)
             self._components[half] = Components.of(inputs)
         return self._components[half]
 
