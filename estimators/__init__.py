@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .catalogue import ESTIMATORS, estimator_named
     from .data import Data, InputScaling
     from .defenses import Defense, Floor
+    from .fisher import Sensitivity, fisher_leakage
     from .inputs import Components, private_inputs
     from .interface import Channel, Estimate, Estimator
     from .leakage import CutLeakage, by_definition, estimate_leakage
@@ -36,10 +37,12 @@ _HOMES = {
     "Keyed": "randomness",
     "Quantizer": "quantizer",
     "Randomness": "randomness",
+    "Sensitivity": "fisher",
     "Simulated": "randomness",
     "by_definition": "leakage",
     "estimate_leakage": "leakage",
     "estimator_named": "catalogue",
+    "fisher_leakage": "fisher",
     "private_inputs": "inputs",
 }
 
@@ -59,10 +62,12 @@ __all__ = [
     "Keyed",
     "Quantizer",
     "Randomness",
+    "Sensitivity",
     "Simulated",
     "by_definition",
     "estimate_leakage",
     "estimator_named",
+    "fisher_leakage",
     "private_inputs",
 ]
 

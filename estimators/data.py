@@ -151,10 +151,17 @@ class InputScaling:
         Raises:
             TargetError: the range is per channel and `x` has another number of channels.
         """
-        low, high = (self._broadcast(ends, x) for ends in (self.low, self.high))
-        span = torch.where(high > low, high - low, torch.ones_like(high))
         values = x if x.dtype == torch.float64 else x.float()
-        return ((values - low) / span).clamp(0.0, 1.0)
+        return ((values - self._broadcast(self.low, x)) / self.spans(x)).clamp(0.0, 1.0)
+
+    def spans(self, x: Tensor) -> Tensor:
+        """How far `x` `[N, C, ...]` moves when a pixel goes from 0 to 1, in a shape that broadcasts to it.
+
+        Raises:
+            TargetError: as `to_unit`.
+        """
+        low, high = (self._broadcast(ends, x) for ends in (self.low, self.high))
+        return torch.where(high > low, high - low, torch.ones_like(high))
 
     def share_outside(self, x: Tensor, tolerance: float = 0.02) -> float:
         """Share of values that lie outside [0, 1] by more than `tolerance` before clamping.

@@ -1,0 +1,176 @@
+"""Fisher information leakage: how well an *unbiased* attacker can estimate the private input at best.
+
+For T = h(x) + N(0, s^2 I) the Fisher information about x is J^T J / s^2, and by Cramer and Rao any unbiased estimate of
+x has a mean squared error per number of at least 1 / dFIL (Maeng et al., "Bounding the invertibility of
+privacy-preserving instance encoding using Fisher information", NeurIPS 2023, arXiv 2305.04146; after Guo et al.,
+"Bounding training data reconstruction in private (deep) learning", ICML 2022), with
+
+    dFIL = tr(J^T J) / (s^2 d)
+
+over d private input numbers in [0, 1]. The trace is E ||J^T v||^2 over random signs v (Hutchinson 1989): one backward
+pass per draw. Dropout at the cut, with its mask in view, keeps a share 1 - rate of the trace exactly, whether elements
+or whole channels fall. Laplace noise of scale b has the Fisher information of Gaussian noise of standard deviation b.
+
+What it does not mean: attackers with a prior are biased, and beat 1 / dFIL as soon as it exceeds the prior's own
+variance (the paper's bound for those needs the prior's Fisher information, which nobody knows of images). It is local too (nothing about inputs far apart), and a surrogate where the noise floor is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from scipy.special import stdtrit
+from torch import Tensor
+
+from ..graph import Cut, dead_gradients, to_samples
+from ..records import CollabplanError, Crossing, Interval
+from .activations import EdgeActivations
+from .data import Data, InputScaling
+from .defenses import Defense
+
+SAMPLES = 64
+PROBES = 2
+"""Samples differ more than draws of the signs do: one more sample tells more than one more draw."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sensitivity:
+    """How much what crosses a cut moves with the private input: computed once, it serves every defense.
+
+    Attributes:
+        traces: per private crossing `[samples]` float64, estimates of tr(J^T J), in the tensor's units
+            squared per pixel squared.
+        input_numbers: private floating numbers in one sample.
+    """
+
+    traces: tuple[Tensor, ...]
+    input_numbers: int
+
+    @classmethod
+    def of(
+        cls,
+        activations: EdgeActivations,
+        cut: Cut,
+        data: Data,
+        scaling: InputScaling,
+        *,
+        generator: torch.Generator,
+        samples: int = SAMPLES,
+        probes: int = PROBES,
+    ) -> Sensitivity | None:
+        """From `probes` backward passes per private crossing, over the first `samples` samples of `data`.
+
+        None where no private input is floating: token ids have no derivative.
+
+        Args:
+            generator: draws the signs; on the CPU.
+
+        Raises:
+            CollabplanError: fewer than two samples or one probe; a private crossing of integers, or one that no
+                gradient reaches: neither has a Fisher information, which is no privacy.
+        """
+        samples = min(samples, len(data))
+        if samples < 2 or probes < 1:
+            raise CollabplanError(f"dFIL needs at least 2 samples and 1 probe, got {samples} and {probes}")
+        specs = activations.traced.tensor_inputs
+        private = [
+            position
+            for position, spec in enumerate(specs)
+            if data.inputs[position].is_floating_point() and not spec.public and spec.batch_dim is not None
+        ]
+        if not private:
+            return None
+        crossing = [(index, crossed) for index, crossed in enumerate(cut.crossing) if not crossed.public]
+        _require_derivatives(activations, cut, [crossed for _, crossed in crossing])
+        program = activations.halves(cut).edge.graph_module
+        found = []
+        for batch in data.take(range(samples)).batches(activations.batch_size):
+            inputs = list(batch.inputs)
+            for position in private:
+                inputs[position] = inputs[position].detach().clone().requires_grad_()
+            leaves = [inputs[position] for position in private]
+            spans = [scaling.spans(leaf.detach()) for leaf in leaves]
+            with torch.enable_grad():
+                outputs = program(*activations.arguments(Data(tuple(inputs))))  # type: ignore[operator]
+                rows = [_rows(crossed, outputs[index], len(batch)) for index, crossed in crossing]
+            found.append([_traces(row, leaves, spans, probes, generator) for row in rows])
+        numbers = sum(data.inputs[position][0].numel() for position in private)
+        return cls(tuple(torch.cat(parts) for parts in zip(*found, strict=True)), numbers)
+
+    def leakage(self, defense: Defense) -> Interval:
+        """dFIL under `defense` (calibrated, over the cut's crossings), with its 95 % t interval over samples.
+
+        1 / value bounds the squared error of unbiased attackers per input number. A surrogate where
+        `defense.floor` is one.
+        """
+        private = defense.private
+        total = torch.zeros(0)
+        for crossed, trace, std in zip(private.crossing, self.traces, private.floor.stds, strict=True):
+            keep = 1.0 - private.rate if private.drops(crossed) else 1.0
+            part = trace * (keep / (std**2 * self.input_numbers))
+            total = total + part if len(total) else part
+        if not len(total):
+            return Interval(value=0.0, low=0.0, high=0.0)
+        value, count = float(total.mean()), len(total)
+        half = float(stdtrit(count - 1, 0.975)) * float(total.std()) / math.sqrt(count)
+        return Interval(value=value, low=max(value - half, 0.0), high=value + half)
+
+
+def fisher_leakage(
+    activations: EdgeActivations,
+    cut: Cut,
+    defense: Defense,
+    data: Data,
+    scaling: InputScaling,
+    *,
+    generator: torch.Generator,
+    samples: int = SAMPLES,
+    probes: int = PROBES,
+) -> Interval | None:
+    """dFIL of one (cut, defense): `Sensitivity.of(...).leakage(defense)`. It bounds unbiased attackers only.
+
+    For many defenses of one cut keep the `Sensitivity`. None and errors as there.
+    """
+    found = Sensitivity.of(activations, cut, data, scaling, generator=generator, samples=samples, probes=probes)
+    return None if found is None else found.leakage(defense)
+
+
+def _require_derivatives(activations: EdgeActivations, cut: Cut, private: Sequence[Crossing]) -> None:
+    for crossed in private:
+        if not crossed.is_floating:
+            raise CollabplanError(f"{crossed.name} is {crossed.dtype} and has no derivative, so this cut has no dFIL")
+    dead = dead_gradients(activations.traced, [cut])
+    for crossed in private:
+        if crossed.name in dead:
+            raise CollabplanError(
+                f"no gradient passes {', '.join(dead[crossed.name])} on its way to {crossed.name}, so this cut has no "
+                "dFIL; that is no privacy: read the leakage index"
+            )
+
+
+def _rows(crossed: Crossing, tensor: Tensor, count: int) -> Tensor:
+    if crossed.layout is None:
+        raise CollabplanError(f"{crossed.name} cannot be divided into samples, so it has no dFIL; choose another cut")
+    return to_samples(tensor, crossed.layout)[:count]
+
+
+def _traces(
+    rows: Tensor, leaves: Sequence[Tensor], spans: Sequence[Tensor], probes: int, generator: torch.Generator
+) -> Tensor:
+    """||J^T v||^2 per sample `[n]` float64, averaged over random signs v, for `rows` `[n, ...]` of the `leaves`.
+
+    Samples do not read each other in eval mode: one backward pass serves all of them.
+    """
+    total = torch.zeros(rows.shape[0], dtype=torch.float64)
+    if not rows.requires_grad:  # it depends on integer inputs alone
+        return total
+    for _ in range(probes):
+        signs = torch.randint(0, 2, rows.shape, generator=generator).to(rows).mul_(2).sub_(1)
+        gradients = torch.autograd.grad(rows, leaves, signs, retain_graph=True, allow_unused=True)
+        for gradient, span in zip(gradients, spans, strict=True):
+            if gradient is not None:
+                total += (gradient * span).double().square().reshape(len(total), -1).sum(dim=1).cpu() / probes
+    return total
