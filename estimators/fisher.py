@@ -12,7 +12,8 @@ pass per draw. Dropout at the cut, with its mask in view, keeps a share 1 - rate
 or whole channels fall. Laplace noise of scale b has the Fisher information of Gaussian noise of standard deviation b.
 
 What it does not mean: attackers with a prior are biased, and beat 1 / dFIL as soon as it exceeds the prior's own
-variance (the paper's bound for those needs the prior's Fisher information, which nobody knows of images). It is local too (nothing about inputs far apart), and a surrogate where the noise floor is.
+variance (the paper's bound for those needs the prior's Fisher information, which nobody knows of images). It is
+local too (nothing about inputs far apart), and a surrogate where the noise floor is.
 """
 
 from __future__ import annotations

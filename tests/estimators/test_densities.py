@@ -96,6 +96,19 @@ def test_masses_are_the_shares_that_releases_show(defend, generator, spec):
         assert ((mass > 0) | (shares == 0)).all()
 
 
+@pytest.mark.parametrize("kind", LAWS)
+def test_the_mass_of_a_code_is_that_of_its_interval(defend, kind):
+    h = torch.linspace(-1, 1, 21)[:, None]
+    defense = defend(h, noise=kind, noise_std=0.05)
+    quantizer, std = defense.quantizers[0], defense.noise(defense.crossing[0]).std
+    codes = torch.arange(256)
+    edges = (torch.arange(1, 256) - 0.5 - quantizer.zero_point).double() * quantizer.step
+    below = LAWS[kind](h.double(), std).cdf(edges)
+    below = torch.cat([torch.zeros(21, 1), below, torch.ones(21, 1)], dim=1)
+    mass = defense.log_likelihood([codes.to(torch.uint8)[:, None]], [h])
+    assert torch.allclose(mass.exp().T, below.diff(dim=1), rtol=1e-6, atol=1e-14)
+
+
 def test_far_codes_keep_a_finite_mass(defend):
     h = torch.tensor([[-1.0], [1.0]])
     codes = torch.arange(256).to(torch.uint8)[:, None]
