@@ -223,7 +223,7 @@ class CutLeakage:
                     if drops
                 )
                 count = min(DRAWS, math.ceil(TYPICAL_FEATURES / max(units, 1)))
-            weights = even_weights(wire.clean, EVENNESS)
+            weights = even_weights(wire.clean, EVENNESS, 1.0 if _random(defense) else 0.0)
             self._masks[key, kind] = [
                 NestedMasks(wire.clean, defense, weights, generator_for(self.seed, "mask", kind, draw), self.rates)
                 for draw in range(count)
@@ -275,7 +275,7 @@ class CutLeakage:
 
     def _index(self, wire: _Wire, defense: Defense, key: str, generator: torch.Generator) -> RidgeIndex:
         noisy = None
-        if defense.spec.noise != "none" or defense.spec.rounding == "stochastic":
+        if _random(defense):
             tested = [row[: tested_count(len(self.order))] for row in self.rows]
             undropped = _without_dropout(defense)
             noisy = replace(wire.clean, parts=tuple(
@@ -307,6 +307,11 @@ def _private_rows(rows: Sequence[Tensor], cut: Cut | CutProfile) -> list[Tensor]
 
 def _without_dropout(defense: Defense) -> Defense:
     return Defense(defense.spec.model_copy(update={"dropout": "none", "rate": 0.0}), defense.crossing)
+
+
+def _random(defense: Defense) -> bool:
+    """True where a release of the same numbers differs from one time to the next, masks apart."""
+    return defense.spec.noise != "none" or defense.spec.rounding == "stochastic"
 
 
 def _gaussian(defense: Defense) -> bool:

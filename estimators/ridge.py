@@ -37,6 +37,9 @@ MIN_SAMPLES = 20
 PENALTIES = (1e-2, 0.1, 0.3, 1.0, 3.0, 10.0, 100.0)
 """Relative to the kernel's mean eigenvalue. The prior alone is always one more choice."""
 
+NOISY_PENALTIES = (*PENALTIES, 1e3, 1e4, 1e5)
+"""Under noise: it adds a penalty of its own, without limit."""
+
 SINGLE_PRECISION_PENALTY = 0.03
 
 EVENNESS = 0.1
@@ -172,10 +175,11 @@ def _choose(kernels: Kernels, scores: Tensor, subset: Tensor) -> _Attacker | Non
     """The attacker with the least leave-one-out error on `subset`; None where the prior alone does better."""
     leading = scores[:, :JUDGING_COMPONENTS]
     best, least = None, math.inf
+    penalties = PENALTIES if kernels.test is None else NOISY_PENALTIES
     for gaussian in (False, True) if kernels.test is None else (False,):
         fit = _Fit(kernels, leading, subset, gaussian, everyone=kernels.test is None)
         least = min(least, float(fit.prior.sum()))
-        for penalty in PENALTIES:
+        for penalty in penalties:
             loss = float(fit.errors(penalty).sum())
             if loss < least:
                 best, least = _Attacker(gaussian, penalty), loss
@@ -192,8 +196,9 @@ def _errors(kernels: Kernels, scores: Tensor, subset: Tensor, attacker: _Attacke
         tested = subset < tested_count(len(scores))
         return _prior(scores[subset])[tested]
     fit = _Fit(kernels, scores, subset, attacker.gaussian)
-    position = PENALTIES.index(attacker.penalty)
-    return min((fit.errors(penalty) for penalty in PENALTIES[position : position + 2]), key=lambda e: float(e.sum()))
+    position = NOISY_PENALTIES.index(attacker.penalty)
+    tried = NOISY_PENALTIES[position : position + 2]
+    return min((fit.errors(penalty) for penalty in tried), key=lambda errors: float(errors.sum()))
 
 
 class _Fit:

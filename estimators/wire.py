@@ -120,8 +120,11 @@ class Weights:
         return not any(bool(weight.any()) for weight in self.weight)
 
 
-def even_weights(rows: WireRows, evenness: float) -> Weights:
-    """Centre on the mean and divide by sqrt(variance + evenness * mean variance); constant features get 0."""
+def even_weights(rows: WireRows, evenness: float, noise_variance: float = 0.0) -> Weights:
+    """Centre on the mean, divide by sqrt(variance + evenness * mean variance + noise variance); constants get 0.
+
+    The noise's variance is in units of the floor's: where it outweighs the signal, all features are divided alike.
+    """
     means, variances = [], []
     for part, values in enumerate(rows.parts):
         found = []
@@ -135,7 +138,7 @@ def even_weights(rows: WireRows, evenness: float) -> Weights:
     varying = sum(int((variance > 0).sum()) for variance in variances)
     typical = sum(float(variance.double().sum()) for variance in variances) / max(varying, 1)
     weights = tuple(
-        torch.where(variance > 0, (variance + evenness * typical).clamp(min=1e-30).rsqrt(), 0.0)
+        torch.where(variance > 0, (variance + evenness * typical + noise_variance).clamp(min=1e-30).rsqrt(), 0.0)
         for variance in variances
     )
     return Weights(tuple(means), weights)

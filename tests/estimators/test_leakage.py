@@ -4,15 +4,17 @@ import pytest
 import torch
 from collabplan.estimators import (
     Components,
+    CutLeakage,
     Data,
     Defense,
     InputScaling,
     by_definition,
     estimate_leakage,
+    estimator_named,
     private_inputs,
 )
 from collabplan.graph import InputSpec
-from collabplan.records import CollabplanError, DefenseSpec
+from collabplan.records import CollabplanError, Crossing, DefenseSpec
 
 
 def images(count=300, width=64, rank=12, seed=1):
@@ -96,8 +98,6 @@ def test_several_tensors_leak_together_each_in_its_own_step(cut_of):
     inputs = images()
     small, large = inputs[:, :32] * 1e-4, inputs[:, 32:] * 1e4
     spec = DefenseSpec()
-    from collabplan.records import Crossing
-
     crossed = tuple(Crossing(name=n, node=n, dtype="float32", sample_shape=(32,)) for n in ("small", "large"))
     defense = Defense(spec, crossed).calibrate([small, large])
     found = estimate_leakage(
@@ -172,3 +172,100 @@ def test_token_ids_alone_have_no_index_and_the_message_says_what_to_do():
     spec = InputSpec("input_ids", (10, 4), torch.int64, 0, False)
     with pytest.raises(CollabplanError, match="inputs_embeds"):
         private_inputs(ids, [spec], InputScaling.from_range(0, 1))
+
+
+def shared_leakage(rows, inputs, cut_of, **spec):
+    """`CutLeakage` of rows, and a maker of defenses of `spec` over them."""
+    crossed = tuple(
+        Crossing(name=f"t{i}", node=f"t{i}", dtype="float32", sample_shape=tuple(row.shape[1:]))
+        for i, row in enumerate(rows)
+    )
+
+    def defense(**more):
+        return Defense(DefenseSpec(**{**spec, **more}), crossed).calibrate(rows)
+
+    return CutLeakage(rows, Components.of(inputs), cut_of(defense()), rates=(0.0, 0.5, 0.9)), defense
+
+
+def test_what_defenses_share_does_not_depend_on_their_order(cut_of):
+    inputs = images()
+    rows = [torch.relu(inputs @ torch.randn(64, 128, generator=torch.Generator().manual_seed(2)))]
+    found = []
+    for rates in ((0.0, 0.5, 0.9), (0.9, 0.5, 0.0)):
+        shared, defense = shared_leakage(rows, inputs, cut_of)
+        by_rate = {
+            rate: shared.under(
+                defense(dropout="element" if rate else "none", rate=rate), generator=torch.Generator().manual_seed(1)
+            )
+            for rate in rates
+        }
+        found.append([by_rate[rate] for rate in (0.0, 0.5, 0.9)])
+    assert found[0] == found[1]
+
+
+def test_real_noise_bounds_information_and_reidentification(cut_of):
+    inputs = images()
+    rows = [inputs @ torch.randn(64, 128, generator=torch.Generator().manual_seed(2))]
+    shared, defense = shared_leakage(rows, inputs, cut_of)
+    estimators = [estimator_named(name) for name in ("kde", "sandwich", "logdet")]
+    found = [
+        shared.under(
+            defense(noise="gaussian", noise_std=std), generator=torch.Generator().manual_seed(0), estimators=estimators
+        )
+        for std in (0.05, 0.5, 3.0)
+    ]
+    assert all(item.information_is == "bound" for item in found)
+    assert found[0].saturated
+    assert not found[2].saturated
+    assert found[0].information_high_nats > found[1].information_high_nats > found[2].information_high_nats
+    assert found[0].index.value > found[1].index.value > found[2].index.value
+    assert found[0].reidentification_ceiling > 0.99
+    assert found[2].reidentification_ceiling < 0.5
+    assert found[0].resolvable_noise == pytest.approx(10 * found[1].resolvable_noise, rel=0.02)
+    assert [item.estimator for item in found[2].estimates] == ["kde", "sandwich", "logdet"]
+    assert found[2].estimates[1].upper_nats == found[2].information_high_nats
+
+
+def test_at_a_quantizers_floor_nothing_is_a_bound_and_nobody_is_promised_anything(cut_of):
+    inputs = images()
+    shared, defense = shared_leakage([inputs], inputs, cut_of)
+    found = shared.under(defense(), generator=torch.Generator().manual_seed(0))
+    assert found.information_is == "surrogate"
+    assert found.saturated
+    assert found.reidentification_ceiling is None
+    assert found.resolvable_noise > 1
+    assert "surrogate" in found.noise_floor
+
+
+def test_laplace_noise_gives_a_ceiling_but_its_sandwich_is_a_surrogate(cut_of):
+    inputs = images()
+    shared, defense = shared_leakage([inputs], inputs, cut_of)
+    found = shared.under(defense(noise="laplace", noise_std=5.0), generator=torch.Generator().manual_seed(0))
+    assert found.information_is == "surrogate"
+    assert found.reidentification_ceiling < 1
+
+
+def test_stochastic_rounding_is_bounded_by_its_exact_mass(cut_of):
+    inputs = images(width=16)
+    shared, defense = shared_leakage([inputs], inputs, cut_of, rounding="stochastic")
+    coarse, fine = (shared.under(defense(bits=bits), generator=torch.Generator().manual_seed(0)) for bits in (1, 8))
+    assert coarse.information_is == "bound"
+    assert 0 < coarse.information_low_nats < coarse.information_high_nats < 4
+    assert fine.saturated
+    assert fine.index.value > coarse.index.value
+
+
+def test_without_the_ridge_the_worst_is_assumed(cut_of):
+    inputs = images()
+    shared, defense = shared_leakage([inputs], inputs, cut_of)
+    found = shared.under(defense(), generator=torch.Generator().manual_seed(0), ridge=False)
+    assert (found.status, found.index.value, found.index_by_samples) == ("unmeasured", 1.0, ())
+
+
+def test_the_mask_is_known_to_the_attacker(cut_of):
+    """Where every zero is a dropped element, an attacker fits what is left: half of twofold features lose nothing."""
+    inputs = images(width=40) * 0.5 + 0.25
+    rows = [torch.cat([inputs] * 60, dim=1)]
+    shared, defense = shared_leakage(rows, inputs, cut_of)
+    found = shared.under(defense(dropout="element", rate=0.5), generator=torch.Generator().manual_seed(0))
+    assert found.index.value > 0.98
