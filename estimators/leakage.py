@@ -67,7 +67,7 @@ def estimate_leakage(
         return known
     components = inputs if isinstance(inputs, Components) else Components.of(inputs)
     seed = int(torch.randint(2**62, (1,), generator=generator))
-    return CutLeakage(rows, components, cut, seed=seed).under(defense, generator=generator)
+    return CutLeakage(rows, components, cut, result_at=result_at, seed=seed).under(defense, generator=generator)
 
 
 @dataclass(frozen=True, eq=False)
