@@ -1,6 +1,6 @@
 """`collabplan`: the command line's entry. Fast to start: torch and the floors load inside the commands.
 
-Exit codes: 0 done; 1 no plan meets the budgets, or a verification failed; 2 usage, configuration or bad
+Exit codes: 0 done; 1 no plan meets the budgets, a verification or a control failed; 2 usage, configuration or bad
 input; 70 a fault of collabplan itself; 130 interrupted.
 """
 
@@ -19,7 +19,7 @@ import typer
 from typer.core import TyperGroup
 
 from .. import __version__
-from . import cache, env, init, optimize, profile, split
+from . import cache, env, init, leakage, optimize, profile, split
 from .config import find_config
 from .options import Debug, examples, unwrapped
 
@@ -53,6 +53,7 @@ app = typer.Typer(
         ("write a target file to start from, with a model and data that work", "collabplan init"),
         ("measure the model on this machine, node by node and cut by cut", "collabplan profile model.py"),
         ("search cut and defense; write plan.json", "collabplan optimize --budget-ms 50"),
+        ("see what each cut tells about the input", "collabplan leakage"),
         ("write the two halves and check that they compose", "collabplan split plan.json -o halves"),
     ),
 )
@@ -114,6 +115,7 @@ _register(
     profile=(profile.profile, profile.EXAMPLES),
     optimize=(optimize.optimize, optimize.EXAMPLES),
     split=(split.split, split.EXAMPLES),
+    leakage=(leakage.leakage, leakage.EXAMPLES),
 )
 _register("Help yourself", init=(init.init, init.EXAMPLES), env=(env.env, env.EXAMPLES))
 app.add_typer(cache.app, name="cache", rich_help_panel="Help yourself", epilog=cache.EXAMPLES)
@@ -153,7 +155,10 @@ def explain(error: BaseException) -> tuple[str, int]:
     if isinstance(error, CollabplanError):
         return _one_line(str(error)), error.exit_code
     if isinstance(error, Interrupted | KeyboardInterrupt):
-        return "interrupted; what was completed is kept (`optimize` goes on with --resume)", INTERRUPTED
+        return (
+            "interrupted; what was completed is kept (`leakage` goes on by itself, `optimize` with --resume)",
+            INTERRUPTED,
+        )
     if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # click's errors, vendored or not
         return _usage(error), int(error.exit_code)
     if isinstance(error, BrokenPipeError):

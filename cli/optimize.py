@@ -271,7 +271,6 @@ def state(
     output: Output,
 ) -> Problem:  # fmt: skip
     """The planner's problem, once the target's data is read; says what is assumed."""
-    from ..estimators import InputScaling
     from ..graph import candidate_cuts
     from ..planner import Problem
     from .tables import link_text
@@ -280,14 +279,6 @@ def state(
         data = target.load_data(traced)
     output.found("Data", data.findings)
     output.say(link_text(link, slowdown))
-    private = [
-        tensor
-        for tensor, spec in zip(data.validation.inputs, traced.tensor_inputs, strict=True)
-        if tensor.is_floating_point() and not spec.public
-    ]
-    scaling = data.scaling
-    if scaling is None:
-        scaling = InputScaling.from_data(*private) if private else InputScaling.from_range(0, 1)
     max_crossing = int(profiles.edge.target.options.get("max_crossing", "4"))
     return Problem(
         traced=traced,
@@ -298,7 +289,7 @@ def state(
         edge_slowdown=slowdown,
         search=data.search,
         confirm=data.confirm,
-        scaling=scaling,
+        scaling=data.pixel_scaling(traced),
         evaluate=target.evaluate,
         budgets=budgets,
         target=profiles.edge.target,

@@ -21,7 +21,7 @@ _MARKS = ">: the chosen plan; x: misses a budget. Leakage: 0 no better than the 
 
 def expensive_nodes(profile: Profile, count: int = 8) -> Table:
     """The nodes that take the longest, with what they put out."""
-    table = _table(f"Most expensive nodes ({min(count, len(profile.nodes))} of {len(profile.nodes)})")
+    table = plain_table(f"Most expensive nodes ({min(count, len(profile.nodes))} of {len(profile.nodes)})")
     table.add_column("node", no_wrap=True)
     table.add_column("operator", no_wrap=True)
     for head in ("ms", "share", "output\nKiB", "MFLOP"):
@@ -43,7 +43,7 @@ def expensive_nodes(profile: Profile, count: int = 8) -> Table:
 def candidate_cuts(profile: Profile) -> Table:
     """The candidate cuts from the input to the output, thinned where there are many."""
     shown = thinned(profile.cuts)
-    table = _table(f"Candidate cuts ({len(shown)} of {len(profile.cuts)}), input to output")
+    table = plain_table(f"Candidate cuts ({len(shown)} of {len(profile.cuts)}), input to output")
     table.add_column("cut", no_wrap=True)
     for head in ("edge ms", "payload\nKiB", "cloud ms", "edge\nMiB"):
         table.add_column(head, justify="right", no_wrap=True)
@@ -68,7 +68,7 @@ def candidates(title: str, head: str, rows: Sequence[tuple[str, str, str, Candid
         head: of the column that holds the rows' two names.
         rows: a mark (chosen, misses a budget), two names to stand one above the other, and the candidate.
     """
-    table = _table(title)
+    table = plain_table(title)
     table.add_column("", no_wrap=True)
     table.add_column(head, no_wrap=True)
     table.add_column("p50 ms\n(90 %)", justify="right", no_wrap=True)
@@ -274,9 +274,10 @@ def _with_interval(value: Interval, form: object) -> str:
     return f"{write(value.value)}\n[dim]{write(value.low)}-{write(value.high)}[/dim]"
 
 
-def _table(title: str) -> Table:
+def plain_table(title: str) -> Table:
+    """A table without frame; no title where it is empty."""
     return Table(
-        title=escape(title),
+        title=escape(title) or None,
         title_justify="left",
         title_style="bold",
         caption_justify="left",

@@ -57,6 +57,19 @@ class TargetData:
     scaling: InputScaling | None
     findings: tuple[Finding, ...]
 
+    def pixel_scaling(self, traced: TracedGraph) -> InputScaling:
+        """The declared scaling, else one assumed from the private floating inputs ([0, 1] where there is none)."""
+        from ..estimators.data import InputScaling
+
+        if self.scaling is not None:
+            return self.scaling
+        private = [
+            tensor
+            for tensor, spec in zip(self.validation.inputs, traced.tensor_inputs, strict=True)
+            if tensor.is_floating_point() and not spec.public
+        ]
+        return InputScaling.from_data(*private) if private else InputScaling.from_range(0, 1)
+
 
 @dataclass(frozen=True, eq=False)
 class Target:

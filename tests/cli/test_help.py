@@ -9,7 +9,7 @@ import sys
 import pytest
 from cli_targets import Run
 
-COMMANDS = ["", "profile", "optimize", "split", "init", "env", "cache", "cache list", "cache clear"]
+COMMANDS = ["", "profile", "optimize", "split", "leakage", "init", "env", "cache", "cache list", "cache clear"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -22,7 +22,7 @@ def test_every_help_ends_in_examples_and_fits_80_columns(run: Run, command: str)
     assert max(len(line) for line in shown.out.splitlines()) <= 80
 
 
-@pytest.mark.parametrize("command", ["", "profile", "optimize", "split"])
+@pytest.mark.parametrize("command", ["", "profile", "optimize", "split", "leakage"])
 def test_help_says_that_loading_a_target_runs_it(run: Run, command: str) -> None:
     assert "runs its Python code" in " ".join(run(*command.split(), "--help").out.split()).replace("│ │ ", "")
 

@@ -1,0 +1,332 @@
+"""Measures what cuts leak for `collabplan leakage`, and keeps each cut as soon as it is finished.
+
+All figures are a function of (model, data, options, seed): a run that was stopped goes on where it stopped and ends
+with the figures of one that was not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from math import isqrt
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import ValidationError
+from torch import Tensor
+
+from .. import __version__
+from ..estimators import (
+    Components,
+    CutLeakage,
+    Data,
+    Defense,
+    EdgeActivations,
+    InputScaling,
+    Sensitivity,
+    by_definition,
+    estimator_named,
+    private_inputs,
+)
+from ..estimators.leakage import MAX_PRODUCT
+from ..estimators.ridge import MIN_SAMPLES
+from ..estimators.seeds import derive_seed, generator_for
+from ..graph import Cut, TracedGraph
+from ..records import (
+    CollabplanError,
+    DefenseSpec,
+    DropoutKind,
+    Leakage,
+    LeakageRow,
+    NoiseKind,
+    Record,
+    ResultAt,
+    hash_json,
+    save,
+)
+
+if TYPE_CHECKING:
+    from .output import Advance
+
+RIDGE = "ridge"
+LEARNED = ("mine",)
+"""Estimators that train, and may refuse what they found."""
+
+LARGEST_BATCH = 64
+BATCH_BYTES = 512_000_000
+UNSEEN = 3
+"""A backward pass holds about so many times what crosses the cuts: operators inside blocks keep tensors too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the command was asked to measure, of every cut."""
+
+    rates: tuple[float, ...]
+    dropout: DropoutKind
+    noise: NoiseKind
+    noise_std: float
+    bits: int | None
+    estimators: tuple[str, ...]
+    seed: int
+    cache_bytes: int
+
+    def spec(self, rate: float) -> DefenseSpec:
+        """The defense with this dropout rate, not yet calibrated."""
+        return DefenseSpec(
+            dropout=self.dropout if rate else "none",
+            rate=rate,
+            noise=self.noise,
+            noise_std=self.noise_std,
+            bits=self.bits,
+        )
+
+
+class Finished(Record):
+    """One finished cut, as it lies in the workspace. `notes` say what could not be measured there."""
+
+    format: Literal["collabplan.leakage-cut"] = "collabplan.leakage-cut"
+    cut_id: str
+    rows: tuple[LeakageRow, ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SampleCount:
+    """How many samples are used, the same at every cut, and why not as many as were asked for."""
+
+    count: int
+    note: str | None
+
+
+def affordable_samples(cuts: Sequence[Cut], asked: int, given: int, cache_bytes: int) -> SampleCount:
+    """As many samples as the data have and the widest measured cut permits.
+
+    Its rows must fit in half of `cache_bytes` (the other half is for what is computed from them), and their
+    Gram matrix must be affordable.
+
+    Raises:
+        CollabplanError: too few to estimate anything.
+    """
+    measured = [cut for cut in cuts if by_definition(cut, result_at=_result_at(cut)) is None]
+    wide = max((_float_bytes(cut) for cut in measured), default=1)
+    limits = {
+        "validation_data has no more": given,
+        "more rows of the widest cut do not fit --cache-gb": cache_bytes // (2 * wide),
+        "more would take too long at the widest cut": max(200, isqrt(int(MAX_PRODUCT / max(wide / 4, 1)))),
+    }
+    reason, most = min(limits.items(), key=lambda item: item[1])
+    if min(asked, most) < MIN_SAMPLES:
+        raise CollabplanError(
+            f"leakage needs at least {MIN_SAMPLES} samples, here are {min(asked, most)}"
+            + (f": {reason}" if most < asked else "; give a larger --samples")
+        )
+    if asked <= most:
+        return SampleCount(asked, None)
+    return SampleCount(most, f"{most:,} samples in place of {asked:,}: {reason}")
+
+
+def affordable_batch(cuts: Sequence[Cut]) -> int:
+    """Samples per pass: as many as a backward pass through all of `cuts` has room for."""
+    nodes = {crossing.node: crossing for cut in cuts for crossing in cut.crossing}
+    held = UNSEEN * sum(crossing.sample_elements * crossing.element_bytes for crossing in nodes.values())
+    return max(1, min(LARGEST_BATCH, BATCH_BYTES // max(held, 1)))
+
+
+@dataclass(frozen=True, eq=False)
+class Session:
+    """One measurement of several cuts on one set of samples.
+
+    Attributes:
+        cuts: what to measure; the edge-only cut among them is the task-output floor: the model's output alone,
+            undefended.
+        data: the samples, all of which are used.
+        batch: samples per pass, see `affordable_batch`.
+        folder: where finished cuts are kept.
+    """
+
+    traced: TracedGraph
+    cuts: tuple[Cut, ...]
+    data: Data
+    scaling: InputScaling
+    asked: Asked
+    batch: int
+    folder: Path
+
+    @cached_property
+    def place(self) -> Path:
+        """The folder of this very measurement: another model, sample, option, seed or version has another."""
+        options = {key: value for key, value in asdict(self.asked).items() if key not in ("cache_bytes", "rates")}
+        key = hash_json(
+            [
+                self.traced.identity.model_dump(mode="json"),
+                [spec.public for spec in self.traced.tensor_inputs],
+                self.data.content_hash,
+                [self.scaling.low, self.scaling.high],
+                options,
+                self.asked.rates,
+                self.batch,
+                __version__,
+            ]
+        )
+        return self.folder / key[:16]
+
+    @cached_property
+    def components(self) -> Components:
+        """The private inputs. Raises CollabplanError where there is none to reconstruct."""
+        return Components.of(self.inputs)
+
+    @cached_property
+    def inputs(self) -> tuple[Tensor, ...]:
+        """The private inputs in [0, 1], one `[N, d_i]` each."""
+        return private_inputs(self.data, self.traced, self.scaling)
+
+    @cached_property
+    def kept(self) -> dict[str, Finished]:
+        """By cut id, what an earlier run finished. A damaged file counts for nothing."""
+        found = {cut.id: _read(self.place / f"{cut.id}.json", cut) for cut in self.cuts}
+        return {name: value for name, value in found.items() if value is not None}
+
+    def measure(self, advance: Advance) -> dict[str, Finished]:
+        """By cut id, every cut measured: those of earlier runs as they were, the others now, each kept at once.
+
+        Raises:
+            CollabplanError: NaN in the activations, too few samples, or no place to write to.
+        """
+        done = dict(self.kept)
+        pending = [cut for cut in self.cuts if cut.id not in done]
+        total, finished = sum(len(self.rates(cut)) for cut in pending), 0
+        to_sweep = []
+        for cut in pending:
+            if by_definition(cut, result_at=_result_at(cut)) is None:
+                to_sweep.append(cut)
+                continue
+            done[cut.id] = self._keep(Finished(cut_id=cut.id, rows=self._certain(cut)))
+            finished += len(self.rates(cut))
+        # Half of the budget is for rows, the other half for what is computed from them.
+        activations = EdgeActivations(self.traced, cache_bytes=self.asked.cache_bytes // 2, batch_size=self.batch)
+        if to_sweep:
+            advance(finished, total, "input components")
+            _ = self.components
+            advance(finished, total, "forward pass")
+        for cut, rows in activations.sweep(to_sweep, self.data):
+            advance(finished, total, cut.name)
+            measurement = _Measurement(self, activations, cut, rows)
+            del rows  # it has a copy of its own
+            started, name = finished, cut.name
+            done[cut.id] = self._keep(measurement.finish(lambda n: advance(started + n, total, name)))  # noqa: B023
+            finished += len(self.rates(cut))
+            del measurement
+            advance(finished, total, "forward pass")
+        return done
+
+    def rates(self, cut: Cut) -> tuple[float, ...]:
+        """The dropout rates that make a difference at `cut`: none where dropout acts on nothing that counts."""
+        probe = Defense.for_cut(DefenseSpec(dropout="element", rate=0.5, bits=self.asked.bits), cut)
+        acts = not cut.sends_raw_input and any(probe.drops(crossing) for crossing in cut.crossing)
+        return self.asked.rates if acts and cut.kind != "edge-only" else (0.0,)
+
+    def row(self, cut: Cut, defense: Defense, leakage: Leakage) -> LeakageRow:
+        """A row of the report."""
+        return LeakageRow(
+            cut_id=cut.id,
+            cut_name=cut.name,
+            cut_kind=cut.kind,
+            depth=cut.depth,
+            payload_bytes=defense.payload_bytes(),
+            defense=defense.spec,
+            leakage=leakage,
+        )
+
+    def _certain(self, cut: Cut) -> tuple[LeakageRow, ...]:
+        known = by_definition(cut, result_at=_result_at(cut))
+        assert known is not None
+        return tuple(self.row(cut, Defense.for_cut(self.asked.spec(rate), cut), known) for rate in self.rates(cut))
+
+    def _keep(self, finished: Finished) -> Finished:
+        save(finished, self.place / f"{finished.cut_id}.json")
+        return finished
+
+
+class _Measurement:
+    """All defenses at one cut."""
+
+    def __init__(self, session: Session, activations: EdgeActivations, cut: Cut, rows: Sequence[Tensor]) -> None:
+        self.session, self.cut, self.asked = session, cut, session.asked
+        self.rates = session.rates(cut)
+        self.leakage = CutLeakage(
+            rows,
+            session.components,
+            cut,
+            result_at=_result_at(cut),
+            rates=self.rates,
+            seed=derive_seed(self.asked.seed, cut.id),
+        )
+        self.ranges = Defense.for_cut(self.asked.spec(0.0), cut).calibrate(rows).spec.ranges
+        self.notes: list[str] = []
+        self.sensitivity = self._sensitivity(activations)
+
+    def _sensitivity(self, activations: EdgeActivations) -> Sensitivity | None:
+        try:
+            return Sensitivity.of(
+                activations,
+                self.cut,
+                self.session.data,
+                self.session.scaling,
+                generator=generator_for(self.asked.seed, self.cut.id, "fisher"),
+            )
+        except CollabplanError as error:
+            self.notes.append(f"{self.cut.name}: {error}")
+            return None
+
+    def finish(self, step: Callable[[int], None]) -> Finished:
+        """One row per rate; `step` is told before each how many are done."""
+        rows = []
+        for count, rate in enumerate(self.rates):
+            step(count)
+            defense = self._defense(rate)
+            rows.append(self.session.row(self.cut, defense, self._under(defense, rate)))
+        return Finished(cut_id=self.cut.id, rows=tuple(rows), notes=tuple(self.notes))
+
+    def _defense(self, rate: float) -> Defense:
+        bound = Defense.for_cut(self.asked.spec(rate), self.cut)
+        return Defense(bound.spec.model_copy(update={"ranges": self.ranges}), bound.crossing)
+
+    def _under(self, defense: Defense, rate: float) -> Leakage:
+        fisher = None if self.sensitivity is None else self.sensitivity.leakage(defense).value
+        names = [name for name in self.asked.estimators if name != RIDGE]
+        try:
+            return self._estimate(defense, rate, names, fisher)
+        except CollabplanError as error:
+            plain = [name for name in names if name not in LEARNED]
+            if plain == names:
+                raise
+            self.notes.append(f"{self.cut.name} at dropout {rate:g}, {' and '.join(LEARNED)}: {error}")
+            return self._estimate(defense, rate, plain, fisher)
+
+    def _estimate(self, defense: Defense, rate: float, names: Sequence[str], fisher: float | None) -> Leakage:
+        return self.leakage.under(
+            defense,
+            generator=generator_for(self.asked.seed, self.cut.id, defense.spec.dropout, f"{rate:g}"),
+            estimators=[estimator_named(name) for name in names],
+            ridge=RIDGE in self.asked.estimators,
+            fisher=fisher,
+        )
+
+
+def _result_at(cut: Cut) -> ResultAt:
+    """The edge-only cut stands for the model's output given away; elsewhere it does not matter."""
+    return "cloud" if cut.kind == "edge-only" else "edge"
+
+
+def _float_bytes(cut: Cut) -> int:
+    return sum(crossing.sample_elements * max(4, crossing.element_bytes) for crossing in cut.crossing)
+
+
+def _read(path: Path, cut: Cut) -> Finished | None:
+    try:
+        found = Finished.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError):
+        return None
+    return found if found.cut_id == cut.id else None

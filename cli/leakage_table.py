@@ -1,0 +1,250 @@
+"""The tables of `collabplan leakage`: cuts by depth with bars, and controls. Wide columns drop on narrow terminals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from ..records import ControlRow, Leakage, LeakageReport, LeakageRow
+from .tables import MAX_CUTS, middle, number, plain_table, share
+
+BAR = 10
+NAMES = (28, 22, 17)
+"""Widths of the cuts' names to try before a column is dropped."""
+
+_EIGHTHS = " ▏▎▍▌▋▊▉█"
+_WIDE = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """A column, and how soon it drops: 0 stays, the highest drops first."""
+
+    head: str
+    cell: Callable[[LeakageRow], str | Text]
+    drops: int = 0
+    left: bool = False
+
+
+def head(report: LeakageReport) -> list[str]:
+    """What the table is about, in lines: samples, noise floor, what the index assumes."""
+    floors = list(dict.fromkeys(row.leakage.noise_floor for row in report.rows if row.leakage.noise_floor))
+    return [
+        f"Leakage of {report.model.name} by depth: {report.sample_count:,} samples of {report.input_number_count:,} "
+        "private numbers",
+        f"noise floor: {'; '.join(floors) or 'none needed'}",
+        "index: ESTIMATED by ridge attackers who know the mask and have samples of their own, a lower bound on what "
+        "attackers recover; 0 no better than the prior, 1 the input itself",
+    ]
+
+
+def legend(report: LeakageReport) -> list[str]:
+    """How to read the columns."""
+    rows = _every(report)
+    lines = ["bar: the index, ░ up to the high end (with more samples, an extrapolation)"]
+    if any(row.leakage.saturated is not None for row in rows):
+        meanings = {row.leakage.information_is for row in rows if row.leakage.saturated is not None}
+        what = "a bound" if meanings == {"bound"} else "a surrogate (~), no bound"
+        if meanings == {"bound", "surrogate"}:
+            what += " unless without ~"
+        lines.append(
+            f"information: 95 % ends of the sandwich, {what}; SATURATED: more than these samples resolve, ranks nothing"
+        )
+        lines.append("3 nats at: how many times the floor's noise leaves 3 nats; ranks saturated cuts")
+    if any(row.leakage.reidentification_ceiling is not None and _ceiling(row) for row in rows):
+        lines.append("no attacker above: share of right picks among these samples, for any attacker of one release")
+    return lines
+
+
+def leakage_table(report: LeakageReport, width: int) -> Table:
+    """Cuts by depth, a row per dropout rate, the model's output alone as the last, in at most `width` columns."""
+    groups = [list(rows) for _, rows in groupby(report.rows, key=lambda row: row.cut_id)]
+    shown = _thinned(groups)
+    columns = _columns(report)
+    title = f"{len(shown)} of {len(groups)} cuts, input to output" if len(shown) < len(groups) else ""
+    while True:
+        for names in NAMES:
+            table = _filled(columns, shown, report.output_floor, names, title)
+            if Console(width=_WIDE).measure(table).maximum <= width:
+                return table
+        worst = max(columns, key=lambda column: column.drops)
+        if worst.drops == 0:
+            return table
+        columns.remove(worst)
+
+
+def _filled(
+    columns: Sequence[_Column], groups: Sequence[Sequence[LeakageRow]], floor: LeakageRow | None, names: int, title: str
+) -> Table:
+    table = plain_table(title)
+    table.add_column("cut", no_wrap=True, vertical="bottom")
+    for column in columns:
+        table.add_column(column.head, justify="left" if column.left else "right", no_wrap=True)
+    for rows in groups:
+        for position, row in enumerate(rows):
+            name = middle(row.cut_name, names) if position == 0 else ""
+            table.add_row(escape(name), *(column.cell(row) for column in columns))
+    if floor is not None:
+        table.add_section()
+        table.add_row(escape(middle("model output alone", names)), *(column.cell(floor) for column in columns))
+    return table
+
+
+def _columns(report: LeakageReport) -> list[_Column]:
+    rows = _every(report)
+    floors = {row.leakage.noise_floor for row in report.rows}
+    estimated = any(row.leakage.saturated is not None for row in rows)
+    columns = [
+        _Column("drop", _dropped),
+        _Column("payload\nKiB", lambda row: number(row.payload_bytes / 1024), drops=2),
+        _Column("leakage\nindex", _bar, left=True),
+        _Column("", lambda row: _index(row.leakage)),
+        _Column("95 %\ninterval", lambda row: _interval(row.leakage)),
+    ]
+    if any(row.leakage.index_by_samples[1:] for row in rows):
+        columns.append(_Column("index at\nN/4, N/2", lambda row: _slope(row.leakage), drops=5))
+    if estimated:
+        columns.append(_Column("information\nnats", lambda row: _information(row.leakage)))
+    if any(_bits_per_pixel(row, report) for row in rows):
+        columns.append(_Column("bits per\npixel <", lambda row: _bits_per_pixel(row, report), drops=3))
+    if estimated:
+        columns.append(_Column("3 nats at\nx noise", lambda row: _noise(row, floors)))
+    if any(row.leakage.dfil is not None for row in rows):
+        columns.append(_Column("dFIL", lambda row: _optional(row.leakage.dfil), drops=4))
+    for name in report.estimators:
+        if name not in ("sandwich", "ridge") and any(_estimate(row, name) for row in rows):
+            columns.append(_Column(f"{name}\nnats", lambda row, name=name: _estimate(row, name), drops=6))  # type: ignore[misc]
+    if any(_ceiling(row) for row in rows):
+        columns.append(_Column("no attacker\nabove", _ceiling))
+    return columns
+
+
+def _dropped(row: LeakageRow) -> str:
+    return f"{row.defense.rate:g}" if row.defense.dropout != "none" else "0"
+
+
+def bar(value: float, high: float, width: int = BAR) -> Text:
+    """A bar of `value` between 0 and 1 in eighths of a cell; light up to `high`."""
+    eighths = round(8 * width * min(max(value, 0.0), 1.0))
+    full, rest = divmod(eighths, 8)
+    drawn = "█" * full + (_EIGHTHS[rest] if rest else "")
+    up_to = min(width, math.ceil(width * min(max(high, 0.0), 1.0) - 1e-9))
+    text = Text(drawn, style="cyan")
+    text.append("░" * max(0, up_to - len(drawn)), style="dim")
+    text.append(" " * (width - max(up_to, len(drawn))))
+    return text
+
+
+def _bar(row: LeakageRow) -> Text:
+    if row.leakage.status == "unmeasured":
+        return Text("?" * BAR, style="dim")
+    return bar(row.leakage.index.value, row.leakage.index.high)
+
+
+def _index(leakage: Leakage) -> str:
+    return "-" if leakage.status == "unmeasured" else f"[bold]{share(leakage.index.value)}[/bold]"
+
+
+def _interval(leakage: Leakage) -> str:
+    if leakage.status in ("unmeasured", "by-definition"):
+        return f"[dim]{'definition' if leakage.status == 'by-definition' else 'unmeasured'}[/dim]"
+    return f"[dim]{share(leakage.index.low)}-{share(leakage.index.high)}[/dim]"
+
+
+def _slope(leakage: Leakage) -> str:
+    return ", ".join(share(item.index) for item in leakage.index_by_samples[:-1])
+
+
+def _information(leakage: Leakage) -> str:
+    if leakage.saturated is None or leakage.information_low_nats is None:
+        return ""
+    if leakage.saturated:
+        return "[yellow]SATURATED[/yellow]"
+    low, high = leakage.information_low_nats, leakage.information_high_nats
+    mark = "~" if leakage.information_is == "surrogate" else ""
+    return f"{mark}{low:.2f}-{high:.2f}" if high is not None else f"{mark}>{low:.2f}"
+
+
+def _noise(row: LeakageRow, floors: set[str | None]) -> str:
+    """Not of the model's output: its floor is another, and the multiples are not to be compared."""
+    return _optional(row.leakage.resolvable_noise) if row.leakage.noise_floor in floors else ""
+
+
+def _bits_per_pixel(row: LeakageRow, report: LeakageReport) -> str:
+    """Only where the upper end is a bound and the samples resolve it."""
+    leakage = row.leakage
+    if leakage.saturated is not False or leakage.information_is != "bound" or leakage.information_high_nats is None:
+        return ""
+    return compact(leakage.information_high_nats / math.log(2) / report.input_number_count)
+
+
+def _ceiling(row: LeakageRow) -> str:
+    ceiling = row.leakage.reidentification_ceiling
+    return share(ceiling) if ceiling is not None and ceiling < 1 else ""
+
+
+def _estimate(row: LeakageRow, name: str) -> str:
+    for found in row.leakage.estimates:
+        if found.estimator == name:
+            return compact(found.value_nats) + ("!" if found.saturated else "")
+    return ""
+
+
+def _optional(value: float | None) -> str:
+    return "" if value is None else compact(value)
+
+
+def compact(value: float) -> str:
+    """Three figures in at most eight characters; a power of ten where it must be."""
+    if value and not 0.001 <= abs(value) < 1e6:
+        mantissa, _, exponent = f"{value:.1e}".partition("e")
+        return f"{mantissa}e{int(exponent)}"
+    return number(value)
+
+
+def _every(report: LeakageReport) -> list[LeakageRow]:
+    return [*report.rows, *([] if report.output_floor is None else [report.output_floor])]
+
+
+def _thinned(groups: Sequence[list[LeakageRow]]) -> list[list[LeakageRow]]:
+    """At most `MAX_CUTS` cuts, both ends among them."""
+    count = len(groups)
+    if count <= MAX_CUTS:
+        return list(groups)
+    return [groups[round(i * (count - 1) / (MAX_CUTS - 1))] for i in range(MAX_CUTS)]
+
+
+def control_table(rows: Sequence[ControlRow]) -> Table:
+    """Controls whose answer is known, a row per estimator."""
+    table = plain_table("Controls: what the estimators say where the answer is known")
+    for name in ("control", "estimator"):
+        table.add_column(name, no_wrap=True)
+    for name in ("truth", "value", "interval"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    table.add_column("note", overflow="fold", style="dim")
+    last = ""
+    for row in rows:
+        verdict = {True: "[green]pass[/green]", False: "[bold red]FAIL[/bold red]", None: "[dim]not applicable[/dim]"}
+        table.add_row(
+            escape(row.control) if row.control != last else "",
+            escape(row.estimator),
+            _figure(row.truth),
+            _figure(row.value),
+            "" if row.lower is None and row.upper is None else rf"\[{_figure(row.lower)}, {_figure(row.upper)}]",
+            verdict[row.passed],
+            escape(row.note),
+        )
+        last = row.control
+    return table
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
