@@ -43,8 +43,11 @@ def hash_rows(tensor: Tensor) -> list[str]:
     """A short content hash of every row (first dimension) of a tensor, to find equal samples."""
     rows = tensor.detach().cpu().contiguous()
     head = f"{rows.dtype}|{tuple(rows.shape[1:])}|".encode()
-    flat = rows.reshape(rows.shape[0], math.prod(rows.shape[1:])).view(_byte_dtype()).numpy()
-    return [hashlib.sha256(head + row.tobytes()).hexdigest()[:32] for row in flat]
+    flat = rows.reshape(rows.shape[0], math.prod(rows.shape[1:]))
+    if flat.stride(-1) != 1:  # a column, or nothing, counts as contiguous whatever its stride
+        flat = flat.flatten().reshape(flat.shape)
+    bytes_ = flat.view(_byte_dtype()).numpy()
+    return [hashlib.sha256(head + row.tobytes()).hexdigest()[:32] for row in bytes_]
 
 
 def _byte_dtype() -> Any:

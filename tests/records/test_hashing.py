@@ -66,3 +66,11 @@ def test_scalars_and_empty_tensors_have_hashes() -> None:
     assert hash_tensors({"s": torch.tensor(1.0), "e": torch.empty(0, 3)})
     assert len(hash_rows(torch.tensor([1, 2, 1]))) == 3
     assert hash_rows(torch.empty(0, 3)) == []
+
+
+def test_a_column_and_empty_rows_are_hashed_whatever_their_strides() -> None:
+    values = torch.arange(5.0)
+    column = values.reshape(1, 5).T
+    assert column.stride() != (1, 1)
+    assert hash_rows(column) == hash_rows(values.reshape(5, 1))
+    assert len(set(hash_rows(torch.empty(0, 5).T))) == 1
