@@ -326,7 +326,7 @@ def make_report(
         model=session.traced.identity,
         data_hash=session.data.content_hash,
         sample_count=len(session.data),
-        input_number_count=sum(tensor.shape[1] for tensor in session.inputs),
+        input_number_count=session.input_numbers,
         estimators=session.asked.estimators,
         rows=tuple(rows),
         output_floor=floor,

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import ValidationError
-from torch import Tensor
 
 from .. import __version__
 from ..estimators import (
@@ -47,6 +46,8 @@ from ..records import (
 )
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from .output import Advance
 
 RIDGE = "ridge"
@@ -175,12 +176,13 @@ class Session:
     @cached_property
     def components(self) -> Components:
         """The private inputs. Raises CollabplanError where there is none to reconstruct."""
-        return Components.of(self.inputs)
+        return Components.of(private_inputs(self.data, self.traced, self.scaling))
 
     @cached_property
-    def inputs(self) -> tuple[Tensor, ...]:
-        """The private inputs in [0, 1], one `[N, d_i]` each."""
-        return private_inputs(self.data, self.traced, self.scaling)
+    def input_numbers(self) -> int:
+        """Numbers in one sample's private inputs."""
+        one = private_inputs(self.data.take([0]), self.traced, self.scaling)
+        return sum(tensor.shape[1] for tensor in one)
 
     @cached_property
     def kept(self) -> dict[str, Finished]:

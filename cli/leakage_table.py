@@ -15,9 +15,11 @@ from rich.text import Text
 from ..records import ControlRow, Leakage, LeakageReport, LeakageRow
 from .tables import MAX_CUTS, middle, number, plain_table, share
 
-BAR = 10
-NAMES = (28, 22, 17)
-"""Widths of the cuts' names to try before a column is dropped."""
+WIDTHS = ((28, 10), (22, 10), (18, 10), (15, 8))
+"""Of the cuts' names and of the bars: what to try before a column is dropped."""
+
+ROUNDS_TO_ONE = 0.9995
+"""A ceiling from here on prints as 1 and says nothing."""
 
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 _WIDE = 10_000
@@ -28,38 +30,38 @@ class _Column:
     """A column, and how soon it drops: 0 stays, the highest drops first."""
 
     head: str
-    cell: Callable[[LeakageRow], str | Text]
+    cell: Callable[[LeakageRow], str]
     drops: int = 0
-    left: bool = False
 
 
 def head(report: LeakageReport) -> list[str]:
     """What the table is about, in lines: samples, noise floor, what the index assumes."""
     floors = list(dict.fromkeys(row.leakage.noise_floor for row in report.rows if row.leakage.noise_floor))
+    index = (
+        "ESTIMATED by ridge attackers who know the mask and have samples of their own: a lower bound on what attackers "
+        "recover; 0 no better than the prior, 1 the input itself"
+    )
     return [
         f"Leakage of {report.model.name} by depth: {report.sample_count:,} samples of {report.input_number_count:,} "
         "private numbers",
         f"noise floor: {'; '.join(floors) or 'none needed'}",
-        "index: ESTIMATED by ridge attackers who know the mask and have samples of their own, a lower bound on what "
-        "attackers recover; 0 no better than the prior, 1 the input itself",
+        f"index: {index if _has_index(report) else 'not measured (--estimators without ridge)'}",
     ]
 
 
 def legend(report: LeakageReport) -> list[str]:
     """How to read the columns."""
     rows = _every(report)
-    lines = ["bar: the index, ░ up to the high end (with more samples, an extrapolation)"]
-    if any(row.leakage.saturated is not None for row in rows):
-        meanings = {row.leakage.information_is for row in rows if row.leakage.saturated is not None}
-        what = "a bound" if meanings == {"bound"} else "a surrogate (~), no bound"
-        if meanings == {"bound", "surrogate"}:
-            what += " unless without ~"
+    lines = ["bar: the index, ░ to its high end, which adds what more samples may do"] if _has_index(report) else []
+    meanings = {row.leakage.information_is for row in rows if row.leakage.saturated is not None}
+    if meanings:
+        surrogates = "surrogates (~), not bounds" if meanings == {"surrogate"} else "bounds, surrogates where ~ stands"
         lines.append(
-            f"information: 95 % ends of the sandwich, {what}; SATURATED: more than these samples resolve, ranks nothing"
+            f"info: 95 % ends of the sandwich: {surrogates}; SATURATED: more than these samples resolve, ranks nothing"
         )
-        lines.append("3 nats at: how many times the floor's noise leaves 3 nats; ranks saturated cuts")
-    if any(row.leakage.reidentification_ceiling is not None and _ceiling(row) for row in rows):
-        lines.append("no attacker above: share of right picks among these samples, for any attacker of one release")
+        lines.append("3 nats: at how many times the floor's noise 3 nats would be left; it ranks saturated cuts")
+    if any(_ceiling(row) for row in rows):
+        lines.append("nobody above: no attacker picks the right one of these samples more often, from one release")
     return lines
 
 
@@ -68,10 +70,10 @@ def leakage_table(report: LeakageReport, width: int) -> Table:
     groups = [list(rows) for _, rows in groupby(report.rows, key=lambda row: row.cut_id)]
     shown = _thinned(groups)
     columns = _columns(report)
-    title = f"{len(shown)} of {len(groups)} cuts, input to output" if len(shown) < len(groups) else ""
+    title = f"{len(shown)} of {len(groups)} cuts; -o FILE holds all" if len(shown) < len(groups) else ""
     while True:
-        for names in NAMES:
-            table = _filled(columns, shown, report.output_floor, names, title)
+        for names, bars in WIDTHS:
+            table = _filled(columns, shown, report.output_floor, names, bars, title)
             if Console(width=_WIDE).measure(table).maximum <= width:
                 return table
         worst = max(columns, key=lambda column: column.drops)
@@ -81,56 +83,56 @@ def leakage_table(report: LeakageReport, width: int) -> Table:
 
 
 def _filled(
-    columns: Sequence[_Column], groups: Sequence[Sequence[LeakageRow]], floor: LeakageRow | None, names: int, title: str
+    columns: Sequence[_Column],
+    groups: Sequence[Sequence[LeakageRow]],
+    floor: LeakageRow | None,
+    names: int,
+    bars: int,
+    title: str,
 ) -> Table:
     table = plain_table(title)
-    table.add_column("cut", no_wrap=True, vertical="bottom")
+    for name, justify in (("cut", "left"), ("drop", "right"), ("leakage\nindex", "left")):
+        table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
     for column in columns:
-        table.add_column(column.head, justify="left" if column.left else "right", no_wrap=True)
+        table.add_column(column.head, justify="right", no_wrap=True)
     for rows in groups:
         for position, row in enumerate(rows):
             name = middle(row.cut_name, names) if position == 0 else ""
-            table.add_row(escape(name), *(column.cell(row) for column in columns))
+            table.add_row(escape(name), _dropped(row), _bar(row, bars), *(column.cell(row) for column in columns))
     if floor is not None:
         table.add_section()
-        table.add_row(escape(middle("model output alone", names)), *(column.cell(floor) for column in columns))
+        name = middle("output alone", names)
+        table.add_row(name, _dropped(floor), _bar(floor, bars), *(column.cell(floor) for column in columns))
     return table
 
 
 def _columns(report: LeakageReport) -> list[_Column]:
-    rows = _every(report)
-    floors = {row.leakage.noise_floor for row in report.rows}
-    estimated = any(row.leakage.saturated is not None for row in rows)
+    """All columns behind the bar that have something to show."""
+    rows, floors = _every(report), {row.leakage.noise_floor for row in report.rows}
     columns = [
-        _Column("drop", _dropped),
-        _Column("payload\nKiB", lambda row: number(row.payload_bytes / 1024), drops=2),
-        _Column("leakage\nindex", _bar, left=True),
         _Column("", lambda row: _index(row.leakage)),
         _Column("95 %\ninterval", lambda row: _interval(row.leakage)),
+        _Column("index at\nN/4, N/2", lambda row: _slope(row.leakage), drops=5),
+        _Column("info\nnats", lambda row: _information(row.leakage)),
+        _Column("bits per\nnumber <", lambda row: _bits_per_number(row, report), drops=3),
+        _Column("3 nats\nx noise", lambda row: _noise(row, floors)),
+        _Column("nobody\nabove", _ceiling),
+        _Column("dFIL", lambda row: _optional(row.leakage.dfil), drops=4),
+        *(_estimates(name) for name in report.estimators if name not in ("sandwich", "ridge")),
+        _Column("payload\nKiB", lambda row: number(row.payload_bytes / 1024), drops=2),
     ]
-    if any(row.leakage.index_by_samples[1:] for row in rows):
-        columns.append(_Column("index at\nN/4, N/2", lambda row: _slope(row.leakage), drops=5))
-    if estimated:
-        columns.append(_Column("information\nnats", lambda row: _information(row.leakage)))
-    if any(_bits_per_pixel(row, report) for row in rows):
-        columns.append(_Column("bits per\npixel <", lambda row: _bits_per_pixel(row, report), drops=3))
-    if estimated:
-        columns.append(_Column("3 nats at\nx noise", lambda row: _noise(row, floors)))
-    if any(row.leakage.dfil is not None for row in rows):
-        columns.append(_Column("dFIL", lambda row: _optional(row.leakage.dfil), drops=4))
-    for name in report.estimators:
-        if name not in ("sandwich", "ridge") and any(_estimate(row, name) for row in rows):
-            columns.append(_Column(f"{name}\nnats", lambda row, name=name: _estimate(row, name), drops=6))  # type: ignore[misc]
-    if any(_ceiling(row) for row in rows):
-        columns.append(_Column("no attacker\nabove", _ceiling))
-    return columns
+    return [column for column in columns if any(column.cell(row) for row in rows)]
+
+
+def _estimates(name: str) -> _Column:
+    return _Column(f"{name}\nnats", lambda row: _estimate(row, name), drops=6)
 
 
 def _dropped(row: LeakageRow) -> str:
     return f"{row.defense.rate:g}" if row.defense.dropout != "none" else "0"
 
 
-def bar(value: float, high: float, width: int = BAR) -> Text:
+def bar(value: float, high: float, width: int) -> Text:
     """A bar of `value` between 0 and 1 in eighths of a cell; light up to `high`."""
     eighths = round(8 * width * min(max(value, 0.0), 1.0))
     full, rest = divmod(eighths, 8)
@@ -142,19 +144,21 @@ def bar(value: float, high: float, width: int = BAR) -> Text:
     return text
 
 
-def _bar(row: LeakageRow) -> Text:
+def _bar(row: LeakageRow, width: int) -> Text:
     if row.leakage.status == "unmeasured":
-        return Text("?" * BAR, style="dim")
-    return bar(row.leakage.index.value, row.leakage.index.high)
+        return Text("unmeasured"[:width], style="dim")
+    return bar(row.leakage.index.value, row.leakage.index.high, width)
 
 
 def _index(leakage: Leakage) -> str:
-    return "-" if leakage.status == "unmeasured" else f"[bold]{share(leakage.index.value)}[/bold]"
+    return "" if leakage.status == "unmeasured" else f"[bold]{share(leakage.index.value)}[/bold]"
 
 
 def _interval(leakage: Leakage) -> str:
-    if leakage.status in ("unmeasured", "by-definition"):
-        return f"[dim]{'definition' if leakage.status == 'by-definition' else 'unmeasured'}[/dim]"
+    if leakage.status == "by-definition":
+        return "[dim]definition[/dim]"
+    if leakage.status == "unmeasured":
+        return ""
     return f"[dim]{share(leakage.index.low)}-{share(leakage.index.high)}[/dim]"
 
 
@@ -177,7 +181,7 @@ def _noise(row: LeakageRow, floors: set[str | None]) -> str:
     return _optional(row.leakage.resolvable_noise) if row.leakage.noise_floor in floors else ""
 
 
-def _bits_per_pixel(row: LeakageRow, report: LeakageReport) -> str:
+def _bits_per_number(row: LeakageRow, report: LeakageReport) -> str:
     """Only where the upper end is a bound and the samples resolve it."""
     leakage = row.leakage
     if leakage.saturated is not False or leakage.information_is != "bound" or leakage.information_high_nats is None:
@@ -187,13 +191,13 @@ def _bits_per_pixel(row: LeakageRow, report: LeakageReport) -> str:
 
 def _ceiling(row: LeakageRow) -> str:
     ceiling = row.leakage.reidentification_ceiling
-    return share(ceiling) if ceiling is not None and ceiling < 1 else ""
+    return share(ceiling) if ceiling is not None and ceiling < ROUNDS_TO_ONE else ""
 
 
 def _estimate(row: LeakageRow, name: str) -> str:
     for found in row.leakage.estimates:
         if found.estimator == name:
-            return compact(found.value_nats) + ("!" if found.saturated else "")
+            return "[yellow]sat.[/yellow]" if found.saturated else compact(found.value_nats)
     return ""
 
 
@@ -207,6 +211,10 @@ def compact(value: float) -> str:
         mantissa, _, exponent = f"{value:.1e}".partition("e")
         return f"{mantissa}e{int(exponent)}"
     return number(value)
+
+
+def _has_index(report: LeakageReport) -> bool:
+    return any(row.leakage.status != "unmeasured" for row in _every(report))
 
 
 def _every(report: LeakageReport) -> list[LeakageRow]:

@@ -1,0 +1,265 @@
+"""`collabplan leakage`: the table, the report, resuming where it stopped, and what it refuses."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli_targets import DATA, NET, Run
+from collabplan.cli import leakage_run
+from collabplan.cli.leakage_table import bar, compact, head, leakage_table, legend
+from collabplan.cli.main import main
+from collabplan.records import LeakageReport, load
+from rich.console import Console
+
+Write = Callable[..., Path]
+FEW = ("--dropout", "0,0.6", "--samples", "100")
+LEAKAGE = ("leakage", "model.py", *FEW)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder where the leakage of model.py was measured into out.json."""
+    folder = tmp_path_factory.mktemp("made")
+    (folder / "model.py").write_text(NET + DATA)
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        with pytest.raises(SystemExit) as stop:
+            main((*LEAKAGE, "-o", "out.json"))
+        assert stop.value.code == 0
+    finally:
+        os.chdir(before)
+    return folder
+
+
+@pytest.fixture
+def measured(made: Path, here: Path) -> Path:
+    """A copy of that folder as the working directory."""
+    shutil.copytree(made, here, dirs_exist_ok=True)
+    return here
+
+
+@pytest.fixture(scope="module")
+def report(made: Path) -> LeakageReport:
+    """What it wrote."""
+    return load(LeakageReport, made / "out.json")
+
+
+@pytest.fixture
+def estimated(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The cuts that are really measured from here on."""
+    names: list[str] = []
+    measurement = leakage_run._Measurement
+
+    def counted(session: Any, activations: Any, cut: Any, rows: Any) -> Any:
+        names.append(cut.name)
+        return measurement(session, activations, cut, rows)
+
+    monkeypatch.setattr(leakage_run, "_Measurement", counted)
+    return names
+
+
+def figures(document: dict[str, Any]) -> dict[str, Any]:
+    """A report without when and how it was made."""
+    return {key: value for key, value in document.items() if key != "provenance"}
+
+
+def shown(report: LeakageReport, width: int) -> list[str]:
+    stream = io.StringIO()
+    Console(file=stream, width=width).print(leakage_table(report, width))
+    return stream.getvalue().splitlines()
+
+
+def cut_files(folder: Path) -> list[Path]:
+    return sorted((folder / ".collabplan" / "leakage").glob("*/*.json"))
+
+
+def test_the_report_has_a_row_per_cut_and_rate_by_depth(report: LeakageReport) -> None:
+    assert [row.depth for row in report.rows] == sorted(row.depth for row in report.rows)
+    rates = {name: [row.defense.rate for row in report.rows if row.cut_name == name] for name in cut_names(report)}
+    assert rates.pop("cloud-only") == [0.0]
+    assert rates
+    assert all(found == [0.0, 0.6] for found in rates.values())
+    assert report.sample_count == 100
+    assert report.input_number_count == 6
+
+
+def cut_names(report: LeakageReport) -> list[str]:
+    return list(dict.fromkeys(row.cut_name for row in report.rows))
+
+
+def test_the_raw_input_is_1_and_measured_cuts_have_every_figure(report: LeakageReport) -> None:
+    raw, *others = report.rows
+    assert (raw.leakage.index.value, raw.leakage.status) == (1.0, "by-definition")
+    for row in others:
+        assert row.leakage.status == "estimated"
+        assert row.leakage.dfil is not None
+        assert {found.estimator for found in row.leakage.estimates} == {"kde", "sandwich", "logdet"}
+
+
+def test_the_models_output_alone_is_the_floor(report: LeakageReport) -> None:
+    floor = report.output_floor
+    assert floor is not None
+    assert floor.cut_kind == "edge-only"
+    assert floor.leakage.status == "estimated"
+    assert floor.leakage.sample_count == 100
+    assert all(row.cut_kind != "edge-only" for row in report.rows)
+
+
+@pytest.mark.parametrize("width", [80, 120, 200])
+def test_the_table_fits_and_a_wider_one_shows_more(report: LeakageReport, width: int) -> None:
+    lines = shown(report, width)
+    assert max(map(len, lines)) <= width
+    text = "\n".join(lines)
+    for part in ("cloud-only", "output alone", "█", "SATURATED", "x noise", "interval"):
+        assert part in text
+    assert ("dFIL" in text) == (width > 80)
+    assert "…" not in text
+
+
+def test_the_header_says_floor_samples_and_what_is_assumed(report: LeakageReport) -> None:
+    text = " ".join(head(report))
+    for part in ("100 samples", "8-bit wire", "surrogate", "ESTIMATED", "know the mask"):
+        assert part in text
+    assert any("surrogates" in line for line in legend(report))
+
+
+def test_a_bar_is_as_long_as_its_value_and_light_up_to_its_high_end() -> None:
+    assert bar(0.5, 0.5, 8).plain == "████    "
+    assert bar(0.5, 0.74, 8).plain == "████░░  "
+    assert bar(1 / 16, 1.0, 8).plain == "▌░░░░░░░"
+    assert bar(0.0, 0.0, 8).plain == " " * 8
+
+
+@pytest.mark.parametrize("value", [0.0, 1e-9, 0.5, 123456.0, 6.7e10])
+def test_figures_take_at_most_eight_characters(value: float) -> None:
+    assert len(compact(value)) <= 8
+
+
+@pytest.mark.usefixtures("measured")
+def test_a_finished_run_is_not_measured_again_and_prints_the_same_json(
+    run: Run, report: LeakageReport, estimated: list[str]
+) -> None:
+    ran = run(*LEAKAGE, "--json")
+    assert ran.code == 0
+    assert estimated == []
+    assert figures(ran.document) == figures(report.model_dump(mode="json"))
+    assert "were measured before" in ran.err
+
+
+def test_missing_and_damaged_cuts_alone_are_measured_again_with_the_same_figures(
+    measured: Path, run: Run, report: LeakageReport, estimated: list[str]
+) -> None:
+    files = cut_files(measured)
+    wide = [path for path in files if '"by-definition"' not in path.read_text()]
+    wide[0].unlink()
+    wide[1].write_text(wide[1].read_text()[:200])
+    ran = run(*LEAKAGE, "--json")
+    assert len(estimated) == 2
+    assert figures(ran.document) == figures(report.model_dump(mode="json"))
+
+
+@pytest.mark.usefixtures("target")
+def test_what_was_finished_before_a_kill_is_kept(
+    run: Run, target: Write, report: LeakageReport, estimated: list[str], monkeypatch: pytest.MonkeyPatch, here: Path
+) -> None:
+    target(DATA)
+    finish, count = leakage_run._Measurement, iter(range(9))
+
+    def interrupted(*arguments: Any) -> Any:
+        if next(count) == 1:
+            raise KeyboardInterrupt
+        return finish(*arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(leakage_run, "_Measurement", interrupted)
+        ran = run(*LEAKAGE)
+    assert ran.code == 130
+    assert "interrupted" in ran.err
+    assert len(cut_files(here)) == 2  # by definition, and the first measured
+    first = list(estimated)
+    assert figures(run(*LEAKAGE, "--json").document) == figures(report.model_dump(mode="json"))
+    assert not set(first) & set(estimated[len(first) :])
+
+
+@pytest.mark.usefixtures("measured")
+@pytest.mark.parametrize("change", [("--seed", "1"), ("--bits", "4"), ("--noise", "gaussian:0.2")])
+def test_another_question_is_measured_anew(run: Run, estimated: list[str], change: tuple[str, str]) -> None:
+    assert run(*LEAKAGE, "--cuts", "stem.1", *change, "--estimators", "sandwich,ridge").code == 0
+    assert "stem.1" in estimated
+
+
+def test_real_noise_earns_bounds_and_a_ceiling(measured: Path, run: Run) -> None:
+    run(*LEAKAGE, "--cuts", "stem.1", "--noise", "gaussian:0.5", "--dropout", "0.9", "-o", "noisy.json")
+    report = load(LeakageReport, measured / "noisy.json")
+    assert cut_names(report) == ["stem.1"]
+    leak = report.rows[0].leakage
+    assert leak.information_is == "bound"
+    assert leak.reidentification_ceiling is not None
+    assert leak.reidentification_ceiling < 1
+    text = "\n".join(shown(report, 160))
+    assert "nobody" in text
+    assert "bits per" in text
+
+
+@pytest.mark.usefixtures("measured")
+def test_without_ridge_the_index_is_unmeasured(run: Run) -> None:
+    ran = run(*LEAKAGE, "--cuts", "stem.1", "--estimators", "kde", "--json")
+    assert {row["leakage"]["status"] for row in ran.document["rows"]} == {"unmeasured"}
+    assert "not measured (--estimators without ridge)" in ran.err
+
+
+@pytest.mark.usefixtures("here")
+def test_a_narrow_memory_lowers_the_samples_of_all_cuts_and_says_so(run: Run, target: Write) -> None:
+    target(DATA)
+    ran = run("leakage", "model.py", "--cuts", "stem.1", "--dropout", "0", "--cache-gb", "0.000002", "--json")
+    assert ran.document["sample_count"] == 31
+    assert any("do not fit --cache-gb" in note for note in ran.document["notes"])
+
+
+@pytest.mark.usefixtures("here")
+def test_the_target_defaults_to_what_was_profiled_last(run: Run, target: Write) -> None:
+    assert "no profile in .collabplan" in run("leakage").line
+    target(DATA)
+    run("profile", "model.py", "--seconds", "1", "--threads", "1")
+    ran = run("leakage", *FEW, "--cuts", "stem.1")
+    assert ran.code == 0
+    assert "last profile .collabplan/profiles/Net-" in ran.out
+
+
+@pytest.mark.usefixtures("measured")
+@pytest.mark.parametrize(
+    ("option", "value", "says"),
+    [
+        ("--cuts", "stm", "--cuts has the unknown 'stm'; near are stem"),
+        ("--cuts", "", "--cuts is empty"),
+        ("--estimators", "kde,ksq", "--estimators has the unknown 'ksq'; there are kde, sandwich, logdet"),
+        ("--dropout", "0,1", "--dropout 1 is not possible: a rate is a number from 0 to below 1"),
+        ("--dropout", "half", "--dropout half is not possible"),
+        ("--noise", "gaussian", "--noise gaussian is not possible: give gaussian:STD"),
+        ("--noise", "poisson:1", "--noise poisson:1 is not possible"),
+        ("--bits", "17", "--bits 17 is not possible: it must be 1 to 16"),
+        ("--samples", "19", "--samples 19 is too few: leakage needs at least 20"),
+        ("--cache-gb", "0", "--cache-gb 0 is not possible"),
+        ("--cache-gb", "0.000001", "leakage needs at least 20 samples, here are 15: more rows"),
+    ],
+)
+def test_bad_options_are_refused_in_one_line(run: Run, option: str, value: str, says: str) -> None:
+    ran = run("leakage", "model.py", option, value)
+    assert ran.code == 2
+    assert says in ran.err.splitlines()[-1]
+    assert "Traceback" not in ran.err
+
+
+@pytest.mark.usefixtures("here")
+def test_too_few_samples_in_the_data_are_refused(run: Run, target: Write) -> None:
+    target(DATA.replace("_rows(1, 120)", "_rows(1, 12)"))
+    ran = run("leakage", "model.py")
+    assert ran.code == 2
+    assert "leakage needs at least 20 samples, here are 12: validation_data has no more" in ran.err.splitlines()[-1]
