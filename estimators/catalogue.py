@@ -7,10 +7,18 @@ from collections.abc import Callable
 from ..records import CollabplanError
 from .interface import Estimator
 from .kde import Kde
+from .ksg import Ksg
 from .logdet import LogDet
+from .mine import Mine
 from .sandwich import Sandwich
 
-ESTIMATORS: dict[str, Callable[[], Estimator]] = {"kde": Kde, "sandwich": Sandwich, "logdet": LogDet}
+ESTIMATORS: dict[str, Callable[[], Estimator]] = {
+    "kde": Kde,
+    "sandwich": Sandwich,
+    "logdet": LogDet,
+    "ksg": Ksg,
+    "mine": Mine,
+}
 
 
 def estimator_named(name: str) -> Estimator:
