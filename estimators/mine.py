@@ -270,7 +270,7 @@ def _bound(critics: Sequence[_Critic], u: Tensor, v: Tensor) -> float:
 def _evaluate(critics: Sequence[_Critic], u: Tensor, v: Tensor, shifts: int) -> tuple[Tensor, Tensor]:
     """Per sample `[n]` float64: f of its own pair, and ln of the mean exp f of it with `shifts` others."""
     count = len(u)
-    others = torch.linspace(1, count - 1, min(shifts, count - 1)).round().long().unique().tolist()
+    others = sorted(set(torch.linspace(1, count - 1, min(shifts, count - 1)).round().int().tolist()))
     with torch.no_grad():
         joint = torch.stack([critic.shifted(u, v, [0])[0] for critic in critics]).mean(dim=0)
         total = torch.full((count,), -math.inf, dtype=torch.float64)

@@ -19,10 +19,10 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 from optuna.trial import create_trial
 
+from ..estimators.seeds import derive_seed
 from ..records import Budgets, Candidate
 from .budgets import checks, judged
 from .front import objectives
-from ..estimators.seeds import derive_seed
 from .space import Point, Space, point_of
 from .study import TrialStore
 

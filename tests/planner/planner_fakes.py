@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from collabplan.planner.budgets import judged
 from collabplan.estimators.seeds import derive_seed
+from collabplan.planner.budgets import judged
 from collabplan.planner.space import Point, Space
 from collabplan.records import Accuracy, Budgets, Candidate, Interval, Latency, LatencyParts, Leakage
 
