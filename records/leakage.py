@@ -38,9 +38,9 @@ class IndexAt(Record):
 class Leakage(Record):
     """What the released tensors tell about the private inputs, for one (cut, defense).
 
-    `status` is *estimated* (ridge attackers, linear and kernel: a lower bound on what a real attacker
-    recovers), *by-definition* (a raw private input crosses, or nothing does), *audited* (worst
-    case over real attacks) or *unmeasured* (then it is 1: assume the worst). 0 = no better than the data prior, 1 = perfect reconstruction.
+    `status` is *estimated* (ridge attackers that know the mask: what they reach, no bound on others),
+    *by-definition* (a raw private input crosses, or nothing does), *audited* (worst case over real attacks) or
+    *unmeasured* (then it is 1: assume the worst). 0 = no better than the data prior, 1 = perfect reconstruction.
     `index_by_samples` is the same figure on fewer samples.
 
     `information_low_nats` and `information_high_nats` are the ends of the sandwich's 95 % interval above
