@@ -12,6 +12,8 @@ from .. import lazy_face
 if TYPE_CHECKING:
     from .activations import EdgeActivations
     from .catalogue import ESTIMATORS, estimator_named
+    from .conformance import check_estimator
+    from .controls import run_controls
     from .data import Data, InputScaling
     from .defenses import Defense, Floor
     from .fisher import Sensitivity, fisher_leakage
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from .randomness import Fresh, Keyed, Randomness, Simulated
 
 _HOMES = {
+    "check_estimator": "conformance",
+    "run_controls": "controls",
     "ESTIMATORS": "catalogue",
     "Channel": "interface",
     "Components": "inputs",
@@ -65,10 +69,12 @@ __all__ = [
     "Sensitivity",
     "Simulated",
     "by_definition",
+    "check_estimator",
     "estimate_leakage",
     "estimator_named",
     "fisher_leakage",
     "private_inputs",
+    "run_controls",
 ]
 
 __getattr__, __dir__ = lazy_face(__name__, _HOMES)
