@@ -1,9 +1,10 @@
-"""`collabplan leakage`: what each cut tells about the input, under each defense."""
+"""`collabplan leakage`: what each cut tells about the input, under each defense; tests its own estimators."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -28,10 +29,12 @@ EXAMPLES = examples(
         "another estimator of information beside the usual ones",
         "collabplan leakage model.py --estimators kde,sandwich,logdet,ridge,mine",
     ),
+    ("do the estimators find what is known? (no model needed)", "collabplan leakage --controls"),
 )
 _WHAT, _HOW = "What to measure", "How to measure"
 RIDGE = "ridge"
 MOST_BITS = 16
+FEWEST_CONTROLS = 200
 
 
 def leakage(
@@ -77,6 +80,15 @@ def leakage(
         int, typer.Option(metavar="N", min=0, help="The same seed gives the same figures.", rich_help_panel=_HOW)
     ] = 0,
     cache_gb: Annotated[float, typer.Option(metavar="GB", help="Memory for activations.", rich_help_panel=_HOW)] = 1.0,
+    controls: Annotated[
+        bool,
+        typer.Option(
+            "--controls",
+            help="Run the estimators where the answer is known; exit 1 if one fails.",
+            rich_help_panel=_HOW,
+            show_default=False,
+        ),
+    ] = False,
     inputs: Inputs = None,
     max_crossing: MaxCrossing = 1,
     file: OutputFile = None,
@@ -93,11 +105,15 @@ def leakage(
 
     output = Output(as_json=as_json)
     asked = checked_options(dropout, dropout_kind, noise, bits, estimators, samples, seed, cache_gb)
+    tested = run_checks(asked, samples, output) if controls else ()
+    if controls and target is None:
+        finish_controls(tested, file, output)
+        return
     workspace = Workspace.here()
     loaded, traced = prepare(target, inputs or (), workspace, output)
     session, notes = open_session(loaded, traced, cuts, max_crossing, samples, asked, workspace, output)
     found = measure(session, output)
-    made = make_report(loaded, session, found, max_crossing, (), notes)
+    made = make_report(loaded, session, found, max_crossing, tested, notes)
     show_report(made, output)
     if file is not None:
         from ..records import save
@@ -105,6 +121,7 @@ def leakage(
         save(made, file)
         output.wrote("leakage report", file)
     output.document(made)
+    require_passed(tested)
 
 
 def checked_options(
@@ -338,7 +355,7 @@ def make_report(
 
 def show_report(made: LeakageReport, output: Output) -> None:
     """Print the table, how to read it, and the notes."""
-    from .leakage_table import control_table, head, leakage_table, legend
+    from .leakage_table import head, leakage_table, legend
 
     output.say("")
     for line in head(made):
@@ -349,4 +366,57 @@ def show_report(made: LeakageReport, output: Output) -> None:
     for note in made.notes:
         output.say(f"note: {note}")
     if made.controls:
-        output.show(control_table(made.controls))
+        show_controls(made.controls, output)
+
+
+def run_checks(asked: Asked, samples: int, output: Output) -> tuple[ControlRow, ...]:
+    """The estimators that were asked for, on data whose answer is known: as many samples as asked, 200 at least."""
+    from ..estimators import estimator_named
+    from ..estimators.controls import run_controls
+    from ..estimators.seeds import generator_for
+
+    with output.step("controls"):
+        return run_controls(
+            [estimator_named(name) for name in asked.estimators if name != RIDGE],
+            generator=generator_for(asked.seed, "controls"),
+            samples=max(samples, FEWEST_CONTROLS),
+            ridge=RIDGE in asked.estimators,
+        )
+
+
+def show_controls(tested: Sequence[ControlRow], output: Output) -> None:
+    """Print the table of controls."""
+    from .leakage_table import control_remarks, control_table
+
+    output.show(control_table(tested, output.results.width))
+    for line in control_remarks(tested):
+        output.say(line)
+
+
+def finish_controls(tested: tuple[ControlRow, ...], file: Path | None, output: Output) -> None:
+    """Print the controls alone. Raises BudgetError where one failed."""
+    import json
+
+    from ..records import write_text
+
+    document = {"controls": [row.model_dump(mode="json") for row in tested]}
+    show_controls(tested, output)
+    if file is not None:
+        write_text(file, json.dumps(document, indent=1, allow_nan=False) + "\n")
+        output.wrote("controls", file)
+    output.document(document)
+    require_passed(tested)
+
+
+def require_passed(tested: Sequence[ControlRow]) -> None:
+    """Refuse estimators that failed a control.
+
+    Raises:
+        BudgetError: some did; the exit code is 1.
+    """
+    from ..records import BudgetError
+
+    failed = [f"{row.estimator} on {row.control}" for row in tested if row.passed is False]
+    if failed:
+        count = f"{len(failed)} control{'s' * (len(failed) > 1)}"
+        raise BudgetError(f"{count} failed: {', '.join(failed)}; do not trust these estimators' figures")

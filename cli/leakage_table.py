@@ -229,30 +229,47 @@ def _thinned(groups: Sequence[list[LeakageRow]]) -> list[list[LeakageRow]]:
     return [groups[round(i * (count - 1) / (MAX_CUTS - 1))] for i in range(MAX_CUTS)]
 
 
-def control_table(rows: Sequence[ControlRow]) -> Table:
-    """Controls whose answer is known, a row per estimator."""
+def control_table(rows: Sequence[ControlRow], width: int) -> Table:
+    """Control x estimator, with notes where `width` has room for them."""
+    table = _control_table(rows, notes=True)
+    if Console(width=_WIDE).measure(table).maximum <= width:
+        return table
+    return _control_table(rows, notes=False)
+
+
+def control_remarks(rows: Sequence[ControlRow]) -> list[str]:
+    """What stands below the table: units, and why a control failed."""
+    lines = ["truth and value in nats, of ridge an index; n/a: does not apply, or more than so many samples resolve"]
+    return lines + [f"{row.estimator} on {row.control}: {row.note}" for row in rows if row.passed is False and row.note]
+
+
+def _control_table(rows: Sequence[ControlRow], *, notes: bool) -> Table:
     table = plain_table("Controls: what the estimators say where the answer is known")
     for name in ("control", "estimator"):
         table.add_column(name, no_wrap=True)
     for name in ("truth", "value", "interval"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
-    table.add_column("note", overflow="fold", style="dim")
+    if notes:
+        table.add_column("", no_wrap=True, style="dim")
+    verdicts = {True: "[green]pass[/green]", False: "[bold red]FAIL[/bold red]", None: "[dim]n/a[/dim]"}
+    names = list(dict.fromkeys(row.control for row in rows))
     last = ""
-    for row in rows:
-        verdict = {True: "[green]pass[/green]", False: "[bold red]FAIL[/bold red]", None: "[dim]not applicable[/dim]"}
-        table.add_row(
+    for row in sorted(rows, key=lambda row: names.index(row.control)):
+        cells = [
             escape(row.control) if row.control != last else "",
             escape(row.estimator),
             _figure(row.truth),
             _figure(row.value),
-            "" if row.lower is None and row.upper is None else rf"\[{_figure(row.lower)}, {_figure(row.upper)}]",
-            verdict[row.passed],
-            escape(row.note),
-        )
+            "" if row.lower is None and row.upper is None else f"{_figure(row.lower)} to {_figure(row.upper)}",
+            verdicts[row.passed],
+        ]
+        table.add_row(*cells, *([escape(middle(row.note, 48))] if notes else []))
         last = row.control
     return table
 
 
 def _figure(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"
+    if value is None:
+        return "-"
+    return f"{value:.2f}" if abs(value) < 1000 else compact(value)

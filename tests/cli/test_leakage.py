@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from cli_targets import DATA, NET, Run
 from collabplan.cli import leakage_run
 from collabplan.cli.leakage_table import bar, compact, head, leakage_table, legend
 from collabplan.cli.main import main
-from collabplan.records import LeakageReport, load
+from collabplan.records import ControlRow, LeakageReport, load
 from rich.console import Console
 
 Write = Callable[..., Path]
@@ -263,3 +264,54 @@ def test_too_few_samples_in_the_data_are_refused(run: Run, target: Write) -> Non
     ran = run("leakage", "model.py")
     assert ran.code == 2
     assert "leakage needs at least 20 samples, here are 12: validation_data has no more" in ran.err.splitlines()[-1]
+
+
+CONTROLS = [
+    ControlRow(control="constant T", estimator="kde", truth=0.0, value=0.0, lower=0.0, upper=0.0, passed=True),
+    ControlRow(control="identity cut", estimator="kde", truth=None, value=7.6, lower=7.6, upper=1e9, passed=True),
+    ControlRow(control="constant T", estimator="ridge", truth=0.0, value=None, passed=None, note="does not apply"),
+]
+FAILED = ControlRow(control="independent T", estimator="ridge", truth=0.0, value=0.4, passed=False, note="at most 0.02")
+
+
+@pytest.fixture
+def controls(monkeypatch: pytest.MonkeyPatch) -> list[ControlRow]:
+    """What the controls are made to find."""
+    found = list(CONTROLS)
+    monkeypatch.setattr("collabplan.estimators.controls.run_controls", lambda *_, **__: tuple(found))
+    return found
+
+
+@pytest.mark.usefixtures("here", "controls")
+def test_controls_need_no_target_and_print_a_table_of_80_columns(run: Run) -> None:
+    ran = run("leakage", "--controls", "-o", "controls.json")
+    assert ran.code == 0
+    lines = ran.out.splitlines()
+    assert max(map(len, lines[:-2])) <= 80
+    assert sum("constant T" in line for line in lines) == 1
+    for part in ("pass", "n/a", "ridge", "controls.json"):
+        assert part in ran.out
+    assert len(json.loads(Path("controls.json").read_text())["controls"]) == 3
+
+
+@pytest.mark.usefixtures("here")
+def test_a_failed_control_exits_1_and_says_which(run: Run, controls: list[ControlRow]) -> None:
+    controls.append(FAILED)
+    ran = run("leakage", "--controls", "--json")
+    assert ran.code == 1
+    assert ran.document["controls"][-1]["passed"] is False
+    assert "ridge on independent T: at most 0.02" in ran.err
+    assert "1 control failed: ridge on independent T" in ran.err.splitlines()[-1]
+
+
+@pytest.mark.usefixtures("controls")
+def test_with_a_target_the_controls_stand_in_the_report(measured: Path, run: Run) -> None:
+    assert run(*LEAKAGE, "--controls", "-o", "with.json").code == 0
+    assert list(load(LeakageReport, measured / "with.json").controls) == CONTROLS
+
+
+@pytest.mark.usefixtures("here")
+def test_the_real_controls_of_a_quick_estimator_pass(run: Run) -> None:
+    ran = run("leakage", "--controls", "--estimators", "kde,ridge", "--samples", "200", "--json")
+    assert ran.code == 0
+    assert {row["estimator"] for row in ran.document["controls"]} == {"kde", "ridge"}
