@@ -54,7 +54,9 @@ class Channel:
         Element dropout of rate 1 - keep at the cut, with the mask in view of the adversary, in closed form: mutual
         information is concave in the squared gains, so this is never below the average over masks.
         """
-        return replace(self, distances=self.distances * keep)
+        weaker = replace(self, distances=self.distances * keep)
+        weaker.__dict__["gram"] = self.gram * keep  # what `cached_property` would find, at a third of the cost
+        return weaker
 
     def noisier(self, factor: float) -> Channel:
         """The same channel with its noise's standard deviation multiplied by `factor`."""

@@ -76,6 +76,7 @@ class _Wire:
 
     clean: WireRows
     distances: tuple[Tensor, ...]
+    channel: Channel
     noise: SampledNoise
 
 
@@ -163,7 +164,6 @@ class CutLeakage:
         bounds, channels = self._bounds(wire, private, key, generator)
         resolvable = self._resolvable_noise(wire, private, key)
         index = self._index(wire, private, key, generator) if ridge else None
-        expected = _attenuated(wire, private)
         truly = _gaussian(private) or _has_mass(private)
         estimates = tuple(
             _record(
@@ -176,7 +176,8 @@ class CutLeakage:
         )
         ceiling = None
         if private.floor.real:
-            ceiling = reidentification_ceiling(kullback_leibler_nats(expected), len(self.order))
+            expected = kullback_leibler_nats(_attenuated(wire, private))
+            ceiling = reidentification_ceiling(expected, len(self.order))
         low, high = max(0.0, bounds.low - bounds.low_half), bounds.up + bounds.up_half
         return Leakage(
             index=Interval(value=1.0, low=0.0, high=1.0) if index is None else index.index,
@@ -203,7 +204,9 @@ class CutLeakage:
             distances = tuple(squared_distances(clean))
             total = torch.stack(distances).sum(dim=0) if len(distances) > 1 else distances[0]
             channel = Channel(self._shown(), total, clean.features, _gaussian(defense))
-            self._wires[key] = _Wire(clean, distances, SampledNoise(channel, generator_for(self.seed, "noise")))
+            self._wires[key] = _Wire(
+                clean, distances, channel, SampledNoise(channel, generator_for(self.seed, "noise"))
+            )
         return self._wires[key]
 
     def _shown(self) -> Tensor:
@@ -240,10 +243,9 @@ class CutLeakage:
                 Channel(self._shown(), _attenuated(wire, defense), features, real)
             ]
         if _in_closed_form(defense):
-            total = _attenuated(wire, defense)
-            channel = Channel(self._shown(), total, features, real)
-            if all(dropped(defense)):
-                return wire.noise.bounds(1 - defense.rate), [channel]
+            if not defense.rate or all(dropped(defense)):
+                return wire.noise.bounds(1 - defense.rate), [wire.channel.attenuated(1 - defense.rate)]
+            channel = Channel(self._shown(), _attenuated(wire, defense), features, real)
             return SampledNoise(channel, generator_for(self.seed, "noise")).bounds(), [channel]
         channels = []
         for masks in self._draws(defense, wire, key):

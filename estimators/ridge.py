@@ -163,7 +163,7 @@ def _learning_curve(kernels: Kernels, scores: Tensor) -> list[tuple[int, _Level]
         for start in range(part):
             subset = torch.arange(start, count, part)
             own = subset[subset < tested]
-            errors[own] = _errors(kernels, scores, subset, attacker)
+            errors[own] = _errors(kernels, scores, subset, attacker, chosen=part == judging)
             shares.append(_index(errors[own], prior[own]))
         index = _index(errors, prior)
         influence = ((1 - index) * prior - errors) / float(prior.mean()) if float(prior.sum()) else torch.zeros(tested)
@@ -186,18 +186,18 @@ def _choose(kernels: Kernels, scores: Tensor, subset: Tensor) -> _Attacker | Non
     return best
 
 
-def _errors(kernels: Kernels, scores: Tensor, subset: Tensor, attacker: _Attacker | None) -> Tensor:
+def _errors(kernels: Kernels, scores: Tensor, subset: Tensor, attacker: _Attacker | None, *, chosen: bool) -> Tensor:
     """Squared leave-one-out errors of the tested samples of `subset`, over all components.
 
-    The next greater penalty is tried as well: where there are about as many samples as features, more is needed than
-    fewer samples suggested.
+    Unless the attacker was `chosen` on as many, the next greater penalty is tried as well: where there are about as
+    many samples as features, more is needed than fewer samples suggested.
     """
     if attacker is None:
         tested = subset < tested_count(len(scores))
         return _prior(scores[subset])[tested]
     fit = _Fit(kernels, scores, subset, attacker.gaussian)
     position = NOISY_PENALTIES.index(attacker.penalty)
-    tried = NOISY_PENALTIES[position : position + 2]
+    tried = NOISY_PENALTIES[position : position + (1 if chosen else 2)]
     return min((fit.errors(penalty) for penalty in tried), key=lambda errors: float(errors.sum()))
 
 

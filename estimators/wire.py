@@ -23,6 +23,9 @@ CHUNK = 4096
 EXACT_FEATURES = 512
 """So few are multiplied in float64, at no cost that anybody would notice."""
 
+ROUNDING = 1e-4
+"""Relative to the greatest squared norm: squared distances below may be rounding alone."""
+
 ALWAYS = 2.0
 """The luck of a feature that is never dropped."""
 
@@ -99,6 +102,9 @@ def _part_distances(rows: WireRows, part: int) -> Tensor:
     norms = products.diagonal().clone()
     distances = products.mul_(-2).add_(norms[:, None]).add_(norms[None, :]).clamp_(min=0).div_(rows.floors[part] ** 2)
     # Rounding leaves equal rows a little apart, and at so small a floor that would tell them apart.
+    nearest = float(distances.fill_diagonal_(math.inf).min())
+    if nearest > ROUNDING * float(norms.max()) / rows.floors[part] ** 2:
+        return distances.fill_diagonal_(0)
     hashes = hash_rows(values.T)
     numbers = {key: number for number, key in enumerate(sorted(set(hashes)))}
     if len(numbers) < len(rows):
