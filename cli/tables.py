@@ -150,7 +150,7 @@ def chosen_plan(plan: Plan) -> Table:
         f"index {share(index.value)} {interval(index, share)}, {candidate.leakage.status} "
         "(0 no better than the data prior, 1 perfect reconstruction)",
     )
-    if candidate.leakage.information_high_nats is not None and candidate.leakage.information_low_nats is not None:
+    if candidate.leakage.saturated is not None:
         table.add_row("", escape(information(candidate)))
     table.add_row("payload", f"{number(candidate.payload_bytes / 1024)} KiB a sample")
     table.add_row(
@@ -168,12 +168,12 @@ def _sent(plan: Plan) -> str:
 
 
 def information(candidate: Candidate) -> str:
-    """The KDE pair in one line, with what it is and whether it says anything."""
+    """The sandwich's interval in one line, with what it is, or that it says nothing."""
     leak = candidate.leakage
-    text = (
-        f"information {leak.information_low_nats:.2f} to {leak.information_high_nats:.2f} nats ({leak.information_is})"
-    )
-    return text + (f", SATURATED at {leak.saturation_nats:.2f}: ranks nothing" if leak.saturated else "")
+    if leak.saturated:
+        return f"information SATURATED at {leak.saturation_nats:.2f} nats ({leak.information_is}): ranks nothing"
+    ends = f"{leak.information_low_nats:.2f} to {leak.information_high_nats:.2f} nats"
+    return f"information {ends} ({leak.information_is})"
 
 
 def link_text(link: Link, edge_slowdown: float = 1.0) -> str:
