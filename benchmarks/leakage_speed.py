@@ -15,6 +15,7 @@ import os
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 import zipfile
 from pathlib import Path
@@ -105,25 +106,26 @@ def synthetic(count: int, size: int) -> Tensor:
     return images.sigmoid_()
 
 
-def trained(steps: int = 250) -> tuple[nn.Module, Tensor, str]:
-    """ResNet-44 after a short training, `SAMPLES` images that it has not seen, and what data they are."""
+def train_worker(weights: str, steps: int = 150) -> dict[str, object]:
+    """Train ResNet-44 shortly, in a process of its own: what training holds is no part of the figure."""
     torch.manual_seed(0)
     model = ResNet44()
-    test, train = cifar("test", SAMPLES), cifar("train", 12_800)
-    if test is None or train is None:
+    train = cifar("train", 12_800)
+    if train is None:
         model(synthetic(256, 32))  # sets the running statistics
-        return model.eval(), synthetic(SAMPLES, 32), "synthetic 32 x 32 x 3, untrained network"
-    images, labels = train
-    optimizer = torch.optim.SGD(model.parameters(), 0.1, 0.9, weight_decay=5e-4, nesterov=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.2, steps)
-    for step in range(steps):
-        at = torch.arange(step * 128, (step + 1) * 128) % len(images)
-        loss = functional.cross_entropy(model(images[at] * 4 - 2), labels[at])
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-    return model.eval(), test[0], f"CIFAR-10 (JPEG), ResNet-44 after {steps} steps"
+    else:
+        images, labels = train
+        optimizer = torch.optim.SGD(model.parameters(), 0.1, 0.9, weight_decay=5e-4, nesterov=True)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.2, steps)
+        for step in range(steps):
+            at = torch.arange(step * 128, (step + 1) * 128) % len(images)
+            loss = functional.cross_entropy(model(images[at] * 4 - 2), labels[at])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+    torch.save(model.state_dict(), weights)
+    return {"data": "synthetic, untrained" if train is None else f"CIFAR-10 (JPEG), ResNet-44 after {steps} steps"}
 
 
 def spread(cuts: list[Cut], count: int) -> list[Cut]:
@@ -146,9 +148,12 @@ def indices(rows: tuple[Tensor, ...], inputs: Components, cut: Cut, chosen: list
     return [shared.under(defense, generator=torch.Generator().manual_seed(0)).index.value for defense in chosen]
 
 
-def speed_worker() -> dict[str, object]:
+def speed_worker(weights: str) -> dict[str, object]:
     """Time, memory and rank agreement of 40 cuts x 5 rates; MINE alone on a few of the pairs."""
-    model, images, data_name = trained()
+    model = ResNet44().eval()
+    model.load_state_dict(torch.load(weights, weights_only=True))
+    test = cifar("test", SAMPLES)
+    images = synthetic(SAMPLES, 32) if test is None else test[0]
     traced = trace(model, (images[:2] * 4 - 2,))
     searchable = [
         cut for cut in candidate_cuts(traced, 1) if cut.searchable and cut.kind == "proper" and not cut.sends_raw_input
@@ -164,7 +169,7 @@ def speed_worker() -> dict[str, object]:
     ranks: tuple[list[float], list[float]] = ([], [])
     whole: list[float] = []
     peak = 0
-    for position, (cut, rows) in enumerate(EdgeActivations(traced, cache_bytes=300_000_000).sweep(cuts, data)):
+    for position, (cut, rows) in enumerate(EdgeActivations(traced, cache_bytes=150_000_000).sweep(cuts, data)):
         chosen = defenses(cut, rows)
         started = time.perf_counter()
         shared = CutLeakage(rows, components, cut, rates=RATES)
@@ -184,7 +189,6 @@ def speed_worker() -> dict[str, object]:
         print(f"{position + 1}/{len(cuts)} {cut.name}: {taken:.1f} s", file=sys.stderr, flush=True)
         del rows, chosen, found
     return {
-        "data": data_name,
         "seconds": taken,
         "peak_bytes": peak,
         "mine_seconds_per_pair": mine_taken / len(mine_pairs),
@@ -204,10 +208,8 @@ def mine_seconds(rows: tuple[Tensor, ...], components: Components, defense: Defe
     return time.perf_counter() - started
 
 
-def memory_worker() -> dict[str, object]:
+def memory_worker(_weights: str) -> dict[str, object]:
     """The leakage of a ResNet-18 at 224 x 224 through the command, at its default settings but for MINE."""
-    import tempfile
-
     folder = tempfile.mkdtemp()
     Path(folder, "resnet18.py").write_text(RESNET18.format(benchmarks=str(Path(__file__).parent.resolve())))
     command = [str(Path(sys.executable).with_name("collabplan")), "leakage", "resnet18.py", "--json"]
@@ -243,11 +245,15 @@ def validation_data():
 """
 
 
-def in_process(worker: str) -> dict[str, object]:
-    """What a worker returns, run in a process of its own with the allocator told to keep its pages."""
+WORKERS = {"train": train_worker, "speed": speed_worker, "memory": memory_worker}
+
+
+def in_process(worker: str, weights: str = "") -> dict[str, object]:
+    """What a worker returns, run in a process of its own."""
+    # Without this the kernel hands out and clears the same pages again and again.
     keep = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "536870912", "MALLOC_TOP_PAD_": "67108864"}
     done = subprocess.run(
-        [sys.executable, __file__, "--worker", worker],
+        [sys.executable, __file__, "--worker", worker, "--weights", weights],
         stdout=subprocess.PIPE,
         text=True,
         check=True,
@@ -260,15 +266,19 @@ def main() -> None:
     """Print the bars."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", type=int, choices=(9, 10))
-    parser.add_argument("--worker", choices=("speed", "memory"), help=argparse.SUPPRESS)
+    parser.add_argument("--worker", choices=WORKERS, help=argparse.SUPPRESS)
+    parser.add_argument("--weights", default="", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.worker:
-        print(json.dumps(speed_worker() if arguments.worker == "speed" else memory_worker()))
+        print(json.dumps(WORKERS[arguments.worker](arguments.weights)))
         return
     if arguments.only != 10:
-        found = in_process("speed")
+        with tempfile.TemporaryDirectory() as folder:
+            weights = str(Path(folder, "weights.pt"))
+            data = in_process("train", weights)["data"]
+            found = in_process("speed", weights)
         pairs = CUTS * len(RATES)
-        about = {"data": found["data"], "pairs": pairs, "samples": SAMPLES, "largest_cut": max(found["features"])}
+        about = {"data": data, "pairs": pairs, "samples": SAMPLES, "largest_cut": max(found["features"])}
         seconds, mine = found["seconds"], found["mine_seconds_per_pair"] * pairs
         bar(
             "2.9",

@@ -35,12 +35,10 @@ from .sandwich import half_width
 MIN_SAMPLES = 20
 
 PENALTIES = (1e-2, 0.1, 0.3, 1.0, 3.0, 10.0, 100.0)
-"""Relative to the kernel's mean eigenvalue. The prior alone is always one more choice."""
+"""Relative to the kernel's mean eigenvalue. The prior alone is always one more choice. Below, float32 would not do."""
 
 NOISY_PENALTIES = (*PENALTIES, 1e3, 1e4, 1e5)
 """Under noise: it adds a penalty of its own, without limit."""
-
-SINGLE_PRECISION_PENALTY = 0.03
 
 EVENNESS = 0.1
 """Features are divided by sqrt(variance + EVENNESS * mean variance)."""
@@ -54,7 +52,10 @@ JUDGING_COMPONENTS = 128
 JUDGING_SAMPLES = 400
 """The fewest samples that they are chosen on, where there are more."""
 
-TESTED = 600
+JUDGED = 250
+"""Of those, how many are left out."""
+
+TESTED = 500
 """Samples that are tested, leave-one-out, where there are more: they are what the interval is about."""
 
 
@@ -177,7 +178,7 @@ def _choose(kernels: Kernels, scores: Tensor, subset: Tensor) -> _Attacker | Non
     best, least = None, math.inf
     penalties = PENALTIES if kernels.test is None else NOISY_PENALTIES
     for gaussian in (False, True) if kernels.test is None else (False,):
-        fit = _Fit(kernels, leading, subset, gaussian, everyone=kernels.test is None)
+        fit = _Fit(kernels, leading, subset, gaussian, judging=kernels.test is None)
         least = min(least, float(fit.prior.sum()))
         for penalty in penalties:
             loss = float(fit.errors(penalty).sum())
@@ -202,41 +203,41 @@ def _errors(kernels: Kernels, scores: Tensor, subset: Tensor, attacker: _Attacke
 
 
 class _Fit:
-    """Kernel ridge on `subset` (ascending positions), left-one-out at its tested samples, or at `everyone`."""
+    """Kernel ridge on `subset` (ascending positions), left-one-out at its tested samples, or at those that judge."""
 
     def __init__(
-        self, kernels: Kernels, scores: Tensor, subset: Tensor, gaussian: bool, *, everyone: bool = False
+        self, kernels: Kernels, scores: Tensor, subset: Tensor, gaussian: bool, *, judging: bool = False
     ) -> None:
-        kernel = kernels.train if len(subset) == len(scores) else kernels.train[subset][:, subset]
+        kernel = kernels.train.float()
+        if len(subset) < len(scores):
+            kernel = kernel[subset][:, subset]
         if gaussian:
             norms = kernel.diagonal()
             distances = (norms[:, None] + norms[None, :] - 2 * kernel).clamp_(min=0)
             kernel = torch.exp(distances / (-WIDTH * (float(distances.mean()) or 1.0)))
         own = subset[subset < tested_count(len(scores))]
-        self.tested = len(subset) if everyone else len(own)
+        self.tested = min(len(subset), JUDGED) if judging else len(own)
         row_mean, mean = kernel.mean(dim=0), kernel.mean()
         self.test = None
         if kernels.test is not None:
-            test = kernels.test[own][:, subset]
+            test = kernels.test.float()[own][:, subset]
             self.test = test - test.mean(dim=1, keepdim=True) - row_mean + mean
         self.train = kernel - row_mean[None, :] - row_mean[:, None] + mean
         self.scale = float(self.train.diagonal().mean())
-        self.wanted = scores[subset] - scores[subset].mean(dim=0)
+        self.wanted = (scores[subset] - scores[subset].mean(dim=0)).float()
 
     @property
     def prior(self) -> Tensor:
         """Squared errors of the others' mean, `[T]`."""
-        return _prior(self.wanted)[: self.tested]
+        return _prior(self.wanted.double())[: self.tested]
 
     def errors(self, penalty: float) -> Tensor:
         """Squared errors of the tested samples, `[T]`."""
         if self.scale <= 0:
             return self.prior
-        # Below, float32 loses the small eigenvalues.
-        dtype = torch.float32 if penalty >= SINGLE_PRECISION_PENALTY else torch.float64
-        wanted, tested = self.wanted.to(dtype), self.tested
+        wanted, tested = self.wanted, self.tested
         count, penalty = len(wanted), penalty * self.scale
-        penalised = self.train.to(dtype, copy=True)
+        penalised = self.train.clone()
         penalised.diagonal().add_(penalty)
         factor = torch.linalg.cholesky(penalised)
         picked = torch.eye(count, tested, dtype=wanted.dtype)
@@ -246,9 +247,8 @@ class _Fit:
         if self.test is None:
             return ((inverse.T @ wanted) / own).square().sum(dim=1, dtype=torch.float64)
         solved = torch.cholesky_solve(wanted, factor)
-        test = self.test.to(dtype)
-        through_itself = (test * inverse.T).sum(dim=1, keepdim=True) + 1 / count
-        errors = wanted[:tested] - test @ solved + through_itself / own * solved[:tested]
+        through_itself = (self.test * inverse.T).sum(dim=1, keepdim=True) + 1 / count
+        errors = wanted[:tested] - self.test @ solved + through_itself / own * solved[:tested]
         return errors.square().sum(dim=1, dtype=torch.float64)
 
 
