@@ -1,99 +1,75 @@
-"""Samples of benchmark-mi's 40 tasks, and what the library's own estimators say about them.
+"""The 40 tasks of benchmark-mi (Czyz et al., "Beyond Normal", NeurIPS 2023): samples, truth, the library's estimates.
 
-Runs in the environment that `install.sh` makes; `compare.py` reads the folder that this one writes:
+    bmi-env/bin/python benchmarks/bmi/sample.py FOLDER [--seed 0]
 
-    XLA_FLAGS="--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1" OMP_NUM_THREADS=1 \\
-        BMI_ENV/bin/python benchmarks/bmi/sample.py FOLDER
-
-`tasks.json` lists the tasks with their true mutual information in nats; `<task>.x.npy` and `<task>.y.npy` are the samples
-(float64, no pickles); `<task>.<estimator>.json` is one estimate with the library's defaults. A file that is there is
-not made again, so a killed run goes on where it stopped.
+Runs in the environment that `install.sh` makes. Writes plain arrays (one `.npy` per side of a task) and one JSON per
+task; a killed run goes on where it stopped.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
-import sys
 import time
 from pathlib import Path
-from typing import Any, Callable
 
 import bmi
 import numpy as np
+from bmi.estimators import CCAMutualInformationEstimator, KSGEnsembleFirstEstimator, MINEEstimator
 
-ESTIMATORS: dict[str, Callable[[], Any]] = {
-    "cca": bmi.estimators.CCAMutualInformationEstimator,
-    "ksg": bmi.estimators.KSGEnsembleFirstEstimator,
-    "mine": lambda: bmi.estimators.MINEEstimator(verbose=False),
+SAMPLES = 5000
+LIBRARY = {
+    "CCA": CCAMutualInformationEstimator,
+    "KSG": KSGEnsembleFirstEstimator,
+    "MINE": lambda: MINEEstimator(verbose=False),
 }
+"""The library's defaults."""
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def write(path: Path, text: str) -> None:
+    """Whole or not at all."""
+    part = path.with_suffix(".part")
+    part.write_text(text)
+    os.replace(part, path)
+
+
+def main() -> None:
+    """Draw what is missing, then estimate what is missing; the quick estimators first."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--samples", type=int, default=5000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--estimators", default=",".join(ESTIMATORS), help="comma-separated; empty: samples alone")
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
-    draw(arguments.folder, arguments.samples, arguments.seed)
-    for name in filter(None, arguments.estimators.split(",")):
-        for task in bmi.benchmark.BENCHMARK_TASKS:
-            run(arguments.folder, task, name)
-    return 0
-
-
-def draw(folder: Path, samples: int, seed: int) -> None:
-    """Write the samples of every task, then the list of tasks."""
-    listed = folder / "tasks.json"
-    recipe = {"samples": samples, "seed": seed}
-    if listed.exists():
-        found = json.loads(listed.read_text())
-        if {key: found[key] for key in recipe} != recipe:
-            sys.exit(f"{folder} holds other samples ({found['samples']}, seed {found['seed']}); name another folder")
-        return
-    tasks = {}
-    for name, task in bmi.benchmark.BENCHMARK_TASKS.items():
-        for side, values in zip("xy", task.sample(samples, seed)):
-            flat = np.asarray(values, dtype=np.float64).reshape(samples, -1)
-            with replacing(folder / f"{name}.{side}.npy") as part, part.open("wb") as file:
-                np.save(file, flat, allow_pickle=False)
-        tasks[name] = {"true_nats": float(task.mutual_information), "dim_x": task.dim_x, "dim_y": task.dim_y}
-    with replacing(listed) as part:
-        part.write_text(json.dumps({**recipe, "tasks": tasks}, indent=1))
-
-
-def run(folder: Path, task: str, name: str) -> None:
-    """One estimate of the library's, unless it is there."""
-    target = folder / f"{task}.{name}.json"
-    if target.exists():
-        return
-    x, y = (np.load(folder / f"{task}.{side}.npy", allow_pickle=False) for side in "xy")
-    begun = time.perf_counter()
-    nats = float(ESTIMATORS[name]().estimate(x, y))
-    result = {"nats": nats if math.isfinite(nats) else None, "seconds": time.perf_counter() - begun}
-    with replacing(target) as part:
-        part.write_text(json.dumps(result))
-    print(json.dumps({"task": task, "estimator": name, **result}), flush=True)
-
-
-class replacing:  # noqa: N801
-    """A path to write to; what was written takes the place of `target` when the block ends well."""
-
-    def __init__(self, target: Path) -> None:
-        self.target = target
-        self.part = target.with_name(target.name + ".part")
-
-    def __enter__(self) -> Path:
-        return self.part
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        if kind is None:
-            os.replace(self.part, self.target)
+    tasks = bmi.benchmark.BENCHMARK_TASKS
+    for name, task in tasks.items():
+        about = arguments.folder / f"{name}.json"
+        if not about.exists():
+            for side, values in zip("xy", task.sample(SAMPLES, seed=arguments.seed), strict=True):
+                np.save(
+                    arguments.folder / f"{name}.{side}.npy", np.asarray(values, dtype=np.float64), allow_pickle=False
+                )
+            facts = {
+                "name": name,
+                "dim": [task.dim_x, task.dim_y],
+                "truth": float(task.mutual_information),
+                "library": {},
+            }
+            write(about, json.dumps(facts))
+    for estimator, make in LIBRARY.items():
+        for name in tasks:
+            about = arguments.folder / f"{name}.json"
+            facts = json.loads(about.read_text())
+            if estimator in facts["library"]:
+                continue
+            x, y = (np.load(arguments.folder / f"{name}.{side}.npy", allow_pickle=False) for side in "xy")
+            started = time.perf_counter()
+            value = float(make().estimate(x, y))
+            taken = time.perf_counter() - started
+            facts["library"][estimator] = {"value": value if np.isfinite(value) else None, "seconds": taken}
+            write(about, json.dumps(facts))
+            print(f"{estimator} {name}: {value:.3f} of {facts['truth']:.3f} in {taken:.1f} s", flush=True)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
