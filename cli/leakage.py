@@ -79,7 +79,7 @@ def leakage(
     seed: Annotated[
         int, typer.Option(metavar="N", min=0, help="The same seed gives the same figures.", rich_help_panel=_HOW)
     ] = 0,
-    cache_gb: Annotated[float, typer.Option(metavar="GB", help="Memory for activations.", rich_help_panel=_HOW)] = 2.0,
+    cache_gb: Annotated[float, typer.Option(metavar="GB", help="Memory for activations.", rich_help_panel=_HOW)] = 1.0,
     controls: Annotated[
         bool,
         typer.Option(
