@@ -29,16 +29,17 @@ ROUNDING_NATS = 1e-5
 NOTHING_INDEX = 0.02
 EVERYTHING_INDEX = 0.95
 
-Judge = Callable[[Estimate, float], bool]
+Judge = Callable[[Estimate, float, bool], bool]
+"""Of an estimate, the truth in nats, and whether the channel is Gaussian."""
 
 JUDGES: dict[str, Judge] = {
-    "kde": lambda found, truth: _inside(found, truth) or abs(found.value - truth) <= 0.02,
-    "sandwich": lambda found, truth: _inside(found, truth) and abs(found.value - truth) <= 0.02 + 0.03 * truth,
-    "logdet": lambda found, truth: abs(found.value - truth) <= 0.1 * truth,
-    "ksg": lambda found, truth: abs(found.value - truth) <= 0.1 * truth + 0.05,
-    "mine": lambda found, truth: (found.lower or 0.0) <= truth + 0.1,
+    "kde": lambda found, truth, gaussian: _inside(found, truth) if gaussian else abs(found.value - truth) <= 0.02,
+    "sandwich": lambda found, truth, _: _inside(found, truth) and abs(found.value - truth) <= 0.02 + 0.03 * truth,
+    "logdet": lambda found, truth, _: abs(found.value - truth) <= 0.1 * truth,
+    "ksg": lambda found, truth, _: abs(found.value - truth) <= 0.1 * truth + 0.05,
+    "mine": lambda found, truth, _: (found.lower or 0.0) <= truth + 0.1,
 }
-"""When a value passes, by estimator. Another one passes where the truth is between its ends."""
+"""When a value passes, by estimator. Another one passes where the truth is between its ends, if it has any."""
 
 LEARNED = ("mine", "ksg")
 """They look at X. For the others it only labels the samples: whether pairs belong together is nothing to them."""
@@ -128,8 +129,11 @@ def _judged(control: _Control, name: str, found: Estimate) -> tuple[bool | None,
         return found.value <= NOTHING_NATS, f"at most {NOTHING_NATS}"
     if found.saturated:
         return None, "saturated, and says so"
-    judge = JUDGES.get(name, _inside)
-    return judge(found, control.truth), "lower bound" if name == "mine" else ""
+    if name in JUDGES:
+        return JUDGES[name](found, control.truth, control.gaussian), "lower bound" if name == "mine" else ""
+    if found.lower is None and found.upper is None:
+        return None, "states no ends to be held against"  # between no ends is every truth
+    return _inside(found, control.truth), ""
 
 
 def _inside(found: Estimate, truth: float) -> bool:

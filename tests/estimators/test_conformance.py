@@ -3,8 +3,10 @@
 import dataclasses
 
 import pytest
+import torch
 from collabplan.estimators import ESTIMATORS, check_estimator, estimator_named
 from collabplan.estimators.conformance import CHECKS
+from collabplan.estimators.interface import Estimate
 from collabplan.estimators.mine import Mine
 from collabplan.estimators.sandwich import Sandwich
 from collabplan.records import CollabplanError
@@ -16,19 +18,71 @@ def test_every_estimator_conforms(name, check):
     check(Mine(seeds=1, steps=100) if name == "mine" else estimator_named(name))
 
 
-class Optimist:
-    """Half of the truth, whatever is asked."""
+class Flawed:
+    """The sandwich, but for one flaw."""
 
-    name = "optimist"
+    name = "flawed"
+
+    def __init__(self, flaw):
+        self.flaw = flaw
 
     def estimate(self, channel, generator):
-        found = Sandwich().estimate(channel, generator)
-        return dataclasses.replace(found, value=found.value / 3, lower=found.value / 3, upper=found.value / 2)
+        return self.flaw(Sandwich().estimate(channel, generator), channel)
 
 
-def test_an_optimist_is_noticed():
-    with pytest.raises(AssertionError, match="optimist"):
-        check_estimator(Optimist())
+def _too_low(found, _):
+    return dataclasses.replace(found, value=found.value / 3, lower=found.value / 3, upper=found.value / 2)
+
+
+def _disordered(found, _):
+    return dataclasses.replace(found, lower=found.upper, upper=found.lower)
+
+
+def _never_quite_zero(found, _):
+    return dataclasses.replace(found, value=found.value + 1e-9, upper=found.upper + 1e-9)
+
+
+def _random(found, _):
+    return dataclasses.replace(found, value=found.value + 1e-9 * torch.rand(()).item() * (found.value > 0))
+
+
+def _meddling(found, channel):
+    channel.inputs.mul_(2)
+    return found
+
+
+FLAWS = {
+    _too_low: "where the truth is 1",
+    _disordered: "above the value",
+    _never_quite_zero: "exactly 0",
+    _random: "the same seed",
+    _meddling: "changed the channel",
+    lambda found, _: dataclasses.replace(found, samples=7): "says 7 samples of 300",
+    lambda found, _: dataclasses.replace(found, units="bits"): "expected nats",
+    lambda found, _: dataclasses.replace(found, meaning="bound"): "there is no bound",
+    lambda found, _: dataclasses.replace(found, saturated=True): "says saturated",
+}
+
+
+@pytest.mark.parametrize(("flaw", "message"), FLAWS.items(), ids=FLAWS.values())
+def test_a_flaw_is_noticed(flaw, message):
+    with pytest.raises(AssertionError, match=f"flawed: .*{message}"):
+        check_estimator(Flawed(flaw))
+
+
+class Undaunted:
+    """Answers whatever it is given."""
+
+    name = "undaunted"
+
+    def estimate(self, channel, generator):
+        few = Estimate(0.0, None, None, meaning="surrogate", saturated=False, samples=1, assumes="nothing")
+        return few if len(channel) < 2 else Sandwich().estimate(channel, generator)
+
+
+def test_an_estimate_from_one_sample_is_noticed():
+    with pytest.raises(AssertionError, match="one sample must be refused"):
+        check_estimator(Undaunted())
 
 
 def test_an_unknown_name_lists_what_there_is():

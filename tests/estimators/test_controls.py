@@ -4,6 +4,8 @@ import math
 
 import pytest
 from collabplan.estimators import estimator_named, run_controls
+from collabplan.estimators.interface import Estimate
+from collabplan.estimators.kde import Kde
 from collabplan.estimators.mine import Mine
 from collabplan.records import CollabplanError
 
@@ -49,3 +51,30 @@ def test_a_refusal_is_no_failure(rows):
 def test_too_few_samples_are_refused(generator):
     with pytest.raises(CollabplanError, match="at least 200"):
         run_controls([], generator=generator, samples=100)
+
+
+class Fixed:
+    """One answer to everything."""
+
+    def __init__(self, name, lower, value, upper):
+        self.name, self.answer = name, (value, lower, upper)
+
+    def estimate(self, channel, generator):  # noqa: ARG002
+        return Estimate(*self.answer, meaning="bound", saturated=False, samples=len(channel), assumes="nothing")
+
+
+@pytest.mark.parametrize(
+    ("answer", "passed"),
+    [((None, 90.0, None), None), ((90.0, 95.0, 99.0), False), ((0.0, 2.0, 4.0), True)],
+    ids=["no ends", "wrong ends", "right ends"],
+)
+def test_an_estimator_of_others_is_judged_by_its_ends_where_it_has_any(answer, passed, generator):
+    rows = run_controls([Fixed("mine's rival", *answer)], generator=generator, samples=200, ridge=False)
+    by = {row.control: row.passed for row in rows}
+    assert by["Gaussian channel, 3 nats"] is passed
+    assert by["constant T"] is False
+
+
+def test_wide_ends_do_not_excuse_the_kde_on_points(generator):
+    rows = run_controls([Fixed(Kde().name, 0.0, 4.0, 9.0)], generator=generator, samples=200, ridge=False)
+    assert {row.control: row.passed for row in rows}["10-point source"] is False
