@@ -252,7 +252,8 @@ class CutLeakage:
             survivors = masks.survivors(defense.rate)
             total = torch.stack(squared_distances(survivors)).sum(dim=0)
             channels.append(Channel(self._shown(), total, survivors.features, real))
-        found = [SampledNoise(channel, generator_for(self.seed, "noise")).bounds() for channel in channels]
+        noises = 1 if len(channels) > 1 else 2  # several masks bring as many noises of their own
+        found = [SampledNoise(channel, generator_for(self.seed, "noise"), noises).bounds() for channel in channels]
         return averaged(found), channels
 
     def _mass_bounds(self, defense: Defense, generator: torch.Generator) -> Bounds:

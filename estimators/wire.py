@@ -20,6 +20,9 @@ from .defenses import Defense
 CHUNK = 4096
 """Features per matrix product: large enough for BLAS, small enough to stay in cache."""
 
+BLOCK = 500
+"""Samples per block of a Gram matrix, of which only one half is computed."""
+
 EXACT_FEATURES = 512
 """So few are multiplied in float64, at no cost that anybody would notice."""
 
@@ -98,7 +101,8 @@ def _part_distances(rows: WireRows, part: int) -> Tensor:
     for chunk in torch.split(values, CHUNK):
         centred = chunk.to(dtype, copy=True)
         centred -= centred.mean(dim=1, keepdim=True)  # float32 cancels without this
-        products += centred.T @ centred
+        _add_gram(products, centred)
+    _mirror(products)
     norms = products.diagonal().clone()
     distances = products.mul_(-2).add_(norms[:, None]).add_(norms[None, :]).clamp_(min=0).div_(rows.floors[part] ** 2)
     # Rounding leaves equal rows a little apart, and at so small a floor that would tell them apart.
@@ -111,6 +115,21 @@ def _part_distances(rows: WireRows, part: int) -> Tensor:
         groups = torch.tensor([numbers[key] for key in hashes])
         distances[groups[:, None] == groups[None, :]] = 0
     return distances.fill_diagonal_(0)
+
+
+def _add_gram(upper: Tensor, chunk: Tensor) -> None:
+    """Add the inner products `[N, N]` of the columns of `chunk` `[k, N]`, only in blocks on or above the diagonal."""
+    for start in range(0, chunk.shape[1], BLOCK):
+        stop = start + BLOCK
+        upper[start:stop, start:] += chunk[:, start:stop].T @ chunk[:, start:]
+
+
+def _mirror(upper: Tensor) -> Tensor:
+    """The same matrix with its lower triangle filled in from the upper one."""
+    for start in range(0, upper.shape[0], BLOCK):
+        stop = start + BLOCK
+        upper[stop:, start:stop] = upper[start:stop, stop:].T
+    return upper
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,9 +193,9 @@ class NestedMasks:
             total = torch.zeros(len(self.rows), len(self.rows))
             above = math.inf
             for lowest in sorted(set(wanted), reverse=True):
-                for left, right in self.pairs(self.rows, lowest, above):
-                    total.addmm_(left.T, right)
-                self._kept[lowest], above = total.clone(), lowest
+                for _, chunk in self.pairs(self.rows, lowest, above):
+                    _add_gram(total, chunk)
+                self._kept[lowest], above = _mirror(total.clone()), lowest
         return self._kept[rate]
 
     def survivors(self, rate: float) -> WireRows:
