@@ -155,15 +155,15 @@ def _learning_curve(kernels: Kernels, scores: Tensor) -> list[tuple[int, _Level]
     tested = tested_count(count)
     parts = [4, 2, 1] if count >= 4 * MIN_SAMPLES else [1]
     judging = next((part for part in parts if count // part >= JUDGING_SAMPLES), 1)
-    attacker = _choose(kernels, scores, torch.arange(0, count, judging))
+    attacker = _choose(kernels, scores, slice(0, count, judging))
     prior = _prior(scores)[:tested]
     curve = []
     for part in parts:
         errors = torch.empty(tested, dtype=torch.float64)
         shares = []
         for start in range(part):
-            subset = torch.arange(start, count, part)
-            own = subset[subset < tested]
+            subset = slice(start, count, part)
+            own = torch.arange(start, tested, part)
             errors[own] = _errors(kernels, scores, subset, attacker, chosen=part == judging)
             shares.append(_index(errors[own], prior[own]))
         index = _index(errors, prior)
@@ -172,7 +172,7 @@ def _learning_curve(kernels: Kernels, scores: Tensor) -> list[tuple[int, _Level]
     return curve
 
 
-def _choose(kernels: Kernels, scores: Tensor, subset: Tensor) -> _Attacker | None:
+def _choose(kernels: Kernels, scores: Tensor, subset: slice) -> _Attacker | None:
     """The attacker with the least leave-one-out error on `subset`; None where the prior alone does better."""
     leading = scores[:, :JUDGING_COMPONENTS]
     best, least = None, math.inf
@@ -187,15 +187,14 @@ def _choose(kernels: Kernels, scores: Tensor, subset: Tensor) -> _Attacker | Non
     return best
 
 
-def _errors(kernels: Kernels, scores: Tensor, subset: Tensor, attacker: _Attacker | None, *, chosen: bool) -> Tensor:
+def _errors(kernels: Kernels, scores: Tensor, subset: slice, attacker: _Attacker | None, *, chosen: bool) -> Tensor:
     """Squared leave-one-out errors of the tested samples of `subset`, over all components.
 
     Unless the attacker was `chosen` on as many, the next greater penalty is tried as well: where there are about as
     many samples as features, more is needed than fewer samples suggested.
     """
     if attacker is None:
-        tested = subset < tested_count(len(scores))
-        return _prior(scores[subset])[tested]
+        return _prior(scores[subset])[: len(range(tested_count(len(scores)))[subset])]
     fit = _Fit(kernels, scores, subset, attacker.gaussian)
     position = NOISY_PENALTIES.index(attacker.penalty)
     tried = NOISY_PENALTIES[position : position + (1 if chosen else 2)]
@@ -203,33 +202,32 @@ def _errors(kernels: Kernels, scores: Tensor, subset: Tensor, attacker: _Attacke
 
 
 class _Fit:
-    """Kernel ridge on `subset` (ascending positions), left-one-out at its tested samples, or at those that judge."""
+    """Kernel ridge on every so-many-th sample, left-one-out at its first ones: those that are tested, or that judge."""
 
     def __init__(
-        self, kernels: Kernels, scores: Tensor, subset: Tensor, gaussian: bool, *, judging: bool = False
+        self, kernels: Kernels, scores: Tensor, subset: slice, gaussian: bool, *, judging: bool = False
     ) -> None:
-        kernel = kernels.train.float()
-        if len(subset) < len(scores):
-            kernel = kernel[subset][:, subset]
+        own = range(tested_count(len(scores)))[subset]
+        # Backwards, the tested ones come last, and half of the inverse that they need is known to be 0.
+        kernel = kernels.train[subset, subset].float().flip(0, 1)
+        self.tested = min(len(kernel), JUDGED) if judging else len(own)
         if gaussian:
             norms = kernel.diagonal()
             distances = (norms[:, None] + norms[None, :] - 2 * kernel).clamp_(min=0)
             kernel = torch.exp(distances / (-WIDTH * (float(distances.mean()) or 1.0)))
-        own = subset[subset < tested_count(len(scores))]
-        self.tested = min(len(subset), JUDGED) if judging else len(own)
         row_mean, mean = kernel.mean(dim=0), kernel.mean()
         self.test = None
         if kernels.test is not None:
-            test = kernels.test.float()[own][:, subset]
+            test = kernels.test[subset, subset].float().flip(0, 1)
             self.test = test - test.mean(dim=1, keepdim=True) - row_mean + mean
         self.train = kernel - row_mean[None, :] - row_mean[:, None] + mean
         self.scale = float(self.train.diagonal().mean())
-        self.wanted = (scores[subset] - scores[subset].mean(dim=0)).float()
+        self.wanted = (scores[subset] - scores[subset].mean(dim=0)).float().flip(0)
 
     @property
     def prior(self) -> Tensor:
         """Squared errors of the others' mean, `[T]`."""
-        return _prior(self.wanted.double())[: self.tested]
+        return _prior(self.wanted.double())[-self.tested :].flip(0)
 
     def errors(self, penalty: float) -> Tensor:
         """Squared errors of the tested samples, `[T]`."""
@@ -240,16 +238,20 @@ class _Fit:
         penalised = self.train.clone()
         penalised.diagonal().add_(penalty)
         factor = torch.linalg.cholesky(penalised)
-        picked = torch.eye(count, tested, dtype=wanted.dtype)
+        # The last columns of the inverse: L'^-1 of [0; L_TT^-1].
+        corner = torch.eye(tested, dtype=wanted.dtype)
+        last = torch.zeros(count, tested, dtype=wanted.dtype)
+        last[-tested:] = torch.linalg.solve_triangular(factor[-tested:, -tested:], corner, upper=False)
+        inverse = torch.linalg.solve_triangular(factor.T, last, upper=True)
         # The intercept is not penalised: its direction, the constant, is taken out of the inverse.
-        inverse = torch.cholesky_solve(picked, factor) - 1 / (count * penalty)
-        own = inverse.diagonal()[:, None]
+        inverse -= 1 / (count * penalty)
+        own = inverse[-tested:].diagonal()[:, None]
         if self.test is None:
-            return ((inverse.T @ wanted) / own).square().sum(dim=1, dtype=torch.float64)
+            return ((inverse.T @ wanted) / own).square().sum(dim=1, dtype=torch.float64).flip(0)
         solved = torch.cholesky_solve(wanted, factor)
         through_itself = (self.test * inverse.T).sum(dim=1, keepdim=True) + 1 / count
-        errors = wanted[:tested] - self.test @ solved + through_itself / own * solved[:tested]
-        return errors.square().sum(dim=1, dtype=torch.float64)
+        errors = wanted[-tested:] - self.test @ solved + through_itself / own * solved[-tested:]
+        return errors.square().sum(dim=1, dtype=torch.float64).flip(0)
 
 
 def _prior(scores: Tensor) -> Tensor:

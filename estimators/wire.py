@@ -63,9 +63,10 @@ class WireRows:
         """The samples at `indices` `[M]`."""
         return WireRows(tuple(part[:, indices] for part in self.parts), self.zeros, self.floors, self.shapes)
 
-    def features_of(self, part: int, indices: Tensor | slice, dtype: torch.dtype = torch.float32) -> Tensor:
-        """`[k, N]`: some features of one part in units of its floor."""
-        values = self.parts[part][indices].to(dtype, copy=True)
+    def features_of(self, part: int, indices: Tensor | slice, buffer: Tensor | None = None) -> Tensor:
+        """`[k, N]` float32: some features of one part in units of its floor; in `buffer` `[>= k, N]` if given."""
+        found = self.parts[part][indices]
+        values = found.to(torch.float32, copy=True) if buffer is None else buffer[: len(found)].copy_(found)
         if self.zeros[part]:
             values -= self.zeros[part]
         return values.mul_(1 / self.floors[part])
@@ -98,8 +99,9 @@ def _part_distances(rows: WireRows, part: int) -> Tensor:
     values = rows.parts[part]
     dtype = torch.float64 if values.shape[0] <= EXACT_FEATURES else torch.float32
     products = torch.zeros(len(rows), len(rows), dtype=torch.float64)
+    buffer = torch.empty(min(CHUNK, len(values)), len(rows), dtype=dtype)
     for chunk in torch.split(values, CHUNK):
-        centred = chunk.to(dtype, copy=True)
+        centred = buffer[: len(chunk)].copy_(chunk)
         centred -= centred.mean(dim=1, keepdim=True)  # float32 cancels without this
         _add_gram(products, centred)
     _mirror(products)
@@ -153,8 +155,9 @@ def even_weights(rows: WireRows, evenness: float, noise_variance: float = 0.0) -
     means, variances = [], []
     for part, values in enumerate(rows.parts):
         found = []
+        buffer = torch.empty(min(CHUNK, len(values)), len(rows))
         for start in range(0, values.shape[0], CHUNK):
-            chunk = rows.features_of(part, slice(start, start + CHUNK))
+            chunk = rows.features_of(part, slice(start, start + CHUNK), buffer)
             low, high = chunk.aminmax(dim=1)
             variance, mean = torch.var_mean(chunk, dim=1, unbiased=False)
             found.append((torch.where(low < high, mean, low), torch.where(low < high, variance, 0.0)))
@@ -211,16 +214,20 @@ class NestedMasks:
         return total
 
     def pairs(self, tested: WireRows, lowest: float, above: float) -> Iterator[tuple[Tensor, Tensor]]:
-        """Chunk after chunk of weighted features whose luck is in [lowest, above): of `tested` and of these rows."""
+        """Chunk after chunk of weighted features whose luck is in [lowest, above): of `tested` and of these rows.
+
+        Each is to be used before the next is asked for, which takes its place.
+        """
         for part, luck in enumerate(self.luck):
             chosen = ((luck >= lowest) & (luck < above) & (self.weights.weight[part] > 0)).nonzero()[:, 0]
+            buffer = torch.empty(min(CHUNK, len(chosen)), len(self.rows))
             for indices in torch.split(chosen, CHUNK):
-                own = self._weighted(self.rows, part, indices)
+                own = self._weighted(self.rows, part, indices, buffer)
                 yield own if tested is self.rows else self._weighted(tested, part, indices), own
 
-    def _weighted(self, rows: WireRows, part: int, indices: Tensor) -> Tensor:
+    def _weighted(self, rows: WireRows, part: int, indices: Tensor, buffer: Tensor | None = None) -> Tensor:
         mean, weight = self.weights.mean[part][indices], self.weights.weight[part][indices]
-        return rows.features_of(part, indices).sub_(mean[:, None]).mul_(weight[:, None])
+        return rows.features_of(part, indices, buffer).sub_(mean[:, None]).mul_(weight[:, None])
 
 
 def dropped(defense: Defense) -> list[bool]:
