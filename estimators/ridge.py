@@ -247,10 +247,11 @@ class _Fit:
         inverse -= 1 / (count * penalty)
         own = inverse[-tested:].diagonal()[:, None]
         if self.test is None:
-            return ((inverse.T @ wanted) / own).square().sum(dim=1, dtype=torch.float64).flip(0)
+            left_out: Tensor = ((inverse.T @ wanted) / own).square().sum(dim=1, dtype=torch.float64)
+            return left_out.flip(0)
         solved = torch.cholesky_solve(wanted, factor)
         through_itself = (self.test * inverse.T).sum(dim=1, keepdim=True) + 1 / count
-        errors = wanted[-tested:] - self.test @ solved + through_itself / own * solved[-tested:]
+        errors: Tensor = wanted[-tested:] - self.test @ solved + through_itself / own * solved[-tested:]
         return errors.square().sum(dim=1, dtype=torch.float64).flip(0)
 
 
