@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from .defense_options import parse_bits, parse_noise, parse_rates, parts
 from .options import RUNS_CODE, Debug, Inputs, Json, MaxCrossing, OutputFile, examples
 
 if TYPE_CHECKING:
     from ..graph import Cut, TracedGraph
-    from ..records import ControlRow, LeakageReport, LeakageRow, NoiseKind
+    from ..records import ControlRow, LeakageReport, LeakageRow
     from .leakage_run import Asked, Finished, Session
     from .output import Output
     from .target import Target
@@ -33,7 +34,6 @@ EXAMPLES = examples(
 )
 _WHAT, _HOW = "What to measure", "How to measure"
 RIDGE = "ridge"
-MOST_BITS = 16
 FEWEST_CONTROLS = 200
 
 
@@ -136,9 +136,9 @@ def checked_options(
     from ..records import CollabplanError
 
     names = _estimator_names(estimators)
-    rates = _rates(dropout)
-    noise_kind, noise_std = _noise(noise)
-    levels = _bits(bits)
+    rates = parse_rates(dropout)
+    noise_kind, noise_std = parse_noise(noise)
+    levels = parse_bits(bits)
     if not 0 < cache_gb < float("inf"):
         raise CollabplanError(f"--cache-gb {cache_gb:g} is not possible: it must be greater than 0")
     from ..estimators.ridge import MIN_SAMPLES
@@ -162,7 +162,7 @@ def _estimator_names(text: str) -> tuple[str, ...]:
     from ..estimators import ESTIMATORS
     from ..records import CollabplanError
 
-    names = tuple(dict.fromkeys(_parts(text)))
+    names = tuple(dict.fromkeys(parts(text)))
     known = [*ESTIMATORS, RIDGE]
     for name in names:
         if name not in known:
@@ -170,54 +170,6 @@ def _estimator_names(text: str) -> tuple[str, ...]:
     if not names:
         raise CollabplanError(f"--estimators is empty; give some of {', '.join(known)}")
     return names
-
-
-def _rates(text: str) -> tuple[float, ...]:
-    from ..records import CollabplanError
-
-    rates = set()
-    for part in _parts(text):
-        try:
-            rate = float(part)
-        except ValueError:
-            rate = -1.0
-        if not 0 <= rate < 1:
-            raise CollabplanError(f"--dropout {part} is not possible: a rate is a number from 0 to below 1")
-        rates.add(rate)
-    if not rates:
-        raise CollabplanError("--dropout is empty; give rates such as 0,0.3,0.6")
-    return tuple(sorted(rates))
-
-
-def _noise(text: str | None) -> tuple[NoiseKind, float]:
-    from ..records import CollabplanError
-
-    if text is None:
-        return "none", 0.0
-    kind, _, size = text.partition(":")
-    try:
-        std = float(size)
-    except ValueError:
-        std = 0.0
-    if kind not in ("gaussian", "laplace") or not 0 < std < float("inf"):
-        raise CollabplanError(
-            f"--noise {text} is not possible: give gaussian:STD or laplace:STD, a share of the range above 0"
-        )
-    return ("gaussian" if kind == "gaussian" else "laplace"), std
-
-
-def _bits(text: str) -> int | None:
-    from ..records import CollabplanError
-
-    if text == "none":
-        return None
-    if not text.isdecimal() or not 1 <= int(text) <= MOST_BITS:
-        raise CollabplanError(f"--bits {text} is not possible: it must be 1 to {MOST_BITS}, or none")
-    return int(text)
-
-
-def _parts(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def prepare(
@@ -292,7 +244,7 @@ def choose_cuts(every: Sequence[Cut], wanted: str, max_crossing: int) -> list[Cu
     """
     from ..records import CollabplanError
 
-    names = _parts(wanted)
+    names = parts(wanted)
     if not names:
         raise CollabplanError("--cuts is empty; give all, or names as in the table of `collabplan profile`")
     measurable = [cut for cut in every if cut.searchable]

@@ -19,7 +19,7 @@ import typer
 from typer.core import TyperGroup
 
 from .. import __version__
-from . import cache, env, init, leakage, optimize, profile, split
+from . import agreement, attack, cache, env, init, leakage, optimize, profile, split
 from .config import find_config
 from .options import Debug, examples, unwrapped
 
@@ -54,6 +54,7 @@ app = typer.Typer(
         ("measure the model on this machine, node by node and cut by cut", "collabplan profile model.py"),
         ("search cut and defense; write plan.json", "collabplan optimize --budget-ms 50"),
         ("see what each cut tells about the input", "collabplan leakage"),
+        ("see what attackers really recover under the plan", "collabplan attack plan.json"),
         ("write the two halves and check that they compose", "collabplan split plan.json -o halves"),
     ),
 )
@@ -116,6 +117,8 @@ _register(
     optimize=(optimize.optimize, optimize.EXAMPLES),
     split=(split.split, split.EXAMPLES),
     leakage=(leakage.leakage, leakage.EXAMPLES),
+    attack=(attack.attack, attack.EXAMPLES),
+    agreement=(agreement.agreement, agreement.EXAMPLES),
 )
 _register("Help yourself", init=(init.init, init.EXAMPLES), env=(env.env, env.EXAMPLES))
 app.add_typer(cache.app, name="cache", rich_help_panel="Help yourself", epilog=cache.EXAMPLES)

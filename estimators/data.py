@@ -154,6 +154,14 @@ class InputScaling:
         values = x if x.dtype == torch.float64 else x.float()
         return ((values - self._broadcast(self.low, x)) / self.spans(x)).clamp(0.0, 1.0)
 
+    def from_unit(self, pixels: Tensor) -> Tensor:
+        """What the model reads for `pixels` `[N, C, ...]` in [0, 1]; the inverse of `to_unit`, with gradients.
+
+        Raises:
+            TargetError: as `to_unit`.
+        """
+        return self._broadcast(self.low, pixels) + pixels * self.spans(pixels)
+
     def spans(self, x: Tensor) -> Tensor:
         """How far `x` `[N, C, ...]` moves when a pixel goes from 0 to 1, in a shape that broadcasts to it.
 

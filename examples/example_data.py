@@ -1,4 +1,4 @@
-"""Loading code that the examples share: IDX files, the data folder, equal samples dropped by content.
+"""Loading code that the examples share: IDX files, CIFAR-10, the data folder, equal samples dropped by content.
 
 An example's `model.py` puts this file's folder on `sys.path` and imports it. The name is not
 `datasets`, which would shadow (or be shadowed by) a well-known package.
@@ -7,9 +7,12 @@ An example's `model.py` puts this file's folder on `sys.path` and imports it. Th
 from __future__ import annotations
 
 import gzip
+import io
 import math
 import os
+import pickle
 import struct
+import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from collabplan.records import TargetError, hash_rows
+from PIL import Image
 from torch import Tensor
 
 IDX_UBYTE = 0x08
@@ -29,6 +33,19 @@ MNIST_FILES = {
 MNIST_SUBFOLDERS = ("", "mnist", "MNIST/raw")
 """Where the four files lie in a data folder: in it, as ours, or as torchvision keeps them."""
 
+CIFAR_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+CIFAR_BATCHES = {"train": tuple(f"data_batch_{number}" for number in range(1, 6)), "test": ("test_batch",)}
+CIFAR_ZIP = "cifar10-jpeg.zip"
+CIFAR_ATTACKER_COUNT = 10_000
+"""Of the 50,000 training images, so many are the attacker's and never trained on."""
+
+ARRAY_PARTS = {
+    ("numpy.core.multiarray", "_reconstruct"): np.zeros(0).__reduce__()[0],
+    ("numpy", "ndarray"): np.ndarray,
+    ("numpy", "dtype"): np.dtype,
+}
+"""All that the published batches name. Nothing else is looked up, so that a pickle in their place runs nothing."""
+
 
 def data_folder(argument: str | Path | None = None) -> Path:
     """The folder that `--data` names, else the one that COLLABPLAN_DATA names.
@@ -38,11 +55,25 @@ def data_folder(argument: str | Path | None = None) -> Path:
     """
     named = argument or os.environ.get("COLLABPLAN_DATA")
     if not named:
-        raise TargetError(f"no data folder is given; pass --data FOLDER or set COLLABPLAN_DATA. {where_to_get_mnist()}")
+        raise TargetError(f"no data folder is given; pass --data FOLDER or set COLLABPLAN_DATA. {where_to_get()}")
     folder = Path(named).expanduser()
     if not folder.is_dir():
         raise TargetError(f"the data folder {folder} does not exist; check --data or COLLABPLAN_DATA")
     return folder
+
+
+def where_to_get() -> str:
+    """One sentence per data set on where it is offered."""
+    return f"{where_to_get_mnist()}. {where_to_get_cifar10()}"
+
+
+def where_to_get_cifar10() -> str:
+    """One sentence on the forms of CIFAR-10 that are read and where they are offered."""
+    return (
+        f"CIFAR-10 is a folder cifar-10-batches-py or cifar-10-batches-bin, offered at "
+        "https://www.cs.toronto.edu/~kriz/cifar.html and by torchvision.datasets.CIFAR10(FOLDER, download=True), or "
+        f"{CIFAR_ZIP} with train/CLASS/*.jpg and test/CLASS/*.jpg"
+    )
 
 
 def where_to_get_mnist() -> str:
@@ -67,6 +98,76 @@ def read_mnist(folder: Path, part: str) -> tuple[Tensor, Tensor]:
     if images.shape[0] != labels.shape[0]:
         raise TargetError(f"{folder} holds {images.shape[0]} {part} images but {labels.shape[0]} labels; get both anew")
     return torch.from_numpy(images), torch.from_numpy(labels).long()
+
+
+def read_cifar10(folder: Path, part: str) -> tuple[Tensor, Tensor]:
+    """One part (`train` or `test`) of CIFAR-10, in whichever of its forms `folder` holds.
+
+    Returns:
+        Images `[N, 3, 32, 32]` uint8 and labels `[N]` int64.
+
+    Raises:
+        TargetError: none is there, or one is damaged.
+    """
+    python, binary, archive = folder / "cifar-10-batches-py", folder / "cifar-10-batches-bin", folder / CIFAR_ZIP
+    try:
+        if python.is_dir():
+            pairs = [_python_batch(python / name) for name in CIFAR_BATCHES[part]]
+        elif binary.is_dir():
+            pairs = [_binary_batch(binary / f"{name}.bin") for name in CIFAR_BATCHES[part]]
+        elif archive.is_file():
+            pairs = [_zipped_images(archive, part)]
+        else:
+            raise TargetError(f"{folder} holds no CIFAR-10. {where_to_get_cifar10()}")
+        images = np.concatenate([images for images, _ in pairs]).reshape(-1, 3, 32, 32)
+    except (OSError, ValueError, KeyError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        raise TargetError(f"CIFAR-10 in {folder} cannot be read ({error}); get it anew") from None
+    labels = np.concatenate([labels for _, labels in pairs])
+    if len(images) != len(labels) or len(images) == 0:
+        raise TargetError(f"CIFAR-10 in {folder} has {len(images)} {part} images but {len(labels)} labels; get it anew")
+    return torch.from_numpy(images), torch.from_numpy(labels).long()
+
+
+def cifar10_parts(folder: Path) -> dict[str, tuple[Tensor, Tensor]]:
+    """Validation (CIFAR-10's test images), attacker and training data: `[N, 3, 32, 32]` uint8, labels `[N]`.
+
+    The order is random but always the same, so that the first images are a sample of all.
+    """
+    test, rest = read_cifar10(folder, "test"), read_cifar10(folder, "train")
+    generator = torch.Generator().manual_seed(0)
+    shuffled = torch.randperm(len(test[0]), generator=generator)
+    order = torch.randperm(len(rest[0]), generator=generator)
+    kept = [(test[0][shuffled], test[1][shuffled])]
+    kept += [(rest[0][rows], rest[1][rows]) for rows in (order[:CIFAR_ATTACKER_COUNT], order[CIFAR_ATTACKER_COUNT:])]
+    return dict(zip(("validation", "attacker", "train"), drop_equal(kept), strict=True))
+
+
+class _ArraysOnly(pickle.Unpickler):
+    """Reads a dictionary of arrays, and refuses a pickle that names anything else."""
+
+    def find_class(self, module: str, name: str) -> object:
+        if (module, name) not in ARRAY_PARTS:
+            raise pickle.UnpicklingError(f"it names {module}.{name}, which no array needs")
+        return ARRAY_PARTS[module, name]
+
+
+def _python_batch(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    with path.open("rb") as file:
+        batch = _ArraysOnly(file, encoding="bytes").load()
+    return np.asarray(batch[b"data"], np.uint8), np.asarray(batch[b"labels"], np.int64)
+
+
+def _binary_batch(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    records = np.fromfile(path, np.uint8).reshape(-1, 1 + 3 * 32 * 32)
+    return records[:, 1:], records[:, 0].astype(np.int64)
+
+
+def _zipped_images(path: Path, part: str) -> tuple[np.ndarray, np.ndarray]:
+    with zipfile.ZipFile(path) as archive:
+        names = sorted(n for n in archive.namelist() if n.startswith(f"{part}/") and n.endswith(".jpg"))
+        images = [np.asarray(Image.open(io.BytesIO(archive.read(name))).convert("RGB")) for name in names]
+    labels = np.array([CIFAR_CLASSES.index(name.split("/")[1]) for name in names], np.int64)
+    return np.stack(images).transpose(0, 3, 1, 2), labels
 
 
 def read_idx(path: Path) -> np.ndarray:

@@ -1,6 +1,20 @@
 """Floor 1: what is kept. Records, hashes, errors, atomic files. Imports nothing else of ours."""
 
 from .atomic import write_bytes, write_text
+from .audit import (
+    AgreementReport,
+    AgreementRow,
+    AttackFigures,
+    AttackResult,
+    AttributeRate,
+    Audit,
+    AuditReport,
+    Correlation,
+    Discordance,
+    LinkageRate,
+    Threat,
+    TierFigures,
+)
 from .base import Interval, Record, Timing
 from .defense import DefenseSpec, DropoutKind, MaskKind, NoiseKind, Rounding, TensorRange
 from .errors import (
@@ -34,18 +48,27 @@ from .units import parse_bandwidth, parse_duration_ms, parse_size
 __all__ = [
     "DTYPE_BYTES",
     "Accuracy",
+    "AgreementReport",
+    "AgreementRow",
+    "AttackFigures",
+    "AttackResult",
+    "AttributeRate",
+    "Audit",
+    "AuditReport",
     "Baseline",
     "BudgetError",
     "Budgets",
     "Candidate",
     "CollabplanError",
     "ControlRow",
+    "Correlation",
     "Crossing",
     "CutError",
     "CutKind",
     "CutProfile",
     "DefenseSpec",
     "DeviceIdentity",
+    "Discordance",
     "DropoutKind",
     "IndexAt",
     "InformationEstimate",
@@ -57,6 +80,7 @@ __all__ = [
     "LeakageReport",
     "LeakageRow",
     "Link",
+    "LinkageRate",
     "MaskKind",
     "MismatchError",
     "ModelIdentity",
@@ -73,6 +97,8 @@ __all__ = [
     "TargetError",
     "TargetIdentity",
     "TensorRange",
+    "Threat",
+    "TierFigures",
     "Timing",
     "TraceError",
     "canonical_json",

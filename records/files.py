@@ -9,6 +9,7 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from .atomic import write_text
+from .audit import AgreementReport, AuditReport
 from .base import Record
 from .errors import RecordError
 from .leakage import LeakageReport
@@ -17,8 +18,13 @@ from .profile import Profile
 
 R = TypeVar("R", bound=Record)
 
-SCHEMAS: dict[str, type[Record]] = {"profile": Profile, "plan": Plan, "leakage": LeakageReport}
+SCHEMAS: dict[str, type[Record]] = {
+    "profile": Profile, "plan": Plan, "leakage": LeakageReport, "audit": AuditReport, "agreement": AgreementReport,
+}  # fmt: skip
 """Every record that has a published JSON Schema, `records/schemas/NAME.schema.json`."""
+
+COMMANDS = {"plan": "optimize", "audit": "attack"}
+"""What makes a record, where the command has another name."""
 
 
 def save(record: Record, path: Path) -> None:
@@ -40,7 +46,7 @@ def load(kind: type[R], path: Path) -> R:
     path = Path(path)
     expected = kind.model_fields["format"].default
     what = expected.removeprefix("collabplan.")
-    again = f"make it again with `collabplan {'optimize' if what == 'plan' else what}`"
+    again = f"make it again with `collabplan {COMMANDS.get(what, what)}`"
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:

@@ -1,0 +1,235 @@
+"""Runs the attacks for `collabplan attack`: who owns which data, one audit per (cut, defense), all of it kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from ..estimators import Data, Defense, EdgeActivations, InputScaling, by_definition
+from ..estimators.attacks import Attack, Effort, Outcome, Question, Victim, run_audit
+from ..estimators.seeds import derive_seed, generator_for
+from ..graph import Cut, TracedGraph
+from ..planner.accuracy import Scorer, paired_accuracy
+from ..records import (
+    Audit,
+    DefenseSpec,
+    DropoutKind,
+    Interval,
+    MaskKind,
+    NoiseKind,
+    Plan,
+    TierFigures,
+)
+from .target import HALVES_SEED, Finding
+
+if TYPE_CHECKING:
+    from .output import Advance
+    from .target import Target, TargetData
+
+CALIBRATION = 512
+"""Images that the quantizer's ranges are taken from."""
+
+MOST_INTERCEPTED = 2000
+BATCH = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the command was asked for."""
+
+    rates: tuple[float, ...]
+    dropout: DropoutKind
+    masks: MaskKind
+    noise: NoiseKind
+    noise_std: float
+    bits: int | None
+    attacks: tuple[Attack, ...]
+    effort: Effort
+    seed: int
+    device: torch.device
+
+    def spec(self, rate: float) -> DefenseSpec:
+        """The defense with this dropout rate, not yet calibrated."""
+        return DefenseSpec(
+            dropout=self.dropout if rate else "none",
+            rate=rate,
+            masks=self.masks,
+            noise=self.noise,
+            noise_std=self.noise_std,
+            bits=self.bits,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Roles:
+    """Who owns what.
+
+    Attributes:
+        targets: images that are attacked.
+        intercepted: others of the same kind, whose releases were seen on the wire.
+        own: the attacker's.
+        sensitive: labels of targets and intercepted images that a probe goes for.
+    """
+
+    targets: Data
+    intercepted: Data
+    own: Data
+    sensitive: tuple[Tensor, Tensor] | None
+
+
+def divide(data: TargetData) -> tuple[Roles, list[Finding]]:
+    """Targets are the confirm half of the validation data, intercepted images the search half.
+
+    The attacker owns `attacker_data`, or without them what the model was trained on, or without that the search half.
+    """
+    own, source = data.attacker, "attacker_data"
+    if own is None:
+        own, source = data.train, "train_data (no attacker_data is defined)"
+    if own is None:
+        own, source = data.search, "half of validation_data (neither attacker_data nor train_data are defined)"
+    order = torch.randperm(len(own), generator=generator_for(HALVES_SEED, "attacker"))
+    sensitive = None
+    if data.sensitive_labels is not None:
+        labelled = Data(data.validation.inputs, data.sensitive_labels)
+        known, asked = labelled.halves(HALVES_SEED)
+        assert known.labels is not None
+        assert asked.labels is not None
+        sensitive = (asked.labels, known.labels[:MOST_INTERCEPTED])
+    intercepted = data.search.take(torch.arange(min(MOST_INTERCEPTED, len(data.search))))
+    findings = [
+        Finding("targets", f"{len(data.confirm):,} images, half of validation_data"),
+        Finding("attacker's images", f"{len(own):,}, from {source}; none of them is a target"),
+        *[finding for finding in data.findings if finding.what == "pixels"],
+    ]
+    return Roles(data.confirm, intercepted, own.take(order), sensitive), findings
+
+
+@dataclass(frozen=True, eq=False)
+class Session:
+    """One run of the command over several cuts and rates, or over a plan's."""
+
+    target: Target
+    traced: TracedGraph
+    cuts: tuple[Cut, ...]
+    plan: Plan | None
+    roles: Roles
+    scaling: InputScaling
+    asked: Asked
+    folder: Path
+    notes: list[str] = field(default_factory=list)
+
+    def pairs(self) -> Iterator[tuple[Cut, DefenseSpec]]:
+        """What is attacked: each cut under each rate that makes a difference, the model's output as it is."""
+        for cut in self.cuts:
+            if cut.kind == "edge-only":
+                yield cut, DefenseSpec(bits=None)
+            elif self.plan is not None:
+                yield cut, self.plan.defense
+            else:
+                probe = Defense.for_cut(DefenseSpec(dropout="element", rate=0.5, bits=self.asked.bits), cut)
+                acts = any(probe.drops(crossing) for crossing in cut.crossing)
+                for rate in self.asked.rates if acts else (0.0,):
+                    yield cut, self.asked.spec(rate)
+
+    def run(self, advance: Advance, say: Callable[[str], None]) -> list[Outcome]:
+        """Every audit, edge to cloud.
+
+        Raises:
+            CollabplanError: a model that attacks do not apply to, or too little data.
+        """
+        pairs = sorted(self.pairs(), key=lambda pair: (pair[0].depth, pair[1].rate))
+        activations = EdgeActivations(self.traced, cache_bytes=0, batch_size=BATCH, device=self.asked.device)
+        made = []
+        for done, (cut, spec) in enumerate(pairs):
+            name = f"{cut.name} at {spec.rate:g}" if spec.dropout != "none" else cut.name
+            if cut.kind != "edge-only" and by_definition(cut) is not None:
+                self.notes.append(f"{cut.name}: the raw input crosses, which leaks everything; no attack is needed")
+                continue
+            question = self._question(activations, cut, spec)
+            found = run_audit(
+                question,
+                self.asked.attacks,
+                self.asked.effort,
+                seed=derive_seed(self.asked.seed, cut.id),
+                folder=self.folder,
+                step=lambda what: advance(done, len(pairs), f"{name}: {what}"),  # noqa: B023
+            )
+            made.append(found)
+            say(f"{name}: {told(found.record)}")
+        return made
+
+    def _question(self, activations: EdgeActivations, cut: Cut, spec: DefenseSpec) -> Question:
+        defense = Defense.for_cut(spec, cut)
+        calibrated = self.plan is not None or (defense.spec.bits is None and defense.spec.noise == "none")
+        if not calibrated:
+            few = self.roles.intercepted.take(torch.arange(min(CALIBRATION, len(self.roles.intercepted))))
+            rows = activations.rows(cut, few)
+            defense = defense.calibrate(activations.to_graph(cut, rows))
+        victim = Victim(
+            self.traced, cut, defense, self.scaling, device=self.asked.device, batch_size=BATCH,
+            secret=self.asked.seed.to_bytes(32, "little"),
+        )  # fmt: skip
+        return Question(
+            victim=victim,
+            targets=self.roles.targets,
+            own=self.roles.own,
+            intercepted=self.roles.intercepted,
+            sensitive=self.roles.sensitive,
+            accuracy=self._accuracy(activations, cut, defense),
+        )
+
+    def _accuracy(self, activations: EdgeActivations, cut: Cut, defense: Defense) -> Interval | None:
+        """Of the model under the defense, on the targets that are attacked; None without labels."""
+        data = self.roles.targets.take(torch.arange(min(self.asked.effort.targets, len(self.roles.targets))))
+        evaluate: Any = self.target.declared.get("evaluate")
+        scorer = Scorer(evaluate, labelled=data.labels is not None)
+        if scorer.needs_own_labels:
+            return None
+        clean, defended = scorer.tally(), scorer.tally()
+        draws = generator_for(self.asked.seed, cut.id, "accuracy")
+        cloud = activations.halves(cut).cloud
+        with torch.no_grad():
+            for batch, crossed in activations.batches(cut, data):
+                for tally, tensors in ((clean, crossed), (defended, defense.simulate(crossed, draws))):
+                    outputs = cloud(*(tensor.to(self.asked.device) for tensor in tensors))
+                    tally.add(_rows(outputs, len(batch)), batch.labels, len(batch))
+        return paired_accuracy(clean.finish(), [defended.finish()], changes=defense.changes).accuracy
+
+
+def picture(outcome: Outcome, folder: Path) -> Path | None:
+    """Originals beside every attack's reconstructions, as one PNG; None where inputs are no images."""
+    from ..estimators.attacks.pictures import save_grid
+
+    made = outcome.record
+    if outcome.originals.ndim != 4 or not outcome.pictures:
+        return None
+    rate = f"-{made.defense.dropout}-{made.defense.rate:g}" if made.defense.dropout != "none" else ""
+    path = folder / f"{made.depth:03d}-{made.cut_name.replace('/', '_').replace(' ', '')[:60]}{rate}.png"
+    save_grid(outcome.originals, outcome.pictures, path)
+    return path
+
+
+def told(made: Audit) -> str:
+    """The worst tier in one line."""
+    worst = made.tiers[-1] if made.tiers else None
+    if worst is None:
+        return "no attack gave a figure"
+    return (
+        f"{worst.threat} index {worst.index.value:.3f} ({worst.index_attack}), re-identified "
+        f"{worst.reidentification.value:.1%}{_failed(worst)}"
+    )
+
+
+def _failed(tier: TierFigures) -> str:
+    return f"; FAILED: {', '.join(tier.failed)}" if tier.failed else ""
+
+
+def _rows(outputs: Any, count: int) -> Any:
+    """The first `count` rows of every tensor, on the CPU: a fixed batch is filled up with copies."""
+    return pytree.tree_map(lambda leaf: leaf[:count].cpu() if isinstance(leaf, Tensor) and leaf.ndim else leaf, outputs)

@@ -1,0 +1,137 @@
+"""The table of `collabplan attack`: cuts by depth, a row per defense, the worst case of each threat model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ..records import Audit, AuditReport, Interval, Threat, TierFigures
+from .leakage_table import bar
+from .tables import middle, plain_table
+
+NAMES = 28
+BAR = 10
+_WIDE = 10_000
+TIERS: tuple[Threat, ...] = ("query-free", "black-box", "white-box")
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """A column, and how soon it drops: 0 stays, the highest drops first."""
+
+    head: str
+    cell: Callable[[Audit], str]
+    drops: int = 0
+
+
+def attack_table(report: AuditReport, width: int) -> Table:
+    """Cuts by depth, a row per defense, the model's output alone as the last, in at most `width` columns."""
+    rows = [*report.audits, *([report.output_floor] if report.output_floor is not None else [])]
+    columns = [column for column in _columns() if any(column.cell(row) for row in rows)]
+    while True:
+        table = _filled(columns, report)
+        worst = max(columns, key=lambda column: column.drops)
+        if Console(width=_WIDE).measure(table).maximum <= width or worst.drops == 0:
+            return table
+        columns.remove(worst)
+
+
+def _filled(columns: Sequence[_Column], report: AuditReport) -> Table:
+    table = plain_table("")
+    for name, justify in (("cut", "left"), ("drop", "right"), ("audited\nindex", "left")):
+        table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    for column in columns:
+        table.add_column(column.head, justify="right", no_wrap=True)
+    for _, group in groupby(report.audits, key=lambda audit: audit.cut_id):
+        for position, audit in enumerate(group):
+            name = middle(audit.cut_name, NAMES) if position == 0 else ""
+            _add(table, name, audit, columns)
+    if report.output_floor is not None:
+        table.add_section()
+        _add(table, "output alone", report.output_floor, columns)
+    return table
+
+
+def _add(table: Table, name: str, audit: Audit, columns: Sequence[_Column]) -> None:
+    worst = _worst(audit)
+    shown = "-" if worst is None else bar(worst.index.value, worst.index.high, BAR)
+    rate = f"{audit.defense.rate:g}" if audit.defense.dropout != "none" else "0"
+    table.add_row(escape(name), rate, shown, *(column.cell(audit) for column in columns))
+
+
+def _columns() -> list[_Column]:
+    return [
+        _Column("", lambda audit: _of_worst(audit, lambda tier: f"{tier.index.value:.3f}{_mark(tier)}")),
+        _Column("95 %\ninterval", lambda audit: _of_worst(audit, lambda tier: _ends(tier.index)), drops=3),
+        _Column("by", lambda audit: _of_worst(audit, lambda tier: tier.index_attack), drops=4),
+        *(_Column(f"{threat}\nindex", partial(_index_of, threat), drops=5) for threat in TIERS[:2]),
+        _Column("re-\nidentified", lambda audit: _of_worst(audit, lambda tier: _share(tier.reidentification))),
+        _Column("linked", lambda audit: _of_worst(audit, lambda tier: _share(tier.linkage))),
+        _Column("recon-\nstructed", lambda audit: _of_worst(audit, lambda tier: _share(tier.reconstruction_rate)), 2),
+        _Column("attribute", lambda audit: _of_worst(audit, lambda tier: _share(tier.attribute)), 1),
+        _Column("SSIM", lambda audit: _of_worst(audit, lambda tier: f"{tier.ssim.value:.3f}" if tier.ssim else ""), 6),
+        _Column("accuracy", lambda audit: _share(audit.accuracy), drops=1),
+    ]
+
+
+def legend(report: AuditReport) -> list[str]:
+    """How to read the columns."""
+    if not report.audits:
+        return []
+    tiers = {tier.threat for audit in report.audits for tier in audit.tiers}
+    strongest = next((threat for threat in reversed(TIERS) if threat in tiers), None)
+    chance = report.audits[0].chance
+    lines = [
+        f"index: AUDITED, the worst of all {strongest} and weaker attacks that were run; 0 no better than the mean "
+        "image, 1 the input itself. Stronger attacks may exist",
+        f"re-identified: the reconstruction's nearest original is its own (chance {chance:.1%}); linked: the release "
+        "itself was matched to its candidate, which takes no reconstruction",
+    ]
+    if any(audit.effort == "quick" for audit in report.audits):
+        lines.append("≥: quick effort, a LOWER BOUND; run --effort standard before you sign")
+    if any(not tier.conclusive for audit in report.audits for tier in audit.tiers):
+        lines.append("!: an attack FAILED, so nothing is proven private here")
+    return lines
+
+
+def failures(report: AuditReport) -> list[str]:
+    """Which attacks failed where, and why."""
+    lines = []
+    for audit in [*report.audits, *([report.output_floor] if report.output_floor is not None else [])]:
+        for result in audit.attacks:
+            if result.status == "failed":
+                where = f"{audit.cut_name} at dropout {audit.defense.rate:g}"
+                lines.append(f"FAILED at {where}: {result.attack}: {result.reason}")
+    return lines
+
+
+def _worst(audit: Audit) -> TierFigures | None:
+    return audit.tiers[-1] if audit.tiers else None
+
+
+def _of_worst(audit: Audit, shown: Callable[[TierFigures], str]) -> str:
+    worst = _worst(audit)
+    return "" if worst is None else shown(worst)
+
+
+def _mark(tier: TierFigures) -> str:
+    return ("≥" if tier.lower_bound else "") + ("" if tier.conclusive else "!")
+
+
+def _index_of(threat: Threat, audit: Audit) -> str:
+    found = [tier for tier in audit.tiers if tier.threat == threat]
+    return f"{found[0].index.value:.3f}{_mark(found[0])}" if found else ""
+
+
+def _ends(interval: Interval) -> str:
+    return f"{interval.low:.3f}-{interval.high:.3f}"
+
+
+def _share(interval: Interval | None) -> str:
+    return "" if interval is None else f"{interval.value:.1%}"

@@ -1,0 +1,62 @@
+"""The defense as several commands take it: dropout rates, noise and bits, from text."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..records import NoiseKind
+
+MOST_BITS = 16
+
+
+def parse_rates(text: str) -> tuple[float, ...]:
+    """The rates of `--dropout`, ascending. Raises CollabplanError for what is no rate."""
+    from ..records import CollabplanError
+
+    rates = set()
+    for part in parts(text):
+        try:
+            rate = float(part)
+        except ValueError:
+            rate = -1.0
+        if not 0 <= rate < 1:
+            raise CollabplanError(f"--dropout {part} is not possible: a rate is a number from 0 to below 1")
+        rates.add(rate)
+    if not rates:
+        raise CollabplanError("--dropout is empty; give rates such as 0,0.3,0.6")
+    return tuple(sorted(rates))
+
+
+def parse_noise(text: str | None) -> tuple[NoiseKind, float]:
+    """Kind and size of `--noise`. Raises CollabplanError for what is no noise."""
+    from ..records import CollabplanError
+
+    if text is None:
+        return "none", 0.0
+    kind, _, size = text.partition(":")
+    try:
+        std = float(size)
+    except ValueError:
+        std = 0.0
+    if kind not in ("gaussian", "laplace") or not 0 < std < float("inf"):
+        raise CollabplanError(
+            f"--noise {text} is not possible: give gaussian:STD or laplace:STD, a share of the range above 0"
+        )
+    return ("gaussian" if kind == "gaussian" else "laplace"), std
+
+
+def parse_bits(text: str) -> int | None:
+    """The bits of `--bits`. Raises CollabplanError for what no quantizer has."""
+    from ..records import CollabplanError
+
+    if text == "none":
+        return None
+    if not text.isdecimal() or not 1 <= int(text) <= MOST_BITS:
+        raise CollabplanError(f"--bits {text} is not possible: it must be 1 to {MOST_BITS}, or none")
+    return int(text)
+
+
+def parts(text: str) -> list[str]:
+    """What stands between commas."""
+    return [part.strip() for part in text.split(",") if part.strip()]

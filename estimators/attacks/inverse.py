@@ -1,0 +1,309 @@
+"""Black-box: a residual network that maps releases back to inputs, trained on queried pairs under the defense.
+
+He, Zhang & Lee (ACSAC 2019), section 4.2, with three changes: the architecture follows from the shapes at the cut, it
+has residual blocks and a direct linear path, and it is trained on releases as they leave, with fresh masks and noise
+at every step, knowing what was dropped. A part of the queries is moved away from their reconstructions and asked anew
+(where the inverse does worst): that takes no gradient through the device.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate, mse_loss, pixel_unshuffle
+
+from ...records import Threat
+from ..data import Data
+from .features import Standard
+from .interface import Attacker, Effort, Reconstruction, Training
+from .scene import Scene
+from .training import BATCH, seeded, train
+from .victim import Released
+
+BLOCKS = 2
+LARGEST_GRID = 16
+"""Residual blocks work on grids of at most so many rows: larger ones are folded into channels."""
+
+SMALLEST_GRID = 4
+MOVED = 8
+"""One in so many queries of a batch is moved to where the inverse does worst..."""
+
+MOVED_FROM = 8
+"""...once it has made one in so many of its steps."""
+
+MOVE = 8 / 255
+
+
+class Residual(nn.Module):
+    """Two 3x3 convolutions beside a skip connection."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(width, width, 3, padding=1), nn.Conv2d(width, width, 3, padding=1)
+        nn.init.zeros_(self.second.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The same shape."""
+        h: Tensor = self.second(torch.relu(self.first(torch.relu(x))))
+        return x + h
+
+
+class ImageDecoder(nn.Module):
+    """From crossings (each beside a plane that says what was seen) to an image; starts at the mean image."""
+
+    def __init__(self, row_shapes: Sequence[tuple[int, ...]], mean: Tensor, width: int, marked: bool) -> None:
+        super().__init__()
+        channels, height, rows = mean.shape[0], mean.shape[1], mean.shape[2]
+        self.size = (height, rows)
+        self.shapes = [_grid_shape(shape) for shape in row_shapes]
+        sides = [min(shape[1], height) for shape in self.shapes if len(shape) == 3]
+        self.grid = max(min(max(sides, default=0), max(LARGEST_GRID, height // 8)), SMALLEST_GRID)
+        self.fold = [self._fold(shape) for shape in self.shapes]
+        copies = 2 if marked else 1
+        self.entries = nn.ModuleList(
+            nn.Conv2d(copies * shape[0] * fold * fold, width, 3, padding=1)
+            if len(shape) == 3
+            else nn.Linear(copies * shape[0], width * self.grid**2)
+            for shape, fold in zip(self.shapes, self.fold, strict=True)
+        )
+        self.direct = nn.ModuleList(
+            nn.Conv2d(copies * shape[0], channels, 5, padding=2)
+            if len(shape) == 3 and shape[1:] == self.size
+            else nn.Identity()
+            for shape in self.shapes
+        )
+        doublings = max(0, math.ceil(math.log2(max(height, rows) / self.grid)))
+        stages: list[nn.Module] = [Residual(width) for _ in range(BLOCKS)]
+        for _ in range(doublings):
+            narrower = max(width // 2, 16)
+            stages += [nn.Conv2d(width, 4 * narrower, 3, padding=1), nn.PixelShuffle(2)]
+            if narrower >= 32:
+                stages.append(Residual(narrower))
+            width = narrower
+        self.stages = nn.Sequential(*stages)
+        self.exit = nn.Conv2d(width, channels, 3, padding=1)
+        _silence(self.exit)
+        for path in self.direct:
+            if isinstance(path, nn.Conv2d):
+                _silence(path)
+        self.mean = nn.Parameter(mean.clone())
+
+    def _fold(self, shape: tuple[int, ...]) -> int:
+        if len(shape) != 3:
+            return 1
+        fold = 1
+        while min(shape[1:]) // (2 * fold) >= self.grid and not any(side % (2 * fold) for side in shape[1:]):
+            fold *= 2
+        return fold
+
+    def forward(self, rows: Sequence[Tensor]) -> Tensor:
+        """Standardised rows, with their marks side by side where there are any -> `[n, C, H, W]`."""
+        total: Tensor | None = None
+        image = self.mean.expand(len(rows[0]), *self.mean.shape)
+        for row, shape, fold, entry, direct in zip(
+            rows, self.shapes, self.fold, self.entries, self.direct, strict=True
+        ):
+            if len(shape) == 3:
+                found = torch.relu(entry(pixel_unshuffle(row, fold)))
+                if found.shape[2:] != (self.grid, self.grid):
+                    found = interpolate(found, size=(self.grid, self.grid), mode="bilinear", align_corners=False)
+                if isinstance(direct, nn.Conv2d):
+                    image = image + direct(row)
+            else:
+                found = entry(row.flatten(1)).reshape(len(row), -1, self.grid, self.grid)
+            total = found if total is None else total + found
+        detail: Tensor = self.stages(total)
+        if detail.shape[2:] != self.size:
+            detail = interpolate(detail, size=self.size, mode="bilinear", align_corners=False)
+        made: Tensor = image + self.exit(torch.relu(detail))
+        return made
+
+
+def _silence(layer: nn.Conv2d) -> None:
+    """It answers 0 until it has learned something."""
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+
+
+class VectorDecoder(nn.Module):
+    """The same for inputs that are no images: a residual multilayer perceptron."""
+
+    def __init__(self, row_shapes: Sequence[tuple[int, ...]], mean: Tensor, width: int, marked: bool) -> None:
+        super().__init__()
+        features = sum(math.prod(shape) for shape in row_shapes) * (2 if marked else 1)
+        self.shape = tuple(mean.shape)
+        self.linear = nn.Linear(features, mean.numel())
+        self.hidden = nn.Sequential(
+            nn.Linear(features, 8 * width), nn.ReLU(), nn.Linear(8 * width, 8 * width), nn.ReLU(),
+            nn.Linear(8 * width, mean.numel()),
+        )  # fmt: skip
+        nn.init.zeros_(self.linear.weight)
+        with torch.no_grad():
+            self.linear.bias.copy_(mean.flatten())
+
+    def forward(self, rows: Sequence[Tensor]) -> Tensor:
+        """Standardised rows -> `[n, *shape]`."""
+        flat = torch.cat([row.flatten(1) for row in rows], dim=1)
+        made: Tensor = self.linear(flat) + self.hidden(flat)
+        return made.reshape(-1, *self.shape)
+
+
+def decoder_for(
+    row_shapes: Sequence[tuple[int, ...]], mean: Tensor, generator: torch.Generator, *, marked: bool, width: int
+) -> nn.Module:
+    """A decoder from rows of `row_shapes` to images of the shape of `mean`, weights drawn from `generator`.
+
+    Args:
+        marked: each row comes beside a plane of equal shape that says what was seen (see `DecoderInput`).
+    """
+    kind = ImageDecoder if mean.ndim == 3 and min(mean.shape[1:]) >= SMALLEST_GRID else VectorDecoder
+    return seeded(lambda: kind(row_shapes, mean, width, marked), generator)
+
+
+@dataclass(frozen=True, eq=False)
+class DecoderInput:
+    """Turns releases into what a decoder reads."""
+
+    standard: Standard
+    shapes: Sequence[tuple[int, ...]]
+    marked: bool
+    device: torch.device
+
+    def __call__(self, released: Released) -> list[Tensor]:
+        """Per crossing standardised rows, as grids where they are grids, with the marks as further channels."""
+        made = []
+        for values, seen, shape in zip(self.standard(released, self.device), released.seen, self.shapes, strict=True):
+            rows = _as_grid(values, shape)
+            if self.marked:
+                marks = torch.ones_like(rows) if seen is None else _as_grid(seen.to(self.device, rows.dtype), shape)
+                rows = torch.cat([rows, marks], dim=1)
+            made.append(rows)
+        return made
+
+
+def _grid_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """`[C, H, W]` stays; tokens `[T, E]` (with or without a class token) that fill a square become `[E, s, s]`."""
+    if len(shape) == 3:
+        return shape
+    if len(shape) == 2:
+        side = math.isqrt(shape[0])
+        if side >= 2 and shape[0] - side * side in (0, 1):
+            return (shape[1], side, side)
+    return (math.prod(shape),)
+
+
+def _as_grid(rows: Tensor, shape: tuple[int, ...]) -> Tensor:
+    wanted = _grid_shape(shape)
+    if len(shape) == 3 or len(wanted) == 1:
+        return rows if len(shape) == 3 else rows.flatten(1)
+    patches = rows[:, shape[0] - wanted[1] * wanted[2] :]
+    return patches.transpose(1, 2).reshape(len(rows), *wanted)
+
+
+Pairs = Callable[[Tensor, torch.Generator], tuple[Released, Tensor]]
+"""From positions `[b]` to releases and the images behind them, `[b, *image_shape]` on the CPU."""
+
+Move = Callable[[Tensor, Tensor, torch.Generator], tuple[Released, Tensor]]
+"""From positions `[m]` and reconstructions of their images to releases of moved images, and these."""
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedDecoder:
+    """A fitted decoder."""
+
+    decoder: nn.Module
+    prepare: DecoderInput
+    training: Training
+
+    @torch.no_grad()
+    def reconstruct(self, released: Released, generator: torch.Generator) -> Reconstruction:  # noqa: ARG002
+        """Images clamped to [0, 1]."""
+        parts = [
+            self.decoder(self.prepare(released.take(chunk))).clamp(0, 1).cpu()
+            for chunk in torch.split(torch.arange(len(released)), 4 * BATCH)
+        ]
+        return Reconstruction(torch.cat(parts))
+
+
+def train_decoder(
+    decoder: nn.Module,
+    prepare: DecoderInput,
+    pairs: Pairs,
+    count: int,
+    held: tuple[Released, Tensor],
+    effort: Effort,
+    generator: torch.Generator,
+    *,
+    move: Move | None = None,
+) -> TrainedDecoder:
+    """Minimise the mean squared error of `decoder` on pairs.
+
+    Args:
+        pairs: gives releases and images for positions below `count`.
+        held: releases and images that it is stopped and judged by.
+        move: asks about images that are moved away from their reconstructions.
+
+    Raises:
+        AttackFailed: the loss is not finite.
+    """
+    device = prepare.device
+
+    def step_loss(network: nn.Module, positions: Tensor, step: int) -> Iterator[Tensor]:
+        released, images = pairs(positions, generator)
+        yield mse_loss(network(prepare(released)), images.to(device))
+        if move is not None and step >= effort.train_steps // MOVED_FROM:
+            few = torch.arange(len(positions) // MOVED)
+            with torch.no_grad():
+                guessed = network(prepare(released.take(few))).clamp(0, 1).cpu()
+            moved, wanted = move(positions[few], guessed, generator)
+            yield mse_loss(network(prepare(moved)), wanted.to(device))
+
+    average, training = train(
+        decoder.to(device), step_loss, lambda network: held_loss(network, prepare, held), count, effort, generator
+    )
+    return TrainedDecoder(average, prepare, training)
+
+
+@torch.no_grad()
+def held_loss(decoder: nn.Module, prepare: DecoderInput, held: tuple[Released, Tensor]) -> float:
+    """Mean squared error of clamped reconstructions on `held`."""
+    released, images = held
+    total = 0.0
+    for chunk in torch.split(torch.arange(len(images)), 4 * BATCH):
+        made = decoder(prepare(released.take(chunk))).clamp(0, 1).cpu()
+        total += float((made - images[chunk]).square().sum())
+    return total / images.numel()
+
+
+@dataclass(frozen=True, slots=True)
+class InverseNetwork:
+    """The attack."""
+
+    name: str = "inverse"
+    threat: Threat = "black-box"
+    per_image: bool = False
+
+    def fit(self, scene: Scene, effort: Effort, generator: torch.Generator) -> Attacker:
+        """Trains on releases of the attacker's own images. Raises AttackFailed where it diverges."""
+        data = scene.training
+        images, rows = scene.pixels(data), scene.ask(data)
+        held = scene.query(scene.held_out, generator), scene.pixels(scene.held_out)
+        defense = scene.believed
+        marked = any(defense.drops(crossing) and not defense.noises(crossing) for crossing in defense.crossing)
+        prepare = DecoderInput(Standard.of(rows), scene.row_shapes, marked, scene.device)
+
+        def pairs(positions: Tensor, draws: torch.Generator) -> tuple[Released, Tensor]:
+            own = data.take(positions)
+            return scene.release([row[positions] for row in rows], own, draws), images[positions]
+
+        def move(positions: Tensor, guessed: Tensor, draws: torch.Generator) -> tuple[Released, Tensor]:
+            away = (images[positions] + MOVE * (images[positions] - guessed).sign()).clamp(0, 1)
+            moved: Data = scene.victim.with_pixels(data.take(positions), away)
+            return scene.query(moved, draws), away
+
+        decoder = decoder_for(scene.row_shapes, images.mean(dim=0), generator, marked=marked, width=effort.width)
+        return train_decoder(decoder, prepare, pairs, len(data), held, effort, generator, move=move)

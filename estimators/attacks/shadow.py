@@ -1,0 +1,259 @@
+"""Query-free: a shadow of the edge half, trained through the cloud half, is inverted in the real one's place.
+
+He, Zhang & Lee (ACSAC 2019), section 4.3: whoever runs the cloud half trains an edge half of its own, on its own
+labelled images, until the cloud half classifies them through it. Two things make it stronger: releases that were seen
+on the wire say how the real features are distributed, and the shadow's are aligned with them, mean and deviation by
+number and covariance through random directions (FORA, CVPR 2024; SDAR, NDSS 2025); and the inverse network is trained
+on releases of the shadow under the defense.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn.functional import adaptive_avg_pool2d, cross_entropy, mse_loss
+
+from ...profilers.placement import copy_graph
+from ...records import CollabplanError, Threat
+from ..randomness import Simulated
+from .features import Standard
+from .interface import Attacker, AttackFailed, Effort, Training
+from .inverse import DecoderInput, Residual, TrainedDecoder, decoder_for, train_decoder
+from .scene import Scene
+from .training import BATCH, seeded, train
+from .victim import Released
+
+ALIGNED = 1.0
+"""Weight of the alignment beside the cross entropy."""
+
+DIRECTIONS = 64
+LEAST = 1e-3
+STATISTICS = ("running_mean", "running_var")
+
+
+@dataclass(frozen=True, slots=True)
+class ShadowModel:
+    """The attack; the shadow has the edge half's own architecture (with weights at random), or one of its own."""
+
+    same_architecture: bool = True
+    threat: Threat = "query-free"
+    per_image: bool = False
+
+    @property
+    def name(self) -> str:
+        """`shadow-same` or `shadow-other`."""
+        return "shadow-same" if self.same_architecture else "shadow-other"
+
+    def fit(self, scene: Scene, effort: Effort, generator: torch.Generator) -> Attacker:
+        """Trains the shadow, then its inverse.
+
+        Raises:
+            AttackFailed: own images without classes, an architecture that cannot be trained anew, or divergence.
+        """
+        labels = scene.training.labels
+        if labels is None or labels.ndim != 1 or labels.is_floating_point():
+            raise AttackFailed("a shadow is trained on classes, and the attacker's images have none")
+
+        def made() -> nn.Module:
+            return _OwnEdge(scene) if self.same_architecture else GenericEdge(scene.image_shape, scene.row_shapes)
+
+        shadow, fitted = _train_shadow(scene, seeded(made, generator).to(scene.device), effort, generator)
+        attacker = _train_inverse(scene, shadow.eval(), effort, generator)
+        both = attacker.training.converged and fitted.converged
+        return replace(attacker, training=replace(attacker.training, converged=both))
+
+
+class GenericEdge(nn.Module):
+    """A residual encoder from images to rows of any shape: what an attacker tries who does not know the edge half."""
+
+    def __init__(self, image_shape: Sequence[int], row_shapes: Sequence[tuple[int, ...]], width: int = 32) -> None:
+        super().__init__()
+        self.shapes = [tuple(shape) for shape in row_shapes]
+        self.image = len(image_shape) == 3
+        if self.image:
+            self.body: nn.Module = nn.Sequential(nn.Conv2d(image_shape[0], width, 3, padding=1), Residual(width))
+            self.heads = nn.ModuleList(
+                nn.Conv2d(width, shape[0], 3, padding=1) if len(shape) == 3 else nn.Linear(16 * width, math.prod(shape))
+                for shape in self.shapes
+            )
+        else:
+            self.body = nn.Sequential(nn.Linear(math.prod(image_shape), 8 * width), nn.ReLU())
+            self.heads = nn.ModuleList(nn.Linear(8 * width, math.prod(shape)) for shape in self.shapes)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """`[n, *image_shape]` in [0, 1] -> rows."""
+        h = self.body(images if self.image else images.flatten(1))
+        rows = []
+        for head, shape in zip(self.heads, self.shapes, strict=True):
+            if self.image and len(shape) == 3:
+                rows.append(head(adaptive_avg_pool2d(h, shape[1:])))
+            else:
+                flat = adaptive_avg_pool2d(h, 4).flatten(1) if self.image else h
+                rows.append(head(flat).reshape(-1, *shape))
+        return rows
+
+
+class _OwnEdge(nn.Module):
+    """The edge half's graph with weights of its own; running statistics are forgotten with the weights."""
+
+    def __init__(self, scene: Scene) -> None:
+        super().__init__()
+        self.victim, self.public = scene.victim, scene.training.take(torch.arange(1))
+        own = scene.victim.halves.edge.graph_module
+        assert isinstance(own, fx.GraphModule)
+        self.program = copy_graph(own, torch.device("cpu"), None)
+        _forget(self.program)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """`[n, *image_shape]` in [0, 1] -> rows."""
+        public = self.public.take(torch.zeros(len(images), dtype=torch.long))
+        return list(self.victim.edge(self.victim.with_pixels(public, images), self.program))
+
+
+def _forget(program: fx.GraphModule) -> None:
+    """Weights at random (He et al., ICCV 2015), scales and variances 1, shifts and means 0: nothing of the model stays.
+
+    What a vector is for, its reader's schema says. Buffers that are no running statistics are architecture, and stay.
+    """
+    uses = _uses(program)
+    for name, tensor in [*program.named_parameters(), *program.named_buffers()]:
+        tensor.data = tensor.data.clone()  # the copied graph shares its tensors with the model
+        use = uses.get(name, "")
+        if not tensor.is_floating_point() or (not isinstance(tensor, nn.Parameter) and use not in STATISTICS):
+            continue
+        if tensor.ndim > 1:
+            tensor.data = torch.randn(tensor.shape) * (2 / max(tensor[0].numel(), 1)) ** 0.5
+        else:
+            tensor.data.fill_(1.0 if use in ("weight", "running_var") else 0.0)
+        tensor.requires_grad_(isinstance(tensor, nn.Parameter))
+
+
+def _uses(program: fx.GraphModule) -> dict[str, str]:
+    """By tensor, the name of the argument that some operator reads it as."""
+    found = {}
+    for node in program.graph.nodes:
+        schema = getattr(node.target, "_schema", None)
+        if schema is None:
+            continue
+        for position, source in enumerate(node.args):
+            if isinstance(source, fx.Node) and source.op == "get_attr":
+                found[str(source.target)] = schema.arguments[position].name
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class _Statistics:
+    """How released rows are distributed: by number, and through random directions."""
+
+    means: tuple[Tensor, ...]
+    deviations: tuple[Tensor, ...]
+    directions: tuple[Tensor, ...]
+    covariances: tuple[Tensor, ...]
+
+    @classmethod
+    def of(cls, rows: Sequence[Tensor], generator: torch.Generator) -> _Statistics:
+        flat = [row.flatten(1).float() for row in rows]
+        means = tuple(row.mean(dim=0) for row in flat)
+        deviations = tuple(row.std(dim=0) for row in flat)
+        directions = tuple(
+            torch.randn(row.shape[1], DIRECTIONS, generator=generator) / (float(row.var(dim=0).sum()) ** 0.5 or 1.0)
+            for row in flat
+        )
+        covariances = tuple(_covariance(row, mixing) for row, mixing in zip(flat, directions, strict=True))
+        return cls(means, deviations, directions, covariances)
+
+    def to(self, device: torch.device) -> _Statistics:
+        kinds = (self.means, self.deviations, self.directions, self.covariances)
+        means, deviations, directions, covariances = (tuple(each.to(device) for each in kind) for kind in kinds)
+        return _Statistics(means, deviations, directions, covariances)
+
+    def distance(self, rows: Sequence[Tensor]) -> Tensor:
+        """How far rows `[n, ...]` are from it: a scalar, about 1 for rows of another scale."""
+        total = rows[0].new_zeros(())
+        for row, mean, deviation, mixing, wanted in zip(
+            rows, self.means, self.deviations, self.directions, self.covariances, strict=True
+        ):
+            flat = row.flatten(1)
+            typical = deviation.square().mean().clamp(min=LEAST**2)
+            total = total + mse_loss(flat.mean(dim=0), mean) / typical
+            total = total + mse_loss(flat.std(dim=0), deviation) / typical
+            total = total + mse_loss(_covariance(flat, mixing), wanted) / wanted.square().mean().clamp(min=LEAST**2)
+        return total
+
+
+def _covariance(flat: Tensor, mixing: Tensor) -> Tensor:
+    return torch.cov((flat @ mixing).T)
+
+
+def _train_shadow(
+    scene: Scene, shadow: nn.Module, effort: Effort, generator: torch.Generator
+) -> tuple[nn.Module, Training]:
+    images, labels = scene.pixels(scene.training), scene.training.labels
+    held, held_labels = scene.pixels(scene.held_out), scene.held_out.labels
+    assert labels is not None  # `fit` has looked
+    assert held_labels is not None
+    seen = None
+    if scene.intercepted is not None:
+        seen = _Statistics.of(scene.intercepted.rows, generator).to(scene.device)
+
+    def loss_of(network: nn.Module, batch: Tensor, classes: Tensor, draws: torch.Generator) -> Tensor:
+        rows = network(batch.to(scene.device))
+        loss = _classified(scene, rows, classes)
+        return loss if seen is None else loss + ALIGNED * seen.distance(_dropped(scene, rows, draws))
+
+    def step_loss(network: nn.Module, positions: Tensor, step: int) -> Iterator[Tensor]:  # noqa: ARG001
+        yield loss_of(network, images[positions], labels[positions], generator)
+
+    @torch.no_grad()
+    def held_loss(network: nn.Module) -> float:
+        chosen = torch.arange(min(2 * BATCH, len(held)))
+        return float(loss_of(network, held[chosen], held_labels[chosen], torch.Generator().manual_seed(0)))
+
+    return train(shadow, step_loss, held_loss, len(images), effort, generator)
+
+
+def _classified(scene: Scene, rows: Sequence[Tensor], classes: Tensor) -> Tensor:
+    try:
+        logits = scene.cloud(rows)
+    except CollabplanError as error:
+        raise AttackFailed(str(error)) from None
+    if logits.ndim != 2 or int(classes.max()) >= logits.shape[1]:
+        raise AttackFailed(f"the model's output {tuple(logits.shape)} does not classify the attacker's labels")
+    return cross_entropy(logits, classes.to(logits.device))
+
+
+def _dropped(scene: Scene, rows: Sequence[Tensor], generator: torch.Generator) -> list[Tensor]:
+    """Dropout as the attacker believes in it, with gradients; noise and rounding do not move the statistics much."""
+    made = []
+    for crossing, row in zip(scene.believed.crossing, rows, strict=True):
+        if scene.believed.drops(crossing):
+            row = row * scene.believed.mask(crossing, len(row), Simulated(generator)).to(row.device)
+        made.append(row)
+    return made
+
+
+def _train_inverse(scene: Scene, shadow: nn.Module, effort: Effort, generator: torch.Generator) -> TrainedDecoder:
+    """An inverse network of the shadow, under the defense."""
+
+    @torch.no_grad()
+    def rows_of(pixels: Tensor) -> tuple[Tensor, ...]:
+        parts = [shadow(pixels[chunk].to(scene.device)) for chunk in torch.split(torch.arange(len(pixels)), BATCH)]
+        return tuple(torch.cat([part[at] for part in parts]).cpu() for at in range(len(parts[0])))
+
+    images, held = scene.pixels(scene.training), scene.pixels(scene.held_out)
+    rows, held_rows = rows_of(images), rows_of(held)
+    defense = scene.believed
+    marked = any(defense.drops(crossing) and not defense.noises(crossing) for crossing in defense.crossing)
+    prepare = DecoderInput(Standard.of(rows), scene.row_shapes, marked, scene.device)
+
+    def pairs(positions: Tensor, draws: torch.Generator) -> tuple[Released, Tensor]:
+        own = [row[positions] for row in rows]
+        return scene.imagine(own, scene.training.take(positions), draws), images[positions]
+
+    judged = scene.imagine(held_rows, scene.held_out, generator), held
+    decoder = decoder_for(scene.row_shapes, images.mean(dim=0), generator, marked=marked, width=effort.width)
+    return train_decoder(decoder, prepare, pairs, len(images), judged, effort, generator)

@@ -1,0 +1,55 @@
+"""The worst case of each threat model: a stronger attacker can do all that a weaker one can."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from ...records import AttackResult, AttributeRate, Interval, LinkageRate, Threat, TierFigures
+from .interface import TIERS
+
+
+def tier_figures(
+    results: Sequence[AttackResult],
+    linkage: Sequence[LinkageRate],
+    attributes: Sequence[AttributeRate],
+    *,
+    lower_bound: bool,
+) -> tuple[TierFigures, ...]:
+    """The tiers that were attacked, weakest first.
+
+    A failed attack's figures count where it has some: what was recovered was recovered. But the tier is then not
+    conclusive, unless the attack was naive on purpose: an adaptive one stands beside it.
+    """
+    found = []
+    for position, threat in enumerate(TIERS):
+        own = [result for result in results if result.threat == threat]
+        allowed = [result for result in results if TIERS.index(result.threat) <= position]
+        judged = [(result, result.figures) for result in allowed if result.figures is not None]
+        if not own or not judged:
+            continue
+        worst, figures = max(judged, key=lambda pair: pair[1].index.value)
+        failed = tuple(result.attack for result in allowed if result.status == "failed" and not result.naive)
+        found.append(
+            TierFigures(
+                threat=threat,
+                index=figures.index,
+                index_attack=worst.attack,
+                ssim=_greatest(each.ssim for _, each in judged),
+                reidentification=_greatest(each.reidentification for _, each in judged) or figures.reidentification,
+                reconstruction_rate=_greatest(each.reconstruction_rate for _, each in judged),
+                linkage=_greatest(rate.rate for rate in linkage if _permits(threat, rate.threat)),
+                attribute=_greatest(rate.accuracy for rate in attributes if _permits(threat, rate.threat)),
+                lower_bound=lower_bound,
+                conclusive=not failed,
+                failed=failed,
+            )
+        )
+    return tuple(found)
+
+
+def _permits(threat: Threat, needed: Threat) -> bool:
+    return TIERS.index(needed) <= TIERS.index(threat)
+
+
+def _greatest(found: Iterable[Interval | None]) -> Interval | None:
+    return max((each for each in found if each is not None), key=lambda each: each.value, default=None)

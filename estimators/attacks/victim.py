@@ -1,0 +1,217 @@
+"""The device that is attacked: the edge half and its defense, run on pixels in [0, 1].
+
+Several releases of one input are fused as an attacker would: without noise every number that survived once is
+known; with noise the mean counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ...graph import Cut, Halves, TracedGraph, from_samples, split, to_samples
+from ...records import CollabplanError
+from ..data import Data, InputScaling
+from ..defenses import Defense
+from ..randomness import Keyed, Simulated
+
+CONTEXT = b"audit"
+SHIFT = 1
+COPY_NOISE = 4 / 255
+"""A near-duplicate is shifted by up to a pixel and has noise of this standard deviation."""
+
+
+@dataclass(frozen=True, eq=False)
+class Released:
+    """What was released for n inputs, the releases of each fused into one.
+
+    Attributes:
+        rows: per private crossing `[n, *sample_shape]` float32: the number where it was seen, 0 where it was not.
+        seen: per private crossing `[n, *sample_shape]` bool, False where nothing but 0 was seen, which was dropped
+            or is 0; None where nothing is dropped, or where noise hides what was.
+        public: what else is known of the inputs: the model's arguments, the private one blank.
+        queries: releases of each input.
+    """
+
+    rows: tuple[Tensor, ...]
+    seen: tuple[Tensor | None, ...]
+    public: Data
+    queries: int = 1
+
+    def __len__(self) -> int:
+        return len(self.public)
+
+    def take(self, indices: Tensor) -> Released:
+        """The inputs at `indices` `[m]`."""
+        return Released(
+            tuple(row[indices] for row in self.rows),
+            tuple(None if seen is None else seen[indices] for seen in self.seen),
+            self.public.take(indices),
+            self.queries,
+        )
+
+
+class Victim:
+    """One cut of one model under one defense.
+
+    Args:
+        traced: the model.
+        cut: where it is divided.
+        defense: calibrated, over the cut's crossings.
+        scaling: between pixels in [0, 1] and what the model reads.
+        device: where the model runs; what is released is on the CPU.
+        batch_size: inputs per forward pass.
+        secret: of keyed masks.
+
+    Raises:
+        CollabplanError: no input, or several, that an attack could reconstruct.
+    """
+
+    def __init__(
+        self,
+        traced: TracedGraph,
+        cut: Cut,
+        defense: Defense,
+        scaling: InputScaling,
+        *,
+        device: str | torch.device = "cpu",
+        batch_size: int = 64,
+        secret: bytes = bytes(32),
+    ) -> None:
+        specs = traced.tensor_inputs
+        private = [at for at, spec in enumerate(specs) if not spec.public and spec.batch_dim is not None]
+        if len(private) != 1 or not getattr(specs[private[0]].dtype, "is_floating_point", False):
+            names = ", ".join(specs[at].name for at in private) or "none"
+            raise CollabplanError(
+                f"attacks reconstruct one private floating input, and the private ones are: {names}; declare the "
+                "others in public_inputs, or make the model begin at its embeddings"
+            )
+        self.traced, self.cut, self.scaling = traced, cut, scaling
+        self.defense = defense.private
+        self.device = torch.device(device)
+        self.batch_size = batch_size if traced.dynamic_batch else traced.traced_batch
+        self.position = private[0]
+        self.halves: Halves = split(traced, cut)
+        self._secret = secret
+        self._kept = [at for at, crossing in enumerate(cut.crossing) if not crossing.public]
+
+    def pixels(self, data: Data) -> Tensor:
+        """The private input in [0, 1], `[n, *shape]` float32."""
+        return self.scaling.to_unit(data.inputs[self.position]).float()
+
+    def with_pixels(self, data: Data, pixels: Tensor) -> Data:
+        """`data` with its private input made of `pixels` `[n, *shape]` in [0, 1]; gradients flow through."""
+        inputs = list(data.inputs)
+        inputs[self.position] = self.scaling.from_unit(pixels).to(data.inputs[self.position].dtype)
+        return Data(tuple(inputs), data.labels)
+
+    def blank(self, data: Data) -> Data:
+        """`data` without its private input and its labels."""
+        inputs = list(data.inputs)
+        inputs[self.position] = torch.zeros_like(inputs[self.position])
+        return Data(tuple(inputs))
+
+    def edge(self, data: Data, program: nn.Module | None = None) -> tuple[Tensor, ...]:
+        """Private crossings of at most a batch, as rows `[n, *sample_shape]` on the device; gradients flow through.
+
+        `program` takes the place of the edge half's own.
+        """
+        arguments = []
+        missing = 0 if self.traced.dynamic_batch else self.batch_size - len(data)
+        for spec, tensor in zip(self.traced.tensor_inputs, data.inputs, strict=True):
+            if spec.batch_dim is None:
+                arguments.append(tensor[0].to(self.device))
+                continue
+            if missing > 0:
+                tensor = torch.cat([tensor, tensor[-1:].expand(missing, *tensor.shape[1:])])
+            arguments.append(tensor.movedim(0, spec.batch_dim).to(self.device))
+        crossed = (program or self.halves.edge.graph_module)(*arguments)  # type: ignore[operator]
+        rows = []
+        for at in self._kept:
+            layout = self.cut.crossing[at].layout
+            assert layout is not None  # Defense refuses private tensors without one
+            rows.append(to_samples(crossed[at], layout)[: len(data)])
+        return tuple(rows)
+
+    @torch.no_grad()
+    def clean_rows(self, data: Data) -> tuple[Tensor, ...]:
+        """Undefended private crossings of any number of inputs, on the CPU."""
+        parts = [self.edge(batch) for batch in data.batches(self.batch_size)]
+        return tuple(torch.cat([part[at] for part in parts]).cpu() for at in range(len(self._kept)))
+
+    def cloud(self, rows: Sequence[Tensor]) -> Tensor:
+        """The model's first floating output for private crossings alone `[n, *sample_shape]`.
+
+        Raises:
+            CollabplanError: public tensors cross as well, or no output is floating.
+        """
+        if len(self._kept) < len(self.cut.crossing):
+            raise CollabplanError("public tensors cross here, so the cloud half cannot be run on private ones alone")
+        tensors = []
+        for row, crossing in zip(rows, self.cut.crossing, strict=True):
+            assert crossing.layout is not None
+            tensors.append(from_samples(row, crossing.layout).to(getattr(torch, crossing.dtype)))
+        outputs = self.halves.cloud.graph_module(*tensors)  # type: ignore[operator]
+        for output in outputs if isinstance(outputs, (tuple, list)) else (outputs,):
+            if isinstance(output, Tensor) and output.is_floating_point():
+                return output
+        raise CollabplanError("the model has no floating output that a shadow could be trained through")
+
+    def release(
+        self, data: Data, generator: torch.Generator, *, queries: int = 1, near_copies: bool = False
+    ) -> Released:
+        """Release each input `queries` times, the further ones of near-duplicates if wanted, and fuse them."""
+        rows = self.clean_rows(data)
+        if not near_copies:
+            return self.release_rows(rows, data, generator, queries=queries)
+        pixels = self.pixels(data)
+        every = [rows]
+        for _ in range(queries - 1):
+            every.append(self.clean_rows(self.with_pixels(data, near_copy(pixels, generator))))
+        return self._fuse(data, [self._once(part, data, generator) for part in every])
+
+    def release_rows(
+        self, rows: Sequence[Tensor], data: Data, generator: torch.Generator, *, queries: int = 1,
+        defense: Defense | None = None,
+    ) -> Released:  # fmt: skip
+        """The same for activations `[n, *sample_shape]` of `data`; `defense` may replace the real one."""
+        if self.defense.spec.masks == "keyed" or not self.defense.randomizes:
+            queries = 1  # the same thing comes out every time
+        return self._fuse(data, [self._once(rows, data, generator, defense) for _ in range(queries)])
+
+    def _once(
+        self, rows: Sequence[Tensor], data: Data, generator: torch.Generator, defense: Defense | None = None
+    ) -> tuple[Tensor, ...]:
+        defense = defense or self.defense
+        keyed = defense.spec.masks == "keyed" and defense.randomizes
+        source = Keyed(self._secret, CONTEXT, self.pixels(data)) if keyed else Simulated(generator)
+        return tuple(row.float() for row in defense.observed(defense.release(rows, source)))
+
+    def _fuse(self, data: Data, releases: list[tuple[Tensor, ...]]) -> Released:
+        rows: list[Tensor] = []
+        seen: list[Tensor | None] = []
+        for at, crossing in enumerate(self.defense.crossing):
+            every = [release[at] for release in releases]
+            if self.defense.drops(crossing) and not self.defense.noises(crossing):
+                times = torch.stack([part != 0 for part in every]).sum(dim=0)
+                rows.append(every[0] if len(every) == 1 else torch.stack(every).sum(dim=0) / times.clamp(min=1))
+                seen.append(times > 0)
+            else:
+                rows.append(every[0] if len(every) == 1 else torch.stack(every).mean(dim=0))
+                seen.append(None)
+        return Released(tuple(rows), tuple(seen), self.blank(data), len(releases))
+
+
+def near_copy(pixels: Tensor, generator: torch.Generator) -> Tensor:
+    """Near-duplicates of `pixels` `[n, ...]` in [0, 1]: images are shifted by up to a pixel, all get a little noise."""
+    if pixels.ndim == 4:
+        shifts = torch.randint(-SHIFT, SHIFT + 1, (len(pixels), 2), generator=generator)
+        down, right = shifts[:, :1] + torch.arange(pixels.shape[2]), shifts[:, 1:] + torch.arange(pixels.shape[3])
+        down, right = down.clamp(0, pixels.shape[2] - 1), right.clamp(0, pixels.shape[3] - 1)
+        at = torch.arange(len(pixels))[:, None, None]
+        pixels = pixels.movedim(1, -1)[at, down[:, :, None], right[:, None, :]].movedim(-1, 1)
+    noise = torch.randn(pixels.shape, generator=generator) * COPY_NOISE
+    return (pixels + noise).clamp(0, 1)

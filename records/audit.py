@@ -1,0 +1,184 @@
+"""What attacks really recovered: one (cut, defense), and the report over many of them."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from .base import Interval, Record
+from .defense import DefenseSpec
+from .model import CutKind, ModelIdentity, Provenance, TargetIdentity
+
+Threat = Literal["query-free", "black-box", "white-box"]
+"""What the attacker knows: the cloud half and own images; it may also query the device; it has the edge's weights."""
+
+
+class AttackFigures(Record):
+    """What one attack recovered, over its targets.
+
+    `index` is 1 - MSE / MSE of the mean image, after the reconstruction was pulled towards the mean as far as
+    held-out images of the attacker advise (0 = no better than the mean, 1 = perfect). `psnr_db` and `ssim` are of the
+    reconstruction as it came, on [0, 1]; None where the input is no image. `reidentification` is the share whose
+    nearest original among `gallery_count` is their own; `reconstruction_rate` the share that is re-identified with an
+    SSIM of at least 0.3, less the same for the mean image.
+    """
+
+    index: Interval
+    mse: float
+    psnr_db: Interval | None = None
+    ssim: Interval | None = None
+    reidentification: Interval
+    reconstruction_rate: Interval | None = None
+    target_count: int = Field(ge=1)
+    gallery_count: int = Field(ge=1)
+
+
+class AttackResult(Record):
+    """One attack on one (cut, defense). A *failed* one proves nothing: `reason` says why, figures may be None.
+
+    `queries` releases of each input were fused, of near-duplicates where `near_copies`. `lower_bound` marks figures
+    that more effort would raise.
+    """
+
+    attack: str
+    threat: Threat
+    status: Literal["ok", "failed"]
+    reason: str = ""
+    naive: bool = False
+    queries: int = Field(default=1, ge=1)
+    near_copies: bool = False
+    attacker_data: str
+    figures: AttackFigures | None = None
+    lower_bound: bool = False
+    converged: bool = True
+    steps: int = Field(default=0, ge=0)
+    losses: tuple[float, ...] = ()
+    seconds: float = Field(ge=0)
+
+
+class LinkageRate(Record):
+    """Share of releases that were matched to their own input in a gallery of exact or of near copies."""
+
+    copies: Literal["exact", "near"]
+    threat: Threat
+    rate: Interval
+    chance: float
+    gallery_count: int = Field(ge=1)
+    queries: int = Field(default=1, ge=1)
+
+
+class AttributeRate(Record):
+    """Accuracy of a probe that reads the sensitive label off the release, beside the majority class's share."""
+
+    probe: Literal["linear", "mlp"]
+    threat: Threat
+    accuracy: Interval
+    majority: float
+    class_count: int = Field(ge=1)
+    target_count: int = Field(ge=1)
+
+
+class TierFigures(Record):
+    """The worst case of one threat model: maxima over its own and all weaker tiers' attacks.
+
+    `conclusive` is False where an attack of the tier failed: then the figures are what was reached, and prove no
+    privacy. `index_attack` names the attack behind `index`.
+    """
+
+    threat: Threat
+    index: Interval
+    index_attack: str
+    ssim: Interval | None = None
+    reidentification: Interval
+    reconstruction_rate: Interval | None = None
+    linkage: Interval | None = None
+    attribute: Interval | None = None
+    lower_bound: bool
+    conclusive: bool
+    failed: tuple[str, ...] = ()
+
+
+class Audit(Record):
+    """The attacks run against one (cut, defense)."""
+
+    cut_id: str
+    cut_name: str
+    cut_kind: CutKind
+    depth: int = Field(ge=0)
+    payload_bytes: int = Field(ge=0)
+    defense: DefenseSpec
+    effort: Literal["quick", "standard", "thorough"]
+    accuracy: Interval | None = None
+    attacks: tuple[AttackResult, ...]
+    linkage: tuple[LinkageRate, ...] = ()
+    attributes: tuple[AttributeRate, ...] = ()
+    tiers: tuple[TierFigures, ...]
+    chance: float
+    notes: tuple[str, ...] = ()
+
+    def tier(self, threat: Threat) -> TierFigures:
+        """The figures of one threat model. Raises KeyError where it was not attacked."""
+        for figures in self.tiers:
+            if figures.threat == threat:
+                return figures
+        raise KeyError(threat)
+
+
+class AuditReport(Record):
+    """The file that `collabplan attack -o` writes. `output_floor` is the audit of the model's output alone."""
+
+    format: Literal["collabplan.audit"] = "collabplan.audit"
+    schema_version: Literal[1] = 1
+    target: TargetIdentity
+    model: ModelIdentity
+    data_hash: str
+    audits: tuple[Audit, ...]
+    output_floor: Audit | None = None
+    pictures: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    provenance: Provenance
+
+
+class Correlation(Record):
+    """Rank correlation with its bootstrap interval; None where fewer than three pairs, or ties alone, were left."""
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    pair_count: int = Field(ge=0)
+
+
+class AgreementRow(Record):
+    """How one estimate, or one trivial proxy, ranks (cut, defense) pairs against the audited index."""
+
+    estimate: str
+    trivial: bool
+    scope: Literal["pooled", "within rate", "within cut", "accuracy drop <= 10 points"]
+    spearman: Correlation
+    kendall: Correlation
+
+
+class Discordance(Record):
+    """Two pairs that the estimate orders one way and the audit clearly the other."""
+
+    estimate: str
+    first: str
+    second: str
+    estimated: tuple[float, float]
+    audited: tuple[float, float]
+
+
+class AgreementReport(Record):
+    """The file that `collabplan agreement -o` writes."""
+
+    format: Literal["collabplan.agreement"] = "collabplan.agreement"
+    schema_version: Literal[1] = 1
+    target: TargetIdentity
+    model: ModelIdentity
+    threat: Threat
+    pair_count: int = Field(ge=0)
+    rows: tuple[AgreementRow, ...]
+    discordant: tuple[Discordance, ...] = ()
+    notes: tuple[str, ...] = ()
+    provenance: Provenance

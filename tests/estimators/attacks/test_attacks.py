@@ -1,0 +1,129 @@
+"""Attacks recover what can be recovered, nothing where there is nothing, and say so where they fail."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from attack_scenes import EFFORT, Constant, digits, first_layer, scene, victim
+from collabplan.estimators.attacks import ATTACKS, Attack, AttackFailed, Victim, attack_named
+from collabplan.estimators.attacks.metrics import Judge, ssim
+from collabplan.records import CollabplanError, DefenseSpec
+from torch import Tensor, nn
+
+ABLE = ("ridge", "inverse", "likelihood", "untrained")
+"""Attacks that invert a layer by which nothing is lost. A latent of 64 numbers cannot hold every digit exactly."""
+
+
+def attacked(attack: Attack, device: Victim, count: int, **options: object) -> tuple[Tensor, Tensor]:
+    """Originals and reconstructions of the first targets."""
+    place = scene(device, attack.threat, **options)
+    if attack.threat == "query-free":
+        place = scene(device, attack.threat, intercepted=device.release(digits()[1], torch.Generator().manual_seed(3)))
+    attacker = attack.fit(place, EFFORT, torch.Generator().manual_seed(0))
+    data = digits()[0].take(torch.arange(count))
+    released = device.release(data, torch.Generator().manual_seed(1), queries=place.queries)
+    return device.pixels(data), attacker.reconstruct(released, torch.Generator().manual_seed(2)).images
+
+
+def error(pair: tuple[Tensor, Tensor]) -> float:
+    """Mean squared error over that of the mean image."""
+    originals, images = pair
+    mean = digits()[2].inputs[0].mean(dim=0)
+    return float((images - originals).square().mean() / (mean - originals).square().mean())
+
+
+@pytest.mark.parametrize("name", ABLE)
+def test_an_invertible_first_layer_is_inverted(name: str) -> None:
+    originals, images = attacked(attack_named(name), victim(first_layer(), 6), 8)
+    found = ssim(images, originals)
+    assert found is not None
+    assert float(found.mean()) > 0.95
+
+
+@pytest.mark.parametrize("name", sorted(ATTACKS))
+def test_every_attack_gives_images_of_the_inputs_shape_in_the_unit_range(name: str) -> None:
+    originals, images = attacked(attack_named(name), victim(first_layer(), 6), 8)
+    assert images.shape == originals.shape
+    assert float(images.min()) >= 0
+    assert float(images.max()) <= 1
+    assert torch.isfinite(images).all()
+
+
+@pytest.mark.parametrize("name", ["latent", "shadow-same"])
+def test_a_learned_prior_or_shadow_beats_the_mean_image(name: str) -> None:
+    assert error(attacked(attack_named(name), victim(first_layer(), 6), 8)) < 0.9
+
+
+@pytest.mark.parametrize("name", ["ridge", "inverse", "likelihood"])
+def test_the_same_seed_gives_the_same_images(name: str) -> None:
+    device = victim(first_layer(), 6, DefenseSpec(dropout="element", rate=0.5))
+    first, second = (attacked(attack_named(name), device, 4)[1] for _ in range(2))
+    assert torch.equal(first, second)
+
+
+@pytest.mark.parametrize("name", ["prior", "ridge", "inverse"])
+def test_a_constant_release_gives_nothing(name: str) -> None:
+    device = victim(Constant(), 1)
+    originals, images = attacked(attack_named(name), device, 200)
+    mean = digits()[2].inputs[0].mean(dim=0)
+    judge = Judge(mean, originals[:20], images[:20])
+    found = judge.figures(originals, images, originals, generator=torch.Generator().manual_seed(0))
+    assert found.index.value <= 0.01
+    assert found.reidentification.value == pytest.approx(1 / 200, abs=0.002)
+
+
+@pytest.mark.parametrize("name", ["likelihood", "latent", "untrained"])
+def test_a_constant_release_fails_a_gradient_attack_and_does_not_read_as_private(name: str) -> None:
+    with pytest.raises(AttackFailed, match="same for every input"):
+        attacked(attack_named(name), victim(Constant(), 1), 4)
+
+
+class Detached(nn.Module):
+    """An edge half whose gradient somebody has cut off."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.round(x * 8)
+
+
+@pytest.mark.parametrize("name", ["likelihood", "latent", "untrained"])
+def test_a_dead_gradient_is_a_failed_attack(name: str) -> None:
+    with pytest.raises(AttackFailed, match="gradient"):
+        attacked(attack_named(name), victim(Detached(), 1, cut=2), 4)
+
+
+@pytest.mark.parametrize("name", ["ridge", "inverse"])
+def test_knowing_the_defense_pays(name: str) -> None:
+    device = victim(first_layer(), 6, DefenseSpec(dropout="element", rate=0.7))
+    adaptive, naive = (error(attacked(attack_named(name), device, 100, naive=way)) for way in (False, True))
+    assert adaptive < 0.8 * naive
+
+
+@pytest.mark.parametrize("name", ["ridge", "inverse"])
+def test_many_fresh_releases_undo_dropout_and_keyed_ones_do_not(name: str) -> None:
+    fresh, keyed = (
+        victim(first_layer(), 6, DefenseSpec(dropout="element", rate=0.7, masks=masks)) for masks in ("fresh", "keyed")
+    )
+    once, often = (error(attacked(attack_named(name), fresh, 100, queries=queries)) for queries in (1, 10))
+    assert often < 0.5 * once
+    once, often = (error(attacked(attack_named(name), keyed, 100, queries=queries)) for queries in (1, 10))
+    assert often == pytest.approx(once, rel=0.05)
+
+
+def test_the_likelihood_knows_which_numbers_were_dropped() -> None:
+    device = victim(first_layer(), 6, DefenseSpec(dropout="element", rate=0.5))
+    attack = attack_named("likelihood")
+    adaptive, naive = (error(attacked(attack, device, 8, naive=way)) for way in (False, True))
+    assert adaptive < 0.2
+    assert adaptive < 0.5 * naive
+
+
+@pytest.mark.parametrize(("name", "allowed"), [("likelihood", "black-box"), ("inverse", "query-free")])
+def test_an_attack_cannot_pass_for_a_weaker_one(name: str, allowed: str) -> None:
+    place = scene(victim(first_layer(), 6), allowed)  # type: ignore[arg-type]
+    with pytest.raises(AttackFailed, match="may not"):
+        attack_named(name).fit(place, EFFORT, torch.Generator().manual_seed(0))
+
+
+def test_an_unknown_attack_is_told_which_there_are() -> None:
+    with pytest.raises(CollabplanError, match="inverse"):
+        attack_named("magic")

@@ -1,0 +1,181 @@
+"""The suite: the worst attack counts, failed ones are failed, and finished ones are never repeated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+import torch
+from attack_scenes import EFFORT, Constant, digits, first_layer, victim
+from collabplan.estimators.attacks import (
+    Attack,
+    AttackFailed,
+    Outcome,
+    Question,
+    Reconstruction,
+    Training,
+    Victim,
+    attack_named,
+    run_audit,
+)
+from collabplan.estimators.attacks.audit import Campaign
+from collabplan.records import AttackResult, DefenseSpec, Threat
+from torch import Tensor
+
+CHEAP = tuple(attack_named(name) for name in ("prior", "ridge"))
+
+
+@dataclass(frozen=True)
+class Pretender:
+    """Answers with whatever it was told to, and counts how often it was fitted."""
+
+    images: Tensor
+    converged: bool = True
+    fits: list[int] = field(default_factory=list, repr=False)
+    name: str = "pretender"
+    threat: Threat = "white-box"
+    per_image: bool = True
+
+    @property
+    def training(self) -> Training:
+        return Training(10, (1.0, 0.5), self.converged)
+
+    def fit(self, *_: object) -> Pretender:
+        self.fits.append(1)
+        return self
+
+    def reconstruct(self, released: object, generator: torch.Generator) -> Reconstruction:  # noqa: ARG002
+        return Reconstruction(self.images)
+
+
+class Broken(Pretender):
+    def fit(self, *_: object) -> Pretender:
+        raise AttackFailed("the loss is nan")
+
+
+def question(device: Victim, **more: object) -> Question:
+    targets, intercepted, own = digits()
+    return Question(device, targets, own, intercepted, **more)  # type: ignore[arg-type]
+
+
+def audited(device: Victim, *attacks: Attack, until_converged: bool = False, folder: Path | None = None) -> Outcome:
+    effort = replace(EFFORT, until_converged=until_converged)
+    return run_audit(question(device), [*CHEAP, *attacks], effort, seed=0, folder=folder)
+
+
+def result(outcome: Outcome, name: str) -> AttackResult:
+    return next(each for each in outcome.record.attacks if each.attack == name)
+
+
+@pytest.fixture(scope="module")
+def device() -> Victim:
+    return victim(first_layer(), 6)
+
+
+def test_a_stronger_tier_leaks_no_less_than_a_weaker_one(device: Victim) -> None:
+    outcome = audited(device, attack_named("likelihood"))
+    indices = [tier.index.value for tier in outcome.record.tiers]
+    assert [tier.threat for tier in outcome.record.tiers] == ["query-free", "black-box", "white-box"]
+    assert indices == sorted(indices)
+    assert indices[0] <= 0.01
+    assert indices[-1] > 0.95
+    assert outcome.record.tiers[-1].conclusive
+
+
+def test_the_first_layer_is_linked_and_so_are_near_copies_under_dropout() -> None:
+    found = audited(victim(first_layer(), 6, DefenseSpec(dropout="element", rate=0.9)))
+    rates = {rate.copies: rate.rate.value for rate in found.record.linkage}
+    assert rates["exact"] == 1.0
+    assert rates["near"] > 0.25, "chance is 0.005"
+
+
+def test_a_constant_release_gives_nothing_to_any_attack() -> None:
+    outcome = audited(victim(Constant(), 1), attack_named("likelihood"))
+    for tier in outcome.record.tiers:
+        assert tier.index.value <= 0.01
+        assert tier.reidentification.value == pytest.approx(outcome.record.chance, abs=0.01)
+    assert all(rate.rate.value == pytest.approx(rate.chance) for rate in outcome.record.linkage)
+    assert result(outcome, "likelihood").status == "failed"
+    assert not outcome.record.tiers[-1].conclusive or outcome.record.tiers[-1].threat != "white-box"
+
+
+def test_an_attack_below_the_prior_is_failed_and_leaves_its_tier_inconclusive(device: Victim) -> None:
+    wild = torch.rand(8, 1, 16, 16, generator=torch.Generator().manual_seed(0)).round()
+    outcome = audited(device, Pretender(wild))
+    found = result(outcome, "pretender")
+    assert found.status == "failed"
+    assert "below the prior" in found.reason
+    tiers = {tier.threat: tier for tier in outcome.record.tiers}
+    assert not tiers["white-box"].conclusive
+    assert tiers["white-box"].failed == ("pretender",)
+    assert tiers["black-box"].conclusive
+
+
+def test_an_attack_that_has_not_converged_is_failed_where_convergence_was_asked_for(device: Victim) -> None:
+    own = digits()[0].inputs[0][:8]
+    assert result(audited(device, Pretender(own, converged=False)), "pretender").status == "ok"
+    outcome = audited(device, Pretender(own, converged=False), until_converged=True)
+    assert "not converged" in result(outcome, "pretender").reason
+    assert not outcome.record.tiers[-1].conclusive
+    assert outcome.record.tiers[-1].index.value > 0.9, "what was recovered was recovered"
+
+
+def test_a_diverging_attack_is_failed_and_has_no_figures(device: Victim) -> None:
+    outcome = audited(device, Broken(torch.zeros(8, 1, 16, 16)))
+    found = result(outcome, "pretender")
+    assert (found.status, found.figures, found.reason) == ("failed", None, "the loss is nan")
+
+
+def test_images_that_are_not_finite_are_a_failed_attack(device: Victim) -> None:
+    found = result(audited(device, Pretender(torch.full((8, 1, 16, 16), torch.nan))), "pretender")
+    assert "not finite" in found.reason
+
+
+def test_a_finished_attack_is_not_repeated(device: Victim, tmp_path: Path) -> None:
+    attack = Pretender(digits()[0].inputs[0][:8])
+    first = audited(device, attack, folder=tmp_path)
+    again = audited(device, attack, folder=tmp_path)
+    assert len(attack.fits) == 1
+    assert again.record == first.record
+    assert set(again.pictures) == set(first.pictures)
+
+
+def test_a_damaged_result_is_made_again(device: Victim, tmp_path: Path) -> None:
+    attack = Pretender(digits()[0].inputs[0][:8])
+    first = audited(device, attack, folder=tmp_path)
+    for file in tmp_path.iterdir():
+        file.write_bytes(file.read_bytes()[:20])
+    again = audited(device, attack, folder=tmp_path)
+    assert len(attack.fits) == 2
+    assert [each.figures for each in again.record.attacks] == [each.figures for each in first.record.attacks]
+
+
+def test_another_seed_or_defense_is_another_question(device: Victim, tmp_path: Path) -> None:
+    attack = Pretender(digits()[0].inputs[0][:8])
+    audited(device, attack, folder=tmp_path)
+    run_audit(question(device), [*CHEAP, attack], EFFORT, seed=1, folder=tmp_path)
+    audited(victim(first_layer(), 6, DefenseSpec(bits=6)), attack, folder=tmp_path)
+    assert len(attack.fits) == 3
+
+
+def test_probes_find_the_class_and_not_a_coin() -> None:
+    device = victim(first_layer(), 6)
+    targets, intercepted, own = digits()
+    assert targets.labels is not None
+    assert intercepted.labels is not None
+    asked = Question(device, targets, own, intercepted, sensitive=(targets.labels, intercepted.labels))
+    found = run_audit(asked, CHEAP, EFFORT, seed=0).record
+    assert {rate.probe for rate in found.attributes} == {"linear", "mlp"}
+    assert max(rate.accuracy.value for rate in found.attributes) > 0.7
+    coins = torch.randint(0, 2, (200,), generator=torch.Generator().manual_seed(0))
+    asked = Question(device, targets, own, intercepted, sensitive=(coins, coins.roll(3)))
+    found = run_audit(asked, CHEAP, EFFORT, seed=0).record
+    assert max(rate.accuracy.value for rate in found.attributes) < 0.65
+
+
+def test_campaigns_are_labelled_by_what_differs() -> None:
+    attack = attack_named("inverse")
+    assert Campaign(attack).label == "inverse"
+    assert Campaign(attack, naive=True).label == "inverse (naive)"
+    assert Campaign(attack, queries=10).label == "inverse (10 releases)"
