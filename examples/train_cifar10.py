@@ -4,8 +4,8 @@
     python examples/train_cifar10.py cifar10_resnet20 --data FOLDER --epochs 30
 
 FOLDER holds CIFAR-10; without --data, COLLABPLAN_DATA names it. Prints the accuracy on CIFAR-10's test images, which
-take no part in the training or in any choice. About 40 s (cnn6: 90 s) an epoch on two cores with bfloat16 arithmetic.
-After each epoch the state is kept in a `.partial` file beside the weights: a run that was stopped goes on from there.
+take no part in the training or in any choice. Arithmetic is bfloat16; an epoch takes minutes on two cores. After each
+epoch the state is kept in a `.partial` file beside the weights: a run that was stopped goes on from there.
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ class Generator(nn.Module):
         stages: list[nn.Module] = []
         for _ in range(doublings):
             stages += [Residual(width), nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False)]
-        self.body = nn.Sequential(*stages, Residual(width), nn.ReLU(), nn.Conv2d(width, shape[0], 3, padding=1))
+        self.body = nn.Sequential(*stages, nn.ReLU(), nn.Conv2d(width, shape[0], 3, padding=1))
 
     def forward(self, latent: Tensor) -> Tensor:
         """`[n, latent]` -> `[n, *shape]` in [0, 1]."""

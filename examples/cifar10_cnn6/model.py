@@ -4,7 +4,7 @@
 
 Layers are named as theirs: their attacks cut at `conv11`, `ReLU22` and `ReLU32`. The data is not in this repository:
 COLLABPLAN_DATA names a folder that holds CIFAR-10. Without it the model can be profiled, not more.
-`../train_cifar10.py` made `cnn6.safetensors`.
+`../train_cifar10.py` makes `cnn6.safetensors`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 
 import torch
+from collabplan.records import TargetError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -47,7 +48,15 @@ def network() -> nn.Sequential:
 
 
 def model() -> nn.Module:
-    """The trained network."""
+    """The trained network.
+
+    Raises:
+        TargetError: its weights are not there.
+    """
+    if not WEIGHTS.is_file():
+        raise TargetError(
+            f"{WEIGHTS} is not there; make it with `python examples/train_cifar10.py cifar10_cnn6 --data FOLDER`"
+        )
     net = network()
     net.load_state_dict({name: value.float() for name, value in load_file(WEIGHTS).items()})
     return net.eval()

@@ -4,7 +4,7 @@
 
 Three stages of three residual blocks; shortcuts that change the shape have no weights (option A). The data is not in
 this repository: COLLABPLAN_DATA names a folder that holds CIFAR-10. Without it the model can be profiled, not more.
-`../train_cifar10.py` made `resnet20.safetensors`.
+`../train_cifar10.py` makes `resnet20.safetensors`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 
 import torch
+from collabplan.records import TargetError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.functional import pad
@@ -76,7 +77,15 @@ def network() -> ResNet20:
 
 
 def model() -> nn.Module:
-    """The trained network."""
+    """The trained network.
+
+    Raises:
+        TargetError: its weights are not there.
+    """
+    if not WEIGHTS.is_file():
+        raise TargetError(
+            f"{WEIGHTS} is not there; make it with `python examples/train_cifar10.py cifar10_resnet20 --data FOLDER`"
+        )
     net = network()
     net.load_state_dict({name: value.float() for name, value in load_file(WEIGHTS).items()})
     return net.eval()

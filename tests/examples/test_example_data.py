@@ -1,14 +1,18 @@
 """The loader of IDX files reads what people have and refuses the rest with one line."""
 
 import gzip
+import io
+import pickle
 import struct
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from collabplan.records import TargetError
+from PIL import Image
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "examples"))
 
@@ -84,3 +88,57 @@ def test_equal_samples_are_dropped_within_and_across_parts() -> None:
     (kept, labels), (others, other_labels) = example_data.drop_equal([first, second])
     assert (kept.flatten().tolist(), labels.tolist()) == ([1.0, 2.0], [1, 2])
     assert (others.flatten().tolist(), other_labels.tolist()) == ([4.0], [5])
+
+
+CIFAR = np.random.default_rng(0).integers(0, 256, (20, 3, 32, 32)).astype(np.uint8)
+LABELS = np.arange(20) % 10
+
+
+def write_cifar(folder: Path, form: str) -> None:
+    names = [*example_data.CIFAR_BATCHES["train"], *example_data.CIFAR_BATCHES["test"]]
+    rows = CIFAR.reshape(20, -1)
+    place = folder / f"cifar-10-batches-{form}"
+    place.mkdir()
+    for name in names:
+        if form == "bin":
+            (place / f"{name}.bin").write_bytes(np.column_stack([LABELS, rows]).astype(np.uint8).tobytes())
+        else:
+            (place / name).write_bytes(pickle.dumps({b"data": rows, b"labels": LABELS.tolist()}, protocol=3))
+
+
+@pytest.mark.parametrize("form", ["py", "bin"])
+def test_cifar10_is_read_however_it_was_fetched(tmp_path: Path, form: str) -> None:
+    write_cifar(tmp_path, form)
+    images, labels = example_data.read_cifar10(tmp_path, "test")
+    assert torch.equal(images, torch.from_numpy(CIFAR))
+    assert labels.tolist() == LABELS.tolist()
+    assert len(example_data.read_cifar10(tmp_path, "train")[0]) == 100
+
+
+def test_cifar10_as_a_zip_of_folders_is_read(tmp_path: Path) -> None:
+    content = io.BytesIO()
+    Image.new("RGB", (32, 32), "red").save(content, "JPEG")
+    with zipfile.ZipFile(tmp_path / example_data.CIFAR_ZIP, "w") as archive:
+        archive.writestr("test/ship/0.jpg", content.getvalue())
+    images, labels = example_data.read_cifar10(tmp_path, "test")
+    assert images.shape == (1, 3, 32, 32)
+    assert labels.tolist() == [8]
+
+
+class Trap:
+    """A pickle that runs a command when it is loaded."""
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return eval, ("1/0",)
+
+
+def test_a_pickle_that_names_more_than_arrays_is_refused_and_runs_nothing(tmp_path: Path) -> None:
+    write_cifar(tmp_path, "py")
+    (tmp_path / "cifar-10-batches-py" / "test_batch").write_bytes(pickle.dumps(Trap()))
+    with pytest.raises(TargetError, match="eval"):
+        example_data.read_cifar10(tmp_path, "test")
+
+
+def test_absent_cifar10_says_where_to_get_it(tmp_path: Path) -> None:
+    with pytest.raises(TargetError, match=r"cs\.toronto\.edu"):
+        example_data.read_cifar10(tmp_path, "test")

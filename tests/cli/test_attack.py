@@ -1,0 +1,112 @@
+"""`collabplan attack` and `agreement`: the table, the reports, the pictures, resuming, and what they refuse."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from cli_targets import DATA, NET
+from collabplan.cli.main import main
+from collabplan.records import AgreementReport, AuditReport, load
+
+ATTACK = ("attack", "model.py", "--attacks", "ridge", "--dropout", "0,0.5,0.9")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder where model.py was measured, attacked and compared."""
+    folder = tmp_path_factory.mktemp("attacked")
+    (folder / "model.py").write_text(NET + DATA)
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        for line in (
+            (*ATTACK, "-o", "audit.json", "--pictures", "pictures"),
+            ("leakage", "model.py", "--dropout", "0,0.5,0.9", "--samples", "100", "-o", "leakage.json"),
+            ("agreement", "leakage.json", "audit.json", "-o", "agreement.json"),
+        ):
+            with pytest.raises(SystemExit) as stop:
+                main(line)
+            assert stop.value.code == 0
+    finally:
+        os.chdir(before)
+    return folder
+
+
+@pytest.fixture
+def attacked(made: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """That folder as the working directory."""
+    monkeypatch.chdir(made)
+    return made
+
+
+def test_the_report_holds_every_cut_and_rate_with_nested_tiers(made: Path) -> None:
+    report = load(AuditReport, made / "audit.json")
+    assert {audit.defense.rate for audit in report.audits} == {0.0, 0.5, 0.9}
+    assert report.output_floor is not None
+    for audit in report.audits:
+        indices = [tier.index.value for tier in audit.tiers]
+        assert indices == sorted(indices)
+        assert all(tier.lower_bound for tier in audit.tiers)
+        assert audit.accuracy is not None
+    assert "prior" in {result.attack for result in report.audits[0].attacks}
+
+
+def test_pictures_are_written_for_images(made: Path) -> None:
+    report = load(AuditReport, made / "audit.json")
+    assert all((made / name).read_bytes().startswith(b"\x89PNG") for name in report.pictures)
+
+
+def test_agreement_compares_the_pairs_that_both_hold(made: Path) -> None:
+    report = load(AgreementReport, made / "agreement.json")
+    assert report.pair_count == len(load(AuditReport, made / "audit.json").audits)
+    names = {row.estimate for row in report.rows}
+    assert {"leakage index (ridge)", "kde", "logdet", "depth", "payload x (1 - rate)", "accuracy"} <= names
+
+
+def test_a_second_run_attacks_nothing_anew(
+    attacked: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from collabplan.estimators.attacks.ridge import LinearRidge
+
+    def fitted_again(*_: object) -> None:
+        raise AssertionError("a finished attack was repeated")
+
+    monkeypatch.setattr(LinearRidge, "fit", fitted_again)
+    with pytest.raises(SystemExit) as stop:
+        main((*ATTACK, "--json"))
+    assert stop.value.code == 0
+    again = json.loads(capsys.readouterr().out)
+    before = json.loads((attacked / "audit.json").read_text())
+    assert again["audits"] == before["audits"]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--attacks", "magic"), "there is no attack 'magic'; there are prior, ridge, inverse"),
+        (("--attacks", ","), "--attacks is empty"),
+        (("--cuts", "nowhere"), "--cuts has the unknown 'nowhere'"),
+        (("--dropout", "1.5"), "--dropout 1.5 is not possible"),
+    ],
+)
+def test_bad_options_are_named_in_one_line(
+    attacked: Path, options: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(("attack", "model.py", *options))
+    assert stop.value.code == 2
+    assert said in capsys.readouterr().err
+    assert attacked.is_dir()
+
+
+def test_a_leakage_report_is_no_audit(attacked: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(("agreement", "leakage.json", "leakage.json"))
+    assert stop.value.code == 2
+    said = capsys.readouterr().err
+    assert "is not a audit" in said or "is not an audit" in said
+    assert "collabplan attack" in said
+    assert attacked.is_dir()
