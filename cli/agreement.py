@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -11,7 +11,7 @@ from .options import Debug, Json, OutputFile, examples
 
 if TYPE_CHECKING:
     from ..estimators.attacks import Pair
-    from ..records import AgreementReport, Audit, AuditReport, LeakageReport, LeakageRow, Threat
+    from ..records import AgreementReport, Audit, AuditReport, LeakageReport, LeakageRow, Releases, Threat
 
 EXAMPLES = examples(
     (
@@ -26,6 +26,12 @@ EXAMPLES = examples(
 def agreement(
     leakage: Annotated[Path, typer.Argument(metavar="LEAKAGE", help="Written by `collabplan leakage -o`.")],
     audit: Annotated[Path, typer.Argument(metavar="AUDIT", help="Written by `collabplan attack -o`.")],
+    releases: Annotated[
+        Literal["one", "any"],
+        typer.Option(
+            help="Attackers with one release of each input, as estimates assume, or with as many as were tried."
+        ),
+    ] = "one",
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of the bootstrap.")] = 0,
     file: OutputFile = None,
     as_json: Json = False,
@@ -41,7 +47,7 @@ def agreement(
 
     output = Output(as_json=as_json)
     estimated, audited = load(LeakageReport, leakage), load(AuditReport, audit)
-    made = make_report(estimated, audited, leakage, audit, seed)
+    made = make_report(estimated, audited, leakage, audit, releases, seed)
     output.show(agreement_table(made))
     for line in remarks(made):
         output.say(line)
@@ -52,7 +58,7 @@ def agreement(
 
 
 def make_report(
-    estimated: LeakageReport, audited: AuditReport, leakage: Path, audit: Path, seed: int
+    estimated: LeakageReport, audited: AuditReport, leakage: Path, audit: Path, releases: Releases, seed: int
 ) -> AgreementReport:
     """The comparison of two reports.
 
@@ -68,7 +74,7 @@ def make_report(
 
     audited.model.require_same(estimated.model, record=f"audit {audit}")
     threat = _strongest(audited)
-    pairs = matched(estimated, audited, threat)
+    pairs = matched(estimated, audited, threat, releases)
     if len(pairs) < FEWEST:
         raise CollabplanError(
             f"{leakage} and {audit} share {len(pairs)} pairs of cut and defense, at least {FEWEST} are needed; give "
@@ -85,6 +91,7 @@ def make_report(
         target=audited.target,
         model=audited.model,
         threat=threat,
+        releases=releases,
         pair_count=len(pairs),
         rows=rows,
         discordant=discordant,
@@ -93,15 +100,17 @@ def make_report(
     )
 
 
-def matched(estimated: LeakageReport, audited: AuditReport, threat: Threat) -> list[Pair]:
-    """The pairs of cut and defense that both reports hold, and that this tier attacked."""
-    from ..estimators.attacks import Pair
+def matched(estimated: LeakageReport, audited: AuditReport, threat: Threat, releases: Releases) -> list[Pair]:
+    """The pairs of cut and defense that both reports hold, and that this tier attacked with so many releases."""
+    from ..estimators.attacks import Pair, tier_figures
 
     rows = {_key(row): row for row in estimated.rows}
     pairs = []
     for each in audited.audits:
         row = rows.get(_key(each))
-        tiers = [tier for tier in each.tiers if tier.threat == threat]
+        results = [result for result in each.attacks if releases == "any" or result.queries == 1]
+        found = tier_figures(results, each.linkage, each.attributes, lower_bound=each.effort == "quick")
+        tiers = [tier for tier in found if tier.threat == threat]
         if row is None or not tiers:
             continue
         rate = each.defense.rate if each.defense.dropout != "none" else 0.0

@@ -16,7 +16,8 @@ HEADS = ("pooled", "within\nrate", "within\ncut", "drop <= 10\npoints")
 
 def agreement_table(report: AgreementReport) -> Table:
     """A row per estimate, real ones before trivial proxies; Spearman's correlation with its interval, by scope."""
-    table = plain_table(f"Spearman, against the audited {report.threat} index of {report.pair_count} pairs")
+    said = "one release" if report.releases == "one" else "any number of releases"
+    table = plain_table(f"Spearman, against the audited {report.threat} index of {report.pair_count} pairs, {said}")
     table.add_column("estimate", no_wrap=True)
     for head in HEADS:
         table.add_column(head, justify="right", no_wrap=True)

@@ -80,6 +80,17 @@ def attack(
         int, typer.Option(metavar="N", min=0, help="The same seed gives the same figures.", rich_help_panel=_HOW)
     ] = 0,
     device: Annotated[str, typer.Option(metavar="NAME", help="cpu or cuda.", rich_help_panel=_HOW)] = "cpu",
+    max_leakage: Annotated[
+        float | None,
+        typer.Option(
+            metavar="INDEX",
+            min=0,
+            max=1,
+            help="Exit 1 unless every audit proves at most this index. Default: the plan's own budget, if it has one.",
+            rich_help_panel=_HOW,
+            show_default=False,
+        ),
+    ] = None,
     inputs: Inputs = None,
     max_crossing: MaxCrossing = 1,
     pictures: Annotated[
@@ -117,6 +128,27 @@ def attack(
         save(made, file)
         output.wrote("audit report", file)
     output.document(made)
+    limit = plan.budgets.max_leakage if max_leakage is None and plan is not None else max_leakage
+    if limit is not None:
+        require_within(made, session, limit)
+
+
+def require_within(made: AuditReport, session: Session, limit: float) -> None:
+    """Refuse a leakage budget that the audits do not prove.
+
+    Raises:
+        BudgetError: naming each cut and why; the exit code is 1.
+    """
+    from ..estimators.attacks import budget_objection
+    from ..records import BudgetError
+
+    missed = [f"{cut.name}: the raw input crosses" for cut in session.cuts if cut.sends_raw_input]
+    for audit in made.audits:
+        objection = budget_objection(audit, limit)
+        if objection is not None:
+            missed.append(f"{audit.cut_name} at dropout {audit.defense.rate:g}: {objection}")
+    if missed:
+        raise BudgetError(f"the leakage budget is not shown to hold. {'; '.join(missed)}")
 
 
 def checked_options(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from ..estimators import Data, Defense, EdgeActivations, InputScaling, by_definition
-from ..estimators.attacks import Attack, Effort, Outcome, Question, Victim, run_audit
+from ..estimators.attacks import Attack, Effort, Outcome, Question, Shared, Victim, random_queries, run_audit
 from ..estimators.seeds import derive_seed, generator_for
 from ..graph import Cut, TracedGraph
 from ..planner.accuracy import Scorer, paired_accuracy
@@ -74,12 +75,14 @@ class Roles:
         targets: images that are attacked.
         intercepted: others of the same kind, whose releases were seen on the wire.
         own: the attacker's.
+        other: images of another distribution that an attacker might own instead; None where there are none.
         sensitive: labels of targets and intercepted images that a probe goes for.
     """
 
     targets: Data
     intercepted: Data
     own: Data
+    other: Data | None
     sensitive: tuple[Tensor, Tensor] | None
 
 
@@ -107,7 +110,7 @@ def divide(data: TargetData) -> tuple[Roles, list[Finding]]:
         Finding("attacker's images", f"{len(own):,}, from {source}; none of them is a target"),
         *[finding for finding in data.findings if finding.what == "pixels"],
     ]
-    return Roles(data.confirm, intercepted, own.take(order), sensitive), findings
+    return Roles(data.confirm, intercepted, own.take(order), data.other_attacker, sensitive), findings
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,6 +140,19 @@ class Session:
                 for rate in self.asked.rates if acts else (0.0,):
                     yield cut, self.asked.spec(rate)
 
+    @cached_property
+    def others(self) -> dict[str, Data]:
+        """What a black-box attacker may learn from who has no images of the targets' kind."""
+        found = {} if self.roles.other is None else {"other images": self.roles.other}
+        count = min(self.asked.effort.fit_samples, len(self.roles.own))
+        blank = self.roles.own.take(torch.arange(count))
+        at = next(at for at, spec in enumerate(self.traced.tensor_inputs) if not spec.public)
+        shape = blank.inputs[at].shape[1:]
+        pixels = random_queries(count, shape, generator_for(self.asked.seed, "random queries"))
+        inputs = list(blank.inputs)
+        inputs[at] = self.scaling.from_unit(pixels).to(inputs[at].dtype)
+        return {**found, "random queries": Data(tuple(inputs))}
+
     def run(self, advance: Advance, say: Callable[[str], None]) -> list[Outcome]:
         """Every audit, edge to cloud.
 
@@ -145,11 +161,16 @@ class Session:
         """
         pairs = sorted(self.pairs(), key=lambda pair: (pair[0].depth, pair[1].rate))
         activations = EdgeActivations(self.traced, cache_bytes=0, batch_size=BATCH, device=self.asked.device)
-        made = []
+        made, shared = [], Shared(self.asked.seed)
         for done, (cut, spec) in enumerate(pairs):
             name = f"{cut.name} at {spec.rate:g}" if spec.dropout != "none" else cut.name
             if cut.kind != "edge-only" and by_definition(cut) is not None:
-                self.notes.append(f"{cut.name}: the raw input crosses, which leaks everything; no attack is needed")
+                why = (
+                    "the raw input crosses, which leaks everything"
+                    if cut.sends_raw_input
+                    else "nothing private crosses"
+                )
+                self.notes.append(f"{cut.name}: {why}; no attack is needed")
                 continue
             question = self._question(activations, cut, spec)
             found = run_audit(
@@ -158,6 +179,7 @@ class Session:
                 self.asked.effort,
                 seed=derive_seed(self.asked.seed, cut.id),
                 folder=self.folder,
+                shared=shared,
                 step=lambda what: advance(done, len(pairs), f"{name}: {what}"),  # noqa: B023
             )
             made.append(found)
@@ -180,6 +202,7 @@ class Session:
             targets=self.roles.targets,
             own=self.roles.own,
             intercepted=self.roles.intercepted,
+            others={} if self.asked.effort.name == "quick" else self.others,
             sensitive=self.roles.sensitive,
             accuracy=self._accuracy(activations, cut, defense),
         )

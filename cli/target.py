@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ..estimators.data import Data, InputScaling
     from ..graph import TracedGraph
 
-DATA_NAMES = ("validation_data", "train_data", "attacker_data")
+DATA_NAMES = ("validation_data", "train_data", "attacker_data", "other_attacker_data")
 HALVES_SEED = 0
 """Divides validation data, once and always the same way: another half would be another measurement."""
 
@@ -53,6 +53,7 @@ class TargetData:
     confirm: Data
     train: Data | None
     attacker: Data | None
+    other_attacker: Data | None
     sensitive_labels: Tensor | None
     scaling: InputScaling | None
     findings: tuple[Finding, ...]
@@ -141,6 +142,7 @@ class Target:
             confirm=confirm,
             train=loaded["train_data"].data if "train_data" in loaded else None,
             attacker=loaded["attacker_data"].data if "attacker_data" in loaded else None,
+            other_attacker=loaded["other_attacker_data"].data if "other_attacker_data" in loaded else None,
             sensitive_labels=self._sensitive_labels(len(validation)),
             scaling=scaling,
             findings=(*_data_findings(loaded, search, confirm), _scaling_finding(self.declared)),

@@ -99,6 +99,9 @@ def attacker_data():
     return images[700:1000], labels[700:1000]
 
 
+# What an attacker might own instead: data of another distribution (used by audits).
+# other_attacker_data = ...
+
 # What else must not leak, one label per validation sample (used by audits).
 # sensitive_labels = ...
 

@@ -117,6 +117,12 @@ class Defense:
         return any(self.drops(c) or self.noises(c) or (rounds and self.acts_on(c)) for c in self.crossing)
 
     @property
+    def only_drops(self) -> bool:
+        """True where dropout is all that is random: a number that was not dropped is released the same each time."""
+        drops, noises = (any(acts(crossing) for crossing in self.crossing) for acts in (self.drops, self.noises))
+        return drops and not noises and not (self.spec.bits is not None and self._rounds_randomly)
+
+    @property
     def changes(self) -> bool:
         """False where every tensor crosses exactly as it is."""
         return self.randomizes or (self.spec.bits is not None and any(self.acts_on(c) for c in self.crossing))

@@ -12,6 +12,7 @@ from .audit import (
     Correlation,
     Discordance,
     LinkageRate,
+    Releases,
     Threat,
     TierFigures,
 )
@@ -91,6 +92,7 @@ __all__ = [
     "Provenance",
     "Record",
     "RecordError",
+    "Releases",
     "ResultAt",
     "Role",
     "Rounding",

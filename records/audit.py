@@ -169,6 +169,10 @@ class Discordance(Record):
     audited: tuple[float, float]
 
 
+Releases = Literal["one", "any"]
+"""How many releases of an input the attackers had whose index is compared: one, or the worst of all numbers tried."""
+
+
 class AgreementReport(Record):
     """The file that `collabplan agreement -o` writes."""
 
@@ -177,6 +181,7 @@ class AgreementReport(Record):
     target: TargetIdentity
     model: ModelIdentity
     threat: Threat
+    releases: Releases = "one"
     pair_count: int = Field(ge=0)
     rows: tuple[AgreementRow, ...]
     discordant: tuple[Discordance, ...] = ()

@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from .audit import Campaign, Outcome, Question, run_audit
     from .catalogue import ALWAYS, ATTACKS, attack_named
     from .interface import EFFORTS, TIERS, Attack, Attacker, AttackFailed, Effort, Reconstruction, Training
+    from .queries import random_queries
     from .scene import Scene
+    from .shared import Shared
+    from .tiers import budget_objection, tier_figures
     from .victim import Released, Victim
 
 _HOMES = {
@@ -33,11 +36,15 @@ _HOMES = {
     "Reconstruction": "interface",
     "Released": "victim",
     "Scene": "scene",
+    "Shared": "shared",
     "Training": "interface",
     "Victim": "victim",
     "attack_named": "catalogue",
+    "budget_objection": "tiers",
     "measure_agreement": "agreement",
+    "random_queries": "queries",
     "run_audit": "audit",
+    "tier_figures": "tiers",
 }
 
 __all__ = [
@@ -56,11 +63,15 @@ __all__ = [
     "Reconstruction",
     "Released",
     "Scene",
+    "Shared",
     "Training",
     "Victim",
     "attack_named",
+    "budget_objection",
     "measure_agreement",
+    "random_queries",
     "run_audit",
+    "tier_figures",
 ]
 
 __getattr__, __dir__ = lazy_face(__name__, _HOMES)

@@ -35,10 +35,11 @@ from ..data import Data
 from ..defenses import Defense
 from ..seeds import generator_for
 from .attributes import attribute_rates
-from .interface import Attack, Attacker, AttackFailed, Effort, Reconstruction, Training
+from .interface import OWN, Attack, Attacker, AttackFailed, Effort, Reconstruction, Training
 from .linkage import linkage_rates
 from .metrics import Judge
 from .scene import Scene
+from .shared import Shared
 from .tiers import tier_figures
 from .victim import Released, Victim
 
@@ -108,17 +109,17 @@ class Question:
 
 
 def campaigns(question: Question, attacks: Sequence[Attack], effort: Effort) -> list[Campaign]:
-    """What the suite runs: each attack adaptive; trained ones naive and with many releases where that differs."""
-    defense = question.victim.defense
-    fresh = defense.randomizes and defense.spec.masks == "fresh"
+    """What the suite runs: each attack adaptive; where that differs also naive, with many releases, on other images.
+
+    At quick effort the last three are left to attacks that learn from queries, which are the strongest there.
+    """
+    quick, randomizes = effort.name == "quick", question.victim.defense.randomizes
     found = [Campaign(attack) for attack in attacks]
     for attack in attacks:
         learns = attack.threat == "black-box" and not attack.per_image
-        if learns and defense.randomizes:
-            found.append(Campaign(attack, naive=True))
-        if learns and fresh:
-            found.append(Campaign(attack, queries=MANY))
-        if learns and attack.name == "inverse" and effort.name != "quick":
+        if randomizes and (learns or (attack.threat == "white-box" and not quick)):
+            found += [Campaign(attack, naive=True), Campaign(attack, queries=MANY)]
+        if learns and not quick:
             found += [Campaign(attack, other=name) for name in question.others or {}]
     return found
 
@@ -139,6 +140,7 @@ def run_audit(
     *,
     seed: int,
     folder: Path | None = None,
+    shared: Shared | None = None,
     step: Callable[[str], None] = lambda _: None,
 ) -> Outcome:
     """Run the suite and judge it.
@@ -146,12 +148,13 @@ def run_audit(
     Args:
         attacks: which; the prior alone and the linear ridge should be among them.
         folder: where finished attacks are kept; None keeps nothing.
+        shared: given to several audits of one model, it saves what they have in common.
         step: told what begins.
 
     Raises:
         CollabplanError: too little data, or a model that attacks do not apply to.
     """
-    runner = _Runner(question, effort, seed, folder)
+    runner = _Runner(question, effort, seed, folder, shared or Shared(seed))
     results: list[AttackResult] = []
     pictures: dict[str, Tensor] = {}
     for campaign in campaigns(question, attacks, effort):
@@ -184,8 +187,8 @@ def run_audit(
 
 
 class _Runner:
-    def __init__(self, question: Question, effort: Effort, seed: int, folder: Path | None) -> None:
-        self.question, self.effort, self.seed, self.folder = question, effort, seed, folder
+    def __init__(self, question: Question, effort: Effort, seed: int, folder: Path | None, shared: Shared) -> None:
+        self.question, self.effort, self.seed, self.folder, self.shared = question, effort, seed, folder, shared
         self.victim = question.victim
         count = min(effort.targets, len(question.targets))
         self.targets = question.targets.take(torch.arange(count))
@@ -196,9 +199,10 @@ class _Runner:
         self.key = [
             self.victim.traced.identity.model_dump(mode="json"), self.victim.cut.id,
             self.victim.defense.spec.model_dump(mode="json"), self.targets.content_hash, question.own.content_hash,
-            [self.victim.scaling.low, self.victim.scaling.high], asdict(effort), seed, str(self.victim.device.type),
-            __version__,
+            [self.victim.scaling.low, self.victim.scaling.high], asdict(effort), seed, shared.seed,
+            self.victim.device.type, __version__,
         ]  # fmt: skip
+        self.mean = self.victim.pixels(self.scene("black-box").training).mean(dim=0)
 
     def scene(self, threat: Threat, campaign: Campaign | None = None) -> Scene:
         """What an attacker of this tier has."""
@@ -206,12 +210,15 @@ class _Runner:
         if campaign is not None:
             own = (self.question.others or {})[campaign.other] if campaign.other else own
             queries, naive = campaign.queries, campaign.naive
+        keyed = self.victim.defense.spec.masks == "keyed"
         seen = None
         if self.question.intercepted is not None and threat == "query-free":
             seen = self.victim.release(self.question.intercepted, generator_for(self.seed, "intercepted"))
-        return Scene(self.victim, own, threat, queries=queries, naive=naive, intercepted=seen).limited(
-            self.effort.fit_samples
-        )
+        made = Scene(
+            self.victim, own, threat, queries=queries, near_copies=keyed and queries > 1, naive=naive,
+            intercepted=seen, shared=self.shared,
+        )  # fmt: skip
+        return made.limited(self.effort.fit_samples)
 
     def released(self, queries: int, *, near: bool) -> Released:
         """The targets' releases: the same for every attack."""
@@ -223,8 +230,13 @@ class _Runner:
         return self.victim.release_rows(self._rows, self.targets, draws, queries=queries)
 
     def run(self, campaign: Campaign) -> list[tuple[AttackResult, Tensor | None]]:
-        """One fitted attack, on exact repeats and, with many releases, on near-duplicates; with its pictures."""
-        ways = [False, True] if campaign.queries > 1 else [False]
+        """One fitted attack, on exact repeats and, with many releases, on near-duplicates; with its pictures.
+
+        Exact repeats tell nothing new where masks are keyed.
+        """
+        ways = [False]
+        if campaign.queries > 1:
+            ways = [True] if self.victim.defense.spec.masks == "keyed" else [False, True]
         places = [self._place(campaign, near) for near in ways]
         kept = [_read(place) for place in places]
         found = [pair for pair in kept if pair is not None]
@@ -236,7 +248,7 @@ class _Runner:
         scene = self.scene(campaign.attack.threat, campaign)
         draws = generator_for(self.seed, campaign.label)
         try:
-            attacker = campaign.attack.fit(scene, self.effort, draws)
+            attacker = self._fit(campaign, scene, draws)
         except AttackFailed as error:
             reason = str(error)
         found = []
@@ -250,6 +262,15 @@ class _Runner:
             found.append((result, pictures))
         return found
 
+    def _fit(self, campaign: Campaign, scene: Scene, draws: torch.Generator) -> Attacker:
+        """The fitted attack; who learns without dropout and noise learns the same under every one of them."""
+        if scene.believed.randomizes:
+            return campaign.attack.fit(scene, self.effort, draws)
+        key = hash_json([repr(campaign.attack), scene.believed.spec.model_dump(mode="json"), scene.own.content_hash])
+        return self.shared.once(
+            key, lambda shared_draws: campaign.attack.fit(scene, self.effort, shared_draws), at=self.victim.cut.id
+        )
+
     def _judge(
         self, campaign: Campaign, attacker: Attacker, scene: Scene, near: bool, draws: torch.Generator
     ) -> tuple[AttackResult, Tensor | None]:
@@ -257,26 +278,25 @@ class _Runner:
             min(self.effort.optimised_targets, len(self.targets)) if campaign.attack.per_image else len(self.targets)
         )
         chosen = torch.arange(count)
-        released = self.released(campaign.queries, near=near).take(chosen)
+        released = scene.perceived(self.released(campaign.queries, near=near).take(chosen))
         held = scene.held_out.take(
             torch.arange(min(count if campaign.attack.per_image else HELD_FOR_PULL, len(scene.held_out)))
         )
         try:
             made = attacker.reconstruct(released, draws)
             # Granted to every attacker, the query-free one included: how far to trust its reconstructions.
-            practice = attacker.reconstruct(
-                self.victim.release(held, draws, queries=campaign.queries, near_copies=near), draws
-            )
+            tried = self.victim.release(held, draws, queries=campaign.queries, near_copies=near)
+            practice = attacker.reconstruct(scene.perceived(tried), draws)
         except AttackFailed as error:
             return self._result(campaign, near, str(error)), None
-        mean = self.victim.pixels(scene.training).mean(dim=0)
-        judge = Judge(mean, self.victim.pixels(held), practice.images)
+        own_mean = self.victim.pixels(scene.training).mean(dim=0)
+        judge = Judge(own_mean, self.victim.pixels(held), practice.images, self.mean)
         if not bool(torch.isfinite(made.images).all() and torch.isfinite(practice.images).all()):
             return self._result(campaign, near, "the reconstruction is not finite"), None
         figures = judge.figures(
             self.images[chosen], made.images, self.gallery, generator=generator_for(self.seed, "bootstrap")
         )
-        prior = float((self.images[chosen] - mean).square().mean())
+        prior = float((self.images[chosen] - self.mean).square().mean())
         training = _longest(attacker.training, made)
         reason = ""
         if figures.mse > BELOW_PRIOR * prior and figures.index.value < NOTHING:
@@ -302,7 +322,7 @@ class _Runner:
             naive=campaign.naive,
             queries=campaign.queries,
             near_copies=near,
-            attacker_data=campaign.other or "own",
+            attacker_data=campaign.other or OWN,
             lower_bound=self.effort.name == "quick",
             seconds=0.0,
         )
@@ -320,11 +340,15 @@ class _Runner:
 
     def _linkage(self) -> tuple[LinkageRate, ...]:
         gallery = self.question.targets.take(torch.arange(self.gallery_count))
-        found = []
+        defense = self.victim.defense
+        repeats = [1, MANY] if defense.randomizes and defense.spec.masks == "fresh" else [1]
+        rows, found = self.victim.clean_rows(gallery), []
         for near in (False, True):
-            draws = generator_for(self.seed, "linkage", str(near))
-            released = self.victim.release(gallery, draws)
-            found.append(linkage_rates(self.scene("black-box"), gallery, released, draws, near=near))
+            for queries in repeats:
+                draws = generator_for(self.seed, "linkage", str(near), queries)
+                released = self.victim.release_rows(rows, gallery, draws, queries=queries)
+                scene = replace(self.scene("black-box"), queries=queries)
+                found.append(linkage_rates(scene, gallery, released, draws, near=near))
         return tuple(found)
 
     def attributes(self) -> tuple[AttributeRate, ...]:

@@ -62,7 +62,7 @@ def zero_weights(scene: Scene, clean: Sequence[Tensor], released: Released) -> l
     in `clean` rows of own images. Under channel dropout a channel with any other number was not dropped.
     """
     defense = scene.believed
-    missed = defense.rate ** (1 if defense.spec.masks == "keyed" else scene.queries)
+    missed = defense.rate**scene.releases
     found: list[Tensor | None] = []
     for crossing, rows, seen in zip(defense.crossing, clean, released.seen, strict=True):
         if seen is None or not defense.drops(crossing):

@@ -106,23 +106,32 @@ class LatentPrior:
     threat: Threat = "white-box"
     per_image: bool = True
 
-    def fit(self, scene: Scene, effort: Effort, generator: torch.Generator) -> Attacker:
+    def fit(self, scene: Scene, effort: Effort, generator: torch.Generator) -> Attacker:  # noqa: ARG002
         """Trains the generator. Raises AttackFailed where that diverges, or nothing varies at the cut."""
         law = ReleaseLaw.of(scene)
-        images, held, device = scene.pixels(scene.training), scene.pixels(scene.held_out), scene.device
-        network = seeded(lambda: Autoencoder(scene.image_shape, effort.width), generator).to(device)
+        made, training = scene.shared.once(
+            f"generator {effort} {scene.device.type} {scene.own.content_hash}",
+            lambda draws: _trained_generator(scene, effort, draws),
+        )
+        return _LatentAttacker(law, made, effort.iterations, training)
 
-        def step_loss(net: nn.Module, positions: Tensor, step: int) -> Iterator[Tensor]:  # noqa: ARG001
-            draws = torch.randn(len(positions), LATENT, generator=generator).to(device)
-            yield _loss(net, images[positions].to(device), draws)
 
-        @torch.no_grad()
-        def held_loss(net: nn.Module) -> float:
-            return float(_loss(net, held.to(device), torch.zeros(len(held), LATENT, device=device)))
+def _trained_generator(scene: Scene, effort: Effort, generator: torch.Generator) -> tuple[Generator, Training]:
+    """It knows images alone, neither cut nor defense."""
+    images, held, device = scene.pixels(scene.training), scene.pixels(scene.held_out), scene.device
+    network = seeded(lambda: Autoencoder(scene.image_shape, effort.width), generator).to(device)
 
-        trained, training = train(network, step_loss, held_loss, len(images), effort, generator)
-        assert isinstance(trained, Autoencoder)
-        return _LatentAttacker(law, trained.generator.requires_grad_(False), effort.iterations, training)
+    def step_loss(net: nn.Module, positions: Tensor, step: int) -> Iterator[Tensor]:  # noqa: ARG001
+        draws = torch.randn(len(positions), LATENT, generator=generator).to(device)
+        yield _loss(net, images[positions].to(device), draws)
+
+    @torch.no_grad()
+    def held_loss(net: nn.Module) -> float:
+        return float(_loss(net, held.to(device), torch.zeros(len(held), LATENT, device=device)))
+
+    trained, training = train(network, step_loss, held_loss, len(images), effort, generator)
+    assert isinstance(trained, Autoencoder)
+    return trained.generator.requires_grad_(False), training
 
 
 def _loss(network: nn.Module, images: Tensor, draws: Tensor) -> Tensor:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 MIN_OWN = 20
 """The fewest images that an attacker must own."""
 
+OWN = "own"
+"""Name of the attacker's images that are of the targets' kind."""
+
 TIERS: tuple[Threat, ...] = ("query-free", "black-box", "white-box")
 """Weakest first. A tier's figure is the maximum over its own and all weaker tiers' attacks."""
 

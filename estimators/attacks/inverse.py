@@ -14,13 +14,13 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate, mse_loss, pixel_unshuffle
+from torch.nn.functional import interpolate, mse_loss, pad, pixel_unshuffle
 
 from ...records import Threat
 from ..data import Data
 from .features import Standard
 from .interface import Attacker, Effort, Reconstruction, Training
-from .scene import Scene
+from .scene import RowBank, Scene
 from .training import BATCH, seeded, train
 from .victim import Released
 
@@ -29,6 +29,11 @@ LARGEST_GRID = 16
 """Residual blocks work on grids of at most so many rows: larger ones are folded into channels."""
 
 SMALLEST_GRID = 4
+
+LARGEST_STRIDE = 4
+MOST_WEIGHTS = 2_000_000
+"""Of the linear path from every number to every pixel."""
+
 MOVED = 8
 """One in so many queries of a batch is moved to where the inverse does worst..."""
 
@@ -60,8 +65,7 @@ class ImageDecoder(nn.Module):
         channels, height, rows = mean.shape[0], mean.shape[1], mean.shape[2]
         self.size = (height, rows)
         self.shapes = [_grid_shape(shape) for shape in row_shapes]
-        sides = [min(shape[1], height) for shape in self.shapes if len(shape) == 3]
-        self.grid = max(min(max(sides, default=0), max(LARGEST_GRID, height // 8)), SMALLEST_GRID)
+        self.grid = self._grid()
         self.fold = [self._fold(shape) for shape in self.shapes]
         copies = 2 if marked else 1
         self.entries = nn.ModuleList(
@@ -70,13 +74,8 @@ class ImageDecoder(nn.Module):
             else nn.Linear(copies * shape[0], width * self.grid**2)
             for shape, fold in zip(self.shapes, self.fold, strict=True)
         )
-        self.direct = nn.ModuleList(
-            nn.Conv2d(copies * shape[0], channels, 5, padding=2)
-            if len(shape) == 3 and shape[1:] == self.size
-            else nn.Identity()
-            for shape in self.shapes
-        )
-        doublings = max(0, math.ceil(math.log2(max(height, rows) / self.grid)))
+        self.direct = nn.ModuleList(_direct(shape, copies, channels, self.size) for shape in self.shapes)
+        doublings = max(0, round(math.log2(max(height, rows) / self.grid)))
         stages: list[nn.Module] = [Residual(width) for _ in range(BLOCKS)]
         for _ in range(doublings):
             narrower = max(width // 2, 16)
@@ -87,10 +86,16 @@ class ImageDecoder(nn.Module):
         self.stages = nn.Sequential(*stages)
         self.exit = nn.Conv2d(width, channels, 3, padding=1)
         _silence(self.exit)
-        for path in self.direct:
-            if isinstance(path, nn.Conv2d):
-                _silence(path)
         self.mean = nn.Parameter(mean.clone())
+
+    def _grid(self) -> int:
+        """Side of the grid that residual blocks work on: the largest crossing's, halved until it is small enough."""
+        height = self.size[0]
+        largest = max(LARGEST_GRID, height // 8)
+        side = max((min(shape[1], height) for shape in self.shapes if len(shape) == 3), default=0)
+        while side > largest and side % 2 == 0:
+            side //= 2
+        return max(min(side, largest), SMALLEST_GRID)
 
     def _fold(self, shape: tuple[int, ...]) -> int:
         if len(shape) != 3:
@@ -111,19 +116,61 @@ class ImageDecoder(nn.Module):
                 found = torch.relu(entry(pixel_unshuffle(row, fold)))
                 if found.shape[2:] != (self.grid, self.grid):
                     found = interpolate(found, size=(self.grid, self.grid), mode="bilinear", align_corners=False)
-                if isinstance(direct, nn.Conv2d):
-                    image = image + direct(row)
             else:
                 found = entry(row.flatten(1)).reshape(len(row), -1, self.grid, self.grid)
+            for path in direct:
+                image = image + _fitted(path(row), self.size)
             total = found if total is None else total + found
         detail: Tensor = self.stages(total)
-        if detail.shape[2:] != self.size:
-            detail = interpolate(detail, size=self.size, mode="bilinear", align_corners=False)
-        made: Tensor = image + self.exit(torch.relu(detail))
+        made: Tensor = image + self.exit(torch.relu(_fitted(detail, self.size)))
         return made
 
 
-def _silence(layer: nn.Conv2d) -> None:
+class FlatLinear(nn.Module):
+    """Every number of a crossing to every pixel."""
+
+    def __init__(self, features: int, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.linear, self.shape = nn.Linear(features, math.prod(shape)), shape
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """`[n, ...]` -> `[n, *shape]`."""
+        made: Tensor = self.linear(rows.flatten(1))
+        return made.reshape(len(rows), *self.shape)
+
+
+def _direct(shape: tuple[int, ...], copies: int, channels: int, size: tuple[int, int]) -> nn.ModuleList:
+    """Linear ways from a crossing to the image: the same at every place, and, where that is not too much, free."""
+    ways: list[nn.Module] = []
+    if len(shape) == 3:
+        stride = 2 ** max(0, round(math.log2(size[0] / shape[1])))
+        if stride <= LARGEST_STRIDE:
+            local = nn.Conv2d(copies * shape[0], channels * stride**2, 5, padding=2)
+            _silence(local)
+            ways.append(nn.Sequential(local, nn.PixelShuffle(stride)))
+    features = copies * math.prod(shape)
+    if features * channels * math.prod(size) <= MOST_WEIGHTS:
+        free = FlatLinear(features, (channels, *size))
+        _silence(free.linear)
+        ways.append(free)
+    return nn.ModuleList(ways)
+
+
+def _fitted(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """`[n, c, h, w]` -> `[n, c, *size]`: padded or cropped on all sides alike, as convolutions without padding do.
+
+    Where that would be much, it is stretched.
+    """
+    missing = [wanted - side for wanted, side in zip(size, images.shape[2:], strict=True)]
+    if all(gap == 0 for gap in missing):
+        return images
+    if any(abs(gap) > wanted / 4 for gap, wanted in zip(missing, size, strict=True)):
+        return interpolate(images, size=size, mode="bilinear", align_corners=False)
+    down, right = missing
+    return pad(images, (right // 2, right - right // 2, down // 2, down - down // 2))
+
+
+def _silence(layer: nn.Module) -> None:
     """It answers 0 until it has learned something."""
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)
@@ -290,15 +337,15 @@ class InverseNetwork:
     def fit(self, scene: Scene, effort: Effort, generator: torch.Generator) -> Attacker:
         """Trains on releases of the attacker's own images. Raises AttackFailed where it diverges."""
         data = scene.training
-        images, rows = scene.pixels(data), scene.ask(data)
+        images = scene.pixels(data)
+        bank = RowBank(lambda positions: scene.ask(data.take(positions)), len(data))
         held = scene.query(scene.held_out, generator), scene.pixels(scene.held_out)
         defense = scene.believed
         marked = any(defense.drops(crossing) and not defense.noises(crossing) for crossing in defense.crossing)
-        prepare = DecoderInput(Standard.of(rows), scene.row_shapes, marked, scene.device)
+        prepare = DecoderInput(Standard.of(bank.some), scene.row_shapes, marked, scene.device)
 
         def pairs(positions: Tensor, draws: torch.Generator) -> tuple[Released, Tensor]:
-            own = data.take(positions)
-            return scene.release([row[positions] for row in rows], own, draws), images[positions]
+            return scene.release(bank.at(positions), data.take(positions), draws), images[positions]
 
         def move(positions: Tensor, guessed: Tensor, draws: torch.Generator) -> tuple[Released, Tensor]:
             away = (images[positions] + MOVE * (images[positions] - guessed).sign()).clamp(0, 1)

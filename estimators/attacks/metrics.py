@@ -33,14 +33,17 @@ class Judge:
     """Judges reconstructions by one attacker.
 
     Attributes:
-        mean: `[*image_shape]`, the mean of the attacker's images: what the prior alone answers.
+        mean: `[*image_shape]`, the mean of the attacker's images.
         held: `[m, *image_shape]`, held-out images of the attacker.
         practice: `[m, *image_shape]`, its reconstructions of them.
+        prior: `[*image_shape]`, the mean of images of the targets' kind, which figures are measured against: not the
+            attacker's own mean, or who owns odd images would look strong beside it.
     """
 
     mean: Tensor
     held: Tensor
     practice: Tensor
+    prior: Tensor
 
     @property
     def trust(self) -> Tensor:
@@ -62,13 +65,13 @@ class Judge:
     ) -> AttackFigures:
         """All figures of `images` `[n, *image_shape]`; `gallery` begins with the `originals`."""
         errors = squared_errors(images, originals)
-        prior = squared_errors(self.mean.expand_as(originals), originals)
+        prior = squared_errors(self.prior.expand_as(originals), originals)
         pulled = squared_errors(self.pulled(images), originals)
         found = reidentified(images, gallery)
-        similar, blank = ssim(images, originals), ssim(self.mean.expand_as(originals), originals)
+        similar, blank = ssim(images, originals), ssim(self.prior.expand_as(originals), originals)
         rate = None
         if similar is not None and blank is not None:
-            by_prior = reidentified(self.mean.expand_as(originals), gallery) * (blank >= RECOGNISED_SSIM)
+            by_prior = reidentified(self.prior.expand_as(originals), gallery) * (blank >= RECOGNISED_SSIM)
             rate = bootstrap(found * (similar >= RECOGNISED_SSIM) - by_prior, generator)
         return AttackFigures(
             index=bootstrap_ratio(pulled, prior, generator),

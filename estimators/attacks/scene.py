@@ -5,8 +5,8 @@ Asking for more than the tier permits is an error, so that no attack can pass fo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
@@ -16,12 +16,18 @@ from ...records import Threat
 from ..data import Data
 from ..defenses import Defense
 from .interface import MIN_OWN, TIERS, AttackFailed
+from .shared import Shared
 from .victim import Released, Victim
 
 HELD_OUT = 5
 """One of so many of the attacker's own images is held out, to choose and to stop by."""
 
 MOST_HELD_OUT = 500
+
+MOST_BYTES = 2_000_000_000
+"""Of activations that a bank keeps."""
+
+FEW = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,9 +39,10 @@ class Scene:
         own: the attacker's images, disjoint from the targets, in random order.
         threat: what is permitted.
         queries: releases of one input that the attacker has of each target, and fuses.
-        near_copies: the further releases are of near-duplicates.
+        near_copies: the further releases are of near-duplicates, whose keyed masks differ.
         naive: the attacker does not know of dropout and noise, and learns from releases without them.
         intercepted: releases of inputs that the attacker does not know, and that are no targets.
+        shared: what attackers at other cuts have made of the same images.
     """
 
     victim: Victim
@@ -45,6 +52,7 @@ class Scene:
     near_copies: bool = False
     naive: bool = False
     intercepted: Released | None = None
+    shared: Shared = field(default_factory=lambda: Shared(0))
 
     def __post_init__(self) -> None:
         if len(self.own) < MIN_OWN:
@@ -86,12 +94,25 @@ class Scene:
 
     @cached_property
     def believed(self) -> Defense:
-        """The defense that the attacker believes in: the real one, or, if naive, its quantizer alone."""
+        """The defense that the attacker believes in: the real one, or, if naive, its quantizer alone.
+
+        Masks are learned about as if they were fresh: to whoever does not have the key, those of other inputs are.
+        """
         real = self.victim.defense
-        if not self.naive:
-            return real
-        plain = real.spec.model_copy(update={"dropout": "none", "rate": 0.0, "noise": "none", "noise_std": 0.0})
-        return Defense(plain, real.crossing)
+        update: dict[str, object] = {"masks": "fresh"}
+        if self.naive:
+            update |= {"dropout": "none", "rate": 0.0, "noise": "none", "noise_std": 0.0}
+        return Defense(real.spec.model_copy(update=update), real.crossing)
+
+    @property
+    def releases(self) -> int:
+        """How many of the releases that it has of an input differ: keyed ones of exact repeats are all the same."""
+        keyed = self.victim.defense.spec.masks == "keyed"
+        return 1 if keyed and not self.near_copies else self.queries
+
+    def perceived(self, released: Released) -> Released:
+        """What the attacker makes of a release: to a naive one zeros are numbers like others."""
+        return replace(released, seen=tuple(None for _ in released.seen)) if self.naive else released
 
     def pixels(self, data: Data) -> Tensor:
         """Images of its own in [0, 1], `[n, *image_shape]` float32."""
@@ -118,11 +139,11 @@ class Scene:
     def release(self, rows: Sequence[Tensor], data: Data, generator: torch.Generator) -> Released:
         """What the device answers to own images `data`, whose activations `ask` gave, as often as for a target."""
         self.require("black-box", "query the device")
-        return self.victim.release_rows(rows, data, generator, queries=self.queries, defense=self.believed)
+        return self.imagine(rows, data, generator)
 
     def imagine(self, rows: Sequence[Tensor], data: Data, generator: torch.Generator) -> Released:
         """What the believed defense would make of the attacker's own rows for own images: no query of the device."""
-        return self.victim.release_rows(rows, data, generator, queries=self.queries, defense=self.believed)
+        return self.victim.release_rows(rows, data, generator, queries=self.releases, defense=self.believed)
 
     def query(self, data: Data, generator: torch.Generator) -> Released:
         """What the device answers to own images."""
@@ -135,3 +156,25 @@ class Scene:
             CollabplanError: public tensors cross as well, or no output is floating.
         """
         return self.victim.cloud(rows)
+
+
+class RowBank:
+    """Rows `[count, *sample_shape]` per crossing, kept where they fit into memory, else computed when they are wanted.
+
+    Attributes:
+        some: all of them, or the first few where they do not fit: statistics are taken of these.
+    """
+
+    def __init__(self, compute: Callable[[Tensor], tuple[Tensor, ...]], count: int) -> None:
+        """`compute` gives the rows at some positions `[b]` below `count`."""
+        self._compute = compute
+        self.some = compute(torch.arange(min(FEW, count)))
+        each = sum(row[0].numel() * row.element_size() for row in self.some)
+        self._all_kept = each * count <= MOST_BYTES
+        if self._all_kept and count > FEW:
+            rest = compute(torch.arange(FEW, count))
+            self.some = tuple(torch.cat(pair) for pair in zip(self.some, rest, strict=True))
+
+    def at(self, positions: Tensor) -> tuple[Tensor, ...]:
+        """The rows at `positions` `[b]`."""
+        return tuple(row[positions] for row in self.some) if self._all_kept else self._compute(positions)

@@ -23,7 +23,7 @@ from ..randomness import Simulated
 from .features import Standard
 from .interface import Attacker, AttackFailed, Effort, Training
 from .inverse import DecoderInput, Residual, TrainedDecoder, decoder_for, train_decoder
-from .scene import Scene
+from .scene import RowBank, Scene
 from .training import BATCH, seeded, train
 from .victim import Released
 
@@ -200,6 +200,9 @@ def _train_shadow(
     if scene.intercepted is not None:
         seen = _Statistics.of(scene.intercepted.rows, generator).to(scene.device)
 
+    if not any(parameter.requires_grad for parameter in shadow.parameters()):
+        return shadow, Training()  # an edge half without weights is its own shadow
+
     def loss_of(network: nn.Module, batch: Tensor, classes: Tensor, draws: torch.Generator) -> Tensor:
         rows = network(batch.to(scene.device))
         loss = _classified(scene, rows, classes)
@@ -245,14 +248,13 @@ def _train_inverse(scene: Scene, shadow: nn.Module, effort: Effort, generator: t
         return tuple(torch.cat([part[at] for part in parts]).cpu() for at in range(len(parts[0])))
 
     images, held = scene.pixels(scene.training), scene.pixels(scene.held_out)
-    rows, held_rows = rows_of(images), rows_of(held)
+    bank, held_rows = RowBank(lambda positions: rows_of(images[positions]), len(images)), rows_of(held)
     defense = scene.believed
     marked = any(defense.drops(crossing) and not defense.noises(crossing) for crossing in defense.crossing)
-    prepare = DecoderInput(Standard.of(rows), scene.row_shapes, marked, scene.device)
+    prepare = DecoderInput(Standard.of(bank.some), scene.row_shapes, marked, scene.device)
 
     def pairs(positions: Tensor, draws: torch.Generator) -> tuple[Released, Tensor]:
-        own = [row[positions] for row in rows]
-        return scene.imagine(own, scene.training.take(positions), draws), images[positions]
+        return scene.imagine(bank.at(positions), scene.training.take(positions), draws), images[positions]
 
     judged = scene.imagine(held_rows, scene.held_out, generator), held
     decoder = decoder_for(scene.row_shapes, images.mean(dim=0), generator, marked=marked, width=effort.width)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from ...records import AttackResult, AttributeRate, Interval, LinkageRate, Threat, TierFigures
-from .interface import TIERS
+from ...records import AttackResult, AttributeRate, Audit, Interval, LinkageRate, Threat, TierFigures
+from .interface import OWN, TIERS
 
 
 def tier_figures(
@@ -18,7 +18,7 @@ def tier_figures(
     """The tiers that were attacked, weakest first.
 
     A failed attack's figures count where it has some: what was recovered was recovered. But the tier is then not
-    conclusive, unless the attack was naive on purpose: an adaptive one stands beside it.
+    conclusive, unless the attack was naive or had other images on purpose: a better one stands beside it.
     """
     found = []
     for position, threat in enumerate(TIERS):
@@ -28,7 +28,11 @@ def tier_figures(
         if not own or not judged:
             continue
         worst, figures = max(judged, key=lambda pair: pair[1].index.value)
-        failed = tuple(result.attack for result in allowed if result.status == "failed" and not result.naive)
+        failed = tuple(
+            result.attack
+            for result in allowed
+            if result.status == "failed" and not result.naive and result.attacker_data == OWN
+        )
         found.append(
             TierFigures(
                 threat=threat,
@@ -45,6 +49,24 @@ def tier_figures(
             )
         )
     return tuple(found)
+
+
+def budget_objection(audit: Audit, limit: float) -> str | None:
+    """Why the audit does not show that the strongest tier's index is at most `limit`; None where it does.
+
+    A failed attack and one that stopped early are no evidence of privacy, however little they recovered.
+    """
+    if not audit.tiers:
+        return "no attack gave a figure"
+    worst = audit.tiers[-1]
+    said = f"audited {worst.threat} index up to {worst.index.high:.3f} ({worst.index_attack}) against {limit:g}"
+    if worst.index.high > limit:
+        return said
+    if not worst.conclusive:
+        return f"{said}, but nothing is proven, since attacks FAILED: {', '.join(worst.failed)}"
+    if worst.lower_bound:
+        return f"{said}, but {audit.effort} effort finds lower bounds alone; attack with --effort standard"
+    return None
 
 
 def _permits(threat: Threat, needed: Threat) -> bool:

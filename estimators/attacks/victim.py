@@ -7,7 +7,7 @@ known; with noise the mean counts.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -163,46 +163,79 @@ class Victim:
     def release(
         self, data: Data, generator: torch.Generator, *, queries: int = 1, near_copies: bool = False
     ) -> Released:
-        """Release each input `queries` times, the further ones of near-duplicates if wanted, and fuse them."""
+        """Release each input `queries` times, the further ones of near-duplicates if wanted, and fuse them.
+
+        Keyed masks repeat for an exact repeat. A near-duplicate is another input, and gets another mask.
+        """
         rows = self.clean_rows(data)
         if not near_copies:
             return self.release_rows(rows, data, generator, queries=queries)
+        fused = _Fused(self.defense)
+        fused.add(self._once(rows, data, generator, self.defense))
         pixels = self.pixels(data)
-        every = [rows]
         for _ in range(queries - 1):
-            every.append(self.clean_rows(self.with_pixels(data, near_copy(pixels, generator))))
-        return self._fuse(data, [self._once(part, data, generator) for part in every])
+            copy = self.with_pixels(data, near_copy(pixels, generator))
+            fused.add(self._once(self.clean_rows(copy), copy, generator, self.defense))
+        return fused.released(self.blank(data))
 
     def release_rows(
         self, rows: Sequence[Tensor], data: Data, generator: torch.Generator, *, queries: int = 1,
         defense: Defense | None = None,
     ) -> Released:  # fmt: skip
         """The same for activations `[n, *sample_shape]` of `data`; `defense` may replace the real one."""
-        if self.defense.spec.masks == "keyed" or not self.defense.randomizes:
+        defense = defense or self.defense
+        if not defense.randomizes or defense.spec.masks == "keyed":
             queries = 1  # the same thing comes out every time
-        return self._fuse(data, [self._once(rows, data, generator, defense) for _ in range(queries)])
+        fused = _Fused(defense)
+        if defense.only_drops:
+            # What was seen once is known, and q fresh masks leave a number unseen as often as one of rate p^q does.
+            rarer = defense.spec.model_copy(update={"rate": defense.spec.rate**queries})
+            fused.add(self._once(rows, data, generator, Defense(rarer, defense.crossing)))
+            return replace(fused.released(self.blank(data)), queries=queries)
+        for _ in range(queries):
+            fused.add(self._once(rows, data, generator, defense))
+        return fused.released(self.blank(data))
 
     def _once(
-        self, rows: Sequence[Tensor], data: Data, generator: torch.Generator, defense: Defense | None = None
+        self, rows: Sequence[Tensor], data: Data, generator: torch.Generator, defense: Defense
     ) -> tuple[Tensor, ...]:
-        defense = defense or self.defense
         keyed = defense.spec.masks == "keyed" and defense.randomizes
         source = Keyed(self._secret, CONTEXT, self.pixels(data)) if keyed else Simulated(generator)
         return tuple(row.float() for row in defense.observed(defense.release(rows, source)))
 
-    def _fuse(self, data: Data, releases: list[tuple[Tensor, ...]]) -> Released:
+
+class _Fused:
+    """Releases of the same inputs, fused one by one."""
+
+    def __init__(self, defense: Defense) -> None:
+        self.defense = defense
+        self.times: list[Tensor] | None = None
+        self.sums: list[Tensor] = []
+        self.count = 0
+
+    def add(self, release: tuple[Tensor, ...]) -> None:
+        """One more release, rows `[n, *sample_shape]` per private crossing."""
+        self.count += 1
+        seen = [row != 0 for row in release]
+        if self.times is None:
+            self.sums, self.times = list(release), list(seen)
+            return
+        self.sums = [total + row for total, row in zip(self.sums, release, strict=True)]
+        self.times = [total.int() + row for total, row in zip(self.times, seen, strict=True)]
+
+    def released(self, public: Data) -> Released:
+        """All of them as one."""
+        assert self.times is not None  # something was added
         rows: list[Tensor] = []
         seen: list[Tensor | None] = []
-        for at, crossing in enumerate(self.defense.crossing):
-            every = [release[at] for release in releases]
+        for total, times, crossing in zip(self.sums, self.times, self.defense.crossing, strict=True):
             if self.defense.drops(crossing) and not self.defense.noises(crossing):
-                times = torch.stack([part != 0 for part in every]).sum(dim=0)
-                rows.append(every[0] if len(every) == 1 else torch.stack(every).sum(dim=0) / times.clamp(min=1))
+                rows.append(total if self.count == 1 else total / times.clamp(min=1))
                 seen.append(times > 0)
             else:
-                rows.append(every[0] if len(every) == 1 else torch.stack(every).mean(dim=0))
+                rows.append(total if self.count == 1 else total / self.count)
                 seen.append(None)
-        return Released(tuple(rows), tuple(seen), self.blank(data), len(releases))
+        return Released(tuple(rows), tuple(seen), public, self.count)
 
 
 def near_copy(pixels: Tensor, generator: torch.Generator) -> Tensor:

@@ -66,6 +66,33 @@ def test_agreement_compares_the_pairs_that_both_hold(made: Path) -> None:
     assert {"leakage index (ridge)", "kde", "logdet", "depth", "payload x (1 - rate)", "accuracy"} <= names
 
 
+def test_agreement_of_any_number_of_releases_is_another_question(
+    attacked: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(("agreement", "leakage.json", "audit.json", "--releases", "any", "-o", "any.json"))
+    assert stop.value.code == 0
+    assert "any number of releases" in " ".join(capsys.readouterr().out.split())
+    assert load(AgreementReport, attacked / "any.json").releases == "any"
+    assert load(AgreementReport, attacked / "agreement.json").releases == "one"
+
+
+def test_from_standard_effort_on_other_images_and_random_queries_are_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "model.py").write_text(NET + DATA + "\ndef other_attacker_data():\n    return _rows(3, 80)\n")
+    line = ("attack", "model.py", "--cuts", "stem.1", "--attacks", "ridge", "--dropout", "0", "--effort", "standard")
+    with pytest.raises(SystemExit) as stop:
+        main((*line, "-o", "audit.json"))
+    assert stop.value.code == 0
+    found = load(AuditReport, tmp_path / "audit.json").audits[0].attacks
+    assert {(each.attack, each.attacker_data) for each in found} == {
+        ("prior", "own"), ("ridge", "own"), ("ridge (other images)", "other images"),
+        ("ridge (random queries)", "random queries"),
+    }  # fmt: skip
+
+
 def test_a_second_run_attacks_nothing_anew(
     attacked: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -81,6 +108,17 @@ def test_a_second_run_attacks_nothing_anew(
     again = json.loads(capsys.readouterr().out)
     before = json.loads((attacked / "audit.json").read_text())
     assert again["audits"] == before["audits"]
+
+
+def test_a_leakage_budget_that_is_not_shown_to_hold_is_exit_1_with_the_reason(
+    attacked: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for limit, said in (("0.01", "against 0.01"), ("1", "quick effort finds lower bounds alone")):
+        with pytest.raises(SystemExit) as stop:
+            main((*ATTACK, "--cuts", "stem.1", "--max-leakage", limit, "-o", "budget.json"))
+        assert stop.value.code == 1
+        assert said in capsys.readouterr().err
+        assert load(AuditReport, attacked / "budget.json").audits, "the report is written all the same"
 
 
 @pytest.mark.parametrize(

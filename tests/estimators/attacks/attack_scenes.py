@@ -60,7 +60,7 @@ def victim(first: nn.Module, width: int, spec: DefenseSpec | None = None, *, cut
     traced = trace(model, (torch.zeros(2, 1, SIDE, SIDE),))
     chosen = sorted(candidate_cuts(traced, 1), key=lambda each: each.depth)[cut]
     defense = Defense.for_cut(spec or DefenseSpec(), chosen)
-    if defense.spec.bits is not None:
+    if defense.spec.bits is not None or defense.spec.noise != "none":
         activations = EdgeActivations(traced, cache_bytes=0)
         rows = activations.rows(chosen, digits()[1])
         defense = defense.calibrate(activations.to_graph(chosen, rows))

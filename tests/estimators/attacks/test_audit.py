@@ -8,18 +8,26 @@ from pathlib import Path
 import pytest
 import torch
 from attack_scenes import EFFORT, Constant, digits, first_layer, victim
+from collabplan.estimators import Data
 from collabplan.estimators.attacks import (
     Attack,
+    Attacker,
     AttackFailed,
+    Effort,
     Outcome,
     Question,
     Reconstruction,
+    Released,
+    Scene,
+    Shared,
     Training,
     Victim,
     attack_named,
+    budget_objection,
     run_audit,
 )
-from collabplan.estimators.attacks.audit import Campaign
+from collabplan.estimators.attacks.audit import MANY, Campaign, campaigns
+from collabplan.estimators.attacks.ridge import LinearRidge
 from collabplan.records import AttackResult, DefenseSpec, Threat
 from torch import Tensor
 
@@ -179,3 +187,101 @@ def test_campaigns_are_labelled_by_what_differs() -> None:
     assert Campaign(attack).label == "inverse"
     assert Campaign(attack, naive=True).label == "inverse (naive)"
     assert Campaign(attack, queries=10).label == "inverse (10 releases)"
+
+
+def dropping(masks: str = "fresh") -> Victim:
+    return victim(first_layer(), 6, DefenseSpec(dropout="element", rate=0.7, masks=masks))  # type: ignore[arg-type]
+
+
+def test_the_suite_grows_with_the_effort_and_with_what_is_random(device: Victim) -> None:
+    attacks = [attack_named(name) for name in ("prior", "ridge", "likelihood", "shadow-same")]
+    standard = replace(EFFORT, name="standard")
+    others = {"random queries": digits()[2]}
+
+    def labels(place: Victim, effort: Effort) -> set[str]:
+        return {each.label for each in campaigns(question(place, others=others), attacks, effort)}
+
+    plain = {"prior", "ridge", "likelihood", "shadow-same"}
+    assert labels(device, EFFORT) == plain
+    assert labels(dropping(), EFFORT) == plain | {"ridge (naive)", "ridge (10 releases)"}
+    assert labels(dropping(), standard) == plain | {
+        "ridge (naive)", "ridge (10 releases)", "ridge (random queries)", "likelihood (naive)",
+        "likelihood (10 releases)",
+    }  # fmt: skip
+
+
+def test_keyed_masks_are_tried_on_near_duplicates_alone() -> None:
+    fresh, keyed = audited(dropping()), audited(dropping("keyed"))
+    near = f"ridge ({MANY} releases), near-duplicates"
+    assert f"ridge ({MANY} releases)" in {each.attack for each in fresh.record.attacks}
+    assert f"ridge ({MANY} releases)" not in {each.attack for each in keyed.record.attacks}
+    once, repeated = (result(keyed, name).figures for name in ("ridge", near))
+    assert once is not None
+    assert repeated is not None
+    assert repeated.index.low > once.index.high, "a key per input does not protect near-duplicates"
+
+
+def test_who_learns_without_dropout_is_fitted_once_for_all_rates(monkeypatch: pytest.MonkeyPatch) -> None:
+    fitted, fit = [], LinearRidge.fit
+
+    def counted(self: LinearRidge, scene: Scene, effort: Effort, generator: torch.Generator) -> Attacker:
+        fitted.append(scene.believed.rate)
+        return fit(self, scene, effort, generator)
+
+    monkeypatch.setattr(LinearRidge, "fit", counted)
+    shared, found = Shared(0), []
+    for rate in (0.3, 0.7):
+        place = victim(first_layer(), 6, DefenseSpec(dropout="element", rate=rate))
+        found.append(run_audit(question(place), CHEAP, EFFORT, seed=0, shared=shared))
+    assert sorted(fitted) == [0.0, 0.3, 0.3, 0.7, 0.7], "naive once; adaptive and many releases per rate"
+    alone = run_audit(question(place), CHEAP, EFFORT, seed=0)
+    assert result(alone, "ridge (naive)").figures == result(found[1], "ridge (naive)").figures
+
+
+def test_images_of_another_kind_do_not_make_an_attacker_look_stronger_or_a_tier_inconclusive(device: Victim) -> None:
+    noise = Data((torch.rand(600, 1, 16, 16, generator=torch.Generator().manual_seed(0)),))
+    asked = question(device, others={"random queries": noise})
+    outcome = run_audit(asked, CHEAP, replace(EFFORT, name="standard"), seed=0)
+    own, other = (result(outcome, name).figures for name in ("ridge", "ridge (random queries)"))
+    assert own is not None
+    assert other is not None
+    assert other.index.value <= own.index.value
+    wild = run_audit(asked, [*CHEAP, Guessing()], replace(EFFORT, name="standard"), seed=0)
+    assert result(wild, "guessing (random queries)").status == "failed"
+    assert wild.record.tier("black-box").conclusive
+
+
+@dataclass(frozen=True)
+class Guessing:
+    """The mean image where it owns images of the targets' kind, else noise."""
+
+    name: str = "guessing"
+    threat: Threat = "black-box"
+    per_image: bool = False
+
+    def fit(self, scene: Scene, effort: Effort, generator: torch.Generator) -> Attacker:
+        known = torch.equal(scene.own.inputs[0], digits()[2].inputs[0])
+        return attack_named("prior").fit(scene, effort, generator) if known else Noise()
+
+
+class Noise:
+    training = Training()
+
+    def reconstruct(self, released: Released, generator: torch.Generator) -> Reconstruction:
+        return Reconstruction(torch.rand(len(released), 1, 16, 16, generator=generator).round())
+
+
+def test_an_audit_shows_a_budget_to_hold_only_where_it_is_sound(device: Victim) -> None:
+    own = digits()[0].inputs[0][:8]
+    mean = digits()[2].inputs[0].mean(dim=0).expand(8, 1, 16, 16)
+    constant = victim(Constant(), 1)
+    cheap = run_audit(question(constant), CHEAP, replace(EFFORT, name="standard"), seed=0).record
+    assert budget_objection(cheap, 0.1) is None
+    assert "against 0.1" in str(budget_objection(audited(device).record, 0.1))
+    assert "lower bounds" in str(budget_objection(audited(constant).record, 0.1))
+    failed = run_audit(
+        question(constant), [*CHEAP, Pretender(mean, converged=False)],
+        replace(EFFORT, name="standard", until_converged=True), seed=0,
+    )  # fmt: skip
+    assert "nothing is proven, since attacks FAILED: pretender" in str(budget_objection(failed.record, 0.1))
+    assert "index up to 1.000" in str(budget_objection(audited(device, Pretender(own)).record, 0.9))

@@ -20,7 +20,7 @@ def draws() -> torch.Generator:
 
 
 def judge(images: Tensor, practice: Tensor) -> Judge:
-    return Judge(images.mean(dim=0), images, practice)
+    return Judge(images.mean(dim=0), images, practice, images.mean(dim=0))
 
 
 def test_a_perfect_reconstruction_has_all_of_it(images: Tensor) -> None:
