@@ -21,12 +21,14 @@ from ...records import Threat
 from .descent import descend, in_batches, settled
 from .interface import Attacker, Effort, Reconstruction, Training
 from .inverse import Residual
+from .linear_paths import silence
 from .release_law import ReleaseLaw, ReleaseLoss
 from .scene import Scene
 from .training import seeded, train
 from .victim import Released
 
 LATENT = 64
+EDGE = 0.05
 BASE = 4
 """Rows of the smallest grid of a generator."""
 
@@ -43,12 +45,15 @@ UNTRAINED_RATE = 0.01
 
 
 class Generator(nn.Module):
-    """From a latent vector to an image, or to a flat input."""
+    """From a latent vector to an image, or to a flat input. With `mean` `[*shape]` given, it starts at that image."""
 
-    def __init__(self, latent: int, shape: Sequence[int], width: int) -> None:
+    def __init__(self, latent: int, shape: Sequence[int], width: int, mean: Tensor | None = None) -> None:
         super().__init__()
         self.shape, self.width = tuple(shape), width
         self.image = len(shape) == 3
+        # Far from 0 and 1, where the sigmoid's gradient dies: an all-black start never leaves black.
+        base = torch.zeros(self.shape) if mean is None else mean.clamp(EDGE, 1 - EDGE).logit()
+        self.base = nn.Parameter(base)
         if not self.image:
             self.body: nn.Module = nn.Sequential(
                 nn.Linear(latent, 8 * width), nn.ReLU(), nn.Linear(8 * width, math.prod(shape))
@@ -60,23 +65,26 @@ class Generator(nn.Module):
         for _ in range(doublings):
             stages += [Residual(width), nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False)]
         self.body = nn.Sequential(*stages, nn.ReLU(), nn.Conv2d(width, shape[0], 3, padding=1))
+        if mean is not None:
+            silence(self.body[-1])
 
     def forward(self, latent: Tensor) -> Tensor:
         """`[n, latent]` -> `[n, *shape]` in [0, 1]."""
         if not self.image:
-            return torch.sigmoid(self.body(latent)).reshape(-1, *self.shape)
+            return torch.sigmoid(self.base + self.body(latent).reshape(-1, *self.shape))
         made = self.body(self.entry(latent).reshape(-1, self.width, BASE, BASE))
         if made.shape[2:] != self.shape[1:]:
             made = interpolate(made, size=self.shape[1:], mode="bilinear", align_corners=False)
-        return torch.sigmoid(made)
+        return torch.sigmoid(self.base + made)
 
 
 class Autoencoder(nn.Module):
     """A variational one (Kingma & Welling, ICLR 2014): the encoder is needed for training the generator alone."""
 
-    def __init__(self, shape: Sequence[int], width: int) -> None:
+    def __init__(self, mean: Tensor, width: int) -> None:
         super().__init__()
-        self.generator = Generator(LATENT, shape, width)
+        shape = tuple(mean.shape)
+        self.generator = Generator(LATENT, shape, width, mean)
         if len(shape) == 3:
             halvings = max(0, math.ceil(math.log2(max(shape[1:]) / BASE)))
             layers: list[nn.Module] = [nn.Conv2d(shape[0], width, 3, padding=1), nn.ReLU()]
@@ -119,7 +127,7 @@ class LatentPrior:
 def _trained_generator(scene: Scene, effort: Effort, generator: torch.Generator) -> tuple[Generator, Training]:
     """It knows images alone, neither cut nor defense."""
     images, held, device = scene.pixels(scene.training), scene.pixels(scene.held_out), scene.device
-    network = seeded(lambda: Autoencoder(scene.image_shape, effort.width), generator).to(device)
+    network = seeded(lambda: Autoencoder(images.mean(dim=0), effort.width), generator).to(device)
 
     def step_loss(net: nn.Module, positions: Tensor, step: int) -> Iterator[Tensor]:  # noqa: ARG001
         draws = torch.randn(len(positions), LATENT, generator=generator).to(device)

@@ -58,7 +58,7 @@ class Effort:
 
 
 EFFORTS = {
-    "quick": Effort("quick", 500, 3000, 300, 200, 32, 32, False),
+    "quick": Effort("quick", 500, 3000, 200, 200, 32, 32, False),
     "standard": Effort("standard", 1000, 10_000, 12_000, 2000, 100, 64, True),
     "thorough": Effort("thorough", 1000, 60_000, 60_000, 5000, 200, 96, True),
 }

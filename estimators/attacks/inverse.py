@@ -14,12 +14,13 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate, mse_loss, pad, pixel_unshuffle
+from torch.nn.functional import interpolate, mse_loss, pixel_unshuffle
 
 from ...records import Threat
 from ..data import Data
 from .features import Standard
 from .interface import Attacker, Effort, Reconstruction, Training
+from .linear_paths import Free, linear_path, resized, silence, start_paths
 from .scene import RowBank, Scene
 from .training import BATCH, seeded, train
 from .victim import Released
@@ -29,10 +30,6 @@ LARGEST_GRID = 16
 """Residual blocks work on grids of at most so many rows: larger ones are folded into channels."""
 
 SMALLEST_GRID = 4
-
-LARGEST_STRIDE = 4
-MOST_WEIGHTS = 2_000_000
-"""Of the linear path from every number to every pixel."""
 
 MOVED = 8
 """One in so many queries of a batch is moved to where the inverse does worst..."""
@@ -74,7 +71,9 @@ class ImageDecoder(nn.Module):
             else nn.Linear(copies * shape[0], width * self.grid**2)
             for shape, fold in zip(self.shapes, self.fold, strict=True)
         )
-        self.direct = nn.ModuleList(_direct(shape, copies, channels, self.size) for shape in self.shapes)
+        self.direct = nn.ModuleList(
+            linear_path(shape, copies, tuple(mean.shape)) or nn.Identity() for shape in self.shapes
+        )
         doublings = max(0, round(math.log2(max(height, rows) / self.grid)))
         stages: list[nn.Module] = [Residual(width) for _ in range(BLOCKS)]
         for _ in range(doublings):
@@ -85,7 +84,7 @@ class ImageDecoder(nn.Module):
             width = narrower
         self.stages = nn.Sequential(*stages)
         self.exit = nn.Conv2d(width, channels, 3, padding=1)
-        _silence(self.exit)
+        silence(self.exit)
         self.mean = nn.Parameter(mean.clone())
 
     def _grid(self) -> int:
@@ -118,62 +117,12 @@ class ImageDecoder(nn.Module):
                     found = interpolate(found, size=(self.grid, self.grid), mode="bilinear", align_corners=False)
             else:
                 found = entry(row.flatten(1)).reshape(len(row), -1, self.grid, self.grid)
-            for path in direct:
-                image = image + _fitted(path(row), self.size)
+            if not isinstance(direct, nn.Identity):
+                image = image + direct(row)
             total = found if total is None else total + found
         detail: Tensor = self.stages(total)
-        made: Tensor = image + self.exit(torch.relu(_fitted(detail, self.size)))
+        made: Tensor = image + self.exit(torch.relu(resized(detail, self.size)))
         return made
-
-
-class FlatLinear(nn.Module):
-    """Every number of a crossing to every pixel."""
-
-    def __init__(self, features: int, shape: tuple[int, ...]) -> None:
-        super().__init__()
-        self.linear, self.shape = nn.Linear(features, math.prod(shape)), shape
-
-    def forward(self, rows: Tensor) -> Tensor:
-        """`[n, ...]` -> `[n, *shape]`."""
-        made: Tensor = self.linear(rows.flatten(1))
-        return made.reshape(len(rows), *self.shape)
-
-
-def _direct(shape: tuple[int, ...], copies: int, channels: int, size: tuple[int, int]) -> nn.ModuleList:
-    """Linear ways from a crossing to the image: the same at every place, and, where that is not too much, free."""
-    ways: list[nn.Module] = []
-    if len(shape) == 3:
-        stride = 2 ** max(0, round(math.log2(size[0] / shape[1])))
-        if stride <= LARGEST_STRIDE:
-            local = nn.Conv2d(copies * shape[0], channels * stride**2, 5, padding=2)
-            _silence(local)
-            ways.append(nn.Sequential(local, nn.PixelShuffle(stride)))
-    features = copies * math.prod(shape)
-    if features * channels * math.prod(size) <= MOST_WEIGHTS:
-        free = FlatLinear(features, (channels, *size))
-        _silence(free.linear)
-        ways.append(free)
-    return nn.ModuleList(ways)
-
-
-def _fitted(images: Tensor, size: tuple[int, int]) -> Tensor:
-    """`[n, c, h, w]` -> `[n, c, *size]`: padded or cropped on all sides alike, as convolutions without padding do.
-
-    Where that would be much, it is stretched.
-    """
-    missing = [wanted - side for wanted, side in zip(size, images.shape[2:], strict=True)]
-    if all(gap == 0 for gap in missing):
-        return images
-    if any(abs(gap) > wanted / 4 for gap, wanted in zip(missing, size, strict=True)):
-        return interpolate(images, size=size, mode="bilinear", align_corners=False)
-    down, right = missing
-    return pad(images, (right // 2, right - right // 2, down // 2, down - down // 2))
-
-
-def _silence(layer: nn.Module) -> None:
-    """It answers 0 until it has learned something."""
-    for parameter in layer.parameters():
-        nn.init.zeros_(parameter)
 
 
 class VectorDecoder(nn.Module):
@@ -183,25 +132,24 @@ class VectorDecoder(nn.Module):
         super().__init__()
         features = sum(math.prod(shape) for shape in row_shapes) * (2 if marked else 1)
         self.shape = tuple(mean.shape)
-        self.linear = nn.Linear(features, mean.numel())
+        self.direct = Free(features, self.shape)
         self.hidden = nn.Sequential(
             nn.Linear(features, 8 * width), nn.ReLU(), nn.Linear(8 * width, 8 * width), nn.ReLU(),
             nn.Linear(8 * width, mean.numel()),
         )  # fmt: skip
-        nn.init.zeros_(self.linear.weight)
-        with torch.no_grad():
-            self.linear.bias.copy_(mean.flatten())
+        silence(self.hidden[-1])
+        self.mean = nn.Parameter(mean.clone())
 
     def forward(self, rows: Sequence[Tensor]) -> Tensor:
         """Standardised rows -> `[n, *shape]`."""
         flat = torch.cat([row.flatten(1) for row in rows], dim=1)
-        made: Tensor = self.linear(flat) + self.hidden(flat)
-        return made.reshape(-1, *self.shape)
+        made: Tensor = self.mean + self.direct(flat) + self.hidden(flat).reshape(-1, *self.shape)
+        return made
 
 
 def decoder_for(
     row_shapes: Sequence[tuple[int, ...]], mean: Tensor, generator: torch.Generator, *, marked: bool, width: int
-) -> nn.Module:
+) -> ImageDecoder | VectorDecoder:
     """A decoder from rows of `row_shapes` to images of the shape of `mean`, weights drawn from `generator`.
 
     Args:
@@ -277,7 +225,7 @@ class TrainedDecoder:
 
 
 def train_decoder(
-    decoder: nn.Module,
+    decoder: ImageDecoder | VectorDecoder,
     prepare: DecoderInput,
     pairs: Pairs,
     count: int,
@@ -298,6 +246,7 @@ def train_decoder(
         AttackFailed: the loss is not finite.
     """
     device = prepare.device
+    start_at_least_squares(decoder.to(device), prepare, pairs, count, held, generator)
 
     def step_loss(network: nn.Module, positions: Tensor, step: int) -> Iterator[Tensor]:
         released, images = pairs(positions, generator)
@@ -310,9 +259,34 @@ def train_decoder(
             yield mse_loss(network(prepare(moved)), wanted.to(device))
 
     average, training = train(
-        decoder.to(device), step_loss, lambda network: held_loss(network, prepare, held), count, effort, generator
-    )
+        decoder, step_loss, lambda network: held_loss(network, prepare, held), count, effort, generator,
+        gentle=list(decoder.direct.parameters()),
+    )  # fmt: skip
     return TrainedDecoder(average, prepare, training)
+
+
+@torch.no_grad()
+def start_at_least_squares(
+    decoder: ImageDecoder | VectorDecoder, prepare: DecoderInput, pairs: Pairs, count: int,
+    held: tuple[Released, Tensor], generator: torch.Generator,
+) -> None:  # fmt: skip
+    """Set the decoder's linear paths, so that training goes on from the best linear reconstruction."""
+    flat = isinstance(decoder, VectorDecoder)
+
+    def read(released: Released) -> list[Tensor]:
+        inputs = [rows.cpu() for rows in prepare(released)]
+        return [torch.cat([rows.flatten(1) for rows in inputs], dim=1)] if flat else inputs
+
+    def draw(wanted: int) -> tuple[list[Tensor], Tensor]:
+        released, images = pairs(torch.arange(min(wanted, count)), generator)
+        return read(released), images
+
+    def draw_held(wanted: int) -> tuple[list[Tensor], Tensor]:
+        few = torch.arange(min(wanted, len(held[1])))
+        return read(held[0].take(few)), held[1][few]
+
+    paths = [decoder.direct] if isinstance(decoder, VectorDecoder) else list(decoder.direct)
+    start_paths(paths, decoder.mean.detach().cpu(), draw, draw_held)
 
 
 @torch.no_grad()

@@ -10,16 +10,13 @@ from torch import Tensor
 from ...records import Threat
 from .features import Standard
 from .interface import Attacker, Effort, Reconstruction, Training
+from .linear_paths import MOST_SAMPLES, dual_ridge
 from .scene import Scene
 from .victim import Released
-
-PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
-"""Relative to the kernel's mean eigenvalue."""
 
 MOST_NUMBERS = 2e8
 """Of training rows held at once: 0.8 GB."""
 
-MOST_SAMPLES = 4000
 CHUNK = 500
 
 
@@ -42,18 +39,9 @@ class LinearRidge:
         images = scene.pixels(data).flatten(1)
         centre, mean = rows.mean(dim=0), images.mean(dim=0)
         rows -= centre
-        kernel = rows @ rows.T
-        scale = float(kernel.diagonal().mean()) or 1.0
         held, truth = scene.query(scene.held_out, generator), scene.pixels(scene.held_out).flatten(1)
-        across = (_flat(standard, held) - centre) @ rows.T
-        best, least = torch.zeros(len(rows), images.shape[1]), float((mean - truth).square().mean())
-        for penalty in PENALTIES:
-            factor = torch.linalg.cholesky(kernel + penalty * scale * torch.eye(len(rows)))
-            weights = torch.cholesky_solve(images - mean, factor)
-            loss = float((mean + across @ weights - truth).square().mean())
-            if loss < least:
-                best, least = weights, loss
-        return _Fitted(standard, rows, centre, mean, best, scene.image_shape)
+        weights = dual_ridge(rows, images - mean, _flat(standard, held) - centre, truth - mean)
+        return _Fitted(standard, rows, centre, mean, weights, scene.image_shape)
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from .interface import AttackFailed, Effort, Training
 
+N = TypeVar("N", bound=nn.Module)
+
 BATCH = 64
 LEARNING_RATE = 2e-3
+GENTLE = 0.01
+"""Of the learning rate."""
+
 WARM_UP = 50
 CHECKS = 20
 
@@ -32,17 +38,21 @@ def train(
     count: int,
     effort: Effort,
     generator: torch.Generator,
+    *,
+    gentle: Sequence[nn.Parameter] = (),
 ) -> tuple[nn.Module, Training]:
-    """Train `network`, and leave it with the moving average of its weights.
+    """Train `network`, and leave it with the moving average of its weights, or as it began where that is no better.
 
     Args:
         step_loss: of (network, positions `[b]` below `count`, step): scalar losses, each of which makes a step.
         held_loss: of a network, on images that nothing is trained on.
         effort: the most steps, and whether to stop where nothing is gained.
+        gentle: parameters that are at a good place already; they move in small steps.
 
     Raises:
         AttackFailed: a loss is not finite.
     """
+    began = {name: value.detach().clone() for name, value in network.state_dict().items()}
     average = {name: value.detach().clone() for name, value in network.state_dict().items()}
 
     def judged() -> float:
@@ -55,13 +65,16 @@ def train(
         network.train()
         return loss
 
-    optimiser = torch.optim.AdamW(network.parameters(), LEARNING_RATE, weight_decay=1e-4)
+    known = {id(parameter) for parameter in gentle}
+    others = [parameter for parameter in network.parameters() if id(parameter) not in known]
+    groups = [{"params": others, "share": 1.0}, {"params": list(gentle), "share": GENTLE}]
+    optimiser = torch.optim.AdamW([group for group in groups if group["params"]], LEARNING_RATE, weight_decay=1e-4)
     hold, end, step = int(effort.train_steps * (1 - ANNEALED)), effort.train_steps, 0
     check, losses, converged = max(1, effort.train_steps // CHECKS), [judged()], False
     while step < end:
         falling = min(1.0, (end - step) / max(end - hold, 1))
         for group in optimiser.param_groups:
-            group["lr"] = LEARNING_RATE * min(1.0, (step + 1) / WARM_UP) * falling
+            group["lr"] = LEARNING_RATE * group["share"] * min(1.0, (step + 1) / WARM_UP) * falling
         for loss in step_loss(network, torch.randint(0, count, (BATCH,), generator=generator), step):
             if not math.isfinite(float(loss.detach())):
                 raise AttackFailed(f"training diverged: the loss is {float(loss.detach())} at step {step}")
@@ -76,7 +89,7 @@ def train(
             if effort.until_converged and not converged and step < hold and has_converged(losses):
                 converged, hold = True, step
                 end = step + max(check, int(step * ANNEALED / (1 - ANNEALED)))
-    network.load_state_dict(average)
+    network.load_state_dict(average if losses[-1] <= losses[0] else began)
     return network.eval(), Training(step, tuple(losses), converged or has_converged(losses))
 
 
@@ -98,7 +111,7 @@ def _follow(average: dict[str, Tensor], network: nn.Module, decay: float) -> Non
             slow.copy_(fast)
 
 
-def seeded(make: Callable[[], nn.Module], generator: torch.Generator) -> nn.Module:
+def seeded(make: Callable[[], N], generator: torch.Generator) -> N:
     """A network whose initial weights are drawn by `generator`, the global one left as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(torch.randint(2**62, (1,), generator=generator)))

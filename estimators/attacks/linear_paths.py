@@ -1,0 +1,209 @@
+"""Ways that lead linearly from a crossing to an image, and where they start: at least squares, in closed form.
+
+*Free*: every number to every pixel, by ridge in dual form. *Filter*: the same small filter at every place, by the
+normal equations over very many places. Training goes on from there; it would take thousands of steps to the same
+precision.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate, pad, pixel_shuffle, pixel_unshuffle, unfold
+
+Draw = Callable[[int], tuple[list[Tensor], Tensor]]
+"""From a number of images to what a decoder reads of their releases, and the images `[n, *shape]`, all on the CPU."""
+
+PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
+"""Of the ridge, relative to the kernel's mean eigenvalue."""
+
+FILTER_PENALTIES = (1e-7, 1e-5, 1e-3, 1e-1)
+"""Relative to the mean square of the numbers under the filter."""
+
+MOST_SAMPLES = 4000
+MOST_WEIGHTS = 2_000_000
+LARGEST_STRIDE = 4
+FILTER = 5
+MOST_UNKNOWNS = 4096
+"""Numbers under a filter: with more the equations take too long."""
+
+EQUATIONS = 10
+"""Places for each unknown."""
+
+FEW_HELD = 32
+"""Images with very many places that a filter's penalty is chosen on."""
+
+CHUNK_NUMBERS = 3e7
+"""Numbers under the filter at the places of one chunk of images: 120 MB."""
+
+
+class Free(nn.Module):
+    """Every number of a crossing to every pixel."""
+
+    def __init__(self, features: int, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.linear, self.shape = nn.Linear(features, math.prod(shape)), shape
+        silence(self.linear)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """`[n, ...]` -> `[n, *shape]`."""
+        made: Tensor = self.linear(rows.flatten(1))
+        return made.reshape(len(rows), *self.shape)
+
+    @torch.no_grad()
+    def start(self, rows: Tensor, wanted: Tensor, held_rows: Tensor, held_wanted: Tensor) -> None:
+        """Set it to the ridge regression of `wanted` `[n, *shape]` on `rows` `[n, ...]`."""
+        rows, wanted = rows.flatten(1), wanted.flatten(1)
+        centre, mean = rows.mean(dim=0), wanted.mean(dim=0)
+        rows, held = rows - centre, held_rows.flatten(1) - centre
+        weights = dual_ridge(rows, wanted - mean, held, held_wanted.flatten(1) - mean)
+        self.linear.weight.copy_(weights.T @ rows)
+        self.linear.bias.copy_(mean - self.linear.weight.cpu() @ centre)
+
+
+class Filter(nn.Module):
+    """The same small filter at every place of a grid, to an image `stride` times as large."""
+
+    def __init__(self, channels: int, shape: tuple[int, ...], stride: int) -> None:
+        super().__init__()
+        self.stride, self.size = stride, shape[1:]
+        self.filter = nn.Conv2d(channels, shape[0] * stride**2, FILTER, padding=FILTER // 2)
+        silence(self.filter)
+
+    def forward(self, grids: Tensor) -> Tensor:
+        """`[n, channels, h, w]` -> `[n, *shape]`."""
+        return resized(pixel_shuffle(self.filter(grids), self.stride), self.size)
+
+    @property
+    def unknowns(self) -> int:
+        """For each number that it gives."""
+        return self.filter.in_channels * FILTER**2 + 1
+
+    @torch.no_grad()
+    def start(self, rows: Tensor, wanted: Tensor, held_rows: Tensor, held_wanted: Tensor) -> None:
+        """Set it to the filter that gives `wanted` `[n, *shape]` of `rows` `[n, channels, h, w]` best.
+
+        The penalty is the one that does best on the held-out ones, and it stays silent where none beats silence.
+        """
+        left = torch.zeros(self.unknowns, self.unknowns, dtype=torch.float64)
+        right = torch.zeros(self.unknowns, self.filter.out_channels, dtype=torch.float64)
+        for patches, answers in self._equations(rows, wanted):
+            left += patches.T @ patches
+            right += patches.T @ answers
+        device, scale = self.filter.weight.device, float(left.diagonal().mean())
+        best, least = None, float(held_wanted.square().mean())
+        for penalty in FILTER_PENALTIES:
+            factor, wrong = torch.linalg.cholesky_ex(left + penalty * scale * torch.eye(self.unknowns).double())
+            if int(wrong):
+                continue
+            found = torch.cholesky_solve(right, factor).float().T.to(device)
+            self._set(found)
+            loss = float((self(held_rows.to(device)).cpu() - held_wanted).square().mean())
+            if loss < least:
+                best, least = found, loss
+        self._set(torch.zeros(self.filter.out_channels, self.unknowns, device=device) if best is None else best)
+
+    def _set(self, found: Tensor) -> None:
+        self.filter.weight.copy_(found[:, :-1].reshape(self.filter.weight.shape))
+        assert self.filter.bias is not None
+        self.filter.bias.copy_(found[:, -1])
+
+    def _equations(self, rows: Tensor, wanted: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Numbers under the filter `[places, unknowns]` and what it should give `[places, outputs]`, in chunks."""
+        covered = (rows.shape[2] * self.stride, rows.shape[3] * self.stride)
+        each = self.unknowns * rows.shape[2] * rows.shape[3]
+        for chunk in torch.split(torch.arange(len(rows)), max(1, int(CHUNK_NUMBERS / each))):
+            patches = unfold(rows[chunk], FILTER, padding=FILTER // 2).movedim(1, 2).flatten(0, 1)
+            answers = pixel_unshuffle(resized(wanted[chunk], covered), self.stride).flatten(2).movedim(1, 2)
+            yield torch.cat([patches, patches.new_ones(len(patches), 1)], dim=1), answers.flatten(0, 1)
+
+
+def linear_path(shape: tuple[int, ...], copies: int, image_shape: tuple[int, ...]) -> Free | Filter | None:
+    """The one that is affordable for a crossing of `shape`, free before filter; None where neither is.
+
+    Args:
+        copies: of each number that are read: its mark stands beside it, or not.
+    """
+    features = copies * math.prod(shape)
+    if features * math.prod(image_shape) <= MOST_WEIGHTS:
+        return Free(features, image_shape)
+    if len(shape) != 3 or len(image_shape) != 3:
+        return None
+    stride = 2 ** max(0, round(math.log2(image_shape[1] / shape[1])))
+    if stride > LARGEST_STRIDE or copies * shape[0] * FILTER**2 >= MOST_UNKNOWNS:
+        return None
+    return Filter(copies * shape[0], image_shape, stride)
+
+
+def start_paths(paths: Sequence[nn.Module], mean: Tensor, draw: Draw, draw_held: Draw) -> None:
+    """Start each path at what the mean image and those before it leave to explain; others than ours are left alone.
+
+    Args:
+        paths: one per crossing.
+        mean: `[*shape]`.
+        draw: releases of the attacker's own images.
+        draw_held: of others, which nothing is trained on.
+    """
+    for at, path in enumerate(paths):
+        if not isinstance(path, Free | Filter):
+            continue
+        count = held_count = MOST_SAMPLES
+        if isinstance(path, Filter):
+            held_count = FEW_HELD
+            places = math.prod(draw_held(1)[0][at].shape[2:])
+            count = min(count, max(FEW_HELD, EQUATIONS * path.unknowns // places))
+        (inputs, images), (held, held_images) = draw(count), draw_held(held_count)
+        rest, held_rest = images - mean, held_images - mean
+        for before, earlier in enumerate(paths[:at]):
+            if isinstance(earlier, Free | Filter):
+                rest, held_rest = rest - _said(earlier, inputs[before]), held_rest - _said(earlier, held[before])
+        path.start(inputs[at], rest, held[at], held_rest)
+
+
+@torch.no_grad()
+def _said(path: Free | Filter, rows: Tensor) -> Tensor:
+    device = next(path.parameters()).device
+    made: Tensor = path(rows.to(device))
+    return made.cpu()
+
+
+def dual_ridge(rows: Tensor, wanted: Tensor, held_rows: Tensor, held_wanted: Tensor) -> Tensor:
+    """Weights `[n, k]` so that x `rows`^T weights predicts best; 0 where nothing beats a prediction of 0.
+
+    Args:
+        rows: `[n, features]`, wanted `[n, k]`, both centred.
+        held_rows: `[m, features]`, held_wanted `[m, k]` in the same way: the penalty is chosen on them.
+    """
+    kernel, across = rows @ rows.T, held_rows @ rows.T
+    scale = float(kernel.diagonal().mean()) or 1.0
+    best, least = torch.zeros(len(rows), wanted.shape[1]), float(held_wanted.square().mean())
+    for penalty in PENALTIES:
+        factor = torch.linalg.cholesky(kernel + penalty * scale * torch.eye(len(rows)))
+        weights = torch.cholesky_solve(wanted, factor)
+        loss = float((across @ weights - held_wanted).square().mean())
+        if loss < least:
+            best, least = weights, loss
+    return best
+
+
+def resized(images: Tensor, size: Sequence[int]) -> Tensor:
+    """`[n, c, h, w]` -> `[n, c, *size]`: padded or cropped on all sides alike, as convolutions without padding do.
+
+    Where that would be much, it is stretched.
+    """
+    missing = [wanted - side for wanted, side in zip(size, images.shape[2:], strict=True)]
+    if all(gap == 0 for gap in missing):
+        return images
+    if any(abs(gap) > wanted / 4 for gap, wanted in zip(missing, size, strict=True)):
+        return interpolate(images, size=tuple(size), mode="bilinear", align_corners=False)
+    down, right = missing
+    return pad(images, (right // 2, right - right // 2, down // 2, down - down // 2))
+
+
+def silence(layer: nn.Module) -> None:
+    """It answers 0 until it has learned something."""
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
