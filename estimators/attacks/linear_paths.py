@@ -194,13 +194,15 @@ def resized(images: Tensor, size: Sequence[int]) -> Tensor:
 
     Where that would be much, it is stretched.
     """
-    missing = [wanted - side for wanted, side in zip(size, images.shape[2:], strict=True)]
+    sides = list(zip(size, images.shape[2:], strict=True))
+    missing = [wanted - side for wanted, side in sides]
     if all(gap == 0 for gap in missing):
         return images
-    if any(abs(gap) > wanted / 4 for gap, wanted in zip(missing, size, strict=True)):
+    if any(abs(wanted - side) > max(wanted, side) / 4 for wanted, side in sides):
         return interpolate(images, size=tuple(size), mode="bilinear", align_corners=False)
     down, right = missing
-    return pad(images, (right // 2, right - right // 2, down // 2, down - down // 2))
+    above, before = int(down / 2), int(right / 2)  # towards 0, so that a crop undoes a padding
+    return pad(images, (before, right - before, above, down - above))
 
 
 def silence(layer: nn.Module) -> None:

@@ -6,6 +6,7 @@ import pytest
 import torch
 from attack_scenes import EFFORT, Constant, digits, first_layer, scene, victim
 from collabplan.estimators.attacks import ATTACKS, Attack, AttackFailed, Victim, attack_named
+from collabplan.estimators.attacks.likelihood import MaximumLikelihood
 from collabplan.estimators.attacks.metrics import Judge, ssim
 from collabplan.records import CollabplanError, DefenseSpec
 from torch import Tensor, nn
@@ -124,6 +125,14 @@ def test_the_likelihood_knows_which_numbers_were_dropped() -> None:
     adaptive, naive = (error(attacked(attack, device, 8, naive=way)) for way in (False, True))
     assert adaptive < 0.2
     assert adaptive < 0.5 * naive
+
+
+def test_total_variation_fills_in_what_was_dropped() -> None:
+    device = victim(first_layer(), 6, DefenseSpec(dropout="element", rate=0.95))
+    smooth, plain = (
+        error(attacked(MaximumLikelihood(priors=(prior,), starts=1), device, 16)) for prior in ((0.1, 0.0), (0.0, 0.0))
+    )
+    assert smooth < 0.8 * plain
 
 
 @pytest.mark.parametrize(("name", "allowed"), [("likelihood", "black-box"), ("inverse", "query-free")])
