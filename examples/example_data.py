@@ -15,6 +15,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -129,6 +130,7 @@ def read_cifar10(folder: Path, part: str) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(images), torch.from_numpy(labels).long()
 
 
+@cache
 def cifar10_parts(folder: Path) -> dict[str, tuple[Tensor, Tensor]]:
     """Validation (CIFAR-10's test images), attacker and training data: `[N, 3, 32, 32]` uint8, labels `[N]`.
 

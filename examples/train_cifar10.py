@@ -42,7 +42,7 @@ class Cycle:
 
 
 CYCLES = {
-    "cifar10_cnn6": (Cycle(12, 0.02, 0.05),),
+    "cifar10_cnn6": (Cycle(12, 0.02, 0.05), Cycle(8, 0.01, 0.05)),
     "cifar10_resnet20": (Cycle(30, 0.2, 0.05), Cycle(24, 0.1, 0.0), Cycle(10, 0.05, 0.05)),
 }
 """The weights are the average over the ends of the cycles (Izmailov et al., UAI 2018)."""

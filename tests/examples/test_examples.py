@@ -44,9 +44,10 @@ def mnist(lenet: ModuleType, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 @torch.no_grad()
-def accuracy(example: ModuleType) -> float:
-    images, labels = example.validation_data()
-    return (example.model()(images).argmax(1) == labels).double().mean().item()
+def accuracy(example: ModuleType, count: int | None = None) -> float:
+    images, labels = (part[:count] for part in example.validation_data())
+    model = example.model()
+    return torch.cat([model(part).argmax(1) for part in images.split(500)]).eq(labels).double().mean().item()
 
 
 def require_disjoint(example: ModuleType) -> None:
@@ -87,8 +88,21 @@ def test_lenet_without_data_is_a_model_still(lenet: ModuleType, monkeypatch: pyt
         lenet.validation_data()
 
 
-@pytest.mark.parametrize("name", ["digits", "mnist_lenet"])
+@pytest.mark.parametrize(("name", "least"), [("cifar10_cnn6", 0.80), ("cifar10_resnet20", 0.88)])
+def test_cifar10_is_recognised(name: str, least: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first 4,000 test images, which are in random order."""
+    monkeypatch.setenv("COLLABPLAN_DATA", os.environ.get("COLLABPLAN_DATA") or str(ROOT.parent / "shared" / "data"))
+    example = load_target(name)
+    try:
+        example.parts()
+    except CollabplanError as absent:
+        pytest.skip(str(absent))
+    require_disjoint(example)
+    assert accuracy(example, 4000) >= least
+
+
+@pytest.mark.parametrize("name", ["digits", "mnist_lenet", "cifar10_cnn6", "cifar10_resnet20"])
 def test_weights_are_small_and_models_in_eval_mode(name: str) -> None:
     example = load_target(name)
-    assert example.WEIGHTS.stat().st_size < 500_000
+    assert example.WEIGHTS.stat().st_size < 7_000_000
     assert not any(module.training for module in example.model().modules())
