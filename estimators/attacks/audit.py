@@ -279,9 +279,9 @@ class _Runner:
         )
         chosen = torch.arange(count)
         released = scene.perceived(self.released(campaign.queries, near=near).take(chosen))
-        held = scene.held_out.take(
-            torch.arange(min(count if campaign.attack.per_image else HELD_FOR_PULL, len(scene.held_out)))
-        )
+        # Where every image costs an optimisation, half as many must do: they decide one number per channel.
+        practised = count // 2 if campaign.attack.per_image else HELD_FOR_PULL
+        held = scene.held_out.take(torch.arange(max(1, min(practised, len(scene.held_out)))))
         try:
             made = attacker.reconstruct(released, draws)
             # Granted to every attacker, the query-free one included: how far to trust its reconstructions.

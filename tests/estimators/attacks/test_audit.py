@@ -53,8 +53,8 @@ class Pretender:
         self.fits.append(1)
         return self
 
-    def reconstruct(self, released: object, generator: torch.Generator) -> Reconstruction:  # noqa: ARG002
-        return Reconstruction(self.images)
+    def reconstruct(self, released: Released, generator: torch.Generator) -> Reconstruction:  # noqa: ARG002
+        return Reconstruction(self.images[: len(released)])
 
 
 class Broken(Pretender):
