@@ -12,14 +12,12 @@ goes on. The CIFAR-10 images may be JPEG copies: every line names the data as wh
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from types import ModuleType
 from typing import Any, TypeVar
 
 import torch
@@ -45,7 +43,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+sys.path.append(str(Path(__file__).resolve().parent.parent / "examples"))
+
+from example_data import CIFAR_ZIP, data_folder, load_example
+
 SCALING = InputScaling.from_range(-1, 1)
 ABOVE_PRIOR_DB = 0.5
 NAIVE_SSIM = 0.25
@@ -107,20 +108,10 @@ class Bench:
         return Victim(self.traced, cut, defense, SCALING)
 
 
-def load(name: str) -> ModuleType:
-    """The module of an example's `model.py`."""
-    spec = importlib.util.spec_from_file_location(name, EXAMPLES / name / "model.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @cache
 def bench(name: str) -> Bench:
     """The example with its data."""
-    example = load(name)
+    example = load_example(name)
     parts = {part: Data((images,), labels) for part, (images, labels) in example.parts().items()}
     traced = trace(example.model(), (example.example_inputs[0].expand(2, -1, -1, -1),))
     targets, intercepted = parts["validation"].halves(SEED)
@@ -130,8 +121,6 @@ def bench(name: str) -> Bench:
 
 def data_name(name: str) -> str:
     """What the images are."""
-    from example_data import CIFAR_ZIP, data_folder
-
     jpeg = name.startswith("cifar") and not any(data_folder().glob("cifar-10-batches-*"))
     return NAMES[name] + (f" (JPEG copies, {CIFAR_ZIP})" if jpeg else "")
 

@@ -1,4 +1,4 @@
-"""Loading code that the examples share: IDX files, CIFAR-10, the data folder, equal samples dropped by content.
+"""Loading code that the examples share: IDX files, CIFAR-10, the data folder, equal samples dropped, their modules.
 
 An example's `model.py` puts this file's folder on `sys.path` and imports it. The name is not
 `datasets`, which would shadow (or be shadowed by) a well-known package.
@@ -7,6 +7,7 @@ An example's `model.py` puts this file's folder on `sys.path` and imports it. Th
 from __future__ import annotations
 
 import gzip
+import importlib.util
 import io
 import math
 import os
@@ -17,6 +18,7 @@ import zlib
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import torch
@@ -47,6 +49,16 @@ ARRAY_PARTS = {
     ("numpy", "dtype"): np.dtype,
 }
 """All that the published batches name. Nothing else is looked up, so that a pickle in their place runs nothing."""
+
+
+def load_example(name: str) -> ModuleType:
+    """The module of an example's `model.py`; `name` is that of its folder."""
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).resolve().parent / name / "model.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def data_folder(argument: str | Path | None = None) -> Path:

@@ -11,22 +11,20 @@ epoch the state is kept in a `.partial` file beside the weights: a run that was 
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import math
 import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 
 import torch
 from collabplan.records import CollabplanError
+from example_data import load_example
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, pad
 
-HERE = Path(__file__).resolve().parent
 BATCH = 128
 SHIFT = 4
 """Training images are shifted by up to so many pixels, and half of them mirrored."""
@@ -59,7 +57,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("-o", "--output", type=Path)
     options = parser.parse_args()
-    example = load(options.example)
+    example = load_example(options.example)
     output = options.output or example.WEIGHTS
     try:
         data = example.parts(options.data)
@@ -74,16 +72,6 @@ def main() -> None:
     save_file(half, output)
     partial.unlink(missing_ok=True)
     print(f"{output}: {output.stat().st_size:,} bytes")
-
-
-def load(name: str) -> ModuleType:
-    """The module of an example's `model.py`."""
-    spec = importlib.util.spec_from_file_location(name, HERE / name / "model.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def train(
