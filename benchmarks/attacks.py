@@ -328,10 +328,12 @@ def main() -> None:
     parser.add_argument("--example", choices=("mnist_lenet", "cifar10_cnn6"))
     parser.add_argument("--layers", help="comma-separated; default: all that were published")
     parser.add_argument("--steps", type=int, help="of trained attacks")
+    parser.add_argument("--iterations", type=int, help="of attacks that optimise each image")
     parser.add_argument("--work", type=Path, default=Path(".collabplan/benchmark-attacks"))
     options = parser.parse_args()
     layers = options.layers.split(",") if options.layers else ()
-    more = {"train_steps": options.steps} if options.steps else {}
+    asked = {"train_steps": options.steps, "iterations": options.iterations}
+    more = {name: value for name, value in asked.items() if value}
     for name in (options.example,) if options.example else ("mnist_lenet", "cifar10_cnn6"):
         if options.only in (None, "1"):
             table(name, layers, options.work, replace(EFFORT, **more))

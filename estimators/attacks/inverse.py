@@ -22,7 +22,7 @@ from .features import Standard
 from .interface import Attacker, Effort, Reconstruction, Training
 from .linear_paths import Free, linear_path, resized, silence, start_paths
 from .scene import RowBank, Scene
-from .training import BATCH, seeded, train
+from .training import BATCH, LEARNING_RATE, seeded, train
 from .victim import Released
 
 BLOCKS = 2
@@ -38,6 +38,9 @@ MOVED_FROM = 8
 """...once it has made one in so many of its steps."""
 
 MOVE = 8 / 255
+
+GENTLE = 0.01
+"""Linear paths begin at a good place, and move at this share of the learning rate."""
 
 
 class Residual(nn.Module):
@@ -258,9 +261,10 @@ def train_decoder(
             moved, wanted = move(positions[few], guessed, generator)
             yield mse_loss(network(prepare(moved)), wanted.to(device))
 
+    gentle = set(decoder.direct.parameters())
     average, training = train(
         decoder, step_loss, lambda network: held_loss(network, prepare, held), count, effort, generator,
-        gentle=list(decoder.direct.parameters()),
+        rate=lambda parameter: LEARNING_RATE * (GENTLE if parameter in gentle else 1),
     )  # fmt: skip
     return TrainedDecoder(average, prepare, training)
 

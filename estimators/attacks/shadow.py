@@ -2,9 +2,9 @@
 
 He, Zhang & Lee (ACSAC 2019), section 4.3: whoever runs the cloud half trains an edge half of its own, on its own
 labelled images, until the cloud half classifies them through it. Two things make it stronger: releases that were seen
-on the wire say how the real features are distributed, and the shadow's are aligned with them, mean and deviation by
-number and covariance through random directions (FORA, CVPR 2024; SDAR, NDSS 2025); and the inverse network is trained
-on releases of the shadow under the defense.
+on the wire say how the real features are distributed, and the shadow's are aligned with them (FORA, CVPR 2024; SDAR,
+NDSS 2025), so closely that at a first convolution the device's own filters are found; and the inverse network is
+trained on releases of the shadow under the defense.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, fx, nn
-from torch.nn.functional import adaptive_avg_pool2d, cross_entropy, mse_loss
+from torch.nn.functional import adaptive_avg_pool2d, cross_entropy, mse_loss, unfold
 
 from ...profilers.placement import copy_graph
 from ...records import CollabplanError, Threat
@@ -24,13 +24,34 @@ from .features import Standard
 from .interface import Attacker, AttackFailed, Effort, Training
 from .inverse import DecoderInput, Residual, TrainedDecoder, decoder_for, train_decoder
 from .scene import RowBank, Scene
-from .training import BATCH, seeded, train
+from .training import BATCH, LEARNING_RATE, seeded, train
 from .victim import Released
 
-ALIGNED = 1.0
+ALIGNED = 10.0
 """Weight of the alignment beside the cross entropy."""
 
-DIRECTIONS = 64
+RELATIVE_RATE = 0.1
+"""Learning rate as a share of the weights' size: weights at random are far from the edge half's, at whatever scale."""
+
+CLASSIFIED = 8
+"""Images of a batch that go through the cloud half; statistics need more of them, and only the shadow."""
+
+PLACES = 8
+"""Neighbourhoods along a side of a grid of which covariances are taken."""
+
+DIRECTIONS = 256
+SAMPLES = 4
+"""At least so many per direction in which a covariance is taken."""
+
+MOST_WHITENED = 1200
+"""Numbers of a sample; of larger ones random directions are taken."""
+
+QUIET = 1e-3
+"""Of the typical variance: what varies less is not told apart in the end."""
+
+FINEST_AT = 0.7
+"""Share of the steps until then; it begins at 1, for fine differences have no use before coarse ones are settled."""
+
 LEAST = 1e-3
 STATISTICS = ("running_mean", "running_var")
 
@@ -147,46 +168,90 @@ def _uses(program: fx.GraphModule) -> dict[str, str]:
 
 @dataclass(frozen=True, eq=False)
 class _Statistics:
-    """How released rows are distributed: by number, and through random directions."""
+    """How released rows are distributed: by number, and how neighbours vary together.
+
+    A convolution's numbers lie in a subspace that tells its filters up to a mixture of input channels (subspace
+    identification: Moulines et al., IEEE Trans. Signal Processing 1995). The directions in which the releases hardly
+    vary are the ones that tell, so covariances are compared where those of the releases are white, by the
+    Kullback-Leibler divergence of normal distributions.
+    """
 
     means: tuple[Tensor, ...]
     deviations: tuple[Tensor, ...]
-    directions: tuple[Tensor, ...]
+    sketches: tuple[Tensor, ...]
     covariances: tuple[Tensor, ...]
 
     @classmethod
     def of(cls, rows: Sequence[Tensor], generator: torch.Generator) -> _Statistics:
+        """Of releases `[n, *sample_shape]` each."""
         flat = [row.flatten(1).float() for row in rows]
         means = tuple(row.mean(dim=0) for row in flat)
         deviations = tuple(row.std(dim=0) for row in flat)
-        directions = tuple(
-            torch.randn(row.shape[1], DIRECTIONS, generator=generator) / (float(row.var(dim=0).sum()) ** 0.5 or 1.0)
-            for row in flat
-        )
-        covariances = tuple(_covariance(row, mixing) for row, mixing in zip(flat, directions, strict=True))
-        return cls(means, deviations, directions, covariances)
+        sketches = tuple(_sketch(_neighbourhoods(row[:1]).shape[1], generator) for row in rows)
+        covariances = tuple(_covariance(row, sketch) for row, sketch in zip(rows, sketches, strict=True))
+        return cls(means, deviations, sketches, covariances)
 
     def to(self, device: torch.device) -> _Statistics:
-        kinds = (self.means, self.deviations, self.directions, self.covariances)
-        means, deviations, directions, covariances = (tuple(each.to(device) for each in kind) for kind in kinds)
-        return _Statistics(means, deviations, directions, covariances)
+        kinds = (self.means, self.deviations, self.sketches, self.covariances)
+        return _Statistics(*(tuple(each.to(device) for each in kind) for kind in kinds))
 
-    def distance(self, rows: Sequence[Tensor]) -> Tensor:
-        """How far rows `[n, ...]` are from it: a scalar, about 1 for rows of another scale."""
+    def distance(self, rows: Sequence[Tensor], generator: torch.Generator, quiet: float) -> Tensor:
+        """How far rows `[n, ...]` are from it; variance below `quiet` of the typical one counts for little."""
         total = rows[0].new_zeros(())
-        for row, mean, deviation, mixing, wanted in zip(
-            rows, self.means, self.deviations, self.directions, self.covariances, strict=True
+        for row, mean, deviation, sketch, covariance in zip(
+            rows, self.means, self.deviations, self.sketches, self.covariances, strict=True
         ):
-            flat = row.flatten(1)
+            flat, near = row.flatten(1), _neighbourhoods(row) @ sketch
             typical = deviation.square().mean().clamp(min=LEAST**2)
             total = total + mse_loss(flat.mean(dim=0), mean) / typical
             total = total + mse_loss(flat.std(dim=0), deviation) / typical
-            total = total + mse_loss(_covariance(flat, mixing), wanted) / wanted.square().mean().clamp(min=LEAST**2)
+            least = quiet * covariance.diagonal().mean().clamp(min=LEAST**2)
+            some = _orthogonal(len(covariance), len(near) // SAMPLES, generator).to(row.device)
+            mixing = _whitening(covariance, least) @ some
+            floor = least * mixing.T @ mixing
+            ratio = torch.linalg.solve(mixing.T @ covariance @ mixing + floor, torch.cov((near @ mixing).T) + floor)
+            total = total + (ratio.diagonal().sum() - torch.linalg.slogdet(ratio).logabsdet) / len(ratio) - 1
         return total
 
 
-def _covariance(flat: Tensor, mixing: Tensor) -> Tensor:
-    return torch.cov((flat @ mixing).T)
+def _neighbourhoods(row: Tensor) -> Tensor:
+    """What is one sample of how neighbours vary together.
+
+    Of a grid `[n, C, H, W]` the 3x3 neighbourhoods, `[n * places, 9 C]`, and of tokens `[n, T, E]` each, `[n * T, E]`:
+    their statistics hardly depend on the place, so that a batch has many samples. Other rows are flat.
+    """
+    if row.ndim == 4 and min(row.shape[2:]) >= 3:
+        return unfold(row, 3, stride=max(1, row.shape[2] // PLACES)).transpose(1, 2).flatten(0, 1)
+    return row.flatten(0, 1) if row.ndim == 3 else row.flatten(1)
+
+
+def _sketch(size: int, generator: torch.Generator) -> Tensor:
+    """Nothing to a sample, `[size, size]`, unless it is too large to be whitened: then random directions."""
+    return torch.eye(size) if size <= MOST_WHITENED else torch.randn(size, DIRECTIONS, generator=generator) / size**0.5
+
+
+def _covariance(row: Tensor, sketch: Tensor) -> Tensor:
+    """Of all sketched neighbourhoods of `[n, ...]`, `[d, d]`."""
+    count = 0
+    total, squares = torch.zeros(sketch.shape[1]).double(), torch.zeros(sketch.shape[1], sketch.shape[1]).double()
+    for part in torch.split(row, BATCH):
+        near = (_neighbourhoods(part.float()) @ sketch).double()
+        count, total, squares = count + len(near), total + near.sum(dim=0), squares + near.T @ near
+    return (squares / count - torch.outer(total / count, total / count)).float()
+
+
+def _whitening(covariance: Tensor, least: Tensor) -> Tensor:
+    """Directions `[d, d]` in which a covariance is white, but where it is next to nothing."""
+    wide = covariance.double() + least.double() * torch.eye(len(covariance), device=covariance.device)
+    made: Tensor = torch.linalg.inv(torch.linalg.cholesky(wide))
+    return made.T.float()
+
+
+def _orthogonal(size: int, most: int, generator: torch.Generator) -> Tensor:
+    """Random orthonormal columns `[size, k]`, at most so many."""
+    drawn = torch.randn(size, max(1, min(DIRECTIONS, most, size)), generator=generator)
+    made: Tensor = torch.linalg.qr(drawn).Q
+    return made
 
 
 def _train_shadow(
@@ -203,20 +268,28 @@ def _train_shadow(
     if not any(parameter.requires_grad for parameter in shadow.parameters()):
         return shadow, Training()  # an edge half without weights is its own shadow
 
-    def loss_of(network: nn.Module, batch: Tensor, classes: Tensor, draws: torch.Generator) -> Tensor:
+    def loss_of(
+        network: nn.Module, batch: Tensor, classes: Tensor, draws: torch.Generator, quiet: float = QUIET
+    ) -> Tensor:
         rows = network(batch.to(scene.device))
-        loss = _classified(scene, rows, classes)
-        return loss if seen is None else loss + ALIGNED * seen.distance(_dropped(scene, rows, draws))
+        loss = _classified(scene, [row[: len(classes)] for row in rows], classes)
+        return loss if seen is None else loss + ALIGNED * seen.distance(_defended(scene, rows, draws), draws, quiet)
 
-    def step_loss(network: nn.Module, positions: Tensor, step: int) -> Iterator[Tensor]:  # noqa: ARG001
-        yield loss_of(network, images[positions], labels[positions], generator)
+    def step_loss(network: nn.Module, positions: Tensor, step: int) -> Iterator[Tensor]:
+        classes = labels[positions if seen is None else positions[:CLASSIFIED]]
+        quiet = QUIET ** min(1.0, step / (FINEST_AT * effort.train_steps))
+        yield loss_of(network, images[positions], classes, generator, quiet)
+
+    def rate(parameter: nn.Parameter) -> float:
+        size = float(parameter.detach().square().mean().sqrt())
+        return RELATIVE_RATE * size if parameter.ndim > 1 else LEARNING_RATE
 
     @torch.no_grad()
     def held_loss(network: nn.Module) -> float:
         chosen = torch.arange(min(2 * BATCH, len(held)))
         return float(loss_of(network, held[chosen], held_labels[chosen], torch.Generator().manual_seed(0)))
 
-    return train(shadow, step_loss, held_loss, len(images), effort, generator)
+    return train(shadow, step_loss, held_loss, len(images), effort, generator, rate=rate)
 
 
 def _classified(scene: Scene, rows: Sequence[Tensor], classes: Tensor) -> Tensor:
@@ -229,13 +302,15 @@ def _classified(scene: Scene, rows: Sequence[Tensor], classes: Tensor) -> Tensor
     return cross_entropy(logits, classes.to(logits.device))
 
 
-def _dropped(scene: Scene, rows: Sequence[Tensor], generator: torch.Generator) -> list[Tensor]:
-    """Dropout as the attacker believes in it, with gradients; noise and rounding do not move the statistics much."""
-    made = []
-    for crossing, row in zip(scene.believed.crossing, rows, strict=True):
-        if scene.believed.drops(crossing):
-            row = row * scene.believed.mask(crossing, len(row), Simulated(generator)).to(row.device)
-        made.append(row)
+def _defended(scene: Scene, rows: Sequence[Tensor], generator: torch.Generator) -> list[Tensor]:
+    """Rows under the defense that the attacker believes in, with gradients: rounding is noise of its variance."""
+    made, defense = [], scene.believed
+    for crossing, quantizer, row in zip(defense.crossing, defense.quantizers, rows, strict=True):
+        if defense.drops(crossing):
+            row = row * defense.mask(crossing, len(row), Simulated(generator)).to(row.device)
+        noise = defense.noise(crossing)
+        spread = noise.std if noise else quantizer.step / math.sqrt(12) if quantizer else 0.0
+        made.append(row + spread * torch.randn(row.shape, generator=generator).to(row.device) if spread else row)
     return made
 
 

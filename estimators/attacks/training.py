@@ -15,9 +15,6 @@ N = TypeVar("N", bound=nn.Module)
 
 BATCH = 64
 LEARNING_RATE = 2e-3
-GENTLE = 0.01
-"""Of the learning rate."""
-
 WARM_UP = 50
 CHECKS = 20
 
@@ -39,7 +36,7 @@ def train(
     effort: Effort,
     generator: torch.Generator,
     *,
-    gentle: Sequence[nn.Parameter] = (),
+    rate: Callable[[nn.Parameter], float] = lambda _: LEARNING_RATE,
 ) -> tuple[nn.Module, Training]:
     """Train `network`, and leave it with the moving average of its weights, or as it began where that is no better.
 
@@ -47,7 +44,7 @@ def train(
         step_loss: of (network, positions `[b]` below `count`, step): scalar losses, each of which makes a step.
         held_loss: of a network, on images that nothing is trained on.
         effort: the most steps, and whether to stop where nothing is gained.
-        gentle: parameters that are at a good place already; they move in small steps.
+        rate: Adam's learning rate of a parameter, at its greatest.
 
     Raises:
         AttackFailed: a loss is not finite.
@@ -65,16 +62,17 @@ def train(
         network.train()
         return loss
 
-    known = {id(parameter) for parameter in gentle}
-    others = [parameter for parameter in network.parameters() if id(parameter) not in known]
-    groups = [{"params": others, "share": 1.0}, {"params": list(gentle), "share": GENTLE}]
-    optimiser = torch.optim.AdamW([group for group in groups if group["params"]], LEARNING_RATE, weight_decay=1e-4)
+    paces: dict[float, list[nn.Parameter]] = {}
+    for parameter in network.parameters():
+        paces.setdefault(rate(parameter), []).append(parameter)
+    groups = [{"params": parameters, "rate": pace} for pace, parameters in paces.items()]
+    optimiser = torch.optim.AdamW(groups, weight_decay=1e-4)
     hold, end, step = int(effort.train_steps * (1 - ANNEALED)), effort.train_steps, 0
     check, losses, converged = max(1, effort.train_steps // CHECKS), [judged()], False
     while step < end:
         falling = min(1.0, (end - step) / max(end - hold, 1))
         for group in optimiser.param_groups:
-            group["lr"] = LEARNING_RATE * group["share"] * min(1.0, (step + 1) / WARM_UP) * falling
+            group["lr"] = group["rate"] * min(1.0, (step + 1) / WARM_UP) * falling
         for loss in step_loss(network, torch.randint(0, count, (BATCH,), generator=generator), step):
             if not math.isfinite(float(loss.detach())):
                 raise AttackFailed(f"training diverged: the loss is {float(loss.detach())} at step {step}")
