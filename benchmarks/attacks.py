@@ -206,14 +206,14 @@ def table(name: str, layers: Sequence[str], work: Path, effort: Effort) -> None:
             )
 
 
-def curve(name: str, layers: Sequence[str], work: Path, effort: Effort) -> None:
+def curve(name: str, layers: Sequence[str], rates: Sequence[float], work: Path, effort: Effort) -> None:
     """Bar 3.2: what dropout does to attackers who do not know of it, and to those who do."""
     device = bench(name)
     attacks = [attack_named(attack) for attack in ("prior", "ridge", "inverse")]
     shared = Shared(SEED)
     for row in (row for row in PUBLISHED if row.example == name and (not layers or row.layer in layers)):
         points = []
-        for masks, rate in [("fresh", 0.0), *((masks, rate) for rate in RATES for masks in ("fresh", "keyed"))]:
+        for masks, rate in [("fresh", 0.0), *((masks, rate) for rate in rates for masks in ("fresh", "keyed"))]:
             spec = DefenseSpec(dropout="element" if rate else "none", rate=rate, masks=masks)  # type: ignore[arg-type]
             victim = device.victim(row.layer, spec)
             question = Question(victim, device.targets, device.attacker, device.intercepted)
@@ -327,6 +327,7 @@ def main() -> None:
     parser.add_argument("--only", choices=("1", "2", "3"))
     parser.add_argument("--example", choices=("mnist_lenet", "cifar10_cnn6"))
     parser.add_argument("--layers", help="comma-separated; default: all that were published")
+    parser.add_argument("--rates", type=float, nargs="+", default=RATES, help="of dropout, for 3.2")
     parser.add_argument("--steps", type=int, help="of trained attacks")
     parser.add_argument("--iterations", type=int, help="of attacks that optimise each image")
     parser.add_argument("--work", type=Path, default=Path(".collabplan/benchmark-attacks"))
@@ -338,7 +339,7 @@ def main() -> None:
         if options.only in (None, "1"):
             table(name, layers, options.work, replace(EFFORT, **more))
         if options.only in (None, "2"):
-            curve(name, layers, options.work, replace(CURVE, **more))
+            curve(name, layers, options.rates, options.work, replace(CURVE, **more))
     if options.only in (None, "3"):
         speed()
     machine(("torch", "numpy", "torchmetrics"))
