@@ -41,7 +41,7 @@ SCOPES = ("pooled", "within rate", "within cut", "accuracy drop <= 10 points")
 def run(jobs: Sequence[Sequence[str]], folder: Path) -> None:
     """Run `collabplan` commands in `folder` at once, a thread each where there are several; exit where one fails."""
     threads = max(1, (os.cpu_count() or 1) // len(jobs))
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    environment = {"OMP_NUM_THREADS": str(threads), **os.environ}
     program = Path(sys.executable).with_name("collabplan")
     started = []
     for number, job in enumerate(jobs):

@@ -39,6 +39,9 @@ CLASSIFIED = 8
 PLACES = 8
 """Neighbourhoods along a side of a grid of which covariances are taken."""
 
+GENERIC_GRID = 16
+"""Side of the grid on which an edge half of an unknown architecture works, or twice the cut's where that is more."""
+
 DIRECTIONS = 256
 SAMPLES = 4
 """At least so many per direction in which a covariance is taken."""
@@ -96,7 +99,13 @@ class GenericEdge(nn.Module):
         self.shapes = [tuple(shape) for shape in row_shapes]
         self.image = len(image_shape) == 3
         if self.image:
-            self.body: nn.Module = nn.Sequential(nn.Conv2d(image_shape[0], width, 3, padding=1), Residual(width))
+            largest = max([*(shape[1] for shape in self.shapes if len(shape) == 3), GENERIC_GRID // 2])
+            smaller = image_shape[1] > 2 * largest
+            self.body: nn.Module = nn.Sequential(
+                nn.Conv2d(image_shape[0], width, 3, padding=1),
+                nn.AdaptiveAvgPool2d(2 * largest) if smaller else nn.Identity(),
+                Residual(width),
+            )
             self.heads = nn.ModuleList(
                 nn.Conv2d(width, shape[0], 3, padding=1) if len(shape) == 3 else nn.Linear(16 * width, math.prod(shape))
                 for shape in self.shapes
