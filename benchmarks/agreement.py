@@ -39,7 +39,10 @@ SCOPES = ("pooled", "within rate", "within cut", "accuracy drop <= 10 points")
 
 
 def run(jobs: Sequence[Sequence[str]], folder: Path) -> None:
-    """Run `collabplan` commands in `folder` at once, a thread each where there are several; exit where one fails."""
+    """Run `collabplan` commands in `folder` at once, a thread each where there are several; exit where one fails.
+
+    OMP_NUM_THREADS, where it is set, says how many threads each has: two beside other work on two cores hardly move.
+    """
     threads = max(1, (os.cpu_count() or 1) // len(jobs))
     environment = {"OMP_NUM_THREADS": str(threads), **os.environ}
     program = Path(sys.executable).with_name("collabplan")

@@ -210,7 +210,7 @@ class _Statistics:
         for row, mean, deviation, sketch, covariance in zip(
             rows, self.means, self.deviations, self.sketches, self.covariances, strict=True
         ):
-            flat, near = row.flatten(1), _neighbourhoods(row) @ sketch
+            flat, near = row.flatten(1), _neighbourhoods(row)
             typical = deviation.square().mean().clamp(min=LEAST**2)
             total = total + mse_loss(flat.mean(dim=0), mean) / typical
             total = total + mse_loss(flat.std(dim=0), deviation) / typical
@@ -218,7 +218,8 @@ class _Statistics:
             some = _orthogonal(len(covariance), len(near) // SAMPLES, generator).to(row.device)
             mixing = _whitening(covariance, least) @ some
             floor = least * mixing.T @ mixing
-            ratio = torch.linalg.solve(mixing.T @ covariance @ mixing + floor, torch.cov((near @ mixing).T) + floor)
+            found = torch.cov((near @ (sketch @ mixing)).T)
+            ratio = torch.linalg.solve(mixing.T @ covariance @ mixing + floor, found + floor)
             total = total + (ratio.diagonal().sum() - torch.linalg.slogdet(ratio).logabsdet) / len(ratio) - 1
         return total
 
