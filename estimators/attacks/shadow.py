@@ -55,6 +55,9 @@ QUIET = 1e-3
 FINEST_AT = 0.7
 """Share of the steps until then; it begins at 1, for fine differences have no use before coarse ones are settled."""
 
+FINEST_BY = 1000
+"""Steps until then at most: a long training may be stopped as converged long before that share."""
+
 LEAST = 1e-3
 STATISTICS = ("running_mean", "running_var")
 
@@ -287,7 +290,7 @@ def _train_shadow(
 
     def step_loss(network: nn.Module, positions: Tensor, step: int) -> Iterator[Tensor]:
         classes = labels[positions if seen is None else positions[:CLASSIFIED]]
-        quiet = QUIET ** min(1.0, step / (FINEST_AT * effort.train_steps))
+        quiet = QUIET ** min(1.0, step / min(FINEST_AT * effort.train_steps, FINEST_BY))
         yield loss_of(network, images[positions], classes, generator, quiet)
 
     def rate(parameter: nn.Parameter) -> float:
