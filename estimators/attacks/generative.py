@@ -43,6 +43,9 @@ SEED_CHANNELS = 16
 UNTRAINED_WIDTH = 24
 UNTRAINED_RATE = 0.01
 
+RESTARTS = 3
+"""How often a network begins anew whose image explains the release worse than the mean image does: it has died."""
+
 
 class Generator(nn.Module):
     """From a latent vector to an image, or to a flat input. With `mean` `[*shape]` given, it starts at that image."""
@@ -192,29 +195,44 @@ class _UntrainedAttacker:
 
     def reconstruct(self, released: Released, generator: torch.Generator) -> Reconstruction:
         scene = self.law.scene
+        mean = scene.pixels(scene.training).mean(dim=0).to(scene.device)
 
         def solve(loss: ReleaseLoss, batch: Released) -> Reconstruction:
-            made = [
-                seeded(lambda: Generator(SEED_CHANNELS, scene.image_shape, UNTRAINED_WIDTH), generator).to(scene.device)
-                for _ in range(len(batch))
-            ]
-            parameters, _ = stack_module_state(made)
-            leaves = {name: value.detach().clone().requires_grad_(True) for name, value in parameters.items()}
-            seeds = torch.randn(len(batch), 1, SEED_CHANNELS, generator=generator).to(scene.device)
-            base = made[0]
-
-            def one(weights: dict[str, Tensor], seed: Tensor) -> Tensor:
-                image: Tensor = functional_call(base, weights, (seed,))
-                return image[0]
-
-            def images() -> Tensor:
-                found: Tensor = vmap(one)(leaves, seeds)
-                return found
-
-            loss.require_live_gradient(images())
-            _, trace = descend(list(leaves.values()), lambda: loss(images()), self.iterations, UNTRAINED_RATE)
             with torch.no_grad():
-                final = images().cpu()
-            return Reconstruction(final, Training(self.iterations, tuple(trace), settled(trace)))
+                blank = loss(mean.expand(len(batch), *mean.shape))
+            images, losses, trace = self._descended(loss, generator)
+            for _ in range(RESTARTS):
+                dead = (losses > blank).nonzero()[:, 0]
+                if not len(dead):
+                    break
+                again, found, _ = self._descended(self.law.against(batch.take(dead.cpu())), generator)
+                better = found < losses[dead]
+                images[dead[better]], losses[dead[better]] = again[better], found[better]
+            return Reconstruction(images.cpu(), Training(self.iterations, tuple(trace), settled(trace)))
 
         return in_batches(self.law, released, solve)
+
+    def _descended(self, loss: ReleaseLoss, generator: torch.Generator) -> tuple[Tensor, Tensor, list[float]]:
+        """Images `[n, *image_shape]` of fresh networks, their losses `[n]`, and how the mean of these fell."""
+        scene, count = self.law.scene, len(loss.released)
+        made = [
+            seeded(lambda: Generator(SEED_CHANNELS, scene.image_shape, UNTRAINED_WIDTH), generator).to(scene.device)
+            for _ in range(count)
+        ]
+        parameters, _ = stack_module_state(made)
+        leaves = {name: value.detach().clone().requires_grad_(True) for name, value in parameters.items()}
+        seeds = torch.randn(count, 1, SEED_CHANNELS, generator=generator).to(scene.device)
+        base = made[0]
+
+        def one(weights: dict[str, Tensor], seed: Tensor) -> Tensor:
+            image: Tensor = functional_call(base, weights, (seed,))
+            return image[0]
+
+        def images() -> Tensor:
+            found: Tensor = vmap(one)(leaves, seeds)
+            return found
+
+        loss.require_live_gradient(images())
+        losses, trace = descend(list(leaves.values()), lambda: loss(images()), self.iterations, UNTRAINED_RATE)
+        with torch.no_grad():
+            return images(), losses, trace

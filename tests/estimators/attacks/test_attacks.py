@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from attack_scenes import EFFORT, Constant, digits, first_layer, scene, victim
-from collabplan.estimators.attacks import ATTACKS, Attack, AttackFailed, Victim, attack_named
+from collabplan.estimators.attacks import ATTACKS, Attack, AttackFailed, Victim, attack_named, generative
 from collabplan.estimators.attacks.likelihood import MaximumLikelihood
 from collabplan.estimators.attacks.metrics import Judge, ssim
+from collabplan.estimators.attacks.training import seeded
 from collabplan.records import CollabplanError, DefenseSpec
 from torch import Tensor, nn
 
@@ -99,6 +102,26 @@ class Detached(nn.Module):
 def test_a_dead_gradient_is_a_failed_attack(name: str) -> None:
     with pytest.raises(AttackFailed, match="gradient"):
         attacked(attack_named(name), victim(Detached(), 1, cut=2), 4)
+
+
+def test_a_network_that_died_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first two of eight begin all black, where no gradient moves them."""
+    begun = []
+
+    def dying(make: Callable[[], generative.Generator], generator: torch.Generator) -> generative.Generator:
+        network = seeded(make, generator)
+        if len(begun) < 2:
+            with torch.no_grad():
+                network.base.fill_(-1000)
+        begun.append(network)
+        return network
+
+    monkeypatch.setattr(generative, "seeded", dying)
+    originals, images = attacked(attack_named("untrained"), victim(first_layer(), 6), 8)
+    found = ssim(images, originals)
+    assert found is not None
+    assert len(begun) == 10
+    assert float(found.min()) > 0.9
 
 
 @pytest.mark.parametrize("name", ["ridge", "inverse"])
