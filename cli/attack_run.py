@@ -13,10 +13,12 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from ..estimators import Data, Defense, EdgeActivations, InputScaling, by_definition
-from ..estimators.attacks import Attack, Effort, Outcome, Question, Shared, Victim, random_queries, run_audit
+from ..estimators.attacks import Attack, Effort, Outcome, Question, Shared, random_queries, run_audit
 from ..estimators.seeds import derive_seed, generator_for
 from ..graph import Cut, TracedGraph
 from ..planner.accuracy import Scorer, paired_accuracy
+from ..planner.audits import ask
+from ..planner.roles import Roles
 from ..records import (
     Audit,
     DefenseSpec,
@@ -36,7 +38,6 @@ if TYPE_CHECKING:
 CALIBRATION = 512
 """Images that the quantizer's ranges are taken from."""
 
-MOST_INTERCEPTED = 2000
 BATCH = 64
 
 
@@ -67,50 +68,29 @@ class Asked:
         )
 
 
-@dataclass(frozen=True, eq=False)
-class Roles:
-    """Who owns what.
-
-    Attributes:
-        targets: images that are attacked.
-        intercepted: others of the same kind, whose releases were seen on the wire.
-        own: the attacker's.
-        other: images of another distribution that an attacker might own instead; None where there are none.
-        sensitive: labels of targets and intercepted images that a probe goes for.
-    """
-
-    targets: Data
-    intercepted: Data
-    own: Data
-    other: Data | None
-    sensitive: tuple[Tensor, Tensor] | None
-
-
 def divide(data: TargetData) -> tuple[Roles, list[Finding]]:
-    """Targets are the confirm half of the validation data, intercepted images the search half.
-
-    The attacker owns `attacker_data`, or without them what the model was trained on, or without that the search half.
-    """
-    own, source = data.attacker, "attacker_data"
-    if own is None:
-        own, source = data.train, "train_data (no attacker_data is defined)"
-    if own is None:
-        own, source = data.search, "half of validation_data (neither attacker_data nor train_data are defined)"
-    order = torch.randperm(len(own), generator=generator_for(HALVES_SEED, "attacker"))
+    """Who owns which of the target's images, and what there is to say about it; see `Roles.divide`."""
     sensitive = None
     if data.sensitive_labels is not None:
-        labelled = Data(data.validation.inputs, data.sensitive_labels)
-        known, asked = labelled.halves(HALVES_SEED)
+        known, asked = Data(data.validation.inputs, data.sensitive_labels).halves(HALVES_SEED)
         assert known.labels is not None
         assert asked.labels is not None
-        sensitive = (asked.labels, known.labels[:MOST_INTERCEPTED])
-    intercepted = data.search.take(torch.arange(min(MOST_INTERCEPTED, len(data.search))))
+        sensitive = (asked.labels, known.labels)
+    roles = Roles.divide(
+        data.search,
+        data.confirm,
+        attacker=data.attacker,
+        train=data.train,
+        other=data.other_attacker,
+        sensitive=sensitive,
+        seed=HALVES_SEED,
+    )
     findings = [
-        Finding("targets", f"{len(data.confirm):,} images, half of validation_data"),
-        Finding("attacker's images", f"{len(own):,}, from {source}; none of them is a target"),
+        Finding("targets", f"{len(roles.targets):,} images, half of validation_data"),
+        Finding("attacker's images", f"{len(roles.own):,}, from {roles.source}; none of them is a target"),
         *[finding for finding in data.findings if finding.what == "pixels"],
     ]
-    return Roles(data.confirm, intercepted, own.take(order), data.other_attacker, sensitive), findings
+    return roles, findings
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,20 +170,20 @@ class Session:
         defense = Defense.for_cut(spec, cut)
         calibrated = self.plan is not None or (defense.spec.bits is None and defense.spec.noise == "none")
         if not calibrated:
+            assert self.roles.intercepted is not None
             few = self.roles.intercepted.take(torch.arange(min(CALIBRATION, len(self.roles.intercepted))))
             rows = activations.rows(cut, few)
             defense = defense.calibrate(activations.to_graph(cut, rows))
-        victim = Victim(
-            self.traced, cut, defense, self.scaling, device=self.asked.device, batch_size=BATCH,
-            secret=self.asked.seed.to_bytes(32, "little"),
-        )  # fmt: skip
-        return Question(
-            victim=victim,
-            targets=self.roles.targets,
-            own=self.roles.own,
-            intercepted=self.roles.intercepted,
+        return ask(
+            self.traced,
+            cut,
+            defense,
+            self.scaling,
+            self.roles,
+            seed=self.asked.seed,
+            device=self.asked.device,
+            batch_size=BATCH,
             others={} if self.asked.effort.name == "quick" else self.others,
-            sensitive=self.roles.sensitive,
             accuracy=self._accuracy(activations, cut, defense),
         )
 

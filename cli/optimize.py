@@ -11,7 +11,7 @@ from .options import RUNS_CODE, Debug, Inputs, Json, examples
 
 if TYPE_CHECKING:
     from ..graph import TracedGraph
-    from ..planner import Outcome, Problem, SearchOptions
+    from ..planner import AuditOptions, Outcome, Problem, SearchOptions
     from ..records import Budgets, Link
     from .costs import Profiles
     from .output import Output
@@ -21,9 +21,13 @@ if TYPE_CHECKING:
 EXAMPLES = examples(
     ("the model profiled last, 50 ms at p95, the assumed link", "collabplan optimize --budget-ms 50"),
     (
-        "your own link, at most 2 points of accuracy, leakage under 0.3",
+        "your own link, at most 2 points of accuracy, attackers kept under an index of 0.3",
         "collabplan optimize model.py --budget-ms 50 --bandwidth 8mbps --rtt 40ms \\\n"
         "    --max-accuracy-drop 0.02 --max-leakage 0.3",
+    ),
+    (
+        "a first look within minutes: estimates, no attacks",
+        "collabplan optimize --budget-ms 50 --no-audit",
     ),
     (
         "two machines, profiled apart",
@@ -34,7 +38,7 @@ EXAMPLES = examples(
         "collabplan optimize --budget-ms 50 --trials 100 --resume",
     ),
 )
-_BUDGETS, _COSTS, _SEARCH, _OUTPUT = "Budgets", "Network and devices", "Search", "Output"
+_BUDGETS, _COSTS, _SEARCH, _AUDIT, _OUTPUT = "Budgets", "Network and devices", "Search", "Audits", "Output"
 
 
 def optimize(
@@ -62,9 +66,37 @@ def optimize(
         float | None,
         typer.Option(
             metavar="INDEX",
-            help="Highest leakage index, estimated, 0 to 1.",
+            help="Highest leakage index, audited, 0 to 1.",
             rich_help_panel=_BUDGETS,
             show_default=False,
+        ),
+    ] = None,
+    max_reconstruction: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE",
+            help="Most inputs that attackers reconstruct.",
+            rich_help_panel=_BUDGETS,
+            show_default=False,
+        ),
+    ] = None,
+    max_linkage: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE",
+            help="Most releases that are matched to their input.",
+            rich_help_panel=_BUDGETS,
+            show_default=False,
+        ),
+    ] = None,
+    min_accuracy: Annotated[
+        float | None,
+        typer.Option(metavar="SHARE", help="Least accuracy, 0 to 1.", rich_help_panel=_BUDGETS, show_default=False),
+    ] = None,
+    max_payload: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE", help="Most to send for a sample: 20kB.", rich_help_panel=_BUDGETS, show_default=False
         ),
     ] = None,
     edge_memory: Annotated[
@@ -135,6 +167,27 @@ def optimize(
     cache_gb: Annotated[
         float, typer.Option(metavar="GB", min=0, help="Memory for edge activations.", rich_help_panel=_SEARCH)
     ] = 4.0,
+    audit: Annotated[
+        bool,
+        typer.Option("--audit/--no-audit", help="Run attacks; without, the plan is ESTIMATED.", rich_help_panel=_AUDIT),
+    ] = True,
+    audits: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=0,
+            help="Candidates attacked while searching, at most; default: a quarter, at least 14.",
+            rich_help_panel=_AUDIT,
+            show_default=False,
+        ),
+    ] = None,
+    audit_effort: Annotated[
+        Literal["quick", "standard", "thorough"],
+        typer.Option(help="Of the attacks on the plan that wins.", rich_help_panel=_AUDIT),
+    ] = "thorough",
+    audit_seeds: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Runs of those attacks.", rich_help_panel=_AUDIT)
+    ] = 3,
     inputs: Inputs = None,
     file: Annotated[
         Path, typer.Option("-o", "--output", metavar="FILE", help="Where to write the plan.", rich_help_panel=_OUTPUT)
@@ -144,20 +197,41 @@ def optimize(
 ) -> None:
     """Search where to cut and how to defend, within budgets; write the plan.
 
-    Every budget is held at the bad end of its interval, and again on data that the search has not seen. Leakage
-    is estimated. Exit 1 when no plan meets the budgets. Loading TARGET runs its Python code.
+    Every budget is held at the bad end of its interval, and again on data that the search has not seen. Leakage is
+    estimated at every candidate, attacked at some and predicted from these at the others; the plan that wins must stand
+    all attacks, which takes hours at the default effort (see --audit-effort). Finished attacks are kept. Exit 1 when no
+    plan meets the budgets. Loading TARGET runs its Python code.
     """
     from .costs import declared_link
     from .output import Output
     from .workspace import Workspace
 
     output = Output(as_json=as_json)
-    budgets = checked_budgets(budget_ms, max_accuracy_drop, max_leakage, edge_memory, max_edge_params, result_at)
+    budgets = checked_budgets(
+        latency_p95_ms=budget_ms,
+        max_accuracy_drop=max_accuracy_drop,
+        min_accuracy=min_accuracy,
+        max_leakage=max_leakage,
+        max_reconstruction=max_reconstruction,
+        max_linkage=max_linkage,
+        max_payload_bytes=parsed_size(max_payload),
+        edge_memory_bytes=parsed_size(edge_memory),
+        max_edge_parameters=max_edge_params,
+        result_at=result_at,
+    )
+    require_audits(budgets, audit=audit)
     link = declared_link(bandwidth, rtt, bandwidth_spread, rtt_spread)
     require_slowdown(edge_slowdown, edge_profile, cloud_profile)
     workspace = Workspace.here()
     loaded, traced, profiles = prepare(target, inputs or (), edge_profile, cloud_profile, workspace, output)
-    options = search_options(trials, seed, resume=resume, draws=draws, cache_gb=cache_gb)
+    options = search_options(
+        trials,
+        seed,
+        resume=resume,
+        draws=draws,
+        cache_gb=cache_gb,
+        audit=audit_options(audit_effort, audit_seeds, audits) if audit else None,
+    )
     problem = state(loaded, traced, profiles, link, edge_slowdown, budgets, output)
     with output.bar("searching") as advance:
         from ..planner import optimize as run_search
@@ -171,38 +245,48 @@ def optimize(
     report(outcome, file, output)
 
 
-def checked_budgets(
-    budget_ms: float,
-    max_accuracy_drop: float,
-    max_leakage: float | None,
-    edge_memory: str | None,
-    max_edge_params: int | None,
-    result_at: Literal["edge", "cloud"],
-) -> Budgets:
+_BUDGET_OPTIONS = {
+    "latency_p95_ms": "--budget-ms",
+    "max_accuracy_drop": "--max-accuracy-drop",
+    "min_accuracy": "--min-accuracy",
+    "max_leakage": "--max-leakage",
+    "max_reconstruction": "--max-reconstruction",
+    "max_linkage": "--max-linkage",
+    "max_payload_bytes": "--max-payload",
+    "max_edge_parameters": "--max-edge-params",
+}
+
+
+def checked_budgets(**values: object) -> Budgets:
     """The budgets of the options.
 
     Raises:
         CollabplanError: one out of its range, named by its option.
     """
-    from ..records import Budgets, parse_size
+    from ..records import Budgets
     from .checks import checked
 
-    options = {
-        "latency_p95_ms": "--budget-ms",
-        "max_accuracy_drop": "--max-accuracy-drop",
-        "max_leakage": "--max-leakage",
-        "max_edge_parameters": "--max-edge-params",
-    }
-    return checked(
-        Budgets,
-        options,
-        latency_p95_ms=budget_ms,
-        max_accuracy_drop=max_accuracy_drop,
-        max_leakage=max_leakage,
-        edge_memory_bytes=parse_size(edge_memory) if edge_memory is not None else None,
-        max_edge_parameters=max_edge_params,
-        result_at=result_at,
-    )
+    return checked(Budgets, _BUDGET_OPTIONS, **values)
+
+
+def parsed_size(text: str | None) -> int | None:
+    """Bytes. Raises CollabplanError for what is no size."""
+    from ..records import parse_size
+
+    return None if text is None else parse_size(text)
+
+
+def require_audits(budgets: Budgets, *, audit: bool) -> None:
+    """Refuse budgets that only attacks can be held against, without attacks.
+
+    Raises:
+        CollabplanError: as said.
+    """
+    from ..records import CollabplanError
+
+    for name in ("max_reconstruction", "max_linkage"):
+        if getattr(budgets, name) is not None and not audit:
+            raise CollabplanError(f"{_BUDGET_OPTIONS[name]} is held against attacks alone; leave out --no-audit")
 
 
 def require_slowdown(slowdown: float, edge: Path | None, cloud: Path | None) -> None:
@@ -259,11 +343,24 @@ def prepare(
     return target, traced, profiles
 
 
-def search_options(trials: int | None, seed: int, *, resume: bool, draws: int, cache_gb: float) -> SearchOptions:
+def audit_options(effort: Literal["quick", "standard", "thorough"], seeds: int, most: int | None) -> AuditOptions:
+    """How the planner audits: the whole suite on the winner."""
+    from ..estimators.attacks import ATTACKS, EFFORTS, attack_named
+    from ..planner import AuditOptions
+
+    suite = tuple(attack_named(name) for name in ATTACKS)
+    return AuditOptions(EFFORTS["quick"], EFFORTS[effort], suite, seeds=seeds, most=most)
+
+
+def search_options(
+    trials: int | None, seed: int, *, resume: bool, draws: int, cache_gb: float, audit: AuditOptions | None
+) -> SearchOptions:
     """The planner's options."""
     from ..planner import SearchOptions
 
-    return SearchOptions(trials=trials, seed=seed, resume=resume, draws=draws, cache_bytes=int(cache_gb * 1e9))
+    return SearchOptions(
+        trials=trials, seed=seed, resume=resume, draws=draws, cache_bytes=int(cache_gb * 1e9), audit=audit
+    )
 
 
 def state(
@@ -273,6 +370,7 @@ def state(
     """The planner's problem, once the target's data is read; says what is assumed."""
     from ..graph import candidate_cuts
     from ..planner import Problem
+    from .attack_run import divide
     from .tables import link_text
 
     with output.step("reading the data"):
@@ -293,6 +391,7 @@ def state(
         evaluate=target.evaluate,
         budgets=budgets,
         target=profiles.edge.target,
+        roles=divide(data)[0],
     )
 
 
@@ -333,6 +432,8 @@ def told(outcome: Outcome) -> str:
         parts.append(f"{outcome.reused} of them in earlier runs")
     if outcome.ruled_out.points:
         parts.append(f"{outcome.ruled_out.points} more ruled out by cost alone")
+    if outcome.audits:
+        parts.append(f"{outcome.audits} attacked")
     if outcome.confirm_tries > 1:
         parts.append(f"{outcome.confirm_tries} measured on the confirm half until one held")
     return ", ".join(parts)
@@ -351,6 +452,7 @@ def document(outcome: Outcome, file: Path) -> dict[str, Any]:
         "reused": outcome.reused,
         "space": outcome.space,
         "ruled_out": outcome.ruled_out.points,
+        "audits": outcome.audits,
         "hypervolume": outcome.hypervolume,
         "study": outcome.study,
         "notes": list(outcome.notes),

@@ -11,12 +11,15 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from ..records import Baseline, Candidate, CutProfile, Interval, Link, NodeProfile, Plan, Profile, Timing
+from ..records import Audited, Baseline, Candidate, CutProfile, Interval, Link, NodeProfile, Plan, Profile, Timing
 
 MAX_CUTS = 20
 MAX_FRONT = 16
 _NAMES = 20
-_MARKS = ">: the chosen plan; x: misses a budget. Leakage: 0 no better than the prior, 1 the input itself."
+_MARKS = (
+    ">: the chosen plan; x: misses a budget. Leakage: 0 no better than the prior, 1 the input itself; a: attacked, "
+    "p: predicted from those that were, e: estimated."
+)
 
 
 def expensive_nodes(profile: Profile, count: int = 8) -> Table:
@@ -74,7 +77,7 @@ def candidates(title: str, head: str, rows: Sequence[tuple[str, str, str, Candid
     table.add_column("p50 ms\n(90 %)", justify="right", no_wrap=True)
     table.add_column("p95\nms", justify="right", no_wrap=True)
     table.add_column("accuracy\n(95 %)", justify="right", no_wrap=True)
-    table.add_column("leakage\nestimated", justify="right", no_wrap=True)
+    table.add_column("leakage\n(95 %)", justify="right", no_wrap=True)
     table.add_column("payload\nKiB", justify="right", no_wrap=True)
     for mark, above, below, candidate in rows:
         table.add_row(
@@ -93,7 +96,7 @@ def candidates(title: str, head: str, rows: Sequence[tuple[str, str, str, Candid
 
 def front(rows: Sequence[Candidate], chosen: Candidate | None) -> Table:
     """The Pareto front by accuracy, latency and leakage, as the search saw it; the plan is marked."""
-    order = sorted(rows, key=lambda c: (not c.meets_budgets, c.leakage.index.high, c.latency.p95_ms))
+    order = sorted(rows, key=lambda c: (not c.meets_budgets, c.index.high, c.latency.p95_ms))
     same = [i for i, c in enumerate(order) if chosen is not None and _point(c) == _point(chosen)]
     kept = _around(len(order), same[0] if same else None)
     return candidates(
@@ -145,9 +148,12 @@ def chosen_plan(plan: Plan) -> Table:
         f"{share(candidate.accuracy.undefended)}; drop {share(drop.value)} {interval(drop, share)} "
         f"on {candidate.accuracy.sample_count:,} samples",
     )
+    if candidate.audited is not None:
+        for head, text in audited(candidate.audited):
+            table.add_row(head, escape(text))
     table.add_row(
-        "leakage",
-        f"index {share(index.value)} {interval(index, share)}, {candidate.leakage.status} "
+        "" if candidate.audited else "leakage",
+        f"index {share(index.value)} {interval(index, share)}, {_standing(candidate)} "
         "(0 no better than the data prior, 1 perfect reconstruction)",
     )
     if candidate.leakage.saturated is not None:
@@ -158,6 +164,40 @@ def chosen_plan(plan: Plan) -> Table:
         f"{candidate.edge_parameter_count:,} parameters, peak {number(candidate.edge_peak_bytes / 2**20)} MiB",
     )
     return table
+
+
+def _standing(candidate: Candidate) -> str:
+    """What the estimate is, so that it does not pass for an audit."""
+    if candidate.leakage.status == "estimated" and candidate.audited is None:
+        return "ESTIMATED, not audited"
+    return candidate.leakage.status
+
+
+def audited(found: Audited) -> list[tuple[str, str]]:
+    """What attackers recovered, in rows of a head and a text."""
+    figures = found.figures
+    said = f"{found.effort} effort, {found.seeds} seed{'s' * (found.seeds > 1)}, {len(found.attacks)} attacks"
+    index = figures.index
+    bound = "; a LOWER BOUND: more effort recovers more" if figures.lower_bound else ""
+    rows = [
+        (
+            "leakage",
+            f"index {share(index.value)} [{share(index.low)}, {share(index.high)}], AUDITED, {figures.threat} "
+            f"({figures.index_attack}): {said}{bound}",
+        )
+    ]
+    rates = {
+        "reconstructed": figures.reconstruction_rate,
+        "re-identified": figures.reidentification,
+        "linked": figures.linkage,
+    }
+    known = [
+        f"{name} {share(rate.value)} (up to {share(rate.high)})" for name, rate in rates.items() if rate is not None
+    ]
+    rows.append(("", ", ".join(known)))
+    if not figures.conclusive:
+        rows.append(("", f"not conclusive, since attacks FAILED: {', '.join(figures.failed)}"))
+    return rows
 
 
 def _sent(plan: Plan) -> str:
@@ -221,11 +261,11 @@ def bits_text(plan: Plan) -> str:
 
 
 def leakage(candidate: Candidate) -> str:
-    """The index above its interval, or how it follows from the definition."""
-    index = candidate.leakage.index
-    if candidate.leakage.status == "by-definition":
+    """The index above its interval with what it is, or how it follows from the definition."""
+    index = candidate.index
+    if candidate.index_is == "by-definition":
         return f"{share(index.value)}\n[dim]by definition[/dim]"
-    return _with_interval(index, share)
+    return f"{candidate.index_is[0]} {_with_interval(index, share)}"
 
 
 def interval(value: Interval, form: object = None) -> str:

@@ -13,15 +13,18 @@ if TYPE_CHECKING:
     from .front import hypervolume, pareto_front
     from .latency import predict_latency
     from .planning import optimize
-    from .problem import Outcome, Problem, RuledOut, SearchOptions
+    from .problem import AuditOptions, Outcome, Problem, RuledOut, SearchOptions
+    from .roles import Roles
     from .search import search_points
     from .space import Point, Space
     from .study import open_store
 
 _HOMES = {
+    "AuditOptions": "problem",
     "Outcome": "problem",
     "Point": "space",
     "Problem": "problem",
+    "Roles": "roles",
     "RuledOut": "problem",
     "SearchOptions": "problem",
     "Space": "space",
@@ -34,9 +37,11 @@ _HOMES = {
 }
 
 __all__ = [
+    "AuditOptions",
     "Outcome",
     "Point",
     "Problem",
+    "Roles",
     "RuledOut",
     "SearchOptions",
     "Space",

@@ -51,13 +51,28 @@ class Check:
         return self.figure <= self.budget
 
 
+PRIVACY = ("max_leakage", "max_reconstruction", "max_linkage")
+"""Budgets that attacks decide."""
+
+AUDITED_ONLY = ("max_reconstruction", "max_linkage")
+"""Those of them that no estimate can be held against."""
+
+
+def without(budgets: Budgets, names: Sequence[str]) -> Budgets:
+    """The same budgets but for these."""
+    return budgets.model_copy(update=dict.fromkeys(names))
+
+
 def cost_checks(costs: Costs, budgets: Budgets) -> list[Check]:
-    """The budgets that need no data: p95 latency, edge memory, edge parameters."""
+    """The budgets that need no data: p95 latency, payload, edge memory, edge parameters."""
     checks = []
     if budgets.latency_p95_ms is not None:
         figure = costs.latency.p95_ms
         text = f"latency p95 {figure:.1f} ms (p50 {costs.latency.p50_ms.value:.1f}) against {budgets.latency_p95_ms:g}"
         checks.append(Check("latency", figure, budgets.latency_p95_ms, text))
+    if budgets.max_payload_bytes is not None:
+        text = f"payload {costs.payload_bytes / 1e3:.1f} kB against {budgets.max_payload_bytes / 1e3:g}"
+        checks.append(Check("payload", costs.payload_bytes, budgets.max_payload_bytes, text))
     if budgets.edge_memory_bytes is not None:
         text = f"edge memory {costs.edge_peak_bytes / 1e6:.1f} MB against {budgets.edge_memory_bytes / 1e6:g}"
         checks.append(Check("edge memory", costs.edge_peak_bytes, budgets.edge_memory_bytes, text))
@@ -74,11 +89,45 @@ def checks(candidate: Candidate, budgets: Budgets) -> list[Check]:
         drop = candidate.accuracy.drop
         text = f"accuracy drop up to {drop.high:.4f} (measured {drop.value:.4f}) against {budgets.max_accuracy_drop:g}"
         found.append(Check("accuracy drop", drop.high, budgets.max_accuracy_drop, text, floor=0.01))
+    if budgets.min_accuracy is not None:
+        accuracy = candidate.accuracy.accuracy
+        text = f"accuracy from {accuracy.low:.4f} (measured {accuracy.value:.4f}) against {budgets.min_accuracy:g}"
+        # What is lost is compared, so that more is worse as everywhere else.
+        found.append(Check("accuracy", 1 - accuracy.low, 1 - budgets.min_accuracy, text, floor=0.01))
+    return [*found, *privacy_checks(candidate, budgets)]
+
+
+def privacy_checks(candidate: Candidate, budgets: Budgets) -> list[Check]:
+    """The budgets that attacks decide. What only an audit tells is 1 without one, the worst that it can be."""
+    found = []
     if budgets.max_leakage is not None:
-        index = candidate.leakage.index
-        text = f"leakage index up to {index.high:.3f} (estimated {index.value:.3f}) against {budgets.max_leakage:g}"
-        found.append(Check("leakage", index.high, budgets.max_leakage, text, floor=0.05))
+        index, figure = candidate.index, candidate.index.high
+        text = (
+            f"leakage index up to {figure:.3f} ({candidate.index_is} {index.value:.3f}) against {budgets.max_leakage:g}"
+        )
+        audited = candidate.audited
+        # Where effort ends early by intent every figure is a lower bound anyway, and is called one.
+        if audited is not None and not audited.figures.conclusive and not audited.figures.lower_bound:
+            figure = 1.0
+            text += f", but nothing is proven, since attacks FAILED: {', '.join(audited.figures.failed)}"
+        found.append(Check("leakage", figure, budgets.max_leakage, text, floor=0.05))
+    asked = {"reconstruction rate": budgets.max_reconstruction, "linkage": budgets.max_linkage}
+    for name, limit in asked.items():
+        if limit is not None:
+            found.append(_audited_check(candidate, name, limit))
     return found
+
+
+def _audited_check(candidate: Candidate, name: str, limit: float) -> Check:
+    if candidate.audited is None:
+        private = candidate.leakage.status == "by-definition" and candidate.leakage.index.high == 0
+        why = "nothing private crosses" if private else "not audited"
+        return Check(name, 0.0 if private else 1.0, limit, f"{name}: {why}, against {limit:g}", floor=0.05)
+    figures = candidate.audited.figures
+    rate = figures.linkage if name == "linkage" else figures.reconstruction_rate
+    if rate is None:
+        return Check(name, 1.0, limit, f"{name}: the audit has no such figure, against {limit:g}", floor=0.05)
+    return Check(name, rate.high, limit, f"{name} up to {rate.high:.3f} against {limit:g}", floor=0.05)
 
 
 def judged(candidate: Candidate, budgets: Budgets) -> Candidate:

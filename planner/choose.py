@@ -4,19 +4,27 @@ A search that looks at hundreds of candidates picks, in part, the luck of its da
 therefore measured again on the confirm half, and the budgets must hold there too; where they do not, the
 next candidate is tried. Each further try draws on the same confirm half, so their number is limited
 and reported.
+
+With audits, a winner that nobody has attacked yet is attacked before anything else, and on the confirm half as hard as
+was asked for. It falls where that breaks a budget; and where it refutes the figure that it won by, it must win again
+with the harder one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from ..records import Budgets, Candidate
-from .budgets import Check, Costs, checks, cost_checks, judged, worst_excess
+from .budgets import PRIVACY, Check, Costs, checks, cost_checks, judged, without, worst_excess
 from .front import objectives, pareto_front
 from .space import Point, point_of
 
 CONFIRM_TRIES = 10
+
+LATE_AUDITS = 10
+"""Candidates that are attacked because they would win, where they were not attacked before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +50,22 @@ class Excluded:
     costs: Costs
 
 
+class Auditor(Protocol):
+    """Attacks candidates; see `audits.Audits`."""
+
+    def searched(self, candidate: Candidate) -> Candidate:
+        """With its audit on the search half."""
+
+    def hardest(self, candidate: Candidate) -> Candidate:
+        """One that was measured on the confirm half, with its audit there."""
+
+
 def choose(
     candidates: Sequence[Candidate],
     budgets: Budgets,
     confirm: Callable[[Candidate], Candidate],
     excluded: Sequence[Excluded] = (),
+    auditor: Auditor | None = None,
 ) -> Choice:
     """The candidate with the least leakage that meets the budgets on both halves.
 
@@ -57,15 +76,71 @@ def choose(
         budgets: held at the bad end of every interval.
         confirm: measures a candidate's point again on the confirm half.
         excluded: what was ruled out beforehand, for the nearest miss.
+        auditor: None leaves the choice to estimates.
     """
-    fitting = sorted((c for c in candidates if judged(c, budgets).meets_budgets), key=_rank)
+    pool = {point_of(candidate): judged(candidate, budgets) for candidate in candidates}
+    stood: dict[Point, Candidate] = {}
     failed: list[Candidate] = []
-    for searched in fitting[:CONFIRM_TRIES]:
-        confirmed = judged(confirm(searched), budgets)
-        if confirmed.meets_budgets:
-            return Choice(judged(searched, budgets), confirmed, len(failed) + 1)
-        failed.append(confirmed)
-    return Choice(None, None, len(failed), nearest_miss(candidates, failed, excluded, budgets))
+    tries, audits = 0, 0
+    while best := _best(pool.values(), budgets, may_audit=auditor is not None and audits < LATE_AUDITS):
+        point = point_of(best)
+        if point in stood:
+            return Choice(best, stood[point], tries)
+        if auditor is not None and _unaudited(best):
+            audits += 1
+            pool[point] = judged(auditor.searched(best), budgets)
+            continue
+        if tries == CONFIRM_TRIES:
+            break
+        tries += 1
+        confirmed = judged(confirm(best), budgets if auditor is None else without(budgets, PRIVACY))
+        if auditor is not None and confirmed.meets_budgets:
+            confirmed = judged(auditor.hardest(confirmed), budgets)
+        if not confirmed.meets_budgets:
+            failed.append(confirmed)
+            del pool[point]
+        elif confirmed.audited is not None and confirmed.index.low > best.index.high:
+            stood[point] = confirmed
+            pool[point] = best.model_copy(update={"audited": confirmed.audited})
+        else:
+            return Choice(best, confirmed, tries)
+    if stood:
+        point = min(stood, key=lambda each: _rank(pool[each]))
+        return Choice(pool[point], stood[point], tries)
+    return Choice(None, None, tries, nearest_miss(list(pool.values()), failed, excluded, budgets))
+
+
+def _unaudited(candidate: Candidate) -> bool:
+    """True where an audit would tell more."""
+    return candidate.audited is None and candidate.leakage.status == "estimated"
+
+
+def _best(pool: Iterable[Candidate], budgets: Budgets, *, may_audit: bool) -> Candidate | None:
+    """The first by rank of those that meet the budgets, and with `may_audit` of those that an audit might show to."""
+    fitting = [
+        candidate
+        for candidate in pool
+        if judged(candidate, _certain(candidate, budgets) if may_audit else budgets).meets_budgets
+    ]
+    return min(fitting, key=_hoped if may_audit else _rank, default=None)
+
+
+def _certain(candidate: Candidate, budgets: Budgets) -> Budgets:
+    """The budgets that a candidate can be held against as it is; the others must wait for its audit."""
+    if not _unaudited(candidate):
+        return budgets
+    least = candidate.predicted.low if candidate.predicted is not None else 0.0
+    hopeless = budgets.max_leakage is not None and least > budgets.max_leakage
+    return without(budgets, [name for name in PRIVACY if not (hopeless and name == "max_leakage")])
+
+
+def _hoped(candidate: Candidate) -> tuple[float, float, float, str]:
+    """The rank with what is expected in place of the worst, where an audit would tell."""
+    leakage, *rest = _rank(candidate)
+    if _unaudited(candidate):
+        known = candidate.predicted is not None and candidate.predicted.high - candidate.predicted.low < 1
+        leakage = candidate.index.value if known else candidate.leakage.index.value
+    return (leakage, *rest)  # type: ignore[return-value]
 
 
 def shown_front(candidates: Sequence[Candidate], chosen: Candidate | None) -> tuple[Candidate, ...]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..estimators.attacks.victim import attacked_input
 from ..records import Baseline, Budgets, Candidate, CollabplanError, Plan, collect_provenance
+from .audits import Audits
 from .baselines import baseline_cuts
-from .budgets import cost_checks
+from .budgets import AUDITED_ONLY, cost_checks, judged, without
 from .choose import Choice, Excluded, choose, described, shown_front
 from .front import hypervolume
 from .objectives import Objectives
@@ -41,21 +43,26 @@ def optimize(problem: Problem, options: SearchOptions, folder: Path, on_progress
     allowed, excluded = _divide(objectives, problem.budgets)
     marks = fingerprint(problem, options, objectives.leakage_samples)
     with open_store(folder, marks, objectives.space, resume=options.resume) as store:
+        audits, notes = _audits(objectives, folder, on_progress)
         found = search_points(
             store,
             allowed,
             objectives.evaluate,
-            problem.budgets,
+            problem.budgets if audits is None else without(problem.budgets, AUDITED_ONLY),
             seed=options.seed,
             trials=options.trials,
             reprice=objectives.reprice,
             on_progress=on_progress,
         )
-        choice = choose(
-            found.candidates, problem.budgets, lambda c: objectives.evaluate(point_of(c), "confirm"), excluded
-        )
+        candidates = [judged(candidate, problem.budgets) for candidate in found.candidates]
+        if audits is not None:
+            candidates = list(audits.calibrated(candidates))
+        choice = choose(candidates, problem.budgets, objectives.confirm, excluded, audits)
         baselines = _baselines(objectives, on_progress)
-        front = shown_front(found.candidates, choice.searched)
+        if audits is not None:  # some more were made while choosing
+            candidates = [audits.known(candidate) for candidate in candidates]
+            baselines = tuple(b.model_copy(update={"candidate": audits.predicted(b.candidate)}) for b in baselines)
+        front = shown_front(candidates, choice.searched)
         plan = _plan(objectives, choice, front, baselines, len(found.candidates), store.name)
     return Outcome(
         plan=plan,
@@ -70,8 +77,21 @@ def optimize(problem: Problem, options: SearchOptions, folder: Path, on_progress
         confirm_tries=choice.tries,
         hypervolume=_hypervolume(objectives, front),
         study=store.name,
-        notes=objectives.notes,
+        audits=0 if audits is None else audits.made,
+        notes=(*objectives.notes, *(notes if audits is None else audits.notes)),
     )
+
+
+def _audits(objectives: Objectives, folder: Path, on_progress: OnProgress | None) -> tuple[Audits | None, list[str]]:
+    """The audits of this search, None where none are asked for or possible; what there is to say about that."""
+    options = objectives.options.audit
+    if options is None:
+        return None, []
+    try:
+        attacked_input(objectives.problem.traced)
+    except CollabplanError as error:
+        return None, [f"NOT AUDITED: {error}"]
+    return Audits(objectives, options, folder / "audits", on_progress or (lambda _, __: None)), []
 
 
 def _divide(objectives: Objectives, budgets: Budgets) -> tuple[list[Point], list[Excluded]]:
@@ -147,18 +167,25 @@ def _plan(
 
 
 def _headline(chosen: Candidate) -> str:
-    drop, index = chosen.accuracy.drop, chosen.leakage.index
+    drop, index = chosen.accuracy.drop, chosen.index
     return (
         f"{described(chosen)}: latency p95 {chosen.latency.p95_ms:.1f} ms, {chosen.accuracy.metric} "
         f"{chosen.accuracy.accuracy.value:.4f} (drop {drop.value:.4f}, at most {drop.high:.4f}), leakage index at most "
-        f"{index.high:.3f} ({chosen.leakage.status})"
+        f"{index.high:.3f} ({_standing(chosen)})"
     )
+
+
+def _standing(chosen: Candidate) -> str:
+    """What the leakage index is, so that an estimate does not pass for an audit."""
+    if chosen.audited is None:
+        return "ESTIMATED, not audited" if chosen.leakage.status == "estimated" else chosen.leakage.status
+    audited = chosen.audited
+    bound = ", a lower bound" if audited.figures.lower_bound else ""
+    return f"audited at {audited.effort} effort, {audited.seeds} seed{'s' * (audited.seeds > 1)}{bound}"
 
 
 def _hypervolume(objectives: Objectives, front: Sequence[Candidate]) -> float:
     slowest_ms = max(objectives.costs(point).latency.p95_ms for point in objectives.space.points)
-    points = [
-        (1 - c.accuracy.accuracy.value, c.latency.p95_ms / max(slowest_ms, 1e-9), c.leakage.index.high) for c in front
-    ]
+    points = [(1 - c.accuracy.accuracy.value, c.latency.p95_ms / max(slowest_ms, 1e-9), c.index.high) for c in front]
     inside = [(max(lost, 0.0), latency, max(leakage, 0.0)) for lost, latency, leakage in points]
     return hypervolume(inside, (1.0, 1.0, 1.0))

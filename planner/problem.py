@@ -5,8 +5,10 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
+from ..estimators.attacks.interface import Attack, Effort
 from ..estimators.data import Data, InputScaling
 from ..graph.structures import Cut, TracedGraph
 from ..profilers.joining import JoinedProfile, join
@@ -23,6 +25,7 @@ from ..records import (
     TargetIdentity,
     hash_json,
 )
+from .roles import Roles
 from .space import DEFAULT_RATES
 
 
@@ -38,6 +41,7 @@ class Problem:
         scaling: brings inputs to [0, 1], where reconstruction errors are compared.
         evaluate: (outputs, labels) -> score per sample or one score, higher is better; None: top-1 accuracy.
         target: where the model came from, for the plan.
+        roles: who owns which images when the plan is attacked; None: the attacker owns the search half.
     """
 
     traced: TracedGraph
@@ -52,6 +56,12 @@ class Problem:
     target: TargetIdentity
     evaluate: Callable[..., Any] | None = None
     edge_slowdown: float = 1.0
+    roles: Roles | None = None
+
+    @cached_property
+    def attackers(self) -> Roles:
+        """Who owns which images."""
+        return self.roles or Roles.divide(self.search, self.confirm)
 
     def joined(self) -> JoinedProfile:
         """Edge prefixes with cloud suffixes.
@@ -74,11 +84,34 @@ class Problem:
 
 
 @dataclass(frozen=True)
+class AuditOptions:
+    """How to audit.
+
+    Attributes:
+        search_effort: of each audit while searching.
+        final_effort: of those of the winner; its whole suite is run with `seeds` seeds.
+        most: audits while searching, at most; None: a quarter of the candidates, and a few more than calibration needs.
+        attacks: the suite that the winner must stand.
+    """
+
+    search_effort: Effort
+    final_effort: Effort
+    attacks: tuple[Attack, ...]
+    seeds: int = 3
+    most: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.seeds < 1 or (self.most is not None and self.most < 0):
+            raise CollabplanError(f"audits need at least 1 seed and no negative number, got {self.seeds}, {self.most}")
+
+
+@dataclass(frozen=True)
 class SearchOptions:
     """How to search.
 
     `trials` is the total in the study: None enumerates a small space, else runs 200. `draws` masks are
-    averaged per candidate. `leakage_samples` bounds the rows that the leakage attackers see.
+    averaged per candidate. `leakage_samples` bounds the rows that the leakage attackers see. Without `audit`
+    the plan rests on estimates, and says so.
     """
 
     trials: int | None = None
@@ -92,6 +125,7 @@ class SearchOptions:
     leakage_samples: int = 1000
     batch: int = 64
     command: tuple[str, ...] | None = None
+    audit: AuditOptions | None = None
 
     def __post_init__(self) -> None:
         if self.trials is not None and self.trials < 1:
@@ -115,7 +149,8 @@ class Outcome:
     `plan` is None where nothing meets the budgets; `nearest_miss` then says what came nearest and by
     which figures. `trials` counts completed trials in the study, `reused` those of earlier runs among
     them, `space` the points that trials could visit, `ruled_out` those that costs exclude.
-    `confirm_tries` candidates were measured on the confirm half until one held. `hypervolume` is the
+    `confirm_tries` candidates were measured on the confirm half until one held. `audits` candidates were attacked
+    while searching, in this run or an earlier one. `hypervolume` is the
     share of the box (accuracy 0 to 1, latency 0 to the slowest candidate's p95, leakage 0 to 1) that the
     front dominates: comparable between searches of one space only.
     """
@@ -132,6 +167,7 @@ class Outcome:
     confirm_tries: int
     hypervolume: float
     study: str
+    audits: int = 0
     notes: tuple[str, ...] = ()
 
 

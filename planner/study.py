@@ -118,7 +118,7 @@ class TrialStore:
             values=[
                 candidate.accuracy.accuracy.value,
                 candidate.latency.p95_ms,
-                candidate.leakage.index.high,
+                candidate.index.high,
             ],
             params=self.space.parameters(point_of(candidate)),
             distributions=self.space.distributions,

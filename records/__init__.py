@@ -41,7 +41,7 @@ from .model import (
     Provenance,
     TargetIdentity,
 )
-from .plan import Accuracy, Baseline, Budgets, Candidate, Latency, LatencyParts, Plan, ResultAt
+from .plan import Accuracy, Audited, Baseline, Budgets, Candidate, Latency, LatencyParts, Plan, ResultAt
 from .profile import CutProfile, NodeProfile, Profile, Role
 from .provenance import collect_provenance, processor_name
 from .units import parse_bandwidth, parse_duration_ms, parse_size
@@ -56,6 +56,7 @@ __all__ = [
     "AttributeRate",
     "Audit",
     "AuditReport",
+    "Audited",
     "Baseline",
     "BudgetError",
     "Budgets",

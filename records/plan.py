@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from .audit import TierFigures
 from .base import Interval, Record
 from .defense import DefenseSpec, DropoutKind
 from .leakage import Leakage
@@ -53,18 +54,43 @@ class Accuracy(Record):
 
 
 class Budgets(Record):
-    """What the user asked for; None = not asked. Held at the bad end of each interval."""
+    """What the user asked for; None = not asked. Held at the bad end of each interval.
+
+    `max_leakage` is held against the audited index where there is one, else against the upper end of what is predicted
+    or estimated; `max_reconstruction` and `max_linkage` against audits alone.
+    """
 
     latency_p95_ms: float | None = Field(default=None, gt=0)
     max_accuracy_drop: float | None = Field(default=None, ge=0, le=1)
+    min_accuracy: float | None = Field(default=None, ge=0, le=1)
     max_leakage: float | None = Field(default=None, ge=0, le=1)
+    max_reconstruction: float | None = Field(default=None, ge=0, le=1)
+    max_linkage: float | None = Field(default=None, ge=0, le=1)
+    max_payload_bytes: int | None = Field(default=None, gt=0)
     edge_memory_bytes: int | None = Field(default=None, gt=0)
     max_edge_parameters: int | None = Field(default=None, ge=0)
     result_at: ResultAt = "edge"
 
 
+class Audited(Record):
+    """What attackers recovered under a (cut, defense): the worst over `seeds` runs of the suite.
+
+    `half` says whose images were attacked: those that the search saw, or others.
+    """
+
+    effort: Literal["quick", "standard", "thorough"]
+    half: Literal["search", "confirm"]
+    seeds: int = Field(ge=1)
+    attacks: tuple[str, ...]
+    figures: TierFigures
+
+
 class Candidate(Record):
-    """One evaluated (cut, defense): a row of the front or a baseline."""
+    """One evaluated (cut, defense): a row of the front or a baseline.
+
+    `leakage` is the cheap estimate. `audited` is what attackers recovered, None where none were run; `predicted` is
+    then what they would, by audits of other candidates, None where nothing was audited at all.
+    """
 
     cut_id: str
     cut_name: str
@@ -74,11 +100,27 @@ class Candidate(Record):
     latency: Latency
     accuracy: Accuracy
     leakage: Leakage
+    audited: Audited | None = None
+    predicted: Interval | None = None
     payload_bytes: int = Field(ge=0)
     edge_peak_bytes: int = Field(ge=0)
     edge_parameter_count: int = Field(ge=0)
     meets_budgets: bool
     violations: tuple[str, ...] = ()
+
+    @property
+    def index(self) -> Interval:
+        """The leakage index that counts: what attackers reached, else what they are predicted to, else the estimate."""
+        if self.audited is not None:
+            return self.audited.figures.index
+        return self.predicted or self.leakage.index
+
+    @property
+    def index_is(self) -> Literal["audited", "predicted", "estimated", "by-definition", "unmeasured"]:
+        """What `index` is."""
+        if self.audited is not None:
+            return "audited"
+        return "predicted" if self.predicted is not None else self.leakage.status
 
 
 class Baseline(Record):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .queries import random_queries
     from .scene import Scene
     from .shared import Shared
-    from .tiers import budget_objection, tier_figures
+    from .tiers import budget_objection, tier_figures, worst_tiers
     from .victim import Released, Victim
 
 _HOMES = {
@@ -45,6 +45,7 @@ _HOMES = {
     "random_queries": "queries",
     "run_audit": "audit",
     "tier_figures": "tiers",
+    "worst_tiers": "tiers",
 }
 
 __all__ = [
@@ -72,6 +73,7 @@ __all__ = [
     "random_queries",
     "run_audit",
     "tier_figures",
+    "worst_tiers",
 ]
 
 __getattr__, __dir__ = lazy_face(__name__, _HOMES)

@@ -51,6 +51,31 @@ def tier_figures(
     return tuple(found)
 
 
+def worst_tiers(audits: Sequence[Audit]) -> tuple[TierFigures, ...]:
+    """Of several audits of one (cut, defense), by other seeds say: the worst of each figure, by threat model."""
+    found = []
+    for threat in TIERS:
+        tiers = [tier for audit in audits for tier in audit.tiers if tier.threat == threat]
+        if not tiers:
+            continue
+        worst = max(tiers, key=lambda tier: tier.index.high)
+        found.append(
+            worst.model_copy(
+                update={
+                    "ssim": _greatest(tier.ssim for tier in tiers),
+                    "reidentification": _greatest(tier.reidentification for tier in tiers),
+                    "reconstruction_rate": _greatest(tier.reconstruction_rate for tier in tiers),
+                    "linkage": _greatest(tier.linkage for tier in tiers),
+                    "attribute": _greatest(tier.attribute for tier in tiers),
+                    "lower_bound": any(tier.lower_bound for tier in tiers),
+                    "conclusive": all(tier.conclusive for tier in tiers),
+                    "failed": tuple(dict.fromkeys(name for tier in tiers for name in tier.failed)),
+                }
+            )
+        )
+    return tuple(found)
+
+
 def budget_objection(audit: Audit, limit: float) -> str | None:
     """Why the audit does not show that the strongest tier's index is at most `limit`; None where it does.
 

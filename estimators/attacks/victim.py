@@ -54,6 +54,23 @@ class Released:
         )
 
 
+def attacked_input(traced: TracedGraph) -> int:
+    """Which of the model's inputs attacks reconstruct.
+
+    Raises:
+        CollabplanError: none of them, or several.
+    """
+    specs = traced.tensor_inputs
+    private = [at for at, spec in enumerate(specs) if not spec.public and spec.batch_dim is not None]
+    if len(private) != 1 or not getattr(specs[private[0]].dtype, "is_floating_point", False):
+        names = ", ".join(specs[at].name for at in private) or "none"
+        raise CollabplanError(
+            f"attacks reconstruct one private floating input, and the private ones are: {names}; declare the "
+            "others in public_inputs, or make the model begin at its embeddings"
+        )
+    return private[0]
+
+
 class Victim:
     """One cut of one model under one defense.
 
@@ -81,19 +98,11 @@ class Victim:
         batch_size: int = 64,
         secret: bytes = bytes(32),
     ) -> None:
-        specs = traced.tensor_inputs
-        private = [at for at, spec in enumerate(specs) if not spec.public and spec.batch_dim is not None]
-        if len(private) != 1 or not getattr(specs[private[0]].dtype, "is_floating_point", False):
-            names = ", ".join(specs[at].name for at in private) or "none"
-            raise CollabplanError(
-                f"attacks reconstruct one private floating input, and the private ones are: {names}; declare the "
-                "others in public_inputs, or make the model begin at its embeddings"
-            )
         self.traced, self.cut, self.scaling = traced, cut, scaling
         self.defense = defense.private
         self.device = torch.device(device)
         self.batch_size = batch_size if traced.dynamic_batch else traced.traced_batch
-        self.position = private[0]
+        self.position = attacked_input(traced)
         self.halves: Halves = split(traced, cut)
         self._secret = secret
         self._kept = [at for at, crossing in enumerate(cut.crossing) if not crossing.public]

@@ -16,7 +16,7 @@ from collabplan.graph import load_program
 from collabplan.records import Plan, Profile, load
 
 Write = Callable[..., Path]
-SEARCH = ("--budget-ms", "5000", "--max-accuracy-drop", "1", "--trials", "3", "--draws", "1")
+SEARCH = ("--budget-ms", "5000", "--max-accuracy-drop", "1", "--trials", "3", "--draws", "1", "--no-audit")
 
 
 @pytest.fixture(scope="module")
@@ -86,19 +86,50 @@ def test_json_is_one_document_and_everything_else_goes_to_stderr(planned: Path, 
 
 @pytest.mark.usefixtures("planned")
 def test_resume_goes_on_and_the_count_is_a_total(run: Run) -> None:
-    arguments = [*SEARCH[:4], "--trials", "5", "--draws", "1", "--resume", "--json"]
+    arguments = [*SEARCH, "--trials", "5", "--resume", "--json"]
     document = run("optimize", *arguments).document
     assert (document["trials"], document["reused"]) == (5, 3)
 
 
 def test_no_plan_exits_1_names_the_nearest_miss_and_writes_nothing(planned: Path, run: Run) -> None:
     (planned / "plan.json").unlink()
-    ran = run("optimize", "--budget-ms", "0.0001", "--trials", "2", "--draws", "1", "--json")
+    ran = run("optimize", *SEARCH, "--budget-ms", "0.0001", "--json")
     assert ran.code == 1
     assert ran.document["plan"] is None
     assert "no plan meets the budgets" in ran.err.splitlines()[-1]
     assert ran.document["nearest_miss"]
     assert not (planned / "plan.json").exists()
+
+
+@pytest.mark.usefixtures("planned")
+def test_without_attacks_a_plan_says_that_it_is_estimated(run: Run) -> None:
+    ran = run("optimize", *SEARCH, "--max-edge-params", "60")
+    assert "ESTIMATED, not audited" in " ".join(ran.out.split())
+    assert "ESTIMATED, not audited" in load(Plan, Path("plan.json")).headline
+    assert "--max-linkage is held against attacks alone" in run("optimize", *SEARCH, "--max-linkage", "0.5").line
+
+
+@pytest.mark.usefixtures("planned")
+def test_the_plan_that_wins_was_attacked(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    from collabplan.estimators.attacks import EFFORTS, Effort
+
+    monkeypatch.setitem(EFFORTS, "quick", Effort("quick", 40, 60, 10, 5, 4, 8, False))
+    audits = (
+        *("--audit", "--audits", "1", "--audit-effort", "quick", "--audit-seeds", "1"),
+        *("--max-edge-params", "60", "--trials", "8"),
+    )
+    ran = run("optimize", *SEARCH, *audits)
+    said = " ".join(ran.out.split())
+    assert ran.code == 0
+    assert "AUDITED, white-box" in said
+    assert "a LOWER BOUND: more effort recovers more" in said
+    assert "so nothing is predicted" in said
+    plan = load(Plan, Path("plan.json"))
+    assert plan.chosen.audited is not None
+    assert plan.chosen.audited.half == "confirm"
+    again = run("optimize", *SEARCH, *audits, "--resume", "--json").document
+    assert again["plan"]["chosen"] == plan.chosen.model_dump(mode="json")
+    assert again["audits"] >= 1
 
 
 def test_a_second_optimize_in_the_same_folder_is_refused(planned: Path, run: Run) -> None:

@@ -6,7 +6,17 @@ import numpy as np
 from collabplan.estimators.seeds import derive_seed
 from collabplan.planner.budgets import judged
 from collabplan.planner.space import Point, Space
-from collabplan.records import Accuracy, Budgets, Candidate, Interval, Latency, LatencyParts, Leakage
+from collabplan.records import (
+    Accuracy,
+    Audited,
+    Budgets,
+    Candidate,
+    Interval,
+    Latency,
+    LatencyParts,
+    Leakage,
+    TierFigures,
+)
 
 FINGERPRINT = {"model structure": "a" * 64, "weights": "b" * 64, "data": "c" * 64, "seed": "0"}
 
@@ -47,6 +57,22 @@ def candidate(
         meets_budgets=True,
     )
     return judged(made, budgets or Budgets())
+
+
+def audited(index, *, half="search", effort="quick", reconstruction=None, linkage=None, failed=()):
+    """An audit that found this index, give or take 0.01."""
+    figures = TierFigures(
+        threat="white-box",
+        index=interval(index),
+        index_attack="inverse",
+        reidentification=interval(0.5),
+        reconstruction_rate=None if reconstruction is None else interval(reconstruction),
+        linkage=None if linkage is None else interval(linkage),
+        lower_bound=effort == "quick",
+        conclusive=not failed,
+        failed=failed,
+    )
+    return Audited(effort=effort, half=half, seeds=1, attacks=("inverse",), figures=figures)
 
 
 def evaluate(point, cuts=12):

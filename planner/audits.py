@@ -1,0 +1,255 @@
+"""Runs attacks where they decide something: at random to calibrate, then where the front could change, then the winner.
+
+While searching, the black-box attackers that learn from queries are run at a modest effort against images of the search
+half. Whoever wins is attacked by the whole suite, as hard as was asked for and by several seeds, on images of the
+confirm half, which nothing was chosen by.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from ..estimators.attacks.audit import Question, run_audit
+from ..estimators.attacks.catalogue import attack_named
+from ..estimators.attacks.interface import Attack, Effort
+from ..estimators.attacks.shared import Shared
+from ..estimators.attacks.tiers import worst_tiers
+from ..estimators.attacks.victim import Victim
+from ..estimators.data import Data, InputScaling
+from ..estimators.defenses import Defense
+from ..estimators.seeds import derive_seed, generator_for
+from ..graph.structures import Cut, TracedGraph
+from ..records import Audited, Candidate, CollabplanError, Interval
+from .budgets import PRIVACY, judged, without
+from .calibration import CALIBRATION_AUDITS, Calibration, Seen
+from .front import Point3, hypervolume, objectives, pareto_indices
+from .objectives import Half, Objectives
+from .problem import AuditOptions
+from .roles import Roles
+from .space import Point, point_of
+
+STEERING = ("prior", "ridge", "inverse")
+"""Attacks that are run while searching: the strongest for their price."""
+
+SHARE_AUDITED = 0.25
+"""Of the candidates that keep within the other budgets, so many are audited at most unless more are asked for."""
+
+CHOSEN_AUDITS = 4
+"""Audits beyond those at random that are allowed however few candidates there are."""
+
+WORTH = 0.002
+"""Share of the front's hypervolume that an audit must be able to add."""
+
+REFERENCE: Point3 = (1.1, 1.1, 1.1)
+"""Of the hypervolume, where the candidates' worst is 1 in each objective."""
+
+
+def ask(
+    traced: TracedGraph,
+    cut: Cut,
+    defense: Defense,
+    scaling: InputScaling,
+    roles: Roles,
+    *,
+    seed: int,
+    device: str | torch.device = "cpu",
+    batch_size: int = 64,
+    others: Mapping[str, Data] | None = None,
+    accuracy: Interval | None = None,
+) -> Question:
+    """What an audit of a calibrated defense is about. Raises CollabplanError as `Victim` does."""
+    victim = Victim(
+        traced, cut, defense, scaling, device=device, batch_size=batch_size, secret=seed.to_bytes(32, "little")
+    )
+    return Question(
+        victim=victim,
+        targets=roles.targets,
+        own=roles.own,
+        intercepted=roles.intercepted,
+        others=others,
+        sensitive=roles.sensitive,
+        accuracy=accuracy,
+    )
+
+
+@dataclass(eq=False)
+class Audits:
+    """The audits of one search. Finished attacks are kept in `folder`, by content, and never run twice."""
+
+    objectives: Objectives
+    options: AuditOptions
+    folder: Path
+    tell: Callable[[str, float], None] = lambda _, __: None
+    calibration: Calibration = field(default_factory=lambda: Calibration((), ()))
+    _made: dict[Point, Audited] = field(default_factory=dict)
+    _shared: dict[int, Shared] = field(default_factory=dict)
+    _open: bool = False
+
+    @property
+    def made(self) -> int:
+        """Candidates that were attacked while searching, now or in an earlier run."""
+        return len(self._made)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know about how the figures were made."""
+        effort = self.options.search_effort.name
+        said = (
+            f"{self.made} candidates were attacked while searching ({', '.join(STEERING)}; {effort} effort, so lower "
+            "bounds)"
+        )
+        if not self._open:
+            return (said,)
+        if self.calibration.says_something:
+            return (f"{said}; the index of the others is predicted from these",)
+        return (
+            f"{said}; fewer than {CALIBRATION_AUDITS} of them at random, so nothing is predicted: without an audit the "
+            "index counts as 1",
+        )
+
+    def calibrated(self, candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
+        """The candidates with what attackers recovered at some, and what they would at the others.
+
+        Audited are first some at random, then, one by one, whichever could add most to the front's hypervolume. Only
+        candidates that keep within the other budgets take part: no other can become the plan.
+        """
+        kept = without(self.objectives.problem.budgets, PRIVACY)
+        relevant = sorted(
+            (c for c in candidates if c.leakage.status == "estimated" and judged(c, kept).meets_budgets),
+            key=lambda c: point_of(c).key,
+        )
+        order = torch.randperm(len(relevant), generator=generator_for(self.objectives.options.seed, "calibration"))
+        most = self._most(len(relevant))
+        at_random = [relevant[at] for at in order[: min(CALIBRATION_AUDITS, most)].tolist()]
+        for done, candidate in enumerate(at_random):
+            self.tell(f"audit {done + 1} of at most {most}, at random: {candidate.cut_name}", done / most)
+            self.searched(candidate)
+        seen = [self._seen(candidate) for candidate in at_random]
+        chosen: list[Seen] = []
+        while len(at_random) + len(chosen) < most:
+            self.calibration = Calibration(seen, chosen)
+            telling = most_telling(self._known(candidates), relevant)
+            if telling is None:
+                break
+            done = len(at_random) + len(chosen)
+            self.tell(f"audit {done + 1} of at most {most}: {telling.cut_name}", done / most)
+            self.searched(telling)
+            chosen.append(self._seen(telling))
+        self.calibration = Calibration(seen, chosen)
+        self._open = len(at_random) + len(chosen) < len(relevant)
+        return tuple(self._known(candidates))
+
+    def _most(self, count: int) -> int:
+        asked = self.options.most
+        if asked is None:
+            asked = max(CALIBRATION_AUDITS + CHOSEN_AUDITS, math.ceil(SHARE_AUDITED * count))
+        return min(asked, count)
+
+    def _known(self, candidates: Sequence[Candidate]) -> list[Candidate]:
+        return [self.known(candidate) for candidate in candidates]
+
+    def known(self, candidate: Candidate) -> Candidate:
+        """The candidate with its audit, or with what other audits predict; as it is where the index is no estimate."""
+        if candidate.leakage.status != "estimated":
+            return candidate
+        audited = self._made.get(point_of(candidate))
+        predicted = None if audited else self.calibration.predict(candidate.leakage.index.value)
+        return judged(
+            candidate.model_copy(update={"audited": audited, "predicted": predicted}), self.objectives.problem.budgets
+        )
+
+    def predicted(self, candidate: Candidate) -> Candidate:
+        """A candidate of other images than those that were searched with: what attackers are predicted to reach."""
+        if candidate.leakage.status != "estimated":
+            return candidate
+        predicted = self.calibration.predict(candidate.leakage.index.value)
+        return judged(candidate.model_copy(update={"predicted": predicted}), self.objectives.problem.budgets)
+
+    def _seen(self, candidate: Candidate) -> Seen:
+        return Seen(candidate.leakage.index.value, self._made[point_of(candidate)].figures.index)
+
+    def searched(self, candidate: Candidate) -> Candidate:
+        """The candidate attacked on the search half, at the search's effort."""
+        point = point_of(candidate)
+        if point not in self._made:
+            problem, effort = self.objectives.problem, self.options.search_effort
+            roles = problem.attackers.while_searching(problem.search, effort.targets)
+            attacks = tuple(attack_named(name) for name in STEERING)
+            self._made[point] = self._audited(point, roles, attacks, effort, "search", 1)
+        return self.known(candidate)
+
+    def hardest(self, candidate: Candidate) -> Candidate:
+        """A candidate of the confirm half attacked there by the whole suite, as hard as was asked for."""
+        if candidate.leakage.status != "estimated":
+            return candidate
+        options, roles = self.options, self.objectives.problem.attackers
+        audited = self._audited(
+            point_of(candidate), roles, options.attacks, options.final_effort, "confirm", options.seeds
+        )
+        return judged(candidate.model_copy(update={"audited": audited}), self.objectives.problem.budgets)
+
+    def _audited(
+        self, point: Point, roles: Roles, attacks: tuple[Attack, ...], effort: Effort, half: Half, seeds: int
+    ) -> Audited:
+        objectives, problem = self.objectives, self.objectives.problem
+        cut, found = objectives.cuts[point.cut_id], []
+        for seed in range(objectives.options.seed, objectives.options.seed + seeds):
+            # Seeds are derived as `collabplan attack` does, which so finds these audits made.
+            outcome = run_audit(
+                ask(problem.traced, cut, objectives.defense(point), problem.scaling, roles, seed=seed),
+                attacks,
+                effort,
+                seed=derive_seed(seed, cut.id),
+                folder=self.folder,
+                shared=self._shared.setdefault(seed, Shared(seed)),
+                step=lambda what: self.tell(f"{cut.name}: {what}", 0.0) if half == "confirm" else None,
+            )
+            found.append(outcome.record)
+        tiers = worst_tiers(found)
+        if not tiers:
+            raise CollabplanError(f"no attack gave a figure at {cut.name}; run with --no-audit to plan on estimates")
+        names = tuple(attack.name for attack in attacks)
+        return Audited(effort=found[0].effort, half=half, seeds=seeds, attacks=names, figures=tiers[-1])
+
+
+def most_telling(candidates: Sequence[Candidate], relevant: Sequence[Candidate]) -> Candidate | None:
+    """The candidate whose audit could add most to the front's hypervolume; None where none is worth it.
+
+    The front is what all candidates are sure of: the upper ends of audited and predicted indices. What an audit could
+    add is the volume between it and the front with the candidate at the lower end of its prediction.
+
+    Args:
+        candidates: audited or predicted, all of them.
+        relevant: which may be audited.
+    """
+    scaled = _scaled(candidates)
+    sure = [scaled(objectives(candidate)) for candidate in candidates]
+    front = [sure[at] for at in pareto_indices(sure)]
+    volume = hypervolume(front, REFERENCE)
+    points = {point_of(candidate) for candidate in relevant}
+    best, most = None, WORTH * volume
+    for candidate in candidates:
+        if candidate.predicted is None or point_of(candidate) not in points:
+            continue
+        accuracy, latency, _ = objectives(candidate)
+        gain = hypervolume([*front, scaled((accuracy, latency, candidate.predicted.low))], REFERENCE) - volume
+        if gain > most:
+            best, most = candidate, gain
+    return best
+
+
+def _scaled(candidates: Sequence[Candidate]) -> Callable[[Point3], Point3]:
+    """Objectives with the candidates' best at 0 and worst at 1; the leakage index is its own scale."""
+    columns = list(zip(*(objectives(candidate) for candidate in candidates), strict=True))
+    low, high = (min(columns[0]), min(columns[1])), (max(columns[0]), max(columns[1]))
+
+    def scale(point: Point3) -> Point3:
+        first, second = ((value - a) / max(b - a, 1e-12) for value, a, b in zip(point[:2], low, high, strict=True))
+        return (first, second, point[2])
+
+    return scale
