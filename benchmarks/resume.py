@@ -41,6 +41,7 @@ def command(trials: int, seed: int) -> list[str]:
         str(trials),
         "--seed",
         str(seed),
+        "--no-audit",
         "--resume",
         "--json",
     ]

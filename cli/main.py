@@ -19,7 +19,7 @@ import typer
 from typer.core import TyperGroup
 
 from .. import __version__
-from . import agreement, attack, cache, env, init, leakage, optimize, profile, split
+from . import agreement, attack, cache, env, explain, init, leakage, optimize, profile, split
 from .config import find_config
 from .options import Debug, examples, unwrapped
 
@@ -115,6 +115,7 @@ _register(
     "Work",
     profile=(profile.profile, profile.EXAMPLES),
     optimize=(optimize.optimize, optimize.EXAMPLES),
+    explain=(explain.explain, explain.EXAMPLES),
     split=(split.split, split.EXAMPLES),
     leakage=(leakage.leakage, leakage.EXAMPLES),
     attack=(attack.attack, attack.EXAMPLES),
@@ -143,7 +144,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (Exception, KeyboardInterrupt) as error:
         if debug:
             traceback.print_exception(error)
-        message, code = explain(error)
+        message, code = explained(error)
         if message:
             print(message if message.startswith("usage") else f"collabplan: {message}", file=sys.stderr)
     finally:
@@ -151,7 +152,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def explain(error: BaseException) -> tuple[str, int]:
+def explained(error: BaseException) -> tuple[str, int]:
     """One line for whatever went wrong, and the exit code."""
     from ..records.errors import CollabplanError
 

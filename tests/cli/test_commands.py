@@ -132,6 +132,20 @@ def test_the_plan_that_wins_was_attacked(run: Run, monkeypatch: pytest.MonkeyPat
     assert again["audits"] >= 1
 
 
+@pytest.mark.usefixtures("planned")
+def test_explain_says_what_was_rejected_and_by_how_much(run: Run) -> None:
+    run("optimize", *SEARCH, "--max-edge-params", "60", "--trials", "21")
+    ran = run("explain", "plan.json")
+    said = " ".join(ran.out.split())
+    assert ran.code == 0
+    for part in ("The plan", "Why this one", "tightest budget", "latency-optimal", "What was rejected", "ESTIMATED by"):
+        assert part in said
+    assert "misses a budget: edge parameters 83 against 60" in said
+    assert "is within the budgets and leaks more" in said
+    document = run("explain", "plan.json", "--json").document
+    assert document["sections"]["Why this one"][0].startswith("Of 21 measured candidates it leaks least")
+
+
 def test_a_second_optimize_in_the_same_folder_is_refused(planned: Path, run: Run) -> None:
     import fcntl
 

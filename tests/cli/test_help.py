@@ -9,7 +9,19 @@ import sys
 import pytest
 from cli_targets import Run
 
-COMMANDS = ["", "profile", "optimize", "split", "leakage", "init", "env", "cache", "cache list", "cache clear"]
+COMMANDS = [
+    "",
+    "profile",
+    "optimize",
+    "explain",
+    "split",
+    "leakage",
+    "init",
+    "env",
+    "cache",
+    "cache list",
+    "cache clear",
+]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
