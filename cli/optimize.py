@@ -12,6 +12,7 @@ from .options import RUNS_CODE, Debug, Inputs, Json, examples
 if TYPE_CHECKING:
     from ..graph import TracedGraph
     from ..planner import AuditOptions, Outcome, Problem, SearchOptions
+    from ..planner.proposers import Sampler
     from ..records import Budgets, Link
     from .costs import Profiles
     from .output import Output
@@ -154,6 +155,10 @@ def optimize(
             show_default=False,
         ),
     ] = None,
+    sampler: Annotated[
+        Literal["tpe", "gp", "nsga2", "nsga3", "random", "exhaustive"],
+        typer.Option(help="What proposes candidates, where there are more than trials.", rich_help_panel=_SEARCH),
+    ] = "tpe",
     seed: Annotated[
         int, typer.Option(metavar="N", min=0, help="The same seed gives the same front.", rich_help_panel=_SEARCH)
     ] = 0,
@@ -230,6 +235,7 @@ def optimize(
         resume=resume,
         draws=draws,
         cache_gb=cache_gb,
+        sampler=sampler,
         audit=audit_options(audit_effort, audit_seeds, audits) if audit else None,
     )
     problem = state(loaded, traced, profiles, link, edge_slowdown, budgets, output)
@@ -353,13 +359,20 @@ def audit_options(effort: Literal["quick", "standard", "thorough"], seeds: int, 
 
 
 def search_options(
-    trials: int | None, seed: int, *, resume: bool, draws: int, cache_gb: float, audit: AuditOptions | None
-) -> SearchOptions:
+    trials: int | None, seed: int, *, resume: bool, draws: int, cache_gb: float, sampler: Sampler,
+    audit: AuditOptions | None,
+) -> SearchOptions:  # fmt: skip
     """The planner's options."""
     from ..planner import SearchOptions
 
     return SearchOptions(
-        trials=trials, seed=seed, resume=resume, draws=draws, cache_bytes=int(cache_gb * 1e9), audit=audit
+        trials=trials,
+        seed=seed,
+        resume=resume,
+        draws=draws,
+        cache_bytes=int(cache_gb * 1e9),
+        sampler=sampler,
+        audit=audit,
     )
 
 

@@ -51,6 +51,7 @@ def optimize(problem: Problem, options: SearchOptions, folder: Path, on_progress
             problem.budgets if audits is None else without(problem.budgets, AUDITED_ONLY),
             seed=options.seed,
             trials=options.trials,
+            sampler=options.sampler,
             reprice=objectives.reprice,
             on_progress=on_progress,
         )

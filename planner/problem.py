@@ -25,6 +25,7 @@ from ..records import (
     TargetIdentity,
     hash_json,
 )
+from .proposers import Sampler
 from .roles import Roles
 from .space import DEFAULT_RATES
 
@@ -110,8 +111,8 @@ class SearchOptions:
     """How to search.
 
     `trials` is the total in the study: None enumerates a small space, else runs 200. `draws` masks are
-    averaged per candidate. `leakage_samples` bounds the rows that the leakage attackers see. Without `audit`
-    the plan rests on estimates, and says so.
+    averaged per candidate. `leakage_samples` bounds the rows that the leakage attackers see. `sampler` proposes
+    points where not all are visited. Without `audit` the plan rests on estimates, and says so.
     """
 
     trials: int | None = None
@@ -125,6 +126,7 @@ class SearchOptions:
     leakage_samples: int = 1000
     batch: int = 64
     command: tuple[str, ...] | None = None
+    sampler: Sampler = "tpe"
     audit: AuditOptions | None = None
 
     def __post_init__(self) -> None:

@@ -7,7 +7,8 @@ from datetime import datetime
 import optuna
 import pytest
 from collabplan.planner.front import hypervolume, objectives
-from collabplan.planner.search import Proposer, search_points
+from collabplan.planner.proposers import proposer_named
+from collabplan.planner.search import search_points
 from collabplan.planner.space import Point, Space, point_of
 from collabplan.planner.study import open_store
 from collabplan.records import Budgets, CollabplanError
@@ -73,7 +74,7 @@ def test_the_next_proposal_depends_on_completed_trials_alone():
     unseen = [point for point in searched.points if point not in {point_of(item) for item in done}]
 
     def propose(seed):
-        proposer = Proposer(searched, searched.points, budgets, seed)
+        proposer = proposer_named("tpe", searched, searched.points, budgets, seed)
         for item in done:
             proposer.learn(item)
         return proposer.propose(set(), unseen, len(done))
@@ -93,8 +94,34 @@ def test_proposals_beat_chance(tmp_path, monkeypatch):
         return hypervolume([objectives(item) for item in found if item.meets_budgets], reference)
 
     guided = volume("guided")
-    monkeypatch.setattr("collabplan.planner.search.STARTUP_TRIALS", 10**6)
+    monkeypatch.setattr("collabplan.planner.proposers.STARTUP_TRIALS", 10**6)
     assert guided > volume("chance")
+
+
+@pytest.mark.parametrize(
+    ("sampler", "total"),
+    [("tpe", 45), ("gp", 12), ("nsga2", 45), ("nsga3", 45), ("random", 45), ("exhaustive", 45)],
+)
+def test_every_sampler_visits_allowed_points_once_and_goes_on_after_a_stop(tmp_path, sampler, total):
+    searched = space(8)
+    allowed = [point for point in searched.points if point.cut_id != "cut03"]
+
+    def visited(folder, *trials):
+        for resume, total in enumerate(trials):
+            found = run(folder, searched, allowed=allowed, trials=total, sampler=sampler, resume=bool(resume))
+        return [point_of(item) for item in found.candidates]
+
+    whole = visited(tmp_path / "whole", total)
+    assert visited(tmp_path / "parts", 7, total - 1, total) == whole
+    assert len(set(whole)) == total
+    assert set(whole) <= set(allowed)
+
+
+@pytest.mark.parametrize("sampler", ["nsga2", "random"])
+def test_a_sequence_comes_to_its_end(tmp_path, sampler):
+    searched = space(2)
+    found = run(tmp_path, searched, trials=len(searched.points) - 1, sampler=sampler)
+    assert len({point_of(item) for item in found.candidates}) == len(searched.points) - 1
 
 
 def test_an_evaluation_that_fails_ends_the_search_and_keeps_what_was_done(tmp_path):
