@@ -19,7 +19,7 @@ import typer
 from typer.core import TyperGroup
 
 from .. import __version__
-from . import agreement, attack, cache, env, explain, init, leakage, optimize, profile, split
+from . import agreement, attack, cache, env, explain, front, init, leakage, optimize, profile, split
 from .config import find_config
 from .options import Debug, examples, unwrapped
 
@@ -115,6 +115,7 @@ _register(
     "Work",
     profile=(profile.profile, profile.EXAMPLES),
     optimize=(optimize.optimize, optimize.EXAMPLES),
+    front=(front.front, front.EXAMPLES),
     explain=(explain.explain, explain.EXAMPLES),
     split=(split.split, split.EXAMPLES),
     leakage=(leakage.leakage, leakage.EXAMPLES),

@@ -12,7 +12,7 @@ from .. import lazy_face
 if TYPE_CHECKING:
     from .front import hypervolume, pareto_front
     from .latency import predict_latency
-    from .planning import optimize
+    from .planning import optimize, plan_for
     from .problem import AuditOptions, Outcome, Problem, RuledOut, SearchOptions
     from .roles import Roles
     from .search import search_points
@@ -32,6 +32,7 @@ _HOMES = {
     "open_store": "study",
     "optimize": "planning",
     "pareto_front": "front",
+    "plan_for": "planning",
     "predict_latency": "latency",
     "search_points": "search",
 }
@@ -49,6 +50,7 @@ __all__ = [
     "open_store",
     "optimize",
     "pareto_front",
+    "plan_for",
     "predict_latency",
     "search_points",
 ]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..estimators.attacks.victim import attacked_input
-from ..records import Baseline, Budgets, Candidate, CollabplanError, Plan, collect_provenance
+from ..records import Baseline, BudgetError, Budgets, Candidate, CollabplanError, Plan, collect_provenance
 from .audits import Audits
 from .baselines import baseline_cuts
 from .budgets import AUDITED_ONLY, cost_checks, judged, without
@@ -81,6 +81,41 @@ def optimize(problem: Problem, options: SearchOptions, folder: Path, on_progress
         audits=0 if audits is None else audits.made,
         notes=(*objectives.notes, *(notes if audits is None else audits.notes)),
     )
+
+
+def plan_for(
+    problem: Problem,
+    options: SearchOptions,
+    found: Plan,
+    candidate: Candidate,
+    folder: Path,
+    on_progress: OnProgress | None = None,
+) -> Plan:
+    """The plan of another candidate that the search behind `found` measured.
+
+    Args:
+        problem: as it was searched; its budgets are held against the candidate.
+        options: as it was searched; `audit` says how the candidate is attacked.
+        found: whose front, baselines and study are kept.
+        folder: where finished attacks lie.
+
+    Raises:
+        BudgetError: the candidate misses a budget on the confirm half.
+        CollabplanError: a figure cannot be measured.
+    """
+    objectives = Objectives(problem, options)
+    if candidate.cut_id not in objectives.cuts:
+        raise CollabplanError(f"{candidate.cut_name} is no cut that was profiled here; profile with its --max-crossing")
+    audits, _ = _audits(objectives, folder, on_progress)
+    confirmed = objectives.confirm(candidate)
+    if audits is not None:
+        confirmed = audits.hardest(confirmed)
+    confirmed = judged(confirmed, problem.budgets)
+    if not confirmed.meets_budgets:
+        raise BudgetError(f"{described(confirmed)} misses on the confirm half: {', '.join(confirmed.violations)}")
+    made = _plan(objectives, Choice(candidate, confirmed, 1), found.front, found.baselines, found.trials, found.study)
+    assert made is not None
+    return made
 
 
 def _audits(objectives: Objectives, folder: Path, on_progress: OnProgress | None) -> tuple[Audits | None, list[str]]:

@@ -133,6 +133,26 @@ def test_the_plan_that_wins_was_attacked(run: Run, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.usefixtures("planned")
+def test_front_lists_filters_and_exports(run: Run) -> None:
+    run("optimize", *SEARCH, "--max-edge-params", "60", "--trials", "21")
+    rows = run("front", "plan.json", "--json").document["rows"]
+    assert len(rows) > 3
+    assert f"({len(rows)} of {len(rows)} within budgets)" in run("front", "plan.json").out
+    assert f"(0 of {len(rows)} within budgets)" in run("front", "plan.json", "--budget-ms", "0.001").out
+    ran = run("front", "plan.json", "--export", "2", "--no-audit")
+    assert ran.code == 0
+    first, other = load(Plan, Path("plan.json")), load(Plan, Path("other.json"))
+    assert (other.searched.cut_id, other.searched.rate) == (rows[1]["cut_id"], rows[1]["rate"])
+    assert other.front == first.front
+    assert other.chosen.accuracy.sample_count == first.chosen.accuracy.sample_count
+    assert run("split", "other.json", "-o", "halves").code == 0
+    assert "there is no row 99" in run("front", "plan.json", "--export", "99").err
+    missed = run("front", "plan.json", "--export", "2", "--no-audit", "--max-leakage", "0", "-o", "third.json")
+    assert missed.code == 1
+    assert not Path("third.json").exists()
+
+
+@pytest.mark.usefixtures("planned")
 def test_explain_says_what_was_rejected_and_by_how_much(run: Run) -> None:
     run("optimize", *SEARCH, "--max-edge-params", "60", "--trials", "21")
     ran = run("explain", "plan.json")

@@ -1,0 +1,185 @@
+"""`collabplan front`: the other plans that a search found: listed, filtered by budgets, and exported."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from .options import Debug, Json, examples
+
+if TYPE_CHECKING:
+    from ..records import Budgets, Candidate, Plan
+    from .output import Output
+
+EXAMPLES = examples(
+    ("every candidate of the front", "collabplan front plan.json"),
+    (
+        "those that an 80 ms budget and an index of 0.5 leave",
+        "collabplan front plan.json --budget-ms 80 --max-leakage 0.5",
+    ),
+    (
+        "make a plan of row 3: measured on the confirm half and attacked like the first one",
+        "collabplan front plan.json --export 3 -o other.json",
+    ),
+)
+_BUDGETS, _AUDIT, _OUTPUT = "Budgets in place of the plan's", "Audits", "Output"
+
+
+def front(
+    plan: Annotated[Path, typer.Argument(metavar="PLAN", help="Written by `collabplan optimize`.")],
+    budget_ms: Annotated[
+        float | None,
+        typer.Option(metavar="MS", help="Longest latency, p95.", rich_help_panel=_BUDGETS, show_default=False),
+    ] = None,
+    max_accuracy_drop: Annotated[
+        float | None,
+        typer.Option(metavar="SHARE", help="Most accuracy to lose.", rich_help_panel=_BUDGETS, show_default=False),
+    ] = None,
+    max_leakage: Annotated[
+        float | None,
+        typer.Option(metavar="INDEX", help="Highest leakage index.", rich_help_panel=_BUDGETS, show_default=False),
+    ] = None,
+    max_payload: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE", help="Most to send for a sample: 20kB.", rich_help_panel=_BUDGETS, show_default=False
+        ),
+    ] = None,
+    export: Annotated[
+        int | None,
+        typer.Option(
+            metavar="ROW", min=1, help="Make a plan of this row.", rich_help_panel=_OUTPUT, show_default=False
+        ),
+    ] = None,
+    file: Annotated[
+        Path, typer.Option("-o", "--output", metavar="FILE", help="Where to write it.", rich_help_panel=_OUTPUT)
+    ] = Path("other.json"),
+    audit: Annotated[
+        bool,
+        typer.Option("--audit/--no-audit", help="Attack it; without, it is ESTIMATED.", rich_help_panel=_AUDIT),
+    ] = True,
+    audit_effort: Annotated[
+        Literal["quick", "standard", "thorough"], typer.Option(help="Of the attacks.", rich_help_panel=_AUDIT)
+    ] = "thorough",
+    audit_seeds: Annotated[int, typer.Option(metavar="N", min=1, help="Their runs.", rich_help_panel=_AUDIT)] = 3,
+    as_json: Json = False,
+    _debug: Debug = False,
+) -> None:
+    """List the front of the search that made a plan, by budgets of your own, and make a plan of another row.
+
+    Listing runs nothing. --export loads the plan's target, which runs its Python code, measures the row on the confirm
+    half and attacks it there; exit 1 where it then misses a budget.
+    """
+    from ..records import Plan, load
+    from .output import Output
+
+    output = Output(as_json=as_json)
+    loaded = load(Plan, plan)
+    budgets = asked_budgets(loaded, budget_ms, max_accuracy_drop, max_leakage, max_payload)
+    rows = listed(loaded, budgets)
+    show(rows, output)
+    if export is not None:
+        made = exported(
+            loaded, plan, budgets, picked(rows, export), (audit_effort, audit_seeds) if audit else None, output
+        )
+        from ..records import save
+
+        save(made, file)
+        output.wrote("plan", file)
+        output.say(made.headline)
+    output.document(
+        {
+            "rows": [candidate.model_dump(mode="json") for candidate in rows],
+            "exported": str(file) if export is not None else None,
+        }
+    )
+
+
+def asked_budgets(
+    plan: Plan, budget_ms: float | None, drop: float | None, leakage: float | None, payload: str | None
+) -> Budgets:
+    """The plan's budgets, with those that were given in their place. Raises CollabplanError as `checked_budgets`."""
+    from .optimize import checked_budgets, parsed_size
+
+    given = {
+        "latency_p95_ms": budget_ms,
+        "max_accuracy_drop": drop,
+        "max_leakage": leakage,
+        "max_payload_bytes": parsed_size(payload),
+    }
+    known = plan.budgets.model_dump() | {name: value for name, value in given.items() if value is not None}
+    return checked_budgets(**known)
+
+
+def listed(plan: Plan, budgets: Budgets) -> list[Candidate]:
+    """The front's candidates as these budgets see them, least leakage first: rows keep their numbers under a filter."""
+    from ..planner.budgets import judged
+
+    return sorted(
+        (judged(candidate, budgets) for candidate in plan.front),
+        key=lambda c: (c.index.high, -c.accuracy.accuracy.value, c.latency.p95_ms),
+    )
+
+
+def show(rows: list[Candidate], output: Output) -> None:
+    """Print the rows that keep within the budgets, numbered."""
+    from .tables import candidates, dropout
+
+    fitting = [
+        (str(number), candidate.cut_name, dropout(candidate), candidate)
+        for number, candidate in enumerate(rows, start=1)
+        if candidate.meets_budgets
+    ]
+    output.show(
+        candidates(f"Front on the search half ({len(fitting)} of {len(rows)} within budgets)", "cut\ndropout", fitting)
+    )
+
+
+def picked(rows: list[Candidate], number: int) -> Candidate:
+    """That row.
+
+    Raises:
+        CollabplanError: there is none of that number.
+    """
+    from ..records import CollabplanError
+
+    if number > len(rows):
+        raise CollabplanError(f"there is no row {number}; the front has {len(rows)}")
+    return rows[number - 1]
+
+
+def exported(
+    plan: Plan,
+    path: Path,
+    budgets: Budgets,
+    candidate: Candidate,
+    audit: tuple[Literal["quick", "standard", "thorough"], int] | None,
+    output: Output,
+) -> Plan:
+    """The plan of a candidate.
+
+    Raises:
+        BudgetError: it misses a budget on the confirm half.
+        CollabplanError: what loading, tracing, the profile or the data refuse.
+    """
+    from ..planner import SearchOptions, plan_for
+    from .optimize import audit_options, prepare, state
+    from .workspace import Workspace
+
+    workspace = Workspace.here()
+    inputs = plan.target.options.get("input", "").split()
+    loaded, traced, profiles = prepare(plan.target.spec, inputs, None, None, workspace, output)
+    plan.model.require_same(traced.identity, record=f"plan {path}")
+    problem = state(loaded, traced, profiles, plan.link, plan.edge_slowdown, budgets, output)
+    options = SearchOptions(
+        seed=plan.provenance.seed or 0,
+        draws=plan.searched.accuracy.draws,
+        bits=plan.defense.bits,
+        audit=None if audit is None else audit_options(*audit, None),
+    )
+    with output.bar("measuring") as advance:
+        return plan_for(
+            problem, options, plan, candidate, workspace.prepare(), lambda what, done: advance(done, 1.0, what)
+        )
