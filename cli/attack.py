@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -109,15 +110,17 @@ def attack(
     Loading TARGET runs its Python code.
     """
     from .output import Output
+    from .plan_files import load_weights
 
     output = Output(as_json=as_json)
     asked = checked_options(dropout, dropout_kind, masks, noise, bits, attacks, effort, seed, device)
-    plan = None
+    plan, tuned = None, None
     if target.endswith(".json"):
         loaded, traced, plan = prepare_plan(Path(target), output)
+        tuned = load_weights(plan, Path(target))
     else:
         loaded, traced = prepare_target(target, inputs or (), output)
-    session = open_session(loaded, traced, plan, cuts, max_crossing, asked, output)
+    session = replace(open_session(loaded, traced, plan, cuts, max_crossing, asked, output), tuned=tuned)
     with output.bar("attacking") as advance:
         outcomes = session.run(advance, output.say)
     made = make_report(loaded, session, outcomes, pictures, output)

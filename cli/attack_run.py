@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
 from ..estimators import Data, Defense, EdgeActivations, InputScaling, by_definition
 from ..estimators.attacks import Attack, Effort, Outcome, Question, Shared, random_queries, run_audit
 from ..estimators.seeds import derive_seed, generator_for
-from ..graph import Cut, TracedGraph
-from ..planner.accuracy import Scorer, paired_accuracy
+from ..graph import Cut, TracedGraph, with_weights
+from ..planner.accuracy import Scorer, first_rows, paired_accuracy
 from ..planner.audits import ask
 from ..planner.roles import Roles
 from ..records import (
@@ -105,6 +104,7 @@ class Session:
     scaling: InputScaling
     asked: Asked
     folder: Path
+    tuned: Mapping[str, Tensor] | None = None
     notes: list[str] = field(default_factory=list)
 
     def pairs(self) -> Iterator[tuple[Cut, DefenseSpec]]:
@@ -185,6 +185,7 @@ class Session:
             batch_size=BATCH,
             others={} if self.asked.effort.name == "quick" else self.others,
             accuracy=self._accuracy(activations, cut, defense),
+            tuned=self.tuned if cut.kind != "edge-only" else None,
         )
 
     def _accuracy(self, activations: EdgeActivations, cut: Cut, defense: Defense) -> Interval | None:
@@ -197,11 +198,13 @@ class Session:
         clean, defended = scorer.tally(), scorer.tally()
         draws = generator_for(self.asked.seed, cut.id, "accuracy")
         cloud = activations.halves(cut).cloud
+        if self.tuned is not None:
+            cloud = with_weights(cloud, self.tuned)
         with torch.no_grad():
             for batch, crossed in activations.batches(cut, data):
                 for tally, tensors in ((clean, crossed), (defended, defense.simulate(crossed, draws))):
                     outputs = cloud(*(tensor.to(self.asked.device) for tensor in tensors))
-                    tally.add(_rows(outputs, len(batch)), batch.labels, len(batch))
+                    tally.add(first_rows(outputs, len(batch)), batch.labels, len(batch))
         return paired_accuracy(clean.finish(), [defended.finish()], changes=defense.changes).accuracy
 
 
@@ -231,8 +234,3 @@ def told(made: Audit) -> str:
 
 def _failed(tier: TierFigures) -> str:
     return f"; FAILED: {', '.join(tier.failed)}" if tier.failed else ""
-
-
-def _rows(outputs: Any, count: int) -> Any:
-    """The first `count` rows of every tensor, on the CPU: a fixed batch is filled up with copies."""
-    return pytree.tree_map(lambda leaf: leaf[:count].cpu() if isinstance(leaf, Tensor) and leaf.ndim else leaf, outputs)

@@ -10,6 +10,7 @@ import typer
 from .options import Debug, Json, examples
 
 if TYPE_CHECKING:
+    from ..planner.planning import Planned
     from ..records import Budgets, Candidate, Plan
     from .output import Output
 
@@ -84,11 +85,11 @@ def front(
         made = exported(
             loaded, plan, budgets, picked(rows, export), (audit_effort, audit_seeds) if audit else None, output
         )
-        from ..records import save
+        from .plan_files import save_plan
 
-        save(made, file)
+        save_plan(made.plan, made.tuned_weights, file)
         output.wrote("plan", file)
-        output.say(made.headline)
+        output.say(made.plan.headline)
     output.document(
         {
             "rows": [candidate.model_dump(mode="json") for candidate in rows],
@@ -157,7 +158,7 @@ def exported(
     candidate: Candidate,
     audit: tuple[Literal["quick", "standard", "thorough"], int] | None,
     output: Output,
-) -> Plan:
+) -> Planned:
     """The plan of a candidate.
 
     Raises:
@@ -165,7 +166,7 @@ def exported(
         CollabplanError: what loading, tracing, the profile or the data refuse.
     """
     from ..planner import SearchOptions, plan_for
-    from .optimize import audit_options, prepare, state
+    from .optimize import audit_options, plan_tuning, prepare, state
     from .workspace import Workspace
 
     workspace = Workspace.here()
@@ -178,6 +179,7 @@ def exported(
         draws=plan.searched.accuracy.draws,
         bits=plan.defense.bits,
         audit=None if audit is None else audit_options(*audit, None),
+        tuning=plan_tuning(plan),
     )
     with output.bar("measuring") as advance:
         return plan_for(

@@ -12,8 +12,9 @@ from .options import RUNS_CODE, Debug, Inputs, Json, examples
 if TYPE_CHECKING:
     from ..graph import TracedGraph
     from ..planner import AuditOptions, Outcome, Problem, SearchOptions
+    from ..planner.finetune import Tuning
     from ..planner.proposers import Sampler
-    from ..records import Budgets, Link
+    from ..records import Budgets, Link, Plan
     from .costs import Profiles
     from .output import Output
     from .target import Target
@@ -39,7 +40,9 @@ EXAMPLES = examples(
         "collabplan optimize --budget-ms 50 --trials 100 --resume",
     ),
 )
-_BUDGETS, _COSTS, _SEARCH, _AUDIT, _OUTPUT = "Budgets", "Network and devices", "Search", "Audits", "Output"
+_BUDGETS, _COSTS, _SEARCH, _TUNING, _AUDIT, _OUTPUT = (
+    "Budgets", "Network and devices", "Search", "Fine-tuning", "Audits", "Output",
+)  # fmt: skip
 
 
 def optimize(
@@ -193,6 +196,19 @@ def optimize(
     audit_seeds: Annotated[
         int, typer.Option(metavar="N", min=1, help="Runs of those attacks.", rich_help_panel=_AUDIT)
     ] = 3,
+    finetune: Annotated[
+        int,
+        typer.Option(
+            metavar="EPOCHS",
+            min=0,
+            help="Tune the cloud half on train_data under each defense that costs accuracy; the device is untouched.",
+            rich_help_panel=_TUNING,
+        ),
+    ] = 0,
+    finetune_loss: Annotated[
+        Literal["distillation", "cross-entropy"],
+        typer.Option(help="From the undefended model, or from labels.", rich_help_panel=_TUNING),
+    ] = "distillation",
     inputs: Inputs = None,
     file: Annotated[
         Path, typer.Option("-o", "--output", metavar="FILE", help="Where to write the plan.", rich_help_panel=_OUTPUT)
@@ -236,6 +252,7 @@ def optimize(
         draws=draws,
         cache_gb=cache_gb,
         sampler=sampler,
+        tuning=tuning_options(finetune, finetune_loss),
         audit=audit_options(audit_effort, audit_seeds, audits) if audit else None,
     )
     problem = state(loaded, traced, profiles, link, edge_slowdown, budgets, output)
@@ -358,9 +375,22 @@ def audit_options(effort: Literal["quick", "standard", "thorough"], seeds: int, 
     return AuditOptions(EFFORTS["quick"], EFFORTS[effort], suite, seeds=seeds, most=most)
 
 
+def tuning_options(epochs: int, loss: Literal["distillation", "cross-entropy"]) -> Tuning | None:
+    """How the planner fine-tunes; None for no epoch."""
+    from ..planner.finetune import Tuning
+
+    return Tuning(epochs=epochs, loss=loss) if epochs else None
+
+
+def plan_tuning(plan: Plan) -> Tuning | None:
+    """How the search behind a plan fine-tuned, as far as the plan's own weights tell."""
+    known = plan.tuned_weights
+    return None if known is None else tuning_options(known.epochs, known.loss)
+
+
 def search_options(
     trials: int | None, seed: int, *, resume: bool, draws: int, cache_gb: float, sampler: Sampler,
-    audit: AuditOptions | None,
+    tuning: Tuning | None, audit: AuditOptions | None,
 ) -> SearchOptions:  # fmt: skip
     """The planner's options."""
     from ..planner import SearchOptions
@@ -372,6 +402,7 @@ def search_options(
         draws=draws,
         cache_bytes=int(cache_gb * 1e9),
         sampler=sampler,
+        tuning=tuning,
         audit=audit,
     )
 
@@ -404,6 +435,7 @@ def state(
         evaluate=target.evaluate,
         budgets=budgets,
         target=profiles.edge.target,
+        train=data.train,
         roles=divide(data)[0],
     )
 
@@ -414,7 +446,8 @@ def report(outcome: Outcome, file: Path, output: Output) -> None:
     Raises:
         BudgetError: no plan meets the budgets; the nearest miss is named.
     """
-    from ..records import BudgetError, save
+    from ..records import BudgetError
+    from .plan_files import save_plan
     from .tables import chosen_plan, comparison, front
 
     plan = outcome.plan
@@ -431,9 +464,9 @@ def report(outcome: Outcome, file: Path, output: Output) -> None:
                 "note: the whole model keeps the budgets on the edge as profiled, so nothing need be split; a slower "
                 "edge device is declared by --edge-slowdown or profiled by itself"
             )
-        save(plan, file)
+        plan = save_plan(plan, outcome.tuned_weights, file)
         output.wrote("plan", file)
-    output.document(document(outcome, file))
+    output.document(document(outcome, plan, file))
     if plan is None:
         raise BudgetError(f"no plan meets the budgets; {outcome.nearest_miss or 'no candidate could be evaluated'}")
 
@@ -452,9 +485,8 @@ def told(outcome: Outcome) -> str:
     return ", ".join(parts)
 
 
-def document(outcome: Outcome, file: Path) -> dict[str, Any]:
+def document(outcome: Outcome, plan: Plan | None, file: Path) -> dict[str, Any]:
     """What `--json` prints: the plan or null, the front, the baselines, the nearest miss."""
-    plan = outcome.plan
     return {
         "plan_file": None if plan is None else str(file),
         "plan": None if plan is None else plan.model_dump(mode="json"),

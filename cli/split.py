@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +12,8 @@ import typer
 from .options import RUNS_CODE, Debug, Json, examples
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from ..graph.structures import Cut, TracedGraph
     from ..records import Plan
     from .target import Target
@@ -43,6 +47,7 @@ def split(
     """
     from ..records import Plan, load
     from .output import Output
+    from .plan_files import load_weights
     from .profile import trace_target
 
     output = Output(as_json=as_json)
@@ -54,12 +59,13 @@ def split(
     record.model.require_same(traced.identity, record=f"plan {plan}")
     cut = planned_cut(record, traced, plan)
     with output.step("writing and checking the halves"):
-        sizes = write_halves(loaded, traced, cut, folder)
+        sizes = write_halves(loaded, traced, cut, folder, load_weights(record, plan))
     names = ", ".join(crossing.name for crossing in cut.crossing) or "nothing"
     output.say(f"cut {cut.name}: {names} crosses")
     for half, size in sizes.items():
         output.say(f"{half} half: {folder / half} ({size / 1e6:,.2f} MB)")
-    output.say("checked: the halves, read back, compose to the model bit for bit on the example inputs")
+    what = "model" if record.tuned_weights is None else "model with the fine-tuned cloud half"
+    output.say(f"checked: the halves, read back, compose to the {what} bit for bit on the example inputs")
     output.document(
         {
             "folder": str(folder),
@@ -103,8 +109,12 @@ def planned_cut(plan: Plan, traced: TracedGraph, path: Path) -> Cut:
     )
 
 
-def write_halves(target: Target, traced: TracedGraph, cut: Cut, folder: Path) -> dict[str, int]:
+def write_halves(
+    target: Target, traced: TracedGraph, cut: Cut, folder: Path, tuned: Mapping[str, Tensor] | None = None
+) -> dict[str, int]:
     """Write `folder/edge` and `folder/cloud`, read them back and compare; returns their sizes in bytes.
+
+    With `tuned` weights the cloud half has these, and is compared with the half in memory that has them.
 
     A trace that equals the model up to rounding (which is told when it is made) is what its halves must equal bit
     for bit then.
@@ -115,12 +125,14 @@ def write_halves(target: Target, traced: TracedGraph, cut: Cut, folder: Path) ->
     """
     import torch
 
-    from ..graph import close_values, load_program, same_values, save_program
+    from ..graph import close_values, load_program, same_values, save_program, with_weights
     from ..graph import split as split_graph
     from ..graph.tracing import evaluation_mode
     from ..records import BudgetError
 
     halves = split_graph(traced, cut)
+    if tuned is not None:
+        halves = replace(halves, cloud=with_weights(halves.cloud, tuned))
     places: dict[str, Any] = {"edge": halves.edge, "cloud": halves.cloud}
     for name, half in places.items():
         save_program(half, folder / name)
@@ -128,8 +140,10 @@ def write_halves(target: Target, traced: TracedGraph, cut: Cut, folder: Path) ->
     with torch.no_grad():
         composed = cloud(*edge(*(tensor.clone() for tensor in traced.example_inputs)))
         whole = traced.module(*target.example.args, **target.example.kwargs)
+        if tuned is not None:
+            whole = halves.cloud(*halves.edge(*target.example.args, **target.example.kwargs))
     with evaluation_mode(target.model), target.running():
-        expected = target.model(*target.example.args, **target.example.kwargs)
+        expected = whole if tuned is not None else target.model(*target.example.args, **target.example.kwargs)
     if not (same_values(composed, expected) or (same_values(composed, whole) and close_values(composed, expected))):
         raise BudgetError(
             f"the halves in {folder} do not compose to the model bit for bit; do not deploy them, and report this "

@@ -130,7 +130,9 @@ def chosen_plan(plan: Plan) -> Table:
     candidate, parts = plan.chosen, plan.chosen.latency.parts
     drop, index = candidate.accuracy.drop, candidate.leakage.index
     table.add_row("cut", escape(f"{plan.cut_name} ({plan.cut_kind}); {_sent(plan)}"))
-    table.add_row("defense", escape(defense(candidate) + bits_text(plan)))
+    tuned = plan.tuned_weights
+    said = f"; cloud half fine-tuned under it ({tuned.epochs} epochs, {tuned.loss})" if tuned is not None else ""
+    table.add_row("defense", escape(defense(candidate) + bits_text(plan) + said))
     table.add_row(
         "latency",
         f"p50 {latency(candidate.latency.p50_ms.value)} ms {interval(candidate.latency.p50_ms, latency)}, "
@@ -246,8 +248,9 @@ def thinned(cuts: Sequence[CutProfile], limit: int = MAX_CUTS) -> list[CutProfil
 
 
 def dropout(candidate: Candidate) -> str:
-    """`element 0.3`, or `no dropout`."""
-    return f"{candidate.dropout} {candidate.rate:g}" if candidate.rate else "no dropout"
+    """`element 0.3`, `element 0.3, tuned`, or `no dropout`."""
+    tuned = ", tuned" if candidate.tuned else ""
+    return f"{candidate.dropout} {candidate.rate:g}{tuned}" if candidate.rate else "no dropout"
 
 
 def defense(candidate: Candidate) -> str:

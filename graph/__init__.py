@@ -9,7 +9,7 @@ from .. import lazy_face
 if TYPE_CHECKING:
     from .cuts import candidate_cuts, cheapest_cut
     from .gradients import dead_gradients
-    from .halves import split
+    from .halves import split, with_weights
     from .inputs import close_values, resize_batch, same_values
     from .layout import from_samples, to_samples
     from .program import Program, load_program, save_program
@@ -34,6 +34,7 @@ _HOMES = {
     "split": "halves",
     "to_samples": "layout",
     "trace": "tracing",
+    "with_weights": "halves",
 }
 
 __all__ = [
@@ -54,6 +55,7 @@ __all__ = [
     "split",
     "to_samples",
     "trace",
+    "with_weights",
 ]
 
 __getattr__, __dir__ = lazy_face(__name__, _HOMES)

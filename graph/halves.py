@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import operator
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -34,10 +35,12 @@ class EdgeHalf(nn.Module):
 class CloudHalf(nn.Module):
     """Takes the crossing tensors, returns the model's own output structure."""
 
-    def __init__(self, graph_module: fx.GraphModule, traced: TracedGraph, crossing: tuple[Crossing, ...]) -> None:
+    def __init__(
+        self, graph_module: fx.GraphModule, output_structure: pytree.TreeSpec, crossing: tuple[Crossing, ...]
+    ) -> None:
         super().__init__()
         self.graph_module = graph_module
-        self.output_structure: pytree.TreeSpec = traced.module.output_structure  # type: ignore[assignment]
+        self.output_structure = output_structure
         self.crossing = crossing
 
     def forward(self, *tensors: Tensor) -> Any:
@@ -55,6 +58,25 @@ class CloudHalf(nn.Module):
         return pytree.tree_unflatten(self.graph_module(*tensors), self.output_structure)
 
 
+def with_weights(cloud: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:
+    """A copy of the cloud half with these values for its parameters; the original is left alone.
+
+    Raises:
+        CutError: names or shapes that are not those of its parameters.
+    """
+    known = {name: tuple(parameter.shape) for name, parameter in cloud.named_parameters()}
+    given = {name: tuple(value.shape) for name, value in weights.items()}
+    if known != given:
+        wrong = sorted(name for name in {**known, **given} if known.get(name) != given.get(name))
+        raise CutError(f"these are no weights of this cloud half: {wrong[0]} and {len(wrong) - 1} more differ")
+    assert isinstance(cloud, CloudHalf)
+    made = CloudHalf(copy.deepcopy(cloud.graph_module), cloud.output_structure, cloud.crossing).eval()
+    with torch.no_grad():
+        for name, parameter in made.named_parameters():
+            parameter.copy_(weights[name])
+    return made
+
+
 def split(traced: TracedGraph, cut: Cut) -> Halves:
     """The two halves of `traced` at `cut`; `cloud(*edge(...))` equals the model bit for bit.
 
@@ -67,10 +89,11 @@ def split(traced: TracedGraph, cut: Cut) -> Halves:
     crossing = [nodes[record.node] for record in cut.crossing]
     edge = _edge_graph(traced, crossing)
     cloud = _cloud_graph(traced, cut, crossing)
+    structure: pytree.TreeSpec = traced.module.output_structure  # type: ignore[assignment]
     return Halves(
         cut,
         EdgeHalf(fx.GraphModule(traced.flat, edge), traced).eval(),
-        CloudHalf(fx.GraphModule(traced.flat, cloud), traced, cut.crossing).eval(),
+        CloudHalf(fx.GraphModule(traced.flat, cloud), structure, cut.crossing).eval(),
     )
 
 

@@ -73,6 +73,11 @@ def find_logits(outputs: Any) -> Tensor:
     raise TargetError("the model's output holds no tensor; define `evaluate(outputs, labels)` in the target file")
 
 
+def first_rows(outputs: Any, count: int) -> Any:
+    """The first `count` rows of a model's output, on the CPU: a graph of fixed batch size may have been filled up."""
+    return pytree.tree_map(lambda leaf: leaf[:count].cpu() if isinstance(leaf, Tensor) and leaf.ndim else leaf, outputs)
+
+
 class Scorer:
     """Turns outputs into scores, by the user's metric, by top-1, or by agreement with the model itself.
 

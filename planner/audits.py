@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from ..estimators.attacks.audit import Question, run_audit
 from ..estimators.attacks.catalogue import attack_named
@@ -61,10 +62,18 @@ def ask(
     batch_size: int = 64,
     others: Mapping[str, Data] | None = None,
     accuracy: Interval | None = None,
+    tuned: Mapping[str, Tensor] | None = None,
 ) -> Question:
     """What an audit of a calibrated defense is about. Raises CollabplanError as `Victim` does."""
     victim = Victim(
-        traced, cut, defense, scaling, device=device, batch_size=batch_size, secret=seed.to_bytes(32, "little")
+        traced,
+        cut,
+        defense,
+        scaling,
+        device=device,
+        batch_size=batch_size,
+        secret=seed.to_bytes(32, "little"),
+        tuned=tuned,
     )
     return Question(
         victim=victim,
@@ -201,7 +210,15 @@ class Audits:
         for seed in range(objectives.options.seed, objectives.options.seed + seeds):
             # Seeds are derived as `collabplan attack` does, which so finds these audits made.
             outcome = run_audit(
-                ask(problem.traced, cut, objectives.defense(point), problem.scaling, roles, seed=seed),
+                ask(
+                    problem.traced,
+                    cut,
+                    objectives.defense(point),
+                    problem.scaling,
+                    roles,
+                    seed=seed,
+                    tuned=objectives.tuned(point) if half == "confirm" else None,  # no attack of the search uses it
+                ),
                 attacks,
                 effort,
                 seed=derive_seed(seed, cut.id),

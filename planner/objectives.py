@@ -6,15 +6,19 @@ same figures whenever, and after whatever, it is evaluated.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
-from torch.utils import _pytree as pytree
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor, nn
 
+from .. import __version__
 from ..estimators.activations import EdgeActivations
 from ..estimators.data import Data
 from ..estimators.defenses import Defense
@@ -22,16 +26,31 @@ from ..estimators.inputs import Components, private_inputs
 from ..estimators.leakage import CutLeakage, by_definition
 from ..estimators.ridge import MIN_SAMPLES
 from ..estimators.seeds import derive_seed, generator_for
+from ..graph.halves import with_weights
 from ..graph.structures import Cut
 from ..profilers.joining import JoinedProfile
-from ..records import Accuracy, Candidate, CollabplanError, DefenseSpec, DropoutKind, Leakage, TensorRange
-from .accuracy import Scorer, Scores, paired_accuracy
+from ..records import (
+    Accuracy,
+    Candidate,
+    CollabplanError,
+    DefenseSpec,
+    DropoutKind,
+    Leakage,
+    TensorRange,
+    hash_json,
+    write_bytes,
+)
+from .accuracy import Scorer, Scores, first_rows, paired_accuracy
 from .budgets import Costs, judged
+from .finetune import fine_tune
 from .latency import defense_ms, predict_latency
 from .problem import Problem, SearchOptions
 from .space import Point, Space, point_of
 
 Half = Literal["search", "confirm"]
+
+WORTH_TUNING = 0.002
+"""Accuracy that a defense must cost, measured on the search half, before the cloud half is fine-tuned under it."""
 
 KEPT_CUTS = 3
 """Cuts whose Gram matrices are kept: a search comes back to the same ones."""
@@ -48,8 +67,11 @@ class Undefended:
 class Objectives:
     """Evaluates points of one problem. Keeps edge activations in a bounded cache."""
 
-    def __init__(self, problem: Problem, options: SearchOptions) -> None:
+    def __init__(self, problem: Problem, options: SearchOptions, folder: Path | None = None) -> None:
+        if options.tuning is not None and problem.train is None:
+            raise CollabplanError("fine-tuning needs train_data; define it in the target file")
         self.problem = problem
+        self.folder = folder
         self.options = options
         self.profile: JoinedProfile = problem.joined()
         self.cuts: dict[str, Cut] = {cut.id: cut for cut in problem.cuts}
@@ -58,6 +80,7 @@ class Objectives:
         self._undefended: dict[Half, Undefended] = {}
         self._subsets: dict[Half, Data] = {}
         self._components: dict[Half, Components] = {}
+        self._tuned: dict[Point, dict[str, Tensor] | None] = {}
         self._cut_leakages: dict[tuple[str, Half], CutLeakage] = {}
         self._scorer = Scorer(problem.evaluate, labelled=problem.search.labels is not None)
 
@@ -127,6 +150,7 @@ class Objectives:
             **_cost_fields(self.costs(point)),
             accuracy=self.accuracy(point, half),
             leakage=self.leakage(point, half),
+            tuned=self.tuned(point) is not None,
             meets_budgets=True,
         )
         return judged(candidate, self.problem.budgets)
@@ -146,17 +170,61 @@ class Objectives:
 
     def accuracy(self, point: Point, half: Half) -> Accuracy:
         """Accuracy over all samples of a half, with fresh masks per sample, averaged over the draws."""
+        return self._accuracy(point, half, self.tuned(point))
+
+    def _accuracy(self, point: Point, half: Half, weights: Mapping[str, Tensor] | None) -> Accuracy:
         undefended, cut, defense = self._whole(half), self.cuts[point.cut_id], self.defense(point)
         if not defense.changes:
             return paired_accuracy(undefended.scores, [undefended.scores], changes=False)
         draws = self.options.draws if defense.randomizes else 1
         tallies = [self._scorer.tally() for _ in range(draws)]
         generators = [generator_for(self.options.seed, point.key, half, "accuracy", draw) for draw in range(draws)]
+        cloud = self.activations.halves(cut).cloud
+        if weights is not None:
+            cloud = with_weights(cloud, weights)
         for (samples, tensors), labels in zip(self._crossing(cut, half), undefended.labels, strict=True):
             for tally, generator in zip(tallies, generators, strict=True):
-                outputs = self._run_cloud(cut, defense.simulate(tensors, generator), len(samples))
+                outputs = _run(cloud, defense.simulate(tensors, generator), len(samples))
                 tally.add(outputs, labels, len(samples))
         return paired_accuracy(undefended.scores, [tally.finish() for tally in tallies])
+
+    def tuned(self, point: Point) -> dict[str, Tensor] | None:
+        """The cloud half's parameters fine-tuned under a point's defense, by name.
+
+        None where none is asked for, the defense costs nothing on the search half, or tuning gained nothing. Kept in
+        the folder by the content of everything that they depend on.
+        """
+        if point not in self._tuned:
+            self._tuned[point] = self._tune(point)
+        return self._tuned[point]
+
+    def _tune(self, point: Point) -> dict[str, Tensor] | None:
+        tuning, train, cut = self.options.tuning, self.problem.train, self.cuts[point.cut_id]
+        if tuning is None or train is None or point.undefended:
+            return None
+        if self._accuracy(point, "search", None).drop.value <= WORTH_TUNING:
+            return None
+        defense = self.defense(point)
+        key = [
+            self.problem.traced.identity.model_dump(mode="json"), cut.id, defense.spec.model_dump(mode="json"),
+            train.content_hash, asdict(tuning), self.options.seed, self.options.batch, __version__,
+        ]  # fmt: skip
+        place = self.folder and self.folder / "tuned" / f"{hash_json(key)[:24]}.safetensors"
+        kept = None if place is None else _read_weights(place)
+        if kept is not None:
+            return kept or None
+        found = fine_tune(
+            self.activations,
+            cut,
+            defense,
+            train,
+            tuning,
+            generator_for(self.options.seed, point.key, "tuning"),
+            classifies=self.problem.evaluate is None,
+        )
+        if place is not None:
+            write_bytes(place, save_tensors({name: value.contiguous() for name, value in (found or {}).items()}))
+        return found
 
     def leakage(self, point: Point, half: Half) -> Leakage:
         """Leakage of the released tensors, estimated on `leakage_samples` samples of a half."""
@@ -221,16 +289,12 @@ class Objectives:
             tally, labels = self._scorer.tally(), []
             cut = self.problem.cuts[0]
             for samples, tensors in self._crossing(cut, half):
-                outputs = self._run_cloud(cut, tensors, len(samples))
+                outputs = _run(self.activations.halves(cut).cloud, tensors, len(samples))
                 own = self._scorer.needs_own_labels
                 labels.append(self._scorer.own_labels(outputs) if own else samples.labels)
                 tally.add(outputs, labels[-1], len(samples))
             self._undefended[half] = Undefended(tally.finish(), tuple(labels))
         return self._undefended[half]
-
-    def _run_cloud(self, cut: Cut, tensors: tuple[Tensor, ...], count: int) -> Any:
-        with torch.inference_mode():
-            return _first(self.activations.halves(cut).cloud(*tensors), count)
 
     def _crossing(self, cut: Cut, half: Half) -> Iterator[tuple[Data, tuple[Tensor, ...]]]:
         """Successive batches of a half with what crosses at `cut`, in the graph's layout."""
@@ -255,9 +319,9 @@ class Objectives:
         return self._subsets[half]
 
 
-def _first(outputs: Any, count: int) -> Any:
-    """The first `count` rows of a model's output: a graph of fixed batch size may have been filled up."""
-    return pytree.tree_map(lambda leaf: leaf[:count] if isinstance(leaf, Tensor) and leaf.ndim else leaf, outputs)
+def _run(cloud: nn.Module, tensors: tuple[Tensor, ...], count: int) -> Any:
+    with torch.inference_mode():
+        return first_rows(cloud(*tensors), count)
 
 
 def _cost_fields(costs: Costs) -> dict[str, object]:
@@ -267,6 +331,16 @@ def _cost_fields(costs: Costs) -> dict[str, object]:
         "edge_peak_bytes": costs.edge_peak_bytes,
         "edge_parameter_count": costs.edge_parameter_count,
     }
+
+
+def _read_weights(place: Path) -> dict[str, Tensor] | None:
+    """What an earlier run tuned, empty where that gained nothing; None where there is nothing, or something damaged."""
+    if not place.is_file():
+        return None
+    try:
+        return load_tensors(place.read_bytes())
+    except (OSError, SafetensorError, ValueError):
+        return None
 
 
 def _merged(ranges: tuple[TensorRange, ...]) -> TensorRange:

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from torch import Tensor
+
 from ..estimators.attacks.victim import attacked_input
-from ..records import Baseline, BudgetError, Budgets, Candidate, CollabplanError, Plan, collect_provenance
+from ..records import (
+    Baseline,
+    BudgetError,
+    Budgets,
+    Candidate,
+    CollabplanError,
+    Plan,
+    TunedWeights,
+    collect_provenance,
+    hash_tensors,
+)
 from .audits import Audits
 from .baselines import baseline_cuts
 from .budgets import AUDITED_ONLY, cost_checks, judged, without
@@ -35,7 +48,7 @@ def optimize(problem: Problem, options: SearchOptions, folder: Path, on_progress
         MismatchError: the profiles, or with `resume` the studies in `folder`, are of something else.
         CollabplanError: another process searches in `folder`, no space is left, or a figure cannot be measured.
     """
-    objectives = Objectives(problem, options)
+    objectives = Objectives(problem, options, folder)
     if not objectives.space.points:
         raise CollabplanError(
             "no cut of this model can be searched: what crosses cannot be divided into samples; see the profile's table"
@@ -78,9 +91,18 @@ def optimize(problem: Problem, options: SearchOptions, folder: Path, on_progress
         confirm_tries=choice.tries,
         hypervolume=_hypervolume(objectives, front),
         study=store.name,
+        tuned_weights=None if plan is None or choice.searched is None else objectives.tuned(point_of(choice.searched)),
         audits=0 if audits is None else audits.made,
         notes=(*objectives.notes, *(notes if audits is None else audits.notes)),
     )
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A plan, and the cloud half's fine-tuned weights by name where there are any."""
+
+    plan: Plan
+    tuned_weights: Mapping[str, Tensor] | None
 
 
 def plan_for(
@@ -90,7 +112,7 @@ def plan_for(
     candidate: Candidate,
     folder: Path,
     on_progress: OnProgress | None = None,
-) -> Plan:
+) -> Planned:
     """The plan of another candidate that the search behind `found` measured.
 
     Args:
@@ -103,7 +125,7 @@ def plan_for(
         BudgetError: the candidate misses a budget on the confirm half.
         CollabplanError: a figure cannot be measured.
     """
-    objectives = Objectives(problem, options)
+    objectives = Objectives(problem, options, folder)
     if candidate.cut_id not in objectives.cuts:
         raise CollabplanError(f"{candidate.cut_name} is no cut that was profiled here; profile with its --max-crossing")
     audits, _ = _audits(objectives, folder, on_progress)
@@ -115,7 +137,7 @@ def plan_for(
         raise BudgetError(f"{described(confirmed)} misses on the confirm half: {', '.join(confirmed.violations)}")
     made = _plan(objectives, Choice(candidate, confirmed, 1), found.front, found.baselines, found.trials, found.study)
     assert made is not None
-    return made
+    return Planned(made, objectives.tuned(point_of(candidate)))
 
 
 def _audits(objectives: Objectives, folder: Path, on_progress: OnProgress | None) -> tuple[Audits | None, list[str]]:
@@ -183,6 +205,7 @@ def _plan(
         cut_kind=cut.kind,
         crossing=cut.crossing,
         defense=objectives.defense(point_of(choice.searched)).spec,
+        tuned_weights=_tuned_weights(objectives, choice.searched),
         batch=objectives.profile.batch,
         chosen=choice.confirmed,
         searched=choice.searched,
@@ -200,6 +223,14 @@ def _plan(
             target_file=Path(file) if file else None, seed=options.seed, command=options.command
         ),
     )
+
+
+def _tuned_weights(objectives: Objectives, candidate: Candidate) -> TunedWeights | None:
+    """What identifies the plan's fine-tuned weights; where they lie is known once they are written."""
+    weights, tuning = objectives.tuned(point_of(candidate)), objectives.options.tuning
+    if weights is None or tuning is None:
+        return None
+    return TunedWeights(file="", sha256=hash_tensors(weights), loss=tuning.loss, epochs=tuning.epochs)
 
 
 def _headline(chosen: Candidate) -> str:

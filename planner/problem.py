@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
+
+from torch import Tensor
 
 from ..estimators.attacks.interface import Attack, Effort
 from ..estimators.data import Data, InputScaling
@@ -25,6 +28,7 @@ from ..records import (
     TargetIdentity,
     hash_json,
 )
+from .finetune import Tuning
 from .proposers import Sampler
 from .roles import Roles
 from .space import DEFAULT_RATES
@@ -42,6 +46,7 @@ class Problem:
         scaling: brings inputs to [0, 1], where reconstruction errors are compared.
         evaluate: (outputs, labels) -> score per sample or one score, higher is better; None: top-1 accuracy.
         target: where the model came from, for the plan.
+        train: what the model was trained on, for fine-tuning.
         roles: who owns which images when the plan is attacked; None: the attacker owns the search half.
     """
 
@@ -57,6 +62,7 @@ class Problem:
     target: TargetIdentity
     evaluate: Callable[..., Any] | None = None
     edge_slowdown: float = 1.0
+    train: Data | None = None
     roles: Roles | None = None
 
     @cached_property
@@ -112,7 +118,8 @@ class SearchOptions:
 
     `trials` is the total in the study: None enumerates a small space, else runs 200. `draws` masks are
     averaged per candidate. `leakage_samples` bounds the rows that the leakage attackers see. `sampler` proposes
-    points where not all are visited. Without `audit` the plan rests on estimates, and says so.
+    points where not all are visited. With `tuning` the cloud half is fine-tuned under every defense that costs
+    accuracy. Without `audit` the plan rests on estimates, and says so.
     """
 
     trials: int | None = None
@@ -128,6 +135,7 @@ class SearchOptions:
     command: tuple[str, ...] | None = None
     sampler: Sampler = "tpe"
     audit: AuditOptions | None = None
+    tuning: Tuning | None = None
 
     def __post_init__(self) -> None:
         if self.trials is not None and self.trials < 1:
@@ -152,9 +160,9 @@ class Outcome:
     which figures. `trials` counts completed trials in the study, `reused` those of earlier runs among
     them, `space` the points that trials could visit, `ruled_out` those that costs exclude.
     `confirm_tries` candidates were measured on the confirm half until one held. `audits` candidates were attacked
-    while searching, in this run or an earlier one. `hypervolume` is the
-    share of the box (accuracy 0 to 1, latency 0 to the slowest candidate's p95, leakage 0 to 1) that the
-    front dominates: comparable between searches of one space only.
+    while searching, in this run or an earlier one. `tuned_weights` are the plan's fine-tuned ones, by name.
+    `hypervolume` is the share of the box (accuracy 0 to 1, latency 0 to the slowest candidate's p95, leakage 0 to 1)
+    that the front dominates: comparable between searches of one space only.
     """
 
     plan: Plan | None
@@ -170,6 +178,7 @@ class Outcome:
     hypervolume: float
     study: str
     audits: int = 0
+    tuned_weights: Mapping[str, Tensor] | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -197,7 +206,12 @@ def fingerprint(problem: Problem, options: SearchOptions, leakage_samples: int) 
         "rates": ", ".join(f"{rate:g}" for rate in options.rates),
         "bits": str(options.bits),
         "leakage samples": str(leakage_samples),
+        **({} if options.tuning is None or problem.train is None else _tuned_marks(options.tuning, problem.train)),
     }
+
+
+def _tuned_marks(tuning: Tuning, train: Data) -> dict[str, str]:
+    return {"fine-tuning": json.dumps(asdict(tuning)), "training data": train.content_hash}
 
 
 def _metric(evaluate: Callable[..., Any] | None) -> str:

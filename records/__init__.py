@@ -41,7 +41,7 @@ from .model import (
     Provenance,
     TargetIdentity,
 )
-from .plan import Accuracy, Audited, Baseline, Budgets, Candidate, Latency, LatencyParts, Plan, ResultAt
+from .plan import Accuracy, Audited, Baseline, Budgets, Candidate, Latency, LatencyParts, Plan, ResultAt, TunedWeights
 from .profile import CutProfile, NodeProfile, Profile, Role
 from .provenance import collect_provenance, processor_name
 from .units import parse_bandwidth, parse_duration_ms, parse_size
@@ -104,6 +104,7 @@ __all__ = [
     "TierFigures",
     "Timing",
     "TraceError",
+    "TunedWeights",
     "canonical_json",
     "collect_provenance",
     "hash_file",

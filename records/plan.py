@@ -85,11 +85,24 @@ class Audited(Record):
     figures: TierFigures
 
 
+class TunedWeights(Record):
+    """Weights of the cloud half that were fine-tuned under the defense: a safetensors file beside the plan.
+
+    `sha256` is over names, dtypes, shapes and bytes (`records.hash_tensors`); other weights are refused.
+    """
+
+    file: str
+    sha256: str
+    loss: Literal["distillation", "cross-entropy"]
+    epochs: int = Field(ge=1)
+
+
 class Candidate(Record):
     """One evaluated (cut, defense): a row of the front or a baseline.
 
     `leakage` is the cheap estimate. `audited` is what attackers recovered, None where none were run; `predicted` is
-    then what they would, by audits of other candidates, None where nothing was audited at all.
+    then what they would, by audits of other candidates, None where nothing was audited at all. `tuned`: the accuracy is
+    that of a cloud half which was fine-tuned under the defense.
     """
 
     cut_id: str
@@ -102,6 +115,7 @@ class Candidate(Record):
     leakage: Leakage
     audited: Audited | None = None
     predicted: Interval | None = None
+    tuned: bool = False
     payload_bytes: int = Field(ge=0)
     edge_peak_bytes: int = Field(ge=0)
     edge_parameter_count: int = Field(ge=0)
@@ -147,6 +161,7 @@ class Plan(Record):
     cut_kind: CutKind
     crossing: tuple[Crossing, ...]
     defense: DefenseSpec
+    tuned_weights: TunedWeights | None = None
     batch: int = Field(ge=1)
     chosen: Candidate
     searched: Candidate

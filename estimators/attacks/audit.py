@@ -200,7 +200,7 @@ class _Runner:
             self.victim.traced.identity.model_dump(mode="json"), self.victim.cut.id,
             self.victim.defense.spec.model_dump(mode="json"), self.targets.content_hash, question.own.content_hash,
             [self.victim.scaling.low, self.victim.scaling.high], asdict(effort), seed, shared.seed,
-            self.victim.device.type, __version__,
+            self.victim.device.type, __version__, *([self.victim.tuned_hash] if self.victim.tuned_hash else []),
         ]  # fmt: skip
         self.mean = self.victim.pixels(self.scene("black-box").training).mean(dim=0)
 

@@ -181,7 +181,9 @@ def dual_ridge(rows: Tensor, wanted: Tensor, held_rows: Tensor, held_wanted: Ten
     scale = float(kernel.diagonal().mean()) or 1.0
     best, least = torch.zeros(len(rows), wanted.shape[1]), float(held_wanted.square().mean())
     for penalty in PENALTIES:
-        factor = torch.linalg.cholesky(kernel + penalty * scale * torch.eye(len(rows)))
+        factor, wrong = torch.linalg.cholesky_ex(kernel + penalty * scale * torch.eye(len(rows)))
+        if int(wrong):  # few features and many rows: rounding outweighs so small a penalty
+            continue
         weights = torch.cholesky_solve(wanted, factor)
         loss = float((across @ weights - held_wanted).square().mean())
         if loss < least:

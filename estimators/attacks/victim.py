@@ -6,14 +6,14 @@ known; with noise the mean counts.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
-from ...graph import Cut, Halves, TracedGraph, from_samples, split, to_samples
-from ...records import CollabplanError
+from ...graph import Cut, Halves, TracedGraph, from_samples, split, to_samples, with_weights
+from ...records import CollabplanError, hash_tensors
 from ..data import Data, InputScaling
 from ..defenses import Defense
 from ..randomness import Keyed, Simulated
@@ -82,6 +82,7 @@ class Victim:
         device: where the model runs; what is released is on the CPU.
         batch_size: inputs per forward pass.
         secret: of keyed masks.
+        tuned: the cloud half's parameters where it was fine-tuned; whoever runs it has these.
 
     Raises:
         CollabplanError: no input, or several, that an attack could reconstruct.
@@ -97,6 +98,7 @@ class Victim:
         device: str | torch.device = "cpu",
         batch_size: int = 64,
         secret: bytes = bytes(32),
+        tuned: Mapping[str, Tensor] | None = None,
     ) -> None:
         self.traced, self.cut, self.scaling = traced, cut, scaling
         self.defense = defense.private
@@ -104,6 +106,9 @@ class Victim:
         self.batch_size = batch_size if traced.dynamic_batch else traced.traced_batch
         self.position = attacked_input(traced)
         self.halves: Halves = split(traced, cut)
+        self.tuned_hash = None if tuned is None else hash_tensors(tuned)
+        if tuned is not None:
+            self.halves = replace(self.halves, cloud=with_weights(self.halves.cloud, tuned))
         self._secret = secret
         self._kept = [at for at, crossing in enumerate(cut.crossing) if not crossing.public]
 

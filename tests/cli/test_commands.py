@@ -132,6 +132,41 @@ def test_the_plan_that_wins_was_attacked(run: Run, monkeypatch: pytest.MonkeyPat
     assert again["audits"] >= 1
 
 
+TUNED = """
+def validation_data():
+    return _rows(1, 120)[0]
+
+def train_data():
+    return _rows(3, 600)[0]
+"""
+
+
+def test_a_tuned_cloud_half_goes_with_its_plan(here: Path, run: Run, target: Write) -> None:
+    target(DATA + TUNED)
+    run("profile", "model.py", "--seconds", "1", "--threads", "1")
+    tuning = ("--finetune", "5", "--max-edge-params", "60", "--trials", "21")
+    ran = run("optimize", *SEARCH, *tuning, "--json")
+    assert ran.code == 0
+    plan = load(Plan, Path("plan.json"))
+    assert plan.chosen.tuned
+    assert plan.tuned_weights is not None
+    assert plan.tuned_weights.file == "plan.weights.safetensors"
+    assert ran.document["plan"] == plan.model_dump(mode="json")
+    said = run("split", "plan.json", "-o", "halves").out
+    assert "the model with the fine-tuned cloud half bit for bit" in " ".join(said.split())
+    assert run("attack", "plan.json", "--attacks", "ridge").code == 0
+    kept = (here / "plan.weights.safetensors").read_bytes()
+    (here / "plan.weights.safetensors").write_bytes(kept[:-4] + b"\0\0\0\1")
+    assert "holds other weights than plan plan.json" in run("split", "plan.json", "-o", "halves").err
+    (here / "plan.weights.safetensors").unlink()
+    assert "copy it beside the plan" in run("split", "plan.json", "-o", "halves").err
+
+
+@pytest.mark.usefixtures("planned")
+def test_fine_tuning_without_training_data_is_refused(run: Run) -> None:
+    assert "fine-tuning needs train_data" in run("optimize", *SEARCH, "--finetune", "1").err
+
+
 @pytest.mark.usefixtures("planned")
 def test_front_lists_filters_and_exports(run: Run) -> None:
     run("optimize", *SEARCH, "--max-edge-params", "60", "--trials", "21")

@@ -41,7 +41,7 @@ def test_help_says_that_loading_a_target_runs_it(run: Run, command: str) -> None
 
 def test_options_of_optimize_are_grouped(run: Run) -> None:
     shown = run("optimize", "--help").out
-    for group in ("Budgets", "Network and devices", "Search", "Audits", "Target", "Output"):
+    for group in ("Budgets", "Network and devices", "Search", "Fine-tuning", "Audits", "Target", "Output"):
         assert f" {group} " in shown
 
 

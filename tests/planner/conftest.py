@@ -61,4 +61,5 @@ def problem():
         scaling=InputScaling.from_range(0, 1),
         budgets=Budgets(max_accuracy_drop=0.45, max_leakage=0.98, max_edge_parameters=900),
         target=target,
+        train=Data((images[:1400],), labels[:1400]),
     )

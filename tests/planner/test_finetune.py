@@ -1,0 +1,118 @@
+"""The cloud half learns to live with the defense; the device's half and the model itself stay as they are."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from collabplan.estimators import Data
+from collabplan.graph import split, with_weights
+from collabplan.planner import SearchOptions, optimize
+from collabplan.planner.finetune import Tuning, fine_tune
+from collabplan.planner.objectives import Objectives
+from collabplan.planner.space import Point
+from collabplan.records import Budgets, CollabplanError, CutError, hash_tensors
+
+OPTIONS = SearchOptions(rates=(0.3, 0.6), draws=2, leakage_samples=100)
+TUNING = Tuning(epochs=15, rate=5e-3)
+
+
+def objectives(problem, tuning=None, folder=None):
+    return Objectives(problem, dataclasses.replace(OPTIONS, tuning=tuning), folder)
+
+
+def early(problem):
+    """The first proper cut that dropout acts on, under strong dropout."""
+    space = objectives(problem).space
+    return Point(next(cut.id for cut in problem.cuts if space.kinds.get(cut.id)), "element", 0.6)
+
+
+def tuned(problem, tuning, data=None, seed=0):
+    found, point = objectives(problem), early(problem)
+    generator = torch.Generator().manual_seed(seed)
+    cut = found.cuts[point.cut_id]
+    return fine_tune(found.activations, cut, found.defense(point), data or problem.train, tuning, generator)
+
+
+@pytest.mark.parametrize("loss", ["distillation", "cross-entropy"])
+def test_tuning_wins_back_what_the_defense_cost(problem, loss):
+    point = early(problem)
+    before = objectives(problem).evaluate(point)
+    after = objectives(problem, dataclasses.replace(TUNING, loss=loss)).evaluate(point)
+    assert (before.tuned, after.tuned) == (False, True)
+    assert after.accuracy.drop.value < 0.75 * before.accuracy.drop.value
+    assert after.leakage == before.leakage, "the device sends what it sent before"
+
+
+def test_neither_the_device_nor_the_model_is_touched(problem):
+    before = hash_tensors(dict(problem.traced.flat.named_parameters()))
+    weights = tuned(problem, TUNING)
+    assert hash_tensors(dict(problem.traced.flat.named_parameters())) == before
+    halves = split(problem.traced, next(cut for cut in problem.cuts if cut.id == early(problem).cut_id))
+    assert set(weights) == {name for name, _ in halves.cloud.named_parameters()}
+
+
+def test_the_same_seed_gives_the_same_weights(problem):
+    first, second, other = (tuned(problem, Tuning(epochs=1), seed=seed) for seed in (0, 0, 1))
+    assert hash_tensors(first) == hash_tensors(second)
+    assert hash_tensors(first) != hash_tensors(other)
+
+
+def test_distillation_needs_no_labels_and_cross_entropy_does(problem):
+    bare = Data(problem.train.inputs)
+    assert tuned(problem, Tuning(epochs=1), bare) is not None
+    with pytest.raises(CollabplanError, match="needs labels"):
+        tuned(problem, Tuning(epochs=1, loss="cross-entropy"), bare)
+
+
+def test_what_gains_nothing_is_thrown_away(problem):
+    assert tuned(problem, Tuning(epochs=1, rate=3.0)) is None
+
+
+def test_without_rows_that_fit_the_cache_the_same_is_learnt(problem):
+    point, cut = early(problem), objectives(problem).cuts[early(problem).cut_id]
+    found = []
+    for cache in (4_000_000_000, 0):
+        made = Objectives(problem, dataclasses.replace(OPTIONS, cache_bytes=cache))
+        draws = torch.Generator().manual_seed(0)
+        found.append(
+            fine_tune(made.activations, cut, objectives(problem).defense(point), problem.train, Tuning(1), draws)
+        )
+    for name, value in found[0].items():
+        torch.testing.assert_close(value, found[1][name], rtol=1e-3, atol=1e-4)
+
+
+def test_a_half_without_parameters_and_a_target_without_training_data_are_refused(problem):
+    found = objectives(problem)
+    whole = next(cut for cut in problem.cuts if cut.kind == "edge-only")
+    with pytest.raises(CollabplanError, match="no parameters"):
+        fine_tune(found.activations, whole, found.defense(Point(whole.id)), problem.train, TUNING, torch.Generator())
+    with pytest.raises(CollabplanError, match="needs train_data"):
+        objectives(dataclasses.replace(problem, train=None), TUNING)
+
+
+def test_weights_of_another_half_are_refused(problem):
+    halves = split(problem.traced, next(cut for cut in problem.cuts if cut.kind == "proper"))
+    weights = {name: value.clone() for name, value in halves.cloud.named_parameters()}
+    weights.pop(next(iter(weights)))
+    with pytest.raises(CutError, match="no weights of this cloud half"):
+        with_weights(halves.cloud, weights)
+
+
+def test_tuned_weights_are_kept_and_go_with_the_plan(problem, tmp_path, monkeypatch):
+    asked = dataclasses.replace(problem, budgets=Budgets(max_accuracy_drop=0.6, max_edge_parameters=900))
+    options = dataclasses.replace(OPTIONS, tuning=Tuning(epochs=2, rate=5e-3))
+    found = optimize(asked, options, tmp_path)
+    assert any(candidate.tuned for candidate in found.front)
+
+    def refuse(*_, **__):
+        raise AssertionError("tuned again")
+
+    monkeypatch.setattr("collabplan.planner.objectives.fine_tune", refuse)
+    again = optimize(asked, dataclasses.replace(options, resume=True), tmp_path)
+    assert again.front == found.front
+    assert found.plan.searched.tuned
+    assert found.plan.tuned_weights.sha256 == hash_tensors(found.tuned_weights)
+    fresh = optimize(asked, options, tmp_path)
+    assert fresh.plan.chosen == found.plan.chosen
