@@ -19,7 +19,7 @@ import typer
 from typer.core import TyperGroup
 
 from .. import __version__
-from . import agreement, attack, cache, env, explain, front, init, leakage, optimize, profile, split
+from . import agreement, attack, cache, env, explain, front, init, leakage, optimize, profile, split, worker
 from .config import find_config
 from .options import Debug, examples, unwrapped
 
@@ -117,6 +117,7 @@ _register(
     optimize=(optimize.optimize, optimize.EXAMPLES),
     front=(front.front, front.EXAMPLES),
     explain=(explain.explain, explain.EXAMPLES),
+    worker=(worker.worker, worker.EXAMPLES),
     split=(split.split, split.EXAMPLES),
     leakage=(leakage.leakage, leakage.EXAMPLES),
     attack=(attack.attack, attack.EXAMPLES),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from .options import RUNS_CODE, Debug, Inputs, Json, examples
+from .options import RUNS_CODE, Debug, Inputs, Json, Storage, examples
 
 if TYPE_CHECKING:
     from ..graph import TracedGraph
@@ -209,6 +209,7 @@ def optimize(
         Literal["distillation", "cross-entropy"],
         typer.Option(help="From the undefended model, or from labels.", rich_help_panel=_TUNING),
     ] = "distillation",
+    storage: Storage = None,
     inputs: Inputs = None,
     file: Annotated[
         Path, typer.Option("-o", "--output", metavar="FILE", help="Where to write the plan.", rich_help_panel=_OUTPUT)
@@ -253,6 +254,7 @@ def optimize(
         cache_gb=cache_gb,
         sampler=sampler,
         tuning=tuning_options(finetune, finetune_loss),
+        storage=storage,
         audit=audit_options(audit_effort, audit_seeds, audits) if audit else None,
     )
     problem = state(loaded, traced, profiles, link, edge_slowdown, budgets, output)
@@ -390,7 +392,7 @@ def plan_tuning(plan: Plan) -> Tuning | None:
 
 def search_options(
     trials: int | None, seed: int, *, resume: bool, draws: int, cache_gb: float, sampler: Sampler,
-    tuning: Tuning | None, audit: AuditOptions | None,
+    tuning: Tuning | None, storage: str | None, audit: AuditOptions | None,
 ) -> SearchOptions:  # fmt: skip
     """The planner's options."""
     from ..planner import SearchOptions
@@ -403,6 +405,7 @@ def search_options(
         cache_bytes=int(cache_gb * 1e9),
         sampler=sampler,
         tuning=tuning,
+        storage=storage,
         audit=audit,
     )
 

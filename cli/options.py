@@ -45,6 +45,18 @@ OutputFile = Annotated[
 ]
 
 
+Storage = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        envvar="COLLABPLAN_STORAGE",
+        help="PostgreSQL that holds the study: postgresql+psycopg://user:password@host/database.",
+        rich_help_panel="Several machines",
+        show_default=False,
+    ),
+]
+
+
 def unwrapped(function: Callable[..., None]) -> str:
     """A function's docstring as help: one line a paragraph, so that it wraps at the terminal's width."""
     paragraphs = inspect.cleandoc(function.__doc__ or "").split("\n\n")

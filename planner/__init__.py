@@ -12,10 +12,11 @@ from .. import lazy_face
 if TYPE_CHECKING:
     from .front import hypervolume, pareto_front
     from .latency import predict_latency
-    from .planning import optimize, plan_for
+    from .planning import join_search, optimize, plan_for
     from .problem import AuditOptions, Outcome, Problem, RuledOut, SearchOptions
     from .roles import Roles
     from .search import search_points
+    from .shared_study import read_setup
     from .space import Point, Space
     from .study import open_store
 
@@ -29,11 +30,13 @@ _HOMES = {
     "SearchOptions": "problem",
     "Space": "space",
     "hypervolume": "front",
+    "join_search": "planning",
     "open_store": "study",
     "optimize": "planning",
     "pareto_front": "front",
     "plan_for": "planning",
     "predict_latency": "latency",
+    "read_setup": "shared_study",
     "search_points": "search",
 }
 
@@ -47,11 +50,13 @@ __all__ = [
     "SearchOptions",
     "Space",
     "hypervolume",
+    "join_search",
     "open_store",
     "optimize",
     "pareto_front",
     "plan_for",
     "predict_latency",
+    "read_setup",
     "search_points",
 ]
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from torch import Tensor
@@ -16,7 +17,9 @@ from ..records import (
     Candidate,
     CollabplanError,
     Plan,
+    StudySetup,
     TunedWeights,
+    TuningSetup,
     collect_provenance,
     hash_tensors,
 )
@@ -24,12 +27,14 @@ from .audits import Audits
 from .baselines import baseline_cuts
 from .budgets import AUDITED_ONLY, cost_checks, judged, without
 from .choose import Choice, Excluded, choose, described, shown_front
+from .finetune import Tuning
 from .front import hypervolume
 from .objectives import Objectives
 from .problem import Outcome, Problem, RuledOut, SearchOptions, fingerprint
-from .search import OnProgress, search_points
+from .search import OnProgress, Searched, search_points, search_together
+from .shared_study import SharedStore, open_shared_store
 from .space import Point, point_of
-from .study import open_store
+from .study import TrialStore, locked, open_store
 
 
 def optimize(problem: Problem, options: SearchOptions, folder: Path, on_progress: OnProgress | None = None) -> Outcome:
@@ -55,19 +60,9 @@ def optimize(problem: Problem, options: SearchOptions, folder: Path, on_progress
         )
     allowed, excluded = _divide(objectives, problem.budgets)
     marks = fingerprint(problem, options, objectives.leakage_samples)
-    with open_store(folder, marks, objectives.space, resume=options.resume) as store:
+    with _store(objectives, folder, marks) as store:
         audits, notes = _audits(objectives, folder, on_progress)
-        found = search_points(
-            store,
-            allowed,
-            objectives.evaluate,
-            problem.budgets if audits is None else without(problem.budgets, AUDITED_ONLY),
-            seed=options.seed,
-            trials=options.trials,
-            sampler=options.sampler,
-            reprice=objectives.reprice,
-            on_progress=on_progress,
-        )
+        found = _searched(objectives, store, allowed, on_progress)
         candidates = [judged(candidate, problem.budgets) for candidate in found.candidates]
         if audits is not None:
             candidates = list(audits.calibrated(candidates))
@@ -150,6 +145,122 @@ def _audits(objectives: Objectives, folder: Path, on_progress: OnProgress | None
     except CollabplanError as error:
         return None, [f"NOT AUDITED: {error}"]
     return Audits(objectives, options, folder / "audits", on_progress or (lambda _, __: None)), []
+
+
+@contextmanager
+def _store(objectives: Objectives, folder: Path, marks: Mapping[str, str]) -> Iterator[TrialStore]:
+    """The study, in the folder or in a database that workers may join; the folder is locked in either case."""
+    problem, options = objectives.problem, objectives.options
+    if options.storage is None:
+        with open_store(folder, marks, objectives.space, resume=options.resume) as store:
+            yield store
+        return
+    with (
+        locked(folder),
+        open_shared_store(options.storage, marks, objectives.space, resume=options.resume) as shared,
+    ):
+        shared.set_up(setup_of(problem, options).model_dump_json())
+        yield shared
+
+
+def _searched(
+    objectives: Objectives, store: TrialStore, allowed: Sequence[Point], on_progress: OnProgress | None
+) -> Searched:
+    problem, options = objectives.problem, objectives.options
+    budgets = _steering(problem, options)
+    if isinstance(store, SharedStore):
+        return search_together(
+            store,
+            allowed,
+            objectives.evaluate,
+            budgets,
+            seed=options.seed,
+            trials=options.trials,
+            sampler=options.sampler,
+            reprice=objectives.reprice,
+            on_progress=on_progress,
+        )
+    return search_points(
+        store,
+        allowed,
+        objectives.evaluate,
+        budgets,
+        seed=options.seed,
+        trials=options.trials,
+        sampler=options.sampler,
+        reprice=objectives.reprice,
+        on_progress=on_progress,
+    )
+
+
+def join_search(
+    problem: Problem, options: SearchOptions, name: str, folder: Path, on_progress: OnProgress | None = None
+) -> Searched:
+    """Measure candidates of the study `name` in `options.storage` until it is complete, beside other workers.
+
+    Args:
+        problem: as the study's setup says, with this machine's copy of model and data.
+        options: by `options_of`.
+        name: of the study.
+        folder: holds what this machine keeps for itself.
+
+    Raises:
+        MismatchError: model, weights or data are not those of the study.
+        CollabplanError: the database cannot be used, or a figure cannot be measured.
+    """
+    if options.storage is None:
+        raise CollabplanError("a worker needs the database of the study")
+    objectives = Objectives(problem, options, folder)
+    allowed, _ = _divide(objectives, problem.budgets)
+    marks = fingerprint(problem, options, objectives.leakage_samples)
+    with open_shared_store(options.storage, marks, objectives.space, resume=True, name=name) as store:
+        return _searched(objectives, store, allowed, on_progress)
+
+
+def _steering(problem: Problem, options: SearchOptions) -> Budgets:
+    """The budgets that can be held against a candidate before it is attacked."""
+    return problem.budgets if options.audit is None else without(problem.budgets, AUDITED_ONLY)
+
+
+def setup_of(problem: Problem, options: SearchOptions) -> StudySetup:
+    """What a worker must know to join."""
+    return StudySetup(
+        target=problem.target,
+        edge_profile=problem.edge_profile,
+        cloud_profile=problem.cloud_profile,
+        link=problem.link,
+        edge_slowdown=problem.edge_slowdown,
+        budgets=_steering(problem, options),
+        trials=options.trials,
+        sampler=options.sampler,
+        seed=options.seed,
+        draws=options.draws,
+        dropouts=options.dropouts,
+        rates=options.rates,
+        bits=options.bits,
+        leakage_samples=options.leakage_samples,
+        cache_bytes=options.cache_bytes,
+        batch=options.batch,
+        tuning=None if options.tuning is None else TuningSetup(**asdict(options.tuning)),
+    )
+
+
+def options_of(setup: StudySetup, storage: str) -> SearchOptions:
+    """The options that a worker of that study searches with."""
+    return SearchOptions(
+        trials=setup.trials,
+        sampler=setup.sampler,
+        seed=setup.seed,
+        draws=setup.draws,
+        dropouts=setup.dropouts,
+        rates=setup.rates,
+        bits=setup.bits,
+        leakage_samples=setup.leakage_samples,
+        cache_bytes=setup.cache_bytes,
+        batch=setup.batch,
+        tuning=None if setup.tuning is None else Tuning(**setup.tuning.model_dump()),
+        storage=storage,
+    )
 
 
 def _divide(objectives: Objectives, budgets: Budgets) -> tuple[list[Point], list[Excluded]]:

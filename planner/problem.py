@@ -119,7 +119,8 @@ class SearchOptions:
     `trials` is the total in the study: None enumerates a small space, else runs 200. `draws` masks are
     averaged per candidate. `leakage_samples` bounds the rows that the leakage attackers see. `sampler` proposes
     points where not all are visited. With `tuning` the cloud half is fine-tuned under every defense that costs
-    accuracy. Without `audit` the plan rests on estimates, and says so.
+    accuracy. `storage` is the database of a search by several machines; None keeps the study in the folder. Without
+    `audit` the plan rests on estimates, and says so.
     """
 
     trials: int | None = None
@@ -136,6 +137,7 @@ class SearchOptions:
     sampler: Sampler = "tpe"
     audit: AuditOptions | None = None
     tuning: Tuning | None = None
+    storage: str | None = None
 
     def __post_init__(self) -> None:
         if self.trials is not None and self.trials < 1:

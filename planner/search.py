@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from ..records import Budgets, Candidate
 from .budgets import judged
-from .proposers import Sampler, proposer_named
+from .proposers import Proposer, Sampler, proposer_named
+from .shared_study import SharedStore
 from .space import Point, point_of
 from .study import TrialStore
 
@@ -79,6 +81,62 @@ def search_points(
         if on_progress:
             on_progress(f"trial {len(found)} of {total}: {candidate.cut_name}", len(found) / total)
     return Searched(tuple(found), reused)
+
+
+def search_together(
+    store: SharedStore,
+    allowed: Sequence[Point],
+    evaluate: Callable[[Point], Candidate],
+    budgets: Budgets,
+    *,
+    seed: int,
+    trials: int | None = None,
+    sampler: Sampler = "tpe",
+    reprice: Callable[[Candidate], Candidate] = lambda candidate: candidate,
+    on_progress: OnProgress | None = None,
+    pause_s: float = 1.0,
+) -> Searched:
+    """As `search_points`, beside other workers: returns when the study is complete, whoever completed it.
+
+    `reused` counts the candidates that this worker did not measure.
+
+    Args:
+        pause_s: how long to wait for others, who may die, where nothing is left to begin.
+    """
+    proposer: Proposer | None = None
+    known: dict[Point, Candidate] = {}
+    own = 0
+    while True:
+        store.release_dead()
+        fresh = [candidate for candidate in store.completed() if point_of(candidate) not in known]
+        for candidate in fresh:
+            known[point_of(candidate)] = judged(reprice(candidate), budgets)
+            if proposer:
+                proposer.learn(known[point_of(candidate)])
+        busy = store.taken()
+        left = [point for point in allowed if point not in known]
+        unseen = [point for point in left if point.key not in busy]
+        total = _total(trials, len(known), len(left), everything=sampler == "exhaustive")
+        if on_progress and fresh:
+            on_progress(f"trial {len(known)} of {total}", len(known) / max(total, 1))
+        if len(known) >= total:
+            return Searched(tuple(known.values()), len(known) - own)
+        if not unseen or len(known) + len(busy) >= total:
+            time.sleep(pause_s)
+            continue
+        point = unseen[0]
+        if sampler != "exhaustive" and total < len(known) + len(left):
+            if proposer is None:
+                proposer = proposer_named(sampler, store.space, allowed, budgets, seed)
+                for candidate in known.values():
+                    proposer.learn(candidate)
+            proposed = proposer.propose(known.keys(), unseen, len(known) + len(busy))
+            point = proposed if proposed in unseen else unseen[0]
+        claim = store.claim(point)
+        if claim is not None:
+            with store.beating(claim):
+                candidate = judged(evaluate(point), budgets)
+            own += store.finish(claim, candidate, budgets)
 
 
 def _total(trials: int | None, done: int, unseen: int, *, everything: bool) -> int:

@@ -33,7 +33,7 @@ from .space import Space, point_of
 OBJECTIVES = ("accuracy", "latency_p95_ms", "leakage_index_high")
 DIRECTIONS: tuple[Literal["minimize", "maximize"], ...] = ("maximize", "minimize", "minimize")
 _FINGERPRINT = "collabplan.fingerprint"
-_CANDIDATE = "collabplan.candidate"
+CANDIDATE = "collabplan.candidate"
 _PREFIX = "search-"
 _STORAGE_FAILURES = (
     sqlite3.Error,
@@ -83,11 +83,16 @@ def _take(handle: int, folder: Path) -> None:
         os.pwrite(handle, str(os.getpid()).encode(), 0)
 
 
+def objective_values(candidate: Candidate) -> list[float]:
+    """In the order of `OBJECTIVES`."""
+    return [candidate.accuracy.accuracy.value, candidate.latency.p95_ms, candidate.index.high]
+
+
 @dataclass
 class TrialStore:
     """The completed trials of one study. Made by `open_store`."""
 
-    path: Path
+    path: Path | str
     name: str
     space: Space
     _study: optuna.Study
@@ -98,10 +103,10 @@ class TrialStore:
         Raises:
             CollabplanError: the study cannot be read, or a trial in it is not ours.
         """
-        with _storage_errors(self.path):
+        with storage_errors(self.path):
             trials = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         try:
-            return [Candidate.model_validate(trial.user_attrs[_CANDIDATE]) for trial in trials]
+            return [Candidate.model_validate(trial.user_attrs[CANDIDATE]) for trial in trials]
         except (KeyError, pydantic.ValidationError):
             raise CollabplanError(
                 f"study {self.name} in {self.path} holds a trial that collabplan did not write (or another version "
@@ -115,19 +120,15 @@ class TrialStore:
             CollabplanError: no space is left, or the database cannot be written.
         """
         trial = create_trial(
-            values=[
-                candidate.accuracy.accuracy.value,
-                candidate.latency.p95_ms,
-                candidate.index.high,
-            ],
+            values=objective_values(candidate),
             params=self.space.parameters(point_of(candidate)),
             distributions=self.space.distributions,
-            user_attrs={"cut": candidate.cut_name, _CANDIDATE: candidate.model_dump(mode="json")},
+            user_attrs={"cut": candidate.cut_name, CANDIDATE: candidate.model_dump(mode="json")},
         )
         for check in checks(candidate, budgets):
             trial.set_constraint(check.name, check.excess)
         trial.datetime_start = started
-        with _storage_errors(self.path):
+        with storage_errors(self.path):
             self._study.add_trial(trial)
 
 
@@ -147,11 +148,11 @@ def open_store(folder: Path, fingerprint: Mapping[str, str], space: Space, *, re
     """
     path = folder / "study.db"
     with locked(folder), quiet_optuna():
-        with _storage_errors(path):
+        with storage_errors(path):
             storage = _open_storage(path)
         try:
-            with _storage_errors(path):
-                study = _pick_study(storage, fingerprint, path, resume=resume)
+            with storage_errors(path):
+                study = pick_study(storage, fingerprint, path, resume=resume)
                 _fail_stale(study)
             yield TrialStore(path, study.study_name, space, study)
         finally:
@@ -186,21 +187,35 @@ def _url(path: Path) -> str:
     return str(sqlalchemy.engine.URL.create("sqlite", database=str(path.resolve())))
 
 
-def _pick_study(
-    storage: optuna.storages.RDBStorage, fingerprint: Mapping[str, str], path: Path, *, resume: bool
+def pick_study(
+    storage: optuna.storages.RDBStorage,
+    fingerprint: Mapping[str, str],
+    path: Path | str,
+    *,
+    resume: bool,
+    name: str | None = None,
 ) -> optuna.Study:
+    """A new study, with `resume` the latest of that fingerprint, or the one of that `name`.
+
+    Raises:
+        MismatchError: its figures are for something else.
+    """
     ours = sorted(
         (study for study in storage.get_all_studies() if _number(study.study_name) > 0),
         key=lambda study: _number(study.study_name),
         reverse=True,
     )
     known = {study.study_name: study.user_attrs.get(_FINGERPRINT) for study in ours}
+    if name is not None:
+        if known.get(name) != dict(fingerprint):
+            raise MismatchError(_difference(path, name, known.get(name) or {}, fingerprint))
+        return optuna.load_study(study_name=name, storage=storage)
     if ours and known[ours[0].study_name] is None:
         return _begin(storage, ours[0].study_name, fingerprint)  # killed between creating and marking it
     if resume and ours:
-        for name, found in known.items():
+        for each, found in known.items():
             if found == dict(fingerprint):
-                return optuna.load_study(study_name=name, storage=storage)
+                return optuna.load_study(study_name=each, storage=storage)
         raise MismatchError(_difference(path, ours[0].study_name, known[ours[0].study_name] or {}, fingerprint))
     return _begin(storage, f"{_PREFIX}{_number(ours[0].study_name) + 1 if ours else 1}", fingerprint)
 
@@ -219,7 +234,7 @@ def _number(name: str) -> int:
     return int(tail) if name.startswith(_PREFIX) and tail.isdecimal() else 0
 
 
-def _difference(path: Path, name: str, found: Mapping[str, Any], expected: Mapping[str, str]) -> str:
+def _difference(path: Path | str, name: str, found: Mapping[str, Any], expected: Mapping[str, str]) -> str:
     names = [key for key in {**found, **expected} if found.get(key) != expected.get(key)]
     parts = [f"{key} was {_short(found.get(key))}, now {_short(expected.get(key))}" for key in names]
     return (
@@ -240,19 +255,19 @@ def _fail_stale(study: optuna.Study) -> None:
 
 
 @contextlib.contextmanager
-def _storage_errors(path: Path) -> Iterator[None]:
+def storage_errors(path: Path | str) -> Iterator[None]:
     """Turns what SQLite, SQLAlchemy, Optuna and the file system raise into one clear sentence."""
     try:
         yield
     except CollabplanError:
         raise
     except OSError as error:
-        raise CollabplanError(write_failure(path, error)) from error
+        raise CollabplanError(write_failure(Path(path), error)) from error
     except _STORAGE_FAILURES as error:
         raise CollabplanError(_storage_message(path, error)) from error
 
 
-def _storage_message(path: Path, error: BaseException) -> str:
+def _storage_message(path: Path | str, error: BaseException) -> str:
     causes: list[str] = []
     at: BaseException | None = error
     while at is not None:
@@ -268,5 +283,8 @@ def _storage_message(path: Path, error: BaseException) -> str:
         return f"cannot write {path}; make it and its folder writable, or work in another folder"
     if "database is locked" in text:
         return f"{path} is locked by another program; close it (a database browser?) and run again with --resume"
+    if isinstance(path, str):
+        first = next((line for cause in causes for line in cause.splitlines() if line), type(error).__name__)
+        return f"the database {path} cannot be used ({first}); check that it runs and that the URL is right"
     first = causes[-1].splitlines()[0] if causes[-1] else type(error).__name__
     return f"study {path} cannot be read ({first}); move it away to start anew, its trials are lost to this program"

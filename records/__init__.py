@@ -44,6 +44,7 @@ from .model import (
 from .plan import Accuracy, Audited, Baseline, Budgets, Candidate, Latency, LatencyParts, Plan, ResultAt, TunedWeights
 from .profile import CutProfile, NodeProfile, Profile, Role
 from .provenance import collect_provenance, processor_name
+from .study import StudySetup, TuningSetup
 from .units import parse_bandwidth, parse_duration_ms, parse_size
 
 __all__ = [
@@ -97,6 +98,7 @@ __all__ = [
     "ResultAt",
     "Role",
     "Rounding",
+    "StudySetup",
     "TargetError",
     "TargetIdentity",
     "TensorRange",
@@ -105,6 +107,7 @@ __all__ = [
     "Timing",
     "TraceError",
     "TunedWeights",
+    "TuningSetup",
     "canonical_json",
     "collect_provenance",
     "hash_file",

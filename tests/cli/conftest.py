@@ -10,7 +10,9 @@ import pytest
 import torch
 from collabplan.cli.main import main
 
-sys.path.insert(0, str(Path(__file__).parent))  # under pytest's importlib mode a test folder is not on the path
+# Under pytest's importlib mode a test folder is not on the path.
+sys.path.insert(0, str(Path(__file__).parent.parent))
+sys.path.insert(0, str(Path(__file__).parent))
 from cli_targets import NET, Ran, Run
 
 

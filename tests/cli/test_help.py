@@ -13,6 +13,8 @@ COMMANDS = [
     "",
     "profile",
     "optimize",
+    "worker",
+    "front",
     "explain",
     "split",
     "leakage",

@@ -13,7 +13,7 @@ from collabplan.records import Budgets, Link, TargetIdentity
 from sklearn.datasets import load_digits
 from torch import nn
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
 
 
 class Net(nn.Module):

@@ -1,0 +1,47 @@
+"""What a worker must know to join a study: kept in the study itself."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from .base import Record
+from .defense import DropoutKind
+from .link import Link
+from .model import TargetIdentity
+from .plan import Budgets
+from .profile import Profile
+
+
+class TuningSetup(Record):
+    """How the cloud half is fine-tuned."""
+
+    epochs: int = Field(ge=1)
+    loss: Literal["distillation", "cross-entropy"]
+    rate: float = Field(gt=0)
+    samples: int = Field(ge=2)
+
+
+class StudySetup(Record):
+    """A search as `optimize --storage` began it. A worker brings the target's file and data, and nothing else."""
+
+    format: Literal["collabplan.study"] = "collabplan.study"
+    schema_version: Literal[1] = 1
+    target: TargetIdentity
+    edge_profile: Profile
+    cloud_profile: Profile
+    link: Link
+    edge_slowdown: float = Field(gt=0)
+    budgets: Budgets
+    trials: int | None
+    sampler: Literal["tpe", "gp", "nsga2", "nsga3", "random", "exhaustive"]
+    seed: int
+    draws: int
+    dropouts: tuple[DropoutKind, ...]
+    rates: tuple[float, ...]
+    bits: int | None
+    leakage_samples: int
+    cache_bytes: int
+    batch: int
+    tuning: TuningSetup | None
