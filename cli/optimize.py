@@ -36,6 +36,10 @@ EXAMPLES = examples(
         "collabplan optimize model.py --budget-ms 80 --edge-profile edge.json \\\n    --cloud-profile cloud.json",
     ),
     (
+        "the same model on another device: accuracy and leakage are not measured again",
+        "collabplan optimize --budget-ms 50 --profile new.json --reuse search-1",
+    ),
+    (
         "go on where a search was stopped, up to 100 trials in all",
         "collabplan optimize --budget-ms 50 --trials 100 --resume",
     ),
@@ -140,6 +144,10 @@ def optimize(
         float,
         typer.Option(metavar="X", help="Declare the edge so many times slower than profiled.", rich_help_panel=_COSTS),
     ] = 1.0,
+    profile: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Profile of both machines.", rich_help_panel=_COSTS, show_default=False),
+    ] = None,
     edge_profile: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Profile of the edge device.", rich_help_panel=_COSTS, show_default=False),
@@ -168,6 +176,15 @@ def optimize(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the study here.", rich_help_panel=_SEARCH, show_default=False)
     ] = False,
+    reuse: Annotated[
+        str | None,
+        typer.Option(
+            metavar="STUDY",
+            help="Go on with this one, search-1 say: for another link or device nothing is measured again.",
+            rich_help_panel=_SEARCH,
+            show_default=False,
+        ),
+    ] = None,
     draws: Annotated[
         int,
         typer.Option(metavar="N", min=1, help="Dropout masks that accuracy is averaged over.", rich_help_panel=_SEARCH),
@@ -243,6 +260,8 @@ def optimize(
     )
     require_audits(budgets, audit=audit)
     link = declared_link(bandwidth, rtt, bandwidth_spread, rtt_spread)
+    if profile is not None:
+        edge_profile = require_alone(profile, edge_profile, cloud_profile)
     require_slowdown(edge_slowdown, edge_profile, cloud_profile)
     workspace = Workspace.here()
     loaded, traced, profiles = prepare(target, inputs or (), edge_profile, cloud_profile, workspace, output)
@@ -255,6 +274,7 @@ def optimize(
         sampler=sampler,
         tuning=tuning_options(finetune, finetune_loss),
         storage=storage,
+        study=reuse,
         audit=audit_options(audit_effort, audit_seeds, audits) if audit else None,
     )
     problem = state(loaded, traced, profiles, link, edge_slowdown, budgets, output)
@@ -312,6 +332,15 @@ def require_audits(budgets: Budgets, *, audit: bool) -> None:
     for name in ("max_reconstruction", "max_linkage"):
         if getattr(budgets, name) is not None and not audit:
             raise CollabplanError(f"{_BUDGET_OPTIONS[name]} is held against attacks alone; leave out --no-audit")
+
+
+def require_alone(profile: Path, edge: Path | None, cloud: Path | None) -> Path:
+    """The profile of both machines. Raises CollabplanError where one of them is given again."""
+    from ..records import CollabplanError
+
+    if edge is not None or cloud is not None:
+        raise CollabplanError("--profile is for both machines; leave it out beside --edge-profile and --cloud-profile")
+    return profile
 
 
 def require_slowdown(slowdown: float, edge: Path | None, cloud: Path | None) -> None:
@@ -392,7 +421,8 @@ def plan_tuning(plan: Plan) -> Tuning | None:
 
 def search_options(
     trials: int | None, seed: int, *, resume: bool, draws: int, cache_gb: float, sampler: Sampler,
-    tuning: Tuning | None, storage: str | None, audit: AuditOptions | None,
+    tuning: Tuning | None, storage: str | None, study: str | None,
+    audit: AuditOptions | None,
 ) -> SearchOptions:  # fmt: skip
     """The planner's options."""
     from ..planner import SearchOptions
@@ -406,6 +436,7 @@ def search_options(
         sampler=sampler,
         tuning=tuning,
         storage=storage,
+        study=study,
         audit=audit,
     )
 

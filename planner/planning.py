@@ -152,12 +152,14 @@ def _store(objectives: Objectives, folder: Path, marks: Mapping[str, str]) -> It
     """The study, in the folder or in a database that workers may join; the folder is locked in either case."""
     problem, options = objectives.problem, objectives.options
     if options.storage is None:
-        with open_store(folder, marks, objectives.space, resume=options.resume) as store:
+        with open_store(folder, marks, objectives.space, resume=options.resume, name=options.study) as store:
             yield store
         return
     with (
         locked(folder),
-        open_shared_store(options.storage, marks, objectives.space, resume=options.resume) as shared,
+        open_shared_store(
+            options.storage, marks, objectives.space, resume=options.resume, name=options.study
+        ) as shared,
     ):
         shared.set_up(setup_of(problem, options).model_dump_json())
         yield shared

@@ -119,8 +119,8 @@ class SearchOptions:
     `trials` is the total in the study: None enumerates a small space, else runs 200. `draws` masks are
     averaged per candidate. `leakage_samples` bounds the rows that the leakage attackers see. `sampler` proposes
     points where not all are visited. With `tuning` the cloud half is fine-tuned under every defense that costs
-    accuracy. `storage` is the database of a search by several machines; None keeps the study in the folder. Without
-    `audit` the plan rests on estimates, and says so.
+    accuracy. `storage` is the database of a search by several machines; None keeps the study in the folder. `study`
+    names one to go on with. Without `audit` the plan rests on estimates, and says so.
     """
 
     trials: int | None = None
@@ -138,6 +138,7 @@ class SearchOptions:
     audit: AuditOptions | None = None
     tuning: Tuning | None = None
     storage: str | None = None
+    study: str | None = None
 
     def __post_init__(self) -> None:
         if self.trials is not None and self.trials < 1:

@@ -133,8 +133,10 @@ class TrialStore:
 
 
 @contextlib.contextmanager
-def open_store(folder: Path, fingerprint: Mapping[str, str], space: Space, *, resume: bool) -> Iterator[TrialStore]:
-    """The study to search in, under the folder's lock: a new one, or with `resume` the latest that fits.
+def open_store(
+    folder: Path, fingerprint: Mapping[str, str], space: Space, *, resume: bool, name: str | None = None
+) -> Iterator[TrialStore]:
+    """The study to search in, under the folder's lock: a new one, with `resume` the latest that fits, or the named one.
 
     Args:
         folder: holds `study.db`, whose studies are called search-1, search-2, ...; none is ever deleted.
@@ -152,7 +154,7 @@ def open_store(folder: Path, fingerprint: Mapping[str, str], space: Space, *, re
             storage = _open_storage(path)
         try:
             with storage_errors(path):
-                study = pick_study(storage, fingerprint, path, resume=resume)
+                study = pick_study(storage, fingerprint, path, resume=resume, name=name)
                 _fail_stale(study)
             yield TrialStore(path, study.study_name, space, study)
         finally:
@@ -207,8 +209,10 @@ def pick_study(
     )
     known = {study.study_name: study.user_attrs.get(_FINGERPRINT) for study in ours}
     if name is not None:
-        if known.get(name) != dict(fingerprint):
-            raise MismatchError(_difference(path, name, known.get(name) or {}, fingerprint))
+        if name not in known:
+            raise CollabplanError(f"{path} has no study {name!r}; there are: {', '.join(known) or 'none'}")
+        if known[name] != dict(fingerprint):
+            raise MismatchError(_difference(path, name, known[name] or {}, fingerprint))
         return optuna.load_study(study_name=name, storage=storage)
     if ours and known[ours[0].study_name] is None:
         return _begin(storage, ours[0].study_name, fingerprint)  # killed between creating and marking it

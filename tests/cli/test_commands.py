@@ -168,6 +168,24 @@ def test_fine_tuning_without_training_data_is_refused(run: Run) -> None:
 
 
 @pytest.mark.usefixtures("planned")
+def test_another_device_reuses_what_was_measured(run: Run) -> None:
+    run("profile", "model.py", "--seconds", "1", "--threads", "1", "-o", "new.json")
+    everything = (*SEARCH, "--trials", "21", "--max-edge-params", "60")
+    first = run("optimize", *everything, "--json").document
+    ran = run(
+        "optimize", *everything, "--profile", "new.json", "--reuse", first["study"], "--bandwidth", "1mbps", "--json"
+    )
+    assert (ran.document["study"], ran.document["reused"]) == (first["study"], 21)
+    assert ran.document["plan"]["chosen"]["latency"] != first["plan"]["chosen"]["latency"]
+    assert (
+        "has no study 'search-9'; there are: search-2, search-1" in run("optimize", *SEARCH, "--reuse", "search-9").err
+    )
+    assert (
+        "--profile is for both" in run("optimize", *SEARCH, "--profile", "new.json", "--edge-profile", "new.json").line
+    )
+
+
+@pytest.mark.usefixtures("planned")
 def test_front_lists_filters_and_exports(run: Run) -> None:
     run("optimize", *SEARCH, "--max-edge-params", "60", "--trials", "21")
     rows = run("front", "plan.json", "--json").document["rows"]
