@@ -120,14 +120,11 @@ def _index(candidate: Candidate) -> str:
 
 def _rejected(plan: Plan) -> list[str]:
     """Candidates of the front that would leak less but miss a budget, then those within budgets that leak more."""
+    from ..planner.space import point_of
     from .tables import defense
 
     mine = plan.searched
-    others = [
-        candidate
-        for candidate in plan.front
-        if (candidate.cut_id, candidate.dropout, candidate.rate) != (mine.cut_id, mine.dropout, mine.rate)
-    ]
+    others = [candidate for candidate in plan.front if point_of(candidate) != point_of(mine)]
     tempting = sorted(
         (c for c in others if c.violations and c.index.high < mine.index.high), key=lambda c: c.index.high
     )

@@ -165,7 +165,7 @@ def exported(
         BudgetError: it misses a budget on the confirm half.
         CollabplanError: what loading, tracing, the profile or the data refuse.
     """
-    from ..planner import SearchOptions, plan_for
+    from ..planner import SearchOptions, Wire, plan_for
     from .optimize import audit_options, plan_tuning, prepare, state
     from .workspace import Workspace
 
@@ -177,7 +177,8 @@ def exported(
     options = SearchOptions(
         seed=plan.provenance.seed or 0,
         draws=plan.searched.accuracy.draws,
-        bits=plan.defense.bits,
+        wires=(Wire(candidate.bits, candidate.noise, candidate.noise_std),),
+        masks=plan.defense.masks,
         audit=None if audit is None else audit_options(*audit, None),
         tuning=plan_tuning(plan),
     )

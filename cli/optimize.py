@@ -11,10 +11,10 @@ from .options import RUNS_CODE, Debug, Inputs, Json, Storage, examples
 
 if TYPE_CHECKING:
     from ..graph import TracedGraph
-    from ..planner import AuditOptions, Outcome, Problem, SearchOptions
+    from ..planner import AuditOptions, Outcome, Problem, SearchOptions, Wire
     from ..planner.finetune import Tuning
     from ..planner.proposers import Sampler
-    from ..records import Budgets, Link, Plan
+    from ..records import Budgets, Link, MaskKind, Plan
     from .costs import Profiles
     from .output import Output
     from .target import Target
@@ -185,6 +185,26 @@ def optimize(
             show_default=False,
         ),
     ] = None,
+    bits: Annotated[
+        str,
+        typer.Option(
+            metavar="N,...",
+            help="Quantizers to choose from, 1 to 16 or none; the first is the baselines'.",
+            rich_help_panel=_SEARCH,
+        ),
+    ] = "8",
+    noise: Annotated[
+        str,
+        typer.Option(
+            metavar="none|KIND:STD,...",
+            help="Noises to choose from: none,gaussian:0.05, a share of each tensor's range.",
+            rich_help_panel=_SEARCH,
+        ),
+    ] = "none",
+    masks: Annotated[
+        Literal["fresh", "keyed"],
+        typer.Option(help="A new mask for each release, or always the same for an input.", rich_help_panel=_SEARCH),
+    ] = "fresh",
     draws: Annotated[
         int,
         typer.Option(metavar="N", min=1, help="Dropout masks that accuracy is averaged over.", rich_help_panel=_SEARCH),
@@ -275,6 +295,8 @@ def optimize(
         tuning=tuning_options(finetune, finetune_loss),
         storage=storage,
         study=reuse,
+        wires=wires(bits, noise),
+        masks=masks,
         audit=audit_options(audit_effort, audit_seeds, audits) if audit else None,
     )
     problem = state(loaded, traced, profiles, link, edge_slowdown, budgets, output)
@@ -406,6 +428,19 @@ def audit_options(effort: Literal["quick", "standard", "thorough"], seeds: int, 
     return AuditOptions(EFFORTS["quick"], EFFORTS[effort], suite, seeds=seeds, most=most)
 
 
+def wires(bits: str, noise: str) -> tuple[Wire, ...]:
+    """Every quantizer with every noise. Raises CollabplanError for what is none, or nothing at all."""
+    from ..planner import Wire
+    from ..records import CollabplanError
+    from .defense_options import parse_bits, parse_noise, parts
+
+    every = [parse_bits(part) for part in parts(bits)]
+    noises = [parse_noise(None if part == "none" else part) for part in parts(noise)]
+    if not every or not noises:
+        raise CollabplanError("--bits or --noise is empty; give 8,4 and none,gaussian:0.05 say")
+    return tuple(dict.fromkeys(Wire(each, *one) for one in noises for each in every))
+
+
 def tuning_options(epochs: int, loss: Literal["distillation", "cross-entropy"]) -> Tuning | None:
     """How the planner fine-tunes; None for no epoch."""
     from ..planner.finetune import Tuning
@@ -422,7 +457,7 @@ def plan_tuning(plan: Plan) -> Tuning | None:
 def search_options(
     trials: int | None, seed: int, *, resume: bool, draws: int, cache_gb: float, sampler: Sampler,
     tuning: Tuning | None, storage: str | None, study: str | None,
-    audit: AuditOptions | None,
+    wires: tuple[Wire, ...], masks: MaskKind, audit: AuditOptions | None,
 ) -> SearchOptions:  # fmt: skip
     """The planner's options."""
     from ..planner import SearchOptions
@@ -437,6 +472,8 @@ def search_options(
         tuning=tuning,
         storage=storage,
         study=study,
+        wires=wires,
+        masks=masks,
         audit=audit,
     )
 

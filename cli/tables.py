@@ -16,6 +16,7 @@ from ..records import Audited, Baseline, Candidate, CutProfile, Interval, Link, 
 MAX_CUTS = 20
 MAX_FRONT = 16
 _NAMES = 20
+USUAL_BITS = 8
 _MARKS = (
     ">: the chosen plan; x: misses a budget. Leakage: 0 no better than the prior, 1 the input itself; a: attacked, "
     "p: predicted from those that were, e: estimated."
@@ -249,13 +250,16 @@ def thinned(cuts: Sequence[CutProfile], limit: int = MAX_CUTS) -> list[CutProfil
 
 def dropout(candidate: Candidate) -> str:
     """`element 0.3`, `element 0.3, tuned`, or `no dropout`."""
-    tuned = ", tuned" if candidate.tuned else ""
-    return f"{candidate.dropout} {candidate.rate:g}{tuned}" if candidate.rate else "no dropout"
+    said = f"{candidate.dropout} {candidate.rate:g}" if candidate.rate else "no dropout"
+    said += f", {candidate.noise[0]}{candidate.noise_std:g}" if candidate.noise != "none" else ""
+    said += "" if candidate.bits == USUAL_BITS else f", {candidate.bits or 'no'} bit"
+    return said + (", tuned" if candidate.tuned else "")
 
 
 def defense(candidate: Candidate) -> str:
-    """`element dropout 0.3`, or `no dropout`."""
-    return f"{candidate.dropout} dropout {candidate.rate:g}" if candidate.rate else "no dropout"
+    """`element dropout 0.3`, or `no dropout`; with its noise."""
+    said = f"{candidate.dropout} dropout {candidate.rate:g}" if candidate.rate else "no dropout"
+    return said + (f", {candidate.noise} noise {candidate.noise_std:g}" if candidate.noise != "none" else "")
 
 
 def bits_text(plan: Plan) -> str:
@@ -373,5 +377,6 @@ def _around(count: int, chosen: int | None) -> list[int]:
     return kept
 
 
-def _point(candidate: Candidate) -> tuple[str, str, float]:
-    return candidate.cut_id, candidate.dropout, round(candidate.rate, 6)
+def _point(candidate: Candidate) -> tuple[str, str, float, int | None, str, float]:
+    known = candidate
+    return known.cut_id, known.dropout, round(known.rate, 6), known.bits, known.noise, round(known.noise_std, 6)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .roles import Roles
     from .search import search_points
     from .shared_study import read_setup
-    from .space import Point, Space
+    from .space import Point, Space, Wire
     from .study import open_store
 
 _HOMES = {
@@ -29,6 +29,7 @@ _HOMES = {
     "RuledOut": "problem",
     "SearchOptions": "problem",
     "Space": "space",
+    "Wire": "space",
     "hypervolume": "front",
     "join_search": "planning",
     "open_store": "study",
@@ -49,6 +50,7 @@ __all__ = [
     "RuledOut",
     "SearchOptions",
     "Space",
+    "Wire",
     "hypervolume",
     "join_search",
     "open_store",

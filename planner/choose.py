@@ -19,7 +19,7 @@ from typing import Protocol
 from ..records import Budgets, Candidate
 from .budgets import PRIVACY, Check, Costs, checks, cost_checks, judged, without, worst_excess
 from .front import objectives, pareto_front
-from .space import Point, point_of
+from .space import Point, Wire, point_of
 
 CONFIRM_TRIES = 10
 
@@ -181,10 +181,13 @@ def nearest_miss(
 
 
 def described(candidate: Candidate) -> str:
-    """`layer2.1 with channel dropout 0.3`, for messages."""
-    if candidate.dropout == "none":
-        return f"{candidate.cut_name} without dropout"
-    return f"{candidate.cut_name} with {candidate.dropout} dropout {candidate.rate:g}"
+    """`layer2.1 with channel dropout 0.3`, for messages; with 4 bits, and noise, where these are not the usual."""
+    said = "without dropout" if candidate.dropout == "none" else f"with {candidate.dropout} dropout {candidate.rate:g}"
+    if candidate.noise != "none":
+        said += f", {candidate.noise} noise {candidate.noise_std:g}"
+    if candidate.bits != Wire().bits:
+        said += f", {candidate.bits or 'no'} bits"
+    return f"{candidate.cut_name} {said}"
 
 
 def _missed(found: Sequence[Check]) -> str:

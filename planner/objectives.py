@@ -89,7 +89,7 @@ class Objectives:
         """Every point that can be measured, whatever the budgets."""
         searchable = [cut for cut in self.problem.cuts if cut.searchable]
         kinds = {cut.id: self._admitted(cut) for cut in searchable}
-        return Space(tuple(cut.id for cut in searchable), kinds, self.options.rates)
+        return Space(tuple(cut.id for cut in searchable), kinds, self.options.rates, self.options.wires)
 
     def _admitted(self, cut: Cut) -> tuple[DropoutKind, ...]:
         """Dropout kinds worth trying at a cut, beside none.
@@ -97,7 +97,7 @@ class Objectives:
         None where only integers cross, nothing is defended (edge-only), or a raw private input crosses:
         its leakage is 1 whatever else is dropped. Channel dropout of plain vectors is element dropout.
         """
-        probe = Defense.for_cut(DefenseSpec(dropout="element", rate=0.5, bits=self.options.bits), cut)
+        probe = Defense.for_cut(DefenseSpec(dropout="element", rate=0.5), cut)
         dropped = [crossing for crossing in cut.crossing if probe.drops(crossing)]
         if not dropped or cut.sends_raw_input:
             return ()
@@ -107,7 +107,7 @@ class Objectives:
     def costs(self, point: Point) -> Costs:
         """Latency, payload, memory and parameters of a point, by the additive model: nothing is run."""
         cut, joined = self.cuts[point.cut_id], self.profile.cuts[point.cut_id]
-        defense = Defense.for_cut(point.spec(self.options.bits), cut)
+        defense = Defense.for_cut(point.spec(self.options.masks), cut)
         batch, result_at = self.profile.batch, self.problem.budgets.result_at
         stays = cut.kind == "edge-only" and result_at == "edge"
         payload = 0 if stays else defense.payload_bytes()
@@ -147,6 +147,9 @@ class Objectives:
             cut_kind=cut.kind,
             dropout=point.dropout,
             rate=point.rate,
+            bits=point.wire.bits,
+            noise=point.wire.noise,
+            noise_std=point.wire.noise_std,
             **_cost_fields(self.costs(point)),
             accuracy=self.accuracy(point, half),
             leakage=self.leakage(point, half),
@@ -162,7 +165,7 @@ class Objectives:
     def defense(self, point: Point) -> Defense:
         """The point's defense with its static ranges, calibrated on the search half (never on the confirm half)."""
         cut = self.cuts[point.cut_id]
-        defense = Defense.for_cut(point.spec(self.options.bits), cut)
+        defense = Defense.for_cut(point.spec(self.options.masks), cut)
         if cut.id not in self._ranges:
             found = [defense.calibrate(tensors).spec.ranges for _, tensors in self._crossing(cut, "search")]
             self._ranges[cut.id] = tuple(_merged(ranges) for ranges in zip(*found, strict=True))
@@ -200,7 +203,7 @@ class Objectives:
 
     def _tune(self, point: Point) -> dict[str, Tensor] | None:
         tuning, train, cut = self.options.tuning, self.problem.train, self.cuts[point.cut_id]
-        if tuning is None or train is None or point.undefended:
+        if tuning is None or train is None:
             return None
         if self._accuracy(point, "search", None).drop.value <= WORTH_TUNING:
             return None

@@ -33,7 +33,7 @@ from .objectives import Objectives
 from .problem import Outcome, Problem, RuledOut, SearchOptions, fingerprint
 from .search import OnProgress, Searched, search_points, search_together
 from .shared_study import SharedStore, open_shared_store
-from .space import Point, point_of
+from .space import Point, Wire, point_of
 from .study import TrialStore, locked, open_store
 
 
@@ -239,7 +239,9 @@ def setup_of(problem: Problem, options: SearchOptions) -> StudySetup:
         draws=options.draws,
         dropouts=options.dropouts,
         rates=options.rates,
-        bits=options.bits,
+        bits=tuple(wire.bits for wire in options.wires),
+        noises=tuple((wire.noise, wire.noise_std) for wire in options.wires),
+        masks=options.masks,
         leakage_samples=options.leakage_samples,
         cache_bytes=options.cache_bytes,
         batch=options.batch,
@@ -256,7 +258,8 @@ def options_of(setup: StudySetup, storage: str) -> SearchOptions:
         draws=setup.draws,
         dropouts=setup.dropouts,
         rates=setup.rates,
-        bits=setup.bits,
+        wires=tuple(Wire(bits, *noise) for bits, noise in zip(setup.bits, setup.noises, strict=True)),
+        masks=setup.masks,
         leakage_samples=setup.leakage_samples,
         cache_bytes=setup.cache_bytes,
         batch=setup.batch,
@@ -284,12 +287,13 @@ def _cuts_without(allowed: Sequence[Point], excluded: Sequence[Excluded]) -> int
 
 def _baselines(objectives: Objectives, on_progress: OnProgress | None) -> tuple[Baseline, ...]:
     """The baseline cuts undefended but quantized, measured on the confirm half like the chosen plan."""
-    cuts = baseline_cuts(objectives.problem.cuts, lambda cut: objectives.costs(Point(cut.id)).latency)
+    undefended = objectives.space.undefended
+    cuts = baseline_cuts(objectives.problem.cuts, lambda cut: objectives.costs(undefended(cut.id)).latency)
     measured: dict[str, Candidate] = {}
     baselines = []
     for done, (role, cut) in enumerate(cuts.items(), start=1):
         if cut.id not in measured:
-            measured[cut.id] = objectives.evaluate(Point(cut.id), "confirm")
+            measured[cut.id] = objectives.evaluate(undefended(cut.id), "confirm")
         baselines.append(Baseline(role=role, candidate=measured[cut.id]))
         if on_progress:
             on_progress(f"baseline {role}: {cut.name}", done / len(cuts))

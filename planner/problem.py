@@ -22,6 +22,7 @@ from ..records import (
     CollabplanError,
     DropoutKind,
     Link,
+    MaskKind,
     MismatchError,
     Plan,
     Profile,
@@ -31,7 +32,7 @@ from ..records import (
 from .finetune import Tuning
 from .proposers import Sampler
 from .roles import Roles
-from .space import DEFAULT_RATES
+from .space import DEFAULT_RATES, Wire
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +118,8 @@ class SearchOptions:
     """How to search.
 
     `trials` is the total in the study: None enumerates a small space, else runs 200. `draws` masks are
-    averaged per candidate. `leakage_samples` bounds the rows that the leakage attackers see. `sampler` proposes
+    averaged per candidate. `wires` are the quantizers and noises to choose from, `masks` whether an input always
+    gets the same ones. `leakage_samples` bounds the rows that the leakage attackers see. `sampler` proposes
     points where not all are visited. With `tuning` the cloud half is fine-tuned under every defense that costs
     accuracy. `storage` is the database of a search by several machines; None keeps the study in the folder. `study`
     names one to go on with. Without `audit` the plan rests on estimates, and says so.
@@ -130,7 +132,8 @@ class SearchOptions:
     cache_bytes: int = 4_000_000_000
     dropouts: tuple[DropoutKind, ...] = ("element", "channel")
     rates: tuple[float, ...] = DEFAULT_RATES
-    bits: int | None = 8
+    wires: tuple[Wire, ...] = (Wire(),)
+    masks: MaskKind = "fresh"
     leakage_samples: int = 1000
     batch: int = 64
     command: tuple[str, ...] | None = None
@@ -207,7 +210,8 @@ def fingerprint(problem: Problem, options: SearchOptions, leakage_samples: int) 
         "draws": str(options.draws),
         "dropout kinds": ", ".join(options.dropouts),
         "rates": ", ".join(f"{rate:g}" for rate in options.rates),
-        "bits": str(options.bits),
+        "bits and noise": ", ".join(f"{wire.bits} {wire.noise} {wire.noise_std:g}" for wire in options.wires),
+        "masks": options.masks,
         "leakage samples": str(leakage_samples),
         **({} if options.tuning is None or problem.train is None else _tuned_marks(options.tuning, problem.train)),
     }

@@ -82,11 +82,12 @@ class Spelling:
             "cut": IntDistribution(0, len(self.cut_ids) - 1),
             "dropout": CategoricalDistribution(self._kinds),
             "rate": IntDistribution(0, len(space.rates)),
+            **({"wire": CategoricalDistribution(range(len(space.wires)))} if len(space.wires) > 1 else {}),
         }
 
     def point(self, drawn: Mapping[str, Any]) -> Point:
         """What was drawn."""
-        return self._space.spelled(self.cut_ids[drawn["cut"]], drawn["dropout"], drawn["rate"])
+        return self._space.spelled(self.cut_ids[drawn["cut"]], drawn["dropout"], drawn["rate"], drawn.get("wire", 0))
 
     def completed(self, candidate: Candidate, budgets: Budgets) -> FrozenTrial:
         """A candidate at an allowed cut as a completed trial."""
@@ -96,6 +97,7 @@ class Spelling:
             "cut": self.cut_ids.index(point.cut_id),
             "dropout": point.dropout if point.dropout in self._kinds else self._kinds[0],
             "rate": rates.index(point.rate),
+            **({"wire": self._space.wires.index(point.wire)} if len(self._space.wires) > 1 else {}),
         }
         return create_trial(
             values=objectives(candidate),

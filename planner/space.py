@@ -1,4 +1,4 @@
-"""The search space: cut x dropout kind x rate, as points that each have exactly one spelling.
+"""The search space: cut x dropout kind x rate x wire, as points that each have exactly one spelling.
 
 Rate 0 is no dropout whatever the kind, and a cut may admit no kind at all (only integers cross, or
 nothing that dropout could make more private): such spellings coincide in one point, so that no
@@ -13,38 +13,52 @@ from functools import cached_property
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from ..records import Candidate, CollabplanError, DefenseSpec, DropoutKind
+from ..records import Candidate, CollabplanError, DefenseSpec, DropoutKind, MaskKind, NoiseKind
 
 DEFAULT_RATES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 _KINDS: tuple[DropoutKind, ...] = ("none", "element", "channel")
 
 
 @dataclass(frozen=True, slots=True)
+class Wire:
+    """What is done to numbers after dropout: noise of `noise_std`, a share of the range, then a quantizer of `bits`."""
+
+    bits: int | None = 8
+    noise: NoiseKind = "none"
+    noise_std: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Point:
-    """One (cut, dropout) before it is evaluated. `rate` is 0 exactly where `dropout` is none."""
+    """One (cut, defense) before it is evaluated. `rate` is 0 exactly where `dropout` is none."""
 
     cut_id: str
     dropout: DropoutKind = "none"
     rate: float = 0.0
+    wire: Wire = Wire()
 
     @property
     def key(self) -> str:
         """Names the point in seeds and messages: equal points, equal keys."""
-        return f"{self.cut_id}|{self.dropout}|{self.rate:.6f}"
+        wire = "" if self.wire == Wire() else f"|{self.wire.bits}|{self.wire.noise}|{self.wire.noise_std:.6f}"
+        return f"{self.cut_id}|{self.dropout}|{self.rate:.6f}{wire}"
 
-    @property
-    def undefended(self) -> bool:
-        """True where nothing is dropped (the quantizer still applies)."""
-        return self.dropout == "none"
-
-    def spec(self, bits: int | None) -> DefenseSpec:
-        """The defense of this point with a quantizer of `bits`; its ranges are not calibrated yet."""
-        return DefenseSpec(dropout=self.dropout, rate=self.rate, bits=bits)
+    def spec(self, masks: MaskKind = "fresh") -> DefenseSpec:
+        """The defense of this point; its ranges are not calibrated yet."""
+        return DefenseSpec(
+            dropout=self.dropout,
+            rate=self.rate,
+            masks=masks,
+            noise=self.wire.noise,
+            noise_std=self.wire.noise_std,
+            bits=self.wire.bits,
+        )
 
 
 def point_of(candidate: Candidate) -> Point:
     """The point that a candidate was evaluated at."""
-    return Point(candidate.cut_id, candidate.dropout, round(candidate.rate, 6))
+    wire = Wire(candidate.bits, candidate.noise, round(candidate.noise_std, 6))
+    return Point(candidate.cut_id, candidate.dropout, round(candidate.rate, 6), wire)
 
 
 @dataclass(frozen=True)
@@ -55,6 +69,8 @@ class Space:
         cut_ids: searchable cuts by depth.
         kinds: by cut id, the dropout kinds that it admits beside none.
         rates: ascending dropout probabilities above 0.
+        wires: what may be done to numbers after dropout; the first is that of undefended baselines, and of cuts where
+            nothing can be defended.
 
     Raises:
         CollabplanError: rates that are not ascending in (0, 1).
@@ -63,8 +79,11 @@ class Space:
     cut_ids: tuple[str, ...]
     kinds: Mapping[str, tuple[DropoutKind, ...]]
     rates: tuple[float, ...] = DEFAULT_RATES
+    wires: tuple[Wire, ...] = (Wire(),)
 
     def __post_init__(self) -> None:
+        if not self.wires or len(set(self.wires)) < len(self.wires):
+            raise CollabplanError(f"bits and noises must differ from each other, got {self.wires}")
         if list(self.rates) != sorted(set(self.rates)) or not all(0 < rate < 1 for rate in self.rates):
             raise CollabplanError(f"dropout rates must ascend strictly between 0 and 1, got {self.rates}")
 
@@ -74,20 +93,36 @@ class Space:
         return tuple(point for cut_id in self.cut_ids for point in self.points_of(cut_id))
 
     def points_of(self, cut_id: str) -> list[Point]:
-        """The points of one cut: undefended first, then each kind by rate."""
-        defended = [Point(cut_id, kind, round(rate, 6)) for kind in self.kinds.get(cut_id, ()) for rate in self.rates]
-        return [Point(cut_id), *defended]
+        """The points of one cut, wire by wire: without dropout first, then each kind by rate."""
+        kinds = self.kinds.get(cut_id, ())
+        found = []
+        for wire in self.wires if kinds else self.wires[:1]:
+            found.append(Point(cut_id, wire=wire))
+            found += [Point(cut_id, kind, round(rate, 6), wire) for kind in kinds for rate in self.rates]
+        return found
 
-    def spelled(self, cut_id: str, kind: DropoutKind, rate_index: int) -> Point:
+    def undefended(self, cut_id: str) -> Point:
+        """The cut as a baseline: no dropout, the first wire."""
+        return Point(cut_id, wire=self.wires[0])
+
+    def spelled(self, cut_id: str, kind: DropoutKind, rate_index: int, wire_index: int = 0) -> Point:
         """The point that a sampler's spelling means; `rate_index` 0 is rate 0, i is `rates[i - 1]`."""
         admitted = self.kinds.get(cut_id, ())
-        if rate_index == 0 or not admitted:
-            return Point(cut_id)
-        return Point(cut_id, kind if kind in admitted else admitted[0], round(self.rates[rate_index - 1], 6))
+        if not admitted:
+            return self.undefended(cut_id)
+        wire = self.wires[wire_index]
+        if rate_index == 0:
+            return Point(cut_id, wire=wire)
+        return Point(cut_id, kind if kind in admitted else admitted[0], round(self.rates[rate_index - 1], 6), wire)
 
     def parameters(self, point: Point) -> dict[str, int | float | str]:
-        """The point as Optuna's parameters: cut (index by depth), dropout, rate."""
-        return {"cut": self.cut_ids.index(point.cut_id), "dropout": point.dropout, "rate": point.rate}
+        """The point as Optuna's parameters: cut (index by depth), dropout, rate; the wire where there are several."""
+        found: dict[str, int | float | str] = {
+            "cut": self.cut_ids.index(point.cut_id),
+            "dropout": point.dropout,
+            "rate": point.rate,
+        }
+        return found | ({"wire": self.wires.index(point.wire)} if len(self.wires) > 1 else {})
 
     @cached_property
     def distributions(self) -> dict[str, BaseDistribution]:
@@ -96,6 +131,7 @@ class Space:
             "cut": IntDistribution(0, max(len(self.cut_ids) - 1, 0)),
             "dropout": CategoricalDistribution(_KINDS),
             "rate": _rate_distribution(self.rates),
+            **({"wire": CategoricalDistribution(range(len(self.wires)))} if len(self.wires) > 1 else {}),
         }
 
 

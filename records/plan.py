@@ -8,7 +8,7 @@ from pydantic import Field
 
 from .audit import TierFigures
 from .base import Interval, Record
-from .defense import DefenseSpec, DropoutKind
+from .defense import DefenseSpec, DropoutKind, NoiseKind
 from .leakage import Leakage
 from .link import Link
 from .model import Crossing, CutKind, DeviceIdentity, ModelIdentity, Provenance, TargetIdentity
@@ -110,6 +110,9 @@ class Candidate(Record):
     cut_kind: CutKind
     dropout: DropoutKind
     rate: float
+    bits: int | None = 8
+    noise: NoiseKind = "none"
+    noise_std: float = Field(default=0.0, ge=0)
     latency: Latency
     accuracy: Accuracy
     leakage: Leakage

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from .base import Record
-from .defense import DropoutKind
+from .defense import DropoutKind, MaskKind, NoiseKind
 from .link import Link
 from .model import TargetIdentity
 from .plan import Budgets
@@ -40,7 +40,9 @@ class StudySetup(Record):
     draws: int
     dropouts: tuple[DropoutKind, ...]
     rates: tuple[float, ...]
-    bits: int | None
+    bits: tuple[int | None, ...]
+    noises: tuple[tuple[NoiseKind, float], ...]
+    masks: MaskKind
     leakage_samples: int
     cache_bytes: int
     batch: int

@@ -168,6 +168,18 @@ def test_fine_tuning_without_training_data_is_refused(run: Run) -> None:
 
 
 @pytest.mark.usefixtures("planned")
+def test_bits_noise_and_masks_are_searched(run: Run) -> None:
+    wires = ("--bits", "8,2", "--noise", "none,gaussian:0.1", "--masks", "keyed")
+    ran = run("optimize", *SEARCH, *wires, "--max-edge-params", "60", "--trials", "30", "--json")
+    front = ran.document["front"]
+    assert {candidate["bits"] for candidate in front} == {8, 2}
+    assert {candidate["noise"] for candidate in front} == {"none", "gaussian"}
+    assert ran.document["plan"]["defense"]["masks"] == "keyed"
+    assert "--bits 17 is not possible" in run("optimize", *SEARCH, "--bits", "17").err
+    assert "is empty" in run("optimize", *SEARCH, "--noise", ",").err
+
+
+@pytest.mark.usefixtures("planned")
 def test_another_device_reuses_what_was_measured(run: Run) -> None:
     run("profile", "model.py", "--seconds", "1", "--threads", "1", "-o", "new.json")
     everything = (*SEARCH, "--trials", "21", "--max-edge-params", "60")

@@ -41,6 +41,9 @@ def candidate(
         cut_kind="proper",
         dropout=point.dropout,
         rate=point.rate,
+        bits=point.wire.bits,
+        noise=point.wire.noise,
+        noise_std=point.wire.noise_std,
         latency=Latency(p50_ms=interval(latency_ms, 1.0), p95_ms=latency_ms + 1.0, parts=parts),
         accuracy=Accuracy(
             metric="top-1",

@@ -9,7 +9,7 @@ import torch
 from collabplan.graph import candidate_cuts, split, trace
 from collabplan.planner import SearchOptions, optimize
 from collabplan.planner.objectives import Objectives
-from collabplan.planner.space import Point, point_of
+from collabplan.planner.space import Point, Wire, point_of
 from collabplan.profilers import profile_model
 from collabplan.records import Budgets, Link, MismatchError, Plan, load, save
 from torch import nn
@@ -126,10 +126,24 @@ def test_more_dropout_costs_accuracy_and_nothing_else(problem):
     assert some.payload_bytes == none.payload_bytes
 
 
+def test_fewer_bits_are_cheaper_and_noise_leaks_less(problem):
+    wires = (Wire(), Wire(bits=2), Wire(noise="gaussian", noise_std=0.3))
+    objectives = Objectives(problem, dataclasses.replace(OPTIONS, wires=wires))
+    cut = next(cut for cut in problem.cuts if objectives.space.kinds[cut.id])
+    usual, coarse, noisy = (objectives.evaluate(Point(cut.id, wire=wire)) for wire in wires)
+    assert coarse.payload_bytes * 4 == usual.payload_bytes
+    assert coarse.latency.p95_ms < usual.latency.p95_ms
+    assert coarse.leakage.index.value < usual.leakage.index.value
+    assert noisy.leakage.index.value < usual.leakage.index.value
+    assert noisy.payload_bytes == usual.payload_bytes
+    raw = next(cut for cut in problem.cuts if cut.kind == "cloud-only")
+    assert objectives.space.points_of(raw.id) == [Point(raw.id)]
+
+
 def test_the_undefended_cut_without_quantizer_loses_nothing(problem):
-    objectives = Objectives(problem, dataclasses.replace(OPTIONS, bits=None))
+    objectives = Objectives(problem, dataclasses.replace(OPTIONS, wires=(Wire(bits=None),)))
     cut = next(cut for cut in problem.cuts if cut.kind == "proper")
-    accuracy = objectives.evaluate(Point(cut.id)).accuracy
+    accuracy = objectives.evaluate(objectives.space.undefended(cut.id)).accuracy
     whole = split(problem.traced, cut)
     outputs = whole.cloud(*whole.edge(problem.search.inputs[0]))
     assert accuracy.drop.high == 0.0

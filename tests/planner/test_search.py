@@ -9,7 +9,7 @@ import pytest
 from collabplan.planner.front import hypervolume, objectives
 from collabplan.planner.proposers import proposer_named
 from collabplan.planner.search import search_points
-from collabplan.planner.space import Point, Space, point_of
+from collabplan.planner.space import Point, Space, Wire, point_of
 from collabplan.planner.study import open_store
 from collabplan.records import Budgets, CollabplanError
 from planner_fakes import FINGERPRINT, candidate, evaluate, space
@@ -115,6 +115,22 @@ def test_every_sampler_visits_allowed_points_once_and_goes_on_after_a_stop(tmp_p
     assert visited(tmp_path / "parts", 7, total - 1, total) == whole
     assert len(set(whole)) == total
     assert set(whole) <= set(allowed)
+
+
+def test_wires_multiply_the_points_where_something_can_be_defended(tmp_path):
+    wires = (Wire(), Wire(bits=4), Wire(noise="gaussian", noise_std=0.05))
+    searched = Space(("raw", "b"), {"b": ("element",)}, rates=(0.5,), wires=wires)
+    assert len(searched.points) == 1 + 3 * 2
+    assert len({point.key for point in searched.points}) == len(searched.points)
+    assert searched.undefended("b") == Point("b")
+    found = run(tmp_path, searched, evaluator=lambda p: candidate(p))
+    assert [point_of(item) for item in found.candidates] == list(searched.points)
+    wide = Space(space(6).cut_ids, space(6).kinds, wires=wires)
+    for sampler in ("tpe", "nsga2"):
+        made = run(tmp_path / sampler, wide, trials=25, sampler=sampler, evaluator=lambda p: candidate(p)).candidates
+        assert len({point_of(item).wire for item in made}) == 3
+    with pytest.raises(CollabplanError, match="differ"):
+        Space(("b",), {}, wires=(Wire(), Wire()))
 
 
 @pytest.mark.parametrize("sampler", ["nsga2", "random"])
