@@ -221,7 +221,7 @@ def optimize(
         typer.Option(
             metavar="N",
             min=0,
-            help="Candidates attacked while searching, at most; default: a quarter, at least 14.",
+            help="Candidates attacked while searching, at most; default: a fifth, at least 13.",
             rich_help_panel=_AUDIT,
             show_default=False,
         ),

@@ -37,10 +37,10 @@ from .space import Point, point_of
 STEERING = ("prior", "ridge", "inverse")
 """Attacks that are run while searching: the strongest for their price."""
 
-SHARE_AUDITED = 0.25
+SHARE_AUDITED = 0.2
 """Of the candidates that keep within the other budgets, so many are audited at most unless more are asked for."""
 
-CHOSEN_AUDITS = 4
+CHOSEN_AUDITS = 3
 """Audits beyond those at random that are allowed however few candidates there are."""
 
 WORTH = 0.002
