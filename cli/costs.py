@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..records import CollabplanError, Link, MismatchError, Profile, load, parse_bandwidth, parse_duration_ms
+from ..records import CollabplanError, EdgePower, Link, MismatchError, Profile, load, parse_bandwidth, parse_duration_ms
 from .checks import checked
 from .workspace import Workspace, require_unchanged
 
@@ -79,6 +79,20 @@ def require_both_roles(profile: Profile, path: Path) -> None:
     raise MismatchError(
         f"profile {path} is of role {profile.role} alone; give --{profile.role}-profile and --{other}-profile"
     )
+
+
+def declared_power(watts: float | None, joules_per_megabyte: float | None) -> EdgePower | None:
+    """What the options say that the device draws; None where they say nothing.
+
+    Raises:
+        CollabplanError: a radio without watts, or a quantity out of range.
+    """
+    if watts is None:
+        if joules_per_megabyte is not None:
+            raise CollabplanError("--joules-per-mb needs --edge-watts too")
+        return None
+    names = {"watts": "--edge-watts", "joules_per_megabyte": "--joules-per-mb"}
+    return checked(EdgePower, names, watts=watts, joules_per_megabyte=joules_per_megabyte or 0.0)
 
 
 def declared_link(

@@ -173,7 +173,7 @@ def exported(
     inputs = plan.target.options.get("input", "").split()
     loaded, traced, profiles = prepare(plan.target.spec, inputs, None, None, workspace, output)
     plan.model.require_same(traced.identity, record=f"plan {path}")
-    problem = state(loaded, traced, profiles, plan.link, plan.edge_slowdown, budgets, output)
+    problem = state(loaded, traced, profiles, plan.link, plan.edge_slowdown, budgets, output, plan.edge_power)
     options = SearchOptions(
         seed=plan.provenance.seed or 0,
         draws=plan.searched.accuracy.draws,

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ..planner import AuditOptions, Outcome, Problem, SearchOptions, Wire
     from ..planner.finetune import Tuning
     from ..planner.proposers import Sampler
-    from ..records import Budgets, Link, MaskKind, Plan
+    from ..records import Budgets, EdgePower, Link, MaskKind, Plan
     from .costs import Profiles
     from .output import Output
     from .target import Target
@@ -117,6 +117,15 @@ def optimize(
         int | None,
         typer.Option(metavar="N", help="Most parameters on the edge.", rich_help_panel=_BUDGETS, show_default=False),
     ] = None,
+    max_energy_mj: Annotated[
+        float | None,
+        typer.Option(
+            metavar="MJ",
+            help="Most millijoules of the edge for a request; needs --edge-watts.",
+            rich_help_panel=_BUDGETS,
+            show_default=False,
+        ),
+    ] = None,
     result_at: Annotated[
         Literal["edge", "cloud"], typer.Option(help="Where the result is needed.", rich_help_panel=_BUDGETS)
     ] = "edge",
@@ -144,6 +153,18 @@ def optimize(
         float,
         typer.Option(metavar="X", help="Declare the edge so many times slower than profiled.", rich_help_panel=_COSTS),
     ] = 1.0,
+    edge_watts: Annotated[
+        float | None,
+        typer.Option(
+            metavar="W", help="Declare what the edge draws while computing.", rich_help_panel=_COSTS, show_default=False
+        ),
+    ] = None,
+    joules_per_mb: Annotated[
+        float | None,
+        typer.Option(
+            metavar="J", help="Declare what its radio takes for 10^6 bytes.", rich_help_panel=_COSTS, show_default=False
+        ),
+    ] = None,
     profile: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Profile of both machines.", rich_help_panel=_COSTS, show_default=False),
@@ -261,7 +282,7 @@ def optimize(
     all attacks, which takes hours at the default effort (see --audit-effort). Finished attacks are kept. Exit 1 when no
     plan meets the budgets. Loading TARGET runs its Python code.
     """
-    from .costs import declared_link
+    from .costs import declared_link, declared_power
     from .output import Output
     from .workspace import Workspace
 
@@ -276,10 +297,13 @@ def optimize(
         max_payload_bytes=parsed_size(max_payload),
         edge_memory_bytes=parsed_size(edge_memory),
         max_edge_parameters=max_edge_params,
+        max_edge_energy_mj=max_energy_mj,
         result_at=result_at,
     )
     require_audits(budgets, audit=audit)
     link = declared_link(bandwidth, rtt, bandwidth_spread, rtt_spread)
+    power = declared_power(edge_watts, joules_per_mb)
+    require_power(budgets, power)
     if profile is not None:
         edge_profile = require_alone(profile, edge_profile, cloud_profile)
     require_slowdown(edge_slowdown, edge_profile, cloud_profile)
@@ -299,7 +323,7 @@ def optimize(
         masks=masks,
         audit=audit_options(audit_effort, audit_seeds, audits) if audit else None,
     )
-    problem = state(loaded, traced, profiles, link, edge_slowdown, budgets, output)
+    problem = state(loaded, traced, profiles, link, edge_slowdown, budgets, output, power)
     with output.bar("searching") as advance:
         from ..planner import optimize as run_search
 
@@ -321,6 +345,7 @@ _BUDGET_OPTIONS = {
     "max_linkage": "--max-linkage",
     "max_payload_bytes": "--max-payload",
     "max_edge_parameters": "--max-edge-params",
+    "max_edge_energy_mj": "--max-energy-mj",
 }
 
 
@@ -354,6 +379,14 @@ def require_audits(budgets: Budgets, *, audit: bool) -> None:
     for name in ("max_reconstruction", "max_linkage"):
         if getattr(budgets, name) is not None and not audit:
             raise CollabplanError(f"{_BUDGET_OPTIONS[name]} is held against attacks alone; leave out --no-audit")
+
+
+def require_power(budgets: Budgets, power: EdgePower | None) -> None:
+    """Refuse an energy budget where nothing is known of the device's power. Raises CollabplanError."""
+    from ..records import CollabplanError
+
+    if budgets.max_edge_energy_mj is not None and power is None:
+        raise CollabplanError("--max-energy-mj needs --edge-watts: this machine's own power says nothing of the device")
 
 
 def require_alone(profile: Path, edge: Path | None, cloud: Path | None) -> Path:
@@ -480,7 +513,7 @@ def search_options(
 
 def state(
     target: Target, traced: TracedGraph, profiles: Profiles, link: Link, slowdown: float, budgets: Budgets,
-    output: Output,
+    output: Output, power: EdgePower | None = None,
 ) -> Problem:  # fmt: skip
     """The planner's problem, once the target's data is read; says what is assumed."""
     from ..graph import candidate_cuts
@@ -506,6 +539,7 @@ def state(
         evaluate=target.evaluate,
         budgets=budgets,
         target=profiles.edge.target,
+        power=power,
         train=data.train,
         roles=divide(data)[0],
     )

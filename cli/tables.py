@@ -166,6 +166,8 @@ def chosen_plan(plan: Plan) -> Table:
         "edge",
         f"{candidate.edge_parameter_count:,} parameters, peak {number(candidate.edge_peak_bytes / 2**20)} MiB",
     )
+    if candidate.edge_energy_mj is not None:
+        table.add_row("", f"{number(candidate.edge_energy_mj)} mJ a request, by its declared power")
     return table
 
 

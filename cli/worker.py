@@ -60,7 +60,7 @@ def worker(
     loaded.require_validation_data()
     traced = trace_target(loaded, output)
     profiles = Profiles(setup.edge_profile, setup.cloud_profile, f"profiles of study {study}")
-    problem = state(loaded, traced, profiles, setup.link, setup.edge_slowdown, setup.budgets, output)
+    problem = state(loaded, traced, profiles, setup.link, setup.edge_slowdown, setup.budgets, output, setup.edge_power)
     with output.bar("searching") as advance:
         found = join_search(
             problem,

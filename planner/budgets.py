@@ -16,12 +16,17 @@ class Costs:
     payload_bytes: int
     edge_peak_bytes: int
     edge_parameter_count: int
+    edge_energy_mj: float | None = None
 
     @classmethod
     def of(cls, candidate: Candidate) -> Costs:
         """The costs that a candidate carries."""
         return cls(
-            candidate.latency, candidate.payload_bytes, candidate.edge_peak_bytes, candidate.edge_parameter_count
+            candidate.latency,
+            candidate.payload_bytes,
+            candidate.edge_peak_bytes,
+            candidate.edge_parameter_count,
+            candidate.edge_energy_mj,
         )
 
 
@@ -64,7 +69,7 @@ def without(budgets: Budgets, names: Sequence[str]) -> Budgets:
 
 
 def cost_checks(costs: Costs, budgets: Budgets) -> list[Check]:
-    """The budgets that need no data: p95 latency, payload, edge memory, edge parameters."""
+    """The budgets that need no data: p95 latency, payload, edge memory, energy and parameters."""
     checks = []
     if budgets.latency_p95_ms is not None:
         figure = costs.latency.p95_ms
@@ -76,6 +81,10 @@ def cost_checks(costs: Costs, budgets: Budgets) -> list[Check]:
     if budgets.edge_memory_bytes is not None:
         text = f"edge memory {costs.edge_peak_bytes / 1e6:.1f} MB against {budgets.edge_memory_bytes / 1e6:g}"
         checks.append(Check("edge memory", costs.edge_peak_bytes, budgets.edge_memory_bytes, text))
+    if budgets.max_edge_energy_mj is not None:
+        spent = float("inf") if costs.edge_energy_mj is None else costs.edge_energy_mj
+        text = f"edge energy {spent:.3g} mJ against {budgets.max_edge_energy_mj:g}"
+        checks.append(Check("edge energy", spent, budgets.max_edge_energy_mj, text))
     if budgets.max_edge_parameters is not None:
         text = f"edge parameters {costs.edge_parameter_count} against {budgets.max_edge_parameters}"
         checks.append(Check("edge parameters", costs.edge_parameter_count, budgets.max_edge_parameters, text, floor=1))

@@ -13,7 +13,7 @@ from __future__ import annotations
 from ..estimators.defenses import Defense
 from ..profilers.joining import JoinedCut
 from ..profilers.link import serialisation_ms, transfer_interval
-from ..records import DropoutKind, Interval, Latency, LatencyParts, Link, NoiseKind, ResultAt, Timing
+from ..records import DropoutKind, EdgePower, Interval, Latency, LatencyParts, Link, NoiseKind, ResultAt, Timing
 from ..records.base import quantile
 
 QUANTIZE_NS = 1.5
@@ -87,6 +87,17 @@ def predict_latency(
             download_ms=down.value,
         ),
     )
+
+
+def edge_energy_mj(latency: Latency, moved_bytes: int, power: EdgePower) -> float:
+    """Millijoules of one request on the device: what it computes at its declared watts, what its radio moves.
+
+    Args:
+        latency: of the request; its edge and defense parts count, as medians.
+        moved_bytes: sent and received.
+    """
+    computing_ms = latency.parts.edge_ms + latency.parts.defense_ms
+    return power.watts * computing_ms + power.joules_per_megabyte * moved_bytes * 1e-3
 
 
 def _spread(timing: Timing | None, factor: float = 1.0) -> Interval:

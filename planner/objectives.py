@@ -43,7 +43,7 @@ from ..records import (
 from .accuracy import Scorer, Scores, first_rows, paired_accuracy
 from .budgets import Costs, judged
 from .finetune import fine_tune
-from .latency import defense_ms, predict_latency
+from .latency import defense_ms, edge_energy_mj, predict_latency
 from .problem import Problem, SearchOptions
 from .space import Point, Space, point_of
 
@@ -111,16 +111,20 @@ class Objectives:
         batch, result_at = self.profile.batch, self.problem.budgets.result_at
         stays = cut.kind == "edge-only" and result_at == "edge"
         payload = 0 if stays else defense.payload_bytes()
+        download = self.problem.edge_profile.sample_output_bytes * batch
         latency = predict_latency(
             joined,
             self.problem.link,
             upload_bytes=payload * batch,
-            download_bytes=self.problem.edge_profile.sample_output_bytes * batch,
+            download_bytes=download,
             device_defense_ms=defense_ms(defense, batch),
             edge_slowdown=self.problem.edge_slowdown,
             result_at=result_at,
         )
-        return Costs(latency, payload, joined.cut.edge_peak_bytes, joined.cut.edge_parameter_count)
+        fetched = download if latency.parts.download_ms else 0
+        power = self.problem.power
+        energy = None if power is None else edge_energy_mj(latency, payload * batch + fetched, power)
+        return Costs(latency, payload, joined.cut.edge_peak_bytes, joined.cut.edge_parameter_count, energy)
 
     def reprice(self, candidate: Candidate) -> Candidate:
         """A candidate of an earlier run with its costs by the present profiles and link.
@@ -333,6 +337,7 @@ def _cost_fields(costs: Costs) -> dict[str, object]:
         "payload_bytes": costs.payload_bytes,
         "edge_peak_bytes": costs.edge_peak_bytes,
         "edge_parameter_count": costs.edge_parameter_count,
+        "edge_energy_mj": costs.edge_energy_mj,
     }
 
 

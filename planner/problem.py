@@ -21,6 +21,7 @@ from ..records import (
     Candidate,
     CollabplanError,
     DropoutKind,
+    EdgePower,
     Link,
     MaskKind,
     MismatchError,
@@ -43,6 +44,7 @@ class Problem:
         traced, cuts: the graph and all its candidate cuts by depth.
         edge_profile, cloud_profile: one profile twice where one machine has both roles.
         link: the network; `edge_slowdown` the declared factor on what the edge computes (1 = none).
+        power: what the edge device draws, where it is declared.
         search, confirm: the disjoint halves of the validation data.
         scaling: brings inputs to [0, 1], where reconstruction errors are compared.
         evaluate: (outputs, labels) -> score per sample or one score, higher is better; None: top-1 accuracy.
@@ -63,6 +65,7 @@ class Problem:
     target: TargetIdentity
     evaluate: Callable[..., Any] | None = None
     edge_slowdown: float = 1.0
+    power: EdgePower | None = None
     train: Data | None = None
     roles: Roles | None = None
 

@@ -18,6 +18,7 @@ from .audit import (
 )
 from .base import Interval, Record, Timing
 from .defense import DefenseSpec, DropoutKind, MaskKind, NoiseKind, Rounding, TensorRange
+from .energy import EdgePower
 from .errors import (
     BudgetError,
     CollabplanError,
@@ -73,6 +74,7 @@ __all__ = [
     "DeviceIdentity",
     "Discordance",
     "DropoutKind",
+    "EdgePower",
     "IndexAt",
     "InformationEstimate",
     "Interval",

@@ -9,6 +9,7 @@ from pydantic import Field
 from .audit import TierFigures
 from .base import Interval, Record
 from .defense import DefenseSpec, DropoutKind, NoiseKind
+from .energy import EdgePower
 from .leakage import Leakage
 from .link import Link
 from .model import Crossing, CutKind, DeviceIdentity, ModelIdentity, Provenance, TargetIdentity
@@ -69,6 +70,7 @@ class Budgets(Record):
     max_payload_bytes: int | None = Field(default=None, gt=0)
     edge_memory_bytes: int | None = Field(default=None, gt=0)
     max_edge_parameters: int | None = Field(default=None, ge=0)
+    max_edge_energy_mj: float | None = Field(default=None, gt=0)
     result_at: ResultAt = "edge"
 
 
@@ -102,7 +104,8 @@ class Candidate(Record):
 
     `leakage` is the cheap estimate. `audited` is what attackers recovered, None where none were run; `predicted` is
     then what they would, by audits of other candidates, None where nothing was audited at all. `tuned`: the accuracy is
-    that of a cloud half which was fine-tuned under the defense.
+    that of a cloud half which was fine-tuned under the defense. `edge_energy_mj`: millijoules of one request on the
+    device, by its declared power; None where that is not declared.
     """
 
     cut_id: str
@@ -122,6 +125,7 @@ class Candidate(Record):
     payload_bytes: int = Field(ge=0)
     edge_peak_bytes: int = Field(ge=0)
     edge_parameter_count: int = Field(ge=0)
+    edge_energy_mj: float | None = None
     meets_budgets: bool
     violations: tuple[str, ...] = ()
 
@@ -172,6 +176,7 @@ class Plan(Record):
     link: Link
     edge_device: DeviceIdentity
     cloud_device: DeviceIdentity
+    edge_power: EdgePower | None = None
     edge_slowdown: float = Field(default=1.0, gt=0)
     edge_slowdown_source: Literal["none", "declared"] = "none"
     front: tuple[Candidate, ...]

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from .base import Record
 from .defense import DropoutKind, MaskKind, NoiseKind
+from .energy import EdgePower
 from .link import Link
 from .model import TargetIdentity
 from .plan import Budgets
@@ -33,6 +34,7 @@ class StudySetup(Record):
     cloud_profile: Profile
     link: Link
     edge_slowdown: float = Field(gt=0)
+    edge_power: EdgePower | None
     budgets: Budgets
     trials: int | None
     sampler: Literal["tpe", "gp", "nsga2", "nsga3", "random", "exhaustive"]

@@ -180,6 +180,15 @@ def test_bits_noise_and_masks_are_searched(run: Run) -> None:
 
 
 @pytest.mark.usefixtures("planned")
+def test_energy_is_declared(run: Run) -> None:
+    ran = run("optimize", *SEARCH, "--edge-watts", "2", "--joules-per-mb", "5", "--max-energy-mj", "100")
+    assert "mJ a request, by its declared power" in " ".join(ran.out.split())
+    assert load(Plan, Path("plan.json")).edge_power is not None
+    assert "--max-energy-mj needs --edge-watts" in run("optimize", *SEARCH, "--max-energy-mj", "1").line
+    assert "--joules-per-mb needs --edge-watts" in run("optimize", *SEARCH, "--joules-per-mb", "1").line
+
+
+@pytest.mark.usefixtures("planned")
 def test_another_device_reuses_what_was_measured(run: Run) -> None:
     run("profile", "model.py", "--seconds", "1", "--threads", "1", "-o", "new.json")
     everything = (*SEARCH, "--trials", "21", "--max-edge-params", "60")

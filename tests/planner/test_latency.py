@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 from collabplan.estimators.defenses import Defense
-from collabplan.planner.latency import defense_ms, predict_latency
+from collabplan.planner.latency import defense_ms, edge_energy_mj, predict_latency
 from collabplan.profilers.joining import JoinedCut
 from collabplan.profilers.link import serialisation_ms, transfer_ms
-from collabplan.records import Crossing, CutProfile, DefenseSpec, Link, Timing
+from collabplan.records import Crossing, CutProfile, DefenseSpec, EdgePower, Link, Timing
 
 LINK = Link(bandwidth_bps=20e6, rtt_ms=15.0, bandwidth_spread=0.2, rtt_spread=0.1)
 EDGE = Timing.from_samples([4.0, 5.0, 6.0, 7.0, 12.0])
@@ -63,6 +63,15 @@ def test_edge_only_sends_nothing_unless_the_result_is_wanted_in_the_cloud():
 def test_a_result_wanted_in_the_cloud_is_not_sent_back():
     assert predict(joined(), result_at="cloud").parts.download_ms == 0.0
     assert predict(joined("cloud-only", edge=None)).parts.edge_ms == 0.0
+
+
+def test_energy_is_what_is_computed_and_what_the_radio_moves():
+    latency = predict(joined())
+    computing = latency.parts.edge_ms + latency.parts.defense_ms
+    assert computing > 0
+    assert edge_energy_mj(latency, 10**6, EdgePower(watts=2.0)) == pytest.approx(2.0 * computing)
+    radio = EdgePower(watts=2.0, joules_per_megabyte=5.0)
+    assert edge_energy_mj(latency, 10**6, radio) == pytest.approx(2.0 * computing + 5000.0)
 
 
 def test_the_defense_costs_what_it_touches():

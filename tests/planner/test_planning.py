@@ -11,7 +11,7 @@ from collabplan.planner import SearchOptions, optimize
 from collabplan.planner.objectives import Objectives
 from collabplan.planner.space import Point, Wire, point_of
 from collabplan.profilers import profile_model
-from collabplan.records import Budgets, Link, MismatchError, Plan, load, save
+from collabplan.records import Budgets, EdgePower, Link, MismatchError, Plan, load, save
 from torch import nn
 
 OPTIONS = SearchOptions(rates=(0.3, 0.6), draws=2, leakage_samples=100)
@@ -85,6 +85,20 @@ def test_budgets_that_nothing_meets_name_the_nearest_miss(problem, tmp_path):
     assert found.trials == 0, "latency rules everything out before any network runs"
     assert "the nearest miss is edge-only: latency p95" in found.nearest_miss
     assert {baseline.role for baseline in found.baselines} >= {"cloud-only", "edge-only"}
+
+
+def test_energy_is_told_where_power_is_declared_and_can_be_a_budget(problem, tmp_path):
+    power = EdgePower(watts=3.0, joules_per_megabyte=2.0)
+    declared = dataclasses.replace(problem, power=power, budgets=Budgets(max_edge_energy_mj=0.0001))
+    found = optimize(declared, dataclasses.replace(OPTIONS, trials=2), tmp_path)
+    assert found.plan is None
+    assert found.trials == 0
+    assert "edge energy" in found.nearest_miss
+    objectives = Objectives(declared, OPTIONS)
+    whole = next(cut for cut in problem.cuts if cut.kind == "edge-only")
+    costs = objectives.costs(Point(whole.id))
+    assert costs.edge_energy_mj == pytest.approx(3.0 * costs.latency.parts.edge_ms), "nothing is sent"
+    assert Objectives(problem, OPTIONS).costs(Point(whole.id)).edge_energy_mj is None
 
 
 def test_the_baselines_are_what_they_are_called(problem, outcome):
