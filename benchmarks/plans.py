@@ -19,8 +19,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from collabplan.cli.optimize import audit_options, prepare, state, tuning_options
 from collabplan.cli.output import Output
+from collabplan.cli.problem import prepare, state
+from collabplan.cli.search_options import audit_options, tuning_options
 from collabplan.cli.workspace import Workspace
 from collabplan.planner import Point, Problem, SearchOptions, optimize
 from collabplan.planner.audits import Audits

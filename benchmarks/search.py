@@ -26,8 +26,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import optuna
-from collabplan.cli.optimize import audit_options, prepare, state
 from collabplan.cli.output import Output
+from collabplan.cli.problem import prepare, state
+from collabplan.cli.search_options import audit_options
 from collabplan.cli.workspace import Workspace
 from collabplan.graph import candidate_cuts
 from collabplan.planner import Point, SearchOptions, hypervolume, pareto_front

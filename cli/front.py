@@ -102,7 +102,7 @@ def asked_budgets(
     plan: Plan, budget_ms: float | None, drop: float | None, leakage: float | None, payload: str | None
 ) -> Budgets:
     """The plan's budgets, with those that were given in their place. Raises CollabplanError as `checked_budgets`."""
-    from .optimize import checked_budgets, parsed_size
+    from .search_options import checked_budgets, parsed_size
 
     given = {
         "latency_p95_ms": budget_ms,
@@ -166,7 +166,8 @@ def exported(
         CollabplanError: what loading, tracing, the profile or the data refuse.
     """
     from ..planner import SearchOptions, Wire, plan_for
-    from .optimize import audit_options, plan_tuning, prepare, state
+    from .problem import prepare, state
+    from .search_options import audit_options, plan_tuning
     from .workspace import Workspace
 
     workspace = Workspace.here()

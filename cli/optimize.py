@@ -10,15 +10,9 @@ import typer
 from .options import RUNS_CODE, Debug, Inputs, Json, Storage, examples
 
 if TYPE_CHECKING:
-    from ..graph import TracedGraph
-    from ..planner import AuditOptions, Outcome, Problem, SearchOptions, Wire
-    from ..planner.finetune import Tuning
-    from ..planner.proposers import Sampler
-    from ..records import Budgets, EdgePower, Link, MaskKind, Plan
-    from .costs import Profiles
+    from ..planner import Outcome
+    from ..records import Plan
     from .output import Output
-    from .target import Target
-    from .workspace import Workspace
 
 EXAMPLES = examples(
     ("the model profiled last, 50 ms at p95, the assumed link", "collabplan optimize --budget-ms 50"),
@@ -282,8 +276,21 @@ def optimize(
     all attacks, which takes hours at the default effort (see --audit-effort). Finished attacks are kept. Exit 1 when no
     plan meets the budgets. Loading TARGET runs its Python code.
     """
+    from ..planner import SearchOptions
     from .costs import declared_link, declared_power
     from .output import Output
+    from .problem import prepare, state
+    from .search_options import (
+        audit_options,
+        checked_budgets,
+        parsed_size,
+        require_alone,
+        require_audits,
+        require_power,
+        require_slowdown,
+        tuning_options,
+        wires,
+    )
     from .workspace import Workspace
 
     output = Output(as_json=as_json)
@@ -307,22 +314,22 @@ def optimize(
     if profile is not None:
         edge_profile = require_alone(profile, edge_profile, cloud_profile)
     require_slowdown(edge_slowdown, edge_profile, cloud_profile)
-    workspace = Workspace.here()
-    loaded, traced, profiles = prepare(target, inputs or (), edge_profile, cloud_profile, workspace, output)
-    options = search_options(
-        trials,
-        seed,
+    options = SearchOptions(
+        trials=trials,
+        seed=seed,
         resume=resume,
         draws=draws,
-        cache_gb=cache_gb,
+        cache_bytes=int(cache_gb * 1e9),
         sampler=sampler,
+        wires=wires(bits, noise),
+        masks=masks,
         tuning=tuning_options(finetune, finetune_loss),
         storage=storage,
         study=reuse,
-        wires=wires(bits, noise),
-        masks=masks,
         audit=audit_options(audit_effort, audit_seeds, audits) if audit else None,
     )
+    workspace = Workspace.here()
+    loaded, traced, profiles = prepare(target, inputs or (), edge_profile, cloud_profile, workspace, output)
     problem = state(loaded, traced, profiles, link, edge_slowdown, budgets, output, power)
     with output.bar("searching") as advance:
         from ..planner import optimize as run_search
@@ -334,215 +341,6 @@ def optimize(
             lambda what, done: advance(done, 1.0, what),
         )
     report(outcome, file, output)
-
-
-_BUDGET_OPTIONS = {
-    "latency_p95_ms": "--budget-ms",
-    "max_accuracy_drop": "--max-accuracy-drop",
-    "min_accuracy": "--min-accuracy",
-    "max_leakage": "--max-leakage",
-    "max_reconstruction": "--max-reconstruction",
-    "max_linkage": "--max-linkage",
-    "max_payload_bytes": "--max-payload",
-    "max_edge_parameters": "--max-edge-params",
-    "max_edge_energy_mj": "--max-energy-mj",
-}
-
-
-def checked_budgets(**values: object) -> Budgets:
-    """The budgets of the options.
-
-    Raises:
-        CollabplanError: one out of its range, named by its option.
-    """
-    from ..records import Budgets
-    from .checks import checked
-
-    return checked(Budgets, _BUDGET_OPTIONS, **values)
-
-
-def parsed_size(text: str | None) -> int | None:
-    """Bytes. Raises CollabplanError for what is no size."""
-    from ..records import parse_size
-
-    return None if text is None else parse_size(text)
-
-
-def require_audits(budgets: Budgets, *, audit: bool) -> None:
-    """Refuse budgets that only attacks can be held against, without attacks.
-
-    Raises:
-        CollabplanError: as said.
-    """
-    from ..records import CollabplanError
-
-    for name in ("max_reconstruction", "max_linkage"):
-        if getattr(budgets, name) is not None and not audit:
-            raise CollabplanError(f"{_BUDGET_OPTIONS[name]} is held against attacks alone; leave out --no-audit")
-
-
-def require_power(budgets: Budgets, power: EdgePower | None) -> None:
-    """Refuse an energy budget where nothing is known of the device's power. Raises CollabplanError."""
-    from ..records import CollabplanError
-
-    if budgets.max_edge_energy_mj is not None and power is None:
-        raise CollabplanError("--max-energy-mj needs --edge-watts: this machine's own power says nothing of the device")
-
-
-def require_alone(profile: Path, edge: Path | None, cloud: Path | None) -> Path:
-    """The profile of both machines. Raises CollabplanError where one of them is given again."""
-    from ..records import CollabplanError
-
-    if edge is not None or cloud is not None:
-        raise CollabplanError("--profile is for both machines; leave it out beside --edge-profile and --cloud-profile")
-    return profile
-
-
-def require_slowdown(slowdown: float, edge: Path | None, cloud: Path | None) -> None:
-    """Refuse a slowdown that is not a factor, or beside a profile of the edge itself.
-
-    Raises:
-        CollabplanError: as said.
-    """
-    from ..records import CollabplanError
-
-    if not 0 < slowdown < float("inf"):
-        raise CollabplanError(f"--edge-slowdown {slowdown:g} is not possible: it must be greater than 0")
-    if slowdown != 1 and edge is not None and cloud is not None:
-        raise CollabplanError("--edge-slowdown is for one profile; with --edge-profile the edge itself was measured")
-
-
-def prepare(
-    text: str | None, inputs: tuple[str, ...] | list[str], edge: Path | None, cloud: Path | None,
-    workspace: Workspace, output: Output,
-) -> tuple[Target, TracedGraph, Profiles]:  # fmt: skip
-    """Find the profiles and the target, load and trace it, and profile it where nothing fits.
-
-    Raises:
-        CollabplanError: nothing profiled and no TARGET, a file changed since, another model's profile, or what
-            loading and tracing refuse.
-    """
-    from .costs import Profiles, fitting_profile, given_profiles, last_profile
-    from .profile import measure, trace_target
-    from .target import load_target
-
-    profiles = given_profiles(edge, cloud)
-    if profiles is None and text is None:
-        profiles = last_profile(workspace)
-    if text is None:
-        assert profiles is not None
-        text = profiles.edge.target.spec
-        inputs = inputs or profiles.edge.target.options.get("input", "").split()
-    with output.step(f"loading {text}"):
-        target = load_target(text, inputs)
-    profiles = profiles or fitting_profile(workspace, target)
-    output.found(f"Target {text}", target.findings)
-    if profiles is not None:
-        output.say(profiles.said)
-    target.require_validation_data()
-    traced = trace_target(target, output)
-    if profiles is None:
-        output.say("no profile of this target here: profiling it now")
-        made = measure(target, traced, output)
-        path = workspace.save_profile(made)
-        profiles = Profiles(made, made, f"profile {path}")
-        output.say(profiles.said)
-    for profile in (profiles.edge, profiles.cloud):
-        profile.model.require_same(traced.identity, record=f"the profile of {profile.target.spec}", weights=False)
-    return target, traced, profiles
-
-
-def audit_options(effort: Literal["quick", "standard", "thorough"], seeds: int, most: int | None) -> AuditOptions:
-    """How the planner audits: the whole suite on the winner."""
-    from ..estimators.attacks import ATTACKS, EFFORTS, attack_named
-    from ..planner import AuditOptions
-
-    suite = tuple(attack_named(name) for name in ATTACKS)
-    return AuditOptions(EFFORTS["quick"], EFFORTS[effort], suite, seeds=seeds, most=most)
-
-
-def wires(bits: str, noise: str) -> tuple[Wire, ...]:
-    """Every quantizer with every noise. Raises CollabplanError for what is none, or nothing at all."""
-    from ..planner import Wire
-    from ..records import CollabplanError
-    from .defense_options import parse_bits, parse_noise, parts
-
-    every = [parse_bits(part) for part in parts(bits)]
-    noises = [parse_noise(None if part == "none" else part) for part in parts(noise)]
-    if not every or not noises:
-        raise CollabplanError("--bits or --noise is empty; give 8,4 and none,gaussian:0.05 say")
-    return tuple(dict.fromkeys(Wire(each, *one) for one in noises for each in every))
-
-
-def tuning_options(epochs: int, loss: Literal["distillation", "cross-entropy"]) -> Tuning | None:
-    """How the planner fine-tunes; None for no epoch."""
-    from ..planner.finetune import Tuning
-
-    return Tuning(epochs=epochs, loss=loss) if epochs else None
-
-
-def plan_tuning(plan: Plan) -> Tuning | None:
-    """How the search behind a plan fine-tuned, as far as the plan's own weights tell."""
-    known = plan.tuned_weights
-    return None if known is None else tuning_options(known.epochs, known.loss)
-
-
-def search_options(
-    trials: int | None, seed: int, *, resume: bool, draws: int, cache_gb: float, sampler: Sampler,
-    tuning: Tuning | None, storage: str | None, study: str | None,
-    wires: tuple[Wire, ...], masks: MaskKind, audit: AuditOptions | None,
-) -> SearchOptions:  # fmt: skip
-    """The planner's options."""
-    from ..planner import SearchOptions
-
-    return SearchOptions(
-        trials=trials,
-        seed=seed,
-        resume=resume,
-        draws=draws,
-        cache_bytes=int(cache_gb * 1e9),
-        sampler=sampler,
-        tuning=tuning,
-        storage=storage,
-        study=study,
-        wires=wires,
-        masks=masks,
-        audit=audit,
-    )
-
-
-def state(
-    target: Target, traced: TracedGraph, profiles: Profiles, link: Link, slowdown: float, budgets: Budgets,
-    output: Output, power: EdgePower | None = None,
-) -> Problem:  # fmt: skip
-    """The planner's problem, once the target's data is read; says what is assumed."""
-    from ..graph import candidate_cuts
-    from ..planner import Problem
-    from .attack_run import divide
-    from .tables import link_text
-
-    with output.step("reading the data"):
-        data = target.load_data(traced)
-    output.found("Data", data.findings)
-    output.say(link_text(link, slowdown))
-    max_crossing = int(profiles.edge.target.options.get("max_crossing", "4"))
-    return Problem(
-        traced=traced,
-        cuts=tuple(candidate_cuts(traced, max_crossing)),
-        edge_profile=profiles.edge,
-        cloud_profile=profiles.cloud,
-        link=link,
-        edge_slowdown=slowdown,
-        search=data.search,
-        confirm=data.confirm,
-        scaling=data.pixel_scaling(traced),
-        evaluate=target.evaluate,
-        budgets=budgets,
-        target=profiles.edge.target,
-        power=power,
-        train=data.train,
-        roles=divide(data)[0],
-    )
 
 
 def report(outcome: Outcome, file: Path, output: Output) -> None:

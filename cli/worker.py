@@ -44,8 +44,8 @@ def worker(
     from ..planner.planning import options_of
     from ..records import CollabplanError, StudySetup
     from .costs import Profiles
-    from .optimize import state
     from .output import Output
+    from .problem import state
     from .profile import trace_target
     from .target import load_target
     from .workspace import Workspace

@@ -1,0 +1,121 @@
+"""The options of a search as the planner's records: budgets, audits, wires, fine-tuning."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from ..planner import AuditOptions, Wire
+    from ..planner.finetune import Tuning
+    from ..records import Budgets, EdgePower, Plan
+
+_BUDGET_OPTIONS = {
+    "latency_p95_ms": "--budget-ms",
+    "max_accuracy_drop": "--max-accuracy-drop",
+    "min_accuracy": "--min-accuracy",
+    "max_leakage": "--max-leakage",
+    "max_reconstruction": "--max-reconstruction",
+    "max_linkage": "--max-linkage",
+    "max_payload_bytes": "--max-payload",
+    "max_edge_parameters": "--max-edge-params",
+    "max_edge_energy_mj": "--max-energy-mj",
+}
+
+
+def checked_budgets(**values: object) -> Budgets:
+    """The budgets of the options.
+
+    Raises:
+        CollabplanError: one out of its range, named by its option.
+    """
+    from ..records import Budgets
+    from .checks import checked
+
+    return checked(Budgets, _BUDGET_OPTIONS, **values)
+
+
+def parsed_size(text: str | None) -> int | None:
+    """Bytes. Raises CollabplanError for what is no size."""
+    from ..records import parse_size
+
+    return None if text is None else parse_size(text)
+
+
+def require_audits(budgets: Budgets, *, audit: bool) -> None:
+    """Refuse budgets that only attacks can be held against, without attacks.
+
+    Raises:
+        CollabplanError: as said.
+    """
+    from ..records import CollabplanError
+
+    for name in ("max_reconstruction", "max_linkage"):
+        if getattr(budgets, name) is not None and not audit:
+            raise CollabplanError(f"{_BUDGET_OPTIONS[name]} is held against attacks alone; leave out --no-audit")
+
+
+def require_power(budgets: Budgets, power: EdgePower | None) -> None:
+    """Refuse an energy budget where nothing is known of the device's power. Raises CollabplanError."""
+    from ..records import CollabplanError
+
+    if budgets.max_edge_energy_mj is not None and power is None:
+        raise CollabplanError("--max-energy-mj needs --edge-watts: this machine's own power says nothing of the device")
+
+
+def require_alone(profile: Path, edge: Path | None, cloud: Path | None) -> Path:
+    """The profile of both machines. Raises CollabplanError where one of them is given again."""
+    from ..records import CollabplanError
+
+    if edge is not None or cloud is not None:
+        raise CollabplanError("--profile is for both machines; leave it out beside --edge-profile and --cloud-profile")
+    return profile
+
+
+def require_slowdown(slowdown: float, edge: Path | None, cloud: Path | None) -> None:
+    """Refuse a slowdown that is not a factor, or beside a profile of the edge itself.
+
+    Raises:
+        CollabplanError: as said.
+    """
+    from ..records import CollabplanError
+
+    if not 0 < slowdown < float("inf"):
+        raise CollabplanError(f"--edge-slowdown {slowdown:g} is not possible: it must be greater than 0")
+    if slowdown != 1 and edge is not None and cloud is not None:
+        raise CollabplanError("--edge-slowdown is for one profile; with --edge-profile the edge itself was measured")
+
+
+def audit_options(effort: Literal["quick", "standard", "thorough"], seeds: int, most: int | None) -> AuditOptions:
+    """How the planner audits: the whole suite on the winner."""
+    from ..estimators.attacks import ATTACKS, EFFORTS, attack_named
+    from ..planner import AuditOptions
+
+    suite = tuple(attack_named(name) for name in ATTACKS)
+    return AuditOptions(EFFORTS["quick"], EFFORTS[effort], suite, seeds=seeds, most=most)
+
+
+def wires(bits: str, noise: str) -> tuple[Wire, ...]:
+    """Every quantizer with every noise. Raises CollabplanError for what is none, or nothing at all."""
+    from ..planner import Wire
+    from ..records import CollabplanError
+    from .defense_options import parse_bits, parse_noise, parts
+
+    every = [parse_bits(part) for part in parts(bits)]
+    noises = [parse_noise(None if part == "none" else part) for part in parts(noise)]
+    if not every or not noises:
+        raise CollabplanError("--bits or --noise is empty; give 8,4 and none,gaussian:0.05 say")
+    return tuple(dict.fromkeys(Wire(each, *one) for one in noises for each in every))
+
+
+def tuning_options(epochs: int, loss: Literal["distillation", "cross-entropy"]) -> Tuning | None:
+    """How the planner fine-tunes; None for no epoch."""
+    from ..planner.finetune import Tuning
+
+    return Tuning(epochs=epochs, loss=loss) if epochs else None
+
+
+def plan_tuning(plan: Plan) -> Tuning | None:
+    """How the search behind a plan fine-tuned, as far as the plan's own weights tell."""
+    known = plan.tuned_weights
+    return None if known is None else tuning_options(known.epochs, known.loss)
