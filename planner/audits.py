@@ -237,16 +237,16 @@ class Audits:
 def most_telling(candidates: Sequence[Candidate], relevant: Sequence[Candidate]) -> Candidate | None:
     """The candidate whose audit could add most to the front's hypervolume; None where none is worth it.
 
-    The front is what all candidates are sure of: the upper ends of audited and predicted indices. What an audit could
-    add is the volume between it and the front with the candidate at the lower end of its prediction.
+    What an audit could add is the volume between the front as it is expected and the one with the candidate at the
+    lower end of its prediction.
 
     Args:
         candidates: audited or predicted, all of them.
         relevant: which may be audited.
     """
     scaled = _scaled(candidates)
-    sure = [scaled(objectives(candidate)) for candidate in candidates]
-    front = [sure[at] for at in pareto_indices(sure)]
+    expected = [scaled(objectives(candidate)) for candidate in candidates]
+    front = [expected[at] for at in pareto_indices(expected)]
     volume = hypervolume(front, REFERENCE)
     points = {point_of(candidate) for candidate in relevant}
     best, most = None, WORTH * volume

@@ -39,40 +39,18 @@ class Seen:
     audited: Interval
 
 
-class Calibration:
-    """Predicts audited indices from estimates.
+class Curve:
+    """Isotonic regression of audited indices on estimates; with too few audits the estimate itself."""
 
-    Args:
-        at_random: audits of candidates drawn at random; they set how wide intervals are.
-        chosen: audits of candidates that were chosen for what they would tell; the regression is fitted to them.
-    """
-
-    def __init__(self, at_random: Sequence[Seen], chosen: Sequence[Seen]) -> None:
-        ordered = sorted(chosen, key=lambda seen: seen.estimate)
+    def __init__(self, audits: Sequence[Seen]) -> None:
+        ordered = sorted(audits, key=lambda seen: seen.estimate)
+        self._fitted = len(ordered) >= LEAST_FITTED
         self._estimates = np.array([seen.estimate for seen in ordered])
         self._levels = np.array([seen.audited.value for seen in ordered])
-        if len(ordered) >= LEAST_FITTED:
+        if self._fitted:
             self._levels = isotonic_regression(self._levels).x
-        self._fitted = len(ordered) >= LEAST_FITTED
-        self._half_width = self._quantile(at_random)
 
-    def _quantile(self, at_random: Sequence[Seen]) -> float | None:
-        """The conformal quantile of how far the prediction was from the far end of an audited interval."""
-        if len(at_random) < CALIBRATION_AUDITS:
-            return None
-        missed = []
-        for seen in at_random:
-            predicted = self.level(seen.estimate)
-            missed.append(max(seen.audited.high - predicted, predicted - seen.audited.low))
-        rank = math.ceil((len(missed) + 1) * COVERAGE)
-        return sorted(missed)[rank - 1] if rank <= len(missed) else None
-
-    @property
-    def says_something(self) -> bool:
-        """False where too few audits were drawn at random, so that every interval is the whole range."""
-        return self._half_width is not None
-
-    def level(self, estimate: float) -> float:
+    def __call__(self, estimate: float) -> float:
         """The audited index that is expected where so much is estimated."""
         if not self._fitted:
             return estimate
@@ -82,9 +60,42 @@ class Calibration:
         level = float(np.interp(estimate, self._estimates, self._levels)) + beyond
         return min(max(level, 0.0), 1.0)
 
+
+class Calibration:
+    """Predicts audited indices from estimates.
+
+    The interval lies about a curve that has not seen the audits which say how wide it is; what is expected comes from
+    a curve through all audits.
+
+    Args:
+        at_random: audits of candidates drawn at random; they set how wide intervals are.
+        chosen: audits of candidates that were chosen for what they would tell.
+    """
+
+    def __init__(self, at_random: Sequence[Seen], chosen: Sequence[Seen]) -> None:
+        self._apart, self._expected = Curve(chosen), Curve([*at_random, *chosen])
+        self._half_width = self._quantile(at_random)
+
+    def _quantile(self, at_random: Sequence[Seen]) -> float | None:
+        """The conformal quantile of how far the curve was from the far end of an audited interval."""
+        if len(at_random) < CALIBRATION_AUDITS:
+            return None
+        missed = []
+        for seen in at_random:
+            level = self._apart(seen.estimate)
+            missed.append(max(seen.audited.high - level, level - seen.audited.low))
+        rank = math.ceil((len(missed) + 1) * COVERAGE)
+        return sorted(missed)[rank - 1] if rank <= len(missed) else None
+
+    @property
+    def says_something(self) -> bool:
+        """False where too few audits were drawn at random, so that every interval is the whole range."""
+        return self._half_width is not None
+
     def predict(self, estimate: float) -> Interval:
         """The expected audited index and its interval; the whole range where too few audits were drawn at random."""
         if self._half_width is None:
             return NOTHING_KNOWN
-        level, half = self.level(estimate), max(self._half_width, 0.0)
-        return Interval(value=level, low=max(level - half, 0.0), high=min(level + half, 1.0), level=COVERAGE)
+        middle, half = self._apart(estimate), max(self._half_width, 0.0)
+        low, high = max(middle - half, 0.0), min(middle + half, 1.0)
+        return Interval(value=min(max(self._expected(estimate), low), high), low=low, high=high, level=COVERAGE)

@@ -195,5 +195,5 @@ def _missed(found: Sequence[Check]) -> str:
 
 
 def _rank(candidate: Candidate) -> tuple[float, float, float, str]:
-    accuracy, latency, leakage = objectives(candidate)
-    return (leakage, accuracy, latency, point_of(candidate).key)
+    accuracy, latency, _ = objectives(candidate)
+    return (candidate.index.high, accuracy, latency, point_of(candidate).key)

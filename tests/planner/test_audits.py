@@ -127,7 +127,9 @@ def test_the_most_telling_audit_is_where_the_front_could_gain_most():
     sure = candidate(Point("a"), accuracy=0.8, latency_ms=10.0).model_copy(update={"audited": audited(0.3)})
     hopeful = candidate(Point("b"), accuracy=0.95, latency_ms=10.0)
     hopeful = hopeful.model_copy(update={"predicted": Interval(value=0.5, low=0.2, high=0.9, level=0.9)})
-    sharp = hopeful.model_copy(update={"cut_id": "c", "predicted": Interval(value=0.85, low=0.8, high=0.9, level=0.9)})
+    sharp = candidate(Point("c"), accuracy=0.97, latency_ms=10.0).model_copy(
+        update={"predicted": Interval(value=0.85, low=0.8, high=0.9, level=0.9)}
+    )
     slow = candidate(Point("d"), accuracy=0.7, latency_ms=90.0).model_copy(
         update={"predicted": Interval(value=0.6, low=0.5, high=0.7, level=0.9)}
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from collabplan.planner.calibration import CALIBRATION_AUDITS, COVERAGE, NOTHING_KNOWN, Calibration, Seen
+from collabplan.planner.calibration import CALIBRATION_AUDITS, COVERAGE, NOTHING_KNOWN, Calibration, Curve, Seen
 from collabplan.records import Interval
 
 
@@ -60,4 +60,4 @@ def test_predictions_never_fall_where_the_estimate_rises() -> None:
 def test_beyond_all_audits_more_estimated_is_more_predicted() -> None:
     """A flat end would call a candidate that leaks more than all audited ones as private as the worst of them."""
     low = [Seen(estimate, Interval(value=0.2, low=0.2, high=0.2)) for estimate in (0.1, 0.15, 0.2)]
-    assert Calibration(low, low).level(0.7) == pytest.approx(0.7)
+    assert Curve(low)(0.7) == pytest.approx(0.7)
