@@ -38,7 +38,8 @@ def worker(
     """Measure candidates of a study until it is complete, beside whoever else does.
 
     Model, weights and data must be those of the study; what differs is named. A worker may be killed at any time:
-    its candidate is measured by another. Loading the target runs its Python code.
+    its candidate is measured by another. The study names the target, and loading that runs its Python code: join
+    studies of a database that you trust, or give --model.
     """
     from ..planner import join_search, read_setup
     from ..planner.planning import options_of
