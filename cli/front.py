@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from .options import Debug, Json, examples
+from .options import AuditEffort, AuditIt, AuditSeeds, Debug, Json, MaxLeakage, MaxPayload, examples
 
 if TYPE_CHECKING:
     from ..planner.planning import Planned
@@ -25,7 +25,7 @@ EXAMPLES = examples(
         "collabplan front plan.json --export 3 -o other.json",
     ),
 )
-_BUDGETS, _AUDIT, _OUTPUT = "Budgets in place of the plan's", "Audits", "Output"
+_BUDGETS, _OUTPUT = "Budgets", "Output"
 
 
 def front(
@@ -38,16 +38,8 @@ def front(
         float | None,
         typer.Option(metavar="SHARE", help="Most accuracy to lose.", rich_help_panel=_BUDGETS, show_default=False),
     ] = None,
-    max_leakage: Annotated[
-        float | None,
-        typer.Option(metavar="INDEX", help="Highest leakage index.", rich_help_panel=_BUDGETS, show_default=False),
-    ] = None,
-    max_payload: Annotated[
-        str | None,
-        typer.Option(
-            metavar="SIZE", help="Most to send for a sample: 20kB.", rich_help_panel=_BUDGETS, show_default=False
-        ),
-    ] = None,
+    max_leakage: MaxLeakage = None,
+    max_payload: MaxPayload = None,
     export: Annotated[
         int | None,
         typer.Option(
@@ -57,14 +49,9 @@ def front(
     file: Annotated[
         Path, typer.Option("-o", "--output", metavar="FILE", help="Where to write it.", rich_help_panel=_OUTPUT)
     ] = Path("other.json"),
-    audit: Annotated[
-        bool,
-        typer.Option("--audit/--no-audit", help="Attack it; without, it is ESTIMATED.", rich_help_panel=_AUDIT),
-    ] = True,
-    audit_effort: Annotated[
-        Literal["quick", "standard", "thorough"], typer.Option(help="Of the attacks.", rich_help_panel=_AUDIT)
-    ] = "thorough",
-    audit_seeds: Annotated[int, typer.Option(metavar="N", min=1, help="Their runs.", rich_help_panel=_AUDIT)] = 3,
+    audit: AuditIt = True,
+    audit_effort: AuditEffort = "thorough",
+    audit_seeds: AuditSeeds = 3,
     as_json: Json = False,
     _debug: Debug = False,
 ) -> None:
@@ -167,7 +154,7 @@ def exported(
     """
     from ..planner import SearchOptions, Wire, plan_for
     from .problem import prepare, state
-    from .search_options import audit_options, plan_tuning
+    from .search_options import audit_options
     from .workspace import Workspace
 
     workspace = Workspace.here()
@@ -181,7 +168,7 @@ def exported(
         wires=(Wire(candidate.bits, candidate.noise, candidate.noise_std),),
         masks=plan.defense.masks,
         audit=None if audit is None else audit_options(*audit, None),
-        tuning=plan_tuning(plan),
+        tuning=plan.tuning,
     )
     with output.bar("measuring") as advance:
         return plan_for(

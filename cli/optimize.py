@@ -7,7 +7,19 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from .options import RUNS_CODE, Debug, Inputs, Json, Storage, examples
+from .options import (
+    RUNS_CODE,
+    AuditEffort,
+    AuditIt,
+    AuditSeeds,
+    Debug,
+    Inputs,
+    Json,
+    MaxLeakage,
+    MaxPayload,
+    Storage,
+    examples,
+)
 
 if TYPE_CHECKING:
     from ..planner import Outcome
@@ -64,15 +76,7 @@ def optimize(
             metavar="SHARE", help="Most accuracy to lose, 0 to 1 (0.05 = 5 points).", rich_help_panel=_BUDGETS
         ),
     ] = 0.05,
-    max_leakage: Annotated[
-        float | None,
-        typer.Option(
-            metavar="INDEX",
-            help="Highest leakage index, audited, 0 to 1.",
-            rich_help_panel=_BUDGETS,
-            show_default=False,
-        ),
-    ] = None,
+    max_leakage: MaxLeakage = None,
     max_reconstruction: Annotated[
         float | None,
         typer.Option(
@@ -95,12 +99,7 @@ def optimize(
         float | None,
         typer.Option(metavar="SHARE", help="Least accuracy, 0 to 1.", rich_help_panel=_BUDGETS, show_default=False),
     ] = None,
-    max_payload: Annotated[
-        str | None,
-        typer.Option(
-            metavar="SIZE", help="Most to send for a sample: 20kB.", rich_help_panel=_BUDGETS, show_default=False
-        ),
-    ] = None,
+    max_payload: MaxPayload = None,
     edge_memory: Annotated[
         str | None,
         typer.Option(
@@ -227,10 +226,7 @@ def optimize(
     cache_gb: Annotated[
         float, typer.Option(metavar="GB", min=0, help="Memory for edge activations.", rich_help_panel=_SEARCH)
     ] = 4.0,
-    audit: Annotated[
-        bool,
-        typer.Option("--audit/--no-audit", help="Run attacks; without, the plan is ESTIMATED.", rich_help_panel=_AUDIT),
-    ] = True,
+    audit: AuditIt = True,
     audits: Annotated[
         int | None,
         typer.Option(
@@ -241,13 +237,8 @@ def optimize(
             show_default=False,
         ),
     ] = None,
-    audit_effort: Annotated[
-        Literal["quick", "standard", "thorough"],
-        typer.Option(help="Of the attacks on the plan that wins.", rich_help_panel=_AUDIT),
-    ] = "thorough",
-    audit_seeds: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Runs of those attacks.", rich_help_panel=_AUDIT)
-    ] = 3,
+    audit_effort: AuditEffort = "thorough",
+    audit_seeds: AuditSeeds = 3,
     finetune: Annotated[
         int,
         typer.Option(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -38,6 +38,36 @@ Inputs = Annotated[
 MaxCrossing = Annotated[
     int,
     typer.Option(metavar="N", min=1, help="Most tensors that may cross one cut.", rich_help_panel="Target"),
+]
+MaxLeakage = Annotated[
+    float | None,
+    typer.Option(
+        metavar="INDEX", help="Highest leakage index, audited, 0 to 1.", rich_help_panel="Budgets", show_default=False
+    ),
+]
+MaxPayload = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SIZE", help="Most to send for a sample: 20kB.", rich_help_panel="Budgets", show_default=False
+    ),
+]
+AuditIt = Annotated[
+    bool,
+    typer.Option("--audit/--no-audit", help="Run attacks; without, the plan is ESTIMATED.", rich_help_panel="Audits"),
+]
+AuditEffort = Annotated[
+    Literal["quick", "standard", "thorough"],
+    typer.Option(help="Of the attacks on the plan.", rich_help_panel="Audits"),
+]
+AuditSeeds = Annotated[int, typer.Option(metavar="N", min=1, help="Runs of those attacks.", rich_help_panel="Audits")]
+OtherTarget = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="TARGET",
+        help=f"The target, where it is not where it was planned. {RUNS_CODE}",
+        rich_help_panel="Target",
+    ),
 ]
 OutputFile = Annotated[
     Path | None,

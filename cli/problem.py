@@ -85,5 +85,5 @@ def state(
         target=profiles.edge.target,
         power=power,
         train=data.train,
-        roles=divide(data)[0],
+        roles=lambda: divide(data)[0],
     )

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from ..planner import AuditOptions, Wire
-    from ..planner.finetune import Tuning
-    from ..records import Budgets, EdgePower, Plan
+    from ..records import Budgets, EdgePower, Tuning
 
 _BUDGET_OPTIONS = {
     "latency_p95_ms": "--budget-ms",
@@ -110,12 +109,6 @@ def wires(bits: str, noise: str) -> tuple[Wire, ...]:
 
 def tuning_options(epochs: int, loss: Literal["distillation", "cross-entropy"]) -> Tuning | None:
     """How the planner fine-tunes; None for no epoch."""
-    from ..planner.finetune import Tuning
+    from ..records import Tuning
 
     return Tuning(epochs=epochs, loss=loss) if epochs else None
-
-
-def plan_tuning(plan: Plan) -> Tuning | None:
-    """How the search behind a plan fine-tuned, as far as the plan's own weights tell."""
-    known = plan.tuned_weights
-    return None if known is None else tuning_options(known.epochs, known.loss)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .options import RUNS_CODE, Debug, Json, examples
+from .options import Debug, Json, OtherTarget, examples
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,14 +29,7 @@ def split(
     folder: Annotated[
         Path, typer.Option("-o", "--output", metavar="DIR", help="Folder for the two halves.", rich_help_panel="Output")
     ],
-    model: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TARGET",
-            help=f"The target, where it is not where the plan says. {RUNS_CODE}",
-            rich_help_panel="Target",
-        ),
-    ] = None,
+    model: OtherTarget = None,
     as_json: Json = False,
     _debug: Debug = False,
 ) -> None:

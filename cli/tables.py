@@ -131,8 +131,9 @@ def chosen_plan(plan: Plan) -> Table:
     candidate, parts = plan.chosen, plan.chosen.latency.parts
     drop, index = candidate.accuracy.drop, candidate.leakage.index
     table.add_row("cut", escape(f"{plan.cut_name} ({plan.cut_kind}); {_sent(plan)}"))
-    tuned = plan.tuned_weights
-    said = f"; cloud half fine-tuned under it ({tuned.epochs} epochs, {tuned.loss})" if tuned is not None else ""
+    how, said = plan.tuning, ""
+    if how is not None and plan.tuned_weights is not None:
+        said = f"; cloud half fine-tuned under it ({how.epochs} epochs, {how.loss})"
     table.add_row("defense", escape(defense(candidate) + bits_text(plan) + said))
     table.add_row(
         "latency",

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from .options import RUNS_CODE, Debug, Json, Storage, examples
+from .options import Debug, Json, OtherTarget, Storage, examples
 
 EXAMPLES = examples(
     (
@@ -24,14 +24,7 @@ EXAMPLES = examples(
 def worker(
     study: Annotated[str, typer.Argument(metavar="STUDY", help="As `optimize --storage` names it: search-1.")],
     storage: Storage = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TARGET",
-            help=f"The target, where it is not where the study says. {RUNS_CODE}",
-            rich_help_panel="Target",
-        ),
-    ] = None,
+    model: OtherTarget = None,
     as_json: Json = False,
     _debug: Debug = False,
 ) -> None:

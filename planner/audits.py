@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -164,16 +165,14 @@ class Audits:
 
     def known(self, candidate: Candidate) -> Candidate:
         """The candidate with its audit, or with what other audits predict; as it is where the index is no estimate."""
-        if candidate.leakage.status != "estimated":
-            return candidate
         audited = self._made.get(point_of(candidate))
-        predicted = None if audited else self.calibration.predict(candidate.leakage.index.value)
-        return judged(
-            candidate.model_copy(update={"audited": audited, "predicted": predicted}), self.objectives.problem.budgets
-        )
+        if audited is None:
+            return self.predicted(candidate)
+        known = candidate.model_copy(update={"audited": audited, "predicted": None})
+        return judged(known, self.objectives.problem.budgets)
 
     def predicted(self, candidate: Candidate) -> Candidate:
-        """A candidate of other images than those that were searched with: what attackers are predicted to reach."""
+        """The candidate, of whatever images, with what attackers are predicted to reach."""
         if candidate.leakage.status != "estimated":
             return candidate
         predicted = self.calibration.predict(candidate.leakage.index.value)
@@ -182,14 +181,18 @@ class Audits:
     def _seen(self, candidate: Candidate) -> Seen:
         return Seen(candidate.leakage.index.value, self._made[point_of(candidate)].figures.index)
 
+    @cached_property
+    def _roles(self) -> Roles:
+        """Of the search half."""
+        problem = self.objectives.problem
+        return problem.attackers.while_searching(problem.search, self.options.search_effort.targets)
+
     def searched(self, candidate: Candidate) -> Candidate:
         """The candidate attacked on the search half, at the search's effort."""
         point = point_of(candidate)
         if point not in self._made:
-            problem, effort = self.objectives.problem, self.options.search_effort
-            roles = problem.attackers.while_searching(problem.search, effort.targets)
             attacks = tuple(attack_named(name) for name in STEERING)
-            self._made[point] = self._audited(point, roles, attacks, effort, "search", 1)
+            self._made[point] = self._audited(point, self._roles, attacks, self.options.search_effort, "search", 1)
         return self.known(candidate)
 
     def hardest(self, candidate: Candidate) -> Candidate:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,7 @@ from ..estimators.activations import EdgeActivations
 from ..estimators.data import Data
 from ..estimators.defenses import Defense
 from ..graph.structures import Cut
-from ..records import CollabplanError
+from ..records import CollabplanError, Tuning
 from .accuracy import find_logits, first_rows
 
 TEMPERATURE = 2.0
@@ -32,27 +32,6 @@ HELD_OUT = 0.1
 
 DRAWS = 3
 """Of the masks, where that is decided."""
-
-
-@dataclass(frozen=True, slots=True)
-class Tuning:
-    """How to fine-tune.
-
-    Attributes:
-        epochs: over the training data.
-        loss: *distillation* from the undefended model, or *cross-entropy* with the labels.
-        rate: Adam's learning rate at its greatest; it falls to 0 as a cosine does.
-        samples: of the training data, at most.
-    """
-
-    epochs: int = 4
-    loss: Literal["distillation", "cross-entropy"] = "distillation"
-    rate: float = 1e-3
-    samples: int = 12_000
-
-    def __post_init__(self) -> None:
-        if self.epochs < 1 or self.rate <= 0 or self.samples < 2:
-            raise CollabplanError("fine-tuning needs at least one epoch, two samples and a rate above 0")
 
 
 def fine_tune(

@@ -7,7 +7,7 @@ same figures whenever, and after whatever, it is evaluated.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -53,7 +53,7 @@ WORTH_TUNING = 0.002
 """Accuracy that a defense must cost, measured on the search half, before the cloud half is fine-tuned under it."""
 
 KEPT_CUTS = 3
-"""Cuts whose Gram matrices are kept: a search comes back to the same ones."""
+"""Cuts whose Gram matrices, and points whose fine-tuned weights, are kept: a search comes back to the same ones."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,6 +202,8 @@ class Objectives:
         the folder by the content of everything that they depend on.
         """
         if point not in self._tuned:
+            while len(self._tuned) >= KEPT_CUTS:
+                self._tuned.pop(next(iter(self._tuned)))
             self._tuned[point] = self._tune(point)
         return self._tuned[point]
 
@@ -209,26 +211,27 @@ class Objectives:
         tuning, train, cut = self.options.tuning, self.problem.train, self.cuts[point.cut_id]
         if tuning is None or train is None:
             return None
-        if self._accuracy(point, "search", None).drop.value <= WORTH_TUNING:
-            return None
         defense = self.defense(point)
         key = [
             self.problem.traced.identity.model_dump(mode="json"), cut.id, defense.spec.model_dump(mode="json"),
-            train.content_hash, asdict(tuning), self.options.seed, self.options.batch, __version__,
+            train.content_hash, self.problem.search.content_hash, tuning.model_dump(), self.options.seed,
+            self.options.draws, self.options.batch, __version__,
         ]  # fmt: skip
         place = self.folder and self.folder / "tuned" / f"{hash_json(key)[:24]}.safetensors"
         kept = None if place is None else _read_weights(place)
         if kept is not None:
             return kept or None
-        found = fine_tune(
-            self.activations,
-            cut,
-            defense,
-            train,
-            tuning,
-            generator_for(self.options.seed, point.key, "tuning"),
-            classifies=self.problem.evaluate is None,
-        )
+        found = None
+        if self._accuracy(point, "search", None).drop.value > WORTH_TUNING:
+            found = fine_tune(
+                self.activations,
+                cut,
+                defense,
+                train,
+                tuning,
+                generator_for(self.options.seed, point.key, "tuning"),
+                classifies=self.problem.evaluate is None,
+            )
         if place is not None:
             write_bytes(place, save_tensors({name: value.contiguous() for name, value in (found or {}).items()}))
         return found

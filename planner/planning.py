@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from torch import Tensor
@@ -19,7 +20,6 @@ from ..records import (
     Plan,
     StudySetup,
     TunedWeights,
-    TuningSetup,
     collect_provenance,
     hash_tensors,
 )
@@ -27,7 +27,6 @@ from .audits import Audits
 from .baselines import baseline_cuts
 from .budgets import AUDITED_ONLY, cost_checks, judged, without
 from .choose import Choice, Excluded, choose, described, shown_front
-from .finetune import Tuning
 from .front import hypervolume
 from .objectives import Objectives
 from .problem import Outcome, Problem, RuledOut, SearchOptions, fingerprint
@@ -148,7 +147,7 @@ def _audits(objectives: Objectives, folder: Path, on_progress: OnProgress | None
 
 
 @contextmanager
-def _store(objectives: Objectives, folder: Path, marks: Mapping[str, str]) -> Iterator[TrialStore]:
+def _store(objectives: Objectives, folder: Path, marks: Mapping[str, str]) -> Iterator[TrialStore | SharedStore]:
     """The study, in the folder or in a database that workers may join; the folder is locked in either case."""
     problem, options = objectives.problem, objectives.options
     if options.storage is None:
@@ -166,27 +165,16 @@ def _store(objectives: Objectives, folder: Path, marks: Mapping[str, str]) -> It
 
 
 def _searched(
-    objectives: Objectives, store: TrialStore, allowed: Sequence[Point], on_progress: OnProgress | None
+    objectives: Objectives, store: TrialStore | SharedStore, allowed: Sequence[Point], on_progress: OnProgress | None
 ) -> Searched:
     problem, options = objectives.problem, objectives.options
-    budgets = _steering(problem, options)
-    if isinstance(store, SharedStore):
-        return search_together(
-            store,
-            allowed,
-            objectives.evaluate,
-            budgets,
-            seed=options.seed,
-            trials=options.trials,
-            sampler=options.sampler,
-            reprice=objectives.reprice,
-            on_progress=on_progress,
-        )
-    return search_points(
-        store,
+    search: Callable[..., Searched] = (
+        partial(search_together, store) if isinstance(store, SharedStore) else partial(search_points, store)
+    )
+    return search(
         allowed,
         objectives.evaluate,
-        budgets,
+        _steering(problem, options),
         seed=options.seed,
         trials=options.trials,
         sampler=options.sampler,
@@ -246,7 +234,7 @@ def setup_of(problem: Problem, options: SearchOptions) -> StudySetup:
         leakage_samples=options.leakage_samples,
         cache_bytes=options.cache_bytes,
         batch=options.batch,
-        tuning=None if options.tuning is None else TuningSetup(**asdict(options.tuning)),
+        tuning=options.tuning,
     )
 
 
@@ -264,7 +252,7 @@ def options_of(setup: StudySetup, storage: str) -> SearchOptions:
         leakage_samples=setup.leakage_samples,
         cache_bytes=setup.cache_bytes,
         batch=setup.batch,
-        tuning=None if setup.tuning is None else Tuning(**setup.tuning.model_dump()),
+        tuning=setup.tuning,
         storage=storage,
     )
 
@@ -323,6 +311,7 @@ def _plan(
         cut_kind=cut.kind,
         crossing=cut.crossing,
         defense=objectives.defense(point_of(choice.searched)).spec,
+        tuning=options.tuning,
         tuned_weights=_tuned_weights(objectives, choice.searched),
         batch=objectives.profile.batch,
         chosen=choice.confirmed,
@@ -346,10 +335,8 @@ def _plan(
 
 def _tuned_weights(objectives: Objectives, candidate: Candidate) -> TunedWeights | None:
     """What identifies the plan's fine-tuned weights; where they lie is known once they are written."""
-    weights, tuning = objectives.tuned(point_of(candidate)), objectives.options.tuning
-    if weights is None or tuning is None:
-        return None
-    return TunedWeights(file="", sha256=hash_tensors(weights), loss=tuning.loss, epochs=tuning.epochs)
+    weights = objectives.tuned(point_of(candidate))
+    return None if weights is None else TunedWeights(file="", sha256=hash_tensors(weights))
 
 
 def _headline(chosen: Candidate) -> str:
@@ -366,8 +353,12 @@ def _standing(chosen: Candidate) -> str:
     if chosen.audited is None:
         return "ESTIMATED, not audited" if chosen.leakage.status == "estimated" else chosen.leakage.status
     audited = chosen.audited
-    bound = ", a lower bound" if audited.figures.lower_bound else ""
-    return f"audited at {audited.effort} effort, {audited.seeds} seed{'s' * (audited.seeds > 1)}{bound}"
+    said = f"audited at {audited.effort} effort, {audited.seeds} seed{'s' * (audited.seeds > 1)}"
+    if audited.figures.lower_bound:
+        said += ", a lower bound"
+    if not audited.figures.conclusive:
+        said += f", NOT CONCLUSIVE: {', '.join(audited.figures.failed)} FAILED"
+    return said
 
 
 def _hypervolume(objectives: Objectives, front: Sequence[Candidate]) -> float:

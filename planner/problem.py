@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -28,9 +28,9 @@ from ..records import (
     Plan,
     Profile,
     TargetIdentity,
+    Tuning,
     hash_json,
 )
-from .finetune import Tuning
 from .proposers import Sampler
 from .roles import Roles
 from .space import DEFAULT_RATES, Wire
@@ -50,7 +50,7 @@ class Problem:
         evaluate: (outputs, labels) -> score per sample or one score, higher is better; None: top-1 accuracy.
         target: where the model came from, for the plan.
         train: what the model was trained on, for fine-tuning.
-        roles: who owns which images when the plan is attacked; None: the attacker owns the search half.
+        roles: says who owns which images, once anything is attacked; None: the attacker owns the search half.
     """
 
     traced: TracedGraph
@@ -67,12 +67,12 @@ class Problem:
     edge_slowdown: float = 1.0
     power: EdgePower | None = None
     train: Data | None = None
-    roles: Roles | None = None
+    roles: Callable[[], Roles] | None = None
 
     @cached_property
     def attackers(self) -> Roles:
         """Who owns which images."""
-        return self.roles or Roles.divide(self.search, self.confirm)
+        return self.roles() if self.roles is not None else Roles.divide(self.search, self.confirm)
 
     def joined(self) -> JoinedProfile:
         """Edge prefixes with cloud suffixes.
@@ -221,7 +221,7 @@ def fingerprint(problem: Problem, options: SearchOptions, leakage_samples: int) 
 
 
 def _tuned_marks(tuning: Tuning, train: Data) -> dict[str, str]:
-    return {"fine-tuning": json.dumps(asdict(tuning)), "training data": train.content_hash}
+    return {"fine-tuning": json.dumps(tuning.model_dump()), "training data": train.content_hash}
 
 
 def _metric(evaluate: Callable[..., Any] | None) -> str:

@@ -22,8 +22,8 @@ from optuna.trial import Trial, TrialState, create_trial
 
 from ..records import Budgets, Candidate, CollabplanError
 from .budgets import checks
-from .space import Point, Space, point_of
-from .study import CANDIDATE, TrialStore, objective_values, pick_study, quiet_optuna, storage_errors
+from .space import Point, Space
+from .study import CANDIDATE, StoredStudy, objective_values, pick_study, quiet_optuna, storage_errors
 
 HEARTBEAT_S, GRACE_S = 20, 120
 _CLAIM, _POINT, _BEATS, _SETUP = "collabplan.claim", "collabplan.point", "collabplan.beats", "collabplan.setup"
@@ -40,7 +40,7 @@ class Claim:
 
 
 @dataclass
-class SharedStore(TrialStore):
+class SharedStore(StoredStudy):
     """The trials of one study, of all its workers. Made by `open_shared_store`."""
 
     _storage: optuna.storages.RDBStorage
@@ -122,20 +122,8 @@ class SharedStore(TrialStore):
                 return False
         return True
 
-    def add(self, candidate: Candidate, budgets: Budgets, started: datetime) -> None:  # noqa: ARG002
-        """Keep a candidate that was measured without a claim, if nobody else has its point."""
-        claim = self.claim(point_of(candidate))
-        if claim is not None:
-            self.finish(claim, candidate, budgets)
-
-    @property
-    def setup(self) -> str | None:
-        """What a worker must know to join, as JSON."""
-        found = self._study.user_attrs.get(_SETUP)
-        return None if found is None else str(found)
-
     def set_up(self, setup: str) -> None:
-        """Keep it."""
+        """Keep what a worker must know to join, as JSON; see `read_setup`."""
         with storage_errors(self.path):
             self._study.set_user_attr(_SETUP, setup)
 

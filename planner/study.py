@@ -89,8 +89,8 @@ def objective_values(candidate: Candidate) -> list[float]:
 
 
 @dataclass
-class TrialStore:
-    """The completed trials of one study. Made by `open_store`."""
+class StoredStudy:
+    """One study and its completed trials, wherever it is kept."""
 
     path: Path | str
     name: str
@@ -112,6 +112,11 @@ class TrialStore:
                 f"study {self.name} in {self.path} holds a trial that collabplan did not write (or another version "
                 "wrote); run without --resume to start a new study beside it"
             ) from None
+
+
+@dataclass
+class TrialStore(StoredStudy):
+    """A study with one writer. Made by `open_store`."""
 
     def add(self, candidate: Candidate, budgets: Budgets, started: datetime) -> None:
         """Keep one evaluated candidate: all of it in one transaction, or nothing.

@@ -42,10 +42,22 @@ from .model import (
     Provenance,
     TargetIdentity,
 )
-from .plan import Accuracy, Audited, Baseline, Budgets, Candidate, Latency, LatencyParts, Plan, ResultAt, TunedWeights
+from .plan import (
+    Accuracy,
+    Audited,
+    Baseline,
+    Budgets,
+    Candidate,
+    Latency,
+    LatencyParts,
+    Plan,
+    ResultAt,
+    TunedWeights,
+    Tuning,
+)
 from .profile import CutProfile, NodeProfile, Profile, Role
 from .provenance import collect_provenance, processor_name
-from .study import StudySetup, TuningSetup
+from .study import StudySetup
 from .units import parse_bandwidth, parse_duration_ms, parse_size
 
 __all__ = [
@@ -109,7 +121,7 @@ __all__ = [
     "Timing",
     "TraceError",
     "TunedWeights",
-    "TuningSetup",
+    "Tuning",
     "canonical_json",
     "collect_provenance",
     "hash_file",

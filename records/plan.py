@@ -87,6 +87,19 @@ class Audited(Record):
     figures: TierFigures
 
 
+class Tuning(Record):
+    """How the cloud half is fine-tuned under a defense.
+
+    `epochs` over at most `samples` of the training data; `loss` is *distillation* from the undefended model, or
+    *cross-entropy* with the labels; `rate` is Adam's learning rate at its greatest, which falls to 0 as a cosine does.
+    """
+
+    epochs: int = Field(default=4, ge=1)
+    loss: Literal["distillation", "cross-entropy"] = "distillation"
+    rate: float = Field(default=1e-3, gt=0)
+    samples: int = Field(default=12_000, ge=2)
+
+
 class TunedWeights(Record):
     """Weights of the cloud half that were fine-tuned under the defense: a safetensors file beside the plan.
 
@@ -95,8 +108,6 @@ class TunedWeights(Record):
 
     file: str
     sha256: str
-    loss: Literal["distillation", "cross-entropy"]
-    epochs: int = Field(ge=1)
 
 
 class Candidate(Record):
@@ -155,7 +166,8 @@ class Plan(Record):
     """The plan file: everything that deploying, checking and signing off needs.
 
     `chosen` holds the figures of the confirm half of the validation data; `searched` those that the
-    search saw. `input_names` are the model's inputs in order.
+    search saw. `tuning` is how the search fine-tuned, `tuned_weights` what came of it for this plan.
+    `input_names` are the model's inputs in order.
     """
 
     format: Literal["collabplan.plan"] = "collabplan.plan"
@@ -168,6 +180,7 @@ class Plan(Record):
     cut_kind: CutKind
     crossing: tuple[Crossing, ...]
     defense: DefenseSpec
+    tuning: Tuning | None = None
     tuned_weights: TunedWeights | None = None
     batch: int = Field(ge=1)
     chosen: Candidate

@@ -11,17 +11,8 @@ from .defense import DropoutKind, MaskKind, NoiseKind
 from .energy import EdgePower
 from .link import Link
 from .model import TargetIdentity
-from .plan import Budgets
+from .plan import Budgets, Tuning
 from .profile import Profile
-
-
-class TuningSetup(Record):
-    """How the cloud half is fine-tuned."""
-
-    epochs: int = Field(ge=1)
-    loss: Literal["distillation", "cross-entropy"]
-    rate: float = Field(gt=0)
-    samples: int = Field(ge=2)
 
 
 class StudySetup(Record):
@@ -48,4 +39,4 @@ class StudySetup(Record):
     leakage_samples: int
     cache_bytes: int
     batch: int
-    tuning: TuningSetup | None
+    tuning: Tuning | None

@@ -155,6 +155,11 @@ def test_a_tuned_cloud_half_goes_with_its_plan(here: Path, run: Run, target: Wri
     said = run("split", "plan.json", "-o", "halves").out
     assert "the model with the fine-tuned cloud half bit for bit" in " ".join(said.split())
     assert run("attack", "plan.json", "--attacks", "ridge").code == 0
+    row = 1 + next(at for at, one in enumerate(run("front", "plan.json", "--json").document["rows"]) if one["tuned"])
+    (here / "bare.json").write_text(plan.model_copy(update={"tuned_weights": None}).model_dump_json())
+    assert run("front", "bare.json", "--export", str(row), "--no-audit", "--max-accuracy-drop", "1").code == 0
+    assert load(Plan, here / "other.json").chosen.tuned, "also where the plan that was found is not"
+    assert (here / "other.weights.safetensors").exists()
     kept = (here / "plan.weights.safetensors").read_bytes()
     (here / "plan.weights.safetensors").write_bytes(kept[:-4] + b"\0\0\0\1")
     assert "holds other weights than plan plan.json" in run("split", "plan.json", "-o", "halves").err

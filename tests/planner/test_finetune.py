@@ -9,10 +9,10 @@ import torch
 from collabplan.estimators import Data
 from collabplan.graph import split, with_weights
 from collabplan.planner import SearchOptions, optimize
-from collabplan.planner.finetune import Tuning, fine_tune
+from collabplan.planner.finetune import fine_tune
 from collabplan.planner.objectives import Objectives
 from collabplan.planner.space import Point
-from collabplan.records import Budgets, CollabplanError, CutError, hash_tensors
+from collabplan.records import Budgets, CollabplanError, CutError, Tuning, hash_tensors
 
 OPTIONS = SearchOptions(rates=(0.3, 0.6), draws=2, leakage_samples=100)
 TUNING = Tuning(epochs=15, rate=5e-3)
@@ -39,7 +39,7 @@ def tuned(problem, tuning, data=None, seed=0):
 def test_tuning_wins_back_what_the_defense_cost(problem, loss):
     point = early(problem)
     before = objectives(problem).evaluate(point)
-    after = objectives(problem, dataclasses.replace(TUNING, loss=loss)).evaluate(point)
+    after = objectives(problem, TUNING.model_copy(update={"loss": loss})).evaluate(point)
     assert (before.tuned, after.tuned) == (False, True)
     assert after.accuracy.drop.value < 0.75 * before.accuracy.drop.value
     assert after.leakage == before.leakage, "the device sends what it sent before"
@@ -77,7 +77,7 @@ def test_without_rows_that_fit_the_cache_the_same_is_learnt(problem):
         made = Objectives(problem, dataclasses.replace(OPTIONS, cache_bytes=cache))
         draws = torch.Generator().manual_seed(0)
         found.append(
-            fine_tune(made.activations, cut, objectives(problem).defense(point), problem.train, Tuning(1), draws)
+            fine_tune(made.activations, cut, objectives(problem).defense(point), problem.train, Tuning(epochs=1), draws)
         )
     for name, value in found[0].items():
         torch.testing.assert_close(value, found[1][name], rtol=1e-3, atol=1e-4)
