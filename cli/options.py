@@ -42,7 +42,10 @@ MaxCrossing = Annotated[
 MaxLeakage = Annotated[
     float | None,
     typer.Option(
-        metavar="INDEX", help="Highest leakage index, audited, 0 to 1.", rich_help_panel="Budgets", show_default=False
+        metavar="INDEX",
+        help="Highest leakage index, 0 to 1: audited, with --no-audit only estimated.",
+        rich_help_panel="Budgets",
+        show_default=False,
     ),
 ]
 MaxPayload = Annotated[
