@@ -110,17 +110,18 @@ def attack(
     Loading TARGET runs its Python code.
     """
     from .output import Output
-    from .plan_files import load_weights
+    from .plan_files import load_directions, load_weights
 
     output = Output(as_json=as_json)
     asked = checked_options(dropout, dropout_kind, masks, noise, bits, attacks, effort, seed, device)
-    plan, tuned = None, None
+    plan, tuned, directions = None, None, None
     if target.endswith(".json"):
         loaded, traced, plan = prepare_plan(Path(target), output)
-        tuned = load_weights(plan, Path(target))
+        tuned, directions = load_weights(plan, Path(target)), load_directions(plan, Path(target))
     else:
         loaded, traced = prepare_target(target, inputs or (), output)
-    session = replace(open_session(loaded, traced, plan, cuts, max_crossing, asked, output), tuned=tuned)
+    opened = open_session(loaded, traced, plan, cuts, max_crossing, asked, output)
+    session = replace(opened, tuned=tuned, directions=directions)
     with output.bar("attacking") as advance:
         outcomes = session.run(advance, output.say)
     made = make_report(loaded, session, outcomes, pictures, output)

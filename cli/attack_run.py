@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ..estimators import Data, Defense, EdgeActivations, InputScaling, by_definition
+from ..estimators import Data, Defense, Directions, EdgeActivations, InputScaling, by_definition
 from ..estimators.attacks import Attack, Effort, Outcome, Question, Shared, random_queries, run_audit
 from ..estimators.seeds import derive_seed, generator_for
 from ..graph import Cut, TracedGraph, with_weights
@@ -105,6 +105,7 @@ class Session:
     asked: Asked
     folder: Path
     tuned: Mapping[str, Tensor] | None = None
+    directions: Directions | None = None
     notes: list[str] = field(default_factory=list)
 
     def pairs(self) -> Iterator[tuple[Cut, DefenseSpec]]:
@@ -167,7 +168,10 @@ class Session:
         return made
 
     def _question(self, activations: EdgeActivations, cut: Cut, spec: DefenseSpec) -> Question:
-        defense = Defense.for_cut(spec, cut)
+        if self.plan is not None and cut.kind != "edge-only":
+            defense = Defense.bound(spec, cut, self.directions)
+        else:
+            defense = Defense.for_cut(spec, cut)
         calibrated = self.plan is not None or (defense.spec.bits is None and defense.spec.noise == "none")
         if not calibrated:
             assert self.roles.intercepted is not None

@@ -57,6 +57,19 @@ def parse_bits(text: str) -> int | None:
     return int(text)
 
 
+def parse_kept(text: str) -> float:
+    """A share of `--keep`. Raises CollabplanError for what is none."""
+    from ..records import CollabplanError
+
+    try:
+        share = float(text)
+    except ValueError:
+        share = 0.0
+    if not 0 < share <= 1:
+        raise CollabplanError(f"--keep {text} is not possible: a share of the directions is above 0 and at most 1")
+    return share
+
+
 def parts(text: str) -> list[str]:
     """What stands between commas."""
     return [part.strip() for part in text.split(",") if part.strip()]

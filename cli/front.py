@@ -74,7 +74,7 @@ def front(
         )
         from .plan_files import save_plan
 
-        save_plan(made.plan, made.tuned_weights, file)
+        save_plan(made.plan, made.tuned_weights, made.directions, file)
         output.wrote("plan", file)
         output.say(made.plan.headline)
     output.document(
@@ -165,7 +165,7 @@ def exported(
     options = SearchOptions(
         seed=plan.provenance.seed or 0,
         draws=plan.searched.accuracy.draws,
-        wires=(Wire(candidate.bits, candidate.noise, candidate.noise_std),),
+        wires=(Wire(candidate.bits, candidate.noise, candidate.noise_std, candidate.kept),),
         masks=plan.defense.masks,
         audit=None if audit is None else audit_options(*audit, None),
         tuning=plan.tuning,

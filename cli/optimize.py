@@ -215,6 +215,14 @@ def optimize(
             rich_help_panel=_SEARCH,
         ),
     ] = "none",
+    keep: Annotated[
+        str,
+        typer.Option(
+            metavar="SHARE,...",
+            help="Shares of the directions that the cloud half uses most to choose from, 1,0.25: the rest is not sent.",
+            rich_help_panel=_SEARCH,
+        ),
+    ] = "1",
     masks: Annotated[
         Literal["fresh", "keyed"],
         typer.Option(help="A new mask for each release, or always the same for an input.", rich_help_panel=_SEARCH),
@@ -312,7 +320,7 @@ def optimize(
         draws=draws,
         cache_bytes=int(cache_gb * 1e9),
         sampler=sampler,
-        wires=wires(bits, noise),
+        wires=wires(bits, noise, keep),
         masks=masks,
         tuning=tuning_options(finetune, finetune_loss),
         storage=storage,
@@ -358,7 +366,7 @@ def report(outcome: Outcome, file: Path, output: Output) -> None:
                 "note: the whole model keeps the budgets on the edge as profiled, so nothing need be split; a slower "
                 "edge device is declared by --edge-slowdown or profiled by itself"
             )
-        plan = save_plan(plan, outcome.tuned_weights, file)
+        plan = save_plan(plan, outcome.tuned_weights, outcome.directions, file)
         output.wrote("plan", file)
     output.document(document(outcome, plan, file))
     if plan is None:

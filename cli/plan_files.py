@@ -1,4 +1,4 @@
-"""A plan on disk: its JSON, and beside it the cloud half's weights where these were fine-tuned."""
+"""A plan on disk: its JSON, and beside it fine-tuned weights and the directions that it keeps, where it has any."""
 
 from __future__ import annotations
 
@@ -6,23 +6,37 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..records import MismatchError, Plan, RecordError, hash_tensors, save, write_bytes
+from ..records import MismatchError, Plan, RecordError, TensorFile, hash_tensors, save, write_bytes
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ..estimators import Directions
 
-def save_plan(plan: Plan, weights: Mapping[str, Tensor] | None, file: Path) -> Plan:
-    """Write the plan, its weights first, so that no plan ever names a file that is not there; returns it as written."""
-    if weights is not None and plan.tuned_weights is not None:
-        from safetensors.torch import save as save_tensors
 
-        place = file.with_name(f"{file.stem}.weights.safetensors")
-        write_bytes(place, save_tensors({name: value.contiguous() for name, value in weights.items()}))
-        named = plan.tuned_weights.model_copy(update={"file": place.name})
-        plan = plan.model_copy(update={"tuned_weights": named})
+def save_plan(plan: Plan, weights: Mapping[str, Tensor] | None, directions: Directions | None, file: Path) -> Plan:
+    """Write the plan, its tensors first, so that no plan ever names a file that is not there; returns it as written."""
+    tensors = None if directions is None else directions.tensors
+    plan = plan.model_copy(
+        update={
+            "tuned_weights": _written(plan.tuned_weights, weights, file, "weights"),
+            "directions": _written(plan.directions, tensors, file, "directions"),
+        }
+    )
     save(plan, file)
     return plan
+
+
+def _written(
+    named: TensorFile | None, tensors: Mapping[str, Tensor] | None, file: Path, what: str
+) -> TensorFile | None:
+    if named is None or tensors is None:
+        return None
+    from safetensors.torch import save as save_tensors
+
+    place = file.with_name(f"{file.stem}.{what}.safetensors")
+    write_bytes(place, save_tensors({name: value.contiguous() for name, value in tensors.items()}))
+    return named.model_copy(update={"file": place.name})
 
 
 def load_weights(plan: Plan, path: Path) -> dict[str, Tensor] | None:
@@ -32,20 +46,32 @@ def load_weights(plan: Plan, path: Path) -> dict[str, Tensor] | None:
         RecordError: the file is missing or damaged.
         MismatchError: it holds other weights than the plan's.
     """
-    if plan.tuned_weights is None:
+    return _read(plan.tuned_weights, path, "fine-tuned weights")
+
+
+def load_directions(plan: Plan, path: Path) -> Directions | None:
+    """The directions that a plan keeps; None where it keeps all. Raises as `load_weights`."""
+    from ..estimators import Directions
+
+    tensors = _read(plan.directions, path, "directions")
+    return None if tensors is None else Directions.from_tensors(tensors)
+
+
+def _read(named: TensorFile | None, path: Path, what: str) -> dict[str, Tensor] | None:
+    if named is None:
         return None
     from safetensors import SafetensorError
     from safetensors.torch import load as load_tensors
 
-    place = path.with_name(plan.tuned_weights.file)
+    place = path.with_name(named.file)
     try:
-        weights = load_tensors(place.read_bytes())
+        tensors = load_tensors(place.read_bytes())
     except (OSError, SafetensorError, ValueError) as error:
         raise RecordError(
-            f"{place}, the fine-tuned weights of plan {path}, cannot be read ({error}); copy it beside the plan"
+            f"{place}, the {what} of plan {path}, cannot be read ({error}); copy it beside the plan"
         ) from error
-    if hash_tensors(weights) != plan.tuned_weights.sha256:
+    if hash_tensors(tensors) != named.sha256:
         raise MismatchError(
-            f"{place} holds other weights than plan {path} was measured with; take the file that was written with it"
+            f"{place} holds other {what} than plan {path} was measured with; take the file that was written with it"
         )
-    return dict(weights)
+    return dict(tensors)

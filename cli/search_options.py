@@ -94,17 +94,18 @@ def audit_options(effort: Literal["quick", "standard", "thorough"], seeds: int, 
     return AuditOptions(EFFORTS["quick"], EFFORTS[effort], suite, seeds=seeds, most=most)
 
 
-def wires(bits: str, noise: str) -> tuple[Wire, ...]:
-    """Every quantizer with every noise. Raises CollabplanError for what is none, or nothing at all."""
+def wires(bits: str, noise: str, keep: str = "1") -> tuple[Wire, ...]:
+    """Every quantizer with every noise and share of directions. Raises CollabplanError for what is none, or nothing."""
     from ..planner import Wire
     from ..records import CollabplanError
-    from .defense_options import parse_bits, parse_noise, parts
+    from .defense_options import parse_bits, parse_kept, parse_noise, parts
 
     every = [parse_bits(part) for part in parts(bits)]
     noises = [parse_noise(None if part == "none" else part) for part in parts(noise)]
-    if not every or not noises:
-        raise CollabplanError("--bits or --noise is empty; give 8,4 and none,gaussian:0.05 say")
-    return tuple(dict.fromkeys(Wire(each, *one) for one in noises for each in every))
+    shares = [parse_kept(part) for part in parts(keep)]
+    if not every or not noises or not shares:
+        raise CollabplanError("--bits, --noise or --keep is empty; give 8,4 and none,gaussian:0.05 and 1,0.25 say")
+    return tuple(dict.fromkeys(Wire(each, *one, kept) for kept in shares for one in noises for each in every))
 
 
 def tuning_options(epochs: int, loss: Literal["distillation", "cross-entropy"]) -> Tuning | None:

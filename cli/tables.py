@@ -255,13 +255,15 @@ def dropout(candidate: Candidate) -> str:
     """`element 0.3`, `element 0.3, tuned`, or `no dropout`."""
     said = f"{candidate.dropout} {candidate.rate:g}" if candidate.rate else "no dropout"
     said += f", {candidate.noise[0]}{candidate.noise_std:g}" if candidate.noise != "none" else ""
+    said += "" if candidate.kept == 1 else f", keep {candidate.kept:g}"
     said += "" if candidate.bits == USUAL_BITS else f", {candidate.bits or 'no'} bit"
     return said + (", tuned" if candidate.tuned else "")
 
 
 def defense(candidate: Candidate) -> str:
-    """`element dropout 0.3`, or `no dropout`; with its noise."""
+    """`element dropout 0.3`, or `no dropout`; with its noise and the directions that it keeps."""
     said = f"{candidate.dropout} dropout {candidate.rate:g}" if candidate.rate else "no dropout"
+    said += "" if candidate.kept == 1 else f" of {candidate.kept:g} of the directions"
     return said + (f", {candidate.noise} noise {candidate.noise_std:g}" if candidate.noise != "none" else "")
 
 
@@ -380,6 +382,7 @@ def _around(count: int, chosen: int | None) -> list[int]:
     return kept
 
 
-def _point(candidate: Candidate) -> tuple[str, str, float, int | None, str, float]:
-    known = candidate
-    return known.cut_id, known.dropout, round(known.rate, 6), known.bits, known.noise, round(known.noise_std, 6)
+def _point(candidate: Candidate) -> tuple[object, ...]:
+    at, known = candidate.cut_id, candidate
+    wire = (known.bits, known.noise, round(known.noise_std, 6), round(known.kept, 6))
+    return at, known.dropout, round(known.rate, 6), *wire

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from .controls import run_controls
     from .data import Data, InputScaling
     from .defenses import Defense, Floor
+    from .directions import Directions
+    from .directions_fit import FittedDirections, fit_directions
     from .fisher import Sensitivity, fisher_leakage
     from .inputs import Components, private_inputs
     from .interface import Channel, Estimate, Estimator
@@ -32,9 +34,11 @@ _HOMES = {
     "CutLeakage": "leakage",
     "Data": "data",
     "Defense": "defenses",
+    "Directions": "directions",
     "EdgeActivations": "activations",
     "Estimate": "interface",
     "Estimator": "interface",
+    "FittedDirections": "directions_fit",
     "Floor": "defenses",
     "Fresh": "randomness",
     "InputScaling": "data",
@@ -46,6 +50,7 @@ _HOMES = {
     "by_definition": "leakage",
     "estimate_leakage": "leakage",
     "estimator_named": "catalogue",
+    "fit_directions": "directions_fit",
     "fisher_leakage": "fisher",
     "private_inputs": "inputs",
 }
@@ -57,9 +62,11 @@ __all__ = [
     "CutLeakage",
     "Data",
     "Defense",
+    "Directions",
     "EdgeActivations",
     "Estimate",
     "Estimator",
+    "FittedDirections",
     "Floor",
     "Fresh",
     "InputScaling",
@@ -73,6 +80,7 @@ __all__ = [
     "estimate_leakage",
     "estimator_named",
     "fisher_leakage",
+    "fit_directions",
     "private_inputs",
     "run_controls",
 ]

@@ -1,4 +1,7 @@
-"""What the device does to the crossing tensors before they leave: dropout, then noise, then the quantizer.
+"""What the device does to the crossing tensors before they leave: directions, dropout, noise, then the quantizer.
+
+Where fewer directions than all are kept (`directions.py`), dropout, noise and quantizer act on these, the *codes*: they
+are what leaves, in fewer bytes, and `Defense.coded` is the rest of the defense over them.
 
 Released **unscaled**: the device sends `mask * h` and the cloud half multiplies by `1 / (1 - rate)`.
 Scaling before the wire (`torch.nn.Dropout`) would lift the signal over the fixed noise floor, and
@@ -21,8 +24,9 @@ import torch
 from torch import Tensor
 
 from ..graph import Cut, from_samples, to_samples
-from ..records import CollabplanError, Crossing, CutError, DefenseSpec, Layout, TensorRange
+from ..records import CollabplanError, Crossing, CutError, DefenseSpec, Layout, MismatchError, TensorRange
 from .densities import Law, Noise, NoiseToNearest, StochasticRounding, log_likelihood
+from .directions import Directions, code_of
 from .quantizer import Quantizer
 from .randomness import Fresh, Keyed, Randomness, Simulated
 
@@ -58,11 +62,13 @@ class Defense:
     dimension, as `torch.nn.Dropout1d/2d/3d` have it: a feature map of `[C, H, W]`, a token of
     `[tokens, features]`; in a plain vector it is an element.
 
-    Tensors go in and come out in the graph's own layout, one per crossing and in its order.
+    Tensors go in and come out in the graph's own layout, one per crossing and in its order. Shapes, bytes and costs of
+    what is released need no `directions`; to release anything with `spec.kept` below 1 does.
     """
 
     spec: DefenseSpec
     crossing: tuple[Crossing, ...]
+    directions: Directions | None = None
 
     def __post_init__(self) -> None:
         for crossing in self.crossing:
@@ -77,6 +83,39 @@ class Defense:
         if cut.kind == "edge-only":
             spec = DefenseSpec(bits=None)
         return cls(spec, cut.crossing)
+
+    @classmethod
+    def bound(cls, spec: DefenseSpec, cut: Cut, directions: Directions | None) -> Defense:
+        """A calibrated `spec` as a plan holds it, with its matrices.
+
+        Raises:
+            MismatchError: other matrices than those that the spec names.
+        """
+        if spec.directions != (None if directions is None else directions.sha256):
+            raise MismatchError("these are not the directions that the plan was measured with; take its own file")
+        return cls(spec, cut.crossing, directions)
+
+    @cached_property
+    def coded(self) -> Defense:
+        """The rest of the defense, over what is released: over codes where fewer directions than all are kept."""
+        if self.spec.kept == 1:
+            return self
+        codes = tuple(code_of(crossing, self.spec.kept) for crossing in self.crossing)
+        return Defense(self.spec.model_copy(update={"kept": 1.0}), codes)
+
+    def encode(self, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Crossing tensors as codes; as they are where all directions are kept."""
+        if self.spec.kept == 1:
+            return tuple(tensors)
+        return self._matrices.encoded_in_graph(self.crossing, self._require_all(tensors))
+
+    @property
+    def _matrices(self) -> Directions:
+        if self.directions is None:
+            raise CollabplanError(
+                f"a release of {self.spec.kept:g} of the directions needs their matrices; fit them to the cut first"
+            )
+        return self.directions
 
     @property
     def rate(self) -> float:
@@ -125,7 +164,8 @@ class Defense:
     @property
     def changes(self) -> bool:
         """False where every tensor crosses exactly as it is."""
-        return self.randomizes or (self.spec.bits is not None and any(self.acts_on(c) for c in self.crossing))
+        quantizes = self.spec.bits is not None and any(self.acts_on(c) for c in self.crossing)
+        return self.randomizes or quantizes or self.coded.crossing != self.crossing
 
     @property
     def distance_factor(self) -> float | None:
@@ -140,7 +180,7 @@ class Defense:
     def private(self) -> Defense:
         """The same defense over the private crossings alone, taking one row per sample in place of their layout."""
         kept = [c.model_copy(update={"layout": Layout()}) for c in self.crossing if not c.public]
-        return Defense(self.spec, tuple(kept))
+        return Defense(self.spec, tuple(kept), self.directions)
 
     @cached_property
     def quantizers(self) -> tuple[Quantizer | None, ...]:
@@ -273,7 +313,7 @@ class Defense:
             CollabplanError: NaN or infinity in a tensor.
         """
         ranges = []
-        for crossing, tensor in zip(self.crossing, self._require_all(tensors), strict=True):
+        for crossing, tensor in zip(self.crossing, self.encode(self._require_all(tensors)), strict=True):
             if not self.acts_on(crossing):
                 continue
             low, high = (float(end) for end in tensor.detach().aminmax())
@@ -282,12 +322,13 @@ class Defense:
                     f"activations at {crossing.name} hold NaN or infinity; check the weights and the data"
                 )
             ranges.append(TensorRange(node=crossing.node, low=low, high=high))
-        return Defense(self.spec.model_copy(update={"ranges": tuple(ranges)}), self.crossing)
+        return Defense(self.spec.model_copy(update={"ranges": tuple(ranges)}), self.crossing, self.directions)
 
     def release(self, tensors: Sequence[Tensor], source: Randomness | torch.Generator) -> tuple[Tensor, ...]:
         """What leaves the device: dropped out unscaled, with noise, then integer codes (or floats without a quantizer).
 
-        Masks, noise and rounding are independent per sample and tensor. Shapes are those of `tensors`.
+        Masks, noise and rounding are independent per sample and tensor. Shapes are those of `tensors`, of codes where
+        fewer directions are kept.
 
         Args:
             source: where random numbers come from; a generator is for simulations.
@@ -295,6 +336,8 @@ class Defense:
         Raises:
             CollabplanError: a `Fresh` source where the spec says keyed, or the other way round.
         """
+        if self.spec.kept < 1:
+            return self.coded.release(self.encode(tensors), source)
         drawn = Simulated(source) if isinstance(source, torch.Generator) else source
         wrong = Fresh if self.spec.masks == "keyed" else Keyed
         if self.randomizes and isinstance(drawn, wrong):
@@ -328,7 +371,9 @@ class Defense:
         return from_samples(rows.to(tensor.dtype), layout)
 
     def receive(self, released: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """What the cloud half reads: dequantized and multiplied by 1 / (1 - rate), in the model's dtypes."""
+        """What the cloud half reads: dequantized, multiplied by 1 / (1 - rate), decoded, in the model's dtypes."""
+        if self.spec.kept < 1:
+            return self._matrices.decoded_in_graph(self.crossing, self.coded.receive(released))
         received = []
         for crossing, quantizer, tensor in zip(
             self.crossing, self.quantizers, self._require_all(released), strict=True
@@ -344,8 +389,10 @@ class Defense:
     def observed(self, released: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """What an adversary on the wire or in the cloud reads: rows `[N, *sample_shape]`, dequantized, not rescaled.
 
-        Only private crossings, in their order; integer ones as float32.
+        Only private crossings, in their order; integer ones as float32; codes where fewer directions are kept.
         """
+        if self.spec.kept < 1:
+            return self.coded.observed(released)
         rows = []
         for crossing, quantizer, tensor in zip(
             self.crossing, self.quantizers, self._require_all(released), strict=True
@@ -367,7 +414,7 @@ class Defense:
         size depend on the private input.
         """
         total = 0
-        for crossing in self.crossing:
+        for crossing in self.coded.crossing:
             if self.spec.bits is not None and self.acts_on(crossing):
                 total += math.ceil(crossing.sample_elements * self.spec.bits / 8)
             else:

@@ -36,7 +36,7 @@ from .roles import Roles
 from .space import Point, point_of
 
 STEERING = ("prior", "ridge", "inverse")
-"""Attacks that are run while searching: the strongest for their price."""
+"""Attacks that are run while searching, the strongest for their price, each by its strongest campaign alone."""
 
 SHARE_AUDITED = 0.2
 """Of the candidates that keep within the other budgets, so many are audited at most unless more are asked for."""
@@ -226,6 +226,7 @@ class Audits:
                 effort,
                 seed=derive_seed(seed, cut.id),
                 folder=self.folder,
+                strongest=half == "search",
                 shared=self._shared.setdefault(seed, Shared(seed)),
                 step=lambda what: self.tell(f"{cut.name}: {what}", 0.0) if half == "confirm" else None,
             )

@@ -183,6 +183,8 @@ def nearest_miss(
 def described(candidate: Candidate) -> str:
     """`layer2.1 with channel dropout 0.3`, for messages; with 4 bits, and noise, where these are not the usual."""
     said = "without dropout" if candidate.dropout == "none" else f"with {candidate.dropout} dropout {candidate.rate:g}"
+    if candidate.kept != 1:
+        said += f", {candidate.kept:g} of the directions kept"
     if candidate.noise != "none":
         said += f", {candidate.noise} noise {candidate.noise_std:g}"
     if candidate.bits != Wire().bits:

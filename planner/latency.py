@@ -11,6 +11,7 @@ neither contention with programs that did not run during profiling nor another n
 from __future__ import annotations
 
 from ..estimators.defenses import Defense
+from ..estimators.directions import channels_of
 from ..profilers.joining import JoinedCut
 from ..profilers.link import serialisation_ms, transfer_interval
 from ..records import DropoutKind, EdgePower, Interval, Latency, LatencyParts, Link, NoiseKind, ResultAt, Timing
@@ -20,6 +21,8 @@ QUANTIZE_NS = 1.5
 DROP_NS: dict[DropoutKind, float] = {"none": 0.0, "element": 16.0, "channel": 1.5}
 NOISE_NS: dict[NoiseKind, float] = {"none": 0.0, "gaussian": 24.0, "laplace": 16.0}
 ROUND_NS = 14.0
+GATHER_NS = 3.0
+PRODUCT_NS = 0.3
 STEP_FIXED_MS = 0.03
 """Costs of the defense: nanoseconds per element, and milliseconds per step and tensor. Measured on one
 thread of a 2-core x86 server with torch 2.13 (10^4 to 10^6 elements; element masks, noise and stochastic
@@ -29,9 +32,18 @@ never depend on the moment; `edge_slowdown` applies."""
 
 
 def defense_ms(defense: Defense, batch: int = 1) -> float:
-    """Milliseconds that the device spends on masking, noise and quantizing one request of `batch` samples."""
+    """Milliseconds that the device spends on what the defense does to one request of `batch` samples."""
     total = 0.0
-    for crossing in defense.crossing:
+    for crossing, code in zip(defense.crossing, defense.coded.crossing, strict=True):
+        if code != crossing:
+            total += (
+                STEP_FIXED_MS
+                + crossing.sample_elements
+                * batch
+                * (GATHER_NS + PRODUCT_NS * code.sample_elements * channels_of(crossing) / crossing.sample_elements)
+                * 1e-6
+            )
+    for crossing in defense.coded.crossing:
         elements = crossing.sample_elements * batch
         if defense.drops(crossing):
             total += STEP_FIXED_MS + elements * DROP_NS[defense.spec.dropout] * 1e-6

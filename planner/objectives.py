@@ -7,7 +7,7 @@ same figures whenever, and after whatever, it is evaluated.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +22,8 @@ from .. import __version__
 from ..estimators.activations import EdgeActivations
 from ..estimators.data import Data
 from ..estimators.defenses import Defense
+from ..estimators.directions import Directions, can_narrow
+from ..estimators.directions_fit import FittedDirections, fit_directions
 from ..estimators.inputs import Components, private_inputs
 from ..estimators.leakage import CutLeakage, by_definition
 from ..estimators.ridge import MIN_SAMPLES
@@ -76,12 +78,13 @@ class Objectives:
         self.profile: JoinedProfile = problem.joined()
         self.cuts: dict[str, Cut] = {cut.id: cut for cut in problem.cuts}
         self.activations = EdgeActivations(problem.traced, cache_bytes=options.cache_bytes, batch_size=options.batch)
-        self._ranges: dict[str, tuple[TensorRange, ...]] = {}
+        self._ranges: dict[tuple[str, float], tuple[TensorRange, ...]] = {}
+        self._fitted: dict[str, FittedDirections] = {}
         self._undefended: dict[Half, Undefended] = {}
         self._subsets: dict[Half, Data] = {}
         self._components: dict[Half, Components] = {}
         self._tuned: dict[Point, dict[str, Tensor] | None] = {}
-        self._cut_leakages: dict[tuple[str, Half], CutLeakage] = {}
+        self._cut_leakages: dict[tuple[str, Half, float], CutLeakage] = {}
         self._scorer = Scorer(problem.evaluate, labelled=problem.search.labels is not None)
 
     @cached_property
@@ -89,7 +92,8 @@ class Objectives:
         """Every point that can be measured, whatever the budgets."""
         searchable = [cut for cut in self.problem.cuts if cut.searchable]
         kinds = {cut.id: self._admitted(cut) for cut in searchable}
-        return Space(tuple(cut.id for cut in searchable), kinds, self.options.rates, self.options.wires)
+        whole = frozenset(cut.id for cut in searchable if not any(map(can_narrow, cut.crossing)))
+        return Space(tuple(cut.id for cut in searchable), kinds, self.options.rates, self.options.wires, whole)
 
     def _admitted(self, cut: Cut) -> tuple[DropoutKind, ...]:
         """Dropout kinds worth trying at a cut, beside none.
@@ -154,6 +158,7 @@ class Objectives:
             bits=point.wire.bits,
             noise=point.wire.noise,
             noise_std=point.wire.noise_std,
+            kept=point.wire.kept,
             **_cost_fields(self.costs(point)),
             accuracy=self.accuracy(point, half),
             leakage=self.leakage(point, half),
@@ -169,11 +174,25 @@ class Objectives:
     def defense(self, point: Point) -> Defense:
         """The point's defense with its static ranges, calibrated on the search half (never on the confirm half)."""
         cut = self.cuts[point.cut_id]
-        defense = Defense.for_cut(point.spec(self.options.masks), cut)
-        if cut.id not in self._ranges:
+        spec, directions = point.spec(self.options.masks), self.directions(point)
+        if directions is not None:
+            spec = spec.model_copy(update={"directions": directions.sha256})
+        defense = replace(Defense.for_cut(spec, cut), directions=directions)
+        key = (cut.id, point.wire.kept)
+        if key not in self._ranges:
             found = [defense.calibrate(tensors).spec.ranges for _, tensors in self._crossing(cut, "search")]
-            self._ranges[cut.id] = tuple(_merged(ranges) for ranges in zip(*found, strict=True))
-        return Defense(defense.spec.model_copy(update={"ranges": self._ranges[cut.id]}), defense.crossing)
+            self._ranges[key] = tuple(_merged(ranges) for ranges in zip(*found, strict=True))
+        return replace(defense, spec=defense.spec.model_copy(update={"ranges": self._ranges[key]}))
+
+    def directions(self, point: Point) -> Directions | None:
+        """The directions that a point keeps, fitted on the search half; None where it keeps all."""
+        if point.wire.kept == 1:
+            return None
+        cut = self.cuts[point.cut_id]
+        if cut.id not in self._fitted:
+            generator = generator_for(self.options.seed, cut.id, "directions")
+            self._fitted[cut.id] = fit_directions(self.activations, cut, self.problem.search, generator)
+        return self._fitted[cut.id].narrowed(point.wire.kept)
 
     def accuracy(self, point: Point, half: Half) -> Accuracy:
         """Accuracy over all samples of a half, with fresh masks per sample, averaged over the draws."""
@@ -243,18 +262,22 @@ class Objectives:
         if known is not None:
             return known
         generator = generator_for(self.options.seed, point.key, half, "leakage")
-        return self._cut_leakage(cut, half).under(self.defense(point), generator=generator)
+        defense = self.defense(point)
+        return self._cut_leakage(cut, half, defense).under(defense.coded, generator=generator)
 
-    def _cut_leakage(self, cut: Cut, half: Half) -> CutLeakage:
-        """What all defenses at a cut share; the last few are kept."""
-        key = (cut.id, half)
+    def _cut_leakage(self, cut: Cut, half: Half, defense: Defense) -> CutLeakage:
+        """What all defenses at a cut share that keep the same directions; the last few are kept."""
+        key = (cut.id, half, defense.spec.kept)
         if key not in self._cut_leakages:
             while len(self._cut_leakages) >= KEPT_CUTS:
                 self._cut_leakages.pop(next(iter(self._cut_leakages)))
+            rows = self._rows(cut, half)
+            if defense.directions is not None:
+                rows = [defense.directions.encoded(c, row) for c, row in zip(cut.crossing, rows, strict=True)]
             self._cut_leakages[key] = CutLeakage(
-                self._rows(cut, half),
+                rows,
                 self._inputs(half),
-                cut,
+                replace(cut, crossing=defense.coded.crossing),
                 result_at=self.problem.budgets.result_at,
                 rates=(0.0, *self.options.rates),
                 seed=derive_seed(self.options.seed, cut.id, half, "leakage"),

@@ -11,6 +11,7 @@ from pathlib import Path
 from torch import Tensor
 
 from ..estimators.attacks.victim import attacked_input
+from ..estimators.directions import Directions
 from ..records import (
     Baseline,
     BudgetError,
@@ -19,7 +20,7 @@ from ..records import (
     CollabplanError,
     Plan,
     StudySetup,
-    TunedWeights,
+    TensorFile,
     collect_provenance,
     hash_tensors,
 )
@@ -86,6 +87,9 @@ def optimize(problem: Problem, options: SearchOptions, folder: Path, on_progress
         hypervolume=_hypervolume(objectives, front),
         study=store.name,
         tuned_weights=None if plan is None or choice.searched is None else objectives.tuned(point_of(choice.searched)),
+        directions=None
+        if plan is None or choice.searched is None
+        else objectives.directions(point_of(choice.searched)),
         audits=0 if audits is None else audits.made,
         notes=(*objectives.notes, *(notes if audits is None else audits.notes)),
     )
@@ -93,10 +97,11 @@ def optimize(problem: Problem, options: SearchOptions, folder: Path, on_progress
 
 @dataclass(frozen=True)
 class Planned:
-    """A plan, and the cloud half's fine-tuned weights by name where there are any."""
+    """A plan, the cloud half's fine-tuned weights by name and the directions that it keeps, where there are any."""
 
     plan: Plan
     tuned_weights: Mapping[str, Tensor] | None
+    directions: Directions | None
 
 
 def plan_for(
@@ -131,7 +136,7 @@ def plan_for(
         raise BudgetError(f"{described(confirmed)} misses on the confirm half: {', '.join(confirmed.violations)}")
     made = _plan(objectives, Choice(candidate, confirmed, 1), found.front, found.baselines, found.trials, found.study)
     assert made is not None
-    return Planned(made, objectives.tuned(point_of(candidate)))
+    return Planned(made, objectives.tuned(point_of(candidate)), objectives.directions(point_of(candidate)))
 
 
 def _audits(objectives: Objectives, folder: Path, on_progress: OnProgress | None) -> tuple[Audits | None, list[str]]:
@@ -230,6 +235,7 @@ def setup_of(problem: Problem, options: SearchOptions) -> StudySetup:
         rates=options.rates,
         bits=tuple(wire.bits for wire in options.wires),
         noises=tuple((wire.noise, wire.noise_std) for wire in options.wires),
+        kept=tuple(wire.kept for wire in options.wires),
         masks=options.masks,
         leakage_samples=options.leakage_samples,
         cache_bytes=options.cache_bytes,
@@ -247,7 +253,9 @@ def options_of(setup: StudySetup, storage: str) -> SearchOptions:
         draws=setup.draws,
         dropouts=setup.dropouts,
         rates=setup.rates,
-        wires=tuple(Wire(bits, *noise) for bits, noise in zip(setup.bits, setup.noises, strict=True)),
+        wires=tuple(
+            Wire(bits, *noise, kept) for bits, noise, kept in zip(setup.bits, setup.noises, setup.kept, strict=True)
+        ),
         masks=setup.masks,
         leakage_samples=setup.leakage_samples,
         cache_bytes=setup.cache_bytes,
@@ -313,6 +321,7 @@ def _plan(
         defense=objectives.defense(point_of(choice.searched)).spec,
         tuning=options.tuning,
         tuned_weights=_tuned_weights(objectives, choice.searched),
+        directions=_directions(objectives, choice.searched),
         batch=objectives.profile.batch,
         chosen=choice.confirmed,
         searched=choice.searched,
@@ -333,10 +342,16 @@ def _plan(
     )
 
 
-def _tuned_weights(objectives: Objectives, candidate: Candidate) -> TunedWeights | None:
+def _tuned_weights(objectives: Objectives, candidate: Candidate) -> TensorFile | None:
     """What identifies the plan's fine-tuned weights; where they lie is known once they are written."""
     weights = objectives.tuned(point_of(candidate))
-    return None if weights is None else TunedWeights(file="", sha256=hash_tensors(weights))
+    return None if weights is None else TensorFile(file="", sha256=hash_tensors(weights))
+
+
+def _directions(objectives: Objectives, candidate: Candidate) -> TensorFile | None:
+    """The same for the directions that it keeps."""
+    found = objectives.directions(point_of(candidate))
+    return None if found is None else TensorFile(file="", sha256=found.sha256)
 
 
 def _headline(chosen: Candidate) -> str:

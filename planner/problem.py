@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..estimators.attacks.interface import Attack, Effort
 from ..estimators.data import Data, InputScaling
+from ..estimators.directions import Directions
 from ..graph.structures import Cut, TracedGraph
 from ..profilers.joining import JoinedProfile, join
 from ..records import (
@@ -121,11 +122,11 @@ class SearchOptions:
     """How to search.
 
     `trials` is the total in the study: None enumerates a small space, else runs 200. `draws` masks are
-    averaged per candidate. `wires` are the quantizers and noises to choose from, `masks` whether an input always
-    gets the same ones. `leakage_samples` bounds the rows that the leakage attackers see. `sampler` proposes
-    points where not all are visited. With `tuning` the cloud half is fine-tuned under every defense that costs
-    accuracy. `storage` is the database of a search by several machines; None keeps the study in the folder. `study`
-    names one to go on with. Without `audit` the plan rests on estimates, and says so.
+    averaged per candidate. `wires` are the quantizers, noises and shares of directions to choose from, `masks` whether
+    an input always gets the same ones. `leakage_samples` bounds the rows that the leakage attackers see. `sampler`
+    proposes points where not all are visited. With `tuning` the cloud half is fine-tuned under every defense that
+    costs accuracy. `storage` is the database of a search by several machines; None keeps the study in the folder.
+    `study` names one to go on with. Without `audit` the plan rests on estimates, and says so.
     """
 
     trials: int | None = None
@@ -169,7 +170,8 @@ class Outcome:
     which figures. `trials` counts completed trials in the study, `reused` those of earlier runs among
     them, `space` the points that trials could visit, `ruled_out` those that costs exclude.
     `confirm_tries` candidates were measured on the confirm half until one held. `audits` candidates were attacked
-    while searching, in this run or an earlier one. `tuned_weights` are the plan's fine-tuned ones, by name.
+    while searching, in this run or an earlier one. `tuned_weights` are the plan's fine-tuned ones, by name, and
+    `directions` those that it keeps where these are not all.
     `hypervolume` is the share of the box (accuracy 0 to 1, latency 0 to the slowest candidate's p95, leakage 0 to 1)
     that the front dominates: comparable between searches of one space only.
     """
@@ -188,6 +190,7 @@ class Outcome:
     study: str
     audits: int = 0
     tuned_weights: Mapping[str, Tensor] | None = None
+    directions: Directions | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -213,11 +216,16 @@ def fingerprint(problem: Problem, options: SearchOptions, leakage_samples: int) 
         "draws": str(options.draws),
         "dropout kinds": ", ".join(options.dropouts),
         "rates": ", ".join(f"{rate:g}" for rate in options.rates),
-        "bits and noise": ", ".join(f"{wire.bits} {wire.noise} {wire.noise_std:g}" for wire in options.wires),
+        "bits, noise and directions": ", ".join(map(_wire_mark, options.wires)),
         "masks": options.masks,
         "leakage samples": str(leakage_samples),
         **({} if options.tuning is None or problem.train is None else _tuned_marks(options.tuning, problem.train)),
     }
+
+
+def _wire_mark(wire: Wire) -> str:
+    kept = "" if wire.kept == 1 else f" keeping {wire.kept:g}"
+    return f"{wire.bits} {wire.noise} {wire.noise_std:g}{kept}"
 
 
 def _tuned_marks(tuning: Tuning, train: Data) -> dict[str, str]:

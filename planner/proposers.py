@@ -97,7 +97,7 @@ class Spelling:
             "cut": self.cut_ids.index(point.cut_id),
             "dropout": point.dropout if point.dropout in self._kinds else self._kinds[0],
             "rate": rates.index(point.rate),
-            **({"wire": self._space.wires.index(point.wire)} if len(self._space.wires) > 1 else {}),
+            **({"wire": self._space.wire_index(point)} if len(self._space.wires) > 1 else {}),
         }
         return create_trial(
             values=objectives(candidate),

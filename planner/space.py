@@ -8,7 +8,7 @@ candidate is evaluated twice.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
@@ -21,11 +21,16 @@ _KINDS: tuple[DropoutKind, ...] = ("none", "element", "channel")
 
 @dataclass(frozen=True, slots=True)
 class Wire:
-    """What is done to numbers after dropout: noise of `noise_std`, a share of the range, then a quantizer of `bits`."""
+    """What is done to numbers beside dropout.
+
+    Only a share `kept` of the directions is released at all; noise of `noise_std`, a share of the range, is added after
+    dropout, and then a quantizer of `bits` rounds.
+    """
 
     bits: int | None = 8
     noise: NoiseKind = "none"
     noise_std: float = 0.0
+    kept: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +46,13 @@ class Point:
     def key(self) -> str:
         """Names the point in seeds and messages: equal points, equal keys."""
         wire = "" if self.wire == Wire() else f"|{self.wire.bits}|{self.wire.noise}|{self.wire.noise_std:.6f}"
-        return f"{self.cut_id}|{self.dropout}|{self.rate:.6f}{wire}"
+        kept = "" if self.wire.kept == 1 else f"|{self.wire.kept:.6f}"
+        return f"{self.cut_id}|{self.dropout}|{self.rate:.6f}{wire}{kept}"
 
     def spec(self, masks: MaskKind = "fresh") -> DefenseSpec:
         """The defense of this point; its ranges are not calibrated yet."""
         return DefenseSpec(
+            kept=self.wire.kept,
             dropout=self.dropout,
             rate=self.rate,
             masks=masks,
@@ -57,7 +64,7 @@ class Point:
 
 def point_of(candidate: Candidate) -> Point:
     """The point that a candidate was evaluated at."""
-    wire = Wire(candidate.bits, candidate.noise, round(candidate.noise_std, 6))
+    wire = Wire(candidate.bits, candidate.noise, round(candidate.noise_std, 6), round(candidate.kept, 6))
     return Point(candidate.cut_id, candidate.dropout, round(candidate.rate, 6), wire)
 
 
@@ -69,8 +76,9 @@ class Space:
         cut_ids: searchable cuts by depth.
         kinds: by cut id, the dropout kinds that it admits beside none.
         rates: ascending dropout probabilities above 0.
-        wires: what may be done to numbers after dropout; the first is that of undefended baselines, and of cuts where
-            nothing can be defended.
+        wires: what may be done to numbers beside dropout; the first, with all directions, is that of undefended
+            baselines, and of cuts where nothing can be defended.
+        whole: cuts where all directions are released whatever the wire.
 
     Raises:
         CollabplanError: rates that are not ascending in (0, 1).
@@ -80,10 +88,11 @@ class Space:
     kinds: Mapping[str, tuple[DropoutKind, ...]]
     rates: tuple[float, ...] = DEFAULT_RATES
     wires: tuple[Wire, ...] = (Wire(),)
+    whole: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         if not self.wires or len(set(self.wires)) < len(self.wires):
-            raise CollabplanError(f"bits and noises must differ from each other, got {self.wires}")
+            raise CollabplanError(f"bits, noises and kept directions must differ from each other, got {self.wires}")
         if list(self.rates) != sorted(set(self.rates)) or not all(0 < rate < 1 for rate in self.rates):
             raise CollabplanError(f"dropout rates must ascend strictly between 0 and 1, got {self.rates}")
 
@@ -96,21 +105,29 @@ class Space:
         """The points of one cut, wire by wire: without dropout first, then each kind by rate."""
         kinds = self.kinds.get(cut_id, ())
         found = []
-        for wire in self.wires if kinds else self.wires[:1]:
+        for wire in self._wires_of(cut_id):
             found.append(Point(cut_id, wire=wire))
             found += [Point(cut_id, kind, round(rate, 6), wire) for kind in kinds for rate in self.rates]
         return found
 
+    def _wires_of(self, cut_id: str) -> list[Wire]:
+        if not self.kinds.get(cut_id):
+            return [self.undefended(cut_id).wire]
+        return list(dict.fromkeys(self._admitted(cut_id, wire) for wire in self.wires))
+
+    def _admitted(self, cut_id: str, wire: Wire) -> Wire:
+        return replace(wire, kept=1.0) if cut_id in self.whole else wire
+
     def undefended(self, cut_id: str) -> Point:
-        """The cut as a baseline: no dropout, the first wire."""
-        return Point(cut_id, wire=self.wires[0])
+        """The cut as a baseline: no dropout, the first wire, all directions."""
+        return Point(cut_id, wire=replace(self.wires[0], kept=1.0))
 
     def spelled(self, cut_id: str, kind: DropoutKind, rate_index: int, wire_index: int = 0) -> Point:
         """The point that a sampler's spelling means; `rate_index` 0 is rate 0, i is `rates[i - 1]`."""
         admitted = self.kinds.get(cut_id, ())
         if not admitted:
             return self.undefended(cut_id)
-        wire = self.wires[wire_index]
+        wire = self._admitted(cut_id, self.wires[wire_index])
         if rate_index == 0:
             return Point(cut_id, wire=wire)
         return Point(cut_id, kind if kind in admitted else admitted[0], round(self.rates[rate_index - 1], 6), wire)
@@ -122,7 +139,12 @@ class Space:
             "dropout": point.dropout,
             "rate": point.rate,
         }
-        return found | ({"wire": self.wires.index(point.wire)} if len(self.wires) > 1 else {})
+        return found | ({"wire": self.wire_index(point)} if len(self.wires) > 1 else {})
+
+    def wire_index(self, point: Point) -> int:
+        """The first of `wires` that means this at the point's cut; 0 where nothing is defended."""
+        meant = [self._admitted(point.cut_id, wire) for wire in self.wires]
+        return meant.index(point.wire) if point.wire in meant else 0
 
     @cached_property
     def distributions(self) -> dict[str, BaseDistribution]:

@@ -52,7 +52,7 @@ from .plan import (
     LatencyParts,
     Plan,
     ResultAt,
-    TunedWeights,
+    TensorFile,
     Tuning,
 )
 from .profile import CutProfile, NodeProfile, Profile, Role
@@ -115,12 +115,12 @@ __all__ = [
     "StudySetup",
     "TargetError",
     "TargetIdentity",
+    "TensorFile",
     "TensorRange",
     "Threat",
     "TierFigures",
     "Timing",
     "TraceError",
-    "TunedWeights",
     "Tuning",
     "canonical_json",
     "collect_provenance",

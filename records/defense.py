@@ -23,7 +23,10 @@ class TensorRange(Record):
 
 
 class DefenseSpec(Record):
-    """What the device does to the crossing tensors: dropout (released unscaled), then noise, then the quantizer.
+    """What the device does to the crossing tensors: directions, dropout (released unscaled), noise, then the quantizer.
+
+    `kept` is the share of each position's directions that is released at all, those that the cloud half uses most;
+    `directions` is the hash of their matrices, which lie beside the plan and are no secret.
 
     `rate` is the probability that an element or channel is dropped. `noise_std` is the standard deviation of the
     added noise as a share of each tensor's calibrated range. `bits` is None where tensors cross in the model's own
@@ -32,6 +35,8 @@ class DefenseSpec(Record):
     and no seed is ever part of a record.
     """
 
+    kept: float = Field(default=1.0, gt=0, le=1)
+    directions: str | None = None
     dropout: DropoutKind = "none"
     rate: float = Field(default=0.0, ge=0, lt=1)
     masks: MaskKind = "fresh"

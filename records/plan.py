@@ -100,10 +100,10 @@ class Tuning(Record):
     samples: int = Field(default=12_000, ge=2)
 
 
-class TunedWeights(Record):
-    """Weights of the cloud half that were fine-tuned under the defense: a safetensors file beside the plan.
+class TensorFile(Record):
+    """Tensors that belong to a plan: a safetensors file beside it.
 
-    `sha256` is over names, dtypes, shapes and bytes (`records.hash_tensors`); other weights are refused.
+    `sha256` is over names, dtypes, shapes and bytes (`records.hash_tensors`); other tensors are refused.
     """
 
     file: str
@@ -114,9 +114,10 @@ class Candidate(Record):
     """One evaluated (cut, defense): a row of the front or a baseline.
 
     `leakage` is the cheap estimate. `audited` is what attackers recovered, None where none were run; `predicted` is
-    then what they would, by audits of other candidates, None where nothing was audited at all. `tuned`: the accuracy is
-    that of a cloud half which was fine-tuned under the defense. `edge_energy_mj`: millijoules of one request on the
-    device, by its declared power; None where that is not declared.
+    then what they would, by audits of other candidates, None where nothing was audited at all. `kept` is the share of
+    the directions that are released. `tuned`: the accuracy is that of a cloud half which was fine-tuned under the
+    defense. `edge_energy_mj`: millijoules of one request on the device, by its declared power; None where that is not
+    declared.
     """
 
     cut_id: str
@@ -127,6 +128,7 @@ class Candidate(Record):
     bits: int | None = 8
     noise: NoiseKind = "none"
     noise_std: float = Field(default=0.0, ge=0)
+    kept: float = Field(default=1.0, gt=0, le=1)
     latency: Latency
     accuracy: Accuracy
     leakage: Leakage
@@ -166,7 +168,8 @@ class Plan(Record):
     """The plan file: everything that deploying, checking and signing off needs.
 
     `chosen` holds the figures of the confirm half of the validation data; `searched` those that the
-    search saw. `tuning` is how the search fine-tuned, `tuned_weights` what came of it for this plan.
+    search saw. `tuning` is how the search fine-tuned, `tuned_weights` what came of it for this plan;
+    `directions` are the matrices of a task-aligned release, where the defense keeps fewer than all.
     `input_names` are the model's inputs in order.
     """
 
@@ -181,7 +184,8 @@ class Plan(Record):
     crossing: tuple[Crossing, ...]
     defense: DefenseSpec
     tuning: Tuning | None = None
-    tuned_weights: TunedWeights | None = None
+    tuned_weights: TensorFile | None = None
+    directions: TensorFile | None = None
     batch: int = Field(ge=1)
     chosen: Candidate
     searched: Candidate

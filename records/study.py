@@ -35,6 +35,7 @@ class StudySetup(Record):
     rates: tuple[float, ...]
     bits: tuple[int | None, ...]
     noises: tuple[tuple[NoiseKind, float], ...]
+    kept: tuple[float, ...]
     masks: MaskKind
     leakage_samples: int
     cache_bytes: int

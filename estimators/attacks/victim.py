@@ -77,7 +77,8 @@ class Victim:
     Args:
         traced: the model.
         cut: where it is divided.
-        defense: calibrated, over the cut's crossings.
+        defense: calibrated, over the cut's crossings. Where it keeps fewer directions than all, the device ends in
+            codes: whatever is said of activations here is said of these.
         scaling: between pixels in [0, 1] and what the model reads.
         device: where the model runs; what is released is on the CPU.
         batch_size: inputs per forward pass.
@@ -101,7 +102,10 @@ class Victim:
         tuned: Mapping[str, Tensor] | None = None,
     ) -> None:
         self.traced, self.cut, self.scaling = traced, cut, scaling
-        self.defense = defense.private
+        self.defense = defense.private.coded
+        self.directions = defense.directions
+        self.payload_bytes = defense.payload_bytes()
+        self.spec = defense.spec
         self.device = torch.device(device)
         self.batch_size = batch_size if traced.dynamic_batch else traced.traced_batch
         self.position = attacked_input(traced)
@@ -147,7 +151,8 @@ class Victim:
         for at in self._kept:
             layout = self.cut.crossing[at].layout
             assert layout is not None  # Defense refuses private tensors without one
-            rows.append(to_samples(crossed[at], layout)[: len(data)])
+            row = to_samples(crossed[at], layout)[: len(data)]
+            rows.append(row if self.directions is None else self.directions.encoded(self.cut.crossing[at], row))
         return tuple(rows)
 
     @torch.no_grad()
@@ -167,6 +172,8 @@ class Victim:
         tensors = []
         for row, crossing in zip(rows, self.cut.crossing, strict=True):
             assert crossing.layout is not None
+            if self.directions is not None:
+                row = self.directions.decoded(crossing, row)
             tensors.append(from_samples(row, crossing.layout).to(getattr(torch, crossing.dtype)))
         outputs = self.halves.cloud.graph_module(*tensors)  # type: ignore[operator]
         for output in outputs if isinstance(outputs, (tuple, list)) else (outputs,):

@@ -1,0 +1,126 @@
+"""A share of the directions as a part of the search: cheaper to send, attacked as it leaves, part of the plan."""
+
+import dataclasses
+
+import pytest
+import torch
+from collabplan.estimators import Defense
+from collabplan.estimators.attacks import EFFORTS
+from collabplan.planner import Outcome, SearchOptions, optimize
+from collabplan.planner.audits import ask
+from collabplan.planner.objectives import Objectives
+from collabplan.planner.planning import options_of, setup_of
+from collabplan.planner.space import Point, Space, Wire, point_of
+from collabplan.records import Budgets, MismatchError
+
+WIRES = (Wire(), Wire(kept=0.5), Wire(kept=0.17))
+OPTIONS = SearchOptions(rates=(0.5,), dropouts=("element",), wires=WIRES, draws=2, leakage_samples=100)
+
+
+def defended(problem):
+    """The id of the first cut that a defense acts on."""
+    space = Objectives(problem, OPTIONS).space
+    return next(cut.id for cut in problem.cuts if space.kinds.get(cut.id))
+
+
+def test_fewer_directions_are_cheaper_leak_less_and_cost_accuracy(problem):
+    found = Objectives(problem, OPTIONS)
+    whole, half, one = (found.evaluate(Point(defended(problem), wire=wire)) for wire in WIRES)
+    assert (half.payload_bytes * 2, one.payload_bytes * 6) == (whole.payload_bytes, whole.payload_bytes)
+    assert one.latency.parts.transfer_ms < half.latency.parts.transfer_ms < whole.latency.parts.transfer_ms
+    assert half.latency.parts.defense_ms > whole.latency.parts.defense_ms
+    assert one.leakage.index.value < half.leakage.index.value < whole.leakage.index.value
+    assert one.accuracy.drop.value > whole.accuracy.drop.value
+    assert [point_of(candidate).wire for candidate in (whole, half, one)] == list(WIRES)
+
+
+def test_the_ones_that_are_kept_cost_less_accuracy_than_any_others(problem):
+    found = Objectives(problem, OPTIONS)
+    point = Point(defended(problem), wire=WIRES[1])
+    best = found.evaluate(point).accuracy.accuracy.value
+    every = found._fitted[point.cut_id].every
+    last = dataclasses.replace(
+        found._fitted[point.cut_id],
+        every=dataclasses.replace(
+            every,
+            encode={node: each.flip(0) for node, each in every.encode.items()},
+            decode={node: each.flip(1) for node, each in every.decode.items()},
+        ),
+    )
+    other = Objectives(problem, OPTIONS)
+    other._fitted[point.cut_id] = last
+    assert best > other.evaluate(point).accuracy.accuracy.value + 0.1
+
+
+def test_baselines_keep_all_directions_and_so_does_what_has_none_to_leave_out(problem):
+    narrow = dataclasses.replace(OPTIONS, wires=WIRES[1:])
+    space = Objectives(problem, narrow).space
+    assert space.undefended(defended(problem)) == Point(defended(problem))
+    scalar = Space(("a", "b"), {"a": ("element",), "b": ("element",)}, (0.5,), WIRES, whole=frozenset(["b"]))
+    assert len(scalar.points_of("a")) == 3 * len(scalar.points_of("b")) == 6
+    for drawn in range(3):
+        point = scalar.spelled("b", "element", 1, drawn)
+        assert point == Point("b", "element", 0.5)
+        assert scalar.parameters(point)["wire"] == 0
+
+
+def test_the_attackers_device_ends_in_codes(problem):
+    found = Objectives(problem, OPTIONS)
+    point = Point(defended(problem), wire=WIRES[1])
+    defense, cut = found.defense(point), found.cuts[point.cut_id]
+    victim = ask(problem.traced, cut, defense, problem.scaling, problem.attackers, seed=0).victim
+    (codes,) = victim.clean_rows(problem.search)
+    assert codes.shape[1:] == (3, 4, 4)
+    assert victim.payload_bytes == defense.payload_bytes() == 48
+    released = victim.release(problem.search, torch.Generator().manual_seed(0))
+    assert [row.shape for row in released.rows] == [codes.shape]
+    outputs = victim.cloud([codes])
+    halves = found.activations.halves(cut)
+    (rows,) = found.activations.rows(cut, problem.search)
+    back = defense.directions.decoded(cut.crossing[0], codes)
+    assert torch.allclose(outputs, halves.cloud(back), atol=1e-5)
+    assert not torch.allclose(outputs, halves.cloud(rows), atol=1e-2)
+
+
+def planned(problem, folder) -> Outcome:
+    budgets = Budgets(max_accuracy_drop=0.9, max_payload_bytes=50, max_edge_parameters=900)
+    return optimize(dataclasses.replace(problem, budgets=budgets), OPTIONS, folder)
+
+
+def test_a_plan_names_its_directions_and_is_bound_to_them(problem, tmp_path):
+    outcome = planned(problem, tmp_path)
+    plan = outcome.plan
+    assert plan.defense.kept < 1
+    assert plan.chosen.kept == plan.defense.kept
+    assert "of the directions kept" in plan.headline
+    assert plan.directions.sha256 == plan.defense.directions == outcome.directions.sha256
+    cut = next(cut for cut in problem.cuts if cut.id == plan.cut_id)
+    with pytest.raises(MismatchError, match="not the directions"):
+        Defense.bound(plan.defense, cut, None)
+    assert Defense.bound(plan.defense, cut, outcome.directions).payload_bytes() == plan.chosen.payload_bytes
+
+
+def test_the_same_seed_finds_the_same_front_and_resumes_it(problem, tmp_path):
+    first, second = planned(problem, tmp_path / "a"), planned(problem, tmp_path / "b")
+    assert first.front == second.front
+    with pytest.raises(MismatchError, match="bits, noise and directions"):
+        optimize(problem, dataclasses.replace(OPTIONS, wires=WIRES[:2], resume=True), tmp_path / "a")
+
+
+def test_workers_search_the_same_wires(problem):
+    setup = setup_of(problem, OPTIONS)
+    assert options_of(setup, "postgresql://nowhere").wires == WIRES
+
+
+def test_attacks_on_a_plan_with_directions_run(problem, tmp_path):
+    from collabplan.estimators.attacks import attack_named
+    from collabplan.planner import AuditOptions
+
+    quick = dataclasses.replace(EFFORTS["quick"], targets=40, fit_samples=60, train_steps=5)
+    audit = AuditOptions(quick, quick, (attack_named("prior"), attack_named("ridge")), seeds=1)
+    budgets = Budgets(max_accuracy_drop=0.9, max_payload_bytes=50, max_edge_parameters=900)
+    outcome = optimize(
+        dataclasses.replace(problem, budgets=budgets), dataclasses.replace(OPTIONS, audit=audit), tmp_path
+    )
+    assert outcome.plan.chosen.audited is not None
+    assert outcome.plan.chosen.kept < 1
