@@ -1,7 +1,7 @@
 """Bar 4.3: what an audited plan recovers beside the cuts that people choose, at five points of accuracy.
 
     .venv/bin/python benchmarks/plans.py digits
-    .venv/bin/python benchmarks/plans.py cifar10_resnet20 --finetune 4
+    .venv/bin/python benchmarks/plans.py cifar10_resnet20 --finetune 4 --keep 1,0.25,0.125 --bits 8,2
 
 `optimize` with --max-accuracy-drop 0.05, where the cloud half keeps at least 30 % of the FLOPs; adaptive attackers, up
 to ten releases of each input. Beside the plan stand (a) the latency-optimal proper cut, (b) the middle cut, both
@@ -21,7 +21,7 @@ from typing import Any
 
 from collabplan.cli.output import Output
 from collabplan.cli.problem import prepare, state
-from collabplan.cli.search_options import audit_options, tuning_options
+from collabplan.cli.search_options import audit_options, tuning_options, wires
 from collabplan.cli.workspace import Workspace
 from collabplan.planner import Point, Problem, SearchOptions, optimize
 from collabplan.planner.audits import Audits
@@ -68,6 +68,11 @@ def figures(candidate: Candidate) -> dict[str, Any]:
     return {
         "cut": candidate.cut_name,
         "dropout": f"{candidate.dropout} {candidate.rate:g}",
+        "bits": candidate.bits,
+        "kept": candidate.kept,
+        "noise": f"{candidate.noise} {candidate.noise_std:g}",
+        "payload_bytes": candidate.payload_bytes,
+        "tuned": candidate.tuned,
         "accuracy": round(candidate.accuracy.accuracy.value, 4),
         "p95_ms": round(candidate.latency.p95_ms, 2),
         "worst": found.index_attack,
@@ -83,6 +88,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("example", choices=("digits", "mnist_lenet", "cifar10_cnn6", "cifar10_resnet20"))
     parser.add_argument("--finetune", type=int, default=0, help="epochs")
+    parser.add_argument("--bits", default="8")
+    parser.add_argument("--keep", default="1")
+    parser.add_argument("--noise", default="none")
     parser.add_argument("--trials", type=int, default=60)
     parser.add_argument("--effort", choices=("quick", "standard", "thorough"), default="quick")
     parser.add_argument("--seeds", type=int, default=1)
@@ -93,7 +101,14 @@ def main() -> None:
     problem = stated(given.example, folder)
     audit = audit_options(given.effort, given.seeds, None)
     tuning = tuning_options(given.finetune, "distillation")
-    options = SearchOptions(trials=given.trials, draws=2, audit=audit, tuning=tuning, resume=True)
+    options = SearchOptions(
+        trials=given.trials,
+        draws=2,
+        audit=audit,
+        tuning=tuning,
+        resume=True,
+        wires=wires(given.bits, given.noise, given.keep),
+    )
     kept = folder / ".collabplan"
     started = time.perf_counter()
     outcome = optimize(problem, options, kept)
@@ -131,6 +146,7 @@ def main() -> None:
             effort=given.effort,
             seeds=given.seeds,
             finetune=given.finetune,
+            wires={"bits": given.bits, "noise": given.noise, "keep": given.keep},
             audits=outcome.audits,
             trials=outcome.trials,
             search_seconds=round(took),
