@@ -9,6 +9,7 @@ import typer
 
 from .options import (
     RUNS_CODE,
+    Artifacts,
     AuditEffort,
     AuditIt,
     AuditSeeds,
@@ -261,6 +262,7 @@ def optimize(
         typer.Option(help="From the undefended model, or from labels.", rich_help_panel=_TUNING),
     ] = "distillation",
     storage: Storage = None,
+    artifacts: Artifacts = None,
     inputs: Inputs = None,
     file: Annotated[
         Path, typer.Option("-o", "--output", metavar="FILE", help="Where to write the plan.", rich_help_panel=_OUTPUT)
@@ -324,6 +326,7 @@ def optimize(
         masks=masks,
         tuning=tuning_options(finetune, finetune_loss),
         storage=storage,
+        artifacts=artifacts,
         study=reuse,
         audit=audit_options(audit_effort, audit_seeds, audits) if audit else None,
     )

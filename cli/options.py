@@ -90,6 +90,18 @@ Storage = Annotated[
 ]
 
 
+Artifacts = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DIR|S3",
+        envvar="COLLABPLAN_ARTIFACTS",
+        help="Where the machines share finished attacks and fine-tuned weights: a folder, or s3://bucket/prefix.",
+        rich_help_panel="Several machines",
+        show_default=False,
+    ),
+]
+
+
 def unwrapped(function: Callable[..., None]) -> str:
     """A function's docstring as help: one line a paragraph, so that it wraps at the terminal's width."""
     paragraphs = inspect.cleandoc(function.__doc__ or "").split("\n\n")

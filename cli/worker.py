@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from .options import Debug, Json, OtherTarget, Storage, examples
+from .options import Artifacts, Debug, Json, OtherTarget, Storage, examples
 
 EXAMPLES = examples(
     (
@@ -24,6 +24,7 @@ EXAMPLES = examples(
 def worker(
     study: Annotated[str, typer.Argument(metavar="STUDY", help="As `optimize --storage` names it: search-1.")],
     storage: Storage = None,
+    artifacts: Artifacts = None,
     model: OtherTarget = None,
     as_json: Json = False,
     _debug: Debug = False,
@@ -58,7 +59,7 @@ def worker(
     with output.bar("searching") as advance:
         found = join_search(
             problem,
-            options_of(setup, storage),
+            options_of(setup, storage, artifacts),
             study,
             Workspace.here().prepare(),
             lambda what, done: advance(done, 1.0, what),

@@ -227,6 +227,7 @@ class Audits:
                 seed=derive_seed(seed, cut.id),
                 folder=self.folder,
                 strongest=half == "search",
+                exchange=objectives.exchange,
                 shared=self._shared.setdefault(seed, Shared(seed)),
                 step=lambda what: self.tell(f"{cut.name}: {what}", 0.0) if half == "confirm" else None,
             )

@@ -32,6 +32,7 @@ from ..graph.halves import with_weights
 from ..graph.structures import Cut
 from ..profilers.joining import JoinedProfile
 from ..records import (
+    ALONE,
     Accuracy,
     Candidate,
     CollabplanError,
@@ -43,6 +44,7 @@ from ..records import (
     write_bytes,
 )
 from .accuracy import Scorer, Scores, first_rows, paired_accuracy
+from .artifacts import open_artifacts
 from .budgets import Costs, judged
 from .finetune import fine_tune
 from .latency import defense_ms, edge_energy_mj, predict_latency
@@ -74,6 +76,7 @@ class Objectives:
             raise CollabplanError("fine-tuning needs train_data; define it in the target file")
         self.problem = problem
         self.folder = folder
+        self.exchange = ALONE if options.artifacts is None else open_artifacts(options.artifacts)
         self.options = options
         self.profile: JoinedProfile = problem.joined()
         self.cuts: dict[str, Cut] = {cut.id: cut for cut in problem.cuts}
@@ -237,6 +240,8 @@ class Objectives:
             self.options.draws, self.options.batch, __version__,
         ]  # fmt: skip
         place = self.folder and self.folder / "tuned" / f"{hash_json(key)[:24]}.safetensors"
+        if place is not None:
+            self.exchange.fetch(place)
         kept = None if place is None else _read_weights(place)
         if kept is not None:
             return kept or None
@@ -253,6 +258,7 @@ class Objectives:
             )
         if place is not None:
             write_bytes(place, save_tensors({name: value.contiguous() for name, value in (found or {}).items()}))
+            self.exchange.offer(place)
         return found
 
     def leakage(self, point: Point, half: Half) -> Leakage:

@@ -244,8 +244,8 @@ def setup_of(problem: Problem, options: SearchOptions) -> StudySetup:
     )
 
 
-def options_of(setup: StudySetup, storage: str) -> SearchOptions:
-    """The options that a worker of that study searches with."""
+def options_of(setup: StudySetup, storage: str, artifacts: str | None = None) -> SearchOptions:
+    """The options that a worker of that study searches with, which reaches database and artifacts in its own way."""
     return SearchOptions(
         trials=setup.trials,
         sampler=setup.sampler,
@@ -262,6 +262,7 @@ def options_of(setup: StudySetup, storage: str) -> SearchOptions:
         batch=setup.batch,
         tuning=setup.tuning,
         storage=storage,
+        artifacts=artifacts,
     )
 
 

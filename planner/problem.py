@@ -126,6 +126,7 @@ class SearchOptions:
     an input always gets the same ones. `leakage_samples` bounds the rows that the leakage attackers see. `sampler`
     proposes points where not all are visited. With `tuning` the cloud half is fine-tuned under every defense that
     costs accuracy. `storage` is the database of a search by several machines; None keeps the study in the folder.
+    `artifacts` is where they share audits and fine-tuned weights: a folder, or s3://bucket/prefix.
     `study` names one to go on with. Without `audit` the plan rests on estimates, and says so.
     """
 
@@ -145,6 +146,7 @@ class SearchOptions:
     audit: AuditOptions | None = None
     tuning: Tuning | None = None
     storage: str | None = None
+    artifacts: str | None = None
     study: str | None = None
 
     def __post_init__(self) -> None:

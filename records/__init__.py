@@ -28,6 +28,7 @@ from .errors import (
     TargetError,
     TraceError,
 )
+from .exchange import ALONE, Exchange
 from .files import load, save, schema_text
 from .hashing import canonical_json, hash_file, hash_json, hash_rows, hash_tensors
 from .leakage import ControlRow, IndexAt, InformationEstimate, Leakage, LeakageReport, LeakageRow
@@ -61,6 +62,7 @@ from .study import StudySetup
 from .units import parse_bandwidth, parse_duration_ms, parse_size
 
 __all__ = [
+    "ALONE",
     "DTYPE_BYTES",
     "Accuracy",
     "AgreementReport",
@@ -87,6 +89,7 @@ __all__ = [
     "Discordance",
     "DropoutKind",
     "EdgePower",
+    "Exchange",
     "IndexAt",
     "InformationEstimate",
     "Interval",

@@ -21,9 +21,11 @@ from torch import Tensor
 
 from ... import __version__
 from ...records import (
+    ALONE,
     AttackResult,
     AttributeRate,
     Audit,
+    Exchange,
     Interval,
     LinkageRate,
     Threat,
@@ -151,6 +153,7 @@ def run_audit(
     folder: Path | None = None,
     shared: Shared | None = None,
     strongest: bool = False,
+    exchange: Exchange = ALONE,
     step: Callable[[str], None] = lambda _: None,
 ) -> Outcome:
     """Run the suite and judge it.
@@ -160,12 +163,13 @@ def run_audit(
         folder: where finished attacks are kept; None keeps nothing.
         shared: given to several audits of one model, it saves what they have in common.
         strongest: run of each attack only the campaign that knows most: a third of the price, for a search to steer by.
+        exchange: shares finished attacks of `folder` with other machines.
         step: told what begins.
 
     Raises:
         CollabplanError: too little data, or a model that attacks do not apply to.
     """
-    runner = _Runner(question, effort, seed, folder, shared or Shared(seed))
+    runner = _Runner(question, effort, seed, folder, shared or Shared(seed), exchange)
     results: list[AttackResult] = []
     pictures: dict[str, Tensor] = {}
     for campaign in campaigns(question, attacks, effort, strongest=strongest):
@@ -198,8 +202,11 @@ def run_audit(
 
 
 class _Runner:
-    def __init__(self, question: Question, effort: Effort, seed: int, folder: Path | None, shared: Shared) -> None:
+    def __init__(
+        self, question: Question, effort: Effort, seed: int, folder: Path | None, shared: Shared, exchange: Exchange
+    ) -> None:
         self.question, self.effort, self.seed, self.folder, self.shared = question, effort, seed, folder, shared
+        self.exchange = exchange
         self.victim = question.victim
         count = min(effort.targets, len(question.targets))
         self.targets = question.targets.take(torch.arange(count))
@@ -249,7 +256,7 @@ class _Runner:
         if campaign.queries > 1:
             ways = [True] if self.victim.defense.spec.masks == "keyed" else [False, True]
         places = [self._place(campaign, near) for near in ways]
-        kept = [_read(place) for place in places]
+        kept = [_read(place, self.exchange) for place in places]
         found = [pair for pair in kept if pair is not None]
         if len(found) == len(ways):
             return found
@@ -269,7 +276,7 @@ class _Runner:
                 result, pictures = self._judge(campaign, attacker, scene, near, draws)
             result = result.model_copy(update={"seconds": time.perf_counter() - started})
             started = time.perf_counter()
-            _write(place, result, pictures)
+            _write(place, result, pictures, self.exchange)
             found.append((result, pictures))
         return found
 
@@ -384,12 +391,15 @@ class _Runner:
         """What an earlier run found, else what `compute` finds, kept. A damaged file counts for nothing."""
         labels = [hash_rows(part) for part in self.question.sensitive or ()]
         place = self.folder and self.folder / f"{hash_json([*self.key, what, labels])[:24]}.json"
+        if place is not None:
+            self.exchange.fetch(place)
         if place is not None and place.is_file():
             with suppress(ValidationError, OSError):
                 return kind.validate_json(place.read_bytes())
         found = compute()
         if place is not None:
             write_bytes(place, kind.dump_json(found))
+            self.exchange.offer(place)
         return found
 
 
@@ -400,15 +410,19 @@ def _longest(fitted: Training, made: Reconstruction) -> Training:
     return fitted
 
 
-def _write(place: Path | None, result: AttackResult, pictures: Tensor | None) -> None:
+def _write(place: Path | None, result: AttackResult, pictures: Tensor | None, exchange: Exchange) -> None:
     if place is not None:
         tensors = {} if pictures is None else {"pictures": (pictures * 255).round().to(torch.uint8).contiguous()}
         write_bytes(place, save(tensors, {"result": result.model_dump_json()}))
+        exchange.offer(place)
 
 
-def _read(place: Path | None) -> tuple[AttackResult, Tensor | None] | None:
+def _read(place: Path | None, exchange: Exchange) -> tuple[AttackResult, Tensor | None] | None:
     """What an earlier run found; None where there is nothing, or something damaged."""
-    if place is None or not place.is_file():
+    if place is None:
+        return None
+    exchange.fetch(place)
+    if not place.is_file():
         return None
     try:
         with safe_open(place, framework="pt") as file:

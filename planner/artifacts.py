@@ -1,0 +1,96 @@
+"""Audits and fine-tuned weights in a store that all machines of a search reach: Optuna's artifact stores.
+
+Files are named by the hash of everything that they depend on, so that a name says what it must hold, whoever made it.
+They are safetensors and JSON: what comes from the store is parsed and never executed, and a damaged file counts for
+nothing. Who may write to the store can still forge a result, as with the study's database.
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from optuna.artifacts import Boto3ArtifactStore, FileSystemArtifactStore
+from optuna.artifacts.exceptions import ArtifactNotFound
+
+from ..records import CollabplanError, write_bytes
+
+S3 = "s3://"
+
+
+class Store(Protocol):
+    """What is used of Optuna's artifact stores."""
+
+    def open_reader(self, artifact_id: str) -> BinaryIO:
+        """Raises ArtifactNotFound."""
+
+    def write(self, artifact_id: str, content_body: BinaryIO) -> None:
+        """Keep a file under that name."""
+
+
+class Artifacts:
+    """An `Exchange` through a store.
+
+    Args:
+        store: of Optuna's kind.
+        where: the store's address, for messages.
+        prefix: of every name.
+    """
+
+    def __init__(self, store: Store, where: str, prefix: str = "") -> None:
+        self._store, self._where, self._prefix = store, where, prefix
+
+    def fetch(self, place: Path) -> None:
+        """Bring a file here that another machine has finished. Raises CollabplanError where the store fails."""
+        if place.is_file():
+            return
+        try:
+            with self._store.open_reader(self._name(place)) as source:
+                data = source.read()
+        except ArtifactNotFound:
+            return
+        except Exception as error:  # a store may raise whatever its client does
+            raise self._unusable("read", error) from error
+        write_bytes(place, data)
+
+    def offer(self, place: Path) -> None:
+        """Let other machines have a file. Raises CollabplanError where the store fails; the file stays here."""
+        try:
+            self._store.write(self._name(place), io.BytesIO(place.read_bytes()))
+        except Exception as error:  # a store may raise whatever its client does
+            raise self._unusable("written", error) from error
+
+    def _name(self, place: Path) -> str:
+        return f"{self._prefix}{place.parent.name}-{place.name}"
+
+    def _unusable(self, what: str, error: Exception) -> CollabplanError:
+        return CollabplanError(
+            f"the artifact store {self._where} cannot be {what} ({type(error).__name__}: {error}); what is finished is "
+            "kept in .collabplan, so run the command again"
+        )
+
+
+def open_artifacts(where: str) -> Artifacts:
+    """The store at `where`: a folder that all machines see, or `s3://bucket/prefix`.
+
+    Raises:
+        CollabplanError: it cannot be used.
+    """
+    if not where.startswith(S3):
+        folder = Path(where)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CollabplanError(
+                f"the artifact store {where} is no folder that can be used: {error.strerror}"
+            ) from error
+        return Artifacts(FileSystemArtifactStore(folder), where)
+    bucket, _, prefix = where.removeprefix(S3).partition("/")
+    if not bucket:
+        raise CollabplanError(f"the artifact store {where} names no bucket; give s3://bucket or s3://bucket/prefix")
+    try:
+        store = Boto3ArtifactStore(bucket)
+    except ImportError as error:
+        raise CollabplanError("an artifact store on S3 needs boto3: pip install 'collabplan[s3]'") from error
+    return Artifacts(store, where, f"{prefix.rstrip('/')}/" if prefix else "")
