@@ -46,6 +46,10 @@ EXAMPLES = examples(
         "collabplan optimize --budget-ms 50 --profile new.json --reuse search-1",
     ),
     (
+        "a front that also weighs the device's energy",
+        "collabplan optimize --budget-ms 50 --objectives accuracy,latency,leakage,energy --edge-watts 2.5",
+    ),
+    (
         "go on where a search was stopped, up to 100 trials in all",
         "collabplan optimize --budget-ms 50 --trials 100 --resume",
     ),
@@ -199,6 +203,14 @@ def optimize(
             show_default=False,
         ),
     ] = None,
+    objectives: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME,...",
+            help="What the front is made of, two or more: accuracy, latency, leakage, energy, payload.",
+            rich_help_panel=_SEARCH,
+        ),
+    ] = "accuracy,latency,leakage",
     bits: Annotated[
         str,
         typer.Option(
@@ -274,6 +286,7 @@ def optimize(
     from .search_options import (
         audit_options,
         checked_budgets,
+        parsed_objectives,
         parsed_size,
         require_alone,
         require_audits,
@@ -301,7 +314,8 @@ def optimize(
     require_audits(budgets, audit=audit)
     link = declared_link(bandwidth, rtt, bandwidth_spread, rtt_spread)
     power = declared_power(edge_watts, joules_per_mb)
-    require_power(budgets, power)
+    chosen_objectives = parsed_objectives(objectives)
+    require_power(budgets, chosen_objectives, power)
     if profile is not None:
         edge_profile = require_alone(profile, edge_profile, cloud_profile)
     require_slowdown(edge_slowdown, edge_profile, cloud_profile)
@@ -318,6 +332,7 @@ def optimize(
         storage=storage,
         study=reuse,
         audit=audit_options(audit_effort, audit_seeds, audits) if audit else None,
+        objectives=chosen_objectives,
     )
     workspace = Workspace.here()
     loaded, traced, profiles = prepare(target, inputs or (), edge_profile, cloud_profile, workspace, output)
@@ -349,7 +364,7 @@ def report(outcome: Outcome, file: Path, output: Output) -> None:
     for note in outcome.notes:
         output.say(f"note: {note}")
     if outcome.front:
-        output.show(front(outcome.front, plan.searched if plan else None))
+        output.show(front(outcome.front, plan.searched if plan else None, outcome.objectives))
     output.show(comparison(plan, outcome.baselines))
     if plan is not None:
         output.show(chosen_plan(plan))
@@ -384,6 +399,7 @@ def document(outcome: Outcome, plan: Plan | None, file: Path) -> dict[str, Any]:
     return {
         "plan_file": None if plan is None else str(file),
         "plan": None if plan is None else plan.model_dump(mode="json"),
+        "objectives": list(outcome.objectives),
         "front": [candidate.model_dump(mode="json") for candidate in outcome.front],
         "baselines": [baseline.model_dump(mode="json") for baseline in outcome.baselines],
         "nearest_miss": outcome.nearest_miss,

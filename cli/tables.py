@@ -11,11 +11,24 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from ..records import Audited, Baseline, Candidate, CutProfile, Interval, Link, NodeProfile, Plan, Profile, Timing
+from ..records import (
+    DEFAULT_OBJECTIVES,
+    Audited,
+    Baseline,
+    Candidate,
+    CutProfile,
+    Interval,
+    Link,
+    NodeProfile,
+    Objective,
+    Plan,
+    Profile,
+    Timing,
+)
 
 MAX_CUTS = 20
 MAX_FRONT = 16
-_NAMES = 20
+_NAMES, _NAMES_WITH_ENERGY = 20, 14
 USUAL_BITS = 8
 _MARKS = (
     ">: the chosen plan; x: misses a budget. Leakage: 0 no better than the prior, 1 the input itself; a: attacked, "
@@ -66,7 +79,7 @@ def candidate_cuts(profile: Profile) -> Table:
 
 
 def candidates(title: str, head: str, rows: Sequence[tuple[str, str, str, Candidate]]) -> Table:
-    """Evaluated candidates: latency, accuracy and leakage, each above its interval.
+    """Evaluated candidates: latency, accuracy and leakage, each above its interval; energy where it is known.
 
     Args:
         head: of the column that holds the rows' two names.
@@ -80,31 +93,44 @@ def candidates(title: str, head: str, rows: Sequence[tuple[str, str, str, Candid
     table.add_column("accuracy\n(95 %)", justify="right", no_wrap=True)
     table.add_column("leakage\n(95 %)", justify="right", no_wrap=True)
     table.add_column("payload\nKiB", justify="right", no_wrap=True)
+    known = any(candidate.edge_energy_mj is not None for *_, candidate in rows)
+    if known:
+        table.add_column("edge\nmJ", justify="right", no_wrap=True)
+    width = _NAMES_WITH_ENERGY if known else _NAMES
     for mark, above, below, candidate in rows:
         table.add_row(
             mark,
-            f"{escape(middle(above, _NAMES))}\n[dim]{escape(middle(below, _NAMES))}[/dim]",
+            f"{escape(middle(above, width))}\n[dim]{escape(middle(below, width))}[/dim]",
             _with_interval(candidate.latency.p50_ms, latency),
             latency(candidate.latency.p95_ms),
             _with_interval(candidate.accuracy.accuracy, share),
             leakage(candidate),
             number(candidate.payload_bytes / 1024),
+            *([energy(candidate)] if known else []),
             style=None if candidate.meets_budgets else "dim",
         )
     table.caption = _MARKS
     return table
 
 
-def front(rows: Sequence[Candidate], chosen: Candidate | None) -> Table:
-    """The Pareto front by accuracy, latency and leakage, as the search saw it; the plan is marked."""
+def front(
+    rows: Sequence[Candidate], chosen: Candidate | None, objectives: Sequence[Objective] = DEFAULT_OBJECTIVES
+) -> Table:
+    """The Pareto front by these objectives, as the search saw it; the plan is marked."""
     order = sorted(rows, key=lambda c: (not c.meets_budgets, c.index.high, c.latency.p95_ms))
     same = [i for i, c in enumerate(order) if chosen is not None and _point(c) == _point(chosen)]
     kept = _around(len(order), same[0] if same else None)
     return candidates(
-        f"Front on the search half ({len(kept)} of {len(order)}), those within budgets first",
+        f"{front_text(objectives)} ({len(kept)} of {len(order)}), those within budgets first",
         "cut\ndropout",
         [(_mark(order[i], chosen=i in same), order[i].cut_name, dropout(order[i]), order[i]) for i in kept],
     )
+
+
+def front_text(objectives: Sequence[Objective]) -> str:
+    """`Front on the search half`, with what it is made of where that is not the usual."""
+    said = "" if tuple(objectives) == DEFAULT_OBJECTIVES else f" by {', '.join(objectives)}"
+    return f"Front on the search half{said}"
 
 
 def comparison(plan: Plan | None, baselines: Sequence[Baseline]) -> Table:
@@ -287,6 +313,11 @@ def interval(value: Interval, form: object = None) -> str:
 def spread(timing: Timing) -> str:
     """Median ± half the interquartile range; marked where it scatters."""
     return f"{latency(timing.p50_ms)} ±{latency(timing.iqr_ms / 2)}{'!' if timing.scatters else ' '}"
+
+
+def energy(candidate: Candidate) -> str:
+    """Millijoules of a request on the device, or `-` where nothing is known of its power."""
+    return "-" if candidate.edge_energy_mj is None else number(candidate.edge_energy_mj)
 
 
 def latency(ms: float) -> str:

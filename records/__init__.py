@@ -43,6 +43,7 @@ from .model import (
     TargetIdentity,
 )
 from .plan import (
+    DEFAULT_OBJECTIVES,
     Accuracy,
     Audited,
     Baseline,
@@ -50,6 +51,7 @@ from .plan import (
     Candidate,
     Latency,
     LatencyParts,
+    Objective,
     Plan,
     ResultAt,
     TunedWeights,
@@ -61,6 +63,7 @@ from .study import StudySetup
 from .units import parse_bandwidth, parse_duration_ms, parse_size
 
 __all__ = [
+    "DEFAULT_OBJECTIVES",
     "DTYPE_BYTES",
     "Accuracy",
     "AgreementReport",
@@ -103,6 +106,7 @@ __all__ = [
     "ModelIdentity",
     "NodeProfile",
     "NoiseKind",
+    "Objective",
     "Plan",
     "Profile",
     "Provenance",

@@ -16,6 +16,11 @@ from .model import Crossing, CutKind, DeviceIdentity, ModelIdentity, Provenance,
 
 ResultAt = Literal["edge", "cloud"]
 
+Objective = Literal["accuracy", "latency", "leakage", "energy", "payload"]
+"""What a front may be made of: accuracy (up), p95 latency, leakage index, edge energy and bytes sent (down)."""
+
+DEFAULT_OBJECTIVES: tuple[Objective, ...] = ("accuracy", "latency", "leakage")
+
 
 class LatencyParts(Record):
     """Where the end-to-end latency goes, medians in milliseconds."""
@@ -167,7 +172,7 @@ class Plan(Record):
 
     `chosen` holds the figures of the confirm half of the validation data; `searched` those that the
     search saw. `tuning` is how the search fine-tuned, `tuned_weights` what came of it for this plan.
-    `input_names` are the model's inputs in order.
+    `objectives` are what `front` is made of. `input_names` are the model's inputs in order.
     """
 
     format: Literal["collabplan.plan"] = "collabplan.plan"
@@ -192,6 +197,7 @@ class Plan(Record):
     edge_power: EdgePower | None = None
     edge_slowdown: float = Field(default=1.0, gt=0)
     edge_slowdown_source: Literal["none", "declared"] = "none"
+    objectives: tuple[Objective, ...] = DEFAULT_OBJECTIVES
     front: tuple[Candidate, ...]
     baselines: tuple[Baseline, ...]
     trials: int = Field(ge=0)

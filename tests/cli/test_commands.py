@@ -194,6 +194,26 @@ def test_energy_is_declared(run: Run) -> None:
 
 
 @pytest.mark.usefixtures("planned")
+def test_objectives_can_be_chosen(run: Run) -> None:
+    chosen = ("--objectives", "energy,leakage,accuracy,payload", "--edge-watts", "2", "--trials", "8")
+    ran = run("optimize", *SEARCH, *chosen)
+    assert ran.code == 0
+    head = "Front on the search half by accuracy, leakage, energy, payload"
+    assert head in " ".join(ran.out.split())
+    assert load(Plan, Path("plan.json")).objectives == ("accuracy", "leakage", "energy", "payload")
+    assert head in " ".join(run("front", "plan.json").out.split())
+    said = " ".join(run("explain", "plan.json").out.split())
+    assert "The front is made of accuracy, leakage, energy, payload." in said
+    assert "KiB sent against" in said
+    assert "the objective energy needs --edge-watts" in run("optimize", *SEARCH, *chosen[:2]).line
+    assert "there is no objective 'speed'" in run("optimize", *SEARCH, "--objectives", "accuracy,speed").line
+    assert "no set of two or more" in run("optimize", *SEARCH, "--objectives", "accuracy").line
+    named = run("optimize", *SEARCH, *chosen[:2], "--edge-watts", "2", "--reuse", "search-1")
+    assert named.code == 2
+    assert "objectives was accuracy, latency, leakage, now accuracy, leakage, energy" in named.err.replace("\n", " ")
+
+
+@pytest.mark.usefixtures("planned")
 def test_another_device_reuses_what_was_measured(run: Run) -> None:
     run("profile", "model.py", "--seconds", "1", "--threads", "1", "-o", "new.json")
     everything = (*SEARCH, "--trials", "21", "--max-edge-params", "60")

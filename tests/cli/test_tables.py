@@ -99,6 +99,18 @@ def test_the_front_marks_the_plan_and_what_misses_a_budget() -> None:
     ]
 
 
+def test_energy_is_a_column_where_it_is_known_and_other_objectives_are_named() -> None:
+    known = candidate().model_copy(update={"edge_energy_mj": 12345.6})
+    text = shown(tables.front([known, candidate("other")], None, ("accuracy", "leakage", "energy")))
+    assert max(map(len, text.splitlines())) <= 80
+    assert "Front on the search half by accuracy, leakage, energy (2 of 2)" in text
+    assert "12,346" in text
+    assert "mJ" in text
+    plain = shown(tables.front([candidate()], None))
+    assert "mJ" not in plain
+    assert "search half (1 of 1)" in plain
+
+
 def test_what_misses_a_budget_comes_last_in_the_front() -> None:
     rows = [candidate(f"cut{i}", index=0.2 + i / 50, meets=i > 3) for i in range(10)]
     lines = shown(tables.front(rows, rows[7])).splitlines()
