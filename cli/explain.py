@@ -75,7 +75,17 @@ def _what(plan: Plan) -> list[str]:
         f"{chosen.accuracy.metric}: {chosen.accuracy.accuracy.value:.4f} of {chosen.accuracy.undefended:.4f}; the drop "
         f"is {chosen.accuracy.drop.value:.4f}, at most {chosen.accuracy.drop.high:.4f}.",
         f"Leakage index: {_index(chosen)}, at most {chosen.index.high:.3f}.",
+        *_energy(plan),
     ]
+
+
+def _energy(plan: Plan) -> list[str]:
+    from .tables import power_text
+
+    spent, power = plan.chosen.edge_energy_mj, plan.edge_power
+    if spent is None or power is None:
+        return []
+    return [f"A request takes {spent:.3g} mJ on the device: its computing time at {power_text(power)}."]
 
 
 def _why(plan: Plan) -> list[str]:
@@ -157,6 +167,11 @@ def _costs(candidate: Candidate, mine: Candidate, objectives: tuple[Objective, .
 def _meaning(plan: Plan) -> list[str]:
     chosen = plan.chosen
     found = ["Latency is predicted from profiles and a link formula; contention and another network are not in it."]
+    if plan.edge_power is not None:
+        found.append(
+            "Energy is power times computing time, and the radio's declared joules. A declared power is no "
+            "measurement; a measured one is of all that its counter counts and of nothing else on the device."
+        )
     if chosen.audited is not None:
         audited = chosen.audited
         found.append(

@@ -122,7 +122,7 @@ def show(rows: list[Candidate], plan: Plan, output: Output) -> None:
         if candidate.meets_budgets
     ]
     head = f"{front_text(plan.objectives)} ({len(fitting)} of {len(rows)} within budgets)"
-    output.show(candidates(head, "cut\ndropout", fitting))
+    output.show(candidates(head, "cut\ndropout", fitting, plan.edge_power))
 
 
 def picked(rows: list[Candidate], number: int) -> Candidate:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from ..planner import AuditOptions, Wire
-    from ..records import Budgets, EdgePower, Objective, Tuning
+    from ..records import Budgets, Objective, Tuning
+    from .costs import Power
 
 _BUDGET_OPTIONS = {
     "latency_p95_ms": "--budget-ms",
@@ -62,7 +63,7 @@ def require_audits(budgets: Budgets, *, audit: bool) -> None:
             raise CollabplanError(f"{_BUDGET_OPTIONS[name]} is held against attacks alone; leave out --no-audit")
 
 
-def require_power(budgets: Budgets, objectives: tuple[Objective, ...], power: EdgePower | None) -> None:
+def require_power(budgets: Budgets, objectives: tuple[Objective, ...], power: Power) -> None:
     """Refuse energy as a budget or an objective where nothing is known of the device's power.
 
     Raises:
@@ -71,8 +72,8 @@ def require_power(budgets: Budgets, objectives: tuple[Objective, ...], power: Ed
     from ..records import CollabplanError
 
     asked = "--max-energy-mj" if budgets.max_edge_energy_mj is not None else "the objective energy"
-    if (budgets.max_edge_energy_mj is not None or "energy" in objectives) and power is None:
-        raise CollabplanError(f"{asked} needs --edge-watts: this machine's own power says nothing of the device")
+    if (budgets.max_edge_energy_mj is not None or "energy" in objectives) and power.known is None:
+        raise CollabplanError(f"{asked} needs --edge-watts: {power.said}")
 
 
 def require_alone(profile: Path, edge: Path | None, cloud: Path | None) -> Path:

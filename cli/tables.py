@@ -12,11 +12,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from ..records import (
+    COVERS,
     DEFAULT_OBJECTIVES,
     Audited,
     Baseline,
     Candidate,
     CutProfile,
+    EdgePower,
     Interval,
     Link,
     NodeProfile,
@@ -78,12 +80,15 @@ def candidate_cuts(profile: Profile) -> Table:
     return table
 
 
-def candidates(title: str, head: str, rows: Sequence[tuple[str, str, str, Candidate]]) -> Table:
+def candidates(
+    title: str, head: str, rows: Sequence[tuple[str, str, str, Candidate]], power: EdgePower | None = None
+) -> Table:
     """Evaluated candidates: latency, accuracy and leakage, each above its interval; energy where it is known.
 
     Args:
         head: of the column that holds the rows' two names.
         rows: a mark (chosen, misses a budget), two names to stand one above the other, and the candidate.
+        power: what energies were computed by.
     """
     table = plain_table(title)
     table.add_column("", no_wrap=True)
@@ -109,12 +114,15 @@ def candidates(title: str, head: str, rows: Sequence[tuple[str, str, str, Candid
             *([energy(candidate)] if known else []),
             style=None if candidate.meets_budgets else "dim",
         )
-    table.caption = _MARKS
+    table.caption = _MARKS + (f" Edge mJ: a request, {power.said}." if known and power is not None else "")
     return table
 
 
 def front(
-    rows: Sequence[Candidate], chosen: Candidate | None, objectives: Sequence[Objective] = DEFAULT_OBJECTIVES
+    rows: Sequence[Candidate],
+    chosen: Candidate | None,
+    objectives: Sequence[Objective] = DEFAULT_OBJECTIVES,
+    power: EdgePower | None = None,
 ) -> Table:
     """The Pareto front by these objectives, as the search saw it; the plan is marked."""
     order = sorted(rows, key=lambda c: (not c.meets_budgets, c.index.high, c.latency.p95_ms))
@@ -124,6 +132,7 @@ def front(
         f"{front_text(objectives)} ({len(kept)} of {len(order)}), those within budgets first",
         "cut\ndropout",
         [(_mark(order[i], chosen=i in same), order[i].cut_name, dropout(order[i]), order[i]) for i in kept],
+        power,
     )
 
 
@@ -133,13 +142,15 @@ def front_text(objectives: Sequence[Objective]) -> str:
     return f"Front on the search half{said}"
 
 
-def comparison(plan: Plan | None, baselines: Sequence[Baseline]) -> Table:
+def comparison(plan: Plan | None, baselines: Sequence[Baseline], power: EdgePower | None = None) -> Table:
     """The chosen plan beside what people choose without evidence."""
     rows = []
     if plan:
         rows.append((_mark(plan.chosen, chosen=True), f"plan, {dropout(plan.chosen)}", plan.cut_name, plan.chosen))
     rows += [(_mark(b.candidate), b.role, b.candidate.cut_name, b.candidate) for b in baselines]
-    return candidates("On the confirm half, beside cuts chosen without evidence (no dropout)", "choice\ncut", rows)
+    return candidates(
+        "On the confirm half, beside cuts chosen without evidence (no dropout)", "choice\ncut", rows, power
+    )
 
 
 def _mark(candidate: Candidate, *, chosen: bool = False) -> str:
@@ -193,8 +204,8 @@ def chosen_plan(plan: Plan) -> Table:
         "edge",
         f"{candidate.edge_parameter_count:,} parameters, peak {number(candidate.edge_peak_bytes / 2**20)} MiB",
     )
-    if candidate.edge_energy_mj is not None:
-        table.add_row("", f"{number(candidate.edge_energy_mj)} mJ a request, by its declared power")
+    if candidate.edge_energy_mj is not None and plan.edge_power is not None:
+        table.add_row("", f"{number(candidate.edge_energy_mj)} mJ a request, {power_text(plan.edge_power)}")
     return table
 
 
@@ -263,6 +274,23 @@ def link_text(link: Link, edge_slowdown: float = 1.0) -> str:
     if edge_slowdown != 1:
         text += f"; edge declared {edge_slowdown:g} times slower than profiled"
     return text
+
+
+def power_text(power: EdgePower) -> str:
+    """The device's power in one line, and whether it was measured."""
+    radio = f" and {power.joules_per_megabyte:g} J/MB" if power.joules_per_megabyte else ""
+    return f"power {number(power.watts)} W{radio}, {power.said}"
+
+
+def measured_power(profile: Profile) -> str:
+    """What a counter said while the profile was made, or why none did."""
+    power = profile.power
+    if power is None:
+        return f"power not measured: {profile.power_missing or 'the profile is older'}"
+    return (
+        f"power {number(power.watts)} W over {power.seconds:.1f} s of whole-model runs, {number(power.idle_watts)} W "
+        f"at rest before ({COVERS[power.source]})"
+    )
 
 
 def thinned(cuts: Sequence[CutProfile], limit: int = MAX_CUTS) -> list[CutProfile]:

@@ -17,6 +17,7 @@ from ..records import (
     Budgets,
     Candidate,
     CollabplanError,
+    EdgePower,
     Plan,
     StudySetup,
     TunedWeights,
@@ -89,6 +90,7 @@ def optimize(problem: Problem, options: SearchOptions, folder: Path, on_progress
         audits=0 if audits is None else audits.made,
         notes=(*objectives.notes, *(notes if audits is None else audits.notes), *_unsought(options)),
         objectives=options.objectives,
+        power=problem.power,
     )
 
 
@@ -325,7 +327,7 @@ def _plan(
     cut = objectives.cuts[choice.searched.cut_id]
     file = problem.target.file
     return Plan(
-        headline=_headline(choice.confirmed),
+        headline=_headline(choice.confirmed, problem.power),
         target=problem.target,
         model=problem.traced.identity,
         cut_id=cut.id,
@@ -362,12 +364,15 @@ def _tuned_weights(objectives: Objectives, candidate: Candidate) -> TunedWeights
     return None if weights is None else TunedWeights(file="", sha256=hash_tensors(weights))
 
 
-def _headline(chosen: Candidate) -> str:
+def _headline(chosen: Candidate, power: EdgePower | None) -> str:
     drop, index = chosen.accuracy.drop, chosen.index
+    energy = ""
+    if chosen.edge_energy_mj is not None and power is not None:
+        energy = f", edge energy {chosen.edge_energy_mj:.3g} mJ ({power.said})"
     return (
         f"{described(chosen)}: latency p95 {chosen.latency.p95_ms:.1f} ms, {chosen.accuracy.metric} "
         f"{chosen.accuracy.accuracy.value:.4f} (drop {drop.value:.4f}, at most {drop.high:.4f}), leakage index at most "
-        f"{index.high:.3f} ({_standing(chosen)})"
+        f"{index.high:.3f} ({_standing(chosen)}){energy}"
     )
 
 

@@ -47,7 +47,7 @@ class Problem:
         traced, cuts: the graph and all its candidate cuts by depth.
         edge_profile, cloud_profile: one profile twice where one machine has both roles.
         link: the network; `edge_slowdown` the declared factor on what the edge computes (1 = none).
-        power: what the edge device draws, where it is declared.
+        power: what the edge device draws, where it is declared or was measured.
         search, confirm: the disjoint halves of the validation data.
         scaling: brings inputs to [0, 1], where reconstruction errors are compared.
         evaluate: (outputs, labels) -> score per sample or one score, higher is better; None: top-1 accuracy.
@@ -178,6 +178,7 @@ class Outcome:
     while searching, in this run or an earlier one. `tuned_weights` are the plan's fine-tuned ones, by name.
     `hypervolume` is the share of a box that the front dominates in `objectives` (accuracy and leakage 0 to 1, latency,
     energy and payload 0 to the space's greatest): comparable between searches of one space and set of objectives only.
+    `power` is what energies were computed by.
     """
 
     plan: Plan | None
@@ -196,6 +197,7 @@ class Outcome:
     tuned_weights: Mapping[str, Tensor] | None = None
     notes: tuple[str, ...] = ()
     objectives: tuple[Objective, ...] = DEFAULT_OBJECTIVES
+    power: EdgePower | None = None
 
 
 def fingerprint(problem: Problem, options: SearchOptions, leakage_samples: int) -> Mapping[str, str]:

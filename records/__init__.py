@@ -18,7 +18,7 @@ from .audit import (
 )
 from .base import Interval, Record, Timing
 from .defense import DefenseSpec, DropoutKind, MaskKind, NoiseKind, Rounding, TensorRange
-from .energy import EdgePower
+from .energy import COVERS, EdgePower, MeasuredPower, PowerSource
 from .errors import (
     BudgetError,
     CollabplanError,
@@ -63,6 +63,7 @@ from .study import StudySetup
 from .units import parse_bandwidth, parse_duration_ms, parse_size
 
 __all__ = [
+    "COVERS",
     "DEFAULT_OBJECTIVES",
     "DTYPE_BYTES",
     "Accuracy",
@@ -102,12 +103,14 @@ __all__ = [
     "Link",
     "LinkageRate",
     "MaskKind",
+    "MeasuredPower",
     "MismatchError",
     "ModelIdentity",
     "NodeProfile",
     "NoiseKind",
     "Objective",
     "Plan",
+    "PowerSource",
     "Profile",
     "Provenance",
     "Record",

@@ -121,7 +121,7 @@ class Candidate(Record):
     `leakage` is the cheap estimate. `audited` is what attackers recovered, None where none were run; `predicted` is
     then what they would, by audits of other candidates, None where nothing was audited at all. `tuned`: the accuracy is
     that of a cloud half which was fine-tuned under the defense. `edge_energy_mj`: millijoules of one request on the
-    device, by its declared power; None where that is not declared.
+    device, by its power as it is declared or was measured; None where neither is known.
     """
 
     cut_id: str
