@@ -33,7 +33,7 @@ from collabplan.cli.workspace import Workspace
 from collabplan.graph import candidate_cuts
 from collabplan.planner import Point, SearchOptions, hypervolume, pareto_front
 from collabplan.planner.audits import Audits
-from collabplan.planner.front import Point3, objectives
+from collabplan.planner.front import Values, objectives
 from collabplan.planner.objectives import Objectives
 from collabplan.planner.space import point_of
 from collabplan.records import Budgets, Candidate, Link, hash_json, write_text
@@ -107,10 +107,9 @@ class Grid:
         """Hypervolume of points by their audited figures."""
         return hypervolume([self.scaled(objectives(self.points[point].candidate)) for point in points], (1.1,) * 3)
 
-    def scaled(self, point: Point3) -> Point3:
+    def scaled(self, point: Values) -> Values:
         """With the ideal at 0 and the front's nadir at 1."""
-        a, b, c = ((x - low) / width for x, low, width in zip(point, self.low, self.width, strict=True))
-        return (a, b, c)
+        return tuple((x - low) / width for x, low, width in zip(point, self.low, self.width, strict=True))
 
     def blind(self, point: Point) -> Candidate:
         """What is known of a point before it is attacked."""
@@ -149,7 +148,8 @@ class Run:
 def ours(grid: Grid, found: Objectives, seed: int) -> Run:
     """One search."""
     assert found.options.audit is not None
-    shim: Any = SimpleNamespace(options=SimpleNamespace(seed=seed), problem=SimpleNamespace(budgets=Budgets()))
+    options = dataclasses.replace(found.options, seed=seed)
+    shim: Any = SimpleNamespace(options=options, problem=SimpleNamespace(budgets=Budgets()))
     audits = Lookup(shim, found.options.audit, Path())
     audits.grid = grid
     started = time.perf_counter()

@@ -81,18 +81,57 @@ def require_both_roles(profile: Profile, path: Path) -> None:
     )
 
 
+_POWER_OPTIONS = {"watts": "--edge-watts", "joules_per_megabyte": "--joules-per-mb"}
+
+
 def declared_power(watts: float | None, joules_per_megabyte: float | None) -> EdgePower | None:
-    """What the options say that the device draws; None where they say nothing.
+    """What the options say that the device draws; None without watts.
+
+    Raises:
+        CollabplanError: a quantity out of range.
+    """
+    if watts is None:
+        return None
+    return checked(EdgePower, _POWER_OPTIONS, watts=watts, joules_per_megabyte=joules_per_megabyte or 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Power:
+    """What is known of the edge's power, None for nothing, and where it is from or why it is not known."""
+
+    known: EdgePower | None
+    said: str
+
+
+def edge_power(declared: EdgePower | None, joules_per_megabyte: float | None, edge: Profile, slowdown: float) -> Power:
+    """The power as declared, else as the edge's profile measured it; the radio's joules are declared in any case.
+
+    Args:
+        edge: its profile.
+        slowdown: other than 1, the profile was made on another machine than the edge, and so was its power measured.
 
     Raises:
         CollabplanError: a radio without watts, or a quantity out of range.
     """
-    if watts is None:
-        if joules_per_megabyte is not None:
-            raise CollabplanError("--joules-per-mb needs --edge-watts too")
-        return None
-    names = {"watts": "--edge-watts", "joules_per_megabyte": "--joules-per-mb"}
-    return checked(EdgePower, names, watts=watts, joules_per_megabyte=joules_per_megabyte or 0.0)
+    from .tables import power_text
+
+    measured = edge.power
+    if measured is None:
+        missing = f"its profile has no measured power ({edge.power_missing or 'it is older'})"
+    else:
+        missing = f"the power measured with its profile is not that of an edge declared {slowdown:g} times slower"
+    power = declared
+    if power is None and measured is not None and slowdown == 1:
+        power = checked(
+            EdgePower,
+            _POWER_OPTIONS,
+            watts=measured.watts,
+            joules_per_megabyte=joules_per_megabyte or 0.0,
+            source=measured.source,
+        )
+    if power is None and joules_per_megabyte is not None:
+        raise CollabplanError(f"--joules-per-mb needs --edge-watts too: {missing}")
+    return Power(power, missing if power is None else f"edge {power_text(power)}")
 
 
 def declared_link(

@@ -14,7 +14,7 @@ EXAMPLES = examples(
 )
 _PACKAGES = (
     "torch", "numpy", "scipy", "scikit-learn", "optuna", "networkx", "typer", "rich", "pydantic", "safetensors",
-    "torchmetrics", "torchvision", "timm", "transformers",
+    "torchmetrics", "nvidia-ml-py", "torchvision", "timm", "transformers",
 )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ import typer
 from .options import Debug, Json, examples
 
 if TYPE_CHECKING:
-    from ..records import Candidate, Plan
+    from ..records import Candidate, Objective, Plan
 
 EXAMPLES = examples(
     ("why this cut, and what the others would have cost", "collabplan explain plan.json"),
@@ -75,7 +75,17 @@ def _what(plan: Plan) -> list[str]:
         f"{chosen.accuracy.metric}: {chosen.accuracy.accuracy.value:.4f} of {chosen.accuracy.undefended:.4f}; the drop "
         f"is {chosen.accuracy.drop.value:.4f}, at most {chosen.accuracy.drop.high:.4f}.",
         f"Leakage index: {_index(chosen)}, at most {chosen.index.high:.3f}.",
+        *_energy(plan),
     ]
+
+
+def _energy(plan: Plan) -> list[str]:
+    from .tables import power_text
+
+    spent, power = plan.chosen.edge_energy_mj, plan.edge_power
+    if spent is None or power is None:
+        return []
+    return [f"A request takes {spent:.3g} mJ on the device: its computing time at {power_text(power)}."]
 
 
 def _why(plan: Plan) -> list[str]:
@@ -137,15 +147,31 @@ def _rejected(plan: Plan) -> list[str]:
     found += [
         f"{c.cut_name} with {defense(c)} is within the budgets and leaks more, up to {c.index.high:.3f} "
         f"({c.index_is}), at {c.accuracy.accuracy.value - mine.accuracy.accuracy.value:+.4f} accuracy, "
-        f"{_faster(c, mine)}."
+        f"{_faster(c, mine)}{_costs(c, mine, plan.objectives)}."
         for c in second[:_SHOWN]
     ]
-    return found or ["The front holds no other candidate."]
+    made_of = f"The front is made of {', '.join(plan.objectives)}."
+    return [made_of, *(found or ["It holds no other candidate."])]
+
+
+def _costs(candidate: Candidate, mine: Candidate, objectives: tuple[Objective, ...]) -> str:
+    """Energy and payload beside the plan's, where the front is made of them."""
+    said = ""
+    if "energy" in objectives and candidate.edge_energy_mj is not None and mine.edge_energy_mj is not None:
+        said += f", {candidate.edge_energy_mj:.3g} mJ on the device against {mine.edge_energy_mj:.3g}"
+    if "payload" in objectives:
+        said += f", {candidate.payload_bytes / 1024:.3g} KiB sent against {mine.payload_bytes / 1024:.3g}"
+    return said
 
 
 def _meaning(plan: Plan) -> list[str]:
     chosen = plan.chosen
     found = ["Latency is predicted from profiles and a link formula; contention and another network are not in it."]
+    if plan.edge_power is not None:
+        found.append(
+            "Energy is power times computing time, and the radio's declared joules. A declared power is no "
+            "measurement; a measured one is of all that its counter counts and of nothing else on the device."
+        )
     if chosen.audited is not None:
         audited = chosen.audited
         found.append(

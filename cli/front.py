@@ -67,7 +67,7 @@ def front(
     loaded = load(Plan, plan)
     budgets = asked_budgets(loaded, budget_ms, max_accuracy_drop, max_leakage, max_payload)
     rows = listed(loaded, budgets)
-    show(rows, output)
+    show(rows, loaded, output)
     if export is not None:
         made = exported(
             loaded, plan, budgets, picked(rows, export), (audit_effort, audit_seeds) if audit else None, output
@@ -79,6 +79,7 @@ def front(
         output.say(made.plan.headline)
     output.document(
         {
+            "objectives": list(loaded.objectives),
             "rows": [candidate.model_dump(mode="json") for candidate in rows],
             "exported": str(file) if export is not None else None,
         }
@@ -111,18 +112,17 @@ def listed(plan: Plan, budgets: Budgets) -> list[Candidate]:
     )
 
 
-def show(rows: list[Candidate], output: Output) -> None:
+def show(rows: list[Candidate], plan: Plan, output: Output) -> None:
     """Print the rows that keep within the budgets, numbered."""
-    from .tables import candidates, dropout
+    from .tables import candidates, dropout, front_text
 
     fitting = [
         (str(number), candidate.cut_name, dropout(candidate), candidate)
         for number, candidate in enumerate(rows, start=1)
         if candidate.meets_budgets
     ]
-    output.show(
-        candidates(f"Front on the search half ({len(fitting)} of {len(rows)} within budgets)", "cut\ndropout", fitting)
-    )
+    head = f"{front_text(plan.objectives)} ({len(fitting)} of {len(rows)} within budgets)"
+    output.show(candidates(head, "cut\ndropout", fitting, plan.edge_power))
 
 
 def picked(rows: list[Candidate], number: int) -> Candidate:
@@ -169,6 +169,7 @@ def exported(
         masks=plan.defense.masks,
         audit=None if audit is None else audit_options(*audit, None),
         tuning=plan.tuning,
+        objectives=plan.objectives,
     )
     with output.bar("measuring") as advance:
         return plan_for(

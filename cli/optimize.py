@@ -47,6 +47,10 @@ EXAMPLES = examples(
         "collabplan optimize --budget-ms 50 --profile new.json --reuse search-1",
     ),
     (
+        "a front that also weighs the device's energy",
+        "collabplan optimize --budget-ms 50 --objectives accuracy,latency,leakage,energy --edge-watts 2.5",
+    ),
+    (
         "go on where a search was stopped, up to 100 trials in all",
         "collabplan optimize --budget-ms 50 --trials 100 --resume",
     ),
@@ -115,7 +119,7 @@ def optimize(
         float | None,
         typer.Option(
             metavar="MJ",
-            help="Most millijoules of the edge for a request; needs --edge-watts.",
+            help="Most millijoules of the edge for a request.",
             rich_help_panel=_BUDGETS,
             show_default=False,
         ),
@@ -150,7 +154,10 @@ def optimize(
     edge_watts: Annotated[
         float | None,
         typer.Option(
-            metavar="W", help="Declare what the edge draws while computing.", rich_help_panel=_COSTS, show_default=False
+            metavar="W",
+            help="Declare what the edge draws while computing.  \\[measured with its profile]",
+            rich_help_panel=_COSTS,
+            show_default=False,
         ),
     ] = None,
     joules_per_mb: Annotated[
@@ -200,6 +207,14 @@ def optimize(
             show_default=False,
         ),
     ] = None,
+    objectives: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME,...",
+            help="What the front is made of, two or more: accuracy, latency, leakage, energy, payload.",
+            rich_help_panel=_SEARCH,
+        ),
+    ] = "accuracy,latency,leakage",
     bits: Annotated[
         str,
         typer.Option(
@@ -278,12 +293,13 @@ def optimize(
     plan meets the budgets. Loading TARGET runs its Python code.
     """
     from ..planner import SearchOptions
-    from .costs import declared_link, declared_power
+    from .costs import declared_link, declared_power, edge_power
     from .output import Output
     from .problem import prepare, state
     from .search_options import (
         audit_options,
         checked_budgets,
+        parsed_objectives,
         parsed_size,
         require_alone,
         require_audits,
@@ -310,8 +326,8 @@ def optimize(
     )
     require_audits(budgets, audit=audit)
     link = declared_link(bandwidth, rtt, bandwidth_spread, rtt_spread)
-    power = declared_power(edge_watts, joules_per_mb)
-    require_power(budgets, power)
+    declared = declared_power(edge_watts, joules_per_mb)
+    chosen_objectives = parsed_objectives(objectives)
     if profile is not None:
         edge_profile = require_alone(profile, edge_profile, cloud_profile)
     require_slowdown(edge_slowdown, edge_profile, cloud_profile)
@@ -329,10 +345,15 @@ def optimize(
         artifacts=artifacts,
         study=reuse,
         audit=audit_options(audit_effort, audit_seeds, audits) if audit else None,
+        objectives=chosen_objectives,
     )
     workspace = Workspace.here()
     loaded, traced, profiles = prepare(target, inputs or (), edge_profile, cloud_profile, workspace, output)
-    problem = state(loaded, traced, profiles, link, edge_slowdown, budgets, output, power)
+    power = edge_power(declared, joules_per_mb, profiles.edge, edge_slowdown)
+    require_power(budgets, chosen_objectives, power)
+    if power.known is not None or profiles.edge.power is not None:
+        output.say(power.said if power.known is not None else f"no energy is told: {power.said}")
+    problem = state(loaded, traced, profiles, link, edge_slowdown, budgets, output, power.known)
     with output.bar("searching") as advance:
         from ..planner import optimize as run_search
 
@@ -360,8 +381,8 @@ def report(outcome: Outcome, file: Path, output: Output) -> None:
     for note in outcome.notes:
         output.say(f"note: {note}")
     if outcome.front:
-        output.show(front(outcome.front, plan.searched if plan else None))
-    output.show(comparison(plan, outcome.baselines))
+        output.show(front(outcome.front, plan.searched if plan else None, outcome.objectives, outcome.power))
+    output.show(comparison(plan, outcome.baselines, outcome.power))
     if plan is not None:
         output.show(chosen_plan(plan))
         if plan.cut_kind == "edge-only":
@@ -395,6 +416,8 @@ def document(outcome: Outcome, plan: Plan | None, file: Path) -> dict[str, Any]:
     return {
         "plan_file": None if plan is None else str(file),
         "plan": None if plan is None else plan.model_dump(mode="json"),
+        "objectives": list(outcome.objectives),
+        "edge_power": None if outcome.power is None else outcome.power.model_dump(mode="json"),
         "front": [candidate.model_dump(mode="json") for candidate in outcome.front],
         "baselines": [baseline.model_dump(mode="json") for baseline in outcome.baselines],
         "nearest_miss": outcome.nearest_miss,

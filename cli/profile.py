@@ -136,7 +136,7 @@ def measure(
 
 def show_profile(made: Profile, output: Output) -> None:
     """Print the profile's tables and warnings."""
-    from .tables import candidate_cuts, expensive_nodes
+    from .tables import candidate_cuts, expensive_nodes, measured_power
 
     load = "" if made.device.load_average is None else f", load average {made.device.load_average:.2f}"
     output.say(
@@ -144,5 +144,6 @@ def show_profile(made: Profile, output: Output) -> None:
         f"{made.dtype}, batch {made.batch}"
     )
     output.show(expensive_nodes(made), candidate_cuts(made))
+    output.say(measured_power(made))
     for warning in made.warnings:
         output.say(f"warning: {warning}")

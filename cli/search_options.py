@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from ..planner import AuditOptions, Wire
-    from ..records import Budgets, EdgePower, Tuning
+    from ..records import Budgets, Objective, Tuning
+    from .costs import Power
 
 _BUDGET_OPTIONS = {
     "latency_p95_ms": "--budget-ms",
@@ -41,6 +42,14 @@ def parsed_size(text: str | None) -> int | None:
     return None if text is None else parse_size(text)
 
 
+def parsed_objectives(text: str) -> tuple[Objective, ...]:
+    """The objectives of `--objectives`. Raises CollabplanError for an unknown name, a second one, or fewer than two."""
+    from ..planner.front import checked_objectives
+    from .defense_options import parts
+
+    return checked_objectives(parts(text))
+
+
 def require_audits(budgets: Budgets, *, audit: bool) -> None:
     """Refuse budgets that only attacks can be held against, without attacks.
 
@@ -54,12 +63,17 @@ def require_audits(budgets: Budgets, *, audit: bool) -> None:
             raise CollabplanError(f"{_BUDGET_OPTIONS[name]} is held against attacks alone; leave out --no-audit")
 
 
-def require_power(budgets: Budgets, power: EdgePower | None) -> None:
-    """Refuse an energy budget where nothing is known of the device's power. Raises CollabplanError."""
+def require_power(budgets: Budgets, objectives: tuple[Objective, ...], power: Power) -> None:
+    """Refuse energy as a budget or an objective where nothing is known of the device's power.
+
+    Raises:
+        CollabplanError: as said.
+    """
     from ..records import CollabplanError
 
-    if budgets.max_edge_energy_mj is not None and power is None:
-        raise CollabplanError("--max-energy-mj needs --edge-watts: this machine's own power says nothing of the device")
+    asked = "--max-energy-mj" if budgets.max_edge_energy_mj is not None else "the objective energy"
+    if (budgets.max_edge_energy_mj is not None or "energy" in objectives) and power.known is None:
+        raise CollabplanError(f"{asked} needs --edge-watts: {power.said}")
 
 
 def require_alone(profile: Path, edge: Path | None, cloud: Path | None) -> Path:

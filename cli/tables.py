@@ -11,11 +11,26 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from ..records import Audited, Baseline, Candidate, CutProfile, Interval, Link, NodeProfile, Plan, Profile, Timing
+from ..records import (
+    COVERS,
+    DEFAULT_OBJECTIVES,
+    Audited,
+    Baseline,
+    Candidate,
+    CutProfile,
+    EdgePower,
+    Interval,
+    Link,
+    NodeProfile,
+    Objective,
+    Plan,
+    Profile,
+    Timing,
+)
 
 MAX_CUTS = 20
 MAX_FRONT = 16
-_NAMES = 20
+_NAMES, _NAMES_WITH_ENERGY = 20, 14
 USUAL_BITS = 8
 _MARKS = (
     ">: the chosen plan; x: misses a budget. Leakage: 0 no better than the prior, 1 the input itself; a: attacked, "
@@ -65,12 +80,15 @@ def candidate_cuts(profile: Profile) -> Table:
     return table
 
 
-def candidates(title: str, head: str, rows: Sequence[tuple[str, str, str, Candidate]]) -> Table:
-    """Evaluated candidates: latency, accuracy and leakage, each above its interval.
+def candidates(
+    title: str, head: str, rows: Sequence[tuple[str, str, str, Candidate]], power: EdgePower | None = None
+) -> Table:
+    """Evaluated candidates: latency, accuracy and leakage, each above its interval; energy where it is known.
 
     Args:
         head: of the column that holds the rows' two names.
         rows: a mark (chosen, misses a budget), two names to stand one above the other, and the candidate.
+        power: what energies were computed by.
     """
     table = plain_table(title)
     table.add_column("", no_wrap=True)
@@ -80,40 +98,59 @@ def candidates(title: str, head: str, rows: Sequence[tuple[str, str, str, Candid
     table.add_column("accuracy\n(95 %)", justify="right", no_wrap=True)
     table.add_column("leakage\n(95 %)", justify="right", no_wrap=True)
     table.add_column("payload\nKiB", justify="right", no_wrap=True)
+    known = any(candidate.edge_energy_mj is not None for *_, candidate in rows)
+    if known:
+        table.add_column("edge\nmJ", justify="right", no_wrap=True)
+    width = _NAMES_WITH_ENERGY if known else _NAMES
     for mark, above, below, candidate in rows:
         table.add_row(
             mark,
-            f"{escape(middle(above, _NAMES))}\n[dim]{escape(middle(below, _NAMES))}[/dim]",
+            f"{escape(middle(above, width))}\n[dim]{escape(middle(below, width))}[/dim]",
             _with_interval(candidate.latency.p50_ms, latency),
             latency(candidate.latency.p95_ms),
             _with_interval(candidate.accuracy.accuracy, share),
             leakage(candidate),
             number(candidate.payload_bytes / 1024),
+            *([energy(candidate)] if known else []),
             style=None if candidate.meets_budgets else "dim",
         )
-    table.caption = _MARKS
+    table.caption = _MARKS + (f" Edge mJ: a request, {power.said}." if known and power is not None else "")
     return table
 
 
-def front(rows: Sequence[Candidate], chosen: Candidate | None) -> Table:
-    """The Pareto front by accuracy, latency and leakage, as the search saw it; the plan is marked."""
+def front(
+    rows: Sequence[Candidate],
+    chosen: Candidate | None,
+    objectives: Sequence[Objective] = DEFAULT_OBJECTIVES,
+    power: EdgePower | None = None,
+) -> Table:
+    """The Pareto front by these objectives, as the search saw it; the plan is marked."""
     order = sorted(rows, key=lambda c: (not c.meets_budgets, c.index.high, c.latency.p95_ms))
     same = [i for i, c in enumerate(order) if chosen is not None and _point(c) == _point(chosen)]
     kept = _around(len(order), same[0] if same else None)
     return candidates(
-        f"Front on the search half ({len(kept)} of {len(order)}), those within budgets first",
+        f"{front_text(objectives)} ({len(kept)} of {len(order)}), those within budgets first",
         "cut\ndropout",
         [(_mark(order[i], chosen=i in same), order[i].cut_name, dropout(order[i]), order[i]) for i in kept],
+        power,
     )
 
 
-def comparison(plan: Plan | None, baselines: Sequence[Baseline]) -> Table:
+def front_text(objectives: Sequence[Objective]) -> str:
+    """`Front on the search half`, with what it is made of where that is not the usual."""
+    said = "" if tuple(objectives) == DEFAULT_OBJECTIVES else f" by {', '.join(objectives)}"
+    return f"Front on the search half{said}"
+
+
+def comparison(plan: Plan | None, baselines: Sequence[Baseline], power: EdgePower | None = None) -> Table:
     """The chosen plan beside what people choose without evidence."""
     rows = []
     if plan:
         rows.append((_mark(plan.chosen, chosen=True), f"plan, {dropout(plan.chosen)}", plan.cut_name, plan.chosen))
     rows += [(_mark(b.candidate), b.role, b.candidate.cut_name, b.candidate) for b in baselines]
-    return candidates("On the confirm half, beside cuts chosen without evidence (no dropout)", "choice\ncut", rows)
+    return candidates(
+        "On the confirm half, beside cuts chosen without evidence (no dropout)", "choice\ncut", rows, power
+    )
 
 
 def _mark(candidate: Candidate, *, chosen: bool = False) -> str:
@@ -167,8 +204,8 @@ def chosen_plan(plan: Plan) -> Table:
         "edge",
         f"{candidate.edge_parameter_count:,} parameters, peak {number(candidate.edge_peak_bytes / 2**20)} MiB",
     )
-    if candidate.edge_energy_mj is not None:
-        table.add_row("", f"{number(candidate.edge_energy_mj)} mJ a request, by its declared power")
+    if candidate.edge_energy_mj is not None and plan.edge_power is not None:
+        table.add_row("", f"{number(candidate.edge_energy_mj)} mJ a request, {power_text(plan.edge_power)}")
     return table
 
 
@@ -239,6 +276,23 @@ def link_text(link: Link, edge_slowdown: float = 1.0) -> str:
     return text
 
 
+def power_text(power: EdgePower) -> str:
+    """The device's power in one line, and whether it was measured."""
+    radio = f" and {power.joules_per_megabyte:g} J/MB" if power.joules_per_megabyte else ""
+    return f"power {number(power.watts)} W{radio}, {power.said}"
+
+
+def measured_power(profile: Profile) -> str:
+    """What a counter said while the profile was made, or why none did."""
+    power = profile.power
+    if power is None:
+        return f"power not measured: {profile.power_missing or 'the profile is older'}"
+    return (
+        f"power {number(power.watts)} W over {power.seconds:.1f} s of whole-model runs, {number(power.idle_watts)} W "
+        f"at rest before ({COVERS[power.source]})"
+    )
+
+
 def thinned(cuts: Sequence[CutProfile], limit: int = MAX_CUTS) -> list[CutProfile]:
     """At most `limit` cuts by depth: the two ends, then those crossed by the fewest tensors, evenly spread."""
     ordered = sorted(cuts, key=lambda cut: cut.depth)
@@ -289,6 +343,11 @@ def interval(value: Interval, form: object = None) -> str:
 def spread(timing: Timing) -> str:
     """Median ± half the interquartile range; marked where it scatters."""
     return f"{latency(timing.p50_ms)} ±{latency(timing.iqr_ms / 2)}{'!' if timing.scatters else ' '}"
+
+
+def energy(candidate: Candidate) -> str:
+    """Millijoules of a request on the device, or `-` where nothing is known of its power."""
+    return "-" if candidate.edge_energy_mj is None else number(candidate.edge_energy_mj)
 
 
 def latency(ms: float) -> str:

@@ -26,10 +26,10 @@ from ..estimators.data import Data, InputScaling
 from ..estimators.defenses import Defense
 from ..estimators.seeds import derive_seed, generator_for
 from ..graph.structures import Cut, TracedGraph
-from ..records import Audited, Candidate, CollabplanError, Interval
+from ..records import DEFAULT_OBJECTIVES, Audited, Candidate, CollabplanError, Interval, Objective
 from .budgets import PRIVACY, judged, without
 from .calibration import CALIBRATION_AUDITS, Calibration, Seen
-from .front import Point3, hypervolume, objectives, pareto_indices
+from .front import Values, added_volume, hypervolume, objectives, pareto_indices
 from .objectives import Half, Objectives
 from .problem import AuditOptions
 from .roles import Roles
@@ -47,8 +47,8 @@ CHOSEN_AUDITS = 3
 WORTH = 0.002
 """Share of the front's hypervolume that an audit must be able to add."""
 
-REFERENCE: Point3 = (1.1, 1.1, 1.1)
-"""Of the hypervolume, where the candidates' worst is 1 in each objective."""
+REFERENCE = 1.1
+"""Of the hypervolume in each objective, where the candidates' worst is 1."""
 
 
 def ask(
@@ -125,8 +125,9 @@ class Audits:
     def calibrated(self, candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
         """The candidates with what attackers recovered at some, and what they would at the others.
 
-        Audited are first some at random, then, one by one, whichever could add most to the front's hypervolume. Only
-        candidates that keep within the other budgets take part: no other can become the plan.
+        Audited are first some at random, then, where leakage is an objective, one by one whichever could add most to
+        the front's hypervolume. Only candidates that keep within the other budgets take part: no other can become the
+        plan.
         """
         kept = without(self.objectives.problem.budgets, PRIVACY)
         relevant = sorted(
@@ -143,7 +144,7 @@ class Audits:
         chosen: list[Seen] = []
         while len(at_random) + len(chosen) < most:
             self.calibration = Calibration(seen, chosen)
-            telling = most_telling(self._known(candidates), relevant)
+            telling = most_telling(self._known(candidates), relevant, self.objectives.options.objectives)
             if telling is None:
                 break
             done = len(at_random) + len(chosen)
@@ -239,39 +240,46 @@ class Audits:
         return Audited(effort=found[0].effort, half=half, seeds=seeds, attacks=names, figures=tiers[-1])
 
 
-def most_telling(candidates: Sequence[Candidate], relevant: Sequence[Candidate]) -> Candidate | None:
+def most_telling(
+    candidates: Sequence[Candidate], relevant: Sequence[Candidate], names: Sequence[Objective] = DEFAULT_OBJECTIVES
+) -> Candidate | None:
     """The candidate whose audit could add most to the front's hypervolume; None where none is worth it.
 
     What an audit could add is the volume between the front as it is expected and the one with the candidate at the
-    lower end of its prediction.
+    lower end of its prediction: nothing, where leakage is no objective.
 
     Args:
         candidates: audited or predicted, all of them.
         relevant: which may be audited.
+        names: the front's objectives.
     """
-    scaled = _scaled(candidates)
-    expected = [scaled(objectives(candidate)) for candidate in candidates]
+    if "leakage" not in names:
+        return None
+    scaled, leakage = _scaled(candidates, names), names.index("leakage")
+    reference = (REFERENCE,) * len(names)
+    expected = [scaled(objectives(candidate, names)) for candidate in candidates]
     front = [expected[at] for at in pareto_indices(expected)]
-    volume = hypervolume(front, REFERENCE)
     points = {point_of(candidate) for candidate in relevant}
-    best, most = None, WORTH * volume
-    for candidate in candidates:
+    best, most = None, WORTH * hypervolume(front, reference)
+    for candidate, values in zip(candidates, expected, strict=True):
         if candidate.predicted is None or point_of(candidate) not in points:
             continue
-        accuracy, latency, _ = objectives(candidate)
-        gain = hypervolume([*front, scaled((accuracy, latency, candidate.predicted.low))], REFERENCE) - volume
+        hoped = (*values[:leakage], candidate.predicted.low, *values[leakage + 1 :])
+        gain = added_volume(hoped, front, reference)
         if gain > most:
             best, most = candidate, gain
     return best
 
 
-def _scaled(candidates: Sequence[Candidate]) -> Callable[[Point3], Point3]:
+def _scaled(candidates: Sequence[Candidate], names: Sequence[Objective]) -> Callable[[Values], Values]:
     """Objectives with the candidates' best at 0 and worst at 1; the leakage index is its own scale."""
-    columns = list(zip(*(objectives(candidate) for candidate in candidates), strict=True))
-    low, high = (min(columns[0]), min(columns[1])), (max(columns[0]), max(columns[1]))
+    columns = zip(*(objectives(candidate, names) for candidate in candidates), strict=True)
+    ends = [
+        (0.0, 1.0) if name == "leakage" else (min(column), max(column))
+        for name, column in zip(names, columns, strict=True)
+    ]
 
-    def scale(point: Point3) -> Point3:
-        first, second = ((value - a) / max(b - a, 1e-12) for value, a, b in zip(point[:2], low, high, strict=True))
-        return (first, second, point[2])
+    def scale(values: Values) -> Values:
+        return tuple((value - low) / max(high - low, 1e-12) for value, (low, high) in zip(values, ends, strict=True))
 
     return scale

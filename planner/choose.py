@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from ..records import Budgets, Candidate
+from ..records import DEFAULT_OBJECTIVES, Budgets, Candidate, Objective
 from .budgets import PRIVACY, Check, Costs, checks, cost_checks, judged, without, worst_excess
-from .front import objectives, pareto_front
+from .front import pareto_front
 from .space import Point, Wire, point_of
 
 CONFIRM_TRIES = 10
@@ -143,10 +143,13 @@ def _hoped(candidate: Candidate) -> tuple[float, float, float, str]:
     return (leakage, *rest)  # type: ignore[return-value]
 
 
-def shown_front(candidates: Sequence[Candidate], chosen: Candidate | None) -> tuple[Candidate, ...]:
+def shown_front(
+    candidates: Sequence[Candidate], chosen: Candidate | None, names: Sequence[Objective] = DEFAULT_OBJECTIVES
+) -> tuple[Candidate, ...]:
     """The front of all candidates, the front of those that meet the budgets, and the chosen one; by latency."""
     fitting = [candidate for candidate in candidates if candidate.meets_budgets]
-    shown = {point_of(c): c for c in [*pareto_front(candidates), *pareto_front(fitting), *([chosen] if chosen else [])]}
+    fronts = [*pareto_front(candidates, names), *pareto_front(fitting, names)]
+    shown = {point_of(c): c for c in [*fronts, *([chosen] if chosen else [])]}
     return tuple(sorted(shown.values(), key=lambda c: (c.latency.p95_ms, *_rank(c))))
 
 
@@ -197,5 +200,5 @@ def _missed(found: Sequence[Check]) -> str:
 
 
 def _rank(candidate: Candidate) -> tuple[float, float, float, str]:
-    accuracy, latency, _ = objectives(candidate)
-    return (candidate.index.high, accuracy, latency, point_of(candidate).key)
+    accuracy, latency = candidate.accuracy.accuracy.value, candidate.latency.p95_ms
+    return (candidate.index.high, -accuracy, latency, point_of(candidate).key)

@@ -102,7 +102,7 @@ def predict_latency(
 
 
 def edge_energy_mj(latency: Latency, moved_bytes: int, power: EdgePower) -> float:
-    """Millijoules of one request on the device: what it computes at its declared watts, what its radio moves.
+    """Millijoules of one request on the device: what it computes at its watts, what its radio moves.
 
     Args:
         latency: of the request; its edge and defense parts count, as medians.

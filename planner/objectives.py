@@ -74,6 +74,8 @@ class Objectives:
     def __init__(self, problem: Problem, options: SearchOptions, folder: Path | None = None) -> None:
         if options.tuning is not None and problem.train is None:
             raise CollabplanError("fine-tuning needs train_data; define it in the target file")
+        if "energy" in options.objectives and problem.power is None:
+            raise CollabplanError("energy as an objective needs the device's power; declare it with --edge-watts")
         self.problem = problem
         self.folder = folder
         self.exchange = ALONE if options.artifacts is None else open_artifacts(options.artifacts)

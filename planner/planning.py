@@ -18,6 +18,7 @@ from ..records import (
     Budgets,
     Candidate,
     CollabplanError,
+    EdgePower,
     Plan,
     StudySetup,
     TensorFile,
@@ -28,7 +29,7 @@ from .audits import Audits
 from .baselines import baseline_cuts
 from .budgets import AUDITED_ONLY, cost_checks, judged, without
 from .choose import Choice, Excluded, choose, described, shown_front
-from .front import hypervolume
+from .front import Values, hypervolume
 from .objectives import Objectives
 from .problem import Outcome, Problem, RuledOut, SearchOptions, fingerprint
 from .search import OnProgress, Searched, search_points, search_together
@@ -71,7 +72,7 @@ def optimize(problem: Problem, options: SearchOptions, folder: Path, on_progress
         if audits is not None:  # some more were made while choosing
             candidates = [audits.known(candidate) for candidate in candidates]
             baselines = tuple(b.model_copy(update={"candidate": audits.predicted(b.candidate)}) for b in baselines)
-        front = shown_front(candidates, choice.searched)
+        front = shown_front(candidates, choice.searched, options.objectives)
         plan = _plan(objectives, choice, front, baselines, len(found.candidates), store.name)
     return Outcome(
         plan=plan,
@@ -91,7 +92,9 @@ def optimize(problem: Problem, options: SearchOptions, folder: Path, on_progress
         if plan is None or choice.searched is None
         else objectives.directions(point_of(choice.searched)),
         audits=0 if audits is None else audits.made,
-        notes=(*objectives.notes, *(notes if audits is None else audits.notes)),
+        notes=(*objectives.notes, *(notes if audits is None else audits.notes), *_unsought(options)),
+        objectives=options.objectives,
+        power=problem.power,
     )
 
 
@@ -156,13 +159,20 @@ def _store(objectives: Objectives, folder: Path, marks: Mapping[str, str]) -> It
     """The study, in the folder or in a database that workers may join; the folder is locked in either case."""
     problem, options = objectives.problem, objectives.options
     if options.storage is None:
-        with open_store(folder, marks, objectives.space, resume=options.resume, name=options.study) as store:
+        with open_store(
+            folder, marks, objectives.space, resume=options.resume, name=options.study, objectives=options.objectives
+        ) as store:
             yield store
         return
     with (
         locked(folder),
         open_shared_store(
-            options.storage, marks, objectives.space, resume=options.resume, name=options.study
+            options.storage,
+            marks,
+            objectives.space,
+            resume=options.resume,
+            name=options.study,
+            objectives=options.objectives,
         ) as shared,
     ):
         shared.set_up(setup_of(problem, options).model_dump_json())
@@ -208,8 +218,20 @@ def join_search(
     objectives = Objectives(problem, options, folder)
     allowed, _ = _divide(objectives, problem.budgets)
     marks = fingerprint(problem, options, objectives.leakage_samples)
-    with open_shared_store(options.storage, marks, objectives.space, resume=True, name=name) as store:
+    with open_shared_store(
+        options.storage, marks, objectives.space, resume=True, name=name, objectives=options.objectives
+    ) as store:
         return _searched(objectives, store, allowed, on_progress)
+
+
+def _unsought(options: SearchOptions) -> tuple[str, ...]:
+    """What the user should know where the front does not look at what the plan is chosen by."""
+    if "leakage" in options.objectives:
+        return ()
+    return (
+        "leakage is no objective: neither the search nor its audits look for candidates that leak less; the plan is "
+        "the one that leaks least of those found within the budgets",
+    )
 
 
 def _steering(problem: Problem, options: SearchOptions) -> Budgets:
@@ -241,6 +263,7 @@ def setup_of(problem: Problem, options: SearchOptions) -> StudySetup:
         cache_bytes=options.cache_bytes,
         batch=options.batch,
         tuning=options.tuning,
+        objectives=options.objectives,
     )
 
 
@@ -261,6 +284,7 @@ def options_of(setup: StudySetup, storage: str, artifacts: str | None = None) ->
         cache_bytes=setup.cache_bytes,
         batch=setup.batch,
         tuning=setup.tuning,
+        objectives=setup.objectives,
         storage=storage,
         artifacts=artifacts,
     )
@@ -312,7 +336,7 @@ def _plan(
     cut = objectives.cuts[choice.searched.cut_id]
     file = problem.target.file
     return Plan(
-        headline=_headline(choice.confirmed),
+        headline=_headline(choice.confirmed, problem.power),
         target=problem.target,
         model=problem.traced.identity,
         cut_id=cut.id,
@@ -333,6 +357,7 @@ def _plan(
         edge_power=problem.power,
         edge_slowdown=problem.edge_slowdown,
         edge_slowdown_source="none" if problem.edge_slowdown == 1.0 else "declared",
+        objectives=options.objectives,
         front=front,
         baselines=baselines,
         trials=trials,
@@ -355,12 +380,15 @@ def _directions(objectives: Objectives, candidate: Candidate) -> TensorFile | No
     return None if found is None else TensorFile(file="", sha256=found.sha256)
 
 
-def _headline(chosen: Candidate) -> str:
+def _headline(chosen: Candidate, power: EdgePower | None) -> str:
     drop, index = chosen.accuracy.drop, chosen.index
+    energy = ""
+    if chosen.edge_energy_mj is not None and power is not None:
+        energy = f", edge energy {chosen.edge_energy_mj:.3g} mJ ({power.said})"
     return (
         f"{described(chosen)}: latency p95 {chosen.latency.p95_ms:.1f} ms, {chosen.accuracy.metric} "
         f"{chosen.accuracy.accuracy.value:.4f} (drop {drop.value:.4f}, at most {drop.high:.4f}), leakage index at most "
-        f"{index.high:.3f} ({_standing(chosen)})"
+        f"{index.high:.3f} ({_standing(chosen)}){energy}"
     )
 
 
@@ -378,7 +406,23 @@ def _standing(chosen: Candidate) -> str:
 
 
 def _hypervolume(objectives: Objectives, front: Sequence[Candidate]) -> float:
-    slowest_ms = max(objectives.costs(point).latency.p95_ms for point in objectives.space.points)
-    points = [(1 - c.accuracy.accuracy.value, c.latency.p95_ms / max(slowest_ms, 1e-9), c.index.high) for c in front]
-    inside = [(max(lost, 0.0), latency, max(leakage, 0.0)) for lost, latency, leakage in points]
-    return hypervolume(inside, (1.0, 1.0, 1.0))
+    """See `Outcome.hypervolume`."""
+    names = objectives.options.objectives
+    costs = [objectives.costs(point) for point in objectives.space.points]
+    most = {
+        "latency": max(each.latency.p95_ms for each in costs),
+        "energy": max(each.edge_energy_mj or 0.0 for each in costs),
+        "payload": max(each.payload_bytes for each in costs),
+    }
+
+    def inside(candidate: Candidate) -> Values:
+        shares = {
+            "accuracy": 1 - candidate.accuracy.accuracy.value,
+            "leakage": candidate.index.high,
+            "latency": candidate.latency.p95_ms / max(most["latency"], 1e-9),
+            "energy": (candidate.edge_energy_mj or 0.0) / max(most["energy"], 1e-9),
+            "payload": candidate.payload_bytes / max(most["payload"], 1),
+        }
+        return tuple(max(shares[name], 0.0) for name in names)
+
+    return hypervolume([inside(candidate) for candidate in front], (1.0,) * len(names))

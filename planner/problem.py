@@ -17,6 +17,7 @@ from ..estimators.directions import Directions
 from ..graph.structures import Cut, TracedGraph
 from ..profilers.joining import JoinedProfile, join
 from ..records import (
+    DEFAULT_OBJECTIVES,
     Baseline,
     Budgets,
     Candidate,
@@ -26,12 +27,14 @@ from ..records import (
     Link,
     MaskKind,
     MismatchError,
+    Objective,
     Plan,
     Profile,
     TargetIdentity,
     Tuning,
     hash_json,
 )
+from .front import checked_objectives
 from .proposers import Sampler
 from .roles import Roles
 from .space import DEFAULT_RATES, Wire
@@ -45,7 +48,7 @@ class Problem:
         traced, cuts: the graph and all its candidate cuts by depth.
         edge_profile, cloud_profile: one profile twice where one machine has both roles.
         link: the network; `edge_slowdown` the declared factor on what the edge computes (1 = none).
-        power: what the edge device draws, where it is declared.
+        power: what the edge device draws, where it is declared or was measured.
         search, confirm: the disjoint halves of the validation data.
         scaling: brings inputs to [0, 1], where reconstruction errors are compared.
         evaluate: (outputs, labels) -> score per sample or one score, higher is better; None: top-1 accuracy.
@@ -126,8 +129,9 @@ class SearchOptions:
     an input always gets the same ones. `leakage_samples` bounds the rows that the leakage attackers see. `sampler`
     proposes points where not all are visited. With `tuning` the cloud half is fine-tuned under every defense that
     costs accuracy. `storage` is the database of a search by several machines; None keeps the study in the folder.
-    `artifacts` is where they share audits and fine-tuned weights: a folder, or s3://bucket/prefix.
-    `study` names one to go on with. Without `audit` the plan rests on estimates, and says so.
+    `artifacts` is where they share audits and fine-tuned weights: a folder, or s3://bucket/prefix. `study` names one
+    to go on with. Without `audit` the plan rests on estimates, and says so. `objectives` are what the front is made of
+    and the search is guided by, kept in the order of `front.NAMES`.
     """
 
     trials: int | None = None
@@ -148,8 +152,10 @@ class SearchOptions:
     storage: str | None = None
     artifacts: str | None = None
     study: str | None = None
+    objectives: tuple[Objective, ...] = DEFAULT_OBJECTIVES
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "objectives", checked_objectives(self.objectives))
         if self.trials is not None and self.trials < 1:
             raise CollabplanError(f"at least one trial is needed, got {self.trials}; leave it out for the default")
         if self.draws < 1 or self.leakage_samples < 1 or self.batch < 1:
@@ -174,8 +180,9 @@ class Outcome:
     `confirm_tries` candidates were measured on the confirm half until one held. `audits` candidates were attacked
     while searching, in this run or an earlier one. `tuned_weights` are the plan's fine-tuned ones, by name, and
     `directions` those that it keeps where these are not all.
-    `hypervolume` is the share of the box (accuracy 0 to 1, latency 0 to the slowest candidate's p95, leakage 0 to 1)
-    that the front dominates: comparable between searches of one space only.
+    `hypervolume` is the share of a box that the front dominates in `objectives` (accuracy and leakage 0 to 1, latency,
+    energy and payload 0 to the space's greatest): comparable between searches of one space and set of objectives only.
+    `power` is what energies were computed by.
     """
 
     plan: Plan | None
@@ -194,12 +201,15 @@ class Outcome:
     tuned_weights: Mapping[str, Tensor] | None = None
     directions: Directions | None = None
     notes: tuple[str, ...] = ()
+    objectives: tuple[Objective, ...] = DEFAULT_OBJECTIVES
+    power: EdgePower | None = None
 
 
 def fingerprint(problem: Problem, options: SearchOptions, leakage_samples: int) -> Mapping[str, str]:
     """Everything that accuracy and leakage of a trial depend on, by the name a user knows it by.
 
-    Latency is not in it: it is recomputed from the profiles and the link when a study is resumed.
+    Latency is not in it: it is recomputed from the profiles and the link when a study is resumed. Nor are the
+    objectives, which the study itself keeps beside these marks.
 
     Args:
         leakage_samples: rows that leakage is really estimated on.

@@ -19,9 +19,9 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, IntD
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from ..estimators.seeds import derive_seed
-from ..records import Budgets, Candidate
+from ..records import DEFAULT_OBJECTIVES, Budgets, Candidate, Objective
 from .budgets import checks
-from .front import objectives
+from .front import Values, objectives
 from .space import Point, Space, point_of
 
 Sampler = Literal["tpe", "gp", "nsga2", "nsga3", "random", "exhaustive"]
@@ -62,19 +62,30 @@ class Proposer(Protocol):
         """An unseen point for the trial after `k` completed ones. `unseen` is not empty."""
 
 
-def proposer_named(name: Sampler, space: Space, allowed: Sequence[Point], budgets: Budgets, seed: int) -> Proposer:
-    """The proposer by that sampler, over the allowed points. Raises KeyError for *exhaustive*, which has none."""
-    spelling = Spelling(space, allowed)
+def proposer_named(
+    name: Sampler,
+    space: Space,
+    allowed: Sequence[Point],
+    budgets: Budgets,
+    seed: int,
+    names: Sequence[Objective] = DEFAULT_OBJECTIVES,
+) -> Proposer:
+    """The proposer by that sampler, over the allowed points, for these objectives.
+
+    Raises:
+        KeyError: *exhaustive*, which has none.
+    """
+    spelling = Spelling(space, allowed, names)
     if name in _MODELS:
         return ModelProposer(_MODELS[name], spelling, budgets, seed)
     return SequenceProposer(_SEQUENCES[name](derive_seed(seed, name)), spelling, budgets, allowed, seed)
 
 
 class Spelling:
-    """Points as a sampler's parameters, with cuts numbered among the *allowed* ones."""
+    """Points as a sampler's parameters, with cuts numbered among the *allowed* ones, and figures as its objectives."""
 
-    def __init__(self, space: Space, allowed: Sequence[Point]) -> None:
-        self._space = space
+    def __init__(self, space: Space, allowed: Sequence[Point], names: Sequence[Objective] = DEFAULT_OBJECTIVES) -> None:
+        self._space, self._names = space, tuple(names)
         self.cut_ids = list(dict.fromkeys(point.cut_id for point in allowed))
         kinds = [kind for kind in ("element", "channel") if any(point.dropout == kind for point in allowed)]
         self._kinds = kinds or ["element"]
@@ -89,6 +100,15 @@ class Spelling:
         """What was drawn."""
         return self._space.spelled(self.cut_ids[drawn["cut"]], drawn["dropout"], drawn["rate"], drawn.get("wire", 0))
 
+    @property
+    def directions(self) -> list[Literal["minimize", "maximize"]]:
+        """Of a study of these objectives."""
+        return ["minimize" for _ in self._names]
+
+    def values(self, candidate: Candidate) -> Values:
+        """What the sampler minimises."""
+        return objectives(candidate, self._names)
+
     def completed(self, candidate: Candidate, budgets: Budgets) -> FrozenTrial:
         """A candidate at an allowed cut as a completed trial."""
         point = point_of(candidate)
@@ -100,7 +120,7 @@ class Spelling:
             **({"wire": self._space.wire_index(point)} if len(self._space.wires) > 1 else {}),
         }
         return create_trial(
-            values=objectives(candidate),
+            values=self.values(candidate),
             params=parameters,
             distributions=self.distributions,
             constraints={check.name: check.excess for check in checks(candidate, budgets)},
@@ -117,7 +137,7 @@ class ModelProposer:
     def __init__(self, make: MakeSampler, spelling: Spelling, budgets: Budgets, seed: int) -> None:
         self._make, self._spelling, self._budgets, self._seed = make, spelling, budgets, seed
         self._storage = optuna.storages.InMemoryStorage()
-        self._study = optuna.create_study(study_name=_SHADOW, storage=self._storage, directions=["minimize"] * 3)
+        self._study = optuna.create_study(study_name=_SHADOW, storage=self._storage, directions=spelling.directions)
         self._learnt = 0
 
     def learn(self, candidate: Candidate) -> None:
@@ -157,7 +177,7 @@ class SequenceProposer:
         seed: int,
     ) -> None:
         self._spelling, self._budgets, self._allowed, self._seed = spelling, budgets, allowed, seed
-        self._study = optuna.create_study(directions=["minimize"] * 3, sampler=sampler)
+        self._study = optuna.create_study(directions=spelling.directions, sampler=sampler)
         self._known: dict[Point, Candidate] = {}
         self._told: dict[Point, None] = {}
         self._open: tuple[Point, Trial | None] | None = None
@@ -198,4 +218,4 @@ class SequenceProposer:
     def _tell(self, trial: Trial, candidate: Candidate) -> None:
         for check in checks(candidate, self._budgets):
             trial.set_constraint(check.name, check.excess)
-        self._study.tell(trial, objectives(candidate))
+        self._study.tell(trial, self._spelling.values(candidate))

@@ -64,7 +64,7 @@ def search_points(
     unseen = [point for point in allowed if point not in seen]
     total = _total(trials, len(found), len(unseen), everything=sampler == "exhaustive")
     in_order = sampler == "exhaustive" or total >= len(found) + len(unseen)
-    proposer = None if in_order else proposer_named(sampler, store.space, allowed, budgets, seed)
+    proposer = None if in_order else proposer_named(sampler, store.space, allowed, budgets, seed, store.objectives)
     if proposer:
         for candidate in found:
             proposer.learn(candidate)
@@ -127,7 +127,7 @@ def search_together(
         point = unseen[0]
         if sampler != "exhaustive" and total < len(known) + len(left):
             if proposer is None:
-                proposer = proposer_named(sampler, store.space, allowed, budgets, seed)
+                proposer = proposer_named(sampler, store.space, allowed, budgets, seed, store.objectives)
                 for candidate in known.values():
                     proposer.learn(candidate)
             proposed = proposer.propose(known.keys(), unseen, len(known) + len(busy))

@@ -20,10 +20,10 @@ import optuna
 import sqlalchemy
 from optuna.trial import Trial, TrialState, create_trial
 
-from ..records import Budgets, Candidate, CollabplanError
+from ..records import DEFAULT_OBJECTIVES, Budgets, Candidate, CollabplanError, Objective
 from .budgets import checks
 from .space import Point, Space
-from .study import CANDIDATE, StoredStudy, objective_values, pick_study, quiet_optuna, storage_errors
+from .study import CANDIDATE, StoredStudy, pick_study, quiet_optuna, storage_errors
 
 HEARTBEAT_S, GRACE_S = 20, 120
 _CLAIM, _POINT, _BEATS, _SETUP = "collabplan.claim", "collabplan.point", "collabplan.beats", "collabplan.setup"
@@ -117,7 +117,7 @@ class SharedStore(StoredStudy):
                 trial.set_user_attr(CANDIDATE, candidate.model_dump(mode="json"))
                 for check in checks(candidate, budgets):
                     trial.set_constraint(check.name, check.excess)
-                self._study.tell(claim.number, objective_values(candidate))
+                self._study.tell(claim.number, self.values(candidate))
             except (optuna.exceptions.UpdateFinishedTrialError, ValueError):
                 return False
         return True
@@ -136,6 +136,7 @@ def open_shared_store(
     *,
     resume: bool,
     name: str | None = None,
+    objectives: tuple[Objective, ...] = DEFAULT_OBJECTIVES,
     heartbeat_s: int = HEARTBEAT_S,
     grace_s: int = GRACE_S,
 ) -> Iterator[SharedStore]:
@@ -144,6 +145,7 @@ def open_shared_store(
     Args:
         url: of SQLAlchemy, `postgresql+psycopg://user:password@host/database`.
         fingerprint: everything that the trials' figures depend on, by the name a user knows it by.
+        objectives: what the study shows and is searched by; part of what must agree.
         heartbeat_s: between two signs of life of a worker.
         grace_s: without one, until its trial is failed.
 
@@ -157,8 +159,8 @@ def open_shared_store(
             storage = connect(url, heartbeat_s, grace_s)
         try:
             with storage_errors(place):
-                study = pick_study(storage, fingerprint, place, resume=resume, name=name)
-            yield SharedStore(place, study.study_name, space, study, storage, heartbeat_s, grace_s)
+                study = pick_study(storage, fingerprint, place, resume=resume, name=name, objectives=objectives)
+            yield SharedStore(place, study.study_name, space, objectives, study, storage, heartbeat_s, grace_s)
         finally:
             storage.remove_session()
             storage.engine.dispose()

@@ -14,7 +14,7 @@ import fcntl
 import os
 import sqlite3
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -25,13 +25,31 @@ import pydantic
 import sqlalchemy.exc
 from optuna.trial import TrialState, create_trial
 
-from ..records import Budgets, Candidate, CollabplanError, MismatchError, write_text
+from ..records import (
+    DEFAULT_OBJECTIVES,
+    Budgets,
+    Candidate,
+    CollabplanError,
+    MismatchError,
+    Objective,
+    write_text,
+)
 from ..records.atomic import write_failure
 from .budgets import checks
 from .space import Space, point_of
 
-OBJECTIVES = ("accuracy", "latency_p95_ms", "leakage_index_high")
-DIRECTIONS: tuple[Literal["minimize", "maximize"], ...] = ("maximize", "minimize", "minimize")
+Figure = tuple[str, Literal["minimize", "maximize"], Callable[[Candidate], float | None]]
+
+FIGURES: dict[Objective, Figure] = {
+    "accuracy": ("accuracy", "maximize", lambda candidate: candidate.accuracy.accuracy.value),
+    "latency": ("latency_p95_ms", "minimize", lambda candidate: candidate.latency.p95_ms),
+    "leakage": ("leakage_index_high", "minimize", lambda candidate: candidate.index.high),
+    "energy": ("edge_energy_mj", "minimize", lambda candidate: candidate.edge_energy_mj),
+    "payload": ("payload_bytes", "minimize", lambda candidate: candidate.payload_bytes),
+}
+"""What the study shows of an objective: its name with the unit, its direction, its value."""
+
+_MARK = "objectives"
 _FINGERPRINT = "collabplan.fingerprint"
 CANDIDATE = "collabplan.candidate"
 _PREFIX = "search-"
@@ -83,19 +101,22 @@ def _take(handle: int, folder: Path) -> None:
         os.pwrite(handle, str(os.getpid()).encode(), 0)
 
 
-def objective_values(candidate: Candidate) -> list[float]:
-    """In the order of `OBJECTIVES`."""
-    return [candidate.accuracy.accuracy.value, candidate.latency.p95_ms, candidate.index.high]
-
-
 @dataclass
 class StoredStudy:
-    """One study and its completed trials, wherever it is kept."""
+    """One study and its completed trials, wherever it is kept. `objectives` are what it shows and is searched by."""
 
     path: Path | str
     name: str
     space: Space
+    objectives: tuple[Objective, ...]
     _study: optuna.Study
+
+    def values(self, candidate: Candidate) -> list[float]:
+        """What Optuna is told, in the order of `objectives`. Raises CollabplanError where energy is not known."""
+        known = [FIGURES[name][2](candidate) for name in self.objectives]
+        if None in known:
+            raise CollabplanError("energy is an objective of this study, and nothing is known of the device's power")
+        return [float(value) for value in known if value is not None]
 
     def completed(self) -> list[Candidate]:
         """The candidates of all completed trials, in the order of their completion.
@@ -125,7 +146,7 @@ class TrialStore(StoredStudy):
             CollabplanError: no space is left, or the database cannot be written.
         """
         trial = create_trial(
-            values=objective_values(candidate),
+            values=self.values(candidate),
             params=self.space.parameters(point_of(candidate)),
             distributions=self.space.distributions,
             user_attrs={"cut": candidate.cut_name, CANDIDATE: candidate.model_dump(mode="json")},
@@ -139,7 +160,13 @@ class TrialStore(StoredStudy):
 
 @contextlib.contextmanager
 def open_store(
-    folder: Path, fingerprint: Mapping[str, str], space: Space, *, resume: bool, name: str | None = None
+    folder: Path,
+    fingerprint: Mapping[str, str],
+    space: Space,
+    *,
+    resume: bool,
+    name: str | None = None,
+    objectives: tuple[Objective, ...] = DEFAULT_OBJECTIVES,
 ) -> Iterator[TrialStore]:
     """The study to search in, under the folder's lock: a new one, with `resume` the latest that fits, or the named one.
 
@@ -148,6 +175,7 @@ def open_store(
         fingerprint: everything that the trials' figures depend on, by the name a user knows it by.
         space: the search space.
         resume: continue the latest study with this fingerprint. Where no study exists, one is begun.
+        objectives: what the study shows and is searched by; part of what a resumed study must agree in.
 
     Raises:
         MismatchError: there are studies, but none with this fingerprint; the difference is named.
@@ -159,9 +187,9 @@ def open_store(
             storage = _open_storage(path)
         try:
             with storage_errors(path):
-                study = pick_study(storage, fingerprint, path, resume=resume, name=name)
+                study = pick_study(storage, fingerprint, path, resume=resume, name=name, objectives=objectives)
                 _fail_stale(study)
-            yield TrialStore(path, study.study_name, space, study)
+            yield TrialStore(path, study.study_name, space, objectives, study)
         finally:
             storage.remove_session()
             storage.engine.dispose()
@@ -201,6 +229,7 @@ def pick_study(
     *,
     resume: bool,
     name: str | None = None,
+    objectives: Sequence[Objective] = DEFAULT_OBJECTIVES,
 ) -> optuna.Study:
     """A new study, with `resume` the latest of that fingerprint, or the one of that `name`.
 
@@ -212,29 +241,50 @@ def pick_study(
         key=lambda study: _number(study.study_name),
         reverse=True,
     )
-    known = {study.study_name: study.user_attrs.get(_FINGERPRINT) for study in ours}
+    wanted = {**fingerprint, _MARK: ", ".join(objectives)}
+    known = {study.study_name: _marks(study.user_attrs) for study in ours}
     if name is not None:
         if name not in known:
             raise CollabplanError(f"{path} has no study {name!r}; there are: {', '.join(known) or 'none'}")
-        if known[name] != dict(fingerprint):
-            raise MismatchError(_difference(path, name, known[name] or {}, fingerprint))
+        if known[name] != wanted:
+            raise MismatchError(_difference(path, name, known[name] or {}, wanted))
         return optuna.load_study(study_name=name, storage=storage)
-    if ours and known[ours[0].study_name] is None:
-        return _begin(storage, ours[0].study_name, fingerprint)  # killed between creating and marking it
-    if resume and ours:
-        for each, found in known.items():
-            if found == dict(fingerprint):
+    if (
+        ours
+        and known[ours[0].study_name] is None
+        and _directions(ours[0].directions) == [FIGURES[each][1] for each in objectives]
+    ):
+        return _begin(storage, ours[0].study_name, wanted, objectives)  # killed between creating and marking it
+    marked = {each: found for each, found in known.items() if found is not None}
+    if resume and marked:
+        for each, found in marked.items():
+            if found == wanted:
                 return optuna.load_study(study_name=each, storage=storage)
-        raise MismatchError(_difference(path, ours[0].study_name, known[ours[0].study_name] or {}, fingerprint))
-    return _begin(storage, f"{_PREFIX}{_number(ours[0].study_name) + 1 if ours else 1}", fingerprint)
+        latest = next(iter(marked))
+        raise MismatchError(_difference(path, latest, marked[latest], wanted))
+    return _begin(storage, f"{_PREFIX}{_number(ours[0].study_name) + 1 if ours else 1}", wanted, objectives)
 
 
-def _begin(storage: optuna.storages.RDBStorage, name: str, fingerprint: Mapping[str, str]) -> optuna.Study:
-    study = optuna.create_study(study_name=name, storage=storage, directions=DIRECTIONS, load_if_exists=True)
+def _marks(attributes: Mapping[str, Any]) -> dict[str, str] | None:
+    """What a study was marked with; one from before objectives could be chosen has the default ones."""
+    found = attributes.get(_FINGERPRINT)
+    return None if found is None else {_MARK: ", ".join(DEFAULT_OBJECTIVES), **found}
+
+
+def _directions(found: Sequence[optuna.study.StudyDirection]) -> list[str]:
+    return [direction.name.lower() for direction in found]
+
+
+def _begin(
+    storage: optuna.storages.RDBStorage, name: str, marks: Mapping[str, str], objectives: Sequence[Objective]
+) -> optuna.Study:
+    shown = [FIGURES[objective] for objective in objectives]
+    directions = [direction for _, direction, _ in shown]
+    study = optuna.create_study(study_name=name, storage=storage, directions=directions, load_if_exists=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        study.set_metric_names(list(OBJECTIVES))
-    study.set_user_attr(_FINGERPRINT, dict(fingerprint))
+        study.set_metric_names([metric for metric, _, _ in shown])
+    study.set_user_attr(_FINGERPRINT, dict(marks))
     return study
 
 
@@ -254,7 +304,7 @@ def _difference(path: Path | str, name: str, found: Mapping[str, Any], expected:
 
 def _short(value: Any) -> str:
     text = str(value)
-    return f"{text[:12]}..." if len(text) > 32 else text
+    return f"{text[:12]}..." if len(text) > 48 else text
 
 
 def _fail_stale(study: optuna.Study) -> None:

@@ -21,10 +21,11 @@ from ..records import (
     collect_provenance,
 )
 from .cuts import CutTimings, time_cuts
+from .energy import measure_power
 from .memory import EdgeMemory, EdgeUse, measured_peak_bytes
 from .nodes import GraphFacts, collect_facts, node_profiles, time_nodes
 from .placement import converted_dtype, place
-from .timers import core_count, identify, load_average, quiet, resolve_device, timer_for
+from .timers import core_count, identify, load_average, quiet, resolve_device, timed, timer_for
 
 Progress = Callable[[str, float], None]
 """Called between measurements with what is being measured and how far it is, 0 to 1."""
@@ -94,6 +95,8 @@ def profile_model(
             placed, own_cuts, depth_ms, timer, role, (1 - NODE_SHARE) * seconds, lambda done: report("cuts", done)
         )
         memory = _memory(placed, own_cuts, use, where, report)
+        report("power", 0.0)
+        power, power_missing = measure_power(where, lambda: timed(timer, placed.flat, *placed.example_inputs))
     converted = converted_dtype(traced, where, dtype)
     views = [_View(cut, facts, use, memory[cut.id], dtype if converted is not None else None) for cut in own_cuts]
     rows = tuple(view.profile(timings) for view in views)
@@ -111,6 +114,8 @@ def profile_model(
         sample_input_bytes=_payload(rows, "cloud-only"),
         sample_output_bytes=_payload(rows, "edge-only"),
         peak_memory_method="measured" if where.type == "cuda" else "liveness",
+        power=power,
+        power_missing=power_missing,
         warnings=(
             *_warnings(timings, {cut.id: cut.name for cut in cuts}, {node.name: node.timing for node in nodes}, load),
             *_dead_ends(traced, cuts),

@@ -18,7 +18,7 @@ from .audit import (
 )
 from .base import Interval, Record, Timing
 from .defense import DefenseSpec, DropoutKind, MaskKind, NoiseKind, Rounding, TensorRange
-from .energy import EdgePower
+from .energy import COVERS, EdgePower, MeasuredPower, PowerSource
 from .errors import (
     BudgetError,
     CollabplanError,
@@ -44,6 +44,7 @@ from .model import (
     TargetIdentity,
 )
 from .plan import (
+    DEFAULT_OBJECTIVES,
     Accuracy,
     Audited,
     Baseline,
@@ -51,6 +52,7 @@ from .plan import (
     Candidate,
     Latency,
     LatencyParts,
+    Objective,
     Plan,
     ResultAt,
     TensorFile,
@@ -63,6 +65,8 @@ from .units import parse_bandwidth, parse_duration_ms, parse_size
 
 __all__ = [
     "ALONE",
+    "COVERS",
+    "DEFAULT_OBJECTIVES",
     "DTYPE_BYTES",
     "Accuracy",
     "AgreementReport",
@@ -102,11 +106,14 @@ __all__ = [
     "Link",
     "LinkageRate",
     "MaskKind",
+    "MeasuredPower",
     "MismatchError",
     "ModelIdentity",
     "NodeProfile",
     "NoiseKind",
+    "Objective",
     "Plan",
+    "PowerSource",
     "Profile",
     "Provenance",
     "Record",

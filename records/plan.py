@@ -16,6 +16,11 @@ from .model import Crossing, CutKind, DeviceIdentity, ModelIdentity, Provenance,
 
 ResultAt = Literal["edge", "cloud"]
 
+Objective = Literal["accuracy", "latency", "leakage", "energy", "payload"]
+"""What a front may be made of: accuracy (up), p95 latency, leakage index, edge energy and bytes sent (down)."""
+
+DEFAULT_OBJECTIVES: tuple[Objective, ...] = ("accuracy", "latency", "leakage")
+
 
 class LatencyParts(Record):
     """Where the end-to-end latency goes, medians in milliseconds."""
@@ -116,8 +121,8 @@ class Candidate(Record):
     `leakage` is the cheap estimate. `audited` is what attackers recovered, None where none were run; `predicted` is
     then what they would, by audits of other candidates, None where nothing was audited at all. `kept` is the share of
     the directions that are released. `tuned`: the accuracy is that of a cloud half which was fine-tuned under the
-    defense. `edge_energy_mj`: millijoules of one request on the device, by its declared power; None where that is not
-    declared.
+    defense. `edge_energy_mj`: millijoules of one request on the device, by its power as it is declared or was measured;
+    None where neither is known.
     """
 
     cut_id: str
@@ -169,8 +174,8 @@ class Plan(Record):
 
     `chosen` holds the figures of the confirm half of the validation data; `searched` those that the
     search saw. `tuning` is how the search fine-tuned, `tuned_weights` what came of it for this plan;
-    `directions` are the matrices of a task-aligned release, where the defense keeps fewer than all.
-    `input_names` are the model's inputs in order.
+    `directions` are the matrices of a task-aligned release, where the defense keeps fewer than all. `objectives` are
+    what `front` is made of. `input_names` are the model's inputs in order.
     """
 
     format: Literal["collabplan.plan"] = "collabplan.plan"
@@ -196,6 +201,7 @@ class Plan(Record):
     edge_power: EdgePower | None = None
     edge_slowdown: float = Field(default=1.0, gt=0)
     edge_slowdown_source: Literal["none", "declared"] = "none"
+    objectives: tuple[Objective, ...] = DEFAULT_OBJECTIVES
     front: tuple[Candidate, ...]
     baselines: tuple[Baseline, ...]
     trials: int = Field(ge=0)

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from .base import Record, Timing
+from .energy import MeasuredPower
 from .model import Crossing, CutKind, DeviceIdentity, ModelIdentity, Provenance, TargetIdentity
 
 Role = Literal["both", "edge", "cloud"]
@@ -60,7 +61,8 @@ class Profile(Record):
     """The profile file. `sample_output_bytes` is what a result costs to send back, per sample.
 
     `peak_memory_method` is *liveness* (computed from shapes: weights, live activations, no
-    allocator overhead) or *measured* (CUDA's allocator).
+    allocator overhead) or *measured* (CUDA's allocator). `power` is None where no counter of energy could be read;
+    `power_missing` then says why (None in profiles from before power was measured).
     """
 
     format: Literal["collabplan.profile"] = "collabplan.profile"
@@ -78,6 +80,8 @@ class Profile(Record):
     sample_input_bytes: int = Field(ge=0)
     sample_output_bytes: int = Field(ge=0)
     peak_memory_method: Literal["liveness", "measured"]
+    power: MeasuredPower | None = None
+    power_missing: str | None = None
     warnings: tuple[str, ...] = ()
     provenance: Provenance
 

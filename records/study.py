@@ -11,7 +11,7 @@ from .defense import DropoutKind, MaskKind, NoiseKind
 from .energy import EdgePower
 from .link import Link
 from .model import TargetIdentity
-from .plan import Budgets, Tuning
+from .plan import DEFAULT_OBJECTIVES, Budgets, Objective, Tuning
 from .profile import Profile
 
 
@@ -41,3 +41,4 @@ class StudySetup(Record):
     cache_bytes: int
     batch: int
     tuning: Tuning | None
+    objectives: tuple[Objective, ...] = DEFAULT_OBJECTIVES

@@ -13,7 +13,7 @@ import torch
 from cli_targets import DATA, NET, Ran, Run
 from collabplan.cli.main import main
 from collabplan.graph import load_program
-from collabplan.records import Plan, Profile, load
+from collabplan.records import EdgePower, MeasuredPower, Plan, Profile, load, save
 
 Write = Callable[..., Path]
 SEARCH = ("--budget-ms", "5000", "--max-accuracy-drop", "1", "--trials", "3", "--draws", "1", "--no-audit")
@@ -48,7 +48,15 @@ def test_profile_prints_tables_of_80_columns_and_keeps_the_file(run: Run, target
     ran = run("profile", str(target().name), "--seconds", "1", "-o", "out.json")
     assert ran.code == 0
     assert max(map(len, ran.out.splitlines())) <= 200
-    for part in ("built by the function `model`", "Most expensive nodes", "Candidate cuts", "payload", "cloud ms", "±"):
+    for part in (
+        "power ",
+        "built by the function `model`",
+        "Most expensive nodes",
+        "Candidate cuts",
+        "payload",
+        "cloud ms",
+        "±",
+    ):
         assert part in ran.out
     profile = load(Profile, Path("out.json"))
     assert profile.target.spec == "model.py"
@@ -186,11 +194,87 @@ def test_bits_noise_and_masks_are_searched(run: Run) -> None:
 
 @pytest.mark.usefixtures("planned")
 def test_energy_is_declared(run: Run) -> None:
+    powered("last.json", watts=None)
     ran = run("optimize", *SEARCH, "--edge-watts", "2", "--joules-per-mb", "5", "--max-energy-mj", "100")
-    assert "mJ a request, by its declared power" in " ".join(ran.out.split())
-    assert load(Plan, Path("plan.json")).edge_power is not None
-    assert "--max-energy-mj needs --edge-watts" in run("optimize", *SEARCH, "--max-energy-mj", "1").line
-    assert "--joules-per-mb needs --edge-watts" in run("optimize", *SEARCH, "--joules-per-mb", "1").line
+    said = " ".join(ran.out.split())
+    assert "edge power 2.00 W and 5 J/MB, declared" in said
+    assert "mJ a request, power 2.00 W and 5 J/MB, declared" in said
+    assert "Edge mJ: a request, declared." in said
+    plan = load(Plan, Path("plan.json"))
+    assert plan.edge_power is not None
+    assert "mJ (declared)" in plan.headline
+    profile = ("--profile", "last.json")
+    missing = "needs --edge-watts: its profile has no measured power (no counter here)"
+    assert f"--max-energy-mj {missing}" in run("optimize", *SEARCH, *profile, "--max-energy-mj", "1").err
+    assert f"the objective energy {missing}" in run("optimize", *SEARCH, *profile, "--objectives", "leakage,energy").err
+    assert "--joules-per-mb needs --edge-watts" in run("optimize", *SEARCH, *profile, "--joules-per-mb", "1").err
+    assert "--edge-watts" in run("optimize", *SEARCH, "--edge-watts", "-1").line
+
+
+def powered(name: str, watts: float | None) -> None:
+    """Writes the last profile with a measured power, or with a reason why there is none."""
+    path = next(Path(".collabplan/profiles").glob("*-both.json"))
+    power = None
+    if watts is not None:
+        power = MeasuredPower(watts=watts, idle_watts=1.5, source="powercap", seconds=1.0, idle_seconds=1.0)
+    missing = "no counter here" if power is None else None
+    save(load(Profile, path).model_copy(update={"power": power, "power_missing": missing}), Path(name))
+
+
+@pytest.mark.usefixtures("planned")
+def test_energy_is_measured_with_the_edges_profile(run: Run) -> None:
+    powered("measured.json", watts=12.5)
+    measured = ("--profile", "measured.json")
+    label = "measured (powercap: package, idle included)"
+    ran = run("optimize", *SEARCH, *measured, "--objectives", "accuracy,leakage,energy", "--max-energy-mj", "1000")
+    said = " ".join(ran.out.split())
+    assert ran.code == 0
+    assert f"edge power 12.5 W, {label}" in said
+    assert f"Edge mJ: a request, {label}." in said
+    plan = load(Plan, Path("plan.json"))
+    assert plan.edge_power == EdgePower(watts=12.5, source="powercap")
+    assert f"mJ ({label})" in plan.headline
+    assert f"power 12.5 W, {label}" in " ".join(run("explain", "plan.json").out.split())
+    assert label in " ".join(run("front", "plan.json").out.split())
+
+    radio = run("optimize", *SEARCH, *measured, "--joules-per-mb", "5", "--json").document["edge_power"]
+    assert radio == {"watts": 12.5, "joules_per_megabyte": 5.0, "source": "powercap"}
+    declared = run("optimize", *SEARCH, *measured, "--edge-watts", "2", "--json").document["edge_power"]
+    assert (declared["watts"], declared["source"]) == (2.0, "declared")
+
+
+@pytest.mark.usefixtures("planned")
+def test_the_power_of_another_machine_is_not_the_edges(run: Run) -> None:
+    powered("measured.json", watts=12.5)
+    slower = ("--profile", "measured.json", "--edge-slowdown", "4")
+    ran = run("optimize", *SEARCH, *slower)
+    why = "the power measured with its profile is not that of an edge declared 4 times slower"
+    assert f"no energy is told: {why}" in " ".join(ran.out.split())
+    assert load(Plan, Path("plan.json")).edge_power is None
+    assert f"needs --edge-watts: {why}" in run("optimize", *SEARCH, *slower, "--max-energy-mj", "1").err
+    assert run("optimize", *SEARCH, *slower, "--edge-watts", "1").code == 0
+    edge_power = load(Plan, Path("plan.json")).edge_power
+    assert edge_power is not None
+    assert edge_power.source == "declared"
+
+
+@pytest.mark.usefixtures("planned")
+def test_objectives_can_be_chosen(run: Run) -> None:
+    chosen = ("--objectives", "energy,leakage,accuracy,payload", "--edge-watts", "2", "--trials", "8")
+    ran = run("optimize", *SEARCH, *chosen)
+    assert ran.code == 0
+    head = "Front on the search half by accuracy, leakage, energy, payload"
+    assert head in " ".join(ran.out.split())
+    assert load(Plan, Path("plan.json")).objectives == ("accuracy", "leakage", "energy", "payload")
+    assert head in " ".join(run("front", "plan.json").out.split())
+    said = " ".join(run("explain", "plan.json").out.split())
+    assert "The front is made of accuracy, leakage, energy, payload." in said
+    assert "KiB sent against" in said
+    assert "there is no objective 'speed'" in run("optimize", *SEARCH, "--objectives", "accuracy,speed").line
+    assert "no set of two or more" in run("optimize", *SEARCH, "--objectives", "accuracy").line
+    named = run("optimize", *SEARCH, *chosen[:2], "--edge-watts", "2", "--reuse", "search-1")
+    assert named.code == 2
+    assert "objectives was accuracy, latency, leakage, now accuracy, leakage, energy" in named.err.replace("\n", " ")
 
 
 @pytest.mark.usefixtures("planned")

@@ -12,6 +12,7 @@ from collabplan.records import (
     Candidate,
     Crossing,
     CutProfile,
+    EdgePower,
     Interval,
     Latency,
     LatencyParts,
@@ -97,6 +98,21 @@ def test_the_front_marks_the_plan_and_what_misses_a_budget() -> None:
     assert [line.split()[1] for line in lines if line.startswith(">") and "cut" in line and ":" not in line] == [
         "cut25"
     ]
+
+
+def test_energy_is_a_column_where_it_is_known_and_other_objectives_are_named() -> None:
+    known = candidate().model_copy(update={"edge_energy_mj": 12345.6})
+    power = EdgePower(watts=3.0, source="nvml")
+    text = shown(tables.front([known, candidate("other")], None, ("accuracy", "leakage", "energy"), power))
+    assert max(map(len, text.splitlines())) <= 80
+    assert "Front on the search half by accuracy, leakage, energy (2 of 2)" in text
+    assert "12,346" in text
+    assert "measured (nvml: GPU, idle included)" in " ".join(text.split())
+    assert "mJ" in text
+    assert tables.power_text(EdgePower(watts=3.0, joules_per_megabyte=2.0)) == "power 3.00 W and 2 J/MB, declared"
+    plain = shown(tables.front([candidate()], None))
+    assert "mJ" not in plain
+    assert "search half (1 of 1)" in plain
 
 
 def test_what_misses_a_budget_comes_last_in_the_front() -> None:

@@ -137,6 +137,20 @@ def test_the_most_telling_audit_is_where_the_front_could_gain_most():
     assert most_telling(everyone, everyone).cut_id == "b"
     assert most_telling(everyone, [sure, sharp, slow]).cut_id == "c"
     assert most_telling(everyone, [sure, slow]) is None, "dominated whatever an audit would say"
+    assert most_telling(everyone, everyone, ("accuracy", "leakage", "payload")).cut_id == "b"
+    assert most_telling(everyone, everyone, ("accuracy", "latency")) is None, "an audit tells nothing of these"
+
+
+def test_what_an_audit_could_add_counts_every_objective():
+    def known(cut, energy, update, **figures):
+        return candidate(Point(cut), **figures).model_copy(update={"edge_energy_mj": energy, **update})
+
+    sure = known("a", 9.0, {"audited": audited(0.3)})
+    frugal = known("b", 1.0, {"predicted": Interval(value=0.5, low=0.35, high=0.9, level=0.9)}, accuracy=0.89)
+    lossy = known("c", 9.0, {"audited": audited(0.3)}, accuracy=0.6)
+    everyone = [sure, frugal, lossy]
+    assert most_telling(everyone, everyone) is None
+    assert most_telling(everyone, everyone, ("accuracy", "latency", "leakage", "energy")).cut_id == "b"
 
 
 @pytest.fixture(scope="module")

@@ -94,6 +94,13 @@ def test_the_chosen_plan_is_always_shown_on_the_front(chosen_is_dominated):
     assert chosen in shown_front([best, dominated], chosen)
 
 
+def test_the_front_is_shown_by_the_objectives_that_it_is_made_of():
+    best = candidate(Point("a"), leakage=0.2)
+    small = candidate(Point("b"), leakage=0.3).model_copy(update={"payload_bytes": 1})
+    assert shown_front([best, small], None) == (best,)
+    assert shown_front([best, small], None, ("leakage", "payload")) == (best, small)
+
+
 def test_the_front_keeps_what_budgets_forbid_and_what_they_leave():
     budgets = Budgets(latency_p95_ms=15.0, edge_memory_bytes=500)
     forbidden = candidate(Point("a"), leakage=0.1, memory=1000, budgets=budgets)

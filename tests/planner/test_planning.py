@@ -8,10 +8,12 @@ import pytest
 import torch
 from collabplan.graph import candidate_cuts, split, trace
 from collabplan.planner import SearchOptions, optimize
+from collabplan.planner.front import pareto_front
 from collabplan.planner.objectives import Objectives
+from collabplan.planner.planning import options_of, plan_for, setup_of
 from collabplan.planner.space import Point, Wire, point_of
 from collabplan.profilers import profile_model
-from collabplan.records import Budgets, EdgePower, Link, MismatchError, Plan, load, save
+from collabplan.records import Budgets, CollabplanError, EdgePower, Link, MismatchError, Plan, StudySetup, load, save
 from torch import nn
 
 OPTIONS = SearchOptions(rates=(0.3, 0.6), draws=2, leakage_samples=100)
@@ -99,6 +101,55 @@ def test_energy_is_told_where_power_is_declared_and_can_be_a_budget(problem, tmp
     costs = objectives.costs(Point(whole.id))
     assert costs.edge_energy_mj == pytest.approx(3.0 * costs.latency.parts.edge_ms), "nothing is sent"
     assert Objectives(problem, OPTIONS).costs(Point(whole.id)).edge_energy_mj is None
+
+
+EVERYTHING = ("accuracy", "latency", "leakage", "energy", "payload")
+
+
+@pytest.fixture(scope="module")
+def powered(problem):
+    return dataclasses.replace(problem, power=EdgePower(watts=3.0, joules_per_megabyte=2.0))
+
+
+def test_a_front_of_five_objectives_is_searched_kept_and_exported(powered, outcome, tmp_path):
+    options = dataclasses.replace(OPTIONS, objectives=tuple(reversed(EVERYTHING)))
+    found = optimize(powered, options, tmp_path)
+    assert found.objectives == found.plan.objectives == EVERYTHING
+    assert 0 < found.hypervolume < 1
+    assert len(found.front) > len(outcome.front)
+    whole = pareto_front(found.front, EVERYTHING)
+    assert len(whole) >= len(found.front) - 1, "but for the chosen one"
+    save(found.plan, tmp_path / "plan.json")
+    assert load(Plan, tmp_path / "plan.json").objectives == EVERYTHING
+    other = next(c for c in found.front if c.meets_budgets and c != found.chosen)
+    loose = dataclasses.replace(powered, budgets=Budgets())
+    assert plan_for(loose, options, found.plan, other, tmp_path).plan.objectives == EVERYTHING
+    with pytest.raises(MismatchError, match="objectives was accuracy, latency, leakage, energy, payload, now"):
+        optimize(powered, dataclasses.replace(OPTIONS, resume=True), tmp_path)
+
+
+def test_an_older_plan_is_of_the_default_objectives(outcome):
+    older = outcome.plan.model_dump(mode="json")
+    del older["objectives"]
+    assert Plan.model_validate(older).objectives == ("accuracy", "latency", "leakage")
+
+
+def test_energy_is_no_objective_where_power_is_not_known(problem, tmp_path):
+    with pytest.raises(CollabplanError, match="energy as an objective needs the device's power"):
+        optimize(problem, dataclasses.replace(OPTIONS, objectives=("accuracy", "leakage", "energy")), tmp_path)
+
+
+def test_without_leakage_as_an_objective_the_plan_still_leaks_least_and_it_is_said(problem, outcome, tmp_path):
+    found = optimize(problem, dataclasses.replace(OPTIONS, objectives=("accuracy", "payload")), tmp_path)
+    assert found.plan.searched == outcome.plan.searched, "the whole space was visited in either case"
+    assert any(note.startswith("leakage is no objective") for note in found.notes)
+    assert not any(note.startswith("leakage is no objective") for note in outcome.notes)
+
+
+def test_workers_search_by_the_same_objectives(powered):
+    setup = setup_of(powered, dataclasses.replace(OPTIONS, objectives=("leakage", "energy")))
+    read = StudySetup.model_validate_json(setup.model_dump_json())
+    assert options_of(read, "postgresql://").objectives == ("leakage", "energy")
 
 
 def test_the_baselines_are_what_they_are_called(problem, outcome):

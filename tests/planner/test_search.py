@@ -11,12 +11,24 @@ from collabplan.planner.proposers import proposer_named
 from collabplan.planner.search import search_points
 from collabplan.planner.space import Point, Space, Wire, point_of
 from collabplan.planner.study import open_store
-from collabplan.records import Budgets, CollabplanError
+from collabplan.records import DEFAULT_OBJECTIVES, Budgets, CollabplanError
 from planner_fakes import FINGERPRINT, candidate, evaluate, space
 
 
-def run(folder, searched, *, trials=None, allowed=None, budgets=None, evaluator=evaluate, seed=0, resume=False, **more):
-    with open_store(folder, FINGERPRINT, searched, resume=resume) as store:
+def run(
+    folder,
+    searched,
+    *,
+    trials=None,
+    allowed=None,
+    budgets=None,
+    evaluator=evaluate,
+    seed=0,
+    resume=False,
+    objectives=DEFAULT_OBJECTIVES,
+    **more,
+):
+    with open_store(folder, FINGERPRINT, searched, resume=resume, objectives=objectives) as store:
         points = searched.points if allowed is None else allowed
         return search_points(store, points, evaluator, budgets or Budgets(), seed=seed, trials=trials, **more)
 
@@ -115,6 +127,18 @@ def test_every_sampler_visits_allowed_points_once_and_goes_on_after_a_stop(tmp_p
     assert visited(tmp_path / "parts", 7, total - 1, total) == whole
     assert len(set(whole)) == total
     assert set(whole) <= set(allowed)
+
+
+@pytest.mark.filterwarnings("ignore:Box decomposition")
+@pytest.mark.parametrize("sampler", ["tpe", "gp", "nsga2", "nsga3", "random"])
+@pytest.mark.parametrize("names", [("accuracy", "leakage"), ("accuracy", "latency", "leakage", "energy", "payload")])
+def test_every_sampler_searches_by_other_objectives(tmp_path, sampler, names):
+    def priced(point):
+        return evaluate(point).model_copy(update={"edge_energy_mj": 1.0 + point.rate, "payload_bytes": 10})
+
+    total = 12 if sampler == "gp" else 25
+    found = run(tmp_path, space(6), trials=total, sampler=sampler, objectives=names, evaluator=priced)
+    assert len({point_of(item) for item in found.candidates}) == total
 
 
 def test_wires_multiply_the_points_where_something_can_be_defended(tmp_path):

@@ -12,12 +12,12 @@ import optuna
 import pytest
 import sqlalchemy
 from collabplan.planner.study import locked, open_store
-from collabplan.records import Budgets, CollabplanError, MismatchError
+from collabplan.records import DEFAULT_OBJECTIVES, Budgets, CollabplanError, MismatchError
 from planner_fakes import FINGERPRINT, candidate, space
 
 
-def add_one(folder, *, resume=False, fingerprint=FINGERPRINT):
-    with open_store(folder, fingerprint, space(3), resume=resume) as store:
+def add_one(folder, *, resume=False, fingerprint=FINGERPRINT, objectives=DEFAULT_OBJECTIVES):
+    with open_store(folder, fingerprint, space(3), resume=resume, objectives=objectives) as store:
         store.add(candidate(), Budgets(), datetime.now())
         return store.name
 
@@ -90,10 +90,46 @@ def test_resume_of_something_else_names_the_difference(tmp_path):
 
 def test_a_study_that_was_created_but_not_marked_is_taken_over(tmp_path):
     add_one(tmp_path)
-    optuna.create_study(
-        study_name="search-2", storage=f"sqlite:///{tmp_path / 'study.db'}", directions=["minimize"] * 3
-    )
+    storage = f"sqlite:///{tmp_path / 'study.db'}"
+    optuna.create_study(study_name="search-2", storage=storage, directions=["maximize", "minimize", "minimize"])
     assert completed(tmp_path) == ("search-2", 0)
+
+
+def test_one_that_was_created_for_other_objectives_and_not_marked_is_left_alone(tmp_path):
+    add_one(tmp_path)
+    storage = f"sqlite:///{tmp_path / 'study.db'}"
+    optuna.create_study(study_name="search-2", storage=storage, directions=["maximize", "minimize"])
+    assert completed(tmp_path) == ("search-1", 1)
+    assert add_one(tmp_path) == "search-3"
+
+
+def test_the_study_shows_the_objectives_that_it_is_made_of(tmp_path):
+    with open_store(
+        tmp_path, FINGERPRINT, space(3), resume=False, objectives=("accuracy", "leakage", "energy", "payload")
+    ) as store:
+        store.add(candidate().model_copy(update={"edge_energy_mj": 2.5}), Budgets(), datetime.now())
+        with pytest.raises(CollabplanError, match="nothing is known of the device's power"):
+            store.add(candidate(), Budgets(), datetime.now())
+    study = optuna.load_study(study_name="search-1", storage=f"sqlite:///{tmp_path / 'study.db'}")
+    assert study.metric_names == ["accuracy", "leakage_index_high", "edge_energy_mj", "payload_bytes"]
+    assert [direction.name for direction in study.directions] == ["MAXIMIZE", "MINIMIZE", "MINIMIZE", "MINIMIZE"]
+    assert study.trials[0].values == [0.9, 0.51, 2.5, 100.0]
+
+
+def test_resume_with_other_objectives_names_the_difference(tmp_path):
+    add_one(tmp_path, objectives=("accuracy", "leakage"))
+    with pytest.raises(MismatchError, match="objectives was accuracy, leakage, now accuracy, latency, leakage"):
+        completed(tmp_path)
+    assert add_one(tmp_path, resume=True, objectives=("accuracy", "leakage")) == "search-1"
+
+
+def test_a_study_from_before_objectives_could_be_chosen_has_the_default_ones(tmp_path):
+    add_one(tmp_path)
+    study = optuna.load_study(study_name="search-1", storage=f"sqlite:///{tmp_path / 'study.db'}")
+    study.set_user_attr("collabplan.fingerprint", FINGERPRINT)
+    assert completed(tmp_path) == ("search-1", 1)
+    with pytest.raises(MismatchError, match="objectives was accuracy, latency, leakage"):
+        add_one(tmp_path, resume=True, objectives=("accuracy", "leakage"))
 
 
 def test_studies_of_other_programs_in_the_database_are_left_alone(tmp_path):

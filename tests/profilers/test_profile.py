@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from collabplan.graph import TracedGraph, candidate_cuts, trace
-from collabplan.profilers import profile_model
+from collabplan.profilers import energy, profile_model
 from collabplan.profilers.cuts import CutTiming, CutTimings
 from collabplan.profilers.profile import _warnings
 from collabplan.records import CollabplanError, Profile, TargetIdentity, Timing, load, save
@@ -85,7 +85,7 @@ def test_progress_is_told_in_order(residual: TracedGraph, target: TargetIdentity
         on_progress=lambda what, done: told.append((what, done)),
         command=(),
     )
-    assert list(dict(told)) == ["finding cuts", "nodes", "cuts"]
+    assert list(dict(told)) == ["finding cuts", "nodes", "cuts", "power"]
     assert all(0 <= done <= 1 for _, done in told)
 
 
@@ -144,6 +144,34 @@ def test_scatter_load_and_interpolation_are_warned_of() -> None:
     ):
         assert part in text
     assert "1 of 2 cuts were not measured" in text
+
+
+def test_power_is_in_the_record_or_the_reason_why_not(
+    residual: TracedGraph, target: TargetIdentity, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    joules = iter(range(0, 1000, 5))
+    monkeypatch.setattr(energy, "SECONDS", 0.05)
+    monkeypatch.setattr(energy, "read_powercap", lambda _root: {"intel-rapl:0": energy.Count(next(joules))})
+    made = profile_model(residual, target=target, threads=1, seconds=0.2)
+    assert made.power is not None
+    assert made.power.source == "powercap"
+    assert made.power.watts == pytest.approx(5 / made.power.seconds)
+    assert made.power_missing is None
+    save(made, tmp_path / "profile.json")
+    assert load(Profile, tmp_path / "profile.json") == made
+
+    monkeypatch.undo()
+    monkeypatch.setattr(energy, "POWERCAP", tmp_path)
+    without = profile_model(residual, target=target, threads=1, seconds=0.2)
+    assert without.power is None
+    assert without.power_missing is not None
+    assert "has no processor package" in without.power_missing
+
+
+def test_an_older_profile_is_read_without_power(profile: Profile) -> None:
+    older = profile.model_dump(mode="json")
+    del older["power"], older["power_missing"]
+    assert Profile.model_validate(older).power is None
 
 
 class Hard(nn.Module):
