@@ -1,6 +1,6 @@
 """Floor 1: what is kept. Records, hashes, errors, atomic files. Imports nothing else of ours."""
 
-from .atomic import write_bytes, write_text
+from .atomic import new_folder, write_bytes, write_text
 from .audit import (
     AgreementReport,
     AgreementRow,
@@ -17,6 +17,7 @@ from .audit import (
     TierFigures,
 )
 from .base import Interval, Record, Timing
+from .bundle import BundleFile, BundleManifest, BundlePart, BundleRole, OutputSpec, TensorSpec, WireFormat
 from .defense import DefenseSpec, DropoutKind, MaskKind, NoiseKind, Rounding, TensorRange
 from .energy import EdgePower
 from .errors import (
@@ -28,7 +29,7 @@ from .errors import (
     TargetError,
     TraceError,
 )
-from .files import load, save, schema_text
+from .files import load, parse, record_text, save, schema_text
 from .hashing import canonical_json, hash_file, hash_json, hash_rows, hash_tensors
 from .leakage import ControlRow, IndexAt, InformationEstimate, Leakage, LeakageReport, LeakageRow
 from .link import Link
@@ -74,6 +75,10 @@ __all__ = [
     "Baseline",
     "BudgetError",
     "Budgets",
+    "BundleFile",
+    "BundleManifest",
+    "BundlePart",
+    "BundleRole",
     "Candidate",
     "CollabplanError",
     "ControlRow",
@@ -103,6 +108,7 @@ __all__ = [
     "ModelIdentity",
     "NodeProfile",
     "NoiseKind",
+    "OutputSpec",
     "Plan",
     "Profile",
     "Provenance",
@@ -116,12 +122,14 @@ __all__ = [
     "TargetError",
     "TargetIdentity",
     "TensorRange",
+    "TensorSpec",
     "Threat",
     "TierFigures",
     "Timing",
     "TraceError",
     "TunedWeights",
     "Tuning",
+    "WireFormat",
     "canonical_json",
     "collect_provenance",
     "hash_file",
@@ -129,10 +137,13 @@ __all__ = [
     "hash_rows",
     "hash_tensors",
     "load",
+    "new_folder",
+    "parse",
     "parse_bandwidth",
     "parse_duration_ms",
     "parse_size",
     "processor_name",
+    "record_text",
     "save",
     "schema_text",
     "write_bytes",
