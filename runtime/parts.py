@@ -119,7 +119,7 @@ def wire_of(plan: Plan) -> WireFormat:
     """
     whole = plan.cut_kind == "edge-only"
     defense = Defense(DefenseSpec(bits=None) if whole else plan.defense, () if whole else plan.crossing)
-    assert defense.quantizers is not None  # ranges are there
+    _ = defense.quantizers, [defense.noise(crossing) for crossing in defense.crossing]  # raise where a range is missing
     return WireFormat(crossing=defense.crossing, defense=defense.spec, payload_bytes=defense.payload_bytes())
 
 

@@ -136,6 +136,13 @@ def test_a_plan_of_another_cut_is_refused_even_with_right_hashes(bundle: Path) -
     refusal(bundle, "cloud", r"plan\.json has other cut, crossings or defense than the manifest")
 
 
+def test_a_defense_without_its_ranges_is_refused_even_with_right_hashes(bundle: Path) -> None:
+    edit(bundle / "edge" / "plan.json", lambda plan: plan["defense"].update(ranges=[]))
+    edit(bundle / "edge" / "manifest.json", lambda manifest: manifest["part"]["wire"]["defense"].update(ranges=[]))
+    reseal(bundle / "edge")
+    refusal(bundle, "edge", "the plan cannot be run.*has no range for relu")
+
+
 def test_a_program_that_takes_something_else_is_refused_even_with_right_hashes(bundle: Path) -> None:
     edit(bundle / "edge" / "graph.json", lambda graph: graph["output"]["tuple"].pop())
     reseal(bundle / "edge")
