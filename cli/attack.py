@@ -203,8 +203,8 @@ def prepare_target(text: str, inputs: Sequence[str], output: Output) -> tuple[Ta
 def prepare_plan(path: Path, output: Output) -> tuple[Target, TracedGraph, Plan]:
     """Load a plan and its target, and trace that. Raises MismatchError for a plan of another model."""
     from ..records import Plan, load
+    from .planned import load_plan_target
     from .profile import trace_target
-    from .split import load_plan_target
 
     plan = load(Plan, path)
     with output.step(f"loading {plan.target.spec}"):

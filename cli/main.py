@@ -19,7 +19,7 @@ import typer
 from typer.core import TyperGroup
 
 from .. import __version__
-from . import agreement, attack, cache, env, explain, front, init, leakage, optimize, profile, split, worker
+from . import agreement, attack, bundle, cache, env, explain, front, init, leakage, optimize, profile, split, worker
 from .config import find_config
 from .options import Debug, examples, unwrapped
 
@@ -55,7 +55,7 @@ app = typer.Typer(
         ("search cut and defense; write plan.json", "collabplan optimize --budget-ms 50"),
         ("see what each cut tells about the input", "collabplan leakage"),
         ("see what attackers really recover under the plan", "collabplan attack plan.json"),
-        ("write the two halves and check that they compose", "collabplan split plan.json -o halves"),
+        ("write what the device and the cloud each need to run it", "collabplan bundle plan.json -o bundle"),
     ),
 )
 
@@ -119,6 +119,7 @@ _register(
     explain=(explain.explain, explain.EXAMPLES),
     worker=(worker.worker, worker.EXAMPLES),
     split=(split.split, split.EXAMPLES),
+    bundle=(bundle.bundle, bundle.EXAMPLES),
     leakage=(leakage.leakage, leakage.EXAMPLES),
     attack=(attack.attack, attack.EXAMPLES),
     agreement=(agreement.agreement, agreement.EXAMPLES),

@@ -9,10 +9,11 @@ from .. import lazy_face
 if TYPE_CHECKING:
     from .cuts import candidate_cuts, cheapest_cut
     from .gradients import dead_gradients
-    from .halves import split, with_weights
+    from .halves import shared_tensors, split, with_weights
     from .inputs import close_values, resize_batch, same_values
     from .layout import from_samples, to_samples
-    from .program import Program, load_program, save_program
+    from .program import Program, load_program, parse_program, save_program
+    from .signature import input_specs, output_spec
     from .structures import Cut, Halves, InputSpec, TracedGraph
     from .tracing import trace
 
@@ -29,7 +30,11 @@ _HOMES = {
     "from_samples": "layout",
     "load_program": "program",
     "resize_batch": "inputs",
+    "input_specs": "signature",
+    "output_spec": "signature",
+    "parse_program": "program",
     "same_values": "inputs",
+    "shared_tensors": "halves",
     "save_program": "program",
     "split": "halves",
     "to_samples": "layout",
@@ -48,10 +53,14 @@ __all__ = [
     "close_values",
     "dead_gradients",
     "from_samples",
+    "input_specs",
     "load_program",
+    "output_spec",
+    "parse_program",
     "resize_batch",
     "same_values",
     "save_program",
+    "shared_tensors",
     "split",
     "to_samples",
     "trace",

@@ -77,6 +77,39 @@ def with_weights(cloud: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:
     return made
 
 
+def shared_tensors(halves: Halves) -> tuple[str, ...]:
+    """Weights that both halves need, as the cloud half names them: tied, or views of the same memory.
+
+    Single numbers, integers (indices) and booleans (masks) are constants of the code, and not counted.
+    """
+    edge, cloud = (_tensors(half) for half in (halves.edge, halves.cloud))
+    return tuple(
+        name
+        for name, tensor in cloud.items()
+        if tensor.numel() > 1
+        and tensor.dtype not in (torch.bool, torch.int32, torch.int64)
+        and (name in edge or any(_overlap(tensor, other) for other in edge.values()))
+    )
+
+
+def _tensors(half: nn.Module) -> dict[str, Tensor]:
+    graph = half.graph_module
+    assert isinstance(graph, nn.Module)
+    return {**dict(graph.named_parameters()), **dict(graph.named_buffers())}
+
+
+def _overlap(left: Tensor, right: Tensor) -> bool:
+    """True where two tensors lie in the same memory, or one of them in a part of the other's."""
+    if left.device != right.device or not (left.numel() and right.numel()):
+        return False
+    starts, ends = [], []
+    for tensor in (left, right):
+        last = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+        starts.append(tensor.data_ptr())
+        ends.append(tensor.data_ptr() + (last + 1) * tensor.element_size())
+    return max(starts) < min(ends)
+
+
 def split(traced: TracedGraph, cut: Cut) -> Halves:
     """The two halves of `traced` at `cut`; `cloud(*edge(...))` equals the model bit for bit.
 

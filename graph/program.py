@@ -21,7 +21,6 @@ from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
 from ..records import ModelIdentity, RecordError, TraceError, canonical_json, hash_json, hash_tensors, write_bytes
-from .halves import CloudHalf, EdgeHalf
 from .operators import function_of, name_of
 from .structures import InputSpec
 
@@ -29,6 +28,12 @@ FORMAT, VERSION = "collabplan.graph", 1
 GRAPH_FILE, WEIGHTS_FILE = "graph.json", "weights.safetensors"
 
 Json = dict[str, Any]
+
+_AGAIN = "write the plan's halves again (`collabplan bundle` or `collabplan split`)"
+_DAMAGE = (
+    ValueError, KeyError, IndexError, TypeError, AttributeError, RuntimeError, OverflowError, SafetensorError,
+)  # fmt: skip
+"""What reading a damaged file may raise; RuntimeError (RecursionError too) for strides that no tensor has."""
 
 
 class Program(nn.Module):
@@ -67,15 +72,19 @@ class Program(nn.Module):
         return _build(self.document["output"], values, device)
 
 
-def save_program(half: EdgeHalf | CloudHalf, folder: Path) -> None:
+def save_program(half: nn.Module, folder: Path) -> None:
     """Write a half as `graph.json` and `weights.safetensors` into `folder`, each atomically.
+
+    Args:
+        half: one of `split`'s halves, or the whole model (`TracedGraph.module`).
 
     Raises:
         TraceError: an operator outside the allow-list.
         CollabplanError: the folder cannot be written.
     """
-    structure = half.output_structure if isinstance(half, CloudHalf) else None
-    document, tensors = encode(half.graph_module, structure)
+    graph, structure = half.graph_module, getattr(half, "output_structure", None)
+    assert isinstance(graph, fx.GraphModule)
+    document, tensors = encode(graph, structure)
     folder = Path(folder)
     write_bytes(folder / WEIGHTS_FILE, save_tensors({name: _packed(tensor) for name, tensor in tensors.items()}))
     write_bytes(folder / GRAPH_FILE, (canonical_json(document) + "\n").encode())
@@ -89,20 +98,33 @@ def load_program(folder: Path) -> Program:
             the weights are not those that the graph names.
     """
     folder = Path(folder)
-    again = "export the plan again with `collabplan split`"
     try:
-        document = json.loads((folder / GRAPH_FILE).read_text(encoding="utf-8"))
-        stored = load_tensors((folder / WEIGHTS_FILE).read_bytes())
+        graph, weights = (folder / GRAPH_FILE).read_bytes(), (folder / WEIGHTS_FILE).read_bytes()
+    except FileNotFoundError as error:
+        raise RecordError(f"program {folder} lacks {Path(error.filename).name}; {_AGAIN}") from None
+    except OSError as error:
+        raise RecordError(f"program {folder} cannot be read ({error}); {_AGAIN}") from None
+    return parse_program(graph, weights, folder)
+
+
+def parse_program(graph: bytes, weights: bytes, folder: Path) -> Program:
+    """The program that the bytes of `graph.json` and `weights.safetensors` hold; `folder` is for messages.
+
+    Raises:
+        RecordError: as `load_program` does.
+    """
+    try:
+        document = json.loads(graph.decode("utf-8"))
+        stored = load_tensors(weights)
         _require_format(document)
         tensors = {spec["name"]: _unpacked(spec, stored) for spec in document["tensors"]}
         _require_sound(document)
         return Program(document, tensors).eval()
     except RecordError as error:
-        raise RecordError(f"program {folder}: {error}; {again}") from None
-    except FileNotFoundError as error:
-        raise RecordError(f"program {folder} lacks {Path(error.filename).name}; {again}") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, SafetensorError) as error:
-        raise RecordError(f"program {folder} is damaged ({type(error).__name__}: {error}); {again}") from None
+        raise RecordError(f"program {folder}: {error}; {_AGAIN}") from None
+    except _DAMAGE as error:
+        said = " ".join(str(error).split())
+        raise RecordError(f"program {folder} is damaged ({type(error).__name__}: {said}); {_AGAIN}") from None
 
 
 def identify(flat: fx.GraphModule, inputs: Sequence[InputSpec], name: str) -> ModelIdentity:
@@ -285,13 +307,48 @@ def _require_sound(document: Json) -> None:
     known |= {f"t{index}" for index in range(len(document["tensors"]))}
     for index, node in enumerate(document["nodes"]):
         function_of(node["op"])
+        _require_decodable([node["args"], list(node["kwargs"].values())])
         for name in _references([node["args"], list(node["kwargs"].values())]):
             if name not in known:
                 raise RecordError(f"node {index} ({node['op']}) reads {name!r}, which no earlier node makes")
         known.add(f"n{index}")
+    _require_structure(document["output"])
     for name in _references(document["output"]):
         if name not in known:
             raise RecordError(f"the output reads {name!r}, which no node makes")
+
+
+def _require_decodable(value: Any) -> None:
+    """Every tagged value is one that `_decode` knows."""
+    if isinstance(value, list):
+        for item in value:
+            _require_decodable(item)
+    elif isinstance(value, dict):
+        ((tag, content),) = value.items()
+        if tag in _TAGS:
+            _TAGS[tag](content)
+        elif tag == "slice":
+            slice(*content)
+            _require_decodable(content)
+        elif tag == "complex":
+            complex(*content)
+        elif tag not in ("ref", "device"):
+            raise RecordError(f"{tag!r} is no kind of argument")
+
+
+def _require_structure(structure: Any) -> None:
+    """The output is nested as `_build` builds it."""
+    tag = next(iter(structure)) if isinstance(structure, dict) and len(structure) == 1 else None
+    if tag == "dict":
+        for key, child in structure[tag]:
+            if not isinstance(key, str):
+                raise RecordError(f"the output has the key {key!r}, which is no text")
+            _require_structure(child)
+    elif tag in ("list", "tuple"):
+        for child in structure[tag]:
+            _require_structure(child)
+    else:
+        _require_decodable(structure)
 
 
 def _references(value: Any) -> list[str]:
@@ -344,11 +401,17 @@ def _decode(value: Any, values: Mapping[str, Any], device: torch.device) -> Any:
     return _TAGS[tag](content)
 
 
+_CONSTANTS: dict[type, dict[str, Any]] = {
+    kind: {name: value for name, value in vars(torch).items() if isinstance(value, kind)}
+    for kind in (torch.dtype, torch.layout, torch.memory_format)
+}
+"""Looked up here and not by `getattr(torch, name)`, which imports modules for some names."""
+
+
 def _torch_constant(name: str, kind: type) -> Any:
-    value = getattr(torch, name)
-    if not isinstance(value, kind):
+    if name not in _CONSTANTS[kind]:
         raise RecordError(f"{name!r} is not a {kind.__name__}")
-    return value
+    return _CONSTANTS[kind][name]
 
 
 def _build(structure: Any, values: Mapping[str, Any], device: torch.device) -> Any:

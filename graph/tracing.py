@@ -130,8 +130,8 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Export prints graphs, warnings and logs on failures that we report in one line ourselves."""
+def quiet() -> Iterator[None]:
+    """Silence torch: export prints graphs, warnings and logs on failures that we report in one line ourselves."""
     logger = logging.getLogger("torch")
     levels = {log: log.level for log in [logger, *_children(logger)]}
     try:
@@ -223,7 +223,7 @@ def _export_once(
                 shapes[leaf] = {spec.batch_dim: batch}
         examples.append(leaf)
     args, kwargs = pytree.tree_unflatten(examples, structure)
-    with _quiet():
+    with quiet():
         program = torch.export.export(model, args, kwargs, dynamic_shapes=shapes if dynamic else None, strict=strict)
         functional: ExportedProgram = program.run_decompositions({})
         return functional

@@ -1,6 +1,6 @@
 """Floor 1: what is kept. Records, hashes, errors, atomic files. Imports nothing else of ours."""
 
-from .atomic import write_bytes, write_text
+from .atomic import new_folder, write_bytes, write_text
 from .audit import (
     AgreementReport,
     AgreementRow,
@@ -17,6 +17,7 @@ from .audit import (
     TierFigures,
 )
 from .base import Interval, Record, Timing
+from .bundle import BundleFile, BundleManifest, BundlePart, BundleRole, OutputSpec, TensorSpec, WireFormat
 from .defense import DefenseSpec, DropoutKind, MaskKind, NoiseKind, Rounding, TensorRange
 from .energy import COVERS, EdgePower, MeasuredPower, PowerSource
 from .errors import (
@@ -29,7 +30,7 @@ from .errors import (
     TraceError,
 )
 from .exchange import ALONE, Exchange
-from .files import load, save, schema_text
+from .files import load, parse, record_text, save, schema_text
 from .hashing import canonical_json, hash_file, hash_json, hash_rows, hash_tensors
 from .leakage import ControlRow, IndexAt, InformationEstimate, Leakage, LeakageReport, LeakageRow
 from .link import Link
@@ -80,6 +81,10 @@ __all__ = [
     "Baseline",
     "BudgetError",
     "Budgets",
+    "BundleFile",
+    "BundleManifest",
+    "BundlePart",
+    "BundleRole",
     "Candidate",
     "CollabplanError",
     "ControlRow",
@@ -112,6 +117,7 @@ __all__ = [
     "NodeProfile",
     "NoiseKind",
     "Objective",
+    "OutputSpec",
     "Plan",
     "PowerSource",
     "Profile",
@@ -127,11 +133,13 @@ __all__ = [
     "TargetIdentity",
     "TensorFile",
     "TensorRange",
+    "TensorSpec",
     "Threat",
     "TierFigures",
     "Timing",
     "TraceError",
     "Tuning",
+    "WireFormat",
     "canonical_json",
     "collect_provenance",
     "hash_file",
@@ -139,10 +147,13 @@ __all__ = [
     "hash_rows",
     "hash_tensors",
     "load",
+    "new_folder",
+    "parse",
     "parse_bandwidth",
     "parse_duration_ms",
     "parse_size",
     "processor_name",
+    "record_text",
     "save",
     "schema_text",
     "write_bytes",

@@ -1,10 +1,13 @@
-"""Files appear whole or not at all: written to a temporary name beside the target, then renamed."""
+"""Files and folders appear whole or not at all: written to a temporary name beside the target, then renamed."""
 
 from __future__ import annotations
 
 import errno
 import os
+import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from .errors import CollabplanError
@@ -36,6 +39,46 @@ def write_bytes(path: Path, data: bytes) -> None:
 def write_text(path: Path, text: str) -> None:
     """`write_bytes` of UTF-8 text. Raises the same."""
     write_bytes(path, text.encode())
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Yields an empty folder beside `path`; when the block is done it takes the place of what `path` was.
+
+    An older folder is moved aside first and removed last, so that `path` is never half one and half the other.
+
+    Raises:
+        CollabplanError: no space is left, or the folder cannot be written. What was at `path` is untouched.
+    """
+    path = Path(path).absolute()
+    temporary: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
+        os.chmod(temporary, 0o777 & ~current_umask())
+        yield temporary
+        _take_place(temporary, path)
+    except OSError as error:
+        raise CollabplanError(write_failure(path, error)) from error
+    finally:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _take_place(temporary: Path, path: Path) -> None:
+    if not path.is_dir():
+        os.replace(temporary, path)
+        return
+    aside = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".old"))
+    try:
+        os.replace(path, aside / "old")
+        try:
+            os.replace(temporary, path)
+        except OSError:
+            os.replace(aside / "old", path)
+            raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def write_failure(path: Path, error: OSError) -> str:

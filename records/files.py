@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from .atomic import write_text
 from .audit import AgreementReport, AuditReport
 from .base import Record
+from .bundle import BundleManifest
 from .errors import RecordError
 from .leakage import LeakageReport
 from .plan import Plan
@@ -20,6 +21,7 @@ R = TypeVar("R", bound=Record)
 
 SCHEMAS: dict[str, type[Record]] = {
     "profile": Profile, "plan": Plan, "leakage": LeakageReport, "audit": AuditReport, "agreement": AgreementReport,
+    "bundle": BundleManifest,
 }  # fmt: skip
 """Every record that has a published JSON Schema, `records/schemas/NAME.schema.json`."""
 
@@ -33,7 +35,12 @@ def save(record: Record, path: Path) -> None:
     Raises:
         CollabplanError: the file cannot be written.
     """
-    write_text(Path(path), record.model_dump_json(indent=1) + "\n")
+    write_text(Path(path), record_text(record))
+
+
+def record_text(record: Record) -> str:
+    """A record as its file has it."""
+    return record.model_dump_json(indent=1) + "\n"
 
 
 def load(kind: type[R], path: Path) -> R:
@@ -44,18 +51,31 @@ def load(kind: type[R], path: Path) -> R:
             field that does not hold what the schema says.
     """
     path = Path(path)
-    expected = kind.model_fields["format"].default
-    what = expected.removeprefix("collabplan.")
-    again = f"make it again with `collabplan {COMMANDS.get(what, what)}`"
+    what, again = _what(kind)
     try:
-        text = path.read_text(encoding="utf-8")
+        data = path.read_bytes()
     except FileNotFoundError:
         raise RecordError(f"{what} {path} does not exist; {again}") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise RecordError(f"{what} {path} cannot be read ({error}); {again}") from None
+    return parse(kind, data, path)
+
+
+def parse(kind: type[R], data: bytes, path: Path) -> R:
+    """The record that a file's bytes hold; `path` is for messages.
+
+    Raises:
+        RecordError: as `load` does.
+    """
+    what, again = _what(kind)
+    expected = kind.model_fields["format"].default
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
         raise RecordError(f"{what} {path} cannot be read ({error}); {again}") from None
     try:
         document = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # ValueError too: a number of thousands of digits
         raise RecordError(f"{what} {path} is not whole JSON ({error}); {again}") from None
     found = document.get("format") if isinstance(document, dict) else None
     if found != expected:
@@ -69,6 +89,12 @@ def load(kind: type[R], path: Path) -> R:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         raise RecordError(f"{what} {path} is damaged at {place or 'the top'}: {first['msg']}; {again}") from None
+
+
+def _what(kind: type[Record]) -> tuple[str, str]:
+    """What such a record is called, and how to make it again."""
+    what = str(kind.model_fields["format"].default).removeprefix("collabplan.")
+    return what, f"make it again with `collabplan {COMMANDS.get(what, what)}`"
 
 
 def schema_text(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 from pydantic import Field
@@ -207,3 +208,28 @@ class Plan(Record):
     trials: int = Field(ge=0)
     study: str
     provenance: Provenance
+
+    def portable(self) -> Plan:
+        """The plan as it may leave this machine: files without their folders, the command line without addresses.
+
+        A folder often holds a user's or customer's name, and the address of a database its password. No figure is
+        changed, and no file that the plan names is found any worse from its own folder.
+        """
+        target = self.target.model_copy(
+            update={
+                "spec": _without_folders(self.target.spec),
+                "file": None if self.target.file is None else _without_folders(self.target.file),
+            }
+        )
+        command = tuple(_without_folders(_ADDRESS.sub("ADDRESS", argument)) for argument in self.provenance.command)
+        provenance = self.provenance.model_copy(update={"command": command})
+        return self.model_copy(update={"target": target, "provenance": provenance})
+
+
+_ADDRESS = re.compile(r"[\w+.-]+://\S*")
+_FOLDERS = re.compile(r"(^|=)[^=]*[/\\]")
+
+
+def _without_folders(text: str) -> str:
+    """`/home/me/model.py:Net` as `model.py:Net`, `--output=a/plan.json` as `--output=plan.json`."""
+    return _FOLDERS.sub(r"\1", text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import re
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -29,8 +30,14 @@ def collect_provenance(
         git_revision=revision,
         git_dirty=dirty,
         seed=seed,
-        command=tuple(sys.argv) if command is None else command,
+        command=tuple(_without_password(argument) for argument in (sys.argv if command is None else command)),
     )
+
+
+def _without_password(argument: str) -> str:
+    """An argument whose database address keeps its password to itself."""
+    argument = re.sub(r"(://[^/@:\s]*):[^/@\s]*@", r"\1:***@", argument)
+    return re.sub(r"(password=)[^&\s]*", r"\1***", argument)
 
 
 def processor_name() -> str:

@@ -1,1 +1,37 @@
-"""Floor 6: runs a plan. The bundle, the edge client, the cloud server and the verification live here."""
+"""Floor 6: runs a plan. The bundle, the edge client, the cloud server and the verification live here.
+
+The face is lazy. What a device needs imports neither Optuna nor scikit-learn.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .. import lazy_face
+
+if TYPE_CHECKING:
+    from .bundle import WrittenBundle, write_bundle
+    from .halves import write_halves
+    from .parts import CloudPart, EdgePart, open_cloud, open_edge
+
+_HOMES = {
+    "CloudPart": "parts",
+    "EdgePart": "parts",
+    "WrittenBundle": "bundle",
+    "open_cloud": "parts",
+    "open_edge": "parts",
+    "write_bundle": "bundle",
+    "write_halves": "halves",
+}
+
+__all__ = [
+    "CloudPart",
+    "EdgePart",
+    "WrittenBundle",
+    "open_cloud",
+    "open_edge",
+    "write_bundle",
+    "write_halves",
+]
+
+__getattr__, __dir__ = lazy_face(__name__, _HOMES)

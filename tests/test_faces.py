@@ -18,6 +18,18 @@ except records.RecordError:
     pass
 """
 
+EDGE = """
+from pathlib import Path
+from collabplan.runtime import open_edge, open_cloud
+from collabplan.estimators import Fresh, Keyed
+from collabplan.records import RecordError
+for opened in (open_edge, open_cloud):
+    try:
+        opened(Path("absent"))
+    except RecordError:
+        pass
+"""
+
 HELP = """
 import sys
 sys.argv = ["collabplan", "--help"]
@@ -46,7 +58,8 @@ def run_blocked(code: str, blocked: tuple[str, ...]) -> str:
         pytest.param("import collabplan.profilers", HEAVY, id="profilers"),
         pytest.param("import collabplan.estimators", HEAVY, id="estimators"),
         pytest.param("import collabplan.planner", HEAVY, id="planner"),
-        pytest.param("import collabplan.runtime", ("optuna", "sklearn", "matplotlib"), id="runtime"),
+        pytest.param("import collabplan.runtime", HEAVY, id="runtime"),
+        pytest.param(EDGE, tuple(name for name in HEAVY if name != "torch"), id="a device"),
         pytest.param("import collabplan.cli", HEAVY, id="cli"),
     ],
 )

@@ -160,8 +160,11 @@ def test_a_tuned_cloud_half_goes_with_its_plan(here: Path, run: Run, target: Wri
     assert plan.tuned_weights is not None
     assert plan.tuned_weights.file == "plan.weights.safetensors"
     assert ran.document["plan"] == plan.model_dump(mode="json")
-    said = run("split", "plan.json", "-o", "halves").out
-    assert "the model with the fine-tuned cloud half bit for bit" in " ".join(said.split())
+    for command in ("split", "bundle"):
+        said = run(command, "plan.json", "-o", command).out
+        assert "the model with the fine-tuned cloud half bit for bit" in " ".join(said.split())
+    stored = [(here / command / "cloud" / "weights.safetensors").read_bytes() for command in ("split", "bundle")]
+    assert stored[0] == stored[1]
     assert run("attack", "plan.json", "--attacks", "ridge").code == 0
     row = 1 + next(at for at, one in enumerate(run("front", "plan.json", "--json").document["rows"]) if one["tuned"])
     (here / "bare.json").write_text(plan.model_copy(update={"tuned_weights": None}).model_dump_json())

@@ -1,0 +1,80 @@
+"""A plan with the model that it is for: what `split` and `bundle` start from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..graph.structures import Cut, TracedGraph
+    from ..records import Plan
+    from .output import Output
+    from .target import Target
+
+
+@dataclass(frozen=True, eq=False)
+class Planned:
+    """A plan, the trace of its model, its cut there, and its fine-tuned weights where it has any."""
+
+    plan: Plan
+    traced: TracedGraph
+    cut: Cut
+    tuned: Mapping[str, Tensor] | None
+
+
+def open_planned(path: Path, model: str | None, output: Output) -> Planned:
+    """Read a plan, load its target (**this runs the user's code**) and trace it.
+
+    Args:
+        path: the plan file.
+        model: the target, where it is not where it was planned.
+        output: is told what is found.
+
+    Raises:
+        CollabplanError: a file cannot be read, or the model is not the plan's.
+    """
+    from ..records import Plan, load
+    from .plan_files import load_weights
+    from .profile import trace_target
+
+    plan = load(Plan, path)
+    with output.step(f"loading {model or plan.target.spec}"):
+        target = load_plan_target(plan, path, model)
+    output.found(f"Target {target.identity.spec}", target.findings[:2])
+    traced = trace_target(target, output)
+    plan.model.require_same(traced.identity, record=f"plan {path}")
+    return Planned(plan, traced, planned_cut(plan, traced, path), load_weights(plan, path))
+
+
+def load_plan_target(plan: Plan, path: Path, target: str | None) -> Target:
+    """The target a plan names: as typed then, or beside the plan file where it is not found here.
+
+    Raises:
+        TargetError: it cannot be loaded.
+    """
+    from .target import load_target
+
+    spec = target or plan.target.spec
+    head = spec.rpartition(":")[0] if not spec.endswith(".py") else spec
+    if target is None and head.endswith(".py") and not Path(head).exists() and (path.parent / head).exists():
+        spec = str(path.parent / spec)
+    return load_target(spec, plan.target.options.get("input", "").split())
+
+
+def planned_cut(plan: Plan, traced: TracedGraph, path: Path) -> Cut:
+    """The plan's cut in this trace. Raises MismatchError where the trace does not have it."""
+    from ..graph import candidate_cuts
+    from ..records import MismatchError
+
+    cuts = candidate_cuts(traced, int(plan.target.options.get("max_crossing", "4")))
+    for cut in cuts:
+        if cut.id == plan.cut_id:
+            return cut
+    raise MismatchError(
+        f"plan {path} has the cut {plan.cut_name!r} ({plan.cut_id}), which this collabplan does not find in the same "
+        "model: profile and optimize again"
+    )

@@ -1,0 +1,245 @@
+"""The manifest of a bundle's part: what its files are, what crosses the wire, and which other part belongs to it.
+
+A bundle has an edge part and a cloud part, and each travels alone. Each manifest names its own files by SHA-256,
+and the other part by one hash, so that two machines can tell in a handshake that they run one bundle. Hashes find
+damage and mix-ups. They are no signature: whoever may write into a part can write another manifest as well.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal
+
+from pydantic import Field, JsonValue, NonNegativeInt, model_validator
+
+from .base import Record
+from .defense import DefenseSpec
+from .errors import RecordError
+from .hashing import hash_json
+from .model import DTYPE_BYTES, Crossing, CutKind
+
+BundleRole = Literal["edge", "cloud"]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+FileName = Literal[
+    "plan.json",
+    "graph.json",
+    "weights.safetensors",
+    "half.onnx",
+    "half.pt2",
+    "fallback/graph.json",
+    "fallback/weights.safetensors",
+]
+"""Every name that a part's file may have. A path from a manifest is never followed anywhere else."""
+
+NEEDED: frozenset[FileName] = frozenset({"plan.json", "graph.json", "weights.safetensors"})
+FALLBACK: frozenset[FileName] = frozenset({"fallback/graph.json", "fallback/weights.safetensors"})
+MANIFEST_FILE = "manifest.json"
+
+MOST_SAMPLE_BYTES = 2**32
+"""Most that one tensor of one sample may hold: a manifest that says more is refused, nothing is allocated for it."""
+
+_DEEPEST = 32
+
+
+class TensorSpec(Record):
+    """A tensor that goes into a part or comes back.
+
+    `shape` is that of one sample; dimension d in `batch_dims` has `shape[d]` times the batch. Dimensions in `free_dims`
+    have a size that depends on the batch or on values in another way. In a bundle for one batch size, both are empty
+    and `shape` is the whole one. `number`: not a tensor, but a Python number (the batch size, say).
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[NonNegativeInt, ...]
+    batch_dims: tuple[NonNegativeInt, ...] = ()
+    free_dims: tuple[NonNegativeInt, ...] = ()
+    public: bool = False
+    number: bool = False
+
+    def shape_at(self, batch: int) -> tuple[int | None, ...]:
+        """The shape of `batch` samples; None for a size that only the run tells."""
+        return tuple(
+            None if dim in self.free_dims else size * batch if dim in self.batch_dims else size
+            for dim, size in enumerate(self.shape)
+        )
+
+    @model_validator(mode="after")
+    def _possible(self) -> TensorSpec:
+        _require_possible(self.name, self.dtype, self.shape)
+        if any(dim >= len(self.shape) for dim in (*self.batch_dims, *self.free_dims)):
+            raise ValueError(f"{self.name} has {len(self.shape)} dimensions, fewer than it names")
+        return self
+
+
+class OutputSpec(Record):
+    """What the model returns.
+
+    `structure` nests `{"dict": [[key, value], ...]}`, `{"list": [...]}` and `{"tuple": [...]}`; `{"output": k}` stands
+    for the k-th of `tensors`, anything else is a constant of the model.
+    """
+
+    structure: JsonValue
+    tensors: tuple[TensorSpec, ...]
+
+    @model_validator(mode="after")
+    def _numbered(self) -> OutputSpec:
+        if _outputs(self.structure) != list(range(len(self.tensors))):
+            raise ValueError(f"the structure must name each of {len(self.tensors)} outputs once, in order")
+        return self
+
+
+class WireFormat(Record):
+    """What crosses: the tensors, and what the device does to them. No key and no seed is part of it.
+
+    `payload_bytes` are per sample, without framing. Nothing crosses where everything runs on the device.
+    """
+
+    crossing: tuple[Crossing, ...]
+    defense: DefenseSpec
+    payload_bytes: int = Field(ge=0)
+
+    @model_validator(mode="after")
+    def _possible(self) -> WireFormat:
+        for crossing in self.crossing:
+            _require_possible(crossing.name, crossing.dtype, crossing.sample_shape)
+            if crossing.layout is not None and crossing.layout.batch_dim > len(crossing.sample_shape):
+                raise ValueError(f"{crossing.name} has no dimension {crossing.layout.batch_dim} for the batch")
+            if crossing.layout is None and not crossing.public:
+                raise ValueError(f"{crossing.name} is private and cannot be divided into samples")
+        return self
+
+
+class BundleFile(Record):
+    """One file of a part, by its path in the part's folder."""
+
+    name: FileName
+    sha256: Sha256
+    size_bytes: int = Field(ge=0)
+
+
+class BundlePart(Record):
+    """Everything that a part's manifest says about the part itself.
+
+    `batch`: the only batch size that can run, None where any can. `inputs` are the model's tensors in order, in the
+    edge part alone. `shared_tensors` lie in both parts. `plan_sha256` is that of `plan.json`.
+    """
+
+    role: BundleRole
+    plan_sha256: Sha256
+    cut_id: str
+    cut_name: str
+    cut_kind: CutKind
+    batch: int | None = Field(default=None, ge=1)
+    wire: WireFormat
+    inputs: tuple[TensorSpec, ...]
+    outputs: OutputSpec
+    shared_tensors: tuple[str, ...] = ()
+    files: tuple[BundleFile, ...]
+    torch_version: str
+    collabplan_version: str
+
+    @model_validator(mode="after")
+    def _complete(self) -> BundlePart:
+        names = [file.name for file in self.files]
+        if len(set(names)) < len(names):
+            raise ValueError("a file is named twice")
+        lacking = sorted(NEEDED - set(names))
+        if lacking:
+            raise ValueError(f"the part names no {lacking[0]}")
+        if FALLBACK & set(names) and (self.role == "cloud" or not set(names) >= FALLBACK):
+            raise ValueError("a fallback is two files of the edge part")
+        if self.file("plan.json").sha256 != self.plan_sha256:
+            raise ValueError("plan_sha256 is not that of plan.json")
+        return self
+
+    @property
+    def sha256(self) -> str:
+        """Hash of all that this record says, and through its files' hashes of the part as a whole."""
+        return hash_json(self.model_dump(mode="json"))
+
+    @property
+    def has_fallback(self) -> bool:
+        """True where the edge part holds the whole model as well."""
+        return any(file.name in FALLBACK for file in self.files)
+
+    def file(self, name: str) -> BundleFile:
+        """The file called `name`. Raises KeyError where there is none."""
+        for file in self.files:
+            if file.name == name:
+                return file
+        raise KeyError(name)
+
+
+class BundleManifest(Record):
+    """`manifest.json` of one part.
+
+    `bundle_id` is the hash of the plan's hash and both parts' hashes: two parts with the same id are one bundle.
+    `other_part_sha256` is None where the plan has no other part (everything runs on the device).
+    """
+
+    format: Literal["collabplan.bundle"] = "collabplan.bundle"
+    schema_version: Literal[1] = 1
+    bundle_id: Sha256
+    part_sha256: Sha256
+    other_part_sha256: Sha256 | None
+    part: BundlePart
+
+    @classmethod
+    def sealed(cls, edge: BundlePart, cloud: BundlePart | None) -> tuple[BundleManifest, BundleManifest | None]:
+        """The manifests of both parts of one bundle."""
+        ours, theirs = edge.sha256, None if cloud is None else cloud.sha256
+        found = _bundle_id(edge.plan_sha256, ours, theirs)
+        first = cls(bundle_id=found, part_sha256=ours, other_part_sha256=theirs, part=edge)
+        if cloud is None or theirs is None:
+            return first, None
+        return first, cls(bundle_id=found, part_sha256=theirs, other_part_sha256=ours, part=cloud)
+
+    def require_sealed(self) -> None:
+        """Refuse a manifest whose hashes are not those of what it says.
+
+        Raises:
+            RecordError: it was changed after it was written.
+        """
+        both = (self.part_sha256, self.other_part_sha256)
+        edge, cloud = both if self.part.role == "edge" else both[::-1]
+        found = None if edge is None else _bundle_id(self.part.plan_sha256, edge, cloud)
+        if self.part.sha256 != self.part_sha256 or self.bundle_id != found:
+            raise RecordError("the manifest was changed after it was written")
+
+    def recognises(self, bundle_id: str, part_sha256: str) -> bool:
+        """True where a part that says this of itself is the other part of this bundle."""
+        return bundle_id == self.bundle_id and part_sha256 == self.other_part_sha256
+
+
+def _bundle_id(plan: str, edge: str, cloud: str | None) -> str:
+    return hash_json({"plan": plan, "edge": edge, "cloud": cloud})
+
+
+def _require_possible(name: str, dtype: str, shape: tuple[int, ...]) -> None:
+    if dtype not in DTYPE_BYTES:
+        raise ValueError(f"{name} has the dtype {dtype!r}, known are {', '.join(DTYPE_BYTES)}")
+    if any(size < 0 for size in shape) or math.prod(shape) * DTYPE_BYTES[dtype] > MOST_SAMPLE_BYTES:
+        raise ValueError(f"{name} has the shape {list(shape)}, which no tensor of a bundle has")
+
+
+def _outputs(structure: JsonValue, depth: int = 0) -> list[int]:
+    """The numbers of the outputs that a structure names, in its order."""
+    if depth > _DEEPEST:
+        raise ValueError("the output is nested too deeply")
+    if not isinstance(structure, dict):
+        if isinstance(structure, float) and not math.isfinite(structure):
+            raise ValueError("the output holds a number that JSON has not")
+        return []
+    ((tag, content),) = structure.items() if len(structure) == 1 else ((None, None),)
+    if tag == "output" and isinstance(content, int):
+        return [content]
+    if tag in ("list", "tuple") and isinstance(content, list):
+        return [number for child in content for number in _outputs(child, depth + 1)]
+    if tag == "dict" and isinstance(content, list):
+        pairs = [pair for pair in content if isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str)]
+        if len(pairs) == len(content):
+            return [number for pair in pairs for number in _outputs(pair[1], depth + 1)]
+    if tag == "float" and content in ("inf", "-inf", "nan"):
+        return []
+    raise ValueError(f"the output has a part of no known kind: {str(structure)[:60]}")

@@ -1,0 +1,218 @@
+"""Writes a bundle: the folder that deploys a plan, `edge/` for the device and `cloud/` for the server.
+
+Neither part holds the other's weights. The folder is filled under a temporary name and renamed, so that it is whole or
+not there. `parts` opens it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import get_args
+
+import torch
+from torch import Tensor, fx
+
+from .. import __version__
+from ..graph import Cut, Halves, TracedGraph, input_specs, output_spec, shared_tensors, split, with_weights
+from ..records import (
+    BundleFile,
+    BundleManifest,
+    BundlePart,
+    BundleRole,
+    CollabplanError,
+    MismatchError,
+    OutputSpec,
+    Plan,
+    RecordError,
+    hash_file,
+    hash_tensors,
+    load,
+    new_folder,
+    record_text,
+    save,
+)
+from ..records.bundle import MANIFEST_FILE, FileName
+from .exports import Format, export_half, require_format
+from .halves import write_halves, write_whole
+from .parts import files_of, wire_of
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenBundle:
+    """A bundle as it was written. `cloud` is None where everything runs on the device."""
+
+    folder: Path
+    edge: BundleManifest
+    cloud: BundleManifest | None
+
+    @property
+    def parts(self) -> tuple[BundleManifest, ...]:
+        """The parts that there are."""
+        return (self.edge,) if self.cloud is None else (self.edge, self.cloud)
+
+
+def write_bundle(
+    plan: Plan,
+    traced: TracedGraph,
+    cut: Cut,
+    folder: Path,
+    *,
+    tuned: Mapping[str, Tensor] | None = None,
+    allow_shared_weights: bool = False,
+    fallback: bool = False,
+    formats: Sequence[Format] = (),
+) -> WrittenBundle:
+    """Write `folder/edge` and `folder/cloud`; they compose to the model bit for bit, which is checked.
+
+    A plan that runs everything on the device has no cloud part; its edge part is the whole model.
+
+    Args:
+        plan: as it was loaded; both parts get `plan.portable()`.
+        traced: the plan's model.
+        cut: the plan's cut in that trace.
+        folder: absent, empty, or an older bundle of the same plan, which is replaced.
+        tuned: the plan's fine-tuned weights, where it has any.
+        allow_shared_weights: write the parts although each holds weights that the other needs too.
+        fallback: put the whole model beside the edge half, for a device that must answer without the cloud. The device
+            then holds all weights. Changes nothing where everything runs there anyway.
+        formats: write the halves for other engines as well.
+
+    Raises:
+        MismatchError: the plan is of another model, other weights or another cut, or `folder` holds another plan's
+            bundle.
+        CollabplanError: `folder` is no bundle or cannot be written, weights are shared, or a half cannot be exported.
+        BudgetError: the halves do not compose to the model.
+    """
+    folder, carried = Path(folder).resolve(), plan.portable()
+    for kind in formats:
+        require_format(kind)
+    _require_same_plan(plan, traced, cut, tuned)
+    _require_replaceable(folder, carried)
+    halves = None if plan.cut_kind == "edge-only" else split(traced, cut)
+    shared = () if halves is None else _shared(halves, allowed=allow_shared_weights)
+    if halves is not None and tuned is not None:
+        halves = replace(halves, cloud=with_weights(halves.cloud, tuned))
+    with new_folder(folder) as made:
+        if halves is None:
+            last = write_whole(traced, made / "edge")
+        else:
+            last = write_halves(traced, halves, made, tuned=tuned is not None)[1]
+            if fallback:
+                write_whole(traced, made / "edge" / "fallback")
+        outputs = output_spec(traced, last.document)
+        drafts = []
+        for role, graph in _graphs(traced, halves).items():
+            save(carried, made / role / "plan.json")
+            for kind in dict.fromkeys(formats):
+                names = _names(role, plan, traced, outputs, whole=halves is None)
+                export_half(graph, kind, made / role / f"half.{kind}", *names)
+            drafts.append(_part(role, carried, traced, outputs, shared, made / role))
+        edge, cloud = BundleManifest.sealed(drafts[0], drafts[1] if len(drafts) > 1 else None)
+        written = WrittenBundle(folder, edge, cloud)
+        for manifest in written.parts:
+            save(manifest, made / manifest.part.role / MANIFEST_FILE)
+    return written
+
+
+def _require_same_plan(plan: Plan, traced: TracedGraph, cut: Cut, tuned: Mapping[str, Tensor] | None) -> None:
+    """Refuse another model, another cut, or other fine-tuned weights than the plan's. Raises MismatchError."""
+    plan.model.require_same(traced.identity, record="the plan")
+    if (cut.id, cut.crossing) != (plan.cut_id, plan.crossing):
+        raise MismatchError(f"the plan's cut {plan.cut_name!r} lets other tensors cross here: optimize again")
+    wanted = None if plan.tuned_weights is None else plan.tuned_weights.sha256
+    if (None if tuned is None else hash_tensors(tuned)) != wanted:
+        measured = "no fine-tuned weights" if wanted is None else f"the fine-tuned weights {wanted[:12]}"
+        raise MismatchError(
+            f"the plan was measured with {measured}, and these are others: give those, or optimize again"
+        )
+
+
+def _shared(halves: Halves, *, allowed: bool) -> tuple[str, ...]:
+    """Weights that both halves need. Raises CollabplanError where there are any and they are not allowed."""
+    shared = shared_tensors(halves)
+    if shared and not allowed:
+        raise CollabplanError(
+            f"both halves need the same weights ({', '.join(shared)}), so each part would hold some of the other's; "
+            "plan another cut, untie them, or give --allow-shared-weights"
+        )
+    return shared
+
+
+def _require_replaceable(folder: Path, plan: Plan) -> None:
+    """Refuse to replace what is not an older bundle of the same plan.
+
+    Raises:
+        MismatchError: it is another plan's bundle.
+        CollabplanError: it is no bundle, or holds more than a bundle does.
+    """
+    another = "choose another folder with -o, or move this one away"
+    try:
+        if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+            return
+        foreign = [entry.name for entry in folder.iterdir() if entry.name not in get_args(BundleRole)]
+        if foreign:
+            raise CollabplanError(f"{folder} is no bundle (it holds {foreign[0]}); {another}")
+        for part in folder.iterdir():
+            extra = sorted(files_of(part) - {*get_args(FileName), MANIFEST_FILE})
+            if extra:
+                raise CollabplanError(f"{part} is no part of a bundle (it holds {extra[0]}); {another}")
+            found = load(BundleManifest, part / MANIFEST_FILE).part.plan_sha256
+            if found != hashlib.sha256(record_text(plan).encode()).hexdigest():
+                raise MismatchError(f"{folder} holds the bundle of another plan; {another}")
+    except OSError as error:
+        raise CollabplanError(f"{folder} is no folder that can be written to ({error.strerror}); {another}") from None
+    except RecordError as error:
+        raise CollabplanError(f"{folder} is no bundle that can be replaced: {error}; {another}") from None
+
+
+def _graphs(traced: TracedGraph, halves: Halves | None) -> dict[BundleRole, fx.GraphModule]:
+    """By part, the graph that it runs."""
+    if halves is None:
+        return {"edge": traced.flat}
+    found: dict[BundleRole, fx.GraphModule] = {}
+    for role, half in (("edge", halves.edge), ("cloud", halves.cloud)):
+        graph = half.graph_module
+        assert isinstance(graph, fx.GraphModule)
+        found["edge" if role == "edge" else "cloud"] = graph
+    return found
+
+
+def _names(
+    role: BundleRole, plan: Plan, traced: TracedGraph, outputs: OutputSpec, *, whole: bool
+) -> tuple[list[str], list[str]]:
+    """What an exported half takes and returns, by name."""
+    crossing, results = [crossing.node for crossing in plan.crossing], [spec.name for spec in outputs.tensors]
+    if role == "cloud":
+        return crossing, results
+    given = [spec.name for spec in traced.tensor_inputs]
+    return given, results if whole else [f"{node}_sent" if node in given else node for node in crossing]
+
+
+def _part(
+    role: BundleRole, plan: Plan, traced: TracedGraph, outputs: OutputSpec, shared: tuple[str, ...], folder: Path
+) -> BundlePart:
+    """What the manifest says of the part that lies in `folder`."""
+    files = tuple(
+        BundleFile.model_validate(
+            {"name": name, "sha256": hash_file(folder / name), "size_bytes": (folder / name).stat().st_size}
+        )
+        for name in sorted(files_of(folder))
+    )
+    return BundlePart(
+        role=role,
+        plan_sha256=next(file.sha256 for file in files if file.name == "plan.json"),
+        cut_id=plan.cut_id,
+        cut_name=plan.cut_name,
+        cut_kind=plan.cut_kind,
+        batch=None if traced.dynamic_batch else traced.traced_batch,
+        wire=wire_of(plan),
+        inputs=input_specs(traced) if role == "edge" else (),
+        outputs=outputs,
+        shared_tensors=shared,
+        files=files,
+        torch_version=torch.__version__,
+        collabplan_version=__version__,
+    )

@@ -1,0 +1,68 @@
+"""Writes programs and proves, before anybody deploys them, that what was written computes what was planned."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils import _pytree as pytree
+
+from ..graph import Halves, Program, TracedGraph, load_program, same_values, save_program
+from ..records import BudgetError
+
+
+def write_halves(traced: TracedGraph, halves: Halves, folder: Path, *, tuned: bool = False) -> tuple[Program, Program]:
+    """Write `folder/edge` and `folder/cloud`, and read them back.
+
+    Their composition on the example inputs must equal the trace bit for bit. With `tuned` weights in the cloud half,
+    it must equal the halves in memory.
+
+    Raises:
+        BudgetError: it does not.
+        TraceError: an operator that a program file cannot hold.
+        CollabplanError: the folder cannot be written.
+    """
+    save_program(halves.edge, folder / "edge")
+    save_program(halves.cloud, folder / "cloud")
+    edge, cloud = load_program(folder / "edge"), load_program(folder / "cloud")
+    with torch.no_grad():
+        composed = cloud(*edge(*_inputs(traced)))
+        expected = halves.cloud(*_graph(halves.edge)(*_inputs(traced))) if tuned else _whole(traced)
+    _require_same(composed, expected, folder, "the halves do not compose to the model")
+    return edge, cloud
+
+
+def write_whole(traced: TracedGraph, folder: Path) -> Program:
+    """Write the whole model as one program, and read it back. It must equal the trace bit for bit.
+
+    Raises:
+        BudgetError, TraceError, CollabplanError: as `write_halves`.
+    """
+    save_program(traced.module, folder)
+    program = load_program(folder)
+    with torch.no_grad():
+        _require_same(program(*_inputs(traced)), _whole(traced), folder, "the program does not equal the model")
+    return program
+
+
+def _inputs(traced: TracedGraph) -> list[torch.Tensor]:
+    return [tensor.clone() for tensor in traced.example_inputs]
+
+
+def _whole(traced: TracedGraph) -> Any:
+    """What the trace returns; `trace` has compared it with the model."""
+    structure: pytree.TreeSpec = traced.module.output_structure  # type: ignore[assignment]
+    return pytree.tree_unflatten(_graph(traced.module)(*_inputs(traced)), structure)
+
+
+def _graph(module: nn.Module) -> nn.Module:
+    graph = module.graph_module
+    assert isinstance(graph, nn.Module)
+    return graph
+
+
+def _require_same(found: Any, expected: Any, folder: Path, fault: str) -> None:
+    if not same_values(found, expected):
+        raise BudgetError(f"{folder}: {fault} bit for bit; do not deploy this, and report it with `collabplan env`")

@@ -1,0 +1,229 @@
+"""Opens one part of a bundle, on the device or in the cloud. Nothing in it is executed.
+
+Every file is hashed before it is parsed, and what is parsed is what was hashed. A part opens alone, wherever it was
+copied to.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..estimators.defenses import Defense
+from ..graph import Program, parse_program
+from ..records import (
+    BundleFile,
+    BundleManifest,
+    BundlePart,
+    BundleRole,
+    CollabplanError,
+    DefenseSpec,
+    Plan,
+    RecordError,
+    WireFormat,
+    hash_file,
+    parse,
+)
+from ..records.bundle import MANIFEST_FILE, NEEDED
+
+MOST_MANIFEST_BYTES = 2**24
+MOST_BYTES = {"plan.json": 2**28, "graph.json": 2**29, "fallback/graph.json": 2**29}
+"""Most that is read and parsed as JSON. Weights may be as large as they are: their size is the file's own."""
+
+_AGAIN = "copy the part again, or make it again with `collabplan bundle`"
+
+
+@dataclass(frozen=True, eq=False)
+class EdgePart:
+    """What a device runs.
+
+    `program` takes the tensors of `manifest.part.inputs` and returns those that cross, in the order of
+    `defense.crossing`; where everything runs on the device (`sends` is False) it returns the model's output. `defense`
+    must have acted on what crosses before it leaves.
+    """
+
+    folder: Path
+    manifest: BundleManifest
+    plan: Plan
+    program: Program
+    defense: Defense
+
+    @property
+    def sends(self) -> bool:
+        """False where nothing leaves the device."""
+        return self.manifest.part.cut_kind != "edge-only"
+
+    def fallback(self) -> Program:
+        """The whole model, for an answer without the cloud: takes the same inputs, returns the model's output.
+
+        Raises:
+            RecordError: the part has none (`collabplan bundle --with-fallback`), or it is damaged.
+        """
+        if not self.sends:
+            return self.program
+        if not self.manifest.part.has_fallback:
+            raise RecordError(
+                f"bundle part {self.folder} holds no fallback; make one with `collabplan bundle --with-fallback`"
+            )
+        names = ("fallback/graph.json", "fallback/weights.safetensors")
+        graph, weights = (_read(self.folder, self.manifest.part.file(name)) for name in names)
+        return parse_program(graph, weights, self.folder / "fallback")
+
+
+@dataclass(frozen=True, eq=False)
+class CloudPart:
+    """What a server runs: `program` takes what `defense.receive` makes of a release, returns the model's output."""
+
+    folder: Path
+    manifest: BundleManifest
+    plan: Plan
+    program: Program
+    defense: Defense
+
+
+def open_edge(path: Path) -> EdgePart:
+    """The edge part at `path`: a bundle, or its `edge` folder alone.
+
+    Raises:
+        RecordError: it is no such part, or not as it was written: a file is missing, added, renamed or changed.
+    """
+    folder, manifest, plan, program, defense = _open(Path(path), "edge")
+    part = manifest.part
+    _require(folder, program.document["inputs"] == [spec.name for spec in part.inputs], "graph.json", "inputs")
+    if part.cut_kind != "edge-only":
+        outputs = program.document["output"]
+        returned = outputs.get("tuple") if isinstance(outputs, dict) else None
+        _require(folder, returned is not None and len(returned) == len(part.wire.crossing), "graph.json", "crossings")
+    return EdgePart(folder, manifest, plan, program, defense)
+
+
+def open_cloud(path: Path) -> CloudPart:
+    """The cloud part at `path`: a bundle, or its `cloud` folder alone.
+
+    Raises:
+        RecordError: as `open_edge`; or the plan runs everything on the device.
+    """
+    folder, manifest, plan, program, defense = _open(Path(path), "cloud")
+    crossing = manifest.part.wire.crossing
+    _require(folder, len(program.document["inputs"]) == len(crossing), "graph.json", "crossings")
+    return CloudPart(folder, manifest, plan, program, defense)
+
+
+def wire_of(plan: Plan) -> WireFormat:
+    """What crosses under a plan; nothing where everything runs on the device.
+
+    Raises:
+        CollabplanError: the defense was not calibrated, or cannot act on what crosses.
+    """
+    whole = plan.cut_kind == "edge-only"
+    defense = Defense(DefenseSpec(bits=None) if whole else plan.defense, () if whole else plan.crossing)
+    _ = defense.quantizers, [defense.noise(crossing) for crossing in defense.crossing]  # raise where a range is missing
+    return WireFormat(crossing=defense.crossing, defense=defense.spec, payload_bytes=defense.payload_bytes())
+
+
+def files_of(folder: Path) -> set[str]:
+    """Everything below a part's folder that is no folder of it, by its path there. Raises OSError."""
+    return {
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if path.relative_to(folder).as_posix() != "fallback" or not path.is_dir()
+    }
+
+
+def _open(path: Path, role: BundleRole) -> tuple[Path, BundleManifest, Plan, Program, Defense]:
+    folder, manifest = _manifest(path, role)
+    contents = _verified(folder, manifest.part)
+    plan = parse(Plan, contents["plan.json"], folder / "plan.json")
+    program = parse_program(contents["graph.json"], contents["weights.safetensors"], folder)
+    part = manifest.part
+    try:
+        same = part.wire == wire_of(plan)
+    except CollabplanError as error:
+        raise RecordError(f"bundle part {folder}: the plan cannot be run ({error}); {_AGAIN}") from None
+    same = same and (part.cut_id, part.cut_name, part.cut_kind) == (plan.cut_id, plan.cut_name, plan.cut_kind)
+    _require(folder, same, "plan.json", "cut, crossings or defense")
+    return folder, manifest, plan, program, Defense(part.wire.defense, part.wire.crossing)
+
+
+def _manifest(path: Path, role: BundleRole) -> tuple[Path, BundleManifest]:
+    """Where the part lies, and its manifest."""
+    folder = path if (path / MANIFEST_FILE).is_file() else path / role
+    file = folder / MANIFEST_FILE
+    if not file.is_file():
+        raise RecordError(_absent(path, role))
+    try:
+        if file.stat().st_size > MOST_MANIFEST_BYTES:
+            raise RecordError(f"{file} is larger than any manifest; {_AGAIN}")
+        manifest = parse(BundleManifest, file.read_bytes(), file)
+        manifest.require_sealed()
+    except OSError as error:
+        raise RecordError(f"{file} cannot be read ({error.strerror}); {_AGAIN}") from None
+    except RecordError as error:
+        raise RecordError(f"bundle part {folder}: {error}; {_AGAIN}") from None
+    if manifest.part.role != role:
+        raise RecordError(f"{folder} is the {manifest.part.role} part of a bundle, this needs the {role} part")
+    return folder, manifest
+
+
+def _absent(path: Path, role: BundleRole) -> str:
+    """Why there is no such part at `path`."""
+    if role == "cloud" and (path / "edge" / MANIFEST_FILE).is_file() and not (path / role).exists():
+        return f"{path} has no cloud part: its plan runs everything on the device, or the part was not copied"
+    return f"{path} holds no {role} part of a bundle ({MANIFEST_FILE} is missing); make one with `collabplan bundle`"
+
+
+def _verified(folder: Path, part: BundlePart) -> dict[str, bytes]:
+    """What is parsed of a part, once all its files are known to be there, whole and alone.
+
+    Raises:
+        RecordError: one is missing, added, of another size or changed.
+    """
+    try:
+        found, named = files_of(folder), {file.name for file in part.files}
+    except OSError as error:
+        raise RecordError(f"bundle part {folder} cannot be read ({error.strerror}); {_AGAIN}") from None
+    missing, extra = sorted(named - found), sorted(found - named - {MANIFEST_FILE})
+    if missing:
+        raise RecordError(f"bundle part {folder} lacks {missing[0]}; {_AGAIN}")
+    if extra:
+        raise RecordError(f"bundle part {folder} holds {extra[0]}, which its manifest does not name; {_AGAIN}")
+    contents: dict[str, bytes] = {}
+    for file in part.files:
+        if file.name in NEEDED:
+            contents[file.name] = _read(folder, file)
+        else:
+            _require_whole(folder, file, hash_file)
+    return contents
+
+
+def _read(folder: Path, file: BundleFile) -> bytes:
+    """A file's bytes, which are those that the manifest names."""
+    data = b""
+
+    def digest(path: Path) -> str:
+        nonlocal data
+        data = path.read_bytes()
+        return hashlib.sha256(data).hexdigest()
+
+    _require_whole(folder, file, digest)
+    return data
+
+
+def _require_whole(folder: Path, file: BundleFile, digest: Callable[[Path], str]) -> None:
+    """Refuse a file that is not the one that the manifest names. Its size is looked at before it is read."""
+    path = folder / file.name
+    try:
+        size = path.stat().st_size if path.is_file() else -1
+        if size != file.size_bytes or size > MOST_BYTES.get(file.name, size):
+            raise RecordError(f"{path} has {max(size, 0)} bytes, expected {file.size_bytes}; {_AGAIN}")
+        if digest(path) != file.sha256:
+            raise RecordError(f"{path} was changed after it was written (another SHA-256); {_AGAIN}")
+    except OSError as error:
+        raise RecordError(f"{path} cannot be read ({error.strerror}); {_AGAIN}") from None
+
+
+def _require(folder: Path, holds: bool, file: str, what: str) -> None:
+    if not holds:
+        raise RecordError(f"bundle part {folder}: {file} has other {what} than the manifest; {_AGAIN}")

@@ -1,0 +1,16 @@
+"""Makes `bundle_plans` importable (under pytest's importlib mode a test folder is not on the path)."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)

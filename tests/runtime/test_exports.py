@@ -1,0 +1,111 @@
+"""Halves for other engines compute what the torch halves compute, and tell nothing of the machine that made them."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+import torch
+from bundle_plans import (
+    FixedBatch,
+    Made,
+    SkipNet,
+    Tokens,
+    TwoHeads,
+    crossing,
+    first,
+    images,
+    last,
+    make,
+    middle,
+    rows,
+    tokens,
+)
+from collabplan.records import CollabplanError
+from collabplan.runtime import open_cloud, open_edge, write_bundle
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+needs_onnx = pytest.mark.skipif(
+    any(importlib.util.find_spec(name) is None for name in ("onnx", "onnxscript", "onnxruntime")),
+    reason="onnx, onnxscript and onnxruntime are not installed (the extra [onnx])",
+)
+MODELS = {
+    "two crossings": lambda: make(SkipNet(), images, crossing("relu", "conv2d_1")),
+    "tokens and a mask": lambda: make(Tokens(), tokens, middle, public=("mask",)),
+    "one batch size": lambda: make(FixedBatch(), rows, middle, batch=3),
+    "cloud-only": lambda: make(SkipNet(), images, first),
+}
+
+
+def run_onnx(file: Path, inputs: tuple[Tensor, ...]) -> list[Tensor]:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(file.read_bytes(), providers=["CPUExecutionProvider"])
+    names = [node.name for node in session.get_inputs()]
+    given = {name: tensor.numpy() for name, tensor in zip(names, inputs, strict=True)}
+    return [torch.as_tensor(value) for value in session.run(None, given)]
+
+
+def leaves(output: object) -> list[Tensor]:
+    return [torch.as_tensor(leaf) for leaf in pytree.tree_leaves(output) if leaf is not None]
+
+
+@needs_onnx
+@pytest.mark.parametrize("name", MODELS)
+def test_onnx_halves_equal_the_torch_halves(name: str, tmp_path: Path) -> None:
+    made: Made = MODELS[name]()
+    write_bundle(made.plan, made.traced, made.cut, tmp_path / "b", formats=["onnx"])
+    edge = open_edge(tmp_path / "b")
+    for batch in (1, 3) if edge.manifest.part.batch is None else (3,):
+        inputs = made.inputs(batch)
+        with torch.no_grad():
+            expected = edge.program(*inputs)
+            given, file = inputs, tmp_path / "b" / "edge" / "half.onnx"
+            for program in (None, open_cloud(tmp_path / "b").program) if edge.sends else (None,):
+                if program is not None:
+                    given, file = tuple(expected), tmp_path / "b" / "cloud" / "half.onnx"
+                    expected = program(*given)
+                found = run_onnx(file, given)
+                assert len(found) == len(leaves(expected))
+                for mine, theirs in zip(found, leaves(expected), strict=True):
+                    torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-4, check_dtype=True)
+
+
+@needs_onnx
+def test_an_onnx_half_names_its_tensors_and_nothing_of_this_machine(tmp_path: Path) -> None:
+    import onnx
+
+    made = MODELS["two crossings"]()
+    write_bundle(made.plan, made.traced, made.cut, tmp_path / "b", formats=["onnx"])
+    graphs = {role: onnx.load(tmp_path / "b" / role / "half.onnx").graph for role in ("edge", "cloud")}
+    assert [node.name for node in graphs["edge"].input] == ["x"]
+    assert [node.name for node in graphs["edge"].output] == ["relu", "conv2d_1"]
+    assert [node.name for node in graphs["cloud"].input] == ["relu", "conv2d_1"]
+    assert [node.name for node in graphs["cloud"].output] == ["output_0", "output_1"]
+    for role in graphs:
+        data = (tmp_path / "b" / role / "half.onnx").read_bytes()
+        for told in (b"site-packages", b"stack_trace", str(Path(__file__).parent).encode(), b"somebody"):
+            assert told not in data
+
+
+def test_without_its_packages_onnx_is_refused_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    made = make(TwoHeads(), rows, last)
+    with pytest.raises(CollabplanError, match=r"--format onnx needs onnx and onnxscript: pip install"):
+        write_bundle(made.plan, made.traced, made.cut, tmp_path / "b", formats=["onnx"])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_pt2_half_computes_the_same_and_holds_no_input(tmp_path: Path) -> None:
+    """Read here, by torch, because this test made it; collabplan never reads one."""
+    made = MODELS["two crossings"]()
+    write_bundle(made.plan, made.traced, made.cut, tmp_path / "b", formats=["pt2"])
+    program = torch.export.load(tmp_path / "b" / "edge" / "half.pt2")
+    assert not any(tensor.any() for tensor in program.example_inputs[0])
+    with torch.no_grad():
+        for mine, theirs in zip(
+            program.module()(*images(3)), open_edge(tmp_path / "b").program(*images(3)), strict=True
+        ):
+            assert torch.equal(mine, theirs)

@@ -1,0 +1,268 @@
+"""What is opened is what was written: anything else is refused with one line, and nothing in a part is executed."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import random
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from bundle_plans import SkipNet, crossing, images, make
+from collabplan.records import BundleManifest, BundlePart, CollabplanError, RecordError
+from collabplan.runtime import CloudPart, EdgePart, open_cloud, open_edge, write_bundle
+from pydantic import ValidationError
+
+OPEN: dict[str, Callable[[Path], EdgePart | CloudPart]] = {"edge": open_edge, "cloud": open_cloud}
+FILES = ("manifest.json", "plan.json", "graph.json", "weights.safetensors")
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("original") / "bundle"
+    made = make(SkipNet(), images, crossing("relu", "conv2d_1"))
+    write_bundle(made.plan, made.traced, made.cut, folder, fallback=True)
+    return folder
+
+
+@pytest.fixture
+def bundle(original: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(original, tmp_path / "bundle"))
+
+
+def refusal(path: Path, role: str, says: str) -> None:
+    with pytest.raises(RecordError, match=says) as caught:
+        OPEN[role](path)
+    assert "\n" not in str(caught.value)
+
+
+def edit(file: Path, change: Callable[[Any], object]) -> None:
+    document = json.loads(file.read_text())
+    change(document)
+    file.write_text(json.dumps(document))
+
+
+def reseal(folder: Path) -> None:
+    """Make the manifest's hashes right again, as somebody would who may write here. Raises ValidationError."""
+    file = folder / "manifest.json"
+    document = json.loads(file.read_text())
+    for entry in document["part"]["files"]:
+        data = (folder / entry["name"]).read_bytes()
+        entry.update(sha256=hashlib.sha256(data).hexdigest(), size_bytes=len(data))
+        if entry["name"] == "plan.json":
+            document["part"]["plan_sha256"] = entry["sha256"]
+    part = BundlePart.model_validate_json(json.dumps(document["part"]))
+    edge, cloud = (part, None) if part.role == "edge" else (part.model_copy(update={"role": "edge"}), part)
+    sealed = BundleManifest.sealed(edge, cloud)[0 if cloud is None else 1]
+    assert sealed is not None
+    file.write_text(sealed.model_dump_json())
+
+
+def test_both_parts_open_from_the_bundle_and_from_their_own_folder(bundle: Path) -> None:
+    for role, opened in OPEN.items():
+        assert opened(bundle).manifest == opened(bundle / role).manifest
+        assert opened(bundle).manifest.part.role == role
+
+
+def test_the_other_role_is_refused(bundle: Path) -> None:
+    refusal(bundle / "cloud", "edge", "is the cloud part of a bundle, this needs the edge part")
+    refusal(bundle / "edge", "cloud", "is the edge part of a bundle, this needs the cloud part")
+    refusal(bundle.parent, "edge", "holds no edge part of a bundle")
+    shutil.rmtree(bundle / "edge")
+    refusal(bundle, "edge", "holds no edge part of a bundle")
+
+
+@pytest.mark.parametrize("role", OPEN)
+@pytest.mark.parametrize("name", FILES)
+def test_missing_truncated_renamed_and_changed_files_are_refused(bundle: Path, role: str, name: str) -> None:
+    file = bundle / role / name
+    data = file.read_bytes()
+    file.write_bytes(data[:-9])
+    refusal(bundle, role, "bytes, expected|not whole JSON")
+    file.write_bytes(data.replace(b"0", b"1", 1))
+    refusal(bundle, role, "changed after it was written|damaged at|not a bundle")
+    file.rename(file.with_name("other"))
+    refusal(bundle, role, f"lacks {name}|holds no {role} part")
+    file.mkdir()
+    refusal(bundle, role, f"lacks|holds other|bytes, expected|holds no {role} part")
+
+
+@pytest.mark.parametrize("role", OPEN)
+@pytest.mark.parametrize("extra", ["notes.txt", ".hidden", "fallback/more", "half.onnx", "deep/er/file"])
+def test_a_file_that_the_manifest_does_not_name_is_refused(bundle: Path, role: str, extra: str) -> None:
+    (bundle / role / extra).parent.mkdir(parents=True, exist_ok=True)
+    (bundle / role / extra).write_text("x")
+    refusal(bundle, role, "which its manifest does not name")
+
+
+@pytest.mark.parametrize("name", ["../cloud/graph.json", "/etc/passwd", "..", "graph.json\0", "fallback/../plan.json"])
+def test_names_outside_the_list_are_refused(bundle: Path, name: str) -> None:
+    edit(bundle / "edge" / "manifest.json", lambda document: document["part"]["files"][0].update(name=name))
+    refusal(bundle, "edge", "damaged at part.files.0.name")
+
+
+@pytest.mark.parametrize("version", [0, 2, "1", None])
+def test_another_schema_version_is_refused(bundle: Path, version: object) -> None:
+    edit(bundle / "edge" / "manifest.json", lambda document: document.update(schema_version=version))
+    refusal(bundle, "edge", "schema version")
+
+
+def test_absurd_sizes_are_refused_before_anything_is_read(bundle: Path) -> None:
+    manifest = bundle / "edge" / "manifest.json"
+    whole = manifest.read_text()
+    edit(manifest, lambda d: d["part"]["wire"]["crossing"][0].update(sample_shape=[2**40, 2**40]))
+    refusal(bundle, "edge", "which no tensor of a bundle has")
+    manifest.write_text(whole)
+    edit(manifest, lambda d: d["part"]["outputs"]["tensors"][0].update(shape=[10**30]))
+    refusal(bundle, "edge", "which no tensor of a bundle has")
+    manifest.write_text(whole + " " * 2**24)
+    refusal(bundle, "edge", "larger than any manifest")
+    manifest.write_text(whole)
+    with open(bundle / "edge" / "weights.safetensors", "ab") as file:
+        file.truncate(2**40)  # a sparse file: reading it would take all memory
+    refusal(bundle, "edge", "has 1099511627776 bytes, expected")
+
+
+def test_a_plan_of_another_cut_is_refused_even_with_right_hashes(bundle: Path) -> None:
+    edit(bundle / "cloud" / "plan.json", lambda plan: plan["defense"].update(rate=0.1))
+    reseal(bundle / "cloud")
+    refusal(bundle, "cloud", r"plan\.json has other cut, crossings or defense than the manifest")
+
+
+def test_a_defense_without_its_ranges_is_refused_even_with_right_hashes(bundle: Path) -> None:
+    edit(bundle / "edge" / "plan.json", lambda plan: plan["defense"].update(ranges=[]))
+    edit(bundle / "edge" / "manifest.json", lambda manifest: manifest["part"]["wire"]["defense"].update(ranges=[]))
+    reseal(bundle / "edge")
+    refusal(bundle, "edge", "the plan cannot be run.*has no range for relu")
+
+
+def test_a_program_that_takes_something_else_is_refused_even_with_right_hashes(bundle: Path) -> None:
+    edit(bundle / "edge" / "graph.json", lambda graph: graph["output"]["tuple"].pop())
+    reseal(bundle / "edge")
+    refusal(bundle, "edge", r"graph\.json has other crossings than the manifest")
+
+
+def test_an_operator_outside_the_list_is_refused_even_with_right_hashes(bundle: Path) -> None:
+    edit(bundle / "cloud" / "graph.json", lambda graph: graph["nodes"][0].update(op="os.system", args=["touch pwned"]))
+    reseal(bundle / "cloud")
+    refusal(bundle, "cloud", "not on the list")
+
+
+def meaning(part: EdgePart | CloudPart) -> object:
+    weights = {name: tensor.numpy().tobytes() for name, tensor in part.program.state_dict().items()}
+    return part.manifest, part.plan, part.program.document, weights
+
+
+def found_in(folder: Path, role: str) -> EdgePart | CloudPart | None:
+    """The part, or None where it is refused with one line."""
+    try:
+        return OPEN[role](folder)
+    except CollabplanError as error:
+        if "\n" in str(error):
+            pytest.fail(f"not one line: {error}")
+        return None
+
+
+def damaged(data: bytes, draw: random.Random) -> bytes:
+    """One flip, cut, repetition or insertion."""
+    at = draw.randrange(len(data))
+    kind = draw.choice(("flip", "flip", "byte", "truncate", "repeat", "remove", "insert"))
+    if kind == "flip":
+        return data[:at] + bytes([data[at] ^ (1 << draw.randrange(8))]) + data[at + 1 :]
+    if kind == "byte":
+        return data[:at] + bytes([draw.randrange(256)]) + data[at + 1 :]
+    if kind == "truncate":
+        return data[:at]
+    other = draw.randrange(at, min(at + 40, len(data)))
+    if kind == "repeat":
+        return data[:other] + data[at:]
+    return data[:at] + data[other:] if kind == "remove" else data[:at] + draw.randbytes(4) + data[at:]
+
+
+ODD: tuple[Any, ...] = (
+    None, True, -1, 0, 2**63, 10**400, 0.5, 1e308, "", "x", "../x", "\ud800", "float32", [], {}, [[]], {"ref": "n0"},
+    {"ref": []}, {"ref": "i0"}, {"dtype": "onnx"}, {"dtype": []}, {"slice": [1]}, {"complex": ["x", 1]},
+    {"float": "inf"}, {"device": "cuda"}, {"a": 1, "b": 2}, {"dict": [[1, 2]]}, {"list": 3}, {"output": 10**6},
+    [-5, 2**40],
+)  # fmt: skip
+"""JSON values to put where they do not belong."""
+
+
+def edited(document: Any, draw: random.Random) -> None:
+    """Replace, remove, rename or add one value somewhere in a JSON document."""
+    here = document
+    while True:
+        if not isinstance(here, (dict, list)) or not here:
+            return
+        key = draw.choice(list(here)) if isinstance(here, dict) else draw.randrange(len(here))
+        if isinstance(here[key], (dict, list)) and here[key] and draw.random() < 0.85:
+            here = here[key]
+            continue
+        break
+    kind = draw.choice(("replace", "replace", "remove", "add", "nudge"))
+    if kind == "remove":
+        del here[key]
+    elif kind == "add" and isinstance(here, dict):
+        here[draw.choice(("x", "ref", "op"))] = draw.choice(ODD)
+    elif kind == "add" and isinstance(here, list):
+        here.insert(key, draw.choice(ODD))
+    elif kind == "nudge" and isinstance(here[key], (int, float)):
+        here[key] += draw.choice((1, -1, 1000))
+    else:
+        here[key] = draw.choice(ODD)
+
+
+def mutate(folder: Path, draw: random.Random) -> None:
+    file = folder / draw.choice(FILES)
+    if file.suffix == ".json" and draw.random() < 0.6:
+        edit(file, lambda document: edited(document, draw))
+    else:
+        file.write_bytes(damaged(file.read_bytes(), draw))
+
+
+@pytest.mark.parametrize("role", OPEN)
+def test_whatever_is_changed_is_refused_or_means_the_same(original: Path, tmp_path: Path, role: str) -> None:
+    expected, refused = meaning(OPEN[role](original)), 0
+    draw = random.Random(f"damage {role}")
+    folder = tmp_path / role
+    for _ in range(200):
+        shutil.copytree(original / role, folder)
+        mutate(folder, draw)
+        found = found_in(folder, role)
+        refused += found is None
+        assert found is None or meaning(found) == expected
+        shutil.rmtree(folder)
+    assert refused > 150
+
+
+@pytest.mark.parametrize("role", OPEN)
+def test_forged_parts_raise_nothing_but_our_error_and_run_nothing(
+    original: Path, tmp_path: Path, role: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With its hashes right again a forgery reaches the parsers."""
+
+    def never(*_: object, **__: object) -> None:
+        pytest.fail("a part was executed")
+
+    for module, name in ((subprocess, "Popen"), (torch, "load"), (torch.export, "load")):
+        monkeypatch.setattr(module, name, never)
+    opened = 0
+    draw = random.Random(f"forgery {role}")
+    folder = tmp_path / role
+    for _ in range(250):
+        shutil.copytree(original / role, folder)
+        mutate(folder, draw)
+        modules = set(sys.modules)
+        with contextlib.suppress(ValidationError, ValueError, KeyError, TypeError):  # a spoilt manifest stays as it is
+            reseal(folder)
+        opened += found_in(folder, role) is not None
+        assert not set(sys.modules) - modules, "a file made us import something"
+        shutil.rmtree(folder)
+    assert 0 < opened < 200
