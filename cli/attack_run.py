@@ -169,7 +169,7 @@ class Session:
 
     def _question(self, activations: EdgeActivations, cut: Cut, spec: DefenseSpec) -> Question:
         if self.plan is not None and cut.kind != "edge-only":
-            defense = Defense.bound(spec, cut, self.directions)
+            defense = Defense.bound(spec, cut.crossing, self.directions)
         else:
             defense = Defense.for_cut(spec, cut)
         calibrated = self.plan is not None or (defense.spec.bits is None and defense.spec.noise == "none")

@@ -87,6 +87,7 @@ def bundle(
             found.cut,
             folder,
             tuned=found.tuned,
+            directions=found.directions,
             allow_shared_weights=allow_shared_weights,
             fallback=with_fallback,
             formats=[engine.value for engine in formats or ()],

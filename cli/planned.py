@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ..estimators import Directions
     from ..graph.structures import Cut, TracedGraph
     from ..records import Plan
     from .output import Output
@@ -18,12 +19,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Planned:
-    """A plan, the trace of its model, its cut there, and its fine-tuned weights where it has any."""
+    """A plan, the trace of its model, its cut there, its fine-tuned weights and its directions where it has any."""
 
     plan: Plan
     traced: TracedGraph
     cut: Cut
     tuned: Mapping[str, Tensor] | None
+    directions: Directions | None
 
 
 def open_planned(path: Path, model: str | None, output: Output) -> Planned:
@@ -38,7 +40,7 @@ def open_planned(path: Path, model: str | None, output: Output) -> Planned:
         CollabplanError: a file cannot be read, or the model is not the plan's.
     """
     from ..records import Plan, load
-    from .plan_files import load_weights
+    from .plan_files import load_directions, load_weights
     from .profile import trace_target
 
     plan = load(Plan, path)
@@ -47,7 +49,8 @@ def open_planned(path: Path, model: str | None, output: Output) -> Planned:
     output.found(f"Target {target.identity.spec}", target.findings[:2])
     traced = trace_target(target, output)
     plan.model.require_same(traced.identity, record=f"plan {path}")
-    return Planned(plan, traced, planned_cut(plan, traced, path), load_weights(plan, path))
+    cut = planned_cut(plan, traced, path)
+    return Planned(plan, traced, cut, load_weights(plan, path), load_directions(plan, path))
 
 
 def load_plan_target(plan: Plan, path: Path, target: str | None) -> Target:

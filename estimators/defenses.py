@@ -85,15 +85,17 @@ class Defense:
         return cls(spec, cut.crossing)
 
     @classmethod
-    def bound(cls, spec: DefenseSpec, cut: Cut, directions: Directions | None) -> Defense:
+    def bound(cls, spec: DefenseSpec, crossing: tuple[Crossing, ...], directions: Directions | None) -> Defense:
         """A calibrated `spec` as a plan holds it, with its matrices.
 
         Raises:
-            MismatchError: other matrices than those that the spec names.
+            MismatchError: other matrices than those that the spec names, or of other tensors.
         """
         if spec.directions != (None if directions is None else directions.sha256):
             raise MismatchError("these are not the directions that the plan was measured with; take its own file")
-        return cls(spec, cut.crossing, directions)
+        if directions is not None:
+            directions.require_fitting(crossing, spec.kept)
+        return cls(spec, crossing, directions)
 
     @cached_property
     def coded(self) -> Defense:

@@ -14,7 +14,7 @@ from functools import cached_property
 from torch import Tensor
 
 from ..graph import from_samples, to_samples
-from ..records import CollabplanError, Crossing, hash_tensors
+from ..records import CollabplanError, Crossing, MismatchError, hash_tensors
 
 MOST_CHANNELS = 2048
 """Of wider vectors no directions are taken: the eigenvectors of such a matrix cost minutes."""
@@ -93,6 +93,18 @@ class Directions:
     def sha256(self) -> str:
         """Over names, shapes and bytes."""
         return hash_tensors(self.tensors)
+
+    def require_fitting(self, crossing: Sequence[Crossing], kept: float) -> None:
+        """Refuse matrices of other tensors, or of another share. Raises MismatchError."""
+        wanted = {
+            each.node: (code_of(each, kept).sample_shape[axis_of(each)], channels_of(each))
+            for each in crossing
+            if can_narrow(each)
+        }
+        if wanted != {node: tuple(each.shape) for node, each in self.encode.items()}:
+            raise MismatchError(
+                f"the directions are of other tensors than {', '.join(wanted)}; take the plan's own file"
+            )
 
     def encoded(self, crossing: Crossing, rows: Tensor) -> Tensor:
         """Rows `[N, *sample_shape]` as codes; tensors without directions stay as they are. Gradients flow through."""

@@ -24,6 +24,7 @@ FileName = Literal[
     "plan.json",
     "graph.json",
     "weights.safetensors",
+    "directions.safetensors",
     "half.onnx",
     "half.pt2",
     "fallback/graph.json",
@@ -32,6 +33,7 @@ FileName = Literal[
 """Every name that a part's file may have. A path from a manifest is never followed anywhere else."""
 
 NEEDED: frozenset[FileName] = frozenset({"plan.json", "graph.json", "weights.safetensors"})
+DIRECTIONS: FileName = "directions.safetensors"
 FALLBACK: frozenset[FileName] = frozenset({"fallback/graph.json", "fallback/weights.safetensors"})
 MANIFEST_FILE = "manifest.json"
 
@@ -147,6 +149,8 @@ class BundlePart(Record):
         lacking = sorted(NEEDED - set(names))
         if lacking:
             raise ValueError(f"the part names no {lacking[0]}")
+        if (DIRECTIONS in names) != (self.wire.defense.directions is not None):
+            raise ValueError(f"{DIRECTIONS} belongs to a defense that keeps fewer directions than all")
         if FALLBACK & set(names) and (self.role == "cloud" or not set(names) >= FALLBACK):
             raise ValueError("a fallback is two files of the edge part")
         if self.file("plan.json").sha256 != self.plan_sha256:

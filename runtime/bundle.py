@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import get_args
 
 import torch
+from safetensors.torch import save as save_tensors
 from torch import Tensor, fx
 
 from .. import __version__
+from ..estimators import Defense, Directions
 from ..graph import Cut, Halves, TracedGraph, input_specs, output_spec, shared_tensors, split, with_weights
 from ..records import (
     BundleFile,
@@ -33,8 +35,9 @@ from ..records import (
     new_folder,
     record_text,
     save,
+    write_bytes,
 )
-from ..records.bundle import MANIFEST_FILE, FileName
+from ..records.bundle import DIRECTIONS, MANIFEST_FILE, FileName
 from .exports import Format, export_half, require_format
 from .halves import write_halves, write_whole
 from .parts import files_of, wire_of
@@ -61,6 +64,7 @@ def write_bundle(
     folder: Path,
     *,
     tuned: Mapping[str, Tensor] | None = None,
+    directions: Directions | None = None,
     allow_shared_weights: bool = False,
     fallback: bool = False,
     formats: Sequence[Format] = (),
@@ -75,14 +79,15 @@ def write_bundle(
         cut: the plan's cut in that trace.
         folder: absent, empty, or an older bundle of the same plan, which is replaced.
         tuned: the plan's fine-tuned weights, where it has any.
+        directions: those that the plan keeps, where these are not all; both parts get them.
         allow_shared_weights: write the parts although each holds weights that the other needs too.
         fallback: put the whole model beside the edge half, for a device that must answer without the cloud. The device
             then holds all weights. Changes nothing where everything runs there anyway.
         formats: write the halves for other engines as well.
 
     Raises:
-        MismatchError: the plan is of another model, other weights or another cut, or `folder` holds another plan's
-            bundle.
+        MismatchError: the plan is of another model, other weights, directions or another cut, or `folder` holds
+            another plan's bundle.
         CollabplanError: `folder` is no bundle or cannot be written, weights are shared, or a half cannot be exported.
         BudgetError: the halves do not compose to the model.
     """
@@ -90,6 +95,7 @@ def write_bundle(
     for kind in formats:
         require_format(kind)
     _require_same_plan(plan, traced, cut, tuned)
+    Defense.bound(plan.defense, cut.crossing, directions)
     _require_replaceable(folder, carried)
     halves = None if plan.cut_kind == "edge-only" else split(traced, cut)
     shared = () if halves is None else _shared(halves, allowed=allow_shared_weights)
@@ -106,6 +112,8 @@ def write_bundle(
         drafts = []
         for role, graph in _graphs(traced, halves).items():
             save(carried, made / role / "plan.json")
+            if directions is not None:
+                write_bytes(made / role / DIRECTIONS, save_tensors(directions.tensors))
             for kind in dict.fromkeys(formats):
                 names = _names(role, plan, traced, outputs, whole=halves is None)
                 export_half(graph, kind, made / role / f"half.{kind}", *names)

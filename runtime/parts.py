@@ -11,7 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+
 from ..estimators.defenses import Defense
+from ..estimators.directions import Directions
 from ..graph import Program, parse_program
 from ..records import (
     BundleFile,
@@ -26,7 +30,7 @@ from ..records import (
     hash_file,
     parse,
 )
-from ..records.bundle import MANIFEST_FILE, NEEDED
+from ..records.bundle import DIRECTIONS, MANIFEST_FILE, NEEDED
 
 MOST_MANIFEST_BYTES = 2**24
 MOST_BYTES = {"plan.json": 2**28, "graph.json": 2**29, "fallback/graph.json": 2**29}
@@ -144,7 +148,15 @@ def _open(path: Path, role: BundleRole) -> tuple[Path, BundleManifest, Plan, Pro
         raise RecordError(f"bundle part {folder}: the plan cannot be run ({error}); {_AGAIN}") from None
     same = same and (part.cut_id, part.cut_name, part.cut_kind) == (plan.cut_id, plan.cut_name, plan.cut_kind)
     _require(folder, same, "plan.json", "cut, crossings or defense")
-    return folder, manifest, plan, program, Defense(part.wire.defense, part.wire.crossing)
+    try:
+        defense = Defense.bound(part.wire.defense, part.wire.crossing, _directions(contents.get(DIRECTIONS)))
+    except (CollabplanError, SafetensorError, ValueError) as error:
+        raise RecordError(f"bundle part {folder}: {DIRECTIONS} cannot be used ({error}); {_AGAIN}") from None
+    return folder, manifest, plan, program, defense
+
+
+def _directions(data: bytes | None) -> Directions | None:
+    return None if data is None else Directions.from_tensors(load_tensors(data))
 
 
 def _manifest(path: Path, role: BundleRole) -> tuple[Path, BundleManifest]:
@@ -191,7 +203,7 @@ def _verified(folder: Path, part: BundlePart) -> dict[str, bytes]:
         raise RecordError(f"bundle part {folder} holds {extra[0]}, which its manifest does not name; {_AGAIN}")
     contents: dict[str, bytes] = {}
     for file in part.files:
-        if file.name in NEEDED:
+        if file.name in (*NEEDED, DIRECTIONS):
             contents[file.name] = _read(folder, file)
         else:
             _require_whole(folder, file, hash_file)

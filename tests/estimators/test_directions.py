@@ -137,16 +137,18 @@ def test_other_or_missing_matrices_are_refused(planes, generator):
     activations, cut, every = fitted(*planes)
     half = every.narrowed(0.5)
     spec = DefenseSpec(kept=0.5, directions=half.sha256)
-    assert Defense.bound(spec, cut, half).directions is half
+    assert Defense.bound(spec, cut.crossing, half).directions is half
     with pytest.raises(MismatchError, match="not the directions"):
-        Defense.bound(spec, cut, every.narrowed(0.25))
+        Defense.bound(spec, cut.crossing, every.narrowed(0.25))
     with pytest.raises(MismatchError, match="not the directions"):
-        Defense.bound(spec, cut, None)
+        Defense.bound(spec, cut.crossing, None)
     (h,) = activations.halves(cut).edge(planes[1])
     bare = Defense(spec, cut.crossing)
     assert bare.payload_bytes() == 6 * 36
     with pytest.raises(CollabplanError, match="needs their matrices"):
         bare.release([h], generator)
+    with pytest.raises(MismatchError, match="of other tensors"):
+        Defense.bound(spec.model_copy(update={"kept": 0.25}), cut.crossing, half)
     broken = {name: value for name, value in half.tensors.items() if not name.endswith("decode")}
     with pytest.raises(CollabplanError, match="do not fit together"):
         Directions.from_tensors(broken)

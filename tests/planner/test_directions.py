@@ -96,8 +96,8 @@ def test_a_plan_names_its_directions_and_is_bound_to_them(problem, tmp_path):
     assert plan.directions.sha256 == plan.defense.directions == outcome.directions.sha256
     cut = next(cut for cut in problem.cuts if cut.id == plan.cut_id)
     with pytest.raises(MismatchError, match="not the directions"):
-        Defense.bound(plan.defense, cut, None)
-    assert Defense.bound(plan.defense, cut, outcome.directions).payload_bytes() == plan.chosen.payload_bytes
+        Defense.bound(plan.defense, cut.crossing, None)
+    assert Defense.bound(plan.defense, cut.crossing, outcome.directions).payload_bytes() == plan.chosen.payload_bytes
 
 
 def test_the_same_seed_finds_the_same_front_and_resumes_it(problem, tmp_path):

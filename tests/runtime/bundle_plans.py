@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from collabplan.estimators import Defense
+from collabplan.estimators import Data, Defense, Directions, EdgeActivations, fit_directions
 from collabplan.graph import Cut, TracedGraph, candidate_cuts, split, trace
 from collabplan.records import (
     Accuracy,
@@ -22,6 +22,7 @@ from collabplan.records import (
     Link,
     Plan,
     TargetIdentity,
+    TensorFile,
     collect_provenance,
 )
 from torch import Tensor, nn
@@ -117,6 +118,7 @@ class Made:
     cut: Cut
     plan: Plan
     inputs: Callable[[int], tuple[Tensor, ...]]
+    directions: Directions | None = None
 
 
 def make(
@@ -136,14 +138,20 @@ def make(
                 parameter.copy_(torch.randn(parameter.shape))
     traced = trace(model.eval(), inputs(batch), public_inputs=public)
     cut = choose(candidate_cuts(traced))
-    return Made(model, traced, cut, plan_of(traced, cut, inputs(batch), spec), inputs)
+    spec, directions = spec or DefenseSpec(dropout="element", rate=0.5), None
+    if spec.kept < 1:
+        found = fit_directions(EdgeActivations(traced), cut, Data(inputs(32)), torch.Generator())
+        directions = found.narrowed(spec.kept)
+        spec = spec.model_copy(update={"directions": directions.sha256})
+    return Made(model, traced, cut, plan_of(traced, cut, inputs(batch), spec, directions), inputs, directions)
 
 
-def plan_of(traced: TracedGraph, cut: Cut, inputs: tuple[Tensor, ...], spec: DefenseSpec | None = None) -> Plan:
+def plan_of(
+    traced: TracedGraph, cut: Cut, inputs: tuple[Tensor, ...], spec: DefenseSpec, directions: Directions | None = None
+) -> Plan:
     """A plan for `cut`, its defense calibrated on `inputs`."""
-    spec = spec or DefenseSpec(dropout="element", rate=0.5)
     with torch.no_grad():
-        defense = Defense.for_cut(spec, cut).calibrate(split(traced, cut).edge(*inputs))
+        defense = replace(Defense.for_cut(spec, cut), directions=directions).calibrate(split(traced, cut).edge(*inputs))
     candidate = _candidate(cut, defense)
     device = DeviceIdentity(device="cpu", name="a processor", threads=1)
     return Plan(
@@ -155,6 +163,7 @@ def plan_of(traced: TracedGraph, cut: Cut, inputs: tuple[Tensor, ...], spec: Def
         cut_kind=cut.kind,
         crossing=cut.crossing,
         defense=defense.spec,
+        directions=None if directions is None else TensorFile(file="", sha256=directions.sha256),
         batch=1,
         chosen=candidate,
         searched=candidate,
@@ -180,6 +189,7 @@ def _candidate(cut: Cut, defense: Defense) -> Candidate:
         dropout=defense.spec.dropout,
         rate=defense.spec.rate,
         bits=defense.spec.bits,
+        kept=defense.spec.kept,
         latency=Latency(p50_ms=nothing, p95_ms=1.0, parts=parts),
         accuracy=Accuracy(metric="top-1", accuracy=nothing, undefended=0.0, drop=nothing, sample_count=1, draws=1),
         leakage=Leakage(index=nothing, status="estimated", sample_count=1),

@@ -34,7 +34,7 @@ from collabplan.records import (
     DefenseSpec,
     MismatchError,
     RecordError,
-    TunedWeights,
+    TensorFile,
     hash_tensors,
     load,
 )
@@ -48,6 +48,7 @@ MODELS: dict[str, Callable[[], Made]] = {
     "tokens with a public mask": lambda: make(Tokens(), tokens, middle, public=("mask",)),
     "one batch size": lambda: make(FixedBatch(), rows, middle, batch=3),
     "views of one memory": lambda: make(OneMemory(), rows, middle),
+    "half of the directions": lambda: make(SkipNet(), images, crossing("relu"), spec=DefenseSpec(kept=0.5)),
     "cloud-only": lambda: make(SkipNet(), images, first),
     "noise and coarse codes": lambda: make(
         SkipNet(), images, middle, spec=DefenseSpec(noise="gaussian", noise_std=0.1, bits=4, rounding="stochastic")
@@ -56,7 +57,8 @@ MODELS: dict[str, Callable[[], Made]] = {
 
 
 def written(made: Made, folder: Path, **options: object) -> WrittenBundle:
-    return write_bundle(made.plan, made.traced, made.cut, folder, **options)  # type: ignore[arg-type]
+    given = {"directions": made.directions, **options}
+    return write_bundle(made.plan, made.traced, made.cut, folder, **given)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -88,6 +90,21 @@ def test_the_parts_compose_to_the_model_bit_for_bit(name: str, tmp_path: Path) -
     assert part.wire.payload_bytes == made.plan.chosen.payload_bytes
     assert cloud.manifest.part.inputs == ()
     assert cloud.plan == edge.plan == made.plan.portable()
+
+
+def test_both_parts_get_the_directions_and_no_others(tmp_path: Path) -> None:
+    made = MODELS["half of the directions"]()
+    written(made, tmp_path / "b")
+    for part in (open_edge(tmp_path / "b"), open_cloud(tmp_path / "b")):
+        assert part.defense.directions is not None
+        assert part.defense.directions.sha256 == made.plan.defense.directions
+        assert part.manifest.part.wire.payload_bytes == 2 * 16
+    with pytest.raises(MismatchError, match="not the directions"):
+        written(made, tmp_path / "c", directions=None)
+    assert not (tmp_path / "c").exists()
+    (tmp_path / "b" / "edge" / "directions.safetensors").unlink()
+    with pytest.raises(RecordError, match=r"lacks directions\.safetensors"):
+        open_edge(tmp_path / "b")
 
 
 def test_the_structure_of_the_output_is_told(skip: Made, tmp_path: Path) -> None:
@@ -200,7 +217,7 @@ def test_the_fallback_is_the_whole_model_and_only_there_on_request(skip: Made, t
 def test_fine_tuned_weights_go_into_the_cloud_half_and_no_others_do(skip: Made, tmp_path: Path) -> None:
     cloud = split(skip.traced, skip.cut).cloud
     tuned = {name: value.detach() + 1 for name, value in cloud.named_parameters()}
-    told = TunedWeights(file="plan.weights.safetensors", sha256=hash_tensors(tuned))
+    told = TensorFile(file="plan.weights.safetensors", sha256=hash_tensors(tuned))
     made = replace(skip, plan=skip.plan.model_copy(update={"tuned_weights": told}))
     for wrong in (None, {**tuned, "head.bias": torch.zeros(5)}):
         with pytest.raises(MismatchError, match="fine-tuned weights"):
