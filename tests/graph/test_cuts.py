@@ -30,6 +30,8 @@ from torch import Tensor, nn
 
 relaxed = settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 
+few = settings(relaxed, max_examples=8)
+
 
 class Block(nn.Module):
     def __init__(self, channels: int) -> None:
@@ -95,7 +97,7 @@ def test_the_cheapest_cut_equals_brute_force(seed, steps):
     assert cost(graph, found.edge, on_edge, on_cloud, sending) == pytest.approx(best, rel=1e-6)
 
 
-@relaxed
+@few
 @given(seed=st.integers(0, 10_000), steps=st.integers(2, 6))
 def test_the_cheapest_cut_with_steps_equals_brute_force(seed, steps):
     traced = trace(RandomModel(seed, steps), random_inputs(seed, 1))
@@ -128,7 +130,7 @@ def test_the_cheapest_cut_with_steps_equals_brute_force(seed, steps):
     assert stepped(found.edge) == pytest.approx(best, abs=1e-6)
 
 
-@relaxed
+@few
 @given(seed=st.integers(0, 10_000), steps=st.integers(2, 5))
 def test_any_cut_is_found_by_what_crosses_and_its_halves_compose(seed, steps):
     traced = trace(RandomModel(seed, steps), random_inputs(seed, 2))

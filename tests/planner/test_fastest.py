@@ -215,6 +215,17 @@ def test_a_plan_at_the_extra_cut_is_written_found_again_and_split_bit_for_bit(wi
     assert same_values(cloud(*edge(x)), again.module(x))
 
 
+def test_commands_that_take_cuts_by_name_take_the_extra_cut_too(with_extra):
+    from collabplan.cli.leakage import choose_cuts
+
+    extra = Objectives(with_extra, OPTIONS).extra.cut
+    chosen = choose_cuts(with_extra.cuts, extra.name, 4)
+    assert [cut.id for cut in chosen] == [extra.id, with_extra.cuts[-1].id]
+    assert [cut.depth for cut in chosen] == [extra.depth, with_extra.cuts[-1].depth]
+    with pytest.raises(CollabplanError, match="unknown"):
+        choose_cuts(with_extra.cuts, "first.two_reduce + first.two", 4)
+
+
 def test_another_link_leaves_the_extra_trials_out_and_the_first_link_finds_them_again(with_extra, planned):
     outcome, folder = planned
     resume = dataclasses.replace(OPTIONS, resume=True)
