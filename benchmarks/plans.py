@@ -107,6 +107,7 @@ def main() -> None:
         audit=audit,
         tuning=tuning,
         resume=True,
+        fastest=False,
         wires=wires(given.bits, given.noise, given.keep),
     )
     kept = folder / ".collabplan"

@@ -65,7 +65,7 @@ def open_objectives(name: str, folder: Path) -> Objectives:
     problem = state(loaded, traced, profiles, LINK, SLOWDOWN, Budgets(), output)
     cuts = tuple(cut for cut in candidate_cuts(traced, 1) if cut.kind == "proper" and cut.searchable)
     audit = audit_options("quick", 1, None)
-    options = SearchOptions(rates=RATES, dropouts=("element",), draws=2, audit=audit)
+    options = SearchOptions(rates=RATES, dropouts=("element",), draws=2, audit=audit, fastest=False)
     return Objectives(dataclasses.replace(problem, cuts=cuts), options)
 
 

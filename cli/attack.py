@@ -224,6 +224,7 @@ def open_session(
     from ..profilers.placement import place
     from .attack_run import Session, divide
     from .leakage import choose_cuts
+    from .planned import planned_cut
     from .workspace import Workspace
 
     with output.step("reading the data"):
@@ -233,6 +234,9 @@ def open_session(
     placed = place(traced, asked.device, "float32", 2) if asked.device.type != "cpu" else traced
     crossing = int(plan.target.options.get("max_crossing", "4")) if plan is not None else max_crossing
     every = candidate_cuts(placed, crossing)
+    if plan is not None:
+        planned = planned_cut(plan, placed)
+        every += [planned] if planned.id not in {cut.id for cut in every} else []
     cuts: list[Cut] = choose_cuts(every, plan.cut_id if plan is not None else wanted, crossing)
     return Session(
         target=target,

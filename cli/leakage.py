@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
@@ -230,7 +231,7 @@ def open_session(
         data=data.validation.take(order[: count.count]),
         scaling=data.pixel_scaling(traced),
         asked=asked,
-        batch=affordable_batch(every),
+        batch=affordable_batch([*every, *chosen]),
         folder=workspace.prepare() / "leakage",
     )
     return session, notes
@@ -239,20 +240,25 @@ def open_session(
 def choose_cuts(every: Sequence[Cut], wanted: str, max_crossing: int) -> list[Cut]:
     """The cuts of `--cuts` by depth, and the edge-only one, where it can be measured: it is the floor.
 
+    A name may also be that of a cut which is no candidate, as a plan may have it: tensors joined by ` + `.
+
     Raises:
         CollabplanError: a name that no cut has, or a cut that cannot be measured.
     """
-    from ..records import CollabplanError
+    from ..graph import cut_of
+    from ..records import CollabplanError, CutError
 
     names = parts(wanted)
     if not names:
         raise CollabplanError("--cuts is empty; give all, or names as in the table of `collabplan profile`")
-    measurable = [cut for cut in every if cut.searchable]
     if names == ["all"]:
-        return measurable
+        return [cut for cut in every if cut.searchable]
     known = {name for cut in every for name in (cut.name, cut.id)}
     for name in names:
         if name not in known:
+            with contextlib.suppress(CutError):
+                every = [*every, cut_of(every[0].units.traced, name.split(" + "), every)]
+                continue
             near = difflib.get_close_matches(name, [cut.name for cut in every], n=3, cutoff=0.4)
             hint = f"near are {', '.join(near)}" if near else f"there are {', '.join(c.name for c in every[:8])}, ..."
             raise CollabplanError(
@@ -261,7 +267,9 @@ def choose_cuts(every: Sequence[Cut], wanted: str, max_crossing: int) -> list[Cu
     for cut in every:
         if not cut.searchable and (cut.name in names or cut.id in names):
             raise CollabplanError(f"cut {cut.name} cannot be measured: no row of what crosses belongs to one sample")
-    return [cut for cut in measurable if cut.name in names or cut.id in names or cut.kind == "edge-only"]
+    chosen = [cut for cut in every if cut.name in names or cut.id in names]
+    floor = [cut for cut in every if cut.kind == "edge-only" and cut.searchable and cut not in chosen]
+    return sorted([*chosen, *floor], key=lambda cut: cut.depth)
 
 
 def measure(session: Session, output: Output) -> dict[str, Finished]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +50,7 @@ def open_planned(path: Path, model: str | None, output: Output) -> Planned:
     output.found(f"Target {target.identity.spec}", target.findings[:2])
     traced = trace_target(target, output)
     plan.model.require_same(traced.identity, record=f"plan {path}")
-    cut = planned_cut(plan, traced, path)
+    cut = planned_cut(plan, traced)
     return Planned(plan, traced, cut, load_weights(plan, path), load_directions(plan, path))
 
 
@@ -68,16 +69,21 @@ def load_plan_target(plan: Plan, path: Path, target: str | None) -> Target:
     return load_target(spec, plan.target.options.get("input", "").split())
 
 
-def planned_cut(plan: Plan, traced: TracedGraph, path: Path) -> Cut:
-    """The plan's cut in this trace. Raises MismatchError where the trace does not have it."""
-    from ..graph import candidate_cuts
-    from ..records import MismatchError
+def planned_cut(plan: Plan, traced: TracedGraph) -> Cut:
+    """The plan's cut in this trace, a candidate or not. Raises MismatchError where the trace does not have it."""
+    from ..graph import candidate_cuts, cut_of
+    from ..records import CutError, MismatchError
 
     cuts = candidate_cuts(traced, int(plan.target.options.get("max_crossing", "4")))
     for cut in cuts:
         if cut.id == plan.cut_id:
             return cut
+    found: Cut | None = None
+    with contextlib.suppress(CutError):
+        found = cut_of(traced, [crossing.name for crossing in plan.crossing if not crossing.public], cuts)
+    if found is not None and found.id == plan.cut_id:
+        return found
     raise MismatchError(
-        f"plan {path} has the cut {plan.cut_name!r} ({plan.cut_id}), which this collabplan does not find in the same "
+        f"the plan has the cut {plan.cut_name!r} ({plan.cut_id}), which this collabplan does not find in the same "
         "model: profile and optimize again"
     )

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 from .. import lazy_face
 
 if TYPE_CHECKING:
-    from .cuts import candidate_cuts, cheapest_cut
+    from .cuts import candidate_cuts, cheapest_cut, cheapest_stepped_cut, cut_of
     from .gradients import dead_gradients
     from .halves import shared_tensors, split, with_weights
     from .inputs import close_values, resize_batch, same_values
     from .layout import from_samples, to_samples
+    from .minimum import Step
     from .program import Program, load_program, parse_program, save_program
     from .signature import input_specs, output_spec
     from .structures import Cut, Halves, InputSpec, TracedGraph
@@ -22,10 +23,13 @@ _HOMES = {
     "Halves": "structures",
     "InputSpec": "structures",
     "Program": "program",
+    "Step": "minimum",
     "TracedGraph": "structures",
     "candidate_cuts": "cuts",
     "cheapest_cut": "cuts",
+    "cheapest_stepped_cut": "cuts",
     "close_values": "inputs",
+    "cut_of": "cuts",
     "dead_gradients": "gradients",
     "from_samples": "layout",
     "load_program": "program",
@@ -47,10 +51,13 @@ __all__ = [
     "Halves",
     "InputSpec",
     "Program",
+    "Step",
     "TracedGraph",
     "candidate_cuts",
     "cheapest_cut",
+    "cheapest_stepped_cut",
     "close_values",
+    "cut_of",
     "dead_gradients",
     "from_samples",
     "input_specs",

@@ -3,22 +3,20 @@
 A cut is a down-set of the unit graph. There are exponentially many; three families, each linear in the size of
 the graph, hold every single-tensor cut and the frontiers that people mean: prefixes of the execution order, all that
 one node needs, and all that does not need one node. The cheapest cut over *all* down-sets is a minimum
-s-t cut (DADS, Hu et al., INFOCOM 2019, with each tensor paid once however many read it).
+s-t cut (see minimum.py).
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy import sparse
-from scipy.sparse import csgraph
 from torch import fx
 
 from ..records import Crossing, CutError, CutKind, Layout, canonical_json
+from .minimum import Box, Costs, Network, Step, SteppedSearch
 from .structures import Cut, TracedGraph
 from .units import Mask, Units, crossing_record, units
 
@@ -69,7 +67,7 @@ def cheapest_cut(
     The cost is the sum of `edge_ms` over the edge's nodes, of `cloud_ms` over the cloud's, of `transfer_ms` over the
     private tensors that cross (each once), and `transfer_ms["output"]`, the download of the result, unless
     everything runs on the edge. A free view's time counts where the tensor it views is made. Missing names
-    cost nothing. Costs are resolved to 1e-9 of their sum.
+    cost nothing. Costs are resolved to 1e-9 of what the whole model costs on the edge.
 
     Args:
         edge_ms, cloud_ms: milliseconds by node name, on either side.
@@ -79,22 +77,111 @@ def cheapest_cut(
         CutError: a cost that is negative or not finite, or a name that the graph does not have.
     """
     graph = units(traced)
-    known = {node.name for node in traced.flat.graph.nodes}
-    for what, costs in (("edge_ms", edge_ms), ("cloud_ms", cloud_ms), ("transfer_ms", transfer_ms)):
-        for name, cost in costs.items():
-            if name not in known:
-                raise CutError(f"{what} names {name!r}, which is no node of the traced graph")
-            if not (math.isfinite(cost) and cost >= 0):
-                raise CutError(f"{what}[{name!r}] is {cost}; costs are finite and not negative")
+    _check(traced, {"edge_ms": edge_ms, "cloud_ms": cloud_ms, "transfer_ms": transfer_ms})
     on_edge, on_cloud = _unit_costs(graph, edge_ms), _unit_costs(graph, cloud_ms)
     on_cloud[-1] += transfer_ms.get("output", 0.0)
     sending = np.array([transfer_ms.get(tensor.node.name, 0.0) for tensor in graph.tensors])
-    edge = _minimum_cut(graph, on_edge, on_cloud, sending)
+    inputs = np.arange(graph.count) < graph.input_count
+    box = Box(inputs, np.zeros_like(inputs))
+    edge = Network(graph).cut(on_edge, on_cloud, sending, box, most=float(on_edge.sum()))
     if edge[-1]:
         edge, crosses = _edge_only(graph)
     else:
         crosses = graph.crossings(edge[:, None])[:, 0]
     return _cut(graph, edge, crosses, depth=int(edge.sum()))
+
+
+def cheapest_stepped_cut(
+    traced: TracedGraph,
+    edge_ms: Mapping[str, float],
+    cloud_ms: Mapping[str, float],
+    transfer_ms: Mapping[str, float],
+    transfer_bytes: Mapping[str, float],
+    steps: Sequence[Step],
+    known: Sequence[Cut] = (),
+) -> tuple[Cut, bool]:
+    """The cheapest *proper* and searchable cut over all down-sets, where sending costs a step more by its total bytes.
+
+    The cost is that of `cheapest_cut` without the download, and the `ms` of the first of `steps` that holds the
+    bytes of all that crosses. Public inputs cost nothing here. Costs closer than 1e-8 of the model's are the same.
+
+    Args:
+        edge_ms, cloud_ms: milliseconds by node name; may be negative, as differences of measurements are.
+        transfer_ms, transfer_bytes: by node name, for each tensor that may cross.
+        steps: ascending in both; the last has no end.
+        known: cuts of this graph by depth, one of which is returned where nothing is cheaper.
+
+    Returns:
+        The cut, and whether all others were ruled out (see `minimum.MOST_SOLVED`).
+
+    Raises:
+        CutError: as `cheapest_cut`, steps that do not ascend, or a graph without any such cut.
+    """
+    graph = units(traced)
+    _check(traced, {"transfer_ms": transfer_ms, "transfer_bytes": transfer_bytes})
+    _check(traced, {"edge_ms": edge_ms, "cloud_ms": cloud_ms}, least=-math.inf)
+    ends, prices = [step.most_bytes for step in steps], [step.ms for step in steps]
+    if not steps or ends != sorted(ends) or prices != sorted(prices) or ends[-1] < math.inf:
+        raise CutError(f"steps ascend in bytes and milliseconds, and the last has no end; got {list(steps)}")
+    names = [tensor.node.name for tensor in graph.tensors]
+    search = SteppedSearch(
+        graph,
+        np.array([traced.layouts.get(name) is not None for name in names], dtype=bool),
+        _unit_costs(graph, edge_ms),
+        _unit_costs(graph, cloud_ms),
+        np.array([transfer_ms.get(name, 0.0) for name in names]),
+        np.array([transfer_bytes.get(name, 0.0) for name in names]),
+        steps,
+    )
+    usable = [cut for cut in known if cut.kind == "proper" and cut.searchable]
+    found = search.cheapest(cut.edge for cut in usable)
+    if found is None:
+        raise CutError("no proper cut of this graph can be searched: what crosses cannot be divided into samples")
+    for cut in usable:
+        if np.array_equal(cut.edge, found.edge):
+            return cut, found.proven
+    crosses = graph.crossings(found.edge[:, None])[:, 0]
+    return _cut(graph, found.edge, crosses, _place(found.edge, known)), found.proven
+
+
+def cut_of(traced: TracedGraph, crossing: Sequence[str], among: Sequence[Cut] = ()) -> Cut:
+    """The proper cut that exactly these tensors cross: the edge computes them and all that they depend on.
+
+    Args:
+        crossing: names of private tensors, as `Crossing.name` has them.
+        among: cuts that it need not be one of; its depth is its place among them.
+
+    Raises:
+        CutError: a name that no tensor has, or others cross there too, or not all of these.
+    """
+    graph = units(traced)
+    places = {record.name: place for place, record in enumerate(graph.crossing_records)}
+    unknown = [name for name in crossing if name not in places]
+    if unknown:
+        raise CutError(f"no tensor of this model that could cross is called {unknown[0]!r}")
+    wanted = np.zeros(len(places), dtype=bool)
+    wanted[[places[name] for name in crossing]] = True
+    edge: Mask = np.asarray(graph.ancestors[:, graph.producers[wanted]].any(axis=1))
+    edge[: graph.input_count] = True
+    crosses = graph.crossings(edge[:, None])[:, 0]
+    found = _cut(graph, edge, crosses, _place(edge, among))
+    if not np.array_equal(crosses, wanted) or found.kind != "proper" or edge[:-1].all():
+        raise CutError(f"no proper cut lets exactly {' + '.join(crossing) or 'nothing'} cross")
+    return found
+
+
+def _place(edge: Mask, among: Sequence[Cut]) -> int:
+    return sum(int(cut.edge.sum()) < int(edge.sum()) for cut in among)
+
+
+def _check(traced: TracedGraph, given: Mapping[str, Mapping[str, float]], least: float = 0.0) -> None:
+    known = {node.name for node in traced.flat.graph.nodes}
+    for what, costs in given.items():
+        for name, cost in costs.items():
+            if name not in known:
+                raise CutError(f"{what} names {name!r}, which is no node of the traced graph")
+            if not (math.isfinite(cost) and cost >= least):
+                raise CutError(f"{what}[{name!r}] is {cost}; costs are finite and not negative")
 
 
 def _families(graph: Units) -> Mask:
@@ -125,52 +212,13 @@ def _edge_only(graph: Units) -> tuple[Mask, Mask]:
     return edge, crosses
 
 
-def _unit_costs(graph: Units, costs: Mapping[str, float]) -> NDArray[np.float64]:
+def _unit_costs(graph: Units, costs: Mapping[str, float]) -> Costs:
     total = np.zeros(graph.count)
     for name, cost in costs.items():
         unit = graph.unit_of.get(name)
         if unit is not None:
             total[unit] += cost
     return total
-
-
-def _minimum_cut(
-    graph: Units, on_edge: NDArray[np.float64], on_cloud: NDArray[np.float64], sending: NDArray[np.float64]
-) -> Mask:
-    """The edge side of the minimum cut. Vertices: source, sink, units, then one per tensor."""
-    count, tensors = graph.count, len(graph.tensors)
-    source, sink, first_unit, first_tensor = 0, 1, 2, 2 + count
-    finite = float(on_edge.sum() + on_cloud.sum() + sending.sum())
-    scale = (2**30) / finite if finite > 0 else 1.0
-    infinite = 2**31 - 1
-    arcs: dict[tuple[int, int], int] = {}
-
-    def add(start: int, end: int, capacity: int) -> None:
-        arcs[start, end] = min(arcs.get((start, end), 0) + capacity, infinite)
-
-    for unit in range(count):
-        forced = unit < graph.input_count
-        add(source, first_unit + unit, infinite if forced else round(on_cloud[unit] * scale))
-        add(first_unit + unit, sink, 0 if forced else round(on_edge[unit] * scale))
-    readers = graph.readers.tocoo()
-    for tensor in range(tensors):
-        maker = first_unit + int(graph.producers[tensor])
-        capacity = round(sending[tensor] * scale) if graph.crossable[tensor] else infinite
-        add(maker, first_tensor + tensor, capacity)
-    for tensor, reader in zip(readers.row, readers.col, strict=True):
-        add(first_tensor + int(tensor), first_unit + int(reader), infinite)
-        add(first_unit + int(reader), first_unit + int(graph.producers[tensor]), infinite)  # the edge is a down-set
-    starts, ends = zip(*arcs, strict=True)
-    size = 2 + count + tensors
-    capacity = sparse.csr_matrix((np.array(list(arcs.values()), dtype=np.int32), (starts, ends)), shape=(size, size))
-    flow = csgraph.maximum_flow(capacity, source, sink).flow
-    residual = sparse.csr_matrix(capacity.astype(np.int64) - flow.astype(np.int64))
-    residual.data = (residual.data > 0).astype(np.int8)
-    residual.eliminate_zeros()
-    reached = csgraph.breadth_first_order(residual, source, return_predecessors=False)
-    side = np.zeros(size, dtype=bool)
-    side[reached] = True
-    return side[first_unit:first_tensor]
 
 
 def _cut(graph: Units, edge: Mask, crosses: Mask, depth: int) -> Cut:

@@ -11,7 +11,9 @@ from ..records import Latency
 Role = Literal["cloud-only", "edge-only", "latency-optimal", "middle"]
 
 
-def baseline_cuts(cuts: Sequence[Cut], latency_of: Callable[[Cut], Latency]) -> Mapping[Role, Cut]:
+def baseline_cuts(
+    cuts: Sequence[Cut], latency_of: Callable[[Cut], Latency], extra: Cut | None = None
+) -> Mapping[Role, Cut]:
     """The baseline cuts by role; roles that the model has no cut for are left out.
 
     *Latency-optimal* is the proper cut with the least predicted median latency, however many
@@ -21,6 +23,7 @@ def baseline_cuts(cuts: Sequence[Cut], latency_of: Callable[[Cut], Latency]) -> 
     Args:
         cuts: by depth.
         latency_of: predicts a cut's latency undefended.
+        extra: a cut beside those, which may be the latency-optimal one.
     """
     usable = [cut for cut in cuts if cut.searchable]
     proper = [cut for cut in usable if cut.kind == "proper"]
@@ -31,6 +34,7 @@ def baseline_cuts(cuts: Sequence[Cut], latency_of: Callable[[Cut], Latency]) -> 
         elif cut.kind == "edge-only":
             found["edge-only"] = cut
     if proper:
-        found["latency-optimal"] = min(proper, key=lambda cut: (latency_of(cut).p50_ms.value, cut.depth))
+        fast = proper if extra is None else [*proper, extra]
+        found["latency-optimal"] = min(fast, key=lambda cut: (latency_of(cut).p50_ms.value, cut.depth))
         found["middle"] = proper[len(proper) // 2]
     return found

@@ -46,6 +46,7 @@ from ..records import (
 from .accuracy import Scorer, Scores, first_rows, paired_accuracy
 from .artifacts import open_artifacts
 from .budgets import Costs, judged
+from .fastest import ExtraCut, extra_cut, named_cut, priced
 from .finetune import fine_tune
 from .latency import defense_ms, edge_energy_mj, predict_latency
 from .problem import Problem, SearchOptions
@@ -69,9 +70,15 @@ class Undefended:
 
 
 class Objectives:
-    """Evaluates points of one problem. Keeps edge activations in a bounded cache."""
+    """Evaluates points of one problem. Keeps edge activations in a bounded cache.
 
-    def __init__(self, problem: Problem, options: SearchOptions, folder: Path | None = None) -> None:
+    Beside the problem's candidates it knows one cut more, where the fastest of all cuts is none of them; in its place
+    that of `named`, where a candidate is given that was measured at another such cut.
+    """
+
+    def __init__(
+        self, problem: Problem, options: SearchOptions, folder: Path | None = None, named: Candidate | None = None
+    ) -> None:
         if options.tuning is not None and problem.train is None:
             raise CollabplanError("fine-tuning needs train_data; define it in the target file")
         if "energy" in options.objectives and problem.power is None:
@@ -82,6 +89,11 @@ class Objectives:
         self.options = options
         self.profile: JoinedProfile = problem.joined()
         self.cuts: dict[str, Cut] = {cut.id: cut for cut in problem.cuts}
+        self.extra, self._extra_notes = self._find_extra(named)
+        if self.extra is not None:
+            self.cuts[self.extra.cut.id] = self.extra.cut
+            self.profile = self.profile.with_cut(self.extra.joined)
+        self._left_out: set[str] = set()
         self.activations = EdgeActivations(problem.traced, cache_bytes=options.cache_bytes, batch_size=options.batch)
         self._ranges: dict[tuple[str, float], tuple[TensorRange, ...]] = {}
         self._fitted: dict[str, FittedDirections] = {}
@@ -92,10 +104,27 @@ class Objectives:
         self._cut_leakages: dict[tuple[str, Half, float], CutLeakage] = {}
         self._scorer = Scorer(problem.evaluate, labelled=problem.search.labels is not None)
 
+    def _find_extra(self, named: Candidate | None) -> tuple[ExtraCut | None, list[str]]:
+        """The one cut more, None where there is none; what there is to say about it."""
+        cut = None if named is None else named_cut(self.problem, named)
+        try:
+            if cut is not None:
+                return (None if cut.id in self.cuts else priced(self.problem, cut)), []
+            if not self.options.fastest:
+                return None, []
+            undefended = Point(self.problem.cuts[0].id, wire=self.options.wires[0]).spec(self.options.masks)
+            extra = extra_cut(self.problem, undefended)
+        except CollabplanError as error:
+            return None, [f"only the profiled cuts are searched: {error}"]
+        if extra is None:
+            return None, []
+        which = "the fastest of all cuts" if extra.proven else "the fastest cut that was found (not proven)"
+        return extra, [f"{which} undefended is none of the profiled ones and is searched too: {extra.cut.name}"]
+
     @cached_property
     def space(self) -> Space:
-        """Every point that can be measured, whatever the budgets."""
-        searchable = [cut for cut in self.problem.cuts if cut.searchable]
+        """Every point that can be measured, whatever the budgets; the cut that was not profiled comes last."""
+        searchable = [cut for cut in self.cuts.values() if cut.searchable]
         kinds = {cut.id: self._admitted(cut) for cut in searchable}
         whole = frozenset(cut.id for cut in searchable if not any(map(can_narrow, cut.crossing)))
         return Space(tuple(cut.id for cut in searchable), kinds, self.options.rates, self.options.wires, whole)
@@ -135,13 +164,18 @@ class Objectives:
         energy = None if power is None else edge_energy_mj(latency, payload * batch + fetched, power)
         return Costs(latency, payload, joined.cut.edge_peak_bytes, joined.cut.edge_parameter_count, energy)
 
-    def reprice(self, candidate: Candidate) -> Candidate:
+    def reprice(self, candidate: Candidate) -> Candidate | None:
         """A candidate of an earlier run with its costs by the present profiles and link.
+
+        None where its cut was the fastest of all under another link or profile, and is not now: it has no costs here.
 
         Raises:
             CollabplanError: the candidate's cut is none of this model's.
         """
         if candidate.cut_id not in self.cuts:
+            if named_cut(self.problem, candidate) is not None:
+                self._left_out.add(candidate.cut_name)
+                return None
             raise CollabplanError(
                 f"the study holds a trial at cut {candidate.cut_name!r}, which this model does not have"
             )
@@ -296,7 +330,8 @@ class Objectives:
     def leakage_samples(self) -> int:
         """Samples that leakage is estimated on: as many at every cut, or the cuts could not be compared.
 
-        The rows of the widest cut must fit in half of the cache's bytes.
+        The rows of the widest profiled cut must fit in half of the cache's bytes (the cut that was not profiled depends
+        on the link, on which no figure of a study may depend).
         """
         widths = [cut.payload_bytes for cut in self.problem.cuts if cut.searchable and self._measured(cut)]
         fitting = self.options.cache_bytes // (2 * max(widths, default=1))
@@ -308,7 +343,12 @@ class Objectives:
         """What the user should know about how the figures were made."""
         asked, used = self.options.leakage_samples, self.leakage_samples
         given = min(len(self.problem.search), len(self.problem.confirm))
-        notes = []
+        notes = [*self._extra_notes]
+        if self._left_out:
+            notes.append(
+                "earlier trials are left out whose cut was the fastest of all under another link or profile: "
+                f"{', '.join(sorted(self._left_out))}"
+            )
         if used < min(asked, given):
             notes.append(f"leakage is estimated on {used} samples, not {asked}: more activations do not fit the cache")
         if self._scorer.needs_own_labels:

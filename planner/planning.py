@@ -127,7 +127,7 @@ def plan_for(
         BudgetError: the candidate misses a budget on the confirm half.
         CollabplanError: a figure cannot be measured.
     """
-    objectives = Objectives(problem, options, folder)
+    objectives = Objectives(problem, options, folder, named=candidate)
     if candidate.cut_id not in objectives.cuts:
         raise CollabplanError(f"{candidate.cut_name} is no cut that was profiled here; profile with its --max-crossing")
     audits, _ = _audits(objectives, folder, on_progress)
@@ -310,7 +310,11 @@ def _cuts_without(allowed: Sequence[Point], excluded: Sequence[Excluded]) -> int
 def _baselines(objectives: Objectives, on_progress: OnProgress | None) -> tuple[Baseline, ...]:
     """The baseline cuts undefended but quantized, measured on the confirm half like the chosen plan."""
     undefended = objectives.space.undefended
-    cuts = baseline_cuts(objectives.problem.cuts, lambda cut: objectives.costs(undefended(cut.id)).latency)
+    cuts = baseline_cuts(
+        objectives.problem.cuts,
+        lambda cut: objectives.costs(undefended(cut.id)).latency,
+        None if objectives.extra is None else objectives.extra.cut,
+    )
     measured: dict[str, Candidate] = {}
     baselines = []
     for done, (role, cut) in enumerate(cuts.items(), start=1):

@@ -131,7 +131,8 @@ class SearchOptions:
     costs accuracy. `storage` is the database of a search by several machines; None keeps the study in the folder.
     `artifacts` is where they share audits and fine-tuned weights: a folder, or s3://bucket/prefix. `study` names one
     to go on with. Without `audit` the plan rests on estimates, and says so. `objectives` are what the front is made of
-    and the search is guided by, kept in the order of `front.NAMES`.
+    and the search is guided by, kept in the order of `front.NAMES`. `fastest` searches the fastest cut of the whole graph
+    too, where it is none of the problem's.
     """
 
     trials: int | None = None
@@ -145,6 +146,7 @@ class SearchOptions:
     masks: MaskKind = "fresh"
     leakage_samples: int = 1000
     batch: int = 64
+    fastest: bool = True
     command: tuple[str, ...] | None = None
     sampler: Sampler = "tpe"
     audit: AuditOptions | None = None

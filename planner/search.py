@@ -21,6 +21,9 @@ ENUMERATE_UP_TO = 200
 OnProgress = Callable[[str, float], None]
 """Called with what has just been done and how far the step is, 0 to 1."""
 
+Reprice = Callable[[Candidate], Candidate | None]
+"""Brings the costs of a candidate from an earlier run up to date (another link); None leaves it out."""
+
 
 @dataclass(frozen=True)
 class Searched:
@@ -39,7 +42,7 @@ def search_points(
     seed: int,
     trials: int | None = None,
     sampler: Sampler = "tpe",
-    reprice: Callable[[Candidate], Candidate] = lambda candidate: candidate,
+    reprice: Reprice = lambda candidate: candidate,
     on_progress: OnProgress | None = None,
 ) -> Searched:
     """Evaluate points until `trials` are complete in the study or none is left.
@@ -52,13 +55,13 @@ def search_points(
         seed: of the proposals.
         trials: the total in the study. None enumerates up to `ENUMERATE_UP_TO` points, else runs so many.
         sampler: what proposes points where not all are visited; *exhaustive* goes through them in order.
-        reprice: brings the costs of a candidate from an earlier run up to date (another link).
+        reprice: see `Reprice`.
         on_progress: called after every trial.
 
     Raises:
         CollabplanError: the store cannot be read or written. What `evaluate` raises passes through.
     """
-    found = [judged(reprice(candidate), budgets) for candidate in store.completed()]
+    found = _repriced(store.completed(), reprice, budgets)
     reused = len(found)
     seen = {point_of(candidate) for candidate in found}
     unseen = [point for point in allowed if point not in seen]
@@ -92,7 +95,7 @@ def search_together(
     seed: int,
     trials: int | None = None,
     sampler: Sampler = "tpe",
-    reprice: Callable[[Candidate], Candidate] = lambda candidate: candidate,
+    reprice: Reprice = lambda candidate: candidate,
     on_progress: OnProgress | None = None,
     pause_s: float = 1.0,
 ) -> Searched:
@@ -108,11 +111,11 @@ def search_together(
     own = 0
     while True:
         store.release_dead()
-        fresh = [candidate for candidate in store.completed() if point_of(candidate) not in known]
+        fresh = _repriced([c for c in store.completed() if point_of(c) not in known], reprice, budgets)
         for candidate in fresh:
-            known[point_of(candidate)] = judged(reprice(candidate), budgets)
+            known[point_of(candidate)] = candidate
             if proposer:
-                proposer.learn(known[point_of(candidate)])
+                proposer.learn(candidate)
         busy = store.taken()
         left = [point for point in allowed if point not in known]
         unseen = [point for point in left if point.key not in busy]
@@ -137,6 +140,10 @@ def search_together(
             with store.beating(claim):
                 candidate = judged(evaluate(point), budgets)
             own += store.finish(claim, candidate, budgets)
+
+
+def _repriced(candidates: Sequence[Candidate], reprice: Reprice, budgets: Budgets) -> list[Candidate]:
+    return [judged(found, budgets) for found in map(reprice, candidates) if found is not None]
 
 
 def _total(trials: int | None, done: int, unseen: int, *, everything: bool) -> int:

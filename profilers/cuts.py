@@ -250,8 +250,8 @@ def fill(
     """The timings of all cuts: measured, the whole itself at both ends, the rest interpolated."""
     known = [(depth_ms[cut.id], measured[cut.id]) for cut in cuts if cut.id in measured]
     total_ms = max(depth_ms.values(), default=0.0)
-    edges = [(0.0, _NOTHING), *((at, t.edge) for at, t in known if t.edge), (total_ms, whole)]
-    clouds = [(0.0, whole), *((at, t.cloud) for at, t in known if t.cloud), (total_ms, _NOTHING)]
+    edges = [(0.0, NO_TIME), *((at, t.edge) for at, t in known if t.edge), (total_ms, whole)]
+    clouds = [(0.0, whole), *((at, t.cloud) for at, t in known if t.cloud), (total_ms, NO_TIME)]
     edges.sort(key=lambda point: point[0])
     clouds.sort(key=lambda point: point[0])
     timings = {}
@@ -272,7 +272,7 @@ def fill(
     return timings
 
 
-_NOTHING = Timing(p50_ms=0.0, p95_ms=0.0, iqr_ms=0.0, samples_ms=())
+NO_TIME = Timing(p50_ms=0.0, p95_ms=0.0, iqr_ms=0.0, samples_ms=())
 
 
 def between(points: Sequence[tuple[float, Timing]], at: float) -> Timing:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..records import CutProfile, MismatchError, Profile, Timing
 
@@ -33,6 +33,10 @@ class JoinedProfile:
     def __iter__(self) -> Iterator[JoinedCut]:
         """The cuts from the input to the output."""
         return iter(self.cuts.values())
+
+    def with_cut(self, cut: JoinedCut) -> JoinedProfile:
+        """With one cut more, as the last."""
+        return replace(self, cuts={**self.cuts, cut.cut.id: cut})
 
     @property
     def batch(self) -> int:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import math
 
+from ..graph import Step
 from ..records import CollabplanError, Interval, Link
 
 SEGMENT_BYTES = 1460
@@ -63,6 +64,22 @@ def slow_start_ms(segments: int, link: Link) -> float:
         sent += window
         window *= 2
     return stalled_ms
+
+
+def slow_start_steps(link: Link) -> list[Step]:
+    """`slow_start_ms` as steps in the payload: the bytes that go out before each further wait, and the waits so far."""
+    steps: list[Step] = []
+    segments, window = INITIAL_WINDOW_SEGMENTS, INITIAL_WINDOW_SEGMENTS
+    while not steps or slow_start_ms(segments, link) > steps[-1].ms:
+        steps.append(Step(segments * SEGMENT_BYTES, slow_start_ms(segments, link)))
+        window *= 2
+        segments += window
+    return [*steps[:-1], Step(math.inf, steps[-1].ms)]
+
+
+def byte_ms(link: Link) -> float:
+    """What one byte more costs between two steps: wire, headers and hosts. Exact up to the header of a last segment."""
+    return (1 + HEADER_BYTES / SEGMENT_BYTES) * 8e3 / link.bandwidth_bps + HOP_MS_PER_BYTE
 
 
 def segment_count(payload_bytes: int) -> int:

@@ -20,10 +20,10 @@ from ..records import (
     Timing,
     collect_provenance,
 )
-from .cuts import CutTimings, time_cuts
+from .cuts import CutTiming, CutTimings, time_cuts
 from .energy import measure_power
 from .memory import EdgeMemory, EdgeUse, measured_peak_bytes
-from .nodes import GraphFacts, collect_facts, node_profiles, time_nodes
+from .nodes import GraphFacts, collect_facts, node_profiles, quickest_ms, time_nodes
 from .placement import converted_dtype, place
 from .timers import core_count, identify, load_average, quiet, resolve_device, timed, timer_for
 
@@ -89,8 +89,7 @@ def profile_model(
         )
         nodes = node_profiles(placed.flat, facts, samples)
         use = EdgeUse(placed.flat, facts)
-        node_ms = {node.name: node.timing.p50_ms for node in nodes}
-        depth_ms = use.totals(own_cuts, {name: min(times_ms) for name, times_ms in samples.items()})
+        depth_ms = use.totals(own_cuts, quickest_ms(nodes))
         timings = time_cuts(
             placed, own_cuts, depth_ms, timer, role, (1 - NODE_SHARE) * seconds, lambda done: report("cuts", done)
         )
@@ -99,7 +98,7 @@ def profile_model(
         power, power_missing = measure_power(where, lambda: timed(timer, placed.flat, *placed.example_inputs))
     converted = converted_dtype(traced, where, dtype)
     views = [_View(cut, facts, use, memory[cut.id], dtype if converted is not None else None) for cut in own_cuts]
-    rows = tuple(view.profile(timings) for view in views)
+    rows = tuple(view.profile(timings.cuts[view.cut.id]) for view in views)
     return Profile(
         target=target,
         model=traced.identity,
@@ -108,7 +107,7 @@ def profile_model(
         dtype=dtype,
         batch=batch,
         whole=timings.whole,
-        node_sum_ms=sum(node_ms.values()),
+        node_sum_ms=sum(node.timing.p50_ms for node in nodes),
         nodes=nodes,
         cuts=rows,
         sample_input_bytes=_payload(rows, "cloud-only"),
@@ -122,6 +121,24 @@ def profile_model(
         ),
         provenance=collect_provenance(target_file=Path(target.file) if target.file else None, command=command),
     )
+
+
+def describe_cut(traced: TracedGraph, cut: Cut, timing: CutTiming, like: Profile) -> CutProfile:
+    """The record of a cut that `like` has not got, with timings from elsewhere: the model runs once, untimed.
+
+    It runs on the CPU; edge memory is therefore by liveness, even where `like` has it measured by CUDA.
+
+    Raises:
+        CollabplanError: the model does not run on the CPU in the dtype or at the batch of `like`.
+    """
+    cpu = torch.device("cpu")
+    placed = place(traced, cpu, like.dtype, like.batch)
+    own = rebase([cut], placed)[0]
+    with quiet(None):
+        facts = _first_run(placed, like.dtype, "cpu", like.batch)
+        use = EdgeUse(placed.flat, facts)
+    dtype = None if converted_dtype(traced, cpu, like.dtype) is None else like.dtype
+    return _View(own, facts, use, use.memory(own), dtype).profile(timing)
 
 
 def _silent(_what: str, _done: float) -> None:
@@ -182,9 +199,8 @@ class _View:
     memory: EdgeMemory
     dtype: str | None
 
-    def profile(self, timings: CutTimings) -> CutProfile:
+    def profile(self, timing: CutTiming) -> CutProfile:
         """The record of the cut."""
-        timing = timings.cuts[self.cut.id]
         crossing = tuple(self.converted(made) for made in self.cut.crossing)
         counts = [self.facts.nodes[node.name].flops for node in self.use.nodes_of(self.cut)]
         known = [count for count in counts if count is not None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import random
 import subprocess
 import sys
@@ -10,7 +11,16 @@ import sys
 import numpy as np
 import pytest
 import torch
-from collabplan.graph import candidate_cuts, cheapest_cut, split, trace
+from collabplan.graph import (
+    Step,
+    candidate_cuts,
+    cheapest_cut,
+    cheapest_stepped_cut,
+    cut_of,
+    same_values,
+    split,
+    trace,
+)
 from collabplan.graph.units import units
 from collabplan.records import CutError
 from hypothesis import HealthCheck, assume, given, settings
@@ -19,6 +29,8 @@ from random_models import RandomModel, random_inputs
 from torch import Tensor, nn
 
 relaxed = settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+
+few = settings(relaxed, max_examples=8)
 
 
 class Block(nn.Module):
@@ -83,6 +95,77 @@ def test_the_cheapest_cut_equals_brute_force(seed, steps):
     best = min(cost(graph, mask, on_edge, on_cloud, sending) for mask in all_down_sets(graph))
     found = cheapest_cut(traced, on_edge, on_cloud, sending)
     assert cost(graph, found.edge, on_edge, on_cloud, sending) == pytest.approx(best, rel=1e-6)
+
+
+@few
+@given(seed=st.integers(0, 10_000), steps=st.integers(2, 6))
+def test_the_cheapest_cut_with_steps_equals_brute_force(seed, steps):
+    traced = trace(RandomModel(seed, steps), random_inputs(seed, 1))
+    graph = units(traced)
+    assume(graph.count <= 11)
+    draw = random.Random(seed)
+    names = [tensor.node.name for tensor in graph.tensors]
+    on_edge = {head.name: draw.uniform(-1, 5) for head in graph.heads[graph.input_count : -1]}
+    on_cloud = {head.name: draw.uniform(-1, 5) for head in graph.heads[graph.input_count : -1]}
+    sending = {name: draw.uniform(0, 4) for name in names}
+    sizes = {name: float(draw.randint(1, 100)) for name in names}
+    prices = [Step(50, 0.0), Step(90, draw.uniform(0, 9)), Step(math.inf, 9.5)]
+
+    def stepped(mask):
+        crossing = np.flatnonzero(graph.crossings(mask[:, None])[:, 0])
+        if any(traced.layouts.get(names[t]) is None or not graph.crossable[t] for t in crossing):
+            return math.inf
+        if not graph.carries_batch[crossing].any():
+            return math.inf
+        size = sum(sizes[names[t]] for t in crossing)
+        step = next(price.ms for price in prices if size <= price.most_bytes)
+        return cost(graph, mask, on_edge, on_cloud, sending) + step
+
+    proper = [mask for mask in all_down_sets(graph) if mask[graph.input_count :].any() and not mask[:-1].all()]
+    best = min(map(stepped, proper), default=math.inf)
+    assume(best < math.inf)
+    found, proven = cheapest_stepped_cut(traced, on_edge, on_cloud, sending, sizes, prices)
+    assert proven
+    assert found.kind == "proper"
+    assert stepped(found.edge) == pytest.approx(best, abs=1e-6)
+
+
+@few
+@given(seed=st.integers(0, 10_000), steps=st.integers(2, 5))
+def test_any_cut_is_found_by_what_crosses_and_its_halves_compose(seed, steps):
+    traced = trace(RandomModel(seed, steps), random_inputs(seed, 2))
+    graph = units(traced)
+    assume(graph.count <= 10)
+    for mask in all_down_sets(graph):
+        crosses = graph.crossings(mask[:, None])[:, 0]
+        records = [graph.crossing_records[t] for t in np.flatnonzero(crosses)]
+        unread = (mask & ~graph.ancestors[:, graph.producers[crosses]].any(axis=1))[graph.input_count :].any()
+        if mask[:-1].all() or not mask[graph.input_count :].any() or unread or not graph.crossable[crosses].all():
+            continue
+        if not graph.carries_batch[crosses].any():
+            continue
+        cut = cut_of(traced, [record.name for record in records])
+        assert np.array_equal(cut.edge, mask)
+        halves = split(traced, cut)
+        inputs = random_inputs(seed, 3)
+        assert same_values(halves.cloud(*halves.edge(*inputs)), traced.module(*inputs))
+
+
+def test_what_is_no_cut_is_refused():
+    traced = trace(SmallResNet(), torch.randn(1, 3, 8, 8))
+    cut = next(cut for cut in candidate_cuts(traced) if cut.name == "layer1.0 + layer1.1.conv2")
+    found = cut_of(traced, ["layer1.1.conv2", "layer1.0"], candidate_cuts(traced))
+    assert (found.id, found.name, found.depth) == (cut.id, cut.name, cut.depth)
+    for names in (["layer1.1.conv2"], ["stem", "layer1.1.conv2"], [], ["x"], ["fc"], ["nowhere"]):
+        with pytest.raises(CutError, match=r"proper cut|is called"):
+            cut_of(traced, names)
+
+
+def test_steps_must_ascend_and_have_no_end():
+    traced = trace(nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3)), torch.randn(1, 3))
+    for steps in ([], [Step(5, 0.0)], [Step(5, 1.0), Step(math.inf, 0.0)]):
+        with pytest.raises(CutError, match="ascend"):
+            cheapest_stepped_cut(traced, {}, {}, {}, {}, steps)
 
 
 def test_every_single_tensor_cut_is_found():

@@ -2,7 +2,7 @@
 
 import pytest
 from collabplan.profilers import serialisation_ms, slow_start_ms, transfer_interval, transfer_ms
-from collabplan.profilers.link import segment_count
+from collabplan.profilers.link import HEADER_BYTES, HOP_FIXED_MS, byte_ms, segment_count, slow_start_steps
 from collabplan.records import CollabplanError, Link
 from hypothesis import given
 from hypothesis import strategies as st
@@ -75,3 +75,12 @@ def test_the_interval_holds_the_value_and_widens_with_the_spreads(payload_bytes:
 def test_a_link_without_spread_gives_a_point() -> None:
     interval = transfer_interval(50_000, LINK)
     assert interval.low == interval.value == interval.high
+
+
+@given(st.integers(1, 50_000_000), LINKS)
+def test_slow_start_as_steps_is_slow_start(payload: int, link: Link) -> None:
+    step = next(step for step in slow_start_steps(link) if payload <= step.most_bytes)
+    assert step.ms == pytest.approx(slow_start_ms(segment_count(payload), link))
+    sent_ms = transfer_ms(payload, link) + serialisation_ms(payload)
+    along_steps = payload * byte_ms(link) + step.ms + link.rtt_ms / 2 + HOP_FIXED_MS
+    assert along_steps - 1e-6 <= sent_ms <= along_steps + HEADER_BYTES * 8e3 / link.bandwidth_bps + 1e-6

@@ -1,0 +1,32 @@
+"""Sums over nodes, brought to the scale of what was measured; the record of a cut that was not profiled."""
+
+import pytest
+from collabplan.graph import TracedGraph, candidate_cuts
+from collabplan.profilers.breakdown import Breakdown
+from collabplan.profilers.cuts import CutTiming
+from collabplan.profilers.profile import describe_cut
+from collabplan.records import Profile
+
+
+def test_sums_over_nodes_are_the_measurements_at_every_measured_cut_of_the_chain(
+    residual: TracedGraph, profile: Profile
+) -> None:
+    cuts = candidate_cuts(residual)
+    edge, cloud = Breakdown.of(profile, cuts, "edge"), Breakdown.of(profile, cuts, "cloud")
+    assert sum(edge.node_ms.values()) == pytest.approx(profile.whole.p50_ms)
+    assert sum(cloud.node_ms.values()) == pytest.approx(profile.whole.p50_ms)
+    for cut in cuts:
+        record = profile.cut(cut.id)
+        if cut.kind != "proper" or len(cut.crossing) > 1 or record.interpolated:
+            continue
+        heads = [cut.units.heads[unit].name for unit in cut.edge.nonzero()[0]]
+        assert sum(edge.node_ms.get(name, 0.0) for name in heads) == pytest.approx(record.edge.p50_ms)
+        assert edge.timing(cut).p50_ms == pytest.approx(record.edge.p50_ms)
+        assert cloud.timing(cut).p50_ms == pytest.approx(record.cloud.p50_ms)
+
+
+def test_the_record_of_a_cut_is_that_of_the_profiler_but_for_its_times(residual: TracedGraph, profile: Profile) -> None:
+    for cut in candidate_cuts(residual):
+        record = profile.cut(cut.id)
+        timing = CutTiming(record.edge, record.cloud, interpolated=record.interpolated)
+        assert describe_cut(residual, cut, timing, profile) == record
