@@ -131,8 +131,8 @@ class SearchOptions:
     costs accuracy. `storage` is the database of a search by several machines; None keeps the study in the folder.
     `artifacts` is where they share audits and fine-tuned weights: a folder, or s3://bucket/prefix. `study` names one
     to go on with. Without `audit` the plan rests on estimates, and says so. `objectives` are what the front is made of
-    and the search is guided by, kept in the order of `front.NAMES`. `fastest` searches the fastest cut of the whole graph
-    too, where it is none of the problem's.
+    and the search is guided by, kept in the order of `front.NAMES`. `fastest`: the fastest cut of the whole graph is
+    searched too, where it is none of the problem's.
     """
 
     trials: int | None = None
