@@ -4,8 +4,8 @@
     .venv/bin/python benchmarks/search.py mnist_lenet
     .venv/bin/python benchmarks/search.py digits
 
-The reference audits every proper cut x 6 rates of element dropout by the attacks that steer `optimize`, at quick
-effort, on images of the search half. Fronts are compared by hypervolume (accuracy, p95 latency, audited index; scaled
+The reference audits every proper cut x 6 rates of element dropout by the attacks that steer `optimize`, on images of
+the search half, at quick effort with as many steps of training as `--steps` says, the same for all. Fronts are compared by hypervolume (accuracy, p95 latency, audited index; scaled
 by ideal and nadir of the reference's front, reference point 1.1), always with the audited figures, whatever a
 contestant believed. Each pays the measured seconds of everything that it asked for. Takes hours; what is finished is
 kept.
@@ -56,7 +56,7 @@ class Measured(BaseModel):
     audit_s: float
 
 
-def open_objectives(name: str, folder: Path) -> Objectives:
+def open_objectives(name: str, folder: Path, steps: int) -> Objectives:
     """The example's problem with proper cuts of one crossing, profiled in `folder`."""
     os.chdir(folder)
     output = Output(as_json=True)
@@ -64,8 +64,11 @@ def open_objectives(name: str, folder: Path) -> Objectives:
     loaded, traced, profiles = prepare(target, (), None, None, Workspace.here(), output)
     problem = state(loaded, traced, profiles, LINK, SLOWDOWN, Budgets(), output)
     cuts = tuple(cut for cut in candidate_cuts(traced, 1) if cut.kind == "proper" and cut.searchable)
-    audit = audit_options("quick", 1, None)
-    options = SearchOptions(rates=RATES, dropouts=("element",), draws=2, audit=audit, fastest=False)
+    quick = audit_options("quick", 1, None)
+    audit = dataclasses.replace(quick, search_effort=dataclasses.replace(quick.search_effort, train_steps=steps))
+    options = SearchOptions(
+        rates=RATES, dropouts=("element",), draws=1, leakage_samples=500, audit=audit, fastest=False
+    )
     return Objectives(dataclasses.replace(problem, cuts=cuts), options)
 
 
@@ -198,15 +201,17 @@ def main() -> None:
     parser.add_argument("example", choices=("cifar10_resnet20", "mnist_lenet", "digits"))
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--work", type=Path, default=Path(".collabplan/benchmark-search"))
+    parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--fill", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     folder = (options.work / options.example).resolve()
     folder.mkdir(parents=True, exist_ok=True)
     if options.fill is not None:
-        fill(open_objectives(options.example, folder), folder, options.fill, options.jobs)
+        fill(open_objectives(options.example, folder, options.steps), folder, options.fill, options.jobs)
         return
-    found = open_objectives(options.example, folder)
+    found = open_objectives(options.example, folder, options.steps)
     command = [sys.executable, Path(__file__).resolve(), options.example, "--work", str(folder.parent)]
+    command += ["--steps", str(options.steps)]
     threads = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // options.jobs))}
     running = [
         subprocess.Popen([*command, "--jobs", str(options.jobs), "--fill", str(at)], env={**threads, **os.environ})
@@ -246,6 +251,7 @@ def main() -> None:
         claimed=statistics.median(run.claimed for run in mine),
         true_front=len(pareto_front([point.candidate for point in grid.points.values()])),
         grid_points=len(points),
+        steps=options.steps,
         grid_seconds=round(whole),
         grid_audit_seconds=round(sum(point.audit_s for point in grid.points.values())),
     )
