@@ -5,10 +5,10 @@
     .venv/bin/python benchmarks/search.py digits
 
 The reference audits every proper cut x 6 rates of element dropout by the attacks that steer `optimize`, on images of
-the search half, at quick effort with as many steps of training as `--steps` says, the same for all. Fronts are compared by hypervolume (accuracy, p95 latency, audited index; scaled
-by ideal and nadir of the reference's front, reference point 1.1), always with the audited figures, whatever a
-contestant believed. Each pays the measured seconds of everything that it asked for. Takes hours; what is finished is
-kept.
+the search half, at quick effort with as many steps of training as `--steps` says, the same for all. Fronts are
+compared by hypervolume (accuracy, p95 latency, audited index; scaled by ideal and nadir of the reference's front,
+reference point 1.1), always with the audited figures, whatever a contestant believed. Each pays the measured seconds of
+everything that it asked for. Takes hours; what is finished is kept.
 """
 
 from __future__ import annotations
@@ -204,7 +204,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--fill", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    folder = (options.work / options.example).resolve()
+    folder = (options.work / f"{options.example}-{options.steps}").resolve()
     folder.mkdir(parents=True, exist_ok=True)
     if options.fill is not None:
         fill(open_objectives(options.example, folder, options.steps), folder, options.fill, options.jobs)
