@@ -173,7 +173,7 @@ def test_a_tuned_cloud_half_goes_with_its_plan(here: Path, run: Run, target: Wri
     assert (here / "other.weights.safetensors").exists()
     kept = (here / "plan.weights.safetensors").read_bytes()
     (here / "plan.weights.safetensors").write_bytes(kept[:-4] + b"\0\0\0\1")
-    assert "holds other weights than plan plan.json" in run("split", "plan.json", "-o", "halves").err
+    assert "holds other fine-tuned weights than plan plan.json" in run("split", "plan.json", "-o", "halves").err
     (here / "plan.weights.safetensors").unlink()
     assert "copy it beside the plan" in run("split", "plan.json", "-o", "halves").err
 
@@ -193,6 +193,28 @@ def test_bits_noise_and_masks_are_searched(run: Run) -> None:
     assert ran.document["plan"]["defense"]["masks"] == "keyed"
     assert "--bits 17 is not possible" in run("optimize", *SEARCH, "--bits", "17").err
     assert "is empty" in run("optimize", *SEARCH, "--noise", ",").err
+
+
+@pytest.mark.usefixtures("planned")
+def test_a_plan_that_keeps_some_directions_goes_with_their_matrices(here: Path, run: Run) -> None:
+    kept = ("--keep", "0.5,0.25", "--max-edge-params", "60", "--trials", "20", "--artifacts", str(here / "shared"))
+    ran = run("optimize", *SEARCH, *kept, "--json")
+    assert ran.code == 0
+    plan = load(Plan, Path("plan.json"))
+    assert plan.defense.kept < 1
+    assert plan.directions is not None
+    assert plan.directions.file == "plan.directions.safetensors"
+    assert f"of {plan.defense.kept:g} of the directions" in " ".join(run("explain", "plan.json").out.split())
+    assert run("split", "plan.json", "-o", "halves").code == 0
+    assert run("bundle", "plan.json", "-o", "bundle", "--json").document["payload_bytes"] == plan.chosen.payload_bytes
+    assert (here / "bundle" / "edge" / "directions.safetensors").exists()
+    assert run("attack", "plan.json", "--attacks", "ridge").code == 0
+    (here / "plan.directions.safetensors").unlink()
+    for command in (("attack", "plan.json"), ("bundle", "plan.json", "-o", "other")):
+        assert "the directions of plan plan.json, cannot be read" in " ".join(run(*command).err.split())
+    assert not (here / "other").exists()
+    for wrong in ("0", "1.5", "most"):
+        assert f"--keep {wrong} is not possible" in run("optimize", *SEARCH, "--keep", wrong).err
 
 
 @pytest.mark.usefixtures("planned")
