@@ -7,6 +7,7 @@ same figures whenever, and after whatever, it is evaluated.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -36,6 +37,7 @@ from ..records import (
     Accuracy,
     Candidate,
     CollabplanError,
+    CutError,
     DefenseSpec,
     DropoutKind,
     Leakage,
@@ -96,7 +98,7 @@ class Objectives:
         self._left_out: set[str] = set()
         self.activations = EdgeActivations(problem.traced, cache_bytes=options.cache_bytes, batch_size=options.batch)
         self._ranges: dict[tuple[str, float], tuple[TensorRange, ...]] = {}
-        self._fitted: dict[str, FittedDirections] = {}
+        self._fitted: dict[str, FittedDirections | None] = {}
         self._undefended: dict[Half, Undefended] = {}
         self._subsets: dict[Half, Data] = {}
         self._components: dict[Half, Components] = {}
@@ -126,7 +128,8 @@ class Objectives:
         """Every point that can be measured, whatever the budgets; the cut that was not profiled comes last."""
         searchable = [cut for cut in self.cuts.values() if cut.searchable]
         kinds = {cut.id: self._admitted(cut) for cut in searchable}
-        whole = frozenset(cut.id for cut in searchable if not any(map(can_narrow, cut.crossing)))
+        narrows = any(wire.kept < 1 for wire in self.options.wires)
+        whole = frozenset(cut.id for cut in searchable if narrows and not (kinds[cut.id] and self._fit(cut)))
         return Space(tuple(cut.id for cut in searchable), kinds, self.options.rates, self.options.wires, whole)
 
     def _admitted(self, cut: Cut) -> tuple[DropoutKind, ...]:
@@ -227,11 +230,20 @@ class Objectives:
         """The directions that a point keeps, fitted on the search half; None where it keeps all."""
         if point.wire.kept == 1:
             return None
-        cut = self.cuts[point.cut_id]
+        fitted = self._fit(self.cuts[point.cut_id])
+        if fitted is None:
+            raise CollabplanError(f"{self.cuts[point.cut_id].name} has no directions to choose from; keep all of them")
+        return fitted.narrowed(point.wire.kept)
+
+    def _fit(self, cut: Cut) -> FittedDirections | None:
+        """All directions of a cut; None where there is one only, or no gradient of the cloud half tells them apart."""
         if cut.id not in self._fitted:
-            generator = generator_for(self.options.seed, cut.id, "directions")
-            self._fitted[cut.id] = fit_directions(self.activations, cut, self.problem.search, generator)
-        return self._fitted[cut.id].narrowed(point.wire.kept)
+            self._fitted[cut.id] = None
+            if any(map(can_narrow, cut.crossing)):
+                generator = generator_for(self.options.seed, cut.id, "directions")
+                with suppress(CutError):
+                    self._fitted[cut.id] = fit_directions(self.activations, cut, self.problem.search, generator)
+        return self._fitted[cut.id]
 
     def accuracy(self, point: Point, half: Half) -> Accuracy:
         """Accuracy over all samples of a half, with fresh masks per sample, averaged over the draws."""

@@ -11,7 +11,7 @@ from collabplan.planner.audits import ask
 from collabplan.planner.objectives import Objectives
 from collabplan.planner.planning import options_of, setup_of
 from collabplan.planner.space import Point, Space, Wire, point_of
-from collabplan.records import Budgets, MismatchError
+from collabplan.records import Budgets, CollabplanError, CutError, MismatchError
 
 WIRES = (Wire(), Wire(kept=0.5), Wire(kept=0.17))
 OPTIONS = SearchOptions(rates=(0.5,), dropouts=("element",), wires=WIRES, draws=2, leakage_samples=100)
@@ -62,6 +62,17 @@ def test_baselines_keep_all_directions_and_so_does_what_has_none_to_leave_out(pr
         point = scalar.spelled("b", "element", 1, drawn)
         assert point == Point("b", "element", 0.5)
         assert scalar.parameters(point)["wire"] == 0
+
+
+def test_where_no_gradient_tells_directions_apart_all_are_kept(problem, monkeypatch):
+    def dead(*_):
+        raise CutError("no gradient crosses")
+
+    monkeypatch.setattr("collabplan.planner.objectives.fit_directions", dead)
+    found = Objectives(problem, OPTIONS)
+    assert {point.wire for point in found.space.points} == {Wire()}
+    with pytest.raises(CollabplanError, match="keep all of them"):
+        found.evaluate(Point(defended(problem), wire=WIRES[1]))
 
 
 def test_the_attackers_device_ends_in_codes(problem):
