@@ -82,6 +82,7 @@ class EdgeClient:
         scaling: how keyed masks read floating inputs as pixels; None: the inputs lie in [0, 1].
         policy: how often an input may be released; None: nothing is counted.
         timeout_s: how long one try may take.
+        connect_timeout_s: how long connecting and shaking hands may take.
         retries: further tries, with identical bytes.
         in_flight: most requests of `stream` that are unanswered.
         fallback: answer with the whole model on the device where the cloud does not; the part must hold it.
@@ -104,6 +105,7 @@ class EdgeClient:
         scaling: InputScaling | None = None,
         policy: ReleasePolicy | None = None,
         timeout_s: float = 10.0,
+        connect_timeout_s: float = 5.0,
         retries: int = 2,
         in_flight: int = 2,
         fallback: bool = False,
@@ -111,7 +113,8 @@ class EdgeClient:
     ) -> None:
         self.part = bundle if isinstance(bundle, EdgePart) else open_edge(Path(bundle))
         self.tally = Tally()
-        self._timeout_s, self._retries, self._in_flight = timeout_s, retries, in_flight
+        self._timeout_s, self._connect_timeout_s = timeout_s, connect_timeout_s
+        self._retries, self._in_flight = retries, in_flight
         self._scaling, self._undefended = scaling, undefended
         self._lock = threading.Lock()
         self._session: Session | None = None
@@ -319,7 +322,7 @@ class EdgeClient:
                     self.part.manifest,
                     undefended=self._undefended,
                     most_bytes=min(most, 2**31 - 1),
-                    timeout_s=self._timeout_s,
+                    timeout_s=self._connect_timeout_s,
                 )
             return self._session
 

@@ -180,7 +180,7 @@ def client_options(most_bytes: int, server_name: str | None) -> list[tuple[str, 
         ("grpc.keepalive_timeout_ms", 5_000),
         ("grpc.http2.max_pings_without_data", 0),
         ("grpc.initial_reconnect_backoff_ms", 100),
-        ("grpc.min_reconnect_backoff_ms", 100),
+        ("grpc.min_reconnect_backoff_ms", 5_000),  # how long one attempt to connect may take
         ("grpc.max_reconnect_backoff_ms", 1_000),
         ("grpc.enable_retries", 0),
         ("grpc.use_local_subchannel_pool", 1),
