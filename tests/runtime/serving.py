@@ -58,6 +58,8 @@ class Proxy:
         self._sockets.clear()
 
     def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)  # else the thread in `accept` keeps it open
         self._listener.close()
         self.cut()
 
