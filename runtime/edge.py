@@ -80,7 +80,7 @@ class EdgeClient:
         insecure: plaintext to any address.
         key_file: secret mask keys (see `keys`), for a plan with keyed masks.
         scaling: how keyed masks read floating inputs as pixels; None: the inputs lie in [0, 1].
-        policy: how often an input may be released; None: nothing is counted.
+        policy: how often an input may be released; None: nothing is counted, and each release is a new one.
         timeout_s: how long one try may take.
         connect_timeout_s: how long connecting and shaking hands may take.
         retries: further tries, with identical bytes.
@@ -103,7 +103,7 @@ class EdgeClient:
         insecure: bool = False,
         key_file: Path | None = None,
         scaling: InputScaling | None = None,
-        policy: ReleasePolicy | None = None,
+        policy: ReleasePolicy | None = ReleasePolicy(),  # noqa: B008
         timeout_s: float = 10.0,
         connect_timeout_s: float = 5.0,
         retries: int = 2,

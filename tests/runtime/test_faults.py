@@ -1,4 +1,4 @@
-"""What goes wrong on a network and at its ends: every request is answered rightly or fails in words, and nothing hangs."""
+"""What goes wrong on a network and at its ends: a request is answered rightly or fails in words, and nothing hangs."""
 
 from __future__ import annotations
 
