@@ -155,9 +155,17 @@ def _serialized(message: Any) -> bytes:
     return data
 
 
-def server_options(most_bytes: int) -> list[tuple[str, int]]:
+_FRAMES: list[tuple[str, Any]] = [
+    ("grpc.http2.max_frame_size", 1 << 20),
+    ("grpc.http2.lookahead_bytes", 1 << 22),
+]
+"""Large pieces and a wide window: a request need not wait for the other side halfway."""
+
+
+def server_options(most_bytes: int) -> list[tuple[str, Any]]:
     """A server's: what is larger than `most_bytes` is refused before it is read, dead connections are noticed."""
     return [
+        *_FRAMES,
         ("grpc.max_receive_message_length", most_bytes),
         ("grpc.max_send_message_length", -1),
         ("grpc.max_metadata_size", METADATA_BYTES),
@@ -173,7 +181,8 @@ def server_options(most_bytes: int) -> list[tuple[str, int]]:
 
 def client_options(most_bytes: int, server_name: str | None) -> list[tuple[str, Any]]:
     """A client's: quick to reconnect, and an answer no larger than the plan's."""
-    options: list[tuple[str, Any]] = [
+    options = [
+        *_FRAMES,
         ("grpc.max_receive_message_length", most_bytes),
         ("grpc.max_send_message_length", -1),
         ("grpc.keepalive_time_ms", 10_000),
