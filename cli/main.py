@@ -19,7 +19,23 @@ import typer
 from typer.core import TyperGroup
 
 from .. import __version__
-from . import agreement, attack, bundle, cache, env, explain, front, init, leakage, optimize, profile, split, worker
+from . import (
+    agreement,
+    attack,
+    bundle,
+    cache,
+    env,
+    explain,
+    front,
+    infer,
+    init,
+    leakage,
+    optimize,
+    profile,
+    serve,
+    split,
+    worker,
+)
 from .config import find_config
 from .options import Debug, examples, unwrapped
 
@@ -56,6 +72,8 @@ app = typer.Typer(
         ("see what each cut tells about the input", "collabplan leakage"),
         ("see what attackers really recover under the plan", "collabplan attack plan.json"),
         ("write what the device and the cloud each need to run it", "collabplan bundle plan.json -o bundle"),
+        ("answer devices with the cloud's part", "collabplan serve bundle"),
+        ("and ask it, from the device", "collabplan infer bundle --data x.npy -o outputs.safetensors"),
     ),
 )
 
@@ -120,6 +138,8 @@ _register(
     worker=(worker.worker, worker.EXAMPLES),
     split=(split.split, split.EXAMPLES),
     bundle=(bundle.bundle, bundle.EXAMPLES),
+    serve=(serve.serve, serve.EXAMPLES),
+    infer=(infer.infer, infer.EXAMPLES),
     leakage=(leakage.leakage, leakage.EXAMPLES),
     attack=(attack.attack, attack.EXAMPLES),
     agreement=(agreement.agreement, agreement.EXAMPLES),

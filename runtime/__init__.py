@@ -10,13 +10,25 @@ from typing import TYPE_CHECKING
 from .. import lazy_face
 
 if TYPE_CHECKING:
+    from .accountant import ReleasePolicy
     from .bundle import WrittenBundle, write_bundle
+    from .cloud import CloudServer, ServeOptions
+    from .edge import EdgeClient
     from .halves import write_halves
     from .parts import CloudPart, EdgePart, open_cloud, open_edge
+    from .service import ClientTls, ServerTls
+    from .session import UnreachableError
 
 _HOMES = {
+    "ClientTls": "service",
     "CloudPart": "parts",
+    "CloudServer": "cloud",
+    "EdgeClient": "edge",
     "EdgePart": "parts",
+    "ReleasePolicy": "accountant",
+    "ServeOptions": "cloud",
+    "ServerTls": "service",
+    "UnreachableError": "session",
     "WrittenBundle": "bundle",
     "open_cloud": "parts",
     "open_edge": "parts",
@@ -25,8 +37,15 @@ _HOMES = {
 }
 
 __all__ = [
+    "ClientTls",
     "CloudPart",
+    "CloudServer",
+    "EdgeClient",
     "EdgePart",
+    "ReleasePolicy",
+    "ServeOptions",
+    "ServerTls",
+    "UnreachableError",
     "WrittenBundle",
     "open_cloud",
     "open_edge",

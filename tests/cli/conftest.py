@@ -13,6 +13,7 @@ from collabplan.cli.main import main
 # Under pytest's importlib mode a test folder is not on the path.
 sys.path.insert(0, str(Path(__file__).parent.parent))
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "runtime"))
 from cli_targets import NET, Ran, Run
 
 

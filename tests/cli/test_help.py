@@ -18,6 +18,8 @@ COMMANDS = [
     "explain",
     "split",
     "bundle",
+    "serve",
+    "infer",
     "leakage",
     "init",
     "env",

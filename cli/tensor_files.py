@@ -1,0 +1,174 @@
+"""Inputs from files and outputs to files, for `infer`: safetensors, .npy and JSON. Nothing that is read may execute."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..records import CollabplanError, OutputSpec, TensorSpec, write_bytes, write_text
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_FORMS = (
+    "give a .safetensors file with tensors by the inputs' names, or a .npy file per input, in order or as NAME=FILE"
+)
+
+
+def read_inputs(files: Sequence[str], specs: Sequence[TensorSpec]) -> dict[str, Tensor]:
+    """The model's inputs, by name.
+
+    Args:
+        files: as they were typed.
+        specs: the inputs that the model takes.
+
+    Raises:
+        CollabplanError: a file that cannot be read, an input that is missing, or one that the model does not take.
+    """
+    found: dict[str, Tensor] = {}
+    for text in files:
+        name, _, rest = text.partition("=")
+        known = name in {spec.name for spec in specs} and bool(rest)
+        path = Path(rest if known else text)
+        if path.suffix == ".npy":
+            free = [spec.name for spec in specs if spec.name not in found]
+            if not (known or free):
+                raise CollabplanError(f"{path} is one input too many; the model takes {_names(specs)}")
+            found[name if known else free[0]] = _array(path)
+        else:
+            found.update(_tensors(path))
+    if set(found) != {spec.name for spec in specs}:
+        raise CollabplanError(
+            f"the data holds {', '.join(found) or 'nothing'}, the model takes {_names(specs)}; {_FORMS}"
+        )
+    return found
+
+
+def batches(
+    inputs: dict[str, Tensor], specs: Sequence[TensorSpec], size: int, most: int | None
+) -> Iterator[dict[str, Tensor]]:
+    """Successive requests of `size` samples (the last may hold fewer), of the first `most` samples.
+
+    Raises:
+        CollabplanError: inputs that disagree about the number of samples.
+    """
+    counts = {inputs[spec.name].shape[spec.batch_dims[0]] for spec in specs if _divides(spec, inputs[spec.name])}
+    if not counts:
+        yield inputs
+        return
+    if len(counts) > 1:
+        raise CollabplanError(f"the inputs disagree about the number of samples: {sorted(counts)}")
+    total = min(counts.pop(), most or 2**62)
+    for start in range(0, total, size):
+        length = min(size, total - start)
+        yield {
+            spec.name: inputs[spec.name].narrow(spec.batch_dims[0], start, length)
+            if _divides(spec, inputs[spec.name])
+            else inputs[spec.name]
+            for spec in specs
+        }
+
+
+def write_outputs(outputs: Sequence[Any], spec: OutputSpec, path: Path) -> None:
+    """Write the outputs of all requests: as JSON (one document each), or as safetensors (samples joined again).
+
+    Raises:
+        CollabplanError: another ending, or the file cannot be written.
+    """
+    if path.suffix == ".json":
+        write_text(path, json.dumps([_plain(output) for output in outputs], indent=1) + "\n")
+        return
+    require_ending(path)
+    import torch
+    from safetensors.torch import save
+
+    names = list(_paths(spec.structure, ""))
+    columns = zip(*(_leaves(output, spec.structure) for output in outputs), strict=True)
+    joined: dict[str, Tensor] = {}
+    for name, tensor, values in zip(names, spec.tensors, columns, strict=True):
+        if tensor.number:
+            joined[name] = torch.tensor(values)
+        elif len(tensor.batch_dims) == 1 and not tensor.free_dims:
+            joined[name] = torch.cat(values, dim=tensor.batch_dims[0]).contiguous()
+        else:
+            joined.update({f"{name}.{number}": value.contiguous() for number, value in enumerate(values)})
+    write_bytes(path, save(joined))
+
+
+def require_ending(path: Path) -> None:
+    """Refuse a file that outputs cannot be written as. Raises CollabplanError."""
+    if path.suffix not in (".json", ".safetensors"):
+        raise CollabplanError(f"outputs are written as .safetensors or .json, not as {path.name}")
+
+
+def _divides(spec: TensorSpec, tensor: Tensor) -> bool:
+    return bool(spec.batch_dims) and tensor.ndim > spec.batch_dims[0]
+
+
+def _names(specs: Sequence[TensorSpec]) -> str:
+    return ", ".join(f"{spec.name} ({spec.dtype})" for spec in specs)
+
+
+def _array(path: Path) -> Tensor:
+    import numpy as np
+    import torch
+
+    try:
+        return torch.from_numpy(np.load(path, allow_pickle=False))
+    except (OSError, ValueError, TypeError, EOFError) as error:
+        raise CollabplanError(f"{path} cannot be read as .npy ({error}); {_FORMS}") from None
+
+
+def _tensors(path: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        return load(path.read_bytes())
+    except (OSError, SafetensorError) as error:
+        raise CollabplanError(f"{path} cannot be read as safetensors ({error}); {_FORMS}") from None
+
+
+def _plain(value: Any) -> Any:
+    """Tensors as nested lists; numbers that JSON has not, as text."""
+    from torch import Tensor
+
+    if isinstance(value, Tensor):
+        return _plain(value.tolist())
+    if isinstance(value, dict):
+        return {key: _plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    if isinstance(value, float) and (value != value or abs(value) == float("inf")):
+        return str(value)
+    return value
+
+
+def _paths(structure: Any, above: str) -> Iterator[str]:
+    """A name for each output: where it stands in the structure, `output` for one that stands alone."""
+    if not isinstance(structure, dict):
+        return
+    ((tag, content),) = structure.items()
+    if tag == "output":
+        yield above or "output"
+    elif tag == "dict":
+        for key, child in content:
+            yield from _paths(child, f"{above}.{key}" if above else key)
+    elif tag in ("list", "tuple"):
+        for number, child in enumerate(content):
+            yield from _paths(child, f"{above}.{number}" if above else str(number))
+
+
+def _leaves(value: Any, structure: Any) -> list[Any]:
+    if not isinstance(structure, dict):
+        return []
+    ((tag, content),) = structure.items()
+    if tag == "output":
+        return [value]
+    if tag == "dict":
+        return [leaf for key, child in content for leaf in _leaves(value[key], child)]
+    if tag in ("list", "tuple"):
+        return [leaf for part, child in zip(value, content, strict=True) for leaf in _leaves(part, child)]
+    return []
