@@ -31,6 +31,7 @@ from collabplan.estimators.randomness import Keyed
 from collabplan.records import CollabplanError, DefenseSpec, MismatchError
 from collabplan.runtime import protocol_pb2 as messages
 from collabplan.runtime import write_bundle
+from collabplan.runtime.bodies import Released
 from collabplan.runtime.cloud import CloudServer, ServeOptions
 from collabplan.runtime.edge import EdgeClient
 from collabplan.runtime.frames import PROTOCOL, Request, Status, Wire, pack_request, unpack_answer
@@ -85,6 +86,21 @@ def same(found: Any, expected: Any) -> bool:
 @pytest.mark.parametrize("batch", [1, 3, 8])
 def test_an_answer_is_that_of_the_halves_and_the_defense(client: EdgeClient, bundle: Path, batch: int) -> None:
     assert same(client.infer(images(batch)), simulated(bundle, images(batch)))
+
+
+def test_half_of_the_directions_are_half_of_the_bytes(tmp_path: Path) -> None:
+    made = make(SkipNet(), images, crossing("relu"), spec=DefenseSpec(kept=0.5))
+    folder = tmp_path / "bundle"
+    write_bundle(made.plan, made.traced, made.cut, folder, directions=made.directions)
+    assert Released(open_edge(folder).defense).body_bytes(3) == 3 * 2 * 16
+    with serving(folder) as server, EdgeClient(folder, server.address) as client:
+        assert same(client.infer(images(3)), simulated(folder, images(3)))
+    with (
+        serving(folder, allow_undefended=True) as server,
+        EdgeClient(folder, server.address, undefended=True) as client,
+        torch.no_grad(),
+    ):
+        assert same(client.infer(images(3)), made.model(*images(3))), "all of them, where nothing is defended"
 
 
 CASES = [
