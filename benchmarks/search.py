@@ -56,14 +56,18 @@ class Measured(BaseModel):
     audit_s: float
 
 
-def open_objectives(name: str, folder: Path, steps: int) -> Objectives:
+def open_objectives(name: str, folder: Path, steps: int, without: str | None) -> Objectives:
     """The example's problem with proper cuts of one crossing, profiled in `folder`."""
     os.chdir(folder)
     output = Output(as_json=True)
     target = str(EXAMPLES / name / "model.py")
     loaded, traced, profiles = prepare(target, (), None, None, Workspace.here(), output)
     problem = state(loaded, traced, profiles, LINK, SLOWDOWN, Budgets(), output)
-    cuts = tuple(cut for cut in candidate_cuts(traced, 1) if cut.kind == "proper" and cut.searchable)
+    cuts = tuple(
+        cut
+        for cut in candidate_cuts(traced, 1)
+        if cut.kind == "proper" and cut.searchable and not (without and without in cut.name)
+    )
     quick = audit_options("quick", 1, None)
     audit = dataclasses.replace(quick, search_effort=dataclasses.replace(quick.search_effort, train_steps=steps))
     options = SearchOptions(
@@ -202,16 +206,19 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--work", type=Path, default=Path(".collabplan/benchmark-search"))
     parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--without", help="leave out cuts whose name holds this, .add say; the last line says so")
     parser.add_argument("--fill", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     folder = (options.work / f"{options.example}-{options.steps}").resolve()
     folder.mkdir(parents=True, exist_ok=True)
     if options.fill is not None:
-        fill(open_objectives(options.example, folder, options.steps), folder, options.fill, options.jobs)
+        fill(
+            open_objectives(options.example, folder, options.steps, options.without), folder, options.fill, options.jobs
+        )
         return
-    found = open_objectives(options.example, folder, options.steps)
+    found = open_objectives(options.example, folder, options.steps, options.without)
     command = [sys.executable, Path(__file__).resolve(), options.example, "--work", str(folder.parent)]
-    command += ["--steps", str(options.steps)]
+    command += ["--steps", str(options.steps), *(["--without", options.without] if options.without else [])]
     threads = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // options.jobs))}
     running = [
         subprocess.Popen([*command, "--jobs", str(options.jobs), "--fill", str(at)], env={**threads, **os.environ})
@@ -252,6 +259,8 @@ def main() -> None:
         true_front=len(pareto_front([point.candidate for point in grid.points.values()])),
         grid_points=len(points),
         steps=options.steps,
+        cuts=len(found.space.cut_ids),
+        without=options.without,
         grid_seconds=round(whole),
         grid_audit_seconds=round(sum(point.audit_s for point in grid.points.values())),
     )
