@@ -6,7 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..records import CollabplanError, EdgePower, Link, MismatchError, Profile, load, parse_bandwidth, parse_duration_ms
+from ..records import (
+    CollabplanError,
+    EdgePower,
+    Link,
+    LinkReport,
+    MismatchError,
+    Profile,
+    load,
+    parse_bandwidth,
+    parse_duration_ms,
+)
 from .checks import checked
 from .workspace import Workspace, require_unchanged
 
@@ -152,3 +162,22 @@ def declared_link(
         rtt_spread=rtt_spread,
         source="declared" if bandwidth is not None and rtt is not None else "assumed",
     )
+
+
+def chosen_link(
+    file: Path | None, bandwidth: str | None, rtt: str | None, bandwidth_spread: float, rtt_spread: float
+) -> Link:
+    """The link that was measured (`--link`), else the declared one.
+
+    Raises:
+        CollabplanError: both, or as `declared_link` and `load`.
+    """
+    if file is None:
+        return declared_link(bandwidth, rtt, bandwidth_spread, rtt_spread)
+    declared = {
+        "--bandwidth": bandwidth, "--rtt": rtt, "--bandwidth-spread": bandwidth_spread, "--rtt-spread": rtt_spread
+    }  # fmt: skip
+    given = [option for option, value in declared.items() if value]
+    if given:
+        raise CollabplanError(f"--link brings bandwidth, round trip and spread as measured; leave {given[0]} out")
+    return load(LinkReport, file).link

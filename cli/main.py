@@ -30,10 +30,12 @@ from . import (
     infer,
     init,
     leakage,
+    link,
     optimize,
     profile,
     serve,
     split,
+    verify,
     worker,
 )
 from .config import find_config
@@ -140,6 +142,8 @@ _register(
     bundle=(bundle.bundle, bundle.EXAMPLES),
     serve=(serve.serve, serve.EXAMPLES),
     infer=(infer.infer, infer.EXAMPLES),
+    link=(link.link, link.EXAMPLES),
+    verify=(verify.verify, verify.EXAMPLES),
     leakage=(leakage.leakage, leakage.EXAMPLES),
     attack=(attack.attack, attack.EXAMPLES),
     agreement=(agreement.agreement, agreement.EXAMPLES),

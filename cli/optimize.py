@@ -42,6 +42,7 @@ EXAMPLES = examples(
         "two machines, profiled apart",
         "collabplan optimize model.py --budget-ms 80 --edge-profile edge.json \\\n    --cloud-profile cloud.json",
     ),
+    ("the link as it was measured to a running server", "collabplan optimize --budget-ms 80 --link link.json"),
     (
         "the same model on another device: accuracy and leakage are not measured again",
         "collabplan optimize --budget-ms 50 --profile new.json --reuse search-1",
@@ -147,6 +148,15 @@ def optimize(
         float,
         typer.Option(metavar="SHARE", help="Its relative half-width, 90 % interval.", rich_help_panel=_COSTS),
     ] = 0.0,
+    link: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="The link as `collabplan link` measured it.",
+            rich_help_panel=_COSTS,
+            show_default=False,
+        ),
+    ] = None,
     edge_slowdown: Annotated[
         float,
         typer.Option(metavar="X", help="Declare the edge so many times slower than profiled.", rich_help_panel=_COSTS),
@@ -293,7 +303,7 @@ def optimize(
     plan meets the budgets. Loading TARGET runs its Python code.
     """
     from ..planner import SearchOptions
-    from .costs import declared_link, declared_power, edge_power
+    from .costs import chosen_link, declared_power, edge_power
     from .output import Output
     from .problem import prepare, state
     from .search_options import (
@@ -325,7 +335,7 @@ def optimize(
         result_at=result_at,
     )
     require_audits(budgets, audit=audit)
-    link = declared_link(bandwidth, rtt, bandwidth_spread, rtt_spread)
+    network = chosen_link(link, bandwidth, rtt, bandwidth_spread, rtt_spread)
     declared = declared_power(edge_watts, joules_per_mb)
     chosen_objectives = parsed_objectives(objectives)
     if profile is not None:
@@ -353,7 +363,7 @@ def optimize(
     require_power(budgets, chosen_objectives, power)
     if power.known is not None or profiles.edge.power is not None:
         output.say(power.said if power.known is not None else f"no energy is told: {power.said}")
-    problem = state(loaded, traced, profiles, link, edge_slowdown, budgets, output, power.known)
+    problem = state(loaded, traced, profiles, network, edge_slowdown, budgets, output, power.known)
     with output.bar("searching") as advance:
         from ..planner import optimize as run_search
 

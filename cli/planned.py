@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Planned:
-    """A plan, the trace of its model, its cut there, its fine-tuned weights and its directions where it has any."""
+    """A plan, its target, the trace of its model, its cut there; fine-tuned weights and directions where it has any."""
 
     plan: Plan
+    target: Target
     traced: TracedGraph
     cut: Cut
     tuned: Mapping[str, Tensor] | None
@@ -51,7 +52,7 @@ def open_planned(path: Path, model: str | None, output: Output) -> Planned:
     traced = trace_target(target, output)
     plan.model.require_same(traced.identity, record=f"plan {path}")
     cut = planned_cut(plan, traced)
-    return Planned(plan, traced, cut, load_weights(plan, path), load_directions(plan, path))
+    return Planned(plan, target, traced, cut, load_weights(plan, path), load_directions(plan, path))
 
 
 def load_plan_target(plan: Plan, path: Path, target: str | None) -> Target:

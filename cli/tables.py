@@ -266,9 +266,16 @@ def link_text(link: Link, edge_slowdown: float = 1.0) -> str:
         if link.bandwidth_spread or link.rtt_spread
         else ""
     )
-    text = (
-        f"link {link.bandwidth_bps / 1e6:g} Mbit/s each way, round trip {link.rtt_ms:g} ms{spread_text}, {link.source}"
+    down = "each way" if link.download_bps is None else f"up and {number(link.download_bps / 1e6)} down"
+    rates = (
+        f"{number(link.bandwidth_bps / 1e6) if link.source == 'measured' else f'{link.bandwidth_bps / 1e6:g}'} Mbit/s"
     )
+    trip = f"{link.rtt_ms:.3g}" if link.source == "measured" else f"{link.rtt_ms:g}"
+    text = f"link {rates} {down}, round trip {trip} ms{spread_text}, {link.source}"
+    if link.source == "measured":
+        text += f" by {link.sample_count} echoes"
+    if not link.slow_start:
+        text += ", without TCP's slow start"
     if link.source == "assumed":
         text += ": give --bandwidth and --rtt of your own"
     if edge_slowdown != 1:

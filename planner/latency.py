@@ -80,7 +80,7 @@ def predict_latency(
     sent = 0 if edge_only and result_at == "edge" else upload_bytes
     fetched = 0 if edge_only or result_at == "cloud" else download_bytes
     prefix, suffix = _spread(cut.edge, edge_slowdown), _spread(cut.cloud)
-    up, down = transfer_interval(sent, link), transfer_interval(fetched, link)
+    up, down = transfer_interval(sent, link), transfer_interval(fetched, link.back)
     defending = device_defense_ms * edge_slowdown if sent else 0.0
     packing = serialisation_ms(sent) + serialisation_ms(fetched)
     measured = (prefix, suffix, up, down)
@@ -118,3 +118,26 @@ def _spread(timing: Timing | None, factor: float = 1.0) -> Interval:
         return Interval(value=0.0, low=0.0, high=0.0, level=0.9)
     low = quantile(sorted(timing.samples_ms), 0.05) if timing.samples_ms else timing.p50_ms
     return Interval(value=timing.p50_ms * factor, low=low * factor, high=timing.p95_ms * factor, level=0.9)
+
+
+def over_link(latency: Latency, planned: Link, link: Link, *, upload_bytes: int, download_bytes: int) -> Latency:
+    """A prediction for one link as it is for another: the ways up and down are exchanged, all else stays.
+
+    Args:
+        latency: as predicted for `planned`.
+        upload_bytes, download_bytes: of one request; a way that took no time was not gone and is not now.
+    """
+    if link == planned:
+        return latency
+    sent = upload_bytes if latency.parts.transfer_ms else 0
+    fetched = download_bytes if latency.parts.download_ms else 0
+    before = (transfer_interval(sent, planned), transfer_interval(fetched, planned.back))
+    up, down = after = (transfer_interval(sent, link), transfer_interval(fetched, link.back))
+    p50 = latency.p50_ms.value + sum(w.value for w in after) - sum(w.value for w in before)
+    low = latency.p50_ms.low + sum(w.low for w in after) - sum(w.low for w in before)
+    high = latency.p50_ms.high + sum(w.high for w in after) - sum(w.high for w in before)
+    return Latency(
+        p50_ms=Interval(value=p50, low=min(low, p50), high=max(high, p50), level=latency.p50_ms.level),
+        p95_ms=max(high, p50),
+        parts=latency.parts.model_copy(update={"transfer_ms": up.value, "download_ms": down.value}),
+    )

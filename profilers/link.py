@@ -11,7 +11,9 @@ w_k = 10 * 2^k segments (k = 0, 1, ...; RFC 6928, RFC 5681), a message that need
 that is serialisation on the wire, propagation, and the stall after each window that is sent out
 before its first acknowledgement is back (Kurose & Ross, *Computer Networking*, TCP delay modelling
 with a dynamic window, initial window 10 instead of 1). No loss, no queueing, no receive-window limit,
-no delayed acknowledgement; both directions are alike. Losses and a busy link make it longer.
+no delayed acknowledgement. Losses and a busy link make it longer. A link that was measured to have no slow start
+(`Link.slow_start`) has no stalls, and one that is slower in one direction is given as that direction sees it
+(`Link.back`).
 """
 
 from __future__ import annotations
@@ -20,15 +22,7 @@ import math
 
 from ..graph import Step
 from ..records import CollabplanError, Interval, Link
-
-SEGMENT_BYTES = 1460
-"""Data bytes of one TCP segment on Ethernet (MTU 1500 less 40 bytes of IPv4 and TCP headers)."""
-
-HEADER_BYTES = 40
-"""IPv4 and TCP headers of one segment."""
-
-INITIAL_WINDOW_SEGMENTS = 10
-"""Segments that TCP sends before the first acknowledgement (RFC 6928)."""
+from ..records.link import HEADER_BYTES, INITIAL_WINDOW_SEGMENTS, SEGMENT_BYTES
 
 HOP_FIXED_MS = 0.15
 HOP_MS_PER_BYTE = 0.65e-6
@@ -54,6 +48,8 @@ def transfer_ms(payload_bytes: int, link: Link) -> float:
 
 def slow_start_ms(segments: int, link: Link) -> float:
     """Milliseconds in which the sender waits for acknowledgements while its window still grows."""
+    if not link.slow_start:
+        return 0.0
     segment_ms = (SEGMENT_BYTES + HEADER_BYTES) * 8e3 / link.bandwidth_bps
     stalled_ms, sent, window = 0.0, 0, INITIAL_WINDOW_SEGMENTS
     while sent + window < segments:

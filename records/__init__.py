@@ -33,7 +33,7 @@ from .exchange import ALONE, Exchange
 from .files import load, parse, record_text, save, schema_text
 from .hashing import canonical_json, hash_file, hash_json, hash_rows, hash_tensors
 from .leakage import ControlRow, IndexAt, InformationEstimate, Leakage, LeakageReport, LeakageRow
-from .link import Link
+from .link import EchoTimes, Link, LinkReport
 from .model import (
     DTYPE_BYTES,
     Crossing,
@@ -53,6 +53,7 @@ from .plan import (
     Candidate,
     Latency,
     LatencyParts,
+    Measured,
     Objective,
     Plan,
     ResultAt,
@@ -97,6 +98,7 @@ __all__ = [
     "DeviceIdentity",
     "Discordance",
     "DropoutKind",
+    "EchoTimes",
     "EdgePower",
     "Exchange",
     "IndexAt",
@@ -109,8 +111,10 @@ __all__ = [
     "LeakageReport",
     "LeakageRow",
     "Link",
+    "LinkReport",
     "LinkageRate",
     "MaskKind",
+    "Measured",
     "MeasuredPower",
     "MismatchError",
     "ModelIdentity",

@@ -14,6 +14,7 @@ from .base import Record
 from .bundle import BundleManifest
 from .errors import RecordError
 from .leakage import LeakageReport
+from .link import LinkReport
 from .plan import Plan
 from .profile import Profile
 
@@ -21,7 +22,7 @@ R = TypeVar("R", bound=Record)
 
 SCHEMAS: dict[str, type[Record]] = {
     "profile": Profile, "plan": Plan, "leakage": LeakageReport, "audit": AuditReport, "agreement": AgreementReport,
-    "bundle": BundleManifest,
+    "bundle": BundleManifest, "link": LinkReport,
 }  # fmt: skip
 """Every record that has a published JSON Schema, `records/schemas/NAME.schema.json`."""
 

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from .audit import TierFigures
-from .base import Interval, Record
+from .base import Interval, Record, Timing
 from .defense import DefenseSpec, DropoutKind, NoiseKind
 from .energy import EdgePower
 from .leakage import Leakage
@@ -170,13 +170,44 @@ class Baseline(Record):
     candidate: Candidate
 
 
+class Measured(Record):
+    """What `collabplan verify` found when it ran the plan's halves over a link, one request after the other.
+
+    `predicted` is the plan's latency over that link. `way` is everything between the device and the cloud half:
+    serialisation, transfer and download; `direct` the same with no link at all, None where it could not be measured.
+    `defense` holds the packing too, `cloud` the wait in the server's queue. The device's times, and the sums with them,
+    are multiplied by `edge_slowdown` as the plan declares it. `p50_ms` is the measured median with its 90 % interval
+    (order statistics). `accuracy` is of one draw over the wire, `exact_samples` how many undefended samples came back
+    equal bit for bit to the halves in memory (None: not tried). `violations` say what is not as planned.
+    """
+
+    link: Link
+    shaped: bool
+    predicted: Latency
+    p50_ms: Interval
+    total: Timing
+    edge: Timing
+    defense: Timing
+    way: Timing
+    cloud: Timing
+    direct: Timing | None = None
+    edge_slowdown: float = Field(default=1.0, gt=0)
+    metric: str
+    accuracy: float
+    sample_count: int = Field(ge=1)
+    exact_samples: int | None = None
+    violations: tuple[str, ...] = ()
+    provenance: Provenance
+
+
 class Plan(Record):
     """The plan file: everything that deploying, checking and signing off needs.
 
     `chosen` holds the figures of the confirm half of the validation data; `searched` those that the
     search saw. `tuning` is how the search fine-tuned, `tuned_weights` what came of it for this plan;
     `directions` are the matrices of a task-aligned release, where the defense keeps fewer than all. `objectives` are
-    what `front` is made of. `input_names` are the model's inputs in order.
+    what `front` is made of. `measured` is what it did when it was run (`collabplan verify`). `input_names` are the
+    model's inputs in order.
     """
 
     format: Literal["collabplan.plan"] = "collabplan.plan"
@@ -207,10 +238,13 @@ class Plan(Record):
     baselines: tuple[Baseline, ...]
     trials: int = Field(ge=0)
     study: str
+    measured: Measured | None = None
     provenance: Provenance
 
     def portable(self) -> Plan:
         """The plan as it may leave this machine: files without their folders, the command line without addresses.
+
+        Nor does `measured` go along, so that a verified plan makes the same bundle as before.
 
         A folder often holds a user's or customer's name, and the address of a database its password. No figure is
         changed, and no file that the plan names is found any worse from its own folder.
@@ -223,7 +257,7 @@ class Plan(Record):
         )
         command = tuple(_without_folders(_ADDRESS.sub("ADDRESS", argument)) for argument in self.provenance.command)
         provenance = self.provenance.model_copy(update={"command": command})
-        return self.model_copy(update={"target": target, "provenance": provenance})
+        return self.model_copy(update={"target": target, "provenance": provenance, "measured": None})
 
 
 _ADDRESS = re.compile(r"[\w+.-]+://\S*")

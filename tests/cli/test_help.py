@@ -20,6 +20,8 @@ COMMANDS = [
     "bundle",
     "serve",
     "infer",
+    "link",
+    "verify",
     "leakage",
     "init",
     "env",
@@ -39,7 +41,7 @@ def test_every_help_ends_in_examples_and_fits_80_columns(run: Run, command: str)
     assert max(len(line) for line in shown.out.splitlines()) <= 80
 
 
-@pytest.mark.parametrize("command", ["", "profile", "optimize", "split", "bundle", "leakage"])
+@pytest.mark.parametrize("command", ["", "profile", "optimize", "split", "bundle", "verify", "leakage"])
 def test_help_says_that_loading_a_target_runs_it(run: Run, command: str) -> None:
     assert "runs its Python code" in " ".join(run(*command.split(), "--help").out.split()).replace("│ │ ", "")
 

@@ -1,0 +1,71 @@
+"""Predicted beside measured, part by part."""
+
+from __future__ import annotations
+
+from rich.table import Table
+
+from ..records import Measured, Plan, Timing
+from .tables import interval, latency, plain_table, share, spread
+
+
+def against(measured: Measured) -> Table:
+    """The latency of a request and where it goes."""
+    parts = measured.predicted.parts
+    table = plain_table(f"One request after the other, {len(measured.total.samples_ms)} in all")
+    table.add_column("part", no_wrap=True)
+    for head in ("predicted\nms", "measured\np50 ms", "measured\np95 ms"):
+        table.add_column(head, justify="right", no_wrap=True)
+    table.add_column("off by", justify="right", no_wrap=True)
+    hosts, link = parts.serialisation_ms, parts.transfer_ms + parts.download_ms
+    _add(table, "edge half", parts.edge_ms, measured.edge)
+    _add(table, "defense and packing", parts.defense_ms, measured.defense)
+    if measured.direct is None:
+        _add(table, "serialisation, transfer, download", hosts + link, measured.way)
+    else:
+        _add(table, "serialisation", hosts, measured.direct)
+        own = [max(each - measured.direct.p50_ms, 0.0) for each in measured.way.samples_ms]
+        _add(table, "transfer and download", link, Timing.from_samples(own))
+    _add(table, "  of it up (predicted)", parts.transfer_ms, None)
+    _add(table, "  of it down (predicted)", parts.download_ms, None)
+    _add(table, "cloud half", parts.cloud_ms, measured.cloud)
+    _add(table, "all", measured.predicted.p50_ms.value, measured.total)
+    table.caption = (
+        "measured p50: with half the interquartile range. Parts are medians and need not add up to the whole."
+    )
+    return table
+
+
+def told(measured: Measured, plan: Plan) -> list[str]:
+    """What was found, in lines."""
+    wanted, planned = plan.chosen.accuracy.accuracy, measured.predicted
+    lines = [
+        f"latency p50 {latency(measured.p50_ms.value)} ms, 90 % interval {_ends(measured.p50_ms)} ms; planned "
+        f"{latency(planned.p50_ms.value)} ms, {_ends(planned.p50_ms)} ms",
+        f"latency p95 {latency(measured.total.p95_ms)} ms; planned {latency(planned.p95_ms)} ms",
+        f"{measured.metric} over the wire {share(measured.accuracy)} on {measured.sample_count:,} samples; planned "
+        f"{share(wanted.value)}, {interval(wanted, share)}".replace("\\[", "["),
+    ]
+    if measured.exact_samples is not None:
+        lines.append(f"undefended, {measured.exact_samples:,} samples came back bit for bit as the halves make them")
+    if measured.edge_slowdown != 1:
+        lines.append(
+            f"the device's times are multiplied by {measured.edge_slowdown:g}, as the plan declares; they are not "
+            "measured on such a device"
+        )
+    budget = plan.budgets.latency_p95_ms
+    if budget is not None and measured.total.p95_ms > budget:
+        lines.append(f"WARNING: the measured p95 is over the budget of {budget:g} ms")
+    return lines
+
+
+def _ends(value: object) -> str:
+    return f"{latency(value.low)} to {latency(value.high)}"  # type: ignore[attr-defined]
+
+
+def _add(table: Table, name: str, predicted_ms: float, measured: Timing | None) -> None:
+    if measured is None:
+        table.add_row(f"[dim]{name}[/dim]", f"[dim]{latency(predicted_ms)}[/dim]", "", "", "")
+        return
+    off = measured.p50_ms - predicted_ms
+    relative = f" ({100 * off / predicted_ms:+.0f} %)" if predicted_ms >= 0.01 else ""
+    table.add_row(name, latency(predicted_ms), spread(measured), latency(measured.p95_ms), f"{off:+.2f}{relative}")
