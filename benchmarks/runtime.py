@@ -185,7 +185,10 @@ def latency(given: Subjects, repeats: int) -> None:
                 shape = Shape.parse(text)
                 shape = Shape(shape.up_bps, shape.down_bps, shape.rtt_ms, True, RESTART_S)
                 expected = predicted(given, cut, part.defense, shape.link)
-                with ShapedLink(near, shape) as link, TimedClient(part, link.address, policy=None) as client:
+                with (
+                    ShapedLink(near, shape) as link,
+                    TimedClient(part, link.address, policy=None, connect_timeout_s=60.0) as client,
+                ):
                     pause_s = 1.5 * RESTART_S + shape.rtt_ms / 1e3
                     spent = client.series([given.inputs] * repeats, pause_s=pause_s)
                 p50, planned_p50 = median(spent, "total"), expected.p50_ms
@@ -293,7 +296,7 @@ def overhead_at(given: Subjects, cut: Cut, folder: Path, near: str, connection: 
     part, cloud = open_edge(folder), open_cloud(folder)
     body, down = os.urandom(part.defense.payload_bytes()), answer_bytes(part.manifest.part.outputs, 1)
     spent: list[Spent] = []
-    with TimedClient(part, near, policy=None) as client, torch.no_grad():
+    with TimedClient(part, near, policy=None, connect_timeout_s=60.0) as client, torch.no_grad():
         crossing = part.program(*given.inputs)
         calls: dict[str, Callable[[], object]] = {
             "request": lambda: spent.append(client.timed(given.inputs)),
@@ -333,7 +336,7 @@ def answered_per_s(given: Subjects, folder: Path, address: str, seconds: float) 
     until = [0.0]
 
     def ask(number: int) -> None:
-        with TimedClient(open_edge(folder), address, policy=None, timeout_s=60.0) as client:
+        with TimedClient(open_edge(folder), address, policy=None, timeout_s=60.0, connect_timeout_s=60.0) as client:
             made = client._made(*client._checked(given.inputs))
             client._settled(client._send(made))
             begin.wait()

@@ -135,7 +135,13 @@ def _options(
     subject: Subject, part: EdgePart, server: Server | None, key_file: Path | None, folder: Path
 ) -> dict[str, Any]:
     """What every client is made with. Each release is a new one, as the plan's accuracy averages over."""
-    options: dict[str, Any] = {"policy": None, "timeout_s": 60.0, "retries": 0, "scaling": subject.scaling}
+    options: dict[str, Any] = {
+        "policy": None,
+        "timeout_s": 60.0,
+        "connect_timeout_s": 60.0,
+        "retries": 0,
+        "scaling": subject.scaling,
+    }
     if server is not None:
         options |= {"tls": server.tls, "insecure": server.insecure}
     options["key_file"] = key_file
