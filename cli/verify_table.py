@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from rich.table import Table
 
-from ..records import Measured, Plan, Timing
-from .tables import interval, latency, plain_table, share, spread
+from ..records import Interval, Measured, Plan, Timing
+from .tables import latency, plain_table, share, spread
 
 
 def against(measured: Measured) -> Table:
@@ -42,8 +42,8 @@ def told(measured: Measured, plan: Plan) -> list[str]:
         f"latency p50 {latency(measured.p50_ms.value)} ms, 90 % interval {_ends(measured.p50_ms)} ms; planned "
         f"{latency(planned.p50_ms.value)} ms, {_ends(planned.p50_ms)} ms",
         f"latency p95 {latency(measured.total.p95_ms)} ms; planned {latency(planned.p95_ms)} ms",
-        f"{measured.metric} over the wire {share(measured.accuracy)} on {measured.sample_count:,} samples; planned "
-        f"{share(wanted.value)}, {interval(wanted, share)}".replace("\\[", "["),
+        f"{measured.metric} over the wire {_shares(measured.accuracy)} on {measured.sample_count:,} samples; planned "
+        f"{_shares(wanted)}",
     ]
     if measured.exact_samples is not None:
         lines.append(f"undefended, {measured.exact_samples:,} samples came back bit for bit as the halves make them")
@@ -58,8 +58,12 @@ def told(measured: Measured, plan: Plan) -> list[str]:
     return lines
 
 
-def _ends(value: object) -> str:
-    return f"{latency(value.low)} to {latency(value.high)}"  # type: ignore[attr-defined]
+def _ends(value: Interval) -> str:
+    return f"{latency(value.low)} to {latency(value.high)}"
+
+
+def _shares(value: Interval) -> str:
+    return f"{share(value.value)} ({share(value.low)} to {share(value.high)})"
 
 
 def _add(table: Table, name: str, predicted_ms: float, measured: Timing | None) -> None:

@@ -177,8 +177,8 @@ class Measured(Record):
     serialisation, transfer and download; `direct` the same with no link at all, None where it could not be measured.
     `defense` holds the packing too, `cloud` the wait in the server's queue. The device's times, and the sums with them,
     are multiplied by `edge_slowdown` as the plan declares it. `p50_ms` is the measured median with its 90 % interval
-    (order statistics). `accuracy` is of one draw over the wire, `exact_samples` how many undefended samples came back
-    equal bit for bit to the halves in memory (None: not tried). `violations` say what is not as planned.
+    (order statistics). `accuracy` is of one draw over the wire (95 %), `exact_samples` how many undefended samples came
+    back equal bit for bit to the halves in memory (None: not tried). `violations` say what is not as planned.
     """
 
     link: Link
@@ -193,7 +193,7 @@ class Measured(Record):
     direct: Timing | None = None
     edge_slowdown: float = Field(default=1.0, gt=0)
     metric: str
-    accuracy: float
+    accuracy: Interval
     sample_count: int = Field(ge=1)
     exact_samples: int | None = None
     violations: tuple[str, ...] = ()

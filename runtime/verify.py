@@ -23,7 +23,7 @@ from torch.utils import _pytree as pytree
 from ..estimators import Directions
 from ..estimators.data import Data, InputScaling
 from ..graph import Cut, TracedGraph, same_values, split, with_weights
-from ..planner.accuracy import Evaluate, Scorer, first_rows
+from ..planner.accuracy import Evaluate, Scorer, first_rows, paired_accuracy
 from ..planner.latency import over_link
 from ..records import CollabplanError, Interval, Latency, Link, Measured, Plan, TensorSpec, collect_provenance
 from .answers import answer_bytes
@@ -51,7 +51,9 @@ class Subject:
 
     Attributes:
         plan, traced, cut, tuned, directions: as `write_bundle` takes them.
-        data: samples that accuracy is measured on; the plan's interval should be of the same.
+        data: samples that accuracy is measured on.
+        same_samples: they are those that the plan's accuracy is of; it must then lie in the plan's interval. Of others,
+            the two intervals must overlap.
         evaluate: the target's metric; None: top-1 accuracy.
         scaling: how keyed masks read inputs.
     """
@@ -64,6 +66,7 @@ class Subject:
     directions: Directions | None = None
     evaluate: Evaluate | None = None
     scaling: InputScaling | None = None
+    same_samples: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +196,9 @@ def _batches(data: Data, part: EdgePart) -> Iterator[tuple[tuple[Tensor, ...], T
             yield _as_traced(batch, part), batch.labels, count
 
 
-def _accuracy(subject: Subject, part: EdgePart, address: str | None, options: Mapping[str, Any]) -> tuple[float, str]:
+def _accuracy(
+    subject: Subject, part: EdgePart, address: str | None, options: Mapping[str, Any]
+) -> tuple[Interval, str]:
     """The mean score of one draw over the wire, and what is scored."""
     scorer = Scorer(subject.evaluate, labelled=subject.data.labels is not None)
     tally = scorer.tally()
@@ -204,7 +209,8 @@ def _accuracy(subject: Subject, part: EdgePart, address: str | None, options: Ma
             if scorer.needs_own_labels:
                 labels = scorer.own_labels(first_rows(_whole(subject.traced, inputs), count))
             tally.add(first_rows(output, count), labels, count)
-    return float(tally.finish().values.mean()), scorer.metric
+    scores = tally.finish()
+    return paired_accuracy(scores, [scores], changes=False).accuracy, scorer.metric
 
 
 def _exact(subject: Subject, part: EdgePart, address: str | None, options: Mapping[str, Any]) -> int | str:
@@ -251,7 +257,7 @@ def median_interval(times_ms: Sequence[float]) -> Interval:
 
 def _report(
     subject: Subject, part: EdgePart, link: Link, shaped: bool, spent: Sequence[Spent], direct: Sequence[Spent] | None,
-    accuracy: float, metric: str, exact: int | str | None,
+    accuracy: Interval, metric: str, exact: int | str | None,
 ) -> Measured:  # fmt: skip
     plan, slowdown = subject.plan, subject.plan.edge_slowdown
     predicted = over_link(
@@ -263,7 +269,7 @@ def _report(
     )
     total = timing(spent, "total", slowdown)
     p50 = median_interval(total.samples_ms)
-    violations = [*_outside(p50, predicted, accuracy, plan), *([exact] if isinstance(exact, str) else [])]
+    violations = [*_outside(p50, predicted, accuracy, subject), *([exact] if isinstance(exact, str) else [])]
     return Measured(
         link=link,
         shaped=shaped,
@@ -285,7 +291,7 @@ def _report(
     )
 
 
-def _outside(p50: Interval, predicted: Latency, accuracy: float, plan: Plan) -> Iterator[str]:
+def _outside(p50: Interval, predicted: Latency, accuracy: Interval, subject: Subject) -> Iterator[str]:
     """What is not as planned. A median counts as outside where its whole interval is."""
     planned = predicted.p50_ms
     if p50.high < planned.low or p50.low > planned.high:
@@ -294,6 +300,10 @@ def _outside(p50: Interval, predicted: Latency, accuracy: float, plan: Plan) -> 
             f"latency is {side} than planned: p50 {p50.value:.2f} ms ({p50.low:.2f} to {p50.high:.2f}) is outside "
             f"{planned.low:.2f} to {planned.high:.2f} ms"
         )
-    wanted = plan.chosen.accuracy.accuracy
-    if not wanted.low <= accuracy <= wanted.high:
-        yield f"accuracy over the wire is {accuracy:.4f}, outside the plan's {wanted.low:.4f} to {wanted.high:.4f}"
+    wanted = subject.plan.chosen.accuracy.accuracy
+    low, high = (accuracy.value, accuracy.value) if subject.same_samples else (accuracy.low, accuracy.high)
+    if high < wanted.low or low > wanted.high:
+        yield (
+            f"accuracy over the wire is {accuracy.value:.4f} ({accuracy.low:.4f} to {accuracy.high:.4f}), outside the "
+            f"plan's {wanted.low:.4f} to {wanted.high:.4f}"
+        )

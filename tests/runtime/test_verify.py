@@ -31,7 +31,7 @@ def subject(made: Made, count: int = 7) -> Subject:
 def test_two_tensors_cross_and_come_back_exactly() -> None:
     found = verify(subject(make(SkipNet(), images, crossing("relu", "conv2d_1"))), requests=3, shape=NEAR)
     assert found.exact_samples == 7
-    assert found.accuracy == 1.0
+    assert found.accuracy.value == 1.0
     assert found.direct is not None
     assert found.total.p50_ms >= found.edge.p50_ms
     assert any("latency is" in violation for violation in found.violations), "the plan's figures are made up"
