@@ -52,6 +52,7 @@ def test_options_of_optimize_are_grouped(run: Run) -> None:
         assert f" {group} " in shown
 
 
+@pytest.mark.alone
 def test_help_takes_less_than_400_ms() -> None:
     """The best of several runs, in CPU seconds: other programs on this machine do not count."""
     command = [sys.executable, "-c", "from collabplan.cli.main import main; main(['--help'])"]
