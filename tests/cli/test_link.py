@@ -7,14 +7,17 @@ from pathlib import Path
 import pytest
 from cli_targets import DATA, Run
 from collabplan.records import LinkReport, Plan, load
+from collabplan.runtime.shaping import Shape, ShapedLink
 from serving import serving, written
 
 
 @pytest.fixture
 def measured(here: Path, run: Run) -> Path:
     written(here / "bundle")
-    with serving(here / "bundle") as server:
-        ran = run("link", server.address, "--seconds", "0.1", "--most", "64KiB", "--json")
+    # Behind a link that is slow: loopback itself is too fast to be told from nothing on a busy machine.
+    slow = Shape.parse("20mbps,2ms")
+    with serving(here / "bundle") as server, ShapedLink(server.address, slow) as link:
+        ran = run("link", link.address, "--seconds", "0.5", "--most", "64KiB", "--json")
     assert ran.code == 0, ran.err
     assert "echoes" in ran.err
     assert LinkReport.model_validate(ran.document) == load(LinkReport, here / "link.json")
