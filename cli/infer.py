@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from .cloud_options import Ca, Insecure, ServerName, TlsCert, TlsKey, client_tls
 from .options import Debug, Json, examples
 
 if TYPE_CHECKING:
@@ -36,35 +37,11 @@ def infer(
     cloud: Annotated[str, typer.Option(metavar="HOST:PORT", help="The server.", rich_help_panel=_CLOUD)] = (
         "127.0.0.1:7433"
     ),
-    ca: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="PEM",
-            help="Speak TLS; who signed the server's certificate.",
-            rich_help_panel=_CLOUD,
-            show_default=False,
-        ),
-    ] = None,
-    tls_cert: Annotated[
-        Path | None,
-        typer.Option(metavar="PEM", help="This device's certificate.", rich_help_panel=_CLOUD, show_default=False),
-    ] = None,
-    tls_key: Annotated[
-        Path | None, typer.Option(metavar="PEM", help="Its secret key.", rich_help_panel=_CLOUD, show_default=False)
-    ] = None,
-    server_name: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="The name in the server's certificate, where it is not HOST.",
-            rich_help_panel=_CLOUD,
-            show_default=False,
-        ),
-    ] = None,
-    insecure: Annotated[
-        bool,
-        typer.Option("--insecure", help="Plaintext to any address.", rich_help_panel=_CLOUD, show_default=False),
-    ] = False,
+    ca: Ca = None,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
+    server_name: ServerName = None,
+    insecure: Insecure = False,
     timeout: Annotated[
         float, typer.Option("--timeout-s", metavar="S", min=0.001, help="Of one try.", rich_help_panel=_CLOUD)
     ] = 10.0,
@@ -179,7 +156,7 @@ def infer(
     import torch
 
     from ..records import CollabplanError
-    from ..runtime import ClientTls, EdgeClient, ReleasePolicy, open_edge
+    from ..runtime import EdgeClient, ReleasePolicy, open_edge
     from .output import Output
     from .tensor_files import batches, require_ending, write_outputs
 
@@ -195,7 +172,7 @@ def infer(
     inputs, scaling = _inputs(part, data, model, input_range, output)
     if wire == "fp32":
         output.say("WARNING: --wire fp32 sends the crossing tensors as they are, which hides NOTHING of the inputs")
-    tls = ClientTls(ca, tls_cert, tls_key, server_name) if ca or tls_cert or tls_key or server_name else None
+    tls = client_tls(ca, tls_cert, tls_key, server_name)
     client = EdgeClient(
         part,
         cloud,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,17 +71,13 @@ def load_plan_target(plan: Plan, path: Path, target: str | None) -> Target:
 
 def planned_cut(plan: Plan, traced: TracedGraph) -> Cut:
     """The plan's cut in this trace, a candidate or not. Raises MismatchError where the trace does not have it."""
-    from ..graph import candidate_cuts, cut_of
-    from ..records import CutError, MismatchError
+    from ..graph import candidate_cuts, find_cut
+    from ..records import MismatchError
 
     cuts = candidate_cuts(traced, int(plan.target.options.get("max_crossing", "4")))
-    for cut in cuts:
-        if cut.id == plan.cut_id:
-            return cut
-    found: Cut | None = None
-    with contextlib.suppress(CutError):
-        found = cut_of(traced, [crossing.name for crossing in plan.crossing if not crossing.public], cuts)
-    if found is not None and found.id == plan.cut_id:
+    private = [crossing.name for crossing in plan.crossing if not crossing.public]
+    found = find_cut(traced, plan.cut_id, private, cuts)
+    if found is not None:
         return found
     raise MismatchError(
         f"the plan has the cut {plan.cut_name!r} ({plan.cut_id}), which this collabplan does not find in the same "

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from .. import lazy_face
 
 if TYPE_CHECKING:
-    from .cuts import candidate_cuts, cheapest_cut, cheapest_stepped_cut, cut_of
+    from .cuts import candidate_cuts, cheapest_cut, cheapest_stepped_cut, cut_of, find_cut
     from .gradients import dead_gradients
     from .halves import shared_tensors, split, with_weights
     from .inputs import close_values, resize_batch, same_values
@@ -31,6 +31,7 @@ _HOMES = {
     "close_values": "inputs",
     "cut_of": "cuts",
     "dead_gradients": "gradients",
+    "find_cut": "cuts",
     "from_samples": "layout",
     "load_program": "program",
     "resize_batch": "inputs",
@@ -59,6 +60,7 @@ __all__ = [
     "close_values",
     "cut_of",
     "dead_gradients",
+    "find_cut",
     "from_samples",
     "input_specs",
     "load_program",

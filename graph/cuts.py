@@ -170,6 +170,18 @@ def cut_of(traced: TracedGraph, crossing: Sequence[str], among: Sequence[Cut] = 
     return found
 
 
+def find_cut(traced: TracedGraph, cut_id: str, crossing: Sequence[str], among: Sequence[Cut]) -> Cut | None:
+    """The cut with this id: one of `among`, else the one that these tensors cross; None where neither has the id."""
+    for cut in among:
+        if cut.id == cut_id:
+            return cut
+    try:
+        found = cut_of(traced, crossing, among)
+    except CutError:
+        return None
+    return found if found.id == cut_id else None
+
+
 def _place(edge: Mask, among: Sequence[Cut]) -> int:
     return sum(int(cut.edge.sum()) < int(edge.sum()) for cut in among)
 

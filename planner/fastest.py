@@ -16,14 +16,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..estimators.defenses import Defense
-from ..graph import cheapest_stepped_cut, cut_of
+from ..graph import cheapest_stepped_cut, find_cut
 from ..graph.structures import Cut
 from ..profilers.breakdown import Breakdown
 from ..profilers.cuts import CutTiming
 from ..profilers.joining import JoinedCut
 from ..profilers.link import byte_ms, slow_start_steps
 from ..profilers.profile import describe_cut
-from ..records import Candidate, CutError, DefenseSpec
+from ..records import Candidate, DefenseSpec
 from .latency import defense_ms
 from .problem import Problem
 
@@ -83,14 +83,7 @@ def extra_cut(problem: Problem, undefended: DefenseSpec) -> ExtraCut | None:
 
 def named_cut(problem: Problem, candidate: Candidate) -> Cut | None:
     """The cut of the model that a candidate was measured at, be it profiled or not; None where there is none."""
-    for cut in problem.cuts:
-        if cut.id == candidate.cut_id:
-            return cut
-    try:
-        found = cut_of(problem.traced, candidate.cut_name.split(" + "), problem.cuts)
-    except CutError:
-        return None
-    return found if found.id == candidate.cut_id else None
+    return find_cut(problem.traced, candidate.cut_id, candidate.cut_name.split(" + "), problem.cuts)
 
 
 def priced(problem: Problem, cut: Cut, *, proven: bool = False) -> ExtraCut:
