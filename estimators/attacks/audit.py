@@ -98,6 +98,8 @@ class Question:
         others: attackers' data of other distributions, by name.
         sensitive: `[targets]` labels that are nobody's business, and `[intercepted]` ones that a probe may learn from.
         accuracy: of the model under the defense, for the report.
+        captured: by number of releases, what a real device released of the targets (see `Victim.captured`). Attacks of
+            so many exact repeats are tried on it, all others on releases that the victim draws.
     """
 
     victim: Victim
@@ -107,6 +109,7 @@ class Question:
     others: Mapping[str, Data] | None = None
     sensitive: tuple[Tensor, Tensor] | None = None
     accuracy: Interval | None = None
+    captured: Mapping[int, Released] | None = None
 
 
 def campaigns(
@@ -219,6 +222,7 @@ class _Runner:
             self.victim.spec.model_dump(mode="json"), self.targets.content_hash, question.own.content_hash,
             [self.victim.scaling.low, self.victim.scaling.high], asdict(effort), seed, shared.seed,
             self.victim.device.type, __version__, *([self.victim.tuned_hash] if self.victim.tuned_hash else []),
+            *[[queries, each.content_hash] for queries, each in sorted((question.captured or {}).items())],
         ]  # fmt: skip
         self.mean = self.victim.pixels(self.scene("black-box").training).mean(dim=0)
 
@@ -240,6 +244,9 @@ class _Runner:
 
     def released(self, queries: int, *, near: bool) -> Released:
         """The targets' releases: the same for every attack."""
+        captured = (self.question.captured or {}).get(queries)
+        if captured is not None and not near:
+            return captured.take(torch.arange(len(self.targets)))
         draws = generator_for(self.seed, "releases", queries, str(near))
         if near:
             return self.victim.release(self.targets, draws, queries=queries, near_copies=True)

@@ -44,6 +44,12 @@ class Released:
     def __len__(self) -> int:
         return len(self.public)
 
+    @property
+    def content_hash(self) -> str:
+        """SHA-256 of what was seen."""
+        seen = {f"seen {at}": each for at, each in enumerate(self.seen) if each is not None}
+        return hash_tensors({**{f"row {at}": row for at, row in enumerate(self.rows)}, **seen})
+
     def take(self, indices: Tensor) -> Released:
         """The inputs at `indices` `[m]`."""
         return Released(
@@ -215,6 +221,19 @@ class Victim:
             return replace(fused.released(self.blank(data)), queries=queries)
         for _ in range(queries):
             fused.add(self._once(rows, data, generator, defense))
+        return fused.released(self.blank(data))
+
+    def captured(self, observed: Sequence[Sequence[Tensor]], data: Data) -> Released:
+        """What a real device released, in place of what this one would.
+
+        Args:
+            observed: release after release, what `Defense.observed` read of it: per private crossing
+                `[n, *sample_shape]`.
+            data: the n inputs, of which the public ones are kept.
+        """
+        fused = _Fused(self.defense)
+        for rows in observed:
+            fused.add(tuple(row.float() for row in rows))
         return fused.released(self.blank(data))
 
     def _once(

@@ -44,6 +44,10 @@ time.sleep(60)
 """
 
 
+NOWHERE = "127.0.0.1:1"
+"""Nobody listens there."""
+
+
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("faults") / "bundle"
@@ -127,6 +131,22 @@ def test_a_link_that_is_cut_again_and_again_only_delays(bundle: Path, expected: 
                 found.append(output["logits"])
                 if index % 4 == 1:
                     proxy.cut()
+        assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+        assert all(len(frames) == 1 for frames in frames_of(proxy).values())
+
+
+def test_a_link_that_is_down_for_five_seconds_in_mid_stream_only_delays(bundle: Path, expected: list[Tensor]) -> None:
+    with serving(bundle) as server, Proxy(server.address) as proxy:
+        with EdgeClient(bundle, proxy.address, retries=12, in_flight=3) as client:
+            found, down = [], 0.0
+            for index, output in enumerate(client.stream(samples())):
+                found.append(output["logits"])
+                if index == 3:
+                    proxy.retarget(NOWHERE)
+                    proxy.cut()
+                    down = time.monotonic()
+                    threading.Timer(5.0, proxy.retarget, [server.address]).start()
+            assert time.monotonic() - down > 5.0, "it was down when it was needed"
         assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
         assert all(len(frames) == 1 for frames in frames_of(proxy).values())
 

@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import random
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from bundle_plans import SkipNet, crossing, images, make
-from collabplan.records import BundleManifest, BundlePart, CollabplanError, RecordError
-from collabplan.runtime import CloudPart, EdgePart, open_cloud, open_edge, write_bundle
+from collabplan.records import RecordError
+from collabplan.runtime import write_bundle
+from damage import FILES, OPEN, edit, found_in, meaning, mutate, reseal
 from pydantic import ValidationError
-
-OPEN: dict[str, Callable[[Path], EdgePart | CloudPart]] = {"edge": open_edge, "cloud": open_cloud}
-FILES = ("manifest.json", "plan.json", "graph.json", "weights.safetensors")
 
 
 @pytest.fixture(scope="module")
@@ -41,28 +35,6 @@ def refusal(path: Path, role: str, says: str) -> None:
     with pytest.raises(RecordError, match=says) as caught:
         OPEN[role](path)
     assert "\n" not in str(caught.value)
-
-
-def edit(file: Path, change: Callable[[Any], object]) -> None:
-    document = json.loads(file.read_text())
-    change(document)
-    file.write_text(json.dumps(document))
-
-
-def reseal(folder: Path) -> None:
-    """Make the manifest's hashes right again, as somebody would who may write here. Raises ValidationError."""
-    file = folder / "manifest.json"
-    document = json.loads(file.read_text())
-    for entry in document["part"]["files"]:
-        data = (folder / entry["name"]).read_bytes()
-        entry.update(sha256=hashlib.sha256(data).hexdigest(), size_bytes=len(data))
-        if entry["name"] == "plan.json":
-            document["part"]["plan_sha256"] = entry["sha256"]
-    part = BundlePart.model_validate_json(json.dumps(document["part"]))
-    edge, cloud = (part, None) if part.role == "edge" else (part.model_copy(update={"role": "edge"}), part)
-    sealed = BundleManifest.sealed(edge, cloud)[0 if cloud is None else 1]
-    assert sealed is not None
-    file.write_text(sealed.model_dump_json())
 
 
 def test_both_parts_open_from_the_bundle_and_from_their_own_folder(bundle: Path) -> None:
@@ -155,91 +127,19 @@ def test_an_operator_outside_the_list_is_refused_even_with_right_hashes(bundle: 
     refusal(bundle, "cloud", "not on the list")
 
 
-def meaning(part: EdgePart | CloudPart) -> object:
-    weights = {name: tensor.numpy().tobytes() for name, tensor in part.program.state_dict().items()}
-    return part.manifest, part.plan, part.program.document, weights
-
-
-def found_in(folder: Path, role: str) -> EdgePart | CloudPart | None:
-    """The part, or None where it is refused with one line."""
-    try:
-        return OPEN[role](folder)
-    except CollabplanError as error:
-        if "\n" in str(error):
-            pytest.fail(f"not one line: {error}")
-        return None
-
-
-def damaged(data: bytes, draw: random.Random) -> bytes:
-    """One flip, cut, repetition or insertion."""
-    at = draw.randrange(len(data))
-    kind = draw.choice(("flip", "flip", "byte", "truncate", "repeat", "remove", "insert"))
-    if kind == "flip":
-        return data[:at] + bytes([data[at] ^ (1 << draw.randrange(8))]) + data[at + 1 :]
-    if kind == "byte":
-        return data[:at] + bytes([draw.randrange(256)]) + data[at + 1 :]
-    if kind == "truncate":
-        return data[:at]
-    other = draw.randrange(at, min(at + 40, len(data)))
-    if kind == "repeat":
-        return data[:other] + data[at:]
-    return data[:at] + data[other:] if kind == "remove" else data[:at] + draw.randbytes(4) + data[at:]
-
-
-ODD: tuple[Any, ...] = (
-    None, True, -1, 0, 2**63, 10**400, 0.5, 1e308, "", "x", "../x", "\ud800", "float32", [], {}, [[]], {"ref": "n0"},
-    {"ref": []}, {"ref": "i0"}, {"dtype": "onnx"}, {"dtype": []}, {"slice": [1]}, {"complex": ["x", 1]},
-    {"float": "inf"}, {"device": "cuda"}, {"a": 1, "b": 2}, {"dict": [[1, 2]]}, {"list": 3}, {"output": 10**6},
-    [-5, 2**40],
-)  # fmt: skip
-"""JSON values to put where they do not belong."""
-
-
-def edited(document: Any, draw: random.Random) -> None:
-    """Replace, remove, rename or add one value somewhere in a JSON document."""
-    here = document
-    while True:
-        if not isinstance(here, (dict, list)) or not here:
-            return
-        key = draw.choice(list(here)) if isinstance(here, dict) else draw.randrange(len(here))
-        if isinstance(here[key], (dict, list)) and here[key] and draw.random() < 0.85:
-            here = here[key]
-            continue
-        break
-    kind = draw.choice(("replace", "replace", "remove", "add", "nudge"))
-    if kind == "remove":
-        del here[key]
-    elif kind == "add" and isinstance(here, dict):
-        here[draw.choice(("x", "ref", "op"))] = draw.choice(ODD)
-    elif kind == "add" and isinstance(here, list):
-        here.insert(key, draw.choice(ODD))
-    elif kind == "nudge" and isinstance(here[key], (int, float)):
-        here[key] += draw.choice((1, -1, 1000))
-    else:
-        here[key] = draw.choice(ODD)
-
-
-def mutate(folder: Path, draw: random.Random) -> None:
-    file = folder / draw.choice(FILES)
-    if file.suffix == ".json" and draw.random() < 0.6:
-        edit(file, lambda document: edited(document, draw))
-    else:
-        file.write_bytes(damaged(file.read_bytes(), draw))
-
-
 @pytest.mark.parametrize("role", OPEN)
 def test_whatever_is_changed_is_refused_or_means_the_same(original: Path, tmp_path: Path, role: str) -> None:
     expected, refused = meaning(OPEN[role](original)), 0
     draw = random.Random(f"damage {role}")
     folder = tmp_path / role
-    for _ in range(200):
+    for _ in range(900):
         shutil.copytree(original / role, folder)
         mutate(folder, draw)
         found = found_in(folder, role)
         refused += found is None
         assert found is None or meaning(found) == expected
         shutil.rmtree(folder)
-    assert refused > 150
+    assert refused > 700
 
 
 @pytest.mark.parametrize("role", OPEN)
@@ -256,13 +156,15 @@ def test_forged_parts_raise_nothing_but_our_error_and_run_nothing(
     opened = 0
     draw = random.Random(f"forgery {role}")
     folder = tmp_path / role
-    for _ in range(250):
+    for _ in range(850):
         shutil.copytree(original / role, folder)
         mutate(folder, draw)
         modules = set(sys.modules)
-        with contextlib.suppress(ValidationError, ValueError, KeyError, TypeError):  # a spoilt manifest stays as it is
+        with contextlib.suppress(
+            ValidationError, ValueError, KeyError, TypeError, OSError
+        ):  # a spoilt manifest stays as it is
             reseal(folder)
         opened += found_in(folder, role) is not None
         assert not set(sys.modules) - modules, "a file made us import something"
         shutil.rmtree(folder)
-    assert 0 < opened < 200
+    assert 0 < opened < 700

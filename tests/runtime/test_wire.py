@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from bundle_plans import Tokens, make, middle, tokens
+from bundle_plans import Made, Tokens, make, middle, tokens
+from collabplan.estimators import Data, Defense, InputScaling
+from collabplan.estimators.attacks import Effort, Question, Victim, attack_named, run_audit
+from collabplan.estimators.attacks.audit import MANY
 from collabplan.estimators.randomness import Keyed
 from collabplan.records import DefenseSpec
 from collabplan.runtime import protocol_pb2 as messages
@@ -20,6 +23,8 @@ from collabplan.runtime.frames import REQUEST_HEADER_BYTES, Wire, unpack_request
 from collabplan.runtime.parts import open_edge
 from http2 import FIXED_BYTES, GOAWAY, OVERHEAD, SETTINGS, Captured, read
 from serving import Proxy, serving
+from sklearn.datasets import load_digits
+from torch import Tensor, nn
 
 
 @pytest.fixture(scope="module")
@@ -91,3 +96,67 @@ def test_only_the_defended_tensors_and_public_inputs_cross_in_messages_of_one_si
     ]
     assert found.headers[requests] == others.headers[requests]
     assert secret.encode() not in repr(found).encode()
+
+
+# What was captured, given to the audit -------------------------------------------------------------------------------
+
+EFFORT = Effort("quick", 100, 600, 250, 120, 8, 16, False)
+TARGETS, AT_ONCE = 100, 25
+
+
+def digits() -> tuple[Data, Data]:
+    """Targets and the attacker's own."""
+    pixels = torch.tensor(load_digits().images, dtype=torch.float32)[:, None] / 16
+    order = torch.randperm(len(pixels), generator=torch.Generator().manual_seed(1))
+    return Data((pixels[order[:TARGETS]],)), Data((pixels[order[TARGETS : TARGETS + 600]],))
+
+
+@pytest.fixture(scope="module")
+def classifier() -> Made:
+    model = nn.Sequential(nn.Conv2d(1, 6, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(384, 10))
+    spec = DefenseSpec(dropout="element", rate=0.6, bits=6)
+    own = digits()[1].inputs[0]
+    return make(model, lambda batch: (own[:batch],), middle, batch=200, spec=spec)
+
+
+@pytest.fixture(scope="module")
+def observed(classifier: Made, tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Tensor, ...]]:
+    """What somebody reads on the wire while a device sends every target ten times, release after release."""
+    folder = tmp_path_factory.mktemp("capture") / "bundle"
+    write_bundle(classifier.plan, classifier.traced, classifier.cut, folder)
+    batches = digits()[0].inputs[0].split(AT_ONCE)
+    with serving(folder) as server, Proxy(server.address) as proxy:
+        with EdgeClient(folder, proxy.address, policy=None) as client:
+            for _ in range(MANY):
+                for batch in batches:
+                    client.infer(batch)
+        (sent,) = (read(bytes(each)) for each in proxy.up)
+    edge = open_edge(folder)
+    layout, frames = Released(edge.defense), sent.messages[max(sent.messages)]
+    seen = [edge.defense.observed(layout.unpack(unpack_request(each).body, AT_ONCE)) for each in frames]
+    per = len(batches)
+    return [tuple(map(torch.cat, zip(*seen[at : at + per], strict=True))) for at in range(0, len(seen), per)]
+
+
+def test_the_audit_of_what_was_captured_agrees_with_the_audit_of_the_plan(
+    classifier: Made, observed: list[tuple[Tensor, ...]]
+) -> None:
+    made, (targets, own) = classifier, digits()
+    assert len(observed) == MANY
+
+    def audited(spec: DefenseSpec, *, captured: bool) -> dict[str, float]:
+        """The index by attack."""
+        defense = Defense(spec, made.cut.crossing)
+        victim = Victim(made.traced, made.cut, defense, InputScaling.from_range(0, 1))
+        seen = {count: victim.captured(observed[:count], targets) for count in (1, MANY)} if captured else None
+        attacks = [attack_named("prior"), attack_named("ridge")]
+        found = run_audit(Question(victim, targets, own, captured=seen), attacks, EFFORT, seed=0).record
+        return {each.attack: each.figures.index.value for each in found.attacks if each.figures is not None}
+
+    planned, real = (audited(made.plan.defense, captured=captured) for captured in (False, True))
+    undropped = audited(made.plan.defense.model_copy(update={"dropout": "none", "rate": 0.0}), captured=False)
+    assert real.keys() == planned.keys() > {"ridge", f"ridge ({MANY} releases)"}
+    for attack, index in planned.items():
+        assert real[attack] == pytest.approx(index, abs=0.02)
+    assert real["ridge"] < undropped["ridge"] - 0.1, "agreement says something"
+    assert real != planned, "they are other releases"
