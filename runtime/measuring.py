@@ -45,7 +45,7 @@ def measure_link(
     Args:
         address: of the server.
         seconds: for each of the round trip, the way up and the way down; slow links take longer (5 rounds at least).
-        most_bytes: of one echo. A server takes no more than its plan's largest request, or 64 KiB.
+        most_bytes: of one echo. A server takes no more than its plan's largest request, or 1 MiB.
         timeout_s: for one echo.
         pause_s: before each echo that shows slow start; the round trip comes on top.
         command: for the record; None: this process's command line.

@@ -19,7 +19,7 @@ SERVICE = "collabplan.Cloud"
 BUNDLE_KEY, PART_KEY, UNDEFENDED_KEY = "collabplan-bundle", "collabplan-part", "collabplan-undefended"
 """Metadata of an `Infer` call: a stream without a match is refused as a handshake is."""
 
-LEAST_MESSAGE_BYTES = 1 << 16
+LEAST_MESSAGE_BYTES = 1 << 20
 """Every server takes messages of this size, for the handshake and for measuring a link."""
 
 METADATA_BYTES = 8192
