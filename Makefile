@@ -47,7 +47,7 @@ bench-env: bench-env/.installed
 
 bench-env/.installed: pyproject.toml constraints.txt
 	test -x bench-env/bin/python || $(PYTHON) -m venv bench-env
-	bench-env/bin/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e .
+	bench-env/bin/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[runtime]'
 	bench-env/bin/python -m pip install -qq --disable-pip-version-check --no-deps 'torchvision==0.28.*' timm
 	bench-env/bin/python -m pip install -qq --disable-pip-version-check transformers pyyaml
 	@touch $@

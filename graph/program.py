@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +49,7 @@ class Program(nn.Module):
                 self.register_parameter(f"tensor_{index}", nn.Parameter(tensor))
             else:
                 self.register_buffer(f"tensor_{index}", tensor)
-        self._functions = [function_of(node["op"]) for node in document["nodes"]]
-        self._last_use = _last_uses(document)
+        self._calls = [_Call.of(node, last) for node, last in zip(document["nodes"], _last_uses(document), strict=True)]
 
     def forward(self, *inputs: Tensor) -> Any:
         """Run the program.
@@ -61,15 +61,72 @@ class Program(nn.Module):
         if len(inputs) != len(names):
             raise RecordError(f"the program takes {len(names)} tensors ({', '.join(names)}), got {len(inputs)}")
         values: dict[str, Any] = {f"i{index}": value for index, value in enumerate(inputs)}
-        values.update((f"t{index}", getattr(self, f"tensor_{index}")) for index in range(len(self.document["tensors"])))
+        for held in (self._parameters, self._buffers):
+            values.update((f"t{name[7:]}", tensor) for name, tensor in held.items())
         device = inputs[0].device if inputs else torch.device("cpu")
-        for index, node in enumerate(self.document["nodes"]):
-            args = [_decode(value, values, device) for value in node["args"]]
-            kwargs = {key: _decode(value, values, device) for key, value in node["kwargs"].items()}
-            values[f"n{index}"] = self._functions[index](*args, **kwargs)
-            for name in self._last_use[index]:
+        for index, call in enumerate(self._calls):
+            values[f"n{index}"] = call(values, device)
+            for name in call.last_uses:
                 del values[name]
         return _build(self.document["output"], values, device)
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """One node, read once: its constants in their places, and where what others computed goes."""
+
+    function: Callable[..., Any]
+    args: list[Any]
+    kwargs: dict[str, Any]
+    references: list[tuple[int, str]]
+    late: list[tuple[int | str, Any]]
+    last_uses: list[str]
+
+    @classmethod
+    def of(cls, node: Json, last_uses: list[str]) -> _Call:
+        """Raises RecordError or what `_DAMAGE` lists."""
+        args: list[Any] = []
+        kwargs: dict[str, Any] = {}
+        references: list[tuple[int, str]] = []
+        late: list[tuple[int | str, Any]] = []
+        for at, value in enumerate(node["args"]):
+            if isinstance(value, dict) and set(value) == {"ref"}:
+                references.append((at, value["ref"]))
+                args.append(None)
+            else:
+                args.append(_constant(at, value, late))
+        for key, value in node["kwargs"].items():
+            kwargs[key] = _constant(key, value, late)
+        return cls(function_of(node["op"]), args, kwargs, references, late, last_uses)
+
+    def __call__(self, values: Mapping[str, Any], device: torch.device) -> Any:
+        args, kwargs = self.args.copy(), self.kwargs
+        for at, name in self.references:
+            args[at] = values[name]
+        if self.late:
+            kwargs = kwargs.copy()
+            for place, value in self.late:
+                if isinstance(place, int):
+                    args[place] = _decode(value, values, device)
+                else:
+                    kwargs[place] = _decode(value, values, device)
+        return self.function(*args, **kwargs)
+
+
+def _constant(place: int | str, value: Any, late: list[tuple[int | str, Any]]) -> Any:
+    """A value that is the same in every run; else None, and a note in `late`."""
+    if not _varies(value):
+        return _decode(value, {}, torch.device("cpu"))
+    late.append((place, value))
+    return None
+
+
+def _varies(value: Any) -> bool:
+    if isinstance(value, list):
+        return any(_varies(item) for item in value)
+    return isinstance(value, dict) and (
+        not value.keys().isdisjoint(("ref", "device")) or any(_varies(item) for item in value.values())
+    )
 
 
 def save_program(half: nn.Module, folder: Path) -> None:

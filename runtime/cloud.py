@@ -165,6 +165,7 @@ class CloudServer:
             queue=options.queue,
             micro_batch=options.micro_batch,
             wait_s=options.micro_batch_wait_ms / 1e3,
+            inline=torch.get_num_threads() == 1,
         )
         self._end_metrics: Callable[[], None] = lambda: None
         self.metrics_port: int | None = None

@@ -50,10 +50,22 @@ class Engine:
         queue: how many may wait besides.
         micro_batch: most samples that run together; 1 runs every request alone.
         wait_s: how long the first of a micro-batch waits for others.
+        inline: a request that need not wait is run by the thread that asks: two changes of threads less. Where the run
+            itself has several threads, it would get a new set of these in every thread that asks.
     """
 
-    def __init__(self, run: Run, *, concurrency: int, queue: int, micro_batch: int = 1, wait_s: float = 0.0) -> None:
+    def __init__(
+        self,
+        run: Run,
+        *,
+        concurrency: int,
+        queue: int,
+        micro_batch: int = 1,
+        wait_s: float = 0.0,
+        inline: bool = False,
+    ) -> None:
         self._run, self._most, self._micro_batch, self._wait_s = run, queue, micro_batch, wait_s
+        self._inline = inline and micro_batch == 1
         self._jobs: deque[Job] = deque()
         self._changed = threading.Condition()
         self._idle = concurrency
@@ -77,14 +89,19 @@ class Engine:
 
     def do(self, job: Job) -> None:
         """Run a job, or refuse it at once; returns when its answer is there."""
+        here = False
         with self._changed:
             if self._stopping:
                 job.finish(Status.stopping, b"the server stops")
+            elif here := self._inline and self._idle > 0 and not self._jobs:
+                self._idle -= 1
             elif len(self._jobs) >= self._most + self._idle:
                 job.finish(Status.overloaded, b"the server's queue is full; try again later")
             else:
                 self._jobs.append(job)
                 self._changed.notify()
+        if here:
+            self._finish_and_free([job])
         job.done.wait()
 
     def stop(self) -> None:
@@ -92,23 +109,27 @@ class Engine:
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
+            self._changed.wait_for(lambda: self._idle == len(self._threads))
         for thread in self._threads:
             thread.join()
 
     def _work(self) -> None:
         while True:
             with self._changed:
-                while not self._jobs and not self._stopping:
-                    self._changed.wait()
+                self._changed.wait_for(lambda: self._idle > 0 if self._jobs else self._stopping)
                 if not self._jobs:
                     return
                 self._idle -= 1
                 taken = self._take()
-            try:
-                self._finish(taken)
-            finally:
-                with self._changed:
-                    self._idle += 1
+            self._finish_and_free(taken)
+
+    def _finish_and_free(self, taken: list[Job]) -> None:
+        try:
+            self._finish(taken)
+        finally:
+            with self._changed:
+                self._idle += 1
+                self._changed.notify_all()
 
     def _take(self) -> list[Job]:
         """The next jobs that run together; waits for more where micro-batching says so. Holds the lock."""

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
 from ..records import CollabplanError
+
+os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_client,-event_engine_listener")
+"""Before gRPC is loaded: without its newer event loop a small message there and back takes a third less time. Whoever
+sets the variable is heard; gRPC ignores names that it does not know."""
 
 try:
     import google.protobuf  # noqa: F401
