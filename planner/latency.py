@@ -17,7 +17,7 @@ from ..profilers.link import serialisation_ms, transfer_interval
 from ..records import DropoutKind, EdgePower, Interval, Latency, LatencyParts, Link, NoiseKind, ResultAt, Timing
 from ..records.base import quantile
 
-QUANTIZE_NS = 1.5
+QUANTIZE_NS = 2.0
 DROP_NS: dict[DropoutKind, float] = {"none": 0.0, "element": 16.0, "channel": 1.5}
 NOISE_NS: dict[NoiseKind, float] = {"none": 0.0, "gaussian": 24.0, "laplace": 16.0}
 ROUND_NS = 14.0
@@ -29,6 +29,10 @@ thread of a 2-core x86 server with torch 2.13 (10^4 to 10^6 elements; element ma
 rounding cost a number each from the operating system's cryptographic generator, or from a key, which is a
 little quicker). A model constant and not a measurement of the user's device, so that a candidate's figures
 never depend on the moment; `edge_slowdown` applies."""
+
+REQUEST_FIXED_MS, RECEIVE_FIXED_MS = 0.5, 0.4
+"""What a request costs whatever is in it: the device checks the input and makes the request; in the cloud it waits for
+its turn and is unpacked, and the answer is packed. Measured where both rest between requests."""
 
 
 def defense_ms(defense: Defense, batch: int = 1) -> float:
@@ -79,9 +83,9 @@ def predict_latency(
     edge_only = cut.cut.kind == "edge-only"
     sent = 0 if edge_only and result_at == "edge" else upload_bytes
     fetched = 0 if edge_only or result_at == "cloud" else download_bytes
-    prefix, suffix = _spread(cut.edge, edge_slowdown), _spread(cut.cloud)
+    prefix, suffix = _spread(cut.edge, edge_slowdown), _spread(cut.cloud, fixed_ms=RECEIVE_FIXED_MS if sent else 0.0)
     up, down = transfer_interval(sent, link), transfer_interval(fetched, link.back)
-    defending = device_defense_ms * edge_slowdown if sent else 0.0
+    defending = (device_defense_ms + REQUEST_FIXED_MS) * edge_slowdown if sent else 0.0
     packing = serialisation_ms(sent) + serialisation_ms(fetched)
     measured = (prefix, suffix, up, down)
     p50 = sum(part.value for part in measured) + defending + packing
@@ -112,12 +116,13 @@ def edge_energy_mj(latency: Latency, moved_bytes: int, power: EdgePower) -> floa
     return power.watts * computing_ms + power.joules_per_megabyte * moved_bytes * 1e-3
 
 
-def _spread(timing: Timing | None, factor: float = 1.0) -> Interval:
-    """Median, 5 % and 95 % quantile of one side, in milliseconds; nothing to run takes no time."""
+def _spread(timing: Timing | None, factor: float = 1.0, *, fixed_ms: float = 0.0) -> Interval:
+    """Median, 5 % and 95 % quantile of one side, in milliseconds; nothing to run takes no time of its own."""
     if timing is None:
-        return Interval(value=0.0, low=0.0, high=0.0, level=0.9)
+        return Interval(value=fixed_ms, low=fixed_ms, high=fixed_ms, level=0.9)
     low = quantile(sorted(timing.samples_ms), 0.05) if timing.samples_ms else timing.p50_ms
-    return Interval(value=timing.p50_ms * factor, low=low * factor, high=timing.p95_ms * factor, level=0.9)
+    value, low, high = (each * factor + fixed_ms for each in (timing.p50_ms, low, timing.p95_ms))
+    return Interval(value=value, low=low, high=high, level=0.9)
 
 
 def over_link(latency: Latency, planned: Link, link: Link, *, upload_bytes: int, download_bytes: int) -> Latency:

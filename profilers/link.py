@@ -24,10 +24,11 @@ from ..graph import Step
 from ..records import CollabplanError, Interval, Link
 from ..records.link import HEADER_BYTES, INITIAL_WINDOW_SEGMENTS, SEGMENT_BYTES
 
-HOP_FIXED_MS = 0.15
-HOP_MS_PER_BYTE = 0.65e-6
-"""Host cost of one hop: half of a synchronous gRPC stream echo with raw buffers, measured on a
-2-core server (0.31 ms at 10 KB, 0.42 ms at 100 KB, 1.61 ms at 1 MB), fitted by a line."""
+HOP_FIXED_MS = 0.7
+HOP_MS_PER_BYTE = 1.5e-6
+"""Host cost of one hop in the runtime: half of what a request takes over loopback beside both halves (1.4 ms
+at 4 KB, 1.6 ms at 33 KB, 2.0 ms at 200 KB, 2.6 ms at 800 KB with a small answer), fitted by a line. Measured between
+processes that rest between requests on a 2-core server; a stream echo in a tight loop takes a third of it."""
 
 
 def transfer_ms(payload_bytes: int, link: Link) -> float:
@@ -109,7 +110,7 @@ def scaled(link: Link, bandwidth: float, rtt: float) -> Link:
 def serialisation_ms(payload_bytes: int) -> float:
     """Milliseconds both hosts spend on one hop beside the network: framing, copies, system calls.
 
-    An affine fit (see `HOP_MS_PER_BYTE`) to an echo on one class of machine, not a measurement of
+    An affine fit (see `HOP_MS_PER_BYTE`) to requests on one class of machine, not a measurement of
     yours; small beside any real network. Nothing to send costs nothing.
 
     Raises:

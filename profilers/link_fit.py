@@ -2,7 +2,7 @@
 
 An echo of u bytes up and d bytes down over a connection in use takes
 
-    echo = RTT  +  8 (1 + 40/1460) (u / R_up + d / R_down)  +  what both hosts spend on two hops (`serialisation_ms`)
+    echo = RTT  +  8 (1 + 40/1460) (u / R_up + d / R_down)  +  what both hosts spend on two hops (`ECHO_FIXED_MS`)
 
 so the round trip is the median empty echo less the hosts' share, and a bandwidth is the slope of time over size: within
 each round of a few sizes a line is fitted (least squares), and the median over the rounds counts, which a disturbed
@@ -18,9 +18,13 @@ from collections.abc import Callable, Sequence
 from ..records import CollabplanError, EchoTimes, Link
 from ..records.base import quantile
 from ..records.link import HEADER_BYTES, SEGMENT_BYTES
-from .link import HOP_FIXED_MS, HOP_MS_PER_BYTE, segment_count, slow_start_ms
+from .link import segment_count, slow_start_ms
 
 _WIRE_BITS = 8e3 * (1 + HEADER_BYTES / SEGMENT_BYTES)
+ECHO_FIXED_MS, ECHO_MS_PER_BYTE = 0.6, 0.65e-6
+"""What both hosts spend on an echo (a unary call, one after the other) beside the network, and on each of its bytes.
+Measured over loopback on a 2-core server. A request of the runtime costs them more: see `link.HOP_FIXED_MS`."""
+
 _WIDEST = 0.95
 """A spread is below 1: a link that stands still now and then has none that a formula could use."""
 
@@ -42,7 +46,7 @@ def fit_link(round_trips_ms: Sequence[float], echoes: Sequence[EchoTimes]) -> tu
         raise CollabplanError("a link needs at least one empty echo to be measured by")
     warnings: list[str] = []
     ordered = sorted(round_trips_ms)
-    rtt_ms = max(quantile(ordered, 0.5) - 2 * HOP_FIXED_MS, 0.0)
+    rtt_ms = max(quantile(ordered, 0.5) - ECHO_FIXED_MS, 0.0)
     up, up_spread = _bandwidth(echoes, lambda echo: (echo.up_bytes, echo.down_bytes), "up", warnings)
     down, down_spread = _bandwidth(echoes, lambda echo: (echo.down_bytes, echo.up_bytes), "down", warnings)
     link = Link(
@@ -66,7 +70,7 @@ def expected_echo_ms(echo: EchoTimes, link: Link) -> float:
 
 
 def _hosts_ms(echo: EchoTimes) -> float:
-    return 2 * HOP_FIXED_MS + HOP_MS_PER_BYTE * (echo.up_bytes + echo.down_bytes)
+    return ECHO_FIXED_MS + ECHO_MS_PER_BYTE * (echo.up_bytes + echo.down_bytes)
 
 
 def _bandwidth(
@@ -85,7 +89,7 @@ def _bandwidth(
             f"larger messages took no longer {way}: the link is too unsteady, or too fast, to be measured; declare "
             "--bandwidth and --rtt"
         )
-    wire = slope - HOP_MS_PER_BYTE
+    wire = slope - ECHO_MS_PER_BYTE
     if wire < slope / 4:
         warnings.append(f"the hosts are slower than the link {way}: its bandwidth is that at least")
         wire = slope / 4

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 from collabplan.estimators.defenses import Defense
-from collabplan.planner.latency import defense_ms, edge_energy_mj, predict_latency
+from collabplan.planner.latency import (
+    RECEIVE_FIXED_MS,
+    REQUEST_FIXED_MS,
+    defense_ms,
+    edge_energy_mj,
+    predict_latency,
+)
 from collabplan.profilers.joining import JoinedCut
 from collabplan.profilers.link import serialisation_ms, transfer_ms
 from collabplan.records import Crossing, CutProfile, DefenseSpec, EdgePower, Link, Timing
@@ -31,7 +37,8 @@ def test_the_median_is_the_sum_of_its_parts():
     parts = latency.parts
     assert latency.p50_ms.value == pytest.approx(sum(parts.model_dump().values()))
     assert parts.edge_ms == 6.0
-    assert parts.cloud_ms == 2.0
+    assert parts.defense_ms == 0.5 + REQUEST_FIXED_MS
+    assert parts.cloud_ms == 2.0 + RECEIVE_FIXED_MS
     assert parts.transfer_ms == pytest.approx(transfer_ms(4000, LINK))
     assert parts.download_ms == pytest.approx(transfer_ms(40, LINK))
     assert parts.serialisation_ms == pytest.approx(serialisation_ms(4000) + serialisation_ms(40))
@@ -40,7 +47,7 @@ def test_the_median_is_the_sum_of_its_parts():
 def test_p95_adds_what_each_part_does_at_its_worst():
     latency = predict(joined())
     slow = Link(bandwidth_bps=16e6, rtt_ms=16.5)
-    fixed = latency.parts.serialisation_ms + 0.5
+    fixed = latency.parts.serialisation_ms + 0.5 + REQUEST_FIXED_MS + RECEIVE_FIXED_MS
     expected = EDGE.p95_ms + CLOUD.p95_ms + transfer_ms(4000, slow) + transfer_ms(40, slow) + fixed
     assert latency.p95_ms == pytest.approx(expected)
     assert latency.p50_ms.low < latency.p50_ms.value < latency.p50_ms.high == latency.p95_ms
@@ -48,7 +55,7 @@ def test_p95_adds_what_each_part_does_at_its_worst():
 
 def test_the_edge_slowdown_scales_what_the_edge_computes_and_nothing_else():
     once, thrice = predict(joined()), predict(joined(), edge_slowdown=3.0)
-    assert thrice.p50_ms.value - once.p50_ms.value == pytest.approx(2 * (6.0 + 0.5))
+    assert thrice.p50_ms.value - once.p50_ms.value == pytest.approx(2 * (6.0 + 0.5 + REQUEST_FIXED_MS))
     assert thrice.parts.cloud_ms == once.parts.cloud_ms
 
 

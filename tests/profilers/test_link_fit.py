@@ -6,8 +6,8 @@ import random
 
 import pytest
 from collabplan.profilers import transfer_ms
-from collabplan.profilers.link import HOP_FIXED_MS, slow_start_ms
-from collabplan.profilers.link_fit import expected_echo_ms, fit_link
+from collabplan.profilers.link import slow_start_ms
+from collabplan.profilers.link_fit import ECHO_FIXED_MS, expected_echo_ms, fit_link
 from collabplan.records import CollabplanError, Link
 from collabplan.records.link import EchoTimes
 
@@ -32,7 +32,7 @@ def echoes(
     if paused:
         stall = slow_start_ms(-(-SIZES[-1] // 1460), link)
         found.append(times(SIZES[-1], 0, max(stall, 1e-9)))
-    return [link.rtt_ms + 2 * HOP_FIXED_MS + late() for _ in range(20)], found
+    return [link.rtt_ms + ECHO_FIXED_MS + late() for _ in range(20)], found
 
 
 def test_exact_echoes_give_the_link_back() -> None:
