@@ -82,7 +82,7 @@ def serve(
         ),
     ] = 1,
     micro_batch_wait_ms: Annotated[
-        float, typer.Option(metavar="MS", min=0, help="How long the first waits for others.", rich_help_panel=_LOAD)
+        float, typer.Option(metavar="MS", min=0, help="How long such a batch waits for one more.", rich_help_panel=_LOAD)
     ] = 2.0,
     idle_s: Annotated[
         float, typer.Option(metavar="S", min=1, help="Close streams that are silent so long.", rich_help_panel=_LOAD)

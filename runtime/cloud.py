@@ -61,7 +61,7 @@ class ServeOptions:
         max_streams: most streams at once.
         micro_batch: most samples of several requests that run as one batch; 1: each request alone. The rows of a batch
             are not bit for bit those of single runs.
-        micro_batch_wait_ms: how long the first request of such a batch waits for others.
+        micro_batch_wait_ms: how long such a batch waits for one more request, from each to the next.
         idle_s: a stream that neither sends nor takes anything so long is closed.
         tls: None for plaintext, on loopback or with `insecure` alone.
         insecure: plaintext on any address.

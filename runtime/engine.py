@@ -49,7 +49,7 @@ class Engine:
         concurrency: how many run at once.
         queue: how many may wait besides.
         micro_batch: most samples that run together; 1 runs every request alone.
-        wait_s: how long the first of a micro-batch waits for others.
+        wait_s: how long a micro-batch waits for one more: for the first of the others, then from each to the next.
         inline: a request that need not wait is run by the thread that asks: two changes of threads less. Where the run
             itself has several threads, it would get a new set of these in every thread that asks.
     """
@@ -147,6 +147,7 @@ class Engine:
                 break
             taken.append(self._jobs.popleft())
             samples += following.batch
+            until = time.perf_counter() + self._wait_s
         return taken
 
     def _finish(self, taken: list[Job]) -> None:
