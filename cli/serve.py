@@ -82,7 +82,8 @@ def serve(
         ),
     ] = 1,
     micro_batch_wait_ms: Annotated[
-        float, typer.Option(metavar="MS", min=0, help="How long such a batch waits for one more.", rich_help_panel=_LOAD)
+        float,
+        typer.Option(metavar="MS", min=0, help="How long such a batch waits for one more.", rich_help_panel=_LOAD),
     ] = 2.0,
     idle_s: Annotated[
         float, typer.Option(metavar="S", min=1, help="Close streams that are silent so long.", rich_help_panel=_LOAD)
@@ -118,6 +119,7 @@ def serve(
 
     from ..records import CollabplanError
     from ..runtime import CloudServer, ServeOptions, ServerTls, open_cloud
+    from ..runtime.memory import use_one_arena
     from .output import Output
 
     output = Output(as_json=as_json)
@@ -138,6 +140,7 @@ def serve(
         allow_undefended=allow_undefended,
         metrics=metrics,
     )
+    use_one_arena()
     with output.step("opening the cloud part"):
         server = CloudServer(open_cloud(folder), listen, options)
     _collect_again()
