@@ -17,8 +17,8 @@ VERIFY = ("verify", "plan.json", "--requests", "4")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder where a proper cut was planned.
 
-    Its latency may be anything, since the tests' machine may be busy, and so may its accuracy: fresh masks on 60 samples
-    scatter as much as its interval is wide.
+    Its latency may be anything, since the tests' machine may be busy, and so may its accuracy: fresh masks on 60
+    samples scatter as much as its interval is wide.
     """
     folder = tmp_path_factory.mktemp("made")
     (folder / "model.py").write_text(NET + DATA)
