@@ -1,10 +1,10 @@
 """Times the two halves of candidate cuts as wholes, interleaved with the whole model.
 
 A round runs every chosen cut once, prefix then suffix on the tensors that the prefix has just
-made, and the whole model between them; the next round goes the other way. Each run comes after a
-rest: in a split each side waits for the other and for the link, and what has rested begins with cold caches
-(measured: 10 % slower at 30 ms, 20 % at 3 ms). So a machine that
-becomes slower for a while slows everything alike, and the medians stay comparable. Within a budget of
+made, and the whole model between them; the next round goes the other way. So a machine that
+becomes slower for a while slows everything alike, and the medians stay comparable. Each run comes
+after a rest, since in a split each side waits for the other and for the link, and what has rested begins
+with cold caches (measured: 10 % slower at 30 ms, 20 % at 3 ms). Within a budget of
 seconds as many cuts are measured as get `MIN_SAMPLES` samples each: those that one tensor crosses
 first, then by the number of tensors; among equals the one farthest (in node time) from all chosen
 before it. The others are set between their measured neighbours by the node breakdown and say so.
