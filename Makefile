@@ -24,10 +24,9 @@ demo: $(INSTALLED)
 	@echo "The plan lies in demo/plan.json, its two halves in demo/halves, profile and study in demo/.collabplan."
 
 # Everything that .ci/run runs.
-# Two files at a time: most of a test's time is torch on one thread. What measures CPU seconds runs before, alone.
+# Two files at a time: most of a test's time is torch on one thread.
 test: lint
-	$(BIN)/python -m pytest tests/cli/test_help.py -m alone
-	$(BIN)/python -m pytest tests -n 2 --dist loadfile -m "not alone"
+	$(BIN)/python -m pytest tests -n 2 --dist loadfile
 
 # mypy takes a package's name from its folder, and a clone may bear any name: hence the link.
 lint: $(INSTALLED)
