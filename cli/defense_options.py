@@ -58,15 +58,20 @@ def parse_bits(text: str) -> int | None:
 
 
 def parse_kept(text: str) -> float:
-    """A share of `--keep`. Raises CollabplanError for what is none."""
+    """A share or count of `--keep`. Raises CollabplanError for what is neither."""
     from ..records import CollabplanError
 
+    if text.isdecimal() and int(text) > 1:
+        return int(text)
     try:
         share = float(text)
     except ValueError:
         share = 0.0
     if not 0 < share <= 1:
-        raise CollabplanError(f"--keep {text} is not possible: a share of the directions is above 0 and at most 1")
+        raise CollabplanError(
+            f"--keep {text} is not possible: give a share of each position's directions, above 0 and at most 1, or a "
+            "count of directions of the whole tensor, from 2 on"
+        )
     return share
 
 

@@ -244,8 +244,9 @@ def optimize(
     keep: Annotated[
         str,
         typer.Option(
-            metavar="SHARE,...",
-            help="Shares of the directions that the cloud half uses most to choose from, 1,0.25: the rest is not sent.",
+            metavar="KEPT,...",
+            help="What may be kept of the directions that the cloud half uses most, 1,0.25,12: shares of those at each "
+            "position, or from 2 on so many of the whole tensor. The rest is not sent.",
             rich_help_panel=_SEARCH,
         ),
     ] = "1",

@@ -26,6 +26,7 @@ from ..records import (
     Plan,
     Profile,
     Timing,
+    kept_in_words,
 )
 
 MAX_CUTS = 20
@@ -324,7 +325,7 @@ def dropout(candidate: Candidate) -> str:
 def defense(candidate: Candidate) -> str:
     """`element dropout 0.3`, or `no dropout`; with its noise and the directions that it keeps."""
     said = f"{candidate.dropout} dropout {candidate.rate:g}" if candidate.rate else "no dropout"
-    said += "" if candidate.kept == 1 else f" of {candidate.kept:g} of the directions"
+    said += "" if candidate.kept == 1 else f" of {kept_in_words(candidate.kept)}"
     return said + (f", {candidate.noise} noise {candidate.noise_std:g}" if candidate.noise != "none" else "")
 
 

@@ -1,7 +1,8 @@
 """What the device does to the crossing tensors before they leave: directions, dropout, noise, then the quantizer.
 
 Where fewer directions than all are kept (`directions.py`), dropout, noise and quantizer act on these, the *codes*: they
-are what leaves, in fewer bytes, and `Defense.coded` is the rest of the defense over them.
+are what leaves, in fewer bytes, and `Defense.coded` is the rest of the defense over them. Codes of the whole tensor are
+few and alike, each of variance 1: their quantizer ends where such numbers lose least by it, and not at the farthest.
 
 Released **unscaled**: the device sends `mask * h` and the cloud half multiplies by `1 / (1 - rate)`.
 Scaling before the wire (`torch.nn.Dropout`) would lift the signal over the fixed noise floor, and
@@ -24,9 +25,18 @@ import torch
 from torch import Tensor
 
 from ..graph import Cut, from_samples, to_samples
-from ..records import CollabplanError, Crossing, CutError, DefenseSpec, Layout, MismatchError, TensorRange
+from ..records import (
+    CollabplanError,
+    Crossing,
+    CutError,
+    DefenseSpec,
+    Layout,
+    MismatchError,
+    TensorRange,
+    kept_in_words,
+)
 from .densities import Law, Noise, NoiseToNearest, StochasticRounding, log_likelihood
-from .directions import Directions, code_of
+from .directions import LOADING, Directions, can_narrow, code_of, is_whole
 from .quantizer import Quantizer
 from .randomness import Fresh, Keyed, Randomness, Simulated
 
@@ -63,7 +73,7 @@ class Defense:
     `[tokens, features]`; in a plain vector it is an element.
 
     Tensors go in and come out in the graph's own layout, one per crossing and in its order. Shapes, bytes and costs of
-    what is released need no `directions`; to release anything with `spec.kept` below 1 does.
+    what is released need no `directions`; to release anything with `spec.kept` other than 1 does.
     """
 
     spec: DefenseSpec
@@ -115,7 +125,7 @@ class Defense:
     def _matrices(self) -> Directions:
         if self.directions is None:
             raise CollabplanError(
-                f"a release of {self.spec.kept:g} of the directions needs their matrices; fit them to the cut first"
+                f"a release of {kept_in_words(self.spec.kept)} needs their matrices; fit them to the cut first"
             )
         return self.directions
 
@@ -309,7 +319,9 @@ class Defense:
         return total
 
     def calibrate(self, tensors: Sequence[Tensor]) -> Defense:
-        """The same defense with each quantizer's range taken from `tensors` (least and greatest value).
+        """The same defense with each quantizer's range taken from `tensors`.
+
+        Least and greatest value; codes of the whole tensor no farther than `LOADING` says.
 
         Raises:
             CollabplanError: NaN or infinity in a tensor.
@@ -323,7 +335,9 @@ class Defense:
                 raise CollabplanError(
                     f"activations at {crossing.name} hold NaN or infinity; check the weights and the data"
                 )
-            ranges.append(TensorRange(node=crossing.node, low=low, high=high))
+            counted = is_whole(self.spec.kept) and can_narrow(crossing, self.spec.kept)
+            end = LOADING.get(self.spec.bits or 0, math.inf) if counted else math.inf
+            ranges.append(TensorRange(node=crossing.node, low=max(low, -end), high=min(high, end)))
         return Defense(self.spec.model_copy(update={"ranges": tuple(ranges)}), self.crossing, self.directions)
 
     def release(self, tensors: Sequence[Tensor], source: Randomness | torch.Generator) -> tuple[Tensor, ...]:
@@ -338,7 +352,7 @@ class Defense:
         Raises:
             CollabplanError: a `Fresh` source where the spec says keyed, or the other way round.
         """
-        if self.spec.kept < 1:
+        if self.spec.kept != 1:
             return self.coded.release(self.encode(tensors), source)
         drawn = Simulated(source) if isinstance(source, torch.Generator) else source
         wrong = Fresh if self.spec.masks == "keyed" else Keyed
@@ -374,7 +388,7 @@ class Defense:
 
     def receive(self, released: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """What the cloud half reads: dequantized, multiplied by 1 / (1 - rate), decoded, in the model's dtypes."""
-        if self.spec.kept < 1:
+        if self.spec.kept != 1:
             return self._matrices.decoded_in_graph(self.crossing, self.coded.receive(released))
         received = []
         for crossing, quantizer, tensor in zip(
@@ -393,7 +407,7 @@ class Defense:
 
         Only private crossings, in their order; integer ones as float32; codes where fewer directions are kept.
         """
-        if self.spec.kept < 1:
+        if self.spec.kept != 1:
             return self.coded.observed(released)
         rows = []
         for crossing, quantizer, tensor in zip(

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from ..records import DEFAULT_OBJECTIVES, Budgets, Candidate, Objective
+from ..records import DEFAULT_OBJECTIVES, Budgets, Candidate, Objective, kept_in_words
 from .budgets import PRIVACY, Check, Costs, checks, cost_checks, judged, without, worst_excess
 from .front import pareto_front
 from .space import Point, Wire, point_of
@@ -187,7 +187,7 @@ def described(candidate: Candidate) -> str:
     """`layer2.1 with channel dropout 0.3`, for messages; with 4 bits, and noise, where these are not the usual."""
     said = "without dropout" if candidate.dropout == "none" else f"with {candidate.dropout} dropout {candidate.rate:g}"
     if candidate.kept != 1:
-        said += f", {candidate.kept:g} of the directions kept"
+        said += f", {kept_in_words(candidate.kept)} kept"
     if candidate.noise != "none":
         said += f", {candidate.noise} noise {candidate.noise_std:g}"
     if candidate.bits != Wire().bits:

@@ -11,7 +11,7 @@ neither contention with programs that did not run during profiling nor another n
 from __future__ import annotations
 
 from ..estimators.defenses import Defense
-from ..estimators.directions import channels_of
+from ..estimators.directions import width_of
 from ..profilers.joining import JoinedCut
 from ..profilers.link import serialisation_ms, transfer_interval
 from ..records import DropoutKind, EdgePower, Interval, Latency, LatencyParts, Link, NoiseKind, ResultAt, Timing
@@ -40,13 +40,9 @@ def defense_ms(defense: Defense, batch: int = 1) -> float:
     total = 0.0
     for crossing, code in zip(defense.crossing, defense.coded.crossing, strict=True):
         if code != crossing:
-            total += (
-                STEP_FIXED_MS
-                + crossing.sample_elements
-                * batch
-                * (GATHER_NS + PRODUCT_NS * code.sample_elements * channels_of(crossing) / crossing.sample_elements)
-                * 1e-6
-            )
+            products = code.sample_elements * width_of(crossing, defense.spec.kept)
+            spent_ns = GATHER_NS * crossing.sample_elements + PRODUCT_NS * products
+            total += STEP_FIXED_MS + batch * spent_ns * 1e-6
     for crossing in defense.coded.crossing:
         elements = crossing.sample_elements * batch
         if defense.drops(crossing):

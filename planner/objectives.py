@@ -23,7 +23,7 @@ from .. import __version__
 from ..estimators.activations import EdgeActivations
 from ..estimators.data import Data
 from ..estimators.defenses import Defense
-from ..estimators.directions import Directions, can_narrow
+from ..estimators.directions import Directions, can_narrow, is_whole
 from ..estimators.directions_fit import FittedDirections, fit_directions
 from ..estimators.inputs import Components, private_inputs
 from ..estimators.leakage import CutLeakage, by_definition
@@ -43,6 +43,7 @@ from ..records import (
     Leakage,
     TensorRange,
     hash_json,
+    kept_in_words,
     write_bytes,
 )
 from .accuracy import Scorer, Scores, first_rows, paired_accuracy
@@ -97,8 +98,8 @@ class Objectives:
             self.profile = self.profile.with_cut(self.extra.joined)
         self._left_out: set[str] = set()
         self.activations = EdgeActivations(problem.traced, cache_bytes=options.cache_bytes, batch_size=options.batch)
-        self._ranges: dict[tuple[str, float], tuple[TensorRange, ...]] = {}
-        self._fitted: dict[str, FittedDirections | None] = {}
+        self._ranges: dict[tuple[str, float, int | None], tuple[TensorRange, ...]] = {}
+        self._fitted: dict[tuple[str, bool], FittedDirections | None] = {}
         self._undefended: dict[Half, Undefended] = {}
         self._subsets: dict[Half, Data] = {}
         self._components: dict[Half, Components] = {}
@@ -128,9 +129,11 @@ class Objectives:
         """Every point that can be measured, whatever the budgets; the cut that was not profiled comes last."""
         searchable = [cut for cut in self.cuts.values() if cut.searchable]
         kinds = {cut.id: self._admitted(cut) for cut in searchable}
-        narrows = any(wire.kept < 1 for wire in self.options.wires)
-        whole = frozenset(cut.id for cut in searchable if narrows and not (kinds[cut.id] and self._fit(cut)))
-        return Space(tuple(cut.id for cut in searchable), kinds, self.options.rates, self.options.wires, whole)
+        asked = {wire.kept for wire in self.options.wires} - {1}
+        refused = frozenset(
+            (cut.id, kept) for cut in searchable for kept in asked if not (kinds[cut.id] and self._narrows(cut, kept))
+        )
+        return Space(tuple(cut.id for cut in searchable), kinds, self.options.rates, self.options.wires, refused)
 
     def _admitted(self, cut: Cut) -> tuple[DropoutKind, ...]:
         """Dropout kinds worth trying at a cut, beside none.
@@ -220,7 +223,7 @@ class Objectives:
         if directions is not None:
             spec = spec.model_copy(update={"directions": directions.sha256})
         defense = replace(Defense.for_cut(spec, cut), directions=directions)
-        key = (cut.id, point.wire.kept)
+        key = (cut.id, point.wire.kept, point.wire.bits)
         if key not in self._ranges:
             found = [defense.calibrate(tensors).spec.ranges for _, tensors in self._crossing(cut, "search")]
             self._ranges[key] = tuple(_merged(ranges) for ranges in zip(*found, strict=True))
@@ -230,20 +233,32 @@ class Objectives:
         """The directions that a point keeps, fitted on the search half; None where it keeps all."""
         if point.wire.kept == 1:
             return None
-        fitted = self._fit(self.cuts[point.cut_id])
+        cut, kept = self.cuts[point.cut_id], point.wire.kept
+        fitted = self._fit(cut, whole=is_whole(kept)) if self._narrows(cut, kept) else None
         if fitted is None:
-            raise CollabplanError(f"{self.cuts[point.cut_id].name} has no directions to choose from; keep all of them")
-        return fitted.narrowed(point.wire.kept)
+            raise CollabplanError(
+                f"{cut.name} has no directions to choose {kept_in_words(kept)} from; keep all of them"
+            )
+        return fitted.narrowed(kept)
 
-    def _fit(self, cut: Cut) -> FittedDirections | None:
-        """All directions of a cut; None where there is one only, or no gradient of the cloud half tells them apart."""
-        if cut.id not in self._fitted:
-            self._fitted[cut.id] = None
-            if any(map(can_narrow, cut.crossing)):
-                generator = generator_for(self.options.seed, cut.id, "directions")
-                with suppress(CutError):
-                    self._fitted[cut.id] = fit_directions(self.activations, cut, self.problem.search, generator)
-        return self._fitted[cut.id]
+    def _narrows(self, cut: Cut, kept: float) -> bool:
+        """Whether a cut has directions to leave out."""
+        if not any(can_narrow(crossing, kept) for crossing in cut.crossing):
+            return False
+        return self._fit(cut, whole=is_whole(kept)) is not None
+
+    def _fit(self, cut: Cut, *, whole: bool) -> FittedDirections | None:
+        """The directions of a cut; None where no gradient of the cloud half tells them apart."""
+        key = (cut.id, whole)
+        if key not in self._fitted:
+            self._fitted[key] = None
+            generator = generator_for(self.options.seed, cut.id, "directions")
+            with suppress(CutError):
+                most = max((int(wire.kept) for wire in self.options.wires if is_whole(wire.kept)), default=0)
+                self._fitted[key] = fit_directions(
+                    self.activations, cut, self.problem.search, generator, whole=most if whole else 0
+                )
+        return self._fitted[key]
 
     def accuracy(self, point: Point, half: Half) -> Accuracy:
         """Accuracy over all samples of a half, with fresh masks per sample, averaged over the draws."""

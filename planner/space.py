@@ -13,6 +13,7 @@ from functools import cached_property
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
+from ..estimators.directions import is_whole
 from ..records import Candidate, CollabplanError, DefenseSpec, DropoutKind, MaskKind, NoiseKind
 
 DEFAULT_RATES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
@@ -23,8 +24,8 @@ _KINDS: tuple[DropoutKind, ...] = ("none", "element", "channel")
 class Wire:
     """What is done to numbers beside dropout.
 
-    Only a share `kept` of the directions is released at all; noise of `noise_std`, a share of the range, is added after
-    dropout, and then a quantizer of `bits` rounds.
+    Only a share `kept` of the directions is released at all, or from 2 on so many of the whole tensor; noise of
+    `noise_std`, a share of the range, is added after dropout, and then a quantizer of `bits` rounds.
     """
 
     bits: int | None = 8
@@ -78,7 +79,7 @@ class Space:
         rates: ascending dropout probabilities above 0.
         wires: what may be done to numbers beside dropout; the first, with all directions, is that of undefended
             baselines, and of cuts where nothing can be defended.
-        whole: cuts where all directions are released whatever the wire.
+        refused: cuts and what cannot be kept there: all directions are released in its place.
 
     Raises:
         CollabplanError: rates that are not ascending in (0, 1).
@@ -88,7 +89,7 @@ class Space:
     kinds: Mapping[str, tuple[DropoutKind, ...]]
     rates: tuple[float, ...] = DEFAULT_RATES
     wires: tuple[Wire, ...] = (Wire(),)
-    whole: frozenset[str] = frozenset()
+    refused: frozenset[tuple[str, float]] = frozenset()
 
     def __post_init__(self) -> None:
         if not self.wires or len(set(self.wires)) < len(self.wires):
@@ -103,12 +104,17 @@ class Space:
 
     def points_of(self, cut_id: str) -> list[Point]:
         """The points of one cut, wire by wire: without dropout first, then each kind by rate."""
-        kinds = self.kinds.get(cut_id, ())
         found = []
         for wire in self._wires_of(cut_id):
             found.append(Point(cut_id, wire=wire))
+            kinds = self._kinds_of(cut_id, wire)
             found += [Point(cut_id, kind, round(rate, 6), wire) for kind in kinds for rate in self.rates]
         return found
+
+    def _kinds_of(self, cut_id: str, wire: Wire) -> tuple[DropoutKind, ...]:
+        """Directions of the whole tensor have no channels: to drop one is to drop an element."""
+        kinds = self.kinds.get(cut_id, ())
+        return tuple(kind for kind in kinds if kind == "element" or not is_whole(wire.kept) or len(kinds) == 1)
 
     def _wires_of(self, cut_id: str) -> list[Wire]:
         if not self.kinds.get(cut_id):
@@ -116,7 +122,7 @@ class Space:
         return list(dict.fromkeys(self._admitted(cut_id, wire) for wire in self.wires))
 
     def _admitted(self, cut_id: str, wire: Wire) -> Wire:
-        return replace(wire, kept=1.0) if cut_id in self.whole else wire
+        return replace(wire, kept=1.0) if (cut_id, wire.kept) in self.refused else wire
 
     def undefended(self, cut_id: str) -> Point:
         """The cut as a baseline: no dropout, the first wire, all directions."""
@@ -124,10 +130,10 @@ class Space:
 
     def spelled(self, cut_id: str, kind: DropoutKind, rate_index: int, wire_index: int = 0) -> Point:
         """The point that a sampler's spelling means; `rate_index` 0 is rate 0, i is `rates[i - 1]`."""
-        admitted = self.kinds.get(cut_id, ())
-        if not admitted:
+        if not self.kinds.get(cut_id):
             return self.undefended(cut_id)
         wire = self._admitted(cut_id, self.wires[wire_index])
+        admitted = self._kinds_of(cut_id, wire)
         if rate_index == 0:
             return Point(cut_id, wire=wire)
         return Point(cut_id, kind if kind in admitted else admitted[0], round(self.rates[rate_index - 1], 6), wire)

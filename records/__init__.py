@@ -18,7 +18,7 @@ from .audit import (
 )
 from .base import Interval, Record, Timing
 from .bundle import BundleFile, BundleManifest, BundlePart, BundleRole, OutputSpec, TensorSpec, WireFormat
-from .defense import DefenseSpec, DropoutKind, MaskKind, NoiseKind, Rounding, TensorRange
+from .defense import DefenseSpec, DropoutKind, Kept, MaskKind, NoiseKind, Rounding, TensorRange, kept_in_words
 from .energy import COVERS, EdgePower, MeasuredPower, PowerSource
 from .errors import (
     BudgetError,
@@ -104,6 +104,7 @@ __all__ = [
     "IndexAt",
     "InformationEstimate",
     "Interval",
+    "Kept",
     "Latency",
     "LatencyParts",
     "Layout",
@@ -150,6 +151,7 @@ __all__ = [
     "hash_json",
     "hash_rows",
     "hash_tensors",
+    "kept_in_words",
     "load",
     "new_folder",
     "parse",

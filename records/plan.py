@@ -9,7 +9,7 @@ from pydantic import Field
 
 from .audit import TierFigures
 from .base import Interval, Record, Timing
-from .defense import DefenseSpec, DropoutKind, NoiseKind
+from .defense import DefenseSpec, DropoutKind, Kept, NoiseKind
 from .energy import EdgePower
 from .leakage import Leakage
 from .link import Link
@@ -134,7 +134,7 @@ class Candidate(Record):
     bits: int | None = 8
     noise: NoiseKind = "none"
     noise_std: float = Field(default=0.0, ge=0)
-    kept: float = Field(default=1.0, gt=0, le=1)
+    kept: Kept = 1.0
     latency: Latency
     accuracy: Accuracy
     leakage: Leakage

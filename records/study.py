@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from .base import Record
-from .defense import DropoutKind, MaskKind, NoiseKind
+from .defense import DropoutKind, Kept, MaskKind, NoiseKind
 from .energy import EdgePower
 from .link import Link
 from .model import TargetIdentity
@@ -35,7 +35,7 @@ class StudySetup(Record):
     rates: tuple[float, ...]
     bits: tuple[int | None, ...]
     noises: tuple[tuple[NoiseKind, float], ...]
-    kept: tuple[float, ...]
+    kept: tuple[Kept, ...]
     masks: MaskKind
     leakage_samples: int
     cache_bytes: int

@@ -3,7 +3,8 @@
 import pytest
 import torch
 from collabplan.estimators import Data, Defense, Directions, EdgeActivations, fit_directions
-from collabplan.estimators.directions import axis_of, can_narrow, code_of
+from collabplan.estimators.directions import LOADING, MOST_ELEMENTS, axis_of, can_narrow, code_of
+from collabplan.estimators.quantizer import Quantizer
 from collabplan.graph import candidate_cuts, trace
 from collabplan.records import CollabplanError, CutError, DefenseSpec, Layout, MismatchError
 from torch import nn
@@ -41,10 +42,10 @@ def cut_of(model, example):
     return traced, [cut for cut in candidate_cuts(traced) if cut.kind == "proper" and len(cut.crossing) == 1][-1]
 
 
-def fitted(model, inputs, seed=0):
+def fitted(model, inputs, seed=0, whole=0):
     traced, cut = cut_of(model, inputs[:2])
-    activations = EdgeActivations(traced)
-    return activations, cut, fit_directions(activations, cut, Data((inputs,)), torch.Generator().manual_seed(seed))
+    activations, generator = EdgeActivations(traced), torch.Generator().manual_seed(seed)
+    return activations, cut, fit_directions(activations, cut, Data((inputs,)), generator, whole=whole)
 
 
 def bound(cut, every, kept, **update):
@@ -187,5 +188,84 @@ def test_raw_public_integer_and_undivided_tensors_stay_whole(crossing):
         crossing(h, public=True), crossing(h, raw_input=True), crossing(h.long()), crossing(torch.zeros(2, 1)),
         crossing(h).model_copy(update={"layout": None}),
     ):  # fmt: skip
-        assert not can_narrow(kept)
-        assert code_of(kept, 0.25) == kept
+        for share in (0.25, 2):
+            assert not can_narrow(kept, share)
+            assert code_of(kept, share) == kept
+
+
+@pytest.mark.parametrize(
+    ("shape", "code"), [((8, 5, 5), (3,)), ((10, 8), (3,)), ((8,), (3,)), ((8, 1, 1), (3, 1, 1)), ((3,), (3,))]
+)
+def test_directions_of_the_whole_take_the_place_of_the_tensor(crossing, shape, code):
+    made = crossing(torch.zeros(2, *shape)).model_copy(update={"layout": Layout(batch_dim=len(shape))})
+    found = code_of(made, 3)
+    assert found.sample_shape == code
+    assert found.layout == (made.layout if len(code) == len(shape) else Layout())
+    wide = made.model_copy(update={"sample_shape": (MOST_ELEMENTS + 1, 2)})
+    assert code_of(wide, 3) == wide
+
+
+class Pooled(nn.Module):
+    """A head that reads the mean of every channel: 12 directions of the 432 numbers of a map."""
+
+    def __init__(self):
+        super().__init__()
+        self.edge, self.read = nn.Conv2d(2, CHANNELS, 3, padding=1), nn.Linear(CHANNELS, 5, bias=False)
+
+    def forward(self, x):
+        return self.read(torch.tanh(self.edge(x)).mean((2, 3)))
+
+
+@pytest.mark.parametrize("samples", [200, 900], ids=["fewer samples than numbers", "more samples than numbers"])
+def test_directions_of_the_whole_are_those_that_the_cloud_half_reads(samples, generator):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model, inputs = Pooled(), torch.rand(samples, 2, 6, 6, generator=generator)
+    activations, cut, every = fitted(model, inputs, whole=8)
+    halves = activations.halves(cut)
+    (h,) = halves.edge(inputs)
+    whole, errors = model(inputs), []
+    for kept in (5, 4):
+        defense = bound(cut, every, kept, bits=None)
+        (codes,) = defense.release([h], generator)
+        assert codes.shape == (samples, kept)
+        assert codes.mean(0).abs().max() < 1e-3
+        assert (codes.var(0, unbiased=False) - 1).abs().max() < 1e-3
+        errors.append(float((halves.cloud(*defense.receive([codes])) - whole).square().mean() / whole.var()))
+    assert errors[0] < 1e-8
+    assert errors[1] > 1e-4
+
+
+def test_codes_of_the_whole_are_few_bits_within_what_a_number_of_variance_1_needs(planes, generator):
+    model, inputs = planes
+    activations, cut, every = fitted(model, inputs, whole=9)
+    (h,) = activations.halves(cut).edge(inputs)
+    defense = bound(cut, every, 9, bits=2).calibrate([h])
+    assert defense.payload_bytes() == 3
+    (found,) = defense.spec.ranges
+    assert (found.low, found.high) == (-LOADING[2], LOADING[2])
+    (codes,) = defense.release([h], generator)
+    assert set(codes.unique().tolist()) == {0, 1, 2, 3}
+    assert defense.receive([codes])[0].shape == h.shape
+    assert [tuple(row.shape) for row in defense.observed([codes])] == [(300, 9)]
+    unbounded = bound(cut, every, 9, bits=16).calibrate([h]).spec.ranges[0]
+    assert unbounded.high == float(bound(cut, every, 9, bits=None).release([h], generator)[0].max())
+
+
+def test_the_ends_of_the_quantizer_are_where_a_gaussian_number_loses_least(generator):
+    drawn = torch.randn(100_000, generator=generator, dtype=torch.float64)
+
+    def lost(end, bits):
+        quantizer = Quantizer.from_range(-end, end, bits)
+        return float((quantizer.dequantize(quantizer.quantize(drawn), torch.float64) - drawn).square().mean())
+
+    for bits in LOADING:
+        best = lost(LOADING[bits], bits)
+        assert best < min(lost(LOADING[bits] * 0.9, bits), lost(LOADING[bits] * 1.1, bits))
+
+
+def test_the_leading_directions_are_the_same_however_many_are_asked_for(planes):
+    few, many = (fitted(*planes, whole=count)[2].narrowed(5) for count in (5, 200))
+    assert few.sha256 == many.sha256
+    with pytest.raises(CollabplanError, match="keep fewer"):
+        fitted(planes[0], planes[1][:40], whole=100)[2].narrowed(100)

@@ -8,6 +8,7 @@ from collabplan.estimators import Defense
 from collabplan.estimators.attacks import EFFORTS
 from collabplan.planner import Outcome, SearchOptions, optimize
 from collabplan.planner.audits import ask
+from collabplan.planner.choose import described
 from collabplan.planner.objectives import Objectives
 from collabplan.planner.planning import options_of, setup_of
 from collabplan.planner.space import Point, Space, Wire, point_of
@@ -38,9 +39,10 @@ def test_the_ones_that_are_kept_cost_less_accuracy_than_any_others(problem):
     found = Objectives(problem, OPTIONS)
     point = Point(defended(problem), wire=WIRES[1])
     best = found.evaluate(point).accuracy.accuracy.value
-    every = found._fitted[point.cut_id].every
+    key = (point.cut_id, False)
+    every = found._fitted[key].every
     last = dataclasses.replace(
-        found._fitted[point.cut_id],
+        found._fitted[key],
         every=dataclasses.replace(
             every,
             encode={node: each.flip(0) for node, each in every.encode.items()},
@@ -48,7 +50,7 @@ def test_the_ones_that_are_kept_cost_less_accuracy_than_any_others(problem):
         ),
     )
     other = Objectives(problem, OPTIONS)
-    other._fitted[point.cut_id] = last
+    other._fitted[key] = last
     assert best > other.evaluate(point).accuracy.accuracy.value + 0.1
 
 
@@ -56,7 +58,9 @@ def test_baselines_keep_all_directions_and_so_does_what_has_none_to_leave_out(pr
     narrow = dataclasses.replace(OPTIONS, wires=WIRES[1:])
     space = Objectives(problem, narrow).space
     assert space.undefended(defended(problem)) == Point(defended(problem))
-    scalar = Space(("a", "b"), {"a": ("element",), "b": ("element",)}, (0.5,), WIRES, whole=frozenset(["b"]))
+    scalar = Space(
+        ("a", "b"), {"a": ("element",), "b": ("element",)}, (0.5,), WIRES, refused=frozenset({("b", 0.5), ("b", 0.17)})
+    )
     assert len(scalar.points_of("a")) == 3 * len(scalar.points_of("b")) == 6
     for drawn in range(3):
         point = scalar.spelled("b", "element", 1, drawn)
@@ -64,8 +68,23 @@ def test_baselines_keep_all_directions_and_so_does_what_has_none_to_leave_out(pr
         assert scalar.parameters(point)["wire"] == 0
 
 
+def test_directions_of_the_whole_have_no_channels_to_drop(problem):
+    wires = (Wire(), Wire(bits=4, kept=5))
+    found = Objectives(problem, dataclasses.replace(OPTIONS, dropouts=("element", "channel"), wires=wires))
+    cut = defended(problem)
+    assert [(point.wire.kept, point.dropout) for point in found.space.points_of(cut)] == [
+        (1, "none"), (1, "element"), (1, "channel"), (5, "none"), (5, "element"),
+    ]  # fmt: skip
+    assert found.space.spelled(cut, "channel", 1, 1) == Point(cut, "element", 0.5, wires[1])
+    candidate = found.evaluate(Point(cut, wire=wires[1]))
+    assert (candidate.kept, candidate.payload_bytes) == (5, 3)
+    assert point_of(candidate).wire == wires[1]
+    assert described(candidate).endswith("5 directions of the whole kept, 4 bits")
+    assert candidate.leakage.index.value < found.evaluate(Point(cut)).leakage.index.value
+
+
 def test_where_no_gradient_tells_directions_apart_all_are_kept(problem, monkeypatch):
-    def dead(*_):
+    def dead(*_, **__):
         raise CutError("no gradient crosses")
 
     monkeypatch.setattr("collabplan.planner.objectives.fit_directions", dead)
