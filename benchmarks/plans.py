@@ -1,7 +1,7 @@
 """Bar 4.3: what an audited plan recovers beside the cuts that people choose, at five points of accuracy.
 
     .venv/bin/python benchmarks/plans.py digits
-    .venv/bin/python benchmarks/plans.py cifar10_resnet20 --finetune 4 --keep 1,0.25,0.125 --bits 8,2
+    .venv/bin/python benchmarks/plans.py cifar10_resnet20 --finetune 4 --keep 1,12,24 --bits 8,3 --no-dropout
 
 `optimize` with --max-accuracy-drop 0.05, where the cloud half keeps at least 30 % of the FLOPs; adaptive attackers, up
 to ten releases of each input. Beside the plan stand (a) the latency-optimal proper cut, (b) the middle cut, both
@@ -91,6 +91,7 @@ def main() -> None:
     parser.add_argument("--bits", default="8")
     parser.add_argument("--keep", default="1")
     parser.add_argument("--noise", default="none")
+    parser.add_argument("--no-dropout", action="store_true", help="search the other defenses alone")
     parser.add_argument("--trials", type=int, default=60)
     parser.add_argument("--effort", choices=("quick", "standard", "thorough"), default="quick")
     parser.add_argument("--seeds", type=int, default=1)
@@ -108,6 +109,7 @@ def main() -> None:
         tuning=tuning,
         resume=True,
         fastest=False,
+        dropouts=() if given.no_dropout else ("element", "channel"),
         wires=wires(given.bits, given.noise, given.keep),
     )
     kept = folder / ".collabplan"
@@ -148,6 +150,7 @@ def main() -> None:
             seeds=given.seeds,
             finetune=given.finetune,
             wires={"bits": given.bits, "noise": given.noise, "keep": given.keep},
+            dropout=not given.no_dropout,
             audits=outcome.audits,
             trials=outcome.trials,
             search_seconds=round(took),

@@ -29,8 +29,8 @@ MOST_ELEMENTS = 65_536
 
 LOADING = {1: 1.224, 2: 1.048, 3: 1.805, 4: 2.370, 5: 2.832, 6: 3.230, 7: 3.584, 8: 3.907}
 """By bits, the end of the range on both sides of zero whose quantizer a Gaussian number of variance 1 loses least by;
-what lies beyond is clipped. The criterion of Max (IRE Transactions on Information Theory 6, 1960), solved for ours, which
-has a level at zero."""
+what lies beyond is clipped. The criterion of Max (IRE Transactions on Information Theory 6, 1960), solved for the
+wire's quantizer, which has a level at zero."""
 
 
 def is_whole(kept: float) -> bool:
