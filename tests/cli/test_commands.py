@@ -218,6 +218,19 @@ def test_a_plan_that_keeps_some_directions_goes_with_their_matrices(here: Path, 
 
 
 @pytest.mark.usefixtures("planned")
+def test_a_plan_of_a_few_numbers_in_place_of_the_whole_tensor(here: Path, run: Run) -> None:
+    kept = ("--keep", "3", "--bits", "3", "--max-edge-params", "60", "--trials", "20", "--json")
+    assert run("optimize", *SEARCH, *kept).code == 0
+    plan = load(Plan, Path("plan.json"))
+    assert (plan.defense.kept, plan.chosen.payload_bytes) == (3, 2)
+    assert "of 3 directions of the whole" in " ".join(run("explain", "plan.json").out.split())
+    assert run("bundle", "plan.json", "-o", "bundle", "--json").document["payload_bytes"] == 2
+    audited = run("attack", "plan.json", "--attacks", "ridge", "--json")
+    assert audited.code == 0, audited.err
+    assert (here / "bundle" / "cloud" / "directions.safetensors").exists()
+
+
+@pytest.mark.usefixtures("planned")
 def test_energy_is_declared(run: Run) -> None:
     powered("last.json", watts=None)
     ran = run("optimize", *SEARCH, "--edge-watts", "2", "--joules-per-mb", "5", "--max-energy-mj", "100")

@@ -139,8 +139,9 @@ def make(
     traced = trace(model.eval(), inputs(batch), public_inputs=public)
     cut = choose(candidate_cuts(traced))
     spec, directions = spec or DefenseSpec(dropout="element", rate=0.5), None
-    if spec.kept < 1:
-        found = fit_directions(EdgeActivations(traced), cut, Data(inputs(32)), torch.Generator())
+    if spec.kept != 1:
+        whole = int(spec.kept) if spec.kept > 1 else 0
+        found = fit_directions(EdgeActivations(traced), cut, Data(inputs(32)), torch.Generator(), whole=whole)
         directions = found.narrowed(spec.kept)
         spec = spec.model_copy(update={"directions": directions.sha256})
     return Made(model, traced, cut, plan_of(traced, cut, inputs(batch), spec, directions), inputs, directions)

@@ -49,6 +49,7 @@ MODELS: dict[str, Callable[[], Made]] = {
     "one batch size": lambda: make(FixedBatch(), rows, middle, batch=3),
     "views of one memory": lambda: make(OneMemory(), rows, middle),
     "half of the directions": lambda: make(SkipNet(), images, crossing("relu"), spec=DefenseSpec(kept=0.5)),
+    "directions of the whole": lambda: make(SkipNet(), images, crossing("relu"), spec=DefenseSpec(kept=6, bits=3)),
     "cloud-only": lambda: make(SkipNet(), images, first),
     "noise and coarse codes": lambda: make(
         SkipNet(), images, middle, spec=DefenseSpec(noise="gaussian", noise_std=0.1, bits=4, rounding="stochastic")

@@ -88,11 +88,12 @@ def test_an_answer_is_that_of_the_halves_and_the_defense(client: EdgeClient, bun
     assert same(client.infer(images(batch)), simulated(bundle, images(batch)))
 
 
-def test_half_of_the_directions_are_half_of_the_bytes(tmp_path: Path) -> None:
-    made = make(SkipNet(), images, crossing("relu"), spec=DefenseSpec(kept=0.5))
+@pytest.mark.parametrize(("spec", "size"), [(DefenseSpec(kept=0.5), 2 * 16), (DefenseSpec(kept=6, bits=3), 3)])
+def test_fewer_directions_are_fewer_bytes(spec: DefenseSpec, size: int, tmp_path: Path) -> None:
+    made = make(SkipNet(), images, crossing("relu"), spec=spec)
     folder = tmp_path / "bundle"
     write_bundle(made.plan, made.traced, made.cut, folder, directions=made.directions)
-    assert Released(open_edge(folder).defense).body_bytes(3) == 3 * 2 * 16
+    assert Released(open_edge(folder).defense).body_bytes(3) == 3 * size
     with serving(folder) as server, EdgeClient(folder, server.address) as client:
         assert same(client.infer(images(3)), simulated(folder, images(3)))
     with (
