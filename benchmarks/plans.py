@@ -91,6 +91,7 @@ def main() -> None:
     parser.add_argument("--bits", default="8")
     parser.add_argument("--keep", default="1")
     parser.add_argument("--noise", default="none")
+    parser.add_argument("--deepest", type=int, help="search so many of these cuts alone; default: all")
     parser.add_argument("--no-dropout", action="store_true", help="search the other defenses alone")
     parser.add_argument("--trials", type=int, default=60)
     parser.add_argument("--effort", choices=("quick", "standard", "thorough"), default="quick")
@@ -114,7 +115,8 @@ def main() -> None:
     )
     kept = folder / ".collabplan"
     started = time.perf_counter()
-    outcome = optimize(problem, options, kept)
+    searched = problem if given.deepest is None else dataclasses.replace(problem, cuts=problem.cuts[-given.deepest :])
+    outcome = optimize(searched, options, kept)
     took = time.perf_counter() - started
     found = Objectives(problem, dataclasses.replace(options, tuning=None), kept)
     audits = Audits(found, audit, kept / "audits")
@@ -151,6 +153,7 @@ def main() -> None:
             finetune=given.finetune,
             wires={"bits": given.bits, "noise": given.noise, "keep": given.keep},
             dropout=not given.no_dropout,
+            cuts=len(searched.cuts),
             audits=outcome.audits,
             trials=outcome.trials,
             search_seconds=round(took),
