@@ -110,14 +110,14 @@ def attack(
     Loading TARGET runs its Python code.
     """
     from .output import Output
-    from .plan_files import load_directions, load_weights
+    from .planned import open_planned
 
     output = Output(as_json=as_json)
     asked = checked_options(dropout, dropout_kind, masks, noise, bits, attacks, effort, seed, device)
     plan, tuned, directions = None, None, None
     if target.endswith(".json"):
-        loaded, traced, plan = prepare_plan(Path(target), output)
-        tuned, directions = load_weights(plan, Path(target)), load_directions(plan, Path(target))
+        found = open_planned(Path(target), None, output, with_data=True)
+        loaded, traced, plan, tuned, directions = found.target, found.traced, found.plan, found.tuned, found.directions
     else:
         loaded, traced = prepare_target(target, inputs or (), output)
     opened = open_session(loaded, traced, plan, cuts, max_crossing, asked, output)
@@ -198,22 +198,6 @@ def prepare_target(text: str, inputs: Sequence[str], output: Output) -> tuple[Ta
     output.found(f"Target {text}", target.findings)
     target.require_validation_data()
     return target, trace_target(target, output)
-
-
-def prepare_plan(path: Path, output: Output) -> tuple[Target, TracedGraph, Plan]:
-    """Load a plan and its target, and trace that. Raises MismatchError for a plan of another model."""
-    from ..records import Plan, load
-    from .planned import load_plan_target
-    from .profile import trace_target
-
-    plan = load(Plan, path)
-    with output.step(f"loading {plan.target.spec}"):
-        target = load_plan_target(plan, path, None)
-    output.found(f"Target {target.identity.spec}", target.findings)
-    target.require_validation_data()
-    traced = trace_target(target, output)
-    plan.model.require_same(traced.identity, record=f"plan {path}")
-    return target, traced, plan
 
 
 def open_session(

@@ -1,4 +1,4 @@
-"""A plan with the model that it is for: what `split` and `bundle` start from."""
+"""A plan with the model that it is for: what every command on a plan starts from."""
 
 from __future__ import annotations
 
@@ -29,16 +29,17 @@ class Planned:
     directions: Directions | None
 
 
-def open_planned(path: Path, model: str | None, output: Output) -> Planned:
+def open_planned(path: Path, model: str | None, output: Output, *, with_data: bool = False) -> Planned:
     """Read a plan, load its target (**this runs the user's code**) and trace it.
 
     Args:
         path: the plan file.
         model: the target, where it is not where it was planned.
         output: is told what is found.
+        with_data: the target must have validation data too.
 
     Raises:
-        CollabplanError: a file cannot be read, or the model is not the plan's.
+        CollabplanError: a file cannot be read, the model is not the plan's, or there is no data.
     """
     from ..records import Plan, load
     from .plan_files import load_directions, load_weights
@@ -47,7 +48,9 @@ def open_planned(path: Path, model: str | None, output: Output) -> Planned:
     plan = load(Plan, path)
     with output.step(f"loading {model or plan.target.spec}"):
         target = load_plan_target(plan, path, model)
-    output.found(f"Target {target.identity.spec}", target.findings[:2])
+    output.found(f"Target {target.identity.spec}", target.findings if with_data else target.findings[:2])
+    if with_data:
+        target.require_validation_data()
     traced = trace_target(target, output)
     plan.model.require_same(traced.identity, record=f"plan {path}")
     cut = planned_cut(plan, traced)

@@ -93,7 +93,7 @@ def verify(
         raise CollabplanError("--link-shape is for a server on this machine; leave it or --cloud out")
     shape = None if link_shape is None else Shape.parse(link_shape)
     tls = client_tls(ca, tls_cert, tls_key, server_name)
-    found = open_planned(plan, model, output)
+    found = open_planned(plan, model, output, with_data=True)
     with output.step("reading the data"):
         loaded = found.target.load_data(found.traced)
     _say_devices(found.plan, cloud is not None, output)
