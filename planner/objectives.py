@@ -37,6 +37,7 @@ from ..records import (
     Accuracy,
     Candidate,
     CollabplanError,
+    Crossing,
     CutError,
     DefenseSpec,
     DropoutKind,
@@ -128,23 +129,16 @@ class Objectives:
     def space(self) -> Space:
         """Every point that can be measured, whatever the budgets; the cut that was not profiled comes last."""
         searchable = [cut for cut in self.cuts.values() if cut.searchable]
-        kinds = {cut.id: self._admitted(cut) for cut in searchable}
+        kinds = {cut.id: self._admitted(cut) for cut in searchable if _defends(cut)}
         asked = {wire.kept for wire in self.options.wires} - {1}
         refused = frozenset(
-            (cut.id, kept) for cut in searchable for kept in asked if not (kinds[cut.id] and self._narrows(cut, kept))
+            (cut.id, kept) for cut in searchable for kept in asked if not (cut.id in kinds and self._narrows(cut, kept))
         )
         return Space(tuple(cut.id for cut in searchable), kinds, self.options.rates, self.options.wires, refused)
 
     def _admitted(self, cut: Cut) -> tuple[DropoutKind, ...]:
-        """Dropout kinds worth trying at a cut, beside none.
-
-        None where only integers cross, nothing is defended (edge-only), or a raw private input crosses:
-        its leakage is 1 whatever else is dropped. Channel dropout of plain vectors is element dropout.
-        """
-        probe = Defense.for_cut(DefenseSpec(dropout="element", rate=0.5), cut)
-        dropped = [crossing for crossing in cut.crossing if probe.drops(crossing)]
-        if not dropped or cut.sends_raw_input:
-            return ()
+        """Dropout kinds worth trying at a cut, beside none. Channel dropout of plain vectors is element dropout."""
+        dropped = _dropped(cut)
         vectors = all(c.sample_elements == (c.sample_shape[0] if c.sample_shape else 1) for c in dropped)
         return tuple(kind for kind in self.options.dropouts if not (kind == "channel" and vectors))
 
@@ -430,6 +424,20 @@ class Objectives:
 def _run(cloud: nn.Module, tensors: tuple[Tensor, ...], count: int) -> Any:
     with torch.inference_mode():
         return first_rows(cloud(*tensors), count)
+
+
+def _defends(cut: Cut) -> bool:
+    """False where only integers cross, nothing is defended (edge-only), or a raw private input crosses.
+
+    The leakage of such an input is 1 whatever else is done.
+    """
+    return bool(_dropped(cut)) and not cut.sends_raw_input
+
+
+def _dropped(cut: Cut) -> list[Crossing]:
+    """What dropout would act on."""
+    probe = Defense.for_cut(DefenseSpec(dropout="element", rate=0.5), cut)
+    return [crossing for crossing in cut.crossing if probe.drops(crossing)]
 
 
 def _cost_fields(costs: Costs) -> dict[str, object]:

@@ -228,7 +228,7 @@ def fingerprint(problem: Problem, options: SearchOptions, leakage_samples: int) 
         "result at": problem.budgets.result_at,
         "seed": str(options.seed),
         "draws": str(options.draws),
-        "dropout kinds": ", ".join(options.dropouts),
+        "dropout kinds": ", ".join(options.dropouts) or "none",
         "rates": ", ".join(f"{rate:g}" for rate in options.rates),
         "bits, noise and directions": ", ".join(map(_wire_mark, options.wires)),
         "masks": options.masks,

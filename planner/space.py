@@ -75,7 +75,7 @@ class Space:
 
     Attributes:
         cut_ids: searchable cuts by depth.
-        kinds: by cut id, the dropout kinds that it admits beside none.
+        kinds: by cut id, the dropout kinds that it admits beside none; without cuts where nothing can be defended.
         rates: ascending dropout probabilities above 0.
         wires: what may be done to numbers beside dropout; the first, with all directions, is that of undefended
             baselines, and of cuts where nothing can be defended.
@@ -117,7 +117,7 @@ class Space:
         return tuple(kind for kind in kinds if kind == "element" or not is_whole(wire.kept) or len(kinds) == 1)
 
     def _wires_of(self, cut_id: str) -> list[Wire]:
-        if not self.kinds.get(cut_id):
+        if cut_id not in self.kinds:
             return [self.undefended(cut_id).wire]
         return list(dict.fromkeys(self._admitted(cut_id, wire) for wire in self.wires))
 
@@ -130,11 +130,11 @@ class Space:
 
     def spelled(self, cut_id: str, kind: DropoutKind, rate_index: int, wire_index: int = 0) -> Point:
         """The point that a sampler's spelling means; `rate_index` 0 is rate 0, i is `rates[i - 1]`."""
-        if not self.kinds.get(cut_id):
+        if cut_id not in self.kinds:
             return self.undefended(cut_id)
         wire = self._admitted(cut_id, self.wires[wire_index])
         admitted = self._kinds_of(cut_id, wire)
-        if rate_index == 0:
+        if rate_index == 0 or not admitted:
             return Point(cut_id, wire=wire)
         return Point(cut_id, kind if kind in admitted else admitted[0], round(self.rates[rate_index - 1], 6), wire)
 
