@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ..records import NoiseKind
+    from ..records import DropoutKind, NoiseKind
 
 MOST_BITS = 16
 
@@ -26,6 +26,21 @@ def parse_rates(text: str) -> tuple[float, ...]:
     if not rates:
         raise CollabplanError("--dropout is empty; give rates such as 0,0.3,0.6")
     return tuple(sorted(rates))
+
+
+def parse_kinds(text: str) -> tuple[DropoutKind, ...]:
+    """The kinds of `--dropout-kinds`; none is none. Raises CollabplanError for what is no kind."""
+    from ..records import CollabplanError
+
+    named = tuple(dict.fromkeys(parts(text)))
+    kinds: dict[str, DropoutKind] = {"element": "element", "channel": "channel"}
+    if named == ("none",):
+        return ()
+    if not named or not set(named) <= kinds.keys():
+        raise CollabplanError(
+            f"--dropout-kinds {text} is not possible: give element, channel, both with a comma, or none"
+        )
+    return tuple(kinds[name] for name in named)
 
 
 def parse_noise(text: str | None) -> tuple[NoiseKind, float]:

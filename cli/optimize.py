@@ -250,6 +250,14 @@ def optimize(
             rich_help_panel=_SEARCH,
         ),
     ] = "1",
+    dropout_kinds: Annotated[
+        str,
+        typer.Option(
+            metavar="KIND,...",
+            help="Kinds of dropout to choose from: element,channel, or none for the other defenses alone.",
+            rich_help_panel=_SEARCH,
+        ),
+    ] = "element,channel",
     masks: Annotated[
         Literal["fresh", "keyed"],
         typer.Option(help="A new mask for each release, or always the same for an input.", rich_help_panel=_SEARCH),
@@ -305,6 +313,7 @@ def optimize(
     """
     from ..planner import SearchOptions
     from .costs import chosen_link, declared_power, edge_power
+    from .defense_options import parse_kinds
     from .output import Output
     from .problem import prepare, state
     from .search_options import (
@@ -349,6 +358,7 @@ def optimize(
         draws=draws,
         cache_bytes=int(cache_gb * 1e9),
         sampler=sampler,
+        dropouts=parse_kinds(dropout_kinds),
         wires=wires(bits, noise, keep),
         masks=masks,
         tuning=tuning_options(finetune, finetune_loss),

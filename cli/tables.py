@@ -325,7 +325,9 @@ def dropout(candidate: Candidate) -> str:
 def defense(candidate: Candidate) -> str:
     """`element dropout 0.3`, or `no dropout`; with its noise and the directions that it keeps."""
     said = f"{candidate.dropout} dropout {candidate.rate:g}" if candidate.rate else "no dropout"
-    said += "" if candidate.kept == 1 else f" of {kept_in_words(candidate.kept)}"
+    if candidate.kept != 1:
+        kept = kept_in_words(candidate.kept)
+        said = f"{said} of {kept}" if candidate.rate else f"{kept}, {said}"
     return said + (f", {candidate.noise} noise {candidate.noise_std:g}" if candidate.noise != "none" else "")
 
 

@@ -219,15 +219,16 @@ def test_a_plan_that_keeps_some_directions_goes_with_their_matrices(here: Path, 
 
 @pytest.mark.usefixtures("planned")
 def test_a_plan_of_a_few_numbers_in_place_of_the_whole_tensor(here: Path, run: Run) -> None:
-    kept = ("--keep", "3", "--bits", "3", "--max-edge-params", "60", "--trials", "20", "--json")
+    kept = ("--keep", "3", "--bits", "3", "--dropout-kinds", "none", "--max-edge-params", "60", "--json")
     assert run("optimize", *SEARCH, *kept).code == 0
     plan = load(Plan, Path("plan.json"))
-    assert (plan.defense.kept, plan.chosen.payload_bytes) == (3, 2)
-    assert "of 3 directions of the whole" in " ".join(run("explain", "plan.json").out.split())
+    assert (plan.defense.kept, plan.defense.dropout, plan.chosen.payload_bytes) == (3, "none", 2)
+    assert "3 directions of the whole" in " ".join(run("explain", "plan.json").out.split())
     assert run("bundle", "plan.json", "-o", "bundle", "--json").document["payload_bytes"] == 2
     audited = run("attack", "plan.json", "--attacks", "ridge", "--json")
     assert audited.code == 0, audited.err
     assert (here / "bundle" / "cloud" / "directions.safetensors").exists()
+    assert "--dropout-kinds rows is not possible" in run("optimize", *SEARCH, "--dropout-kinds", "rows").err
 
 
 @pytest.mark.usefixtures("planned")
