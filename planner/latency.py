@@ -30,6 +30,9 @@ rounding cost a number each from the operating system's cryptographic generator,
 little quicker). A model constant and not a measurement of the user's device, so that a candidate's figures
 never depend on the moment; `edge_slowdown` applies."""
 
+LEVEL = 0.9
+"""Of the intervals: 5 % and 95 % quantiles."""
+
 REQUEST_FIXED_MS, RECEIVE_FIXED_MS = 0.5, 0.4
 """What a request costs whatever is in it: the device checks the input and makes the request; in the cloud it waits for
 its turn and is unpacked, and the answer is packed. Measured where both rest between requests."""
@@ -87,18 +90,15 @@ def predict_latency(
     p50 = sum(part.value for part in measured) + defending + packing
     low = sum(part.low for part in measured) + defending + packing
     high = sum(part.high for part in measured) + defending + packing
-    return Latency(
-        p50_ms=Interval(value=p50, low=min(low, p50), high=max(high, p50), level=0.9),
-        p95_ms=max(high, p50),
-        parts=LatencyParts(
-            edge_ms=prefix.value,
-            defense_ms=defending,
-            serialisation_ms=packing,
-            transfer_ms=up.value,
-            cloud_ms=suffix.value,
-            download_ms=down.value,
-        ),
+    parts = LatencyParts(
+        edge_ms=prefix.value,
+        defense_ms=defending,
+        serialisation_ms=packing,
+        transfer_ms=up.value,
+        cloud_ms=suffix.value,
+        download_ms=down.value,
     )
+    return _latency(p50, low, high, parts)
 
 
 def edge_energy_mj(latency: Latency, moved_bytes: int, power: EdgePower) -> float:
@@ -115,10 +115,10 @@ def edge_energy_mj(latency: Latency, moved_bytes: int, power: EdgePower) -> floa
 def _spread(timing: Timing | None, factor: float = 1.0, *, fixed_ms: float = 0.0) -> Interval:
     """Median, 5 % and 95 % quantile of one side, in milliseconds; nothing to run takes no time of its own."""
     if timing is None:
-        return Interval(value=fixed_ms, low=fixed_ms, high=fixed_ms, level=0.9)
+        return Interval(value=fixed_ms, low=fixed_ms, high=fixed_ms, level=LEVEL)
     low = quantile(sorted(timing.samples_ms), 0.05) if timing.samples_ms else timing.p50_ms
     value, low, high = (each * factor + fixed_ms for each in (timing.p50_ms, low, timing.p95_ms))
-    return Interval(value=value, low=low, high=high, level=0.9)
+    return Interval(value=value, low=low, high=high, level=LEVEL)
 
 
 def over_link(latency: Latency, planned: Link, link: Link, *, upload_bytes: int, download_bytes: int) -> Latency:
@@ -137,8 +137,12 @@ def over_link(latency: Latency, planned: Link, link: Link, *, upload_bytes: int,
     p50 = latency.p50_ms.value + sum(w.value for w in after) - sum(w.value for w in before)
     low = latency.p50_ms.low + sum(w.low for w in after) - sum(w.low for w in before)
     high = latency.p50_ms.high + sum(w.high for w in after) - sum(w.high for w in before)
-    return Latency(
-        p50_ms=Interval(value=p50, low=min(low, p50), high=max(high, p50), level=latency.p50_ms.level),
-        p95_ms=max(high, p50),
-        parts=latency.parts.model_copy(update={"transfer_ms": up.value, "download_ms": down.value}),
+    return _latency(
+        p50, low, high, latency.parts.model_copy(update={"transfer_ms": up.value, "download_ms": down.value})
     )
+
+
+def _latency(p50: float, low: float, high: float, parts: LatencyParts) -> Latency:
+    """Sums of medians may lie outside sums of quantiles by rounding: the median's interval holds the median."""
+    p50_ms = Interval(value=p50, low=min(low, p50), high=max(high, p50), level=LEVEL)
+    return Latency(p50_ms=p50_ms, p95_ms=max(high, p50), parts=parts)
