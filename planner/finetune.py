@@ -3,12 +3,17 @@
 By default the half learns to answer on defended activations what the undefended model answers (distillation: Hinton,
 Vinyals & Dean 2015), which needs no labels. Masks, noise and rounding are drawn afresh for every batch. Running
 statistics of normalisation layers stay frozen, as the exported graph has them.
+
+Where the defense keeps fewer directions than all, their matrices are trained along with the half: those that were
+fitted are the best to first order, and a few numbers are worth more when both sides agree on what to say with them.
+What rounding, masks and noise do to a code passes gradients as if it did nothing (the straight-through estimator:
+Bengio, Leonard & Courville, arXiv 1308.3432, 2013).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -20,8 +25,10 @@ from torch.utils import _pytree as pytree
 from ..estimators.activations import EdgeActivations
 from ..estimators.data import Data
 from ..estimators.defenses import Defense
+from ..estimators.directions import Directions, axis_of
+from ..graph import from_samples, to_samples
 from ..graph.structures import Cut
-from ..records import CollabplanError, Tuning
+from ..records import CollabplanError, Crossing, Tuning
 from .accuracy import find_logits, first_rows
 
 TEMPERATURE = 2.0
@@ -33,6 +40,25 @@ HELD_OUT = 0.1
 DRAWS = 3
 """Of the masks, where that is decided."""
 
+ENCODER_PACE, DECODER_PACE = 50.0, 5.0
+"""Learning rates of the directions' matrices, in units of the half's and relative to the size of their numbers."""
+
+RECENT = 0.2
+"""Weight of the newest batch where the size of codes is followed."""
+
+
+@dataclass(frozen=True, eq=False)
+class Tuned:
+    """What was learnt.
+
+    Attributes:
+        weights: the cloud half's parameters, by name.
+        directions: the defense's; None where it keeps all.
+    """
+
+    weights: dict[str, Tensor]
+    directions: Directions | None = None
+
 
 def fine_tune(
     activations: EdgeActivations,
@@ -43,12 +69,12 @@ def fine_tune(
     generator: torch.Generator,
     *,
     classifies: bool = True,
-) -> dict[str, Tensor] | None:
-    """The cloud half's parameters by name, tuned; None where nothing was gained on what was held out.
+) -> Tuned | None:
+    """The cloud half's parameters, and the defense's directions; None where nothing was gained on what was held out.
 
     Args:
         activations: runs the edge half; its halves are not changed.
-        defense: calibrated.
+        defense: calibrated. Its ranges hold for the directions that are returned too, whose codes have the same size.
         data: what the model was trained on, in any order.
         generator: of the order of samples and of the defense's draws.
         classifies: the outputs are logits; else distillation compares them by squared error.
@@ -65,37 +91,40 @@ def fine_tune(
     order = torch.randperm(len(data), generator=generator)[: tuning.samples]
     held_count = max(1, int(HELD_OUT * len(order)))
     held, own = data.take(order[:held_count]), data.take(order[held_count:])
-    student = _Student(cloud, defense, tuning, classifies)
+    student = _Student(cloud, tuning, classifies)
     tuned = {name: value.clone().requires_grad_(True) for name, value in start.items()}
-    optimiser = torch.optim.Adam(tuned.values(), tuning.rate)
+    matrices = None if defense.directions is None else _Matrices(defense, defense.directions)
+    groups = [{"params": list(tuned.values())}, *([] if matrices is None else matrices.groups(tuning.rate))]
+    optimiser = torch.optim.Adam(groups, tuning.rate)
     steps = tuning.epochs * -(-len(own) // activations.batch_size)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     for _ in range(tuning.epochs):
         for batch, crossed in _crossed(activations, cut, own, torch.randperm(len(own), generator=generator)):
             optimiser.zero_grad()
-            loss = student.loss(tuned, batch, crossed, generator)
+            received = (defense if matrices is None else matrices).simulate(crossed, generator)
+            loss = student.loss(tuned, batch, crossed, received)
             if not bool(torch.isfinite(loss)):
                 raise CollabplanError(f"fine-tuning at {cut.name} diverged; give a smaller learning rate")
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             schedule.step()
-    found = {name: value.detach() for name, value in tuned.items()}
+    weights, bound = {name: value.detach() for name, value in tuned.items()}, defense
+    if matrices is not None:
+        everything = _crossed(activations, cut, own, torch.arange(len(own)))
+        bound = replace(defense, directions=matrices.finished(crossed for _, crossed in everything))
     seed = int(torch.randint(2**62, (), generator=generator))
-    before, after = (_judged(student, activations, cut, held, weights, seed) for weights in (start, found))
-    return found if after < before else None
 
+    def judged(weights: Mapping[str, Tensor], defense: Defense) -> float:
+        """Summed held-out loss, over the same masks whatever was learnt."""
+        draws, total = torch.Generator().manual_seed(seed), 0.0
+        with torch.no_grad():
+            for _ in range(DRAWS):
+                for batch, crossed in _crossed(activations, cut, held, torch.arange(len(held))):
+                    received = defense.simulate(crossed, draws)
+                    total += float(student.loss(weights, batch, crossed, received)) * len(batch)
+        return total
 
-def _judged(
-    student: _Student, activations: EdgeActivations, cut: Cut, held: Data, weights: Mapping[str, Tensor], seed: int
-) -> float:
-    """Mean held-out loss, over the same masks whatever the weights."""
-    draws = torch.Generator().manual_seed(seed)
-    total = 0.0
-    with torch.no_grad():
-        for _ in range(DRAWS):
-            for batch, crossed in _crossed(activations, cut, held, torch.arange(len(held))):
-                total += float(student.loss(weights, batch, crossed, draws)) * len(batch)
-    return total
+    return Tuned(weights, bound.directions) if judged(weights, bound) < judged(start, defense) else None
 
 
 def _crossed(
@@ -111,18 +140,103 @@ def _crossed(
         yield data.take(chosen), activations.to_graph(cut, tuple(picked))
 
 
+class _Matrices:
+    """Directions that learn, under the rest of their defense.
+
+    Their numbers are held in units of their own size, or one learning rate could not be right for all cuts; and codes
+    are brought to the size that the defense's ranges are for, whatever the matrices have become.
+    """
+
+    def __init__(self, defense: Defense, directions: Directions) -> None:
+        self.defense, self.mean = defense, directions.mean
+        self.parts = {"encode": directions.encode, "decode": directions.decode}
+        self.sizes = {
+            part: {node: each.square().mean().sqrt().clamp(min=_SMALLEST) for node, each in given.items()}
+            for part, given in self.parts.items()
+        }
+        self.learnt = {
+            part: {node: (each / self.sizes[part][node]).requires_grad_(True) for node, each in given.items()}
+            for part, given in self.parts.items()
+        }
+        self.squares = {node: torch.ones(len(each)) for node, each in directions.encode.items()}
+
+    def groups(self, rate: float) -> list[dict[str, Any]]:
+        """What an optimiser needs, `rate` being the cloud half's learning rate."""
+        paces = {"encode": ENCODER_PACE, "decode": DECODER_PACE}
+        return [{"params": list(self.learnt[part].values()), "lr": rate * pace} for part, pace in paces.items()]
+
+    @property
+    def directions(self) -> Directions:
+        """As they stand."""
+        encode, decode = (
+            {node: each * self.sizes[part][node] for node, each in self.learnt[part].items()} for part in self.learnt
+        )
+        return Directions(self.mean, encode, decode)
+
+    def simulate(self, tensors: tuple[Tensor, ...], generator: torch.Generator) -> tuple[Tensor, ...]:
+        """As `Defense.simulate`, with gradients."""
+        directions, sizes = self.directions, []
+        codes = list(directions.encoded_in_graph(self.defense.crossing, tensors))
+        for at, code in enumerate(self.defense.coded.crossing):
+            if code.node in self.squares:
+                recent = _squares(code, codes[at].detach())
+                self.squares[code.node] = (1 - RECENT) * self.squares[code.node] + RECENT * recent
+                sizes.append(self.squares[code.node].sqrt().clamp(min=_SMALLEST))
+                codes[at] = _scaled(code, codes[at], 1 / sizes[-1])
+        with torch.no_grad():
+            felt = self.defense.coded.simulate(codes, generator)
+        for at, code in enumerate(self.defense.coded.crossing):
+            if code.node in self.squares:
+                codes[at] = _scaled(code, codes[at] + (felt[at] - codes[at]).detach(), sizes.pop(0))
+            else:
+                codes[at] = felt[at]
+        return directions.decoded_in_graph(self.defense.crossing, codes)
+
+    @torch.no_grad()
+    def finished(self, batches: Iterable[tuple[Tensor, ...]]) -> Directions:
+        """The directions, their codes brought to size over all `batches` of what crosses."""
+        directions, total, count = self.directions, dict.fromkeys(self.squares, torch.zeros(())), 0
+        for tensors in batches:
+            codes = directions.encoded_in_graph(self.defense.crossing, tensors)
+            for code, given in zip(self.defense.coded.crossing, codes, strict=True):
+                if code.node in total:
+                    total[code.node] = total[code.node] + _squares(code, given)
+            count += 1
+        sizes = {node: (each / count).sqrt().clamp(min=_SMALLEST) for node, each in total.items()}
+        return Directions(
+            self.mean,
+            {node: each / sizes[node][:, None] for node, each in directions.encode.items()},
+            {node: each * sizes[node] for node, each in directions.decode.items()},
+        )
+
+
+_SMALLEST = 1e-6
+
+
+def _squares(code: Crossing, given: Tensor) -> Tensor:
+    """Mean square of each direction's code, over samples and positions."""
+    assert code.layout is not None  # codes are of private tensors, which have one
+    return to_samples(given, code.layout).movedim(1 + axis_of(code), -1).flatten(0, -2).square().mean(dim=0)
+
+
+def _scaled(code: Crossing, given: Tensor, factors: Tensor) -> Tensor:
+    """Codes, each direction's multiplied by its factor."""
+    assert code.layout is not None
+    axis = 1 + axis_of(code)
+    return from_samples((to_samples(given, code.layout).movedim(axis, -1) * factors).movedim(-1, axis), code.layout)
+
+
 @dataclass(frozen=True, eq=False)
 class _Student:
     cloud: nn.Module
-    defense: Defense
     tuning: Tuning
     classifies: bool
 
     def loss(
-        self, weights: Mapping[str, Tensor], batch: Data, crossed: tuple[Tensor, ...], generator: torch.Generator
+        self, weights: Mapping[str, Tensor], batch: Data, crossed: tuple[Tensor, ...], received: tuple[Tensor, ...]
     ) -> Tensor:
-        """Of one batch: a scalar."""
-        outputs = functional_call(self.cloud, dict(weights), self.defense.simulate(crossed, generator))
+        """Of one batch, of which `received` is what the cloud half reads: a scalar."""
+        outputs = functional_call(self.cloud, dict(weights), received)
         outputs = first_rows(outputs, len(batch))
         if self.tuning.loss == "cross-entropy":
             assert batch.labels is not None

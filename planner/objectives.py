@@ -51,7 +51,7 @@ from .accuracy import Scorer, Scores, first_rows, paired_accuracy
 from .artifacts import open_artifacts
 from .budgets import Costs, judged
 from .fastest import ExtraCut, extra_cut, named_cut, priced
-from .finetune import fine_tune
+from .finetune import Tuned, fine_tune
 from .latency import defense_ms, edge_energy_mj, predict_latency
 from .problem import Problem, SearchOptions
 from .space import Point, Space, point_of
@@ -60,6 +60,8 @@ Half = Literal["search", "confirm"]
 
 WORTH_TUNING = 0.002
 """Accuracy that a defense must cost, measured on the search half, before the cloud half is fine-tuned under it."""
+
+_DIRECTIONS = "directions:"
 
 KEPT_CUTS = 3
 """Cuts whose Gram matrices, and points whose fine-tuned weights, are kept: a search comes back to the same ones."""
@@ -99,13 +101,13 @@ class Objectives:
             self.profile = self.profile.with_cut(self.extra.joined)
         self._left_out: set[str] = set()
         self.activations = EdgeActivations(problem.traced, cache_bytes=options.cache_bytes, batch_size=options.batch)
-        self._ranges: dict[tuple[str, float, int | None], tuple[TensorRange, ...]] = {}
+        self._ranges: dict[tuple[str, str | None, int | None], tuple[TensorRange, ...]] = {}
         self._fitted: dict[tuple[str, bool], FittedDirections | None] = {}
         self._undefended: dict[Half, Undefended] = {}
         self._subsets: dict[Half, Data] = {}
         self._components: dict[Half, Components] = {}
-        self._tuned: dict[Point, dict[str, Tensor] | None] = {}
-        self._cut_leakages: dict[tuple[str, Half, float], CutLeakage] = {}
+        self._tuned: dict[Point, Tuned | None] = {}
+        self._cut_leakages: dict[tuple[str, Half, str | None], CutLeakage] = {}
         self._scorer = Scorer(problem.evaluate, labelled=problem.search.labels is not None)
 
     def _find_extra(self, named: Candidate | None) -> tuple[ExtraCut | None, list[str]]:
@@ -212,19 +214,27 @@ class Objectives:
 
     def defense(self, point: Point) -> Defense:
         """The point's defense with its static ranges, calibrated on the search half (never on the confirm half)."""
-        cut = self.cuts[point.cut_id]
-        spec, directions = point.spec(self.options.masks), self.directions(point)
+        return self._calibrated(point, self.directions(point))
+
+    def _calibrated(self, point: Point, directions: Directions | None) -> Defense:
+        cut, spec = self.cuts[point.cut_id], point.spec(self.options.masks)
         if directions is not None:
             spec = spec.model_copy(update={"directions": directions.sha256})
         defense = replace(Defense.for_cut(spec, cut), directions=directions)
-        key = (cut.id, point.wire.kept, point.wire.bits)
+        key = (cut.id, spec.directions, point.wire.bits)
         if key not in self._ranges:
             found = [defense.calibrate(tensors).spec.ranges for _, tensors in self._crossing(cut, "search")]
             self._ranges[key] = tuple(_merged(ranges) for ranges in zip(*found, strict=True))
         return replace(defense, spec=defense.spec.model_copy(update={"ranges": self._ranges[key]}))
 
     def directions(self, point: Point) -> Directions | None:
-        """The directions that a point keeps, fitted on the search half; None where it keeps all."""
+        """The directions that a point keeps, fitted on the search half or trained; None where it keeps all."""
+        if point.wire.kept == 1:
+            return None
+        tuned = self._learnt(point)
+        return self._fitted_directions(point) if tuned is None else tuned.directions
+
+    def _fitted_directions(self, point: Point) -> Directions | None:
         if point.wire.kept == 1:
             return None
         cut, kept = self.cuts[point.cut_id], point.wire.kept
@@ -256,10 +266,10 @@ class Objectives:
 
     def accuracy(self, point: Point, half: Half) -> Accuracy:
         """Accuracy over all samples of a half, with fresh masks per sample, averaged over the draws."""
-        return self._accuracy(point, half, self.tuned(point))
+        return self._accuracy(point, half, self.defense(point), self.tuned(point))
 
-    def _accuracy(self, point: Point, half: Half, weights: Mapping[str, Tensor] | None) -> Accuracy:
-        undefended, cut, defense = self._whole(half), self.cuts[point.cut_id], self.defense(point)
+    def _accuracy(self, point: Point, half: Half, defense: Defense, weights: Mapping[str, Tensor] | None) -> Accuracy:
+        undefended, cut = self._whole(half), self.cuts[point.cut_id]
         if not defense.changes:
             return paired_accuracy(undefended.scores, [undefended.scores], changes=False)
         draws = self.options.draws if defense.randomizes else 1
@@ -277,20 +287,24 @@ class Objectives:
     def tuned(self, point: Point) -> dict[str, Tensor] | None:
         """The cloud half's parameters fine-tuned under a point's defense, by name.
 
-        None where none is asked for, the defense costs nothing on the search half, or tuning gained nothing. Kept in
-        the folder by the content of everything that they depend on.
+        None where none is asked for, the defense costs nothing on the search half, or tuning gained nothing.
         """
+        learnt = self._learnt(point)
+        return None if learnt is None else learnt.weights
+
+    def _learnt(self, point: Point) -> Tuned | None:
+        """What fine-tuning gave. Kept in the folder by the content of everything that it depends on."""
         if point not in self._tuned:
             while len(self._tuned) >= KEPT_CUTS:
                 self._tuned.pop(next(iter(self._tuned)))
             self._tuned[point] = self._tune(point)
         return self._tuned[point]
 
-    def _tune(self, point: Point) -> dict[str, Tensor] | None:
+    def _tune(self, point: Point) -> Tuned | None:
         tuning, train, cut = self.options.tuning, self.problem.train, self.cuts[point.cut_id]
         if tuning is None or train is None:
             return None
-        defense = self.defense(point)
+        defense = self._calibrated(point, self._fitted_directions(point))
         key = [
             self.problem.traced.identity.model_dump(mode="json"), cut.id, defense.spec.model_dump(mode="json"),
             train.content_hash, self.problem.search.content_hash, tuning.model_dump(), self.options.seed,
@@ -299,11 +313,11 @@ class Objectives:
         place = self.folder and self.folder / "tuned" / f"{hash_json(key)[:24]}.safetensors"
         if place is not None:
             self.exchange.fetch(place)
-        kept = None if place is None else _read_weights(place)
+        kept = None if place is None else _read_tensors(place)
         if kept is not None:
-            return kept or None
+            return _tuned_of(kept)
         found = None
-        if self._accuracy(point, "search", None).drop.value > WORTH_TUNING:
+        if self._accuracy(point, "search", defense, None).drop.value > WORTH_TUNING:
             found = fine_tune(
                 self.activations,
                 cut,
@@ -314,7 +328,7 @@ class Objectives:
                 classifies=self.problem.evaluate is None,
             )
         if place is not None:
-            write_bytes(place, save_tensors({name: value.contiguous() for name, value in (found or {}).items()}))
+            write_bytes(place, save_tensors({} if found is None else _tensors_of(found)))
             self.exchange.offer(place)
         return found
 
@@ -330,7 +344,7 @@ class Objectives:
 
     def _cut_leakage(self, cut: Cut, half: Half, defense: Defense) -> CutLeakage:
         """What all defenses at a cut share that keep the same directions; the last few are kept."""
-        key = (cut.id, half, defense.spec.kept)
+        key = (cut.id, half, defense.spec.directions)
         if key not in self._cut_leakages:
             while len(self._cut_leakages) >= KEPT_CUTS:
                 self._cut_leakages.pop(next(iter(self._cut_leakages)))
@@ -450,7 +464,23 @@ def _cost_fields(costs: Costs) -> dict[str, object]:
     }
 
 
-def _read_weights(place: Path) -> dict[str, Tensor] | None:
+def _tensors_of(tuned: Tuned) -> dict[str, Tensor]:
+    """What was learnt as one file holds it."""
+    directions = {} if tuned.directions is None else tuned.directions.tensors
+    named = {**tuned.weights, **{_DIRECTIONS + name: value for name, value in directions.items()}}
+    return {name: value.contiguous() for name, value in named.items()}
+
+
+def _tuned_of(tensors: Mapping[str, Tensor]) -> Tuned | None:
+    """The same from a file; None where nothing was learnt."""
+    weights = {name: value for name, value in tensors.items() if not name.startswith(_DIRECTIONS)}
+    directions = {
+        name.removeprefix(_DIRECTIONS): value for name, value in tensors.items() if name.startswith(_DIRECTIONS)
+    }
+    return Tuned(weights, Directions.from_tensors(directions) if directions else None) if weights else None
+
+
+def _read_tensors(place: Path) -> dict[str, Tensor] | None:
     """What an earlier run tuned, empty where that gained nothing; None where there is nothing, or something damaged."""
     if not place.is_file():
         return None

@@ -11,7 +11,7 @@ from collabplan.graph import split, with_weights
 from collabplan.planner import SearchOptions, optimize
 from collabplan.planner.finetune import fine_tune
 from collabplan.planner.objectives import Objectives
-from collabplan.planner.space import Point
+from collabplan.planner.space import Point, Wire
 from collabplan.records import Budgets, CollabplanError, CutError, Tuning, hash_tensors
 
 OPTIONS = SearchOptions(rates=(0.3, 0.6), draws=2, leakage_samples=100)
@@ -32,7 +32,8 @@ def tuned(problem, tuning, data=None, seed=0):
     found, point = objectives(problem), early(problem)
     generator = torch.Generator().manual_seed(seed)
     cut = found.cuts[point.cut_id]
-    return fine_tune(found.activations, cut, found.defense(point), data or problem.train, tuning, generator)
+    made = fine_tune(found.activations, cut, found.defense(point), data or problem.train, tuning, generator)
+    return None if made is None else made.weights
 
 
 @pytest.mark.parametrize("loss", ["distillation", "cross-entropy"])
@@ -76,9 +77,8 @@ def test_without_rows_that_fit_the_cache_the_same_is_learnt(problem):
     for cache in (4_000_000_000, 0):
         made = Objectives(problem, dataclasses.replace(OPTIONS, cache_bytes=cache))
         draws = torch.Generator().manual_seed(0)
-        found.append(
-            fine_tune(made.activations, cut, objectives(problem).defense(point), problem.train, Tuning(epochs=1), draws)
-        )
+        defense = objectives(problem).defense(point)
+        found.append(fine_tune(made.activations, cut, defense, problem.train, Tuning(epochs=1), draws).weights)
     for name, value in found[0].items():
         torch.testing.assert_close(value, found[1][name], rtol=1e-3, atol=1e-4)
 
@@ -90,6 +90,27 @@ def test_a_half_without_parameters_and_a_target_without_training_data_are_refuse
         fine_tune(found.activations, whole, found.defense(Point(whole.id)), problem.train, TUNING, torch.Generator())
     with pytest.raises(CollabplanError, match="needs train_data"):
         objectives(dataclasses.replace(problem, train=None), TUNING)
+
+
+@pytest.mark.parametrize("wire", [Wire(bits=3, kept=2), Wire(bits=4, kept=0.34)], ids=["whole", "share"])
+def test_directions_are_trained_with_the_half_and_are_worth_more_then(problem, wire, tmp_path):
+    point, options = Point(early(problem).cut_id, wire=wire), dataclasses.replace(OPTIONS, wires=(Wire(), wire))
+    fitted = Objectives(problem, options)
+    learning = Objectives(problem, dataclasses.replace(options, tuning=TUNING), tmp_path)
+    before, after = fitted.directions(point), learning.directions(point)
+    assert before.sha256 != after.sha256
+    assert learning.defense(point).spec.directions == after.sha256
+    assert {name: each.shape for name, each in before.tensors.items()} == {
+        name: each.shape for name, each in after.tensors.items()
+    }
+    (rows,) = learning.activations.rows(learning.cuts[point.cut_id], problem.train)
+    codes = after.encoded(learning.cuts[point.cut_id].crossing[0], rows)
+    sizes = codes.movedim(1, -1).flatten(0, -2).square().mean(0).sqrt()
+    assert sizes.tolist() == pytest.approx([1.0] * len(sizes), abs=0.1)
+    bound = learning.defense(point)
+    assert learning.evaluate(point).accuracy.drop.value < 0.7 * fitted.evaluate(point).accuracy.drop.value
+    again = Objectives(problem, dataclasses.replace(options, tuning=TUNING), tmp_path)
+    assert again.defense(point).spec == bound.spec, "kept, and not learnt again"
 
 
 def test_weights_of_another_half_are_refused(problem):
