@@ -98,6 +98,7 @@ class Tuning(Record):
 
     `epochs` over at most `samples` of the training data; `loss` is *distillation* from the undefended model, or
     *cross-entropy* with the labels; `rate` is Adam's learning rate at its greatest, which falls to 0 as a cosine does.
+    Where the defense keeps fewer directions than all, these are trained too.
     """
 
     epochs: int = Field(default=4, ge=1)
