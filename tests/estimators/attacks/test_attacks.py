@@ -19,7 +19,7 @@ ABLE = ("ridge", "inverse", "likelihood", "untrained")
 """Attacks that invert a layer by which nothing is lost. A latent of 64 numbers cannot hold every digit exactly."""
 
 
-BRIEF = replace(EFFORT, train_steps=60, iterations=40)
+BRIEF = replace(EFFORT, fit_samples=200, train_steps=20, iterations=20)
 """Where what is found need not be good."""
 
 
