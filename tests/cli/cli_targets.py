@@ -5,7 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+import pytest
+from collabplan.cli.main import main
 
 NET = """
 import torch
@@ -62,3 +66,18 @@ class Ran:
 
 
 Run = Callable[..., Ran]
+
+PROFILE = ("profile", "model.py", "--seconds", "1", "--threads", "1")
+SEARCH = ("--budget-ms", "5000", "--max-accuracy-drop", "1", "--trials", "3", "--draws", "1", "--no-audit")
+
+
+def ran_in(folder: Path, *commands: tuple[str, ...]) -> Path:
+    """`folder`, with the small network and its data in model.py, after commands that must succeed."""
+    (folder / "model.py").write_text(NET + DATA)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for command in commands:
+            with pytest.raises(SystemExit) as stop:
+                main(command)
+            assert stop.value.code == 0
+    return folder

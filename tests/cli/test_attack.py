@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import pytest
-from cli_targets import DATA, NET
+from cli_targets import DATA, NET, ran_in
 from collabplan.cli.main import main
 from collabplan.records import AgreementReport, AuditReport, load
 
@@ -17,22 +16,12 @@ ATTACK = ("attack", "model.py", "--attacks", "ridge", "--dropout", "0,0.5,0.9")
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder where model.py was measured, attacked and compared."""
-    folder = tmp_path_factory.mktemp("attacked")
-    (folder / "model.py").write_text(NET + DATA)
-    before = Path.cwd()
-    os.chdir(folder)
-    try:
-        for line in (
-            (*ATTACK, "-o", "audit.json", "--pictures", "pictures"),
-            ("leakage", "model.py", "--dropout", "0,0.5,0.9", "--samples", "100", "-o", "leakage.json"),
-            ("agreement", "leakage.json", "audit.json", "-o", "agreement.json"),
-        ):
-            with pytest.raises(SystemExit) as stop:
-                main(line)
-            assert stop.value.code == 0
-    finally:
-        os.chdir(before)
-    return folder
+    return ran_in(
+        tmp_path_factory.mktemp("attacked"),
+        (*ATTACK, "-o", "audit.json", "--pictures", "pictures"),
+        ("leakage", "model.py", "--dropout", "0,0.5,0.9", "--samples", "100", "-o", "leakage.json"),
+        ("agreement", "leakage.json", "audit.json", "-o", "agreement.json"),
+    )
 
 
 @pytest.fixture

@@ -3,36 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
-from cli_targets import DATA, NET, Run
-from collabplan.cli.main import main
+from cli_targets import PROFILE, SEARCH, Run, ran_in
 from collabplan.runtime import open_cloud, open_edge
 
-SEARCH = ("--budget-ms", "5000", "--max-accuracy-drop", "1", "--trials", "3", "--draws", "1", "--no-audit")
 WRITE = ("bundle", "plan.json", "-o", "bundle")
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder where model.py was profiled and a proper cut of it planned."""
-    folder = tmp_path_factory.mktemp("made")
-    (folder / "model.py").write_text(NET + DATA)
-    before = Path.cwd()
-    os.chdir(folder)
-    try:
-        profile = ("profile", "model.py", "--seconds", "1", "--threads", "1")
-        for arguments in (profile, ("optimize", *SEARCH, "--max-edge-params", "60", "--trials", "21")):
-            with pytest.raises(SystemExit) as stop:
-                main(arguments)
-            assert stop.value.code == 0
-    finally:
-        os.chdir(before)
-    return folder
+    search = ("optimize", *SEARCH, "--max-edge-params", "60", "--trials", "21")
+    return ran_in(tmp_path_factory.mktemp("made"), PROFILE, search)
 
 
 @pytest.fixture

@@ -3,37 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from cli_targets import DATA, NET, Ran, Run
-from collabplan.cli.main import main
+from cli_targets import DATA, NET, PROFILE, SEARCH, Ran, Run, ran_in
 from collabplan.graph import load_program
 from collabplan.records import EdgePower, MeasuredPower, Plan, Profile, load, save
 
 Write = Callable[..., Path]
-SEARCH = ("--budget-ms", "5000", "--max-accuracy-drop", "1", "--trials", "3", "--draws", "1", "--no-audit")
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder where model.py was profiled and optimized."""
-    folder = tmp_path_factory.mktemp("made")
-    (folder / "model.py").write_text(NET + DATA)
-    before = Path.cwd()
-    os.chdir(folder)
-    try:
-        for arguments in (("profile", "model.py", "--seconds", "1", "--threads", "1"), ("optimize", *SEARCH)):
-            with pytest.raises(SystemExit) as stop:
-                main(arguments)
-            assert stop.value.code == 0
-    finally:
-        os.chdir(before)
-    return folder
+    return ran_in(tmp_path_factory.mktemp("made"), PROFILE, ("optimize", *SEARCH))
 
 
 @pytest.fixture

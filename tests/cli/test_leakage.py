@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_targets import DATA, NET, Run
+from cli_targets import DATA, Run, ran_in
 from collabplan.cli import leakage_run
 from collabplan.cli.leakage_table import bar, compact, head, leakage_table, legend
-from collabplan.cli.main import main
 from collabplan.records import ControlRow, LeakageReport, load
 from rich.console import Console
 
@@ -26,17 +24,7 @@ LEAKAGE = ("leakage", "model.py", *FEW)
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder where the leakage of model.py was measured into out.json."""
-    folder = tmp_path_factory.mktemp("made")
-    (folder / "model.py").write_text(NET + DATA)
-    before = Path.cwd()
-    os.chdir(folder)
-    try:
-        with pytest.raises(SystemExit) as stop:
-            main((*LEAKAGE, "-o", "out.json"))
-        assert stop.value.code == 0
-    finally:
-        os.chdir(before)
-    return folder
+    return ran_in(tmp_path_factory.mktemp("made"), (*LEAKAGE, "-o", "out.json"))
 
 
 @pytest.fixture

@@ -5,11 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from cli_targets import DATA, NET, Run
-from collabplan.cli.main import main
+from cli_targets import PROFILE, SEARCH, Run, ran_in
 from collabplan.records import Interval, Latency, Plan, load, save
 
-SEARCH = ("--budget-ms", "5000", "--max-accuracy-drop", "1", "--trials", "21", "--draws", "1", "--no-audit")
 VERIFY = ("verify", "plan.json", "--requests", "4")
 
 
@@ -20,17 +18,19 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     Its latency may be anything, since the tests' machine may be busy, and so may its accuracy: fresh masks on 60
     samples scatter as much as its interval is wide.
     """
-    folder = tmp_path_factory.mktemp("made")
-    (folder / "model.py").write_text(NET + DATA)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        for arguments in (
-            ("profile", "model.py", "--seconds", "1", "--threads", "1"),
-            ("optimize", *SEARCH, "--max-edge-params", "60", "--bandwidth", "100mbps", "--rtt", "2ms"),
-        ):
-            with pytest.raises(SystemExit) as stop:
-                main(arguments)
-            assert stop.value.code == 0
+    search = (
+        "optimize",
+        *SEARCH,
+        "--trials",
+        "21",
+        "--max-edge-params",
+        "60",
+        "--bandwidth",
+        "100mbps",
+        "--rtt",
+        "2ms",
+    )
+    folder = ran_in(tmp_path_factory.mktemp("made"), PROFILE, search)
     plan = load(Plan, folder / "plan.json")
     planned = plan.chosen.latency
     wide = Latency(p50_ms=Interval(value=planned.p50_ms.value, low=0, high=1e5), p95_ms=1e5, parts=planned.parts)
