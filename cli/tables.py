@@ -314,12 +314,14 @@ def thinned(cuts: Sequence[CutProfile], limit: int = MAX_CUTS) -> list[CutProfil
 
 
 def dropout(candidate: Candidate) -> str:
-    """`element 0.3`, `element 0.3, tuned`, or `no dropout`."""
-    said = f"{candidate.dropout} {candidate.rate:g}" if candidate.rate else "no dropout"
-    said += f", {candidate.noise[0]}{candidate.noise_std:g}" if candidate.noise != "none" else ""
-    said += "" if candidate.kept == 1 else f", keep {candidate.kept:g}"
-    said += "" if candidate.bits == USUAL_BITS else f", {candidate.bits or 'no'} bit"
-    return said + (", tuned" if candidate.tuned else "")
+    """`element 0.3`, `element 0.3, tuned`, `keep 12, 3 bit, tuned`, or `no dropout`."""
+    said = [
+        f"{candidate.dropout} {candidate.rate:g}" if candidate.rate else "",
+        f"{candidate.noise[0]}{candidate.noise_std:g}" if candidate.noise != "none" else "",
+        f"keep {candidate.kept:g}" if candidate.kept != 1 else "",
+        f"{candidate.bits or 'no'} bit" if candidate.bits != USUAL_BITS else "",
+    ]
+    return ", ".join([*filter(None, said)] or ["no dropout"]) + (", tuned" if candidate.tuned else "")
 
 
 def defense(candidate: Candidate) -> str:
