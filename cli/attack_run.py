@@ -201,13 +201,14 @@ class Session:
             return None
         clean, defended = scorer.tally(), scorer.tally()
         draws = generator_for(self.asked.seed, cut.id, "accuracy")
-        cloud = activations.halves(cut).cloud
-        if self.tuned is not None:
-            cloud = with_weights(cloud, self.tuned)
+        cloud = own = activations.halves(cut).cloud
+        if self.tuned is not None and cut.kind != "edge-only":
+            own = with_weights(cloud, self.tuned)
         with torch.no_grad():
             for batch, crossed in activations.batches(cut, data):
-                for tally, tensors in ((clean, crossed), (defended, defense.simulate(crossed, draws))):
-                    outputs = cloud(*(tensor.to(self.asked.device) for tensor in tensors))
+                felt = defense.simulate(crossed, draws)
+                for half, tally, tensors in ((cloud, clean, crossed), (own, defended, felt)):
+                    outputs = half(*(tensor.to(self.asked.device) for tensor in tensors))
                     tally.add(first_rows(outputs, len(batch)), batch.labels, len(batch))
         return paired_accuracy(clean.finish(), [defended.finish()], changes=defense.changes).accuracy
 

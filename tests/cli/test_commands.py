@@ -203,16 +203,39 @@ def test_a_plan_that_keeps_some_directions_goes_with_their_matrices(here: Path, 
         assert f"--keep {wrong} is not possible" in run("optimize", *SEARCH, "--keep", wrong).err
 
 
-@pytest.mark.usefixtures("planned")
-def test_a_plan_of_a_few_numbers_in_place_of_the_whole_tensor(here: Path, run: Run) -> None:
-    kept = ("--keep", "3", "--bits", "3", "--dropout-kinds", "none", "--max-edge-params", "60", "--json")
+TAUGHT = """
+def model():
+    torch.manual_seed(6)  # two classes, and as many of each
+    return Net()
+
+def _taught(seed, count):
+    rows, _ = _rows(seed, count)
+    with torch.no_grad():
+        return rows, model()(rows).argmax(1)
+
+def validation_data():
+    return _taught(1, 120)
+
+def train_data():
+    return _taught(3, 600)
+"""
+
+
+def test_a_plan_of_a_few_numbers_in_place_of_the_whole_tensor(here: Path, run: Run, target: Write) -> None:
+    target(DATA + TAUGHT)
+    run("profile", *PROFILE[1:])
+    kept = ("--keep", "2", "--bits", "3", "--dropout-kinds", "none", "--finetune", "5", "--max-edge-params", "60")
     assert run("optimize", *SEARCH, *kept).code == 0
     plan = load(Plan, Path("plan.json"))
-    assert (plan.defense.kept, plan.defense.dropout, plan.chosen.payload_bytes) == (3, "none", 2)
-    assert "3 directions of the whole" in " ".join(run("explain", "plan.json").out.split())
-    assert run("bundle", "plan.json", "-o", "bundle", "--json").document["payload_bytes"] == 2
+    assert (plan.defense.kept, plan.defense.dropout, plan.chosen.payload_bytes) == (2, "none", 1)
+    assert plan.chosen.tuned
+    assert "2 directions of the whole" in " ".join(run("explain", "plan.json").out.split())
+    assert run("bundle", "plan.json", "-o", "bundle", "--json").document["payload_bytes"] == 1
     audited = run("attack", "plan.json", "--attacks", "ridge", "--json")
     assert audited.code == 0, audited.err
+    found = {one["cut_name"]: one for one in (*audited.document["audits"], audited.document["output_floor"])}
+    assert found.keys() == {plan.cut_name, "edge-only"}
+    assert found["edge-only"]["accuracy"]["value"] == 1.0, "of the model itself, whatever was tuned for the plan"
     assert (here / "bundle" / "cloud" / "directions.safetensors").exists()
     assert "--dropout-kinds rows is not possible" in run("optimize", *SEARCH, "--dropout-kinds", "rows").err
 
