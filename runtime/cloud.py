@@ -2,7 +2,8 @@
 
 A client says which bundle it runs, and is refused unless it is the one that is served. Then it sends frames on a
 stream, which are answered in order, one after the other; several streams share a few threads through a bounded queue.
-A stream holds at most one request in the server's memory, so memory is bounded by streams times the size of a frame.
+A stream holds at most one request in the server's memory (three with micro-batching, which reads ahead), so memory is
+bounded by streams times the size of a frame.
 
 What a request holds is never logged, neither are its numbers in an error.
 """
@@ -22,11 +23,22 @@ import torch
 
 from ..records import CollabplanError
 from . import protocol_pb2 as messages
+from .ahead import ReadAhead
 from .answers import AnswerError, can_split, pack_outputs, split_outputs
 from .bodies import BodyError, Released, Undefended
 from .engine import Engine, Job
 from .extra import grpc
-from .frames import PROTOCOL, REQUEST_HEADER_BYTES, Answer, FrameError, Status, Wire, pack_answer, unpack_request
+from .frames import (
+    PROTOCOL,
+    REQUEST_HEADER_BYTES,
+    Answer,
+    FrameError,
+    Request,
+    Status,
+    Wire,
+    pack_answer,
+    unpack_request,
+)
 from .metrics import Counts
 from .parts import CloudPart
 from .service import (
@@ -241,7 +253,7 @@ class CloudServer:
             _abort(context, grpc.StatusCode.FAILED_PRECONDITION, "the stream is of another bundle")
         if undefended and not self.options.allow_undefended:
             _abort(context, grpc.StatusCode.FAILED_PRECONDITION, "this server takes no undefended tensors")
-        stream = _Stream(context)
+        stream, ahead = _Stream(context), None
         with self._lock:
             full = len(self._streams) >= self.options.max_streams
             if not full:
@@ -252,24 +264,33 @@ class CloudServer:
             if self._stopping.is_set():
                 _abort(context, grpc.StatusCode.UNAVAILABLE, "the server stops")
             wire = Wire.undefended if undefended else Wire.plan
-            for frame in frames:
+            if self.options.micro_batch > 1:
+                ahead = ReadAhead(frames, lambda frame: self._taken(frame, wire, begin=True))
+            taken = ahead or (self._taken(frame, wire) for frame in frames)
+            for request, job in taken:
                 if not stream.turn("running"):
                     return
-                try:
-                    answer = self._answer(frame, wire)
-                except FrameError as error:
-                    log.warning("ended the stream of %s: %s", context.peer(), error)
-                    _abort(context, grpc.StatusCode.DATA_LOSS, str(error))
+                answer = self._answer(request, job)
                 stream.turn("sending")
                 yield answer
-                if not stream.turn("reading") or self._stopping.is_set():
+                pending = ahead is not None and ahead.pending
+                if not stream.turn("reading") or (self._stopping.is_set() and not pending):
                     return
+        except FrameError as error:
+            log.warning("ended the stream of %s: %s", context.peer(), error)
+            _abort(context, grpc.StatusCode.DATA_LOSS, str(error))
         finally:
+            if ahead is not None:
+                ahead.leave()
             with self._lock:
                 self._streams.discard(stream)
 
-    def _answer(self, frame: bytes, wire: Wire) -> bytes:
-        """The answer to one frame. Raises FrameError."""
+    def _taken(self, frame: bytes, wire: Wire, *, begin: bool = False) -> tuple[Request, Job]:
+        """A frame's request and its job: finished where it cannot be run, in the queue where it is begun.
+
+        Raises:
+            FrameError: the frame is none.
+        """
         request = unpack_request(frame)
         job = Job(request.wire, request.batch, request.body, time.perf_counter() + request.patience_ms / 1e3)
         if request.wire != wire:
@@ -278,8 +299,13 @@ class CloudServer:
             job.finish(Status.invalid, f"requests here hold {self.max_batch} samples at most".encode())
         elif len(request.body) != self._layout(wire).body_bytes(request.batch):
             job.finish(Status.invalid, b"the body's size is not the plan's")
-        else:
-            self._engine.do(job)
+        elif begin:
+            self._engine.begin(job)
+        return request, job
+
+    def _answer(self, request: Request, job: Job) -> bytes:
+        """The answer to a request, once its job is done."""
+        self._engine.do(job)
         self.counts.add(job)
         return pack_answer(
             Answer(job.status, request.id, request.batch, job.result, job.queue_us, job.compute_us, request.crc)

@@ -29,6 +29,7 @@ class Job:
     result: bytes = b""
     queue_us: int = 0
     compute_us: int = 0
+    begun: bool = False
     done: threading.Event = field(default_factory=threading.Event)
 
     def finish(self, status: Status, result: bytes) -> None:
@@ -87,19 +88,31 @@ class Engine:
         """Threads at work."""
         return len(self._threads) - self._idle
 
+    def begin(self, job: Job) -> None:
+        """Let a job wait for its turn where there is room; `do` has the last word on it."""
+        with self._changed:
+            if not self._stopping and len(self._jobs) < self._most + self._idle:
+                self._add(job)
+
+    def _add(self, job: Job) -> None:
+        job.begun = True
+        self._jobs.append(job)
+        self._changed.notify()
+
     def do(self, job: Job) -> None:
-        """Run a job, or refuse it at once; returns when its answer is there."""
+        """Run a job, or refuse it at once, unless it was begun; returns when its answer is there."""
         here = False
         with self._changed:
-            if self._stopping:
+            if job.begun or job.done.is_set():
+                pass
+            elif self._stopping:
                 job.finish(Status.stopping, b"the server stops")
             elif here := self._inline and self._idle > 0 and not self._jobs:
                 self._idle -= 1
             elif len(self._jobs) >= self._most + self._idle:
                 job.finish(Status.overloaded, b"the server's queue is full; try again later")
             else:
-                self._jobs.append(job)
-                self._changed.notify()
+                self._add(job)
         if here:
             self._finish_and_free([job])
         job.done.wait()

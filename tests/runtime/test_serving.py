@@ -331,6 +331,26 @@ def test_micro_batches_answer_each_with_its_own_rows(bundle: Path, tmp_path: Pat
         CloudServer(open_cloud(bundle), ANYWHERE, ServeOptions(micro_batch=4))
 
 
+def test_a_micro_batch_takes_what_a_stream_sent_ahead(tmp_path: Path) -> None:
+    made = make(TwoHeads(), rows, middle)
+    write_bundle(made.plan, made.traced, made.cut, tmp_path / "bundle")
+    part, sizes = open_cloud(tmp_path / "bundle"), []
+    run = part.program.forward
+
+    def counted(*tensors: Tensor) -> Any:
+        sizes.append(tensors[0].shape[0])
+        return run(*tensors)
+
+    part.program.forward = counted  # type: ignore[method-assign]
+    with (
+        CloudServer(part, ANYWHERE, ServeOptions(micro_batch=2, micro_batch_wait_ms=2000)) as server,
+        EdgeClient(tmp_path / "bundle", server.address) as client,
+    ):
+        found = list(client.stream(rows(1) for _ in range(6)))
+    assert [answer[0].shape for answer in found] == [(1,)] * 6
+    assert sizes == [2, 2, 2], "two requests of one stream run together, and nobody waits for a third"
+
+
 def test_keyed_masks_repeat_and_need_their_key(tmp_path: Path) -> None:
     written(tmp_path / "bundle", DefenseSpec(dropout="element", rate=0.5, masks="keyed"))
     key = tmp_path / "key"
