@@ -43,6 +43,8 @@ DRAWS = 3
 ENCODER_PACE, DECODER_PACE = 50.0, 5.0
 """Learning rates of the directions' matrices, in units of the half's and relative to the size of their numbers."""
 
+_DIRECTIONS = "directions:"
+
 RECENT = 0.2
 """Weight of the newest batch where the size of codes is followed."""
 
@@ -58,6 +60,22 @@ class Tuned:
 
     weights: dict[str, Tensor]
     directions: Directions | None = None
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """Both as one file holds them."""
+        directions = {} if self.directions is None else self.directions.tensors
+        named = {**self.weights, **{_DIRECTIONS + name: value for name, value in directions.items()}}
+        return {name: value.contiguous() for name, value in named.items()}
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> Tuned | None:
+        """From what `tensors` gave; None where nothing was learnt."""
+        weights = {name: value for name, value in tensors.items() if not name.startswith(_DIRECTIONS)}
+        directions = {
+            name.removeprefix(_DIRECTIONS): value for name, value in tensors.items() if name.startswith(_DIRECTIONS)
+        }
+        return cls(weights, Directions.from_tensors(directions) if directions else None) if weights else None
 
 
 def fine_tune(

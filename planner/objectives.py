@@ -7,7 +7,6 @@ same figures whenever, and after whatever, it is evaluated.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -23,8 +22,7 @@ from .. import __version__
 from ..estimators.activations import EdgeActivations
 from ..estimators.data import Data
 from ..estimators.defenses import Defense
-from ..estimators.directions import Directions, can_narrow, is_whole
-from ..estimators.directions_fit import FittedDirections, fit_directions
+from ..estimators.directions import Directions
 from ..estimators.inputs import Components, private_inputs
 from ..estimators.leakage import CutLeakage, by_definition
 from ..estimators.ridge import MIN_SAMPLES
@@ -37,19 +35,15 @@ from ..records import (
     Accuracy,
     Candidate,
     CollabplanError,
-    Crossing,
-    CutError,
-    DefenseSpec,
     DropoutKind,
     Leakage,
-    TensorRange,
     hash_json,
-    kept_in_words,
     write_bytes,
 )
 from .accuracy import Scorer, Scores, first_rows, paired_accuracy
 from .artifacts import open_artifacts
 from .budgets import Costs, judged
+from .defending import Defenses, defends, dropped
 from .fastest import ExtraCut, extra_cut, named_cut, priced
 from .finetune import Tuned, fine_tune
 from .latency import defense_ms, edge_energy_mj, predict_latency
@@ -60,8 +54,6 @@ Half = Literal["search", "confirm"]
 
 WORTH_TUNING = 0.002
 """Accuracy that a defense must cost, measured on the search half, before the cloud half is fine-tuned under it."""
-
-_DIRECTIONS = "directions:"
 
 KEPT_CUTS = 3
 """Cuts whose Gram matrices, and points whose fine-tuned weights, are kept: a search comes back to the same ones."""
@@ -101,8 +93,7 @@ class Objectives:
             self.profile = self.profile.with_cut(self.extra.joined)
         self._left_out: set[str] = set()
         self.activations = EdgeActivations(problem.traced, cache_bytes=options.cache_bytes, batch_size=options.batch)
-        self._ranges: dict[tuple[str, str | None, int | None], tuple[TensorRange, ...]] = {}
-        self._fitted: dict[tuple[str, bool], FittedDirections | None] = {}
+        self.defenses = Defenses(self.activations, problem.search, self.cuts, options)
         self._undefended: dict[Half, Undefended] = {}
         self._subsets: dict[Half, Data] = {}
         self._components: dict[Half, Components] = {}
@@ -131,17 +122,20 @@ class Objectives:
     def space(self) -> Space:
         """Every point that can be measured, whatever the budgets; the cut that was not profiled comes last."""
         searchable = [cut for cut in self.cuts.values() if cut.searchable]
-        kinds = {cut.id: self._admitted(cut) for cut in searchable if _defends(cut)}
+        kinds = {cut.id: self._admitted(cut) for cut in searchable if defends(cut)}
         asked = {wire.kept for wire in self.options.wires} - {1}
         refused = frozenset(
-            (cut.id, kept) for cut in searchable for kept in asked if not (cut.id in kinds and self._narrows(cut, kept))
+            (cut.id, kept)
+            for cut in searchable
+            for kept in asked
+            if not (cut.id in kinds and self.defenses.narrows(cut, kept))
         )
         return Space(tuple(cut.id for cut in searchable), kinds, self.options.rates, self.options.wires, refused)
 
     def _admitted(self, cut: Cut) -> tuple[DropoutKind, ...]:
         """Dropout kinds worth trying at a cut, beside none. Channel dropout of plain vectors is element dropout."""
-        dropped = _dropped(cut)
-        vectors = all(c.sample_elements == (c.sample_shape[0] if c.sample_shape else 1) for c in dropped)
+        acted_on = dropped(cut)
+        vectors = all(c.sample_elements == (c.sample_shape[0] if c.sample_shape else 1) for c in acted_on)
         return tuple(kind for kind in self.options.dropouts if not (kind == "channel" and vectors))
 
     def costs(self, point: Point) -> Costs:
@@ -214,55 +208,14 @@ class Objectives:
 
     def defense(self, point: Point) -> Defense:
         """The point's defense with its static ranges, calibrated on the search half (never on the confirm half)."""
-        return self._calibrated(point, self.directions(point))
-
-    def _calibrated(self, point: Point, directions: Directions | None) -> Defense:
-        cut, spec = self.cuts[point.cut_id], point.spec(self.options.masks)
-        if directions is not None:
-            spec = spec.model_copy(update={"directions": directions.sha256})
-        defense = replace(Defense.for_cut(spec, cut), directions=directions)
-        key = (cut.id, spec.directions, point.wire.bits)
-        if key not in self._ranges:
-            found = [defense.calibrate(tensors).spec.ranges for _, tensors in self._crossing(cut, "search")]
-            self._ranges[key] = tuple(_merged(ranges) for ranges in zip(*found, strict=True))
-        return replace(defense, spec=defense.spec.model_copy(update={"ranges": self._ranges[key]}))
+        return self.defenses.bound(point, self.directions(point))
 
     def directions(self, point: Point) -> Directions | None:
         """The directions that a point keeps, fitted on the search half or trained; None where it keeps all."""
         if point.wire.kept == 1:
             return None
         tuned = self._learnt(point)
-        return self._fitted_directions(point) if tuned is None else tuned.directions
-
-    def _fitted_directions(self, point: Point) -> Directions | None:
-        if point.wire.kept == 1:
-            return None
-        cut, kept = self.cuts[point.cut_id], point.wire.kept
-        fitted = self._fit(cut, whole=is_whole(kept)) if self._narrows(cut, kept) else None
-        if fitted is None:
-            raise CollabplanError(
-                f"{cut.name} has no directions to choose {kept_in_words(kept)} from; keep all of them"
-            )
-        return fitted.narrowed(kept)
-
-    def _narrows(self, cut: Cut, kept: float) -> bool:
-        """Whether a cut has directions to leave out."""
-        if not any(can_narrow(crossing, kept) for crossing in cut.crossing):
-            return False
-        return self._fit(cut, whole=is_whole(kept)) is not None
-
-    def _fit(self, cut: Cut, *, whole: bool) -> FittedDirections | None:
-        """The directions of a cut; None where no gradient of the cloud half tells them apart."""
-        key = (cut.id, whole)
-        if key not in self._fitted:
-            self._fitted[key] = None
-            generator = generator_for(self.options.seed, cut.id, "directions")
-            with suppress(CutError):
-                most = max((int(wire.kept) for wire in self.options.wires if is_whole(wire.kept)), default=0)
-                self._fitted[key] = fit_directions(
-                    self.activations, cut, self.problem.search, generator, whole=most if whole else 0
-                )
-        return self._fitted[key]
+        return self.defenses.fitted(point) if tuned is None else tuned.directions
 
     def accuracy(self, point: Point, half: Half) -> Accuracy:
         """Accuracy over all samples of a half, with fresh masks per sample, averaged over the draws."""
@@ -304,7 +257,7 @@ class Objectives:
         tuning, train, cut = self.options.tuning, self.problem.train, self.cuts[point.cut_id]
         if tuning is None or train is None:
             return None
-        defense = self._calibrated(point, self._fitted_directions(point))
+        defense = self.defenses.bound(point, self.defenses.fitted(point))
         key = [
             self.problem.traced.identity.model_dump(mode="json"), cut.id, defense.spec.model_dump(mode="json"),
             train.content_hash, self.problem.search.content_hash, tuning.model_dump(), self.options.seed,
@@ -315,7 +268,7 @@ class Objectives:
             self.exchange.fetch(place)
         kept = None if place is None else _read_tensors(place)
         if kept is not None:
-            return _tuned_of(kept)
+            return Tuned.from_tensors(kept)
         found = None
         if self._accuracy(point, "search", defense, None).drop.value > WORTH_TUNING:
             found = fine_tune(
@@ -328,7 +281,7 @@ class Objectives:
                 classifies=self.problem.evaluate is None,
             )
         if place is not None:
-            write_bytes(place, save_tensors({} if found is None else _tensors_of(found)))
+            write_bytes(place, save_tensors({} if found is None else found.tensors))
             self.exchange.offer(place)
         return found
 
@@ -440,20 +393,6 @@ def _run(cloud: nn.Module, tensors: tuple[Tensor, ...], count: int) -> Any:
         return first_rows(cloud(*tensors), count)
 
 
-def _defends(cut: Cut) -> bool:
-    """False where only integers cross, nothing is defended (edge-only), or a raw private input crosses.
-
-    The leakage of such an input is 1 whatever else is done.
-    """
-    return bool(_dropped(cut)) and not cut.sends_raw_input
-
-
-def _dropped(cut: Cut) -> list[Crossing]:
-    """What dropout would act on."""
-    probe = Defense.for_cut(DefenseSpec(dropout="element", rate=0.5), cut)
-    return [crossing for crossing in cut.crossing if probe.drops(crossing)]
-
-
 def _cost_fields(costs: Costs) -> dict[str, object]:
     return {
         "latency": costs.latency,
@@ -464,22 +403,6 @@ def _cost_fields(costs: Costs) -> dict[str, object]:
     }
 
 
-def _tensors_of(tuned: Tuned) -> dict[str, Tensor]:
-    """What was learnt as one file holds it."""
-    directions = {} if tuned.directions is None else tuned.directions.tensors
-    named = {**tuned.weights, **{_DIRECTIONS + name: value for name, value in directions.items()}}
-    return {name: value.contiguous() for name, value in named.items()}
-
-
-def _tuned_of(tensors: Mapping[str, Tensor]) -> Tuned | None:
-    """The same from a file; None where nothing was learnt."""
-    weights = {name: value for name, value in tensors.items() if not name.startswith(_DIRECTIONS)}
-    directions = {
-        name.removeprefix(_DIRECTIONS): value for name, value in tensors.items() if name.startswith(_DIRECTIONS)
-    }
-    return Tuned(weights, Directions.from_tensors(directions) if directions else None) if weights else None
-
-
 def _read_tensors(place: Path) -> dict[str, Tensor] | None:
     """What an earlier run tuned, empty where that gained nothing; None where there is nothing, or something damaged."""
     if not place.is_file():
@@ -488,9 +411,3 @@ def _read_tensors(place: Path) -> dict[str, Tensor] | None:
         return load_tensors(place.read_bytes())
     except (OSError, SafetensorError, ValueError):
         return None
-
-
-def _merged(ranges: tuple[TensorRange, ...]) -> TensorRange:
-    """One range over all batches of one tensor."""
-    low, high = min(found.low for found in ranges), max(found.high for found in ranges)
-    return TensorRange(node=ranges[0].node, low=low, high=high)

@@ -40,9 +40,9 @@ def test_the_ones_that_are_kept_cost_less_accuracy_than_any_others(problem):
     point = Point(defended(problem), wire=WIRES[1])
     best = found.evaluate(point).accuracy.accuracy.value
     key = (point.cut_id, False)
-    every = found._fitted[key].every
+    every = found.defenses._fitted[key].every
     last = dataclasses.replace(
-        found._fitted[key],
+        found.defenses._fitted[key],
         every=dataclasses.replace(
             every,
             encode={node: each.flip(0) for node, each in every.encode.items()},
@@ -50,7 +50,7 @@ def test_the_ones_that_are_kept_cost_less_accuracy_than_any_others(problem):
         ),
     )
     other = Objectives(problem, OPTIONS)
-    other._fitted[key] = last
+    other.defenses._fitted[key] = last
     assert best > other.evaluate(point).accuracy.accuracy.value + 0.1
 
 
@@ -87,7 +87,7 @@ def test_where_no_gradient_tells_directions_apart_all_are_kept(problem, monkeypa
     def dead(*_, **__):
         raise CutError("no gradient crosses")
 
-    monkeypatch.setattr("collabplan.planner.objectives.fit_directions", dead)
+    monkeypatch.setattr("collabplan.planner.defending.fit_directions", dead)
     found = Objectives(problem, OPTIONS)
     assert {point.wire for point in found.space.points} == {Wire()}
     with pytest.raises(CollabplanError, match="keep all of them"):
