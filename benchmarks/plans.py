@@ -123,7 +123,8 @@ def main() -> None:
     roles = baseline_cuts(problem.cuts, lambda cut: found.costs(Point(cut.id)).latency)
     undefended = [found.evaluate(Point(cut.id)) for cut in problem.cuts]
     fitting = [candidate for candidate in undefended if candidate.accuracy.drop.high <= DROP]
-    best = min(fitting, key=lambda candidate: candidate.leakage.index.high, default=None)
+    indices = [(candidate.leakage.index.high, candidate.leakage.index.value) for candidate in fitting]
+    best = fitting[indices.index(min(indices))] if fitting else None
     baselines = {
         "latency-optimal": Point(roles["latency-optimal"].id),
         "middle": Point(roles["middle"].id),
