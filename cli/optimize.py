@@ -39,6 +39,10 @@ EXAMPLES = examples(
         "collabplan optimize --budget-ms 50 --no-audit",
     ),
     (
+        "4 or 12 numbers in the place of what crosses, learnt together with the cloud half",
+        "collabplan optimize --budget-ms 50 --keep 1,4,12 --bits 8,4 --dropout-kinds none --finetune 4",
+    ),
+    (
         "two machines, profiled apart",
         "collabplan optimize model.py --budget-ms 80 --edge-profile edge.json \\\n    --cloud-profile cloud.json",
     ),
