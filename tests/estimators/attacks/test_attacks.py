@@ -22,6 +22,9 @@ ABLE = ("ridge", "inverse", "likelihood", "untrained")
 BRIEF = replace(EFFORT, fit_samples=200, train_steps=20, iterations=20)
 """Where what is found need not be good."""
 
+HALF = replace(EFFORT, train_steps=125)
+"""Where one is held against the other."""
+
 
 def attacked(
     attack: Attack, device: Victim, count: int, effort: Effort = EFFORT, **options: object
@@ -134,7 +137,7 @@ def test_a_network_that_died_begins_anew(monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.parametrize("name", ["ridge", "inverse"])
 def test_knowing_the_defense_pays(name: str) -> None:
     device = victim(first_layer(), 6, DefenseSpec(dropout="element", rate=0.7))
-    adaptive, naive = (error(attacked(attack_named(name), device, 100, naive=way)) for way in (False, True))
+    adaptive, naive = (error(attacked(attack_named(name), device, 100, HALF, naive=way)) for way in (False, True))
     assert adaptive < 0.8 * naive
 
 
@@ -143,9 +146,9 @@ def test_many_fresh_releases_undo_dropout_and_keyed_ones_do_not(name: str) -> No
     fresh, keyed = (
         victim(first_layer(), 6, DefenseSpec(dropout="element", rate=0.7, masks=masks)) for masks in ("fresh", "keyed")
     )
-    once, often = (error(attacked(attack_named(name), fresh, 100, queries=queries)) for queries in (1, 10))
+    once, often = (error(attacked(attack_named(name), fresh, 100, HALF, queries=queries)) for queries in (1, 10))
     assert often < 0.5 * once
-    once, often = (error(attacked(attack_named(name), keyed, 100, queries=queries)) for queries in (1, 10))
+    once, often = (error(attacked(attack_named(name), keyed, 100, HALF, queries=queries)) for queries in (1, 10))
     assert often == pytest.approx(once, rel=0.05)
 
 
