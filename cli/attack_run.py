@@ -189,8 +189,12 @@ class Session:
             batch_size=BATCH,
             others={} if self.asked.effort.name == "quick" else self.others,
             accuracy=self._accuracy(activations, cut, defense),
-            tuned=self.tuned if cut.kind != "edge-only" else None,
+            tuned=self._tuned_at(cut),
         )
+
+    def _tuned_at(self, cut: Cut) -> Mapping[str, Tensor] | None:
+        """The plan's weights of its own cloud half: none where the output alone is looked at."""
+        return None if cut.kind == "edge-only" else self.tuned
 
     def _accuracy(self, activations: EdgeActivations, cut: Cut, defense: Defense) -> Interval | None:
         """Of the model under the defense, on the targets that are attacked; None without labels."""
@@ -202,8 +206,9 @@ class Session:
         clean, defended = scorer.tally(), scorer.tally()
         draws = generator_for(self.asked.seed, cut.id, "accuracy")
         cloud = own = activations.halves(cut).cloud
-        if self.tuned is not None and cut.kind != "edge-only":
-            own = with_weights(cloud, self.tuned)
+        tuned = self._tuned_at(cut)
+        if tuned is not None:
+            own = with_weights(cloud, tuned)
         with torch.no_grad():
             for batch, crossed in activations.batches(cut, data):
                 felt = defense.simulate(crossed, draws)

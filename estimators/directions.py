@@ -80,6 +80,13 @@ def code_of(crossing: Crossing, kept: float) -> Crossing:
     return crossing.model_copy(update={"sample_shape": tuple(shape)})
 
 
+def vectors_of(crossing: Crossing, tensor: Tensor, *, whole: bool = False) -> Tensor:
+    """A tensor in the graph's layout as `[samples x positions, C]`, or as `[samples, all numbers of one]`."""
+    assert crossing.layout is not None  # `can_narrow` asks for one
+    rows = to_samples(tensor, crossing.layout)
+    return rows.flatten(1) if whole else rows.movedim(1 + axis_of(crossing), -1).flatten(0, -2)
+
+
 @dataclass(frozen=True, eq=False)
 class Directions:
     """The matrices of one cut, by node.

@@ -18,11 +18,11 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from ..graph import Cut, to_samples
+from ..graph import Cut
 from ..records import CollabplanError, Crossing, CutError
 from .activations import EdgeActivations
 from .data import Data
-from .directions import Directions, axis_of, can_narrow, count_of, width_of
+from .directions import Directions, can_narrow, count_of, vectors_of, width_of
 
 PROBES = 4
 """Random projections of the outputs per batch."""
@@ -89,7 +89,7 @@ def fit_directions(
     }
     for _, crossed in activations.batches(cut, taken):
         for at in narrow:
-            spreads[at].add(_vectors(cut.crossing[at], crossed[at], whole=whole > 0))
+            spreads[at].add(vectors_of(cut.crossing[at], crossed[at].detach(), whole=whole > 0).double())
     axes = {at: spread.axes() for at, spread in spreads.items()}
     used = {at: torch.zeros(len(each.stds), len(each.stds), dtype=torch.float64) for at, each in axes.items()}
     cloud = activations.halves(cut).cloud
@@ -112,7 +112,7 @@ def fit_directions(
                 total, [watched[at] for at in narrow], retain_graph=probe + 1 < PROBES, materialize_grads=True
             )
             for at, gradient in zip(narrow, found, strict=True):
-                along = _vectors(cut.crossing[at], gradient, whole=whole > 0) @ axes[at].axes
+                along = vectors_of(cut.crossing[at], gradient, whole=whole > 0).double() @ axes[at].axes
                 used[at] += along.T @ along
     parts: dict[str, dict[str, Tensor]] = {"mean": {}, "encode": {}, "decode": {}}
     for at in narrow:
@@ -202,10 +202,3 @@ class _Samples:
         squares, sides = (each[..., 1:] for each in torch.linalg.eigh(rows @ rows.T))
         squares = squares.clamp(min=torch.finfo(squares.dtype).tiny)
         return _Axes.of(mean, rows.T @ (sides / squares.sqrt()), squares / count)
-
-
-def _vectors(crossing: Crossing, tensor: Tensor, *, whole: bool) -> Tensor:
-    """A crossing tensor in the graph's layout as `[samples, C]` or `[samples x positions, C]` float64."""
-    assert crossing.layout is not None  # `can_narrow` asks for one
-    rows = to_samples(tensor.detach(), crossing.layout).double()
-    return rows.flatten(1) if whole else rows.movedim(1 + axis_of(crossing), -1).flatten(0, -2)

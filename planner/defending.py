@@ -34,7 +34,8 @@ class Defenses:
         if directions is not None:
             spec = spec.model_copy(update={"directions": directions.sha256})
         defense = replace(Defense.for_cut(spec, cut), directions=directions)
-        key = (cut.id, spec.directions, point.wire.bits)
+        # Of directions of the whole alone does the range depend on the bits.
+        key = (cut.id, spec.directions, point.wire.bits if is_whole(point.wire.kept) else None)
         if key not in self._ranges:
             batches = self._activations.batches(cut, self._search)
             found = [defense.calibrate(tensors).spec.ranges for _, tensors in batches]
@@ -50,7 +51,7 @@ class Defenses:
         cut, kept = self._cuts[point.cut_id], point.wire.kept
         if kept == 1:
             return None
-        fitted = self._fit(cut, whole=is_whole(kept)) if _divisible(cut, kept) else None
+        fitted = self._fit(cut, kept)
         if fitted is None:
             raise CollabplanError(
                 f"{cut.name} has no directions to choose {kept_in_words(kept)} from; keep all of them"
@@ -63,12 +64,17 @@ class Defenses:
         Raises:
             CollabplanError: more are asked for than can be found.
         """
-        fitted = self._fit(cut, whole=is_whole(kept)) if _divisible(cut, kept) else None
+        fitted = self._fit(cut, kept)
         return fitted is not None and bool(fitted.narrowed(kept).encode)
 
-    def _fit(self, cut: Cut, *, whole: bool) -> FittedDirections | None:
-        """The directions of a cut; None where no gradient of the cloud half tells them apart."""
-        key = (cut.id, whole)
+    def _fit(self, cut: Cut, kept: float) -> FittedDirections | None:
+        """The directions of a cut, of the kind that `kept` says; None where none can be left out.
+
+        Nor can any where no gradient of the cloud half tells them apart.
+        """
+        if not any(can_narrow(crossing, kept) for crossing in cut.crossing):
+            return None
+        key = (cut.id, whole := is_whole(kept))
         if key not in self._fitted:
             self._fitted[key] = None
             generator = generator_for(self._options.seed, cut.id, "directions")
@@ -92,10 +98,6 @@ def dropped(cut: Cut) -> list[Crossing]:
     """What dropout would act on."""
     probe = Defense.for_cut(DefenseSpec(dropout="element", rate=0.5), cut)
     return [crossing for crossing in cut.crossing if probe.drops(crossing)]
-
-
-def _divisible(cut: Cut, kept: float) -> bool:
-    return any(can_narrow(crossing, kept) for crossing in cut.crossing)
 
 
 def _merged(ranges: tuple[TensorRange, ...]) -> TensorRange:

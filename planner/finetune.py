@@ -25,7 +25,7 @@ from torch.utils import _pytree as pytree
 from ..estimators.activations import EdgeActivations
 from ..estimators.data import Data
 from ..estimators.defenses import Defense
-from ..estimators.directions import Directions, axis_of
+from ..estimators.directions import Directions, axis_of, vectors_of
 from ..graph import from_samples, to_samples
 from ..graph.structures import Cut
 from ..records import CollabplanError, Crossing, Tuning
@@ -233,13 +233,12 @@ _SMALLEST = 1e-6
 
 def _squares(code: Crossing, given: Tensor) -> Tensor:
     """Mean square of each direction's code, over samples and positions."""
-    assert code.layout is not None  # codes are of private tensors, which have one
-    return to_samples(given, code.layout).movedim(1 + axis_of(code), -1).flatten(0, -2).square().mean(dim=0)
+    return vectors_of(code, given).square().mean(dim=0)
 
 
 def _scaled(code: Crossing, given: Tensor, factors: Tensor) -> Tensor:
     """Codes, each direction's multiplied by its factor."""
-    assert code.layout is not None
+    assert code.layout is not None  # codes are of private tensors, which have one
     axis = 1 + axis_of(code)
     return from_samples((to_samples(given, code.layout).movedim(axis, -1) * factors).movedim(-1, axis), code.layout)
 

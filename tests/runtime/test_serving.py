@@ -35,7 +35,7 @@ from collabplan.runtime.bodies import Released
 from collabplan.runtime.cloud import CloudServer, ServeOptions
 from collabplan.runtime.edge import EdgeClient
 from collabplan.runtime.frames import PROTOCOL, Request, Status, Wire, pack_request, unpack_answer
-from collabplan.runtime.parts import open_cloud, open_edge
+from collabplan.runtime.parts import CloudPart, open_cloud, open_edge
 from collabplan.runtime.service import BUNDLE_KEY, PART_KEY, Stub
 from collabplan.runtime.session import UnreachableError
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -299,10 +299,11 @@ def test_a_cloud_half_that_raises_is_answered_without_its_words(tmp_path: Path) 
         assert client.infer((ids, mask)).shape == (1, 4, 11)
 
 
-def test_micro_batches_answer_each_with_its_own_rows(bundle: Path, tmp_path: Path) -> None:
+def two_heads(folder: Path) -> tuple[CloudPart, list[int]]:
+    """A cloud part whose outputs can be divided, and how many samples ran together in it so far."""
     made = make(TwoHeads(), rows, middle)
-    write_bundle(made.plan, made.traced, made.cut, tmp_path / "bundle")
-    part, sizes = open_cloud(tmp_path / "bundle"), []
+    write_bundle(made.plan, made.traced, made.cut, folder)
+    part, sizes = open_cloud(folder), list[int]()
     run = part.program.forward
 
     def counted(*tensors: Tensor) -> Any:
@@ -310,6 +311,11 @@ def test_micro_batches_answer_each_with_its_own_rows(bundle: Path, tmp_path: Pat
         return run(*tensors)
 
     part.program.forward = counted  # type: ignore[method-assign]
+    return part, sizes
+
+
+def test_micro_batches_answer_each_with_its_own_rows(bundle: Path, tmp_path: Path) -> None:
+    part, sizes = two_heads(tmp_path / "bundle")
     found: dict[int, Any] = {}
     options = ServeOptions(micro_batch=6, micro_batch_wait_ms=500)
     with CloudServer(part, ANYWHERE, options) as server:
@@ -332,16 +338,7 @@ def test_micro_batches_answer_each_with_its_own_rows(bundle: Path, tmp_path: Pat
 
 
 def test_a_micro_batch_takes_what_a_stream_sent_ahead(tmp_path: Path) -> None:
-    made = make(TwoHeads(), rows, middle)
-    write_bundle(made.plan, made.traced, made.cut, tmp_path / "bundle")
-    part, sizes = open_cloud(tmp_path / "bundle"), []
-    run = part.program.forward
-
-    def counted(*tensors: Tensor) -> Any:
-        sizes.append(tensors[0].shape[0])
-        return run(*tensors)
-
-    part.program.forward = counted  # type: ignore[method-assign]
+    part, sizes = two_heads(tmp_path / "bundle")
     with (
         CloudServer(part, ANYWHERE, ServeOptions(micro_batch=2, micro_batch_wait_ms=2000)) as server,
         EdgeClient(tmp_path / "bundle", server.address) as client,
