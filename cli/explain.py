@@ -54,7 +54,7 @@ def explanation(plan: Plan) -> dict[str, list[str]]:
 
 
 def _what(plan: Plan) -> list[str]:
-    from .tables import bits_text, defense
+    from .tables import bits_text, defense, size
 
     chosen, parts = plan.chosen, plan.chosen.latency.parts
     times = {
@@ -68,7 +68,7 @@ def _what(plan: Plan) -> list[str]:
     slowest = max(times, key=lambda part: times[part])
     total = sum(times.values()) or 1.0
     return [
-        f"The model is cut at {plan.cut_name} ({plan.cut_kind}): {chosen.payload_bytes / 1024:.3g} KiB a sample are "
+        f"The model is cut at {plan.cut_name} ({plan.cut_kind}): {size(chosen.payload_bytes)} a sample are "
         f"sent, under {defense(chosen)}{bits_text(plan)}.",
         f"A request takes {chosen.latency.p50_ms.value:.3g} ms (median) and {chosen.latency.p95_ms:.3g} ms (p95), "
         f"predicted; {times[slowest] / total:.0%} of it is {slowest}.",
@@ -156,11 +156,13 @@ def _rejected(plan: Plan) -> list[str]:
 
 def _costs(candidate: Candidate, mine: Candidate, objectives: tuple[Objective, ...]) -> str:
     """Energy and payload beside the plan's, where the front is made of them."""
+    from .tables import size
+
     said = ""
     if "energy" in objectives and candidate.edge_energy_mj is not None and mine.edge_energy_mj is not None:
         said += f", {candidate.edge_energy_mj:.3g} mJ on the device against {mine.edge_energy_mj:.3g}"
     if "payload" in objectives:
-        said += f", {candidate.payload_bytes / 1024:.3g} KiB sent against {mine.payload_bytes / 1024:.3g}"
+        said += f", {size(candidate.payload_bytes)} sent against {size(mine.payload_bytes)}"
     return said
 
 

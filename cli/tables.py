@@ -200,7 +200,7 @@ def chosen_plan(plan: Plan) -> Table:
     )
     if candidate.leakage.saturated is not None:
         table.add_row("", escape(information(candidate)))
-    table.add_row("payload", f"{number(candidate.payload_bytes / 1024)} KiB a sample")
+    table.add_row("payload", f"{size(candidate.payload_bytes)} a sample")
     table.add_row(
         "edge",
         f"{candidate.edge_parameter_count:,} parameters, peak {number(candidate.edge_peak_bytes / 2**20)} MiB",
@@ -377,6 +377,13 @@ def number(value: float) -> str:
     if size >= 10:
         return f"{value:.1f}"
     return f"{value:.2f}" if size >= 1 or value == 0 else f"{value:.3f}"
+
+
+def size(count: int) -> str:
+    """Bytes in the unit that fits: 12 B, 4.00 KiB, 1.50 MiB."""
+    if count < 1024:
+        return f"{count} B"
+    return f"{number(count / 1024)} KiB" if count < 2**20 else f"{number(count / 2**20)} MiB"
 
 
 def share(value: float) -> str:
