@@ -140,7 +140,17 @@ def _strongest(report: AuditReport) -> Threat:
 
 def _key(row: LeakageRow | Audit) -> tuple[object, ...]:
     spec = row.defense
-    return row.cut_id, spec.dropout, spec.rate, spec.masks, spec.noise, spec.noise_std, spec.bits, spec.rounding
+    return (
+        row.cut_id,
+        spec.kept,
+        spec.dropout,
+        spec.rate,
+        spec.masks,
+        spec.noise,
+        spec.noise_std,
+        spec.bits,
+        spec.rounding,
+    )
 
 
 def _estimates(row: LeakageRow) -> dict[str, float]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from .defense_options import parse_bits, parse_noise, parse_rates, parts
+from .defense_options import KEPT_HELP, parse_bits, parse_kept, parse_noise, parse_rates, parts
 from .options import RUNS_CODE, Debug, Inputs, Json, MaxCrossing, OutputFile, examples
 
 if TYPE_CHECKING:
@@ -26,6 +26,10 @@ EXAMPLES = examples(
         "collabplan attack model.py --dropout 0,0.9",
     ),
     ("audit the plan that you are about to ship", "collabplan attack plan.json --effort standard -o audit.json"),
+    (
+        "twelve numbers in each tensor's place, those that the cloud half uses most",
+        "collabplan attack model.py --dropout 0 --keep 12",
+    ),
     (
         "one cut, two attacks, with pictures",
         "collabplan attack model.py --cuts layer2 \\\n    --attacks ridge,inverse --pictures pictures",
@@ -70,6 +74,7 @@ def attack(
     bits: Annotated[
         str, typer.Option(metavar="N", help="Of the quantizer, 1 to 16, or none.", rich_help_panel=_WHAT)
     ] = "8",
+    keep: Annotated[str, typer.Option(metavar="N", help=KEPT_HELP, rich_help_panel=_WHAT)] = "1",
     attacks: Annotated[
         str, typer.Option(metavar="all|NAME,...", help="prior and ridge always belong to them.", rich_help_panel=_HOW)
     ] = EVERY,
@@ -113,7 +118,7 @@ def attack(
     from .planned import open_planned
 
     output = Output(as_json=as_json)
-    asked = checked_options(dropout, dropout_kind, masks, noise, bits, attacks, effort, seed, device)
+    asked = checked_options(dropout, dropout_kind, masks, noise, bits, keep, attacks, effort, seed, device)
     plan, tuned, directions = None, None, None
     if target.endswith(".json"):
         found = open_planned(Path(target), None, output, with_data=True)
@@ -157,7 +162,7 @@ def require_within(made: AuditReport, session: Session, limit: float) -> None:
 
 def checked_options(
     dropout: str, kind: Literal["element", "channel"], masks: Literal["fresh", "keyed"], noise: str | None, bits: str,
-    attacks: str, effort: Literal["quick", "standard", "thorough"], seed: int, device: str,
+    keep: str, attacks: str, effort: Literal["quick", "standard", "thorough"], seed: int, device: str,
 ) -> Asked:  # fmt: skip
     """The options as one record.
 
@@ -181,6 +186,7 @@ def checked_options(
         noise=noise_kind,
         noise_std=noise_std,
         bits=parse_bits(bits),
+        kept=parse_kept(keep),
         attacks=tuple(attack_named(name) for name in names),
         effort=EFFORTS[effort],
         seed=seed,

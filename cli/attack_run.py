@@ -28,6 +28,7 @@ from ..records import (
     Plan,
     TierFigures,
 )
+from .narrowing import narrowed
 from .target import HALVES_SEED, Finding
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class Asked:
     noise: NoiseKind
     noise_std: float
     bits: int | None
+    kept: float
     attacks: tuple[Attack, ...]
     effort: Effort
     seed: int
@@ -64,6 +66,7 @@ class Asked:
             noise=self.noise,
             noise_std=self.noise_std,
             bits=self.bits,
+            kept=self.kept,
         )
 
 
@@ -168,14 +171,17 @@ class Session:
         return made
 
     def _question(self, activations: EdgeActivations, cut: Cut, spec: DefenseSpec) -> Question:
+        intercepted = self.roles.intercepted
+        assert intercepted is not None
         if self.plan is not None and cut.kind != "edge-only":
             defense = Defense.bound(spec, cut.crossing, self.directions)
         else:
-            defense = Defense.for_cut(spec, cut)
+            defense, note = narrowed(spec, cut, activations, intercepted, self.asked.seed)
+            if note is not None and note not in self.notes:
+                self.notes.append(note)
         calibrated = self.plan is not None or (defense.spec.bits is None and defense.spec.noise == "none")
         if not calibrated:
-            assert self.roles.intercepted is not None
-            few = self.roles.intercepted.take(torch.arange(min(CALIBRATION, len(self.roles.intercepted))))
+            few = intercepted.take(torch.arange(min(CALIBRATION, len(intercepted))))
             rows = activations.rows(cut, few)
             defense = defense.calibrate(activations.to_graph(cut, rows))
         return ask(

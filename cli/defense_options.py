@@ -9,6 +9,11 @@ if TYPE_CHECKING:
 
 MOST_BITS = 16
 
+KEPT_HELP = (
+    "Of the directions that the cloud half uses most: 0.25 is a share of those at each position, 12 a count of those "
+    "of the whole tensor."
+)
+
 
 def parse_rates(text: str) -> tuple[float, ...]:
     """The rates of `--dropout`, ascending. Raises CollabplanError for what is no rate."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from .defense_options import parse_bits, parse_noise, parse_rates, parts
+from .defense_options import KEPT_HELP, parse_bits, parse_kept, parse_noise, parse_rates, parts
 from .options import RUNS_CODE, Debug, Inputs, Json, MaxCrossing, OutputFile, examples
 
 if TYPE_CHECKING:
@@ -68,6 +68,7 @@ def leakage(
     bits: Annotated[
         str, typer.Option(metavar="N", help="Of the quantizer, 1 to 16, or none.", rich_help_panel=_WHAT)
     ] = "8",
+    keep: Annotated[str, typer.Option(metavar="N", help=KEPT_HELP, rich_help_panel=_WHAT)] = "1",
     estimators: Annotated[
         str,
         typer.Option(
@@ -105,7 +106,7 @@ def leakage(
     from .workspace import Workspace
 
     output = Output(as_json=as_json)
-    asked = checked_options(dropout, dropout_kind, noise, bits, estimators, samples, seed, cache_gb)
+    asked = checked_options(dropout, dropout_kind, noise, bits, keep, estimators, samples, seed, cache_gb)
     tested = run_checks(asked, samples, output) if controls else ()
     if controls and target is None:
         finish_controls(tested, file, output)
@@ -126,8 +127,8 @@ def leakage(
 
 
 def checked_options(
-    dropout: str, kind: Literal["element", "channel"], noise: str | None, bits: str, estimators: str, samples: int,
-    seed: int, cache_gb: float,
+    dropout: str, kind: Literal["element", "channel"], noise: str | None, bits: str, keep: str, estimators: str,
+    samples: int, seed: int, cache_gb: float,
 ) -> Asked:  # fmt: skip
     """The options as one record.
 
@@ -153,6 +154,7 @@ def checked_options(
         noise=noise_kind,
         noise_std=noise_std,
         bits=levels,
+        kept=parse_kept(keep),
         estimators=names,
         seed=seed,
         cache_bytes=int(cache_gb * 1e9),
@@ -285,7 +287,7 @@ def make_report(
     controls: tuple[ControlRow, ...], notes: Sequence[str],
 ) -> LeakageReport:  # fmt: skip
     """The report: rows by depth, the model's output alone as the floor."""
-    from ..records import LeakageReport, collect_provenance
+    from ..records import LeakageReport, collect_provenance, kept_in_words
 
     rows: list[LeakageRow] = []
     floor: LeakageRow | None = None
@@ -297,6 +299,8 @@ def make_report(
     said = [*notes, *(note for cut in session.cuts for note in found[cut.id].notes)]
     if session.asked.bits is not None or session.asked.noise != "none":
         said.append("ranges of quantizer and noise are those of the same samples")
+    if session.asked.kept != 1:
+        said.append(f"{kept_in_words(session.asked.kept)} are released, fitted to the same samples; no dFIL of these")
     options = {**target.identity.options, "max_crossing": str(max_crossing)}
     return LeakageReport(
         target=target.identity.model_copy(update={"options": options}),

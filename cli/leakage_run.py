@@ -7,7 +7,7 @@ with the figures of one that was not.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from math import isqrt
 from pathlib import Path
@@ -44,6 +44,7 @@ from ..records import (
     hash_json,
     save,
 )
+from .narrowing import narrowed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -69,6 +70,7 @@ class Asked:
     noise: NoiseKind
     noise_std: float
     bits: int | None
+    kept: float
     estimators: tuple[str, ...]
     seed: int
     cache_bytes: int
@@ -81,6 +83,7 @@ class Asked:
             noise=self.noise,
             noise_std=self.noise_std,
             bits=self.bits,
+            kept=self.kept,
         )
 
 
@@ -257,17 +260,21 @@ class _Measurement:
     def __init__(self, session: Session, activations: EdgeActivations, cut: Cut, rows: Sequence[Tensor]) -> None:
         self.session, self.cut, self.asked = session, cut, session.asked
         self.rates = session.rates(cut)
+        defense, note = narrowed(self.asked.spec(0.0), cut, activations, session.data, self.asked.seed)
+        self.notes = [] if note is None else [note]
+        self.bound = defense.calibrate(activations.to_graph(cut, tuple(rows)))
+        codes = rows
+        if self.bound.directions is not None:
+            codes = [self.bound.directions.encoded(c, row) for c, row in zip(cut.crossing, rows, strict=True)]
         self.leakage = CutLeakage(
-            rows,
+            codes,
             session.components,
-            cut,
+            replace(cut, crossing=self.bound.coded.crossing),
             result_at=_result_at(cut),
             rates=self.rates,
             seed=derive_seed(self.asked.seed, cut.id),
         )
-        self.ranges = Defense.for_cut(self.asked.spec(0.0), cut).calibrate(rows).spec.ranges
-        self.notes: list[str] = []
-        self.sensitivity = self._sensitivity(activations)
+        self.sensitivity = None if self.bound.directions is not None else self._sensitivity(activations)
 
     def _sensitivity(self, activations: EdgeActivations) -> Sensitivity | None:
         try:
@@ -292,8 +299,9 @@ class _Measurement:
         return Finished(cut_id=self.cut.id, rows=tuple(rows), notes=tuple(self.notes))
 
     def _defense(self, rate: float) -> Defense:
-        bound = Defense.for_cut(self.asked.spec(rate), self.cut)
-        return Defense(bound.spec.model_copy(update={"ranges": self.ranges}), bound.crossing)
+        dropping = Defense.for_cut(self.asked.spec(rate), self.cut).spec
+        update = {"dropout": dropping.dropout, "rate": dropping.rate}
+        return replace(self.bound, spec=self.bound.spec.model_copy(update=update))
 
     def _under(self, defense: Defense, rate: float) -> Leakage:
         fisher = None if self.sensitivity is None else self.sensitivity.leakage(defense).value
@@ -309,7 +317,7 @@ class _Measurement:
 
     def _estimate(self, defense: Defense, rate: float, names: Sequence[str], fisher: float | None) -> Leakage:
         return self.leakage.under(
-            defense,
+            defense.coded,
             generator=generator_for(self.asked.seed, self.cut.id, defense.spec.dropout, f"{rate:g}"),
             estimators=[estimator_named(name) for name in names],
             ridge=RIDGE in self.asked.estimators,

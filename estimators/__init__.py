@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .data import Data, InputScaling
     from .defenses import Defense, Floor
     from .directions import Directions
-    from .directions_fit import FittedDirections, fit_directions
+    from .directions_fit import FittedDirections, directions_at, fit_directions
     from .fisher import Sensitivity, fisher_leakage
     from .inputs import Components, private_inputs
     from .interface import Channel, Estimate, Estimator
@@ -48,6 +48,7 @@ _HOMES = {
     "Sensitivity": "fisher",
     "Simulated": "randomness",
     "by_definition": "leakage",
+    "directions_at": "directions_fit",
     "estimate_leakage": "leakage",
     "estimator_named": "catalogue",
     "fit_directions": "directions_fit",
@@ -77,6 +78,7 @@ __all__ = [
     "Simulated",
     "by_definition",
     "check_estimator",
+    "directions_at",
     "estimate_leakage",
     "estimator_named",
     "fisher_leakage",

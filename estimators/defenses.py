@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -106,6 +106,10 @@ class Defense:
         if directions is not None:
             directions.require_fitting(crossing, spec.kept)
         return cls(spec, crossing, directions)
+
+    def keeping(self, directions: Directions) -> Defense:
+        """The same with these matrices, not yet calibrated."""
+        return replace(self, spec=self.spec.model_copy(update={"directions": directions.sha256}), directions=directions)
 
     @cached_property
     def coded(self) -> Defense:

@@ -22,7 +22,7 @@ from ..graph import Cut
 from ..records import CollabplanError, Crossing, CutError
 from .activations import EdgeActivations
 from .data import Data
-from .directions import Directions, can_narrow, count_of, vectors_of, width_of
+from .directions import Directions, can_narrow, count_of, is_whole, vectors_of, width_of
 
 PROBES = 4
 """Random projections of the outputs per batch."""
@@ -64,6 +64,21 @@ class FittedDirections:
             {node: self.every.encode[node][:k].contiguous() for node, k in count.items()},
             {node: self.every.decode[node][:, :k].contiguous() for node, k in count.items()},
         )
+
+
+def directions_at(
+    activations: EdgeActivations, cut: Cut, data: Data, kept: float, generator: torch.Generator
+) -> Directions | None:
+    """The directions that `kept` (see `DefenseSpec`) leaves of a cut, fitted to `data`; None where it leaves all.
+
+    Raises:
+        CutError: no gradient of the cloud half's outputs reaches what crosses.
+        CollabplanError: more are asked for than the data have.
+    """
+    if not any(can_narrow(crossing, kept) for crossing in cut.crossing):
+        return None
+    whole = int(kept) if is_whole(kept) else 0
+    return fit_directions(activations, cut, data, generator, whole=whole).narrowed(kept)
 
 
 @torch.enable_grad()

@@ -30,12 +30,12 @@ class Defenses:
 
     def bound(self, point: Point, directions: Directions | None) -> Defense:
         """The point's defense with these directions, and with its static ranges."""
-        cut, spec = self._cuts[point.cut_id], point.spec(self._options.masks)
+        cut = self._cuts[point.cut_id]
+        defense = Defense.for_cut(point.spec(self._options.masks), cut)
         if directions is not None:
-            spec = spec.model_copy(update={"directions": directions.sha256})
-        defense = replace(Defense.for_cut(spec, cut), directions=directions)
+            defense = defense.keeping(directions)
         # Of directions of the whole alone does the range depend on the bits.
-        key = (cut.id, spec.directions, point.wire.bits if is_whole(point.wire.kept) else None)
+        key = (cut.id, defense.spec.directions, point.wire.bits if is_whole(point.wire.kept) else None)
         if key not in self._ranges:
             batches = self._activations.batches(cut, self._search)
             found = [defense.calibrate(tensors).spec.ranges for _, tensors in batches]

@@ -110,12 +110,35 @@ def test_a_leakage_budget_that_is_not_shown_to_hold_is_exit_1_with_the_reason(
         assert load(AuditReport, attacked / "budget.json").audits, "the report is written all the same"
 
 
+def test_directions_that_are_kept_are_what_is_attacked(attacked: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    kept = ("--cuts", "stem.1", "--dropout", "0", "--keep", "3")
+    for command in ((*ATTACK, *kept, "-o", "kept.json"), ("leakage", "model.py", *kept, "-o", "kept-leakage.json")):
+        with pytest.raises(SystemExit) as stop:
+            main(command)
+        assert stop.value.code == 0
+    (audit,) = load(AuditReport, attacked / "kept.json").audits
+    whole = next(
+        each
+        for each in load(AuditReport, attacked / "audit.json").audits
+        if (each.cut_id, each.defense.rate) == (audit.cut_id, 0)
+    )
+    assert audit.defense.kept == 3
+    assert audit.payload_bytes == 3
+    assert audit.tiers[-1].index.value < whole.tiers[-1].index.value
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stop:
+        main(("agreement", "leakage.json", "kept.json"))
+    assert stop.value.code == 2
+    assert "share 0 pairs" in capsys.readouterr().err, "another defense is no pair"
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
         (("--attacks", "magic"), "there is no attack 'magic'; there are prior, ridge, inverse"),
         (("--attacks", ","), "--attacks is empty"),
         (("--cuts", "nowhere"), "--cuts has the unknown 'nowhere'"),
+        (("--keep", "0"), "--keep 0 is not possible"),
         (("--dropout", "1.5"), "--dropout 1.5 is not possible"),
     ],
 )

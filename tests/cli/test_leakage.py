@@ -197,6 +197,28 @@ def test_real_noise_earns_bounds_and_a_ceiling(measured: Path, run: Run) -> None
     assert "bits per" in text
 
 
+def test_directions_that_are_kept_are_what_is_measured(measured: Path, run: Run) -> None:
+    assert run(*LEAKAGE, "--cuts", "stem.1", "--keep", "3", "-o", "kept.json").code == 0
+    rows = load(LeakageReport, measured / "kept.json").rows
+    whole = {
+        row.defense.rate: row for row in load(LeakageReport, measured / "out.json").rows if row.cut_name == "stem.1"
+    }
+    assert [row.defense.rate for row in rows] == [0.0, 0.6]
+    for row in rows:
+        assert row.defense.kept == 3
+        assert row.defense.directions is not None
+        assert row.payload_bytes == 3
+        assert row.leakage.dfil is None
+    assert rows[0].leakage.index.value < whole[0.0].leakage.index.value
+
+
+def test_a_cut_without_directions_to_leave_out_keeps_all_and_says_so(measured: Path, run: Run) -> None:
+    run(*LEAKAGE, "--cuts", "stem.1", "--keep", "8", "-o", "kept.json")
+    report = load(LeakageReport, measured / "kept.json")
+    assert {row.defense.kept for row in report.rows} == {1}
+    assert "stem.1: no directions to choose 8 directions of the whole from; all are kept" in report.notes
+
+
 @pytest.mark.usefixtures("measured")
 def test_without_ridge_the_index_is_unmeasured(run: Run) -> None:
     ran = run(*LEAKAGE, "--cuts", "stem.1", "--estimators", "kde", "--json")
@@ -233,6 +255,7 @@ def test_the_target_defaults_to_what_was_profiled_last(run: Run, target: Write) 
         ("--dropout", "half", "--dropout half is not possible"),
         ("--noise", "gaussian", "--noise gaussian is not possible: give gaussian:STD"),
         ("--noise", "poisson:1", "--noise poisson:1 is not possible"),
+        ("--keep", "1.5", "--keep 1.5 is not possible: give a share"),
         ("--bits", "17", "--bits 17 is not possible: it must be 1 to 16"),
         ("--samples", "19", "--samples 19 is too few: leakage needs at least 20"),
         ("--cache-gb", "0", "--cache-gb 0 is not possible"),
