@@ -82,4 +82,4 @@ class Quantizer:
     def dequantize(self, codes: Tensor, dtype: torch.dtype) -> Tensor:
         """The values that `codes` stand for, in `dtype`."""
         wide = torch.float64 if dtype == torch.float64 else torch.float32
-        return (self.signed(codes, wide) * self.step).to(dtype)
+        return self.signed(codes, wide).mul_(self.step).to(dtype)
