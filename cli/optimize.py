@@ -279,7 +279,7 @@ def optimize(
         typer.Option(
             metavar="N",
             min=0,
-            help="Most candidates attacked while searching, and 10 more that would win; default: a sixth, at least 13.",
+            help="Most candidates attacked while searching, and 10 more that would win; default: a fifth, at least 13.",
             rich_help_panel=_AUDIT,
             show_default=False,
         ),

@@ -38,9 +38,8 @@ from .space import Point, point_of
 STEERING = ("prior", "ridge", "inverse")
 """Attacks that are run while searching, the strongest for their price, each by its strongest campaign alone."""
 
-SHARE_AUDITED = 1 / 6
-"""Of the candidates that keep within the other budgets, so many are audited at most unless more are asked for: with the
-evaluation of all of them, less than a quarter of what a grid costs where each is audited."""
+SHARE_AUDITED = 0.2
+"""Of the candidates that keep within the other budgets, so many are audited at most unless more are asked for."""
 
 CHOSEN_AUDITS = 3
 """Audits beyond those at random that are allowed however few candidates there are."""

@@ -105,7 +105,7 @@ class AuditOptions:
     Attributes:
         search_effort: of each audit while searching.
         final_effort: of those of the winner; its whole suite is run with `seeds` seeds.
-        most: audits while searching, at most; None: a sixth of the candidates, and a few more than calibration needs.
+        most: audits while searching, at most; None: a fifth of the candidates, and a few more than calibration needs.
         attacks: the suite that the winner must stand.
     """
 
