@@ -6,7 +6,7 @@
 
 Two processes, the device's and the cloud's, and a third that shapes the loopback link between them (bandwidth, round
 trip, TCP's slow start). *latency*: for each cut and link the predicted against the measured median, and how often the
-90 % interval holds it; the profile is made in three parts, before, amid and after the requests, so that a machine whose
+90 % interval holds it; in passes, each of some requests everywhere and a part of the profile, so that a machine whose
 own speed drifts does so for both. *overhead*: a request against edge half + cloud half + a raw
 TCP echo of the same bytes, taken in turns, the cloud half in the process that echoes. *throughput*: eight clients at
 one server against the cloud half in a loop. *accuracy*: a plan of an example (digits, mnist_lenet, cifar10_resnet20)
@@ -27,7 +27,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -41,7 +41,9 @@ from collabplan.estimators import Defense
 from collabplan.graph import Cut, TracedGraph, candidate_cuts, split, trace
 from collabplan.planner.latency import defense_ms, predict_latency
 from collabplan.profilers import profile_model
+from collabplan.profilers.cuts import CutTiming, time_cuts
 from collabplan.profilers.joining import join
+from collabplan.profilers.timers import WallTimer, quiet
 from collabplan.records import (
     Accuracy,
     Budgets,
@@ -58,7 +60,7 @@ from collabplan.records import (
     Timing,
     collect_provenance,
 )
-from collabplan.runtime import open_cloud, open_edge, write_bundle
+from collabplan.runtime import keep_memory, open_cloud, open_edge, write_bundle
 from collabplan.runtime.answers import answer_bytes
 from collabplan.runtime.bodies import Undefended
 from collabplan.runtime.loopback import LoopbackServer
@@ -74,20 +76,20 @@ LINKS = ("5mbps,40ms", "20mbps,15ms", "100mbps,5ms", "1gbps,200us")
 SPEC = DefenseSpec(bits=8)
 RESTART_S = 0.02
 CLIENTS = 8
+PASSES = 5
 ECHO = struct.Struct("<BII")
 BARE, RUN, TAKE = range(3)
 
 
 @dataclass(frozen=True, eq=False)
 class Subjects:
-    """A traced model, its profile on this machine, the cuts that are tried, and how to profile once more."""
+    """A traced model, its profile on this machine, and the cuts that are tried."""
 
     name: str
     traced: TracedGraph
     inputs: tuple[Tensor, ...]
     profile: Profile
     cuts: list[Cut]
-    profiled: Callable[[], Profile]
 
 
 def traced_model(name: str) -> tuple[TracedGraph, tuple[Tensor, ...]]:
@@ -107,17 +109,12 @@ def subjects(name: str, seconds: float, threads: int, count: int) -> Subjects:
     """Profile the model, and choose measured proper cuts, evenly by depth."""
     traced, inputs = traced_model(name)
 
-    def profiled() -> Profile:
-        return profile_model(traced, target=TargetIdentity(spec=name), threads=threads, seconds=seconds)
-
-    profile = profiled()
+    profile = profile_model(traced, target=TargetIdentity(spec=name), threads=threads, seconds=seconds)
     measured = {cut.id for cut in profile.cuts if cut.kind == "proper" and not cut.interpolated}
     cuts = [cut for cut in candidate_cuts(traced) if cut.id in measured and cut.searchable]
     if len(cuts) < count:
         raise SystemExit(f"only {len(cuts)} proper cuts were measured, {count} are wanted: give more --seconds")
-    return Subjects(
-        name, traced, inputs, profile, [cuts[(2 * i + 1) * len(cuts) // (2 * count)] for i in range(count)], profiled
-    )
+    return Subjects(name, traced, inputs, profile, [cuts[(2 * i + 1) * len(cuts) // (2 * count)] for i in range(count)])
 
 
 def planned(given: Subjects, cut: Cut, link: Link) -> Plan:
@@ -199,18 +196,14 @@ class Asked:
     spent: list[Spent]
 
 
-def latency(given: Subjects, repeats: int) -> None:
+def latency(given: Subjects, repeats: int, seconds: float) -> None:
     """Bars 5.1 and 5.2: predicted against measured, cut by cut and link by link."""
-    half = len(given.cuts) // 2
-    asked = asked_at(given, given.cuts[:half], repeats)
-    profiles = [given.profile, given.profiled()]
-    asked += asked_at(given, given.cuts[half:], repeats)
-    profiles.append(given.profiled())
+    asked, timings = interleaved(given, repeats, seconds)
     beforehand = [
         off(median(each.spent, "total"), predicted(given, each.cut, each.defense, each.link).p50_ms.value)
         for each in asked
     ]
-    given = replace(given, profile=pooled(profiles))
+    given = replace(given, profile=pooled(given.profile, timings))
     errors, parts, covered, widths, rows = [], {"edge": [], "cloud": []}, [], [], []
     for each in asked:
         expected = predicted(given, each.cut, each.defense, each.link)
@@ -246,40 +239,51 @@ def latency(given: Subjects, repeats: int) -> None:
     bar("5.2", f"{given.name}: median width of the interval", round(width, 1), "%", target=20.0, holds=width <= 20.0)
 
 
-def asked_at(given: Subjects, cuts: list[Cut], repeats: int) -> list[Asked]:
-    """Requests at each of these cuts over each link."""
-    made = []
-    for cut in cuts:
-        with deployed(given, cut) as (folder, near):
-            part = open_edge(folder)
-            for text in LINKS:
-                shape = Shape.parse(text)
-                shape = Shape(shape.up_bps, shape.down_bps, shape.rtt_ms, True, RESTART_S)
-                with (
-                    ShapedLink(near, shape) as link,
-                    TimedClient(part, link.address, policy=None, connect_timeout_s=60.0) as client,
-                ):
-                    pause_s = 1.5 * RESTART_S + shape.rtt_ms / 1e3
-                    spent = client.series([given.inputs] * repeats, pause_s=pause_s)
-                made.append(Asked(cut, shape.link, text, part.defense, spent))
-    return made
+def interleaved(given: Subjects, repeats: int, seconds: float) -> tuple[list[Asked], list[dict[str, CutTiming]]]:
+    """Requests at every cut over every link, pass after pass, and the profiler's timings of these cuts with each."""
+    timings, found = list[dict[str, CutTiming]](), dict[tuple[str, str], Asked]()
+    with ExitStack() as stack:
+        deployments = [(cut, *stack.enter_context(deployed(given, cut))) for cut in given.cuts]
+        parts = {cut.id: open_edge(folder) for cut, folder, _ in deployments}
+        for _ in range(PASSES):
+            timings.append(timed_again(given, seconds / PASSES))
+            for cut, _, near in deployments:
+                part = parts[cut.id]
+                for text in LINKS:
+                    shape = Shape.parse(text)
+                    shape = Shape(shape.up_bps, shape.down_bps, shape.rtt_ms, True, RESTART_S)
+                    with (
+                        ShapedLink(near, shape) as link,
+                        TimedClient(part, link.address, policy=None, connect_timeout_s=60.0) as client,
+                    ):
+                        pause_s = 1.5 * RESTART_S + shape.rtt_ms / 1e3
+                        spent = client.series([given.inputs] * -(-repeats // PASSES), warming=2, pause_s=pause_s)
+                    asked = found.setdefault((cut.id, text), Asked(cut, shape.link, text, part.defense, []))
+                    asked.spent.extend(spent)
+    return list(found.values()), timings
 
 
-def pooled(profiles: list[Profile]) -> Profile:
-    """The first profile with the samples of all of them, at the cuts that all of them measured."""
-    by_id = [{cut.id: cut for cut in profile.cuts} for profile in profiles]
+def timed_again(given: Subjects, seconds: float) -> dict[str, CutTiming]:
+    """The profiler's timings of the cuts that are tried, and of no other."""
+    cuts = [*(cut for cut in candidate_cuts(given.traced) if cut.kind != "proper"), *given.cuts]
+    with quiet(given.profile.device.threads):
+        depths = {cut.id: float(cut.depth) for cut in cuts}
+        return time_cuts(given.traced, cuts, depths, WallTimer(), "both", seconds).cuts
+
+
+def pooled(profile: Profile, timings: list[dict[str, CutTiming]]) -> Profile:
+    """The profile with the samples of all timings at the cuts that they are of."""
 
     def over_all(cut: CutProfile) -> CutProfile:
-        found = [cuts[cut.id] for cuts in by_id]
-        if any(each.interpolated for each in found):
-            return cut
+        found = [cuts[cut.id] for cuts in timings if cut.id in cuts and not cuts[cut.id].interpolated]
         edges = [sample for each in found if each.edge for sample in each.edge.samples_ms]
         clouds = [sample for each in found if each.cloud for sample in each.cloud.samples_ms]
-        update = {"edge": Timing.from_samples(edges) if edges else None,
-                  "cloud": Timing.from_samples(clouds) if clouds else None}  # fmt: skip
+        if not (edges and clouds):
+            return cut
+        update = {"edge": Timing.from_samples(edges), "cloud": Timing.from_samples(clouds)}
         return cut.model_copy(update=update)
 
-    return profiles[0].model_copy(update={"cuts": tuple(over_all(cut) for cut in profiles[0].cuts)})
+    return profile.model_copy(update={"cuts": tuple(over_all(cut) for cut in profile.cuts)})
 
 
 # overhead -----------------------------------------------------------------------------------------------------------
@@ -291,6 +295,7 @@ def echo_server(folder: Path, threads: int) -> None:
     Ends with its standard input.
     """
     torch.set_num_threads(threads)
+    keep_memory()
     cloud = open_cloud(folder)
     listener = socket.create_server(("127.0.0.1", 0))
     print(listener.getsockname()[1], flush=True)
@@ -487,9 +492,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="cifar10_resnet20", help=f"{', '.join(TORCHVISION)}, or an example")
     parser.add_argument("--parts", default="latency,overhead,throughput")
-    parser.add_argument(
-        "--seconds", type=float, default=60.0, help="of each profile: there are three around latency, else one"
-    )
+    parser.add_argument("--seconds", type=float, default=60.0, help="of the profile, and of its parts amid latency")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--cuts", type=int, default=8)
     parser.add_argument("--repeats", type=int, default=40)
@@ -502,10 +505,11 @@ def main() -> None:
         return
     parts = options.parts.split(",")
     torch.set_num_threads(options.threads)
+    keep_memory()
     if set(parts) - {"accuracy"}:
         given = subjects(options.model, options.seconds, options.threads, options.cuts)
         if "latency" in parts:
-            latency(given, options.repeats)
+            latency(given, options.repeats, options.seconds)
         if "overhead" in parts:
             overhead(given, options.repeats)
         if "throughput" in parts:

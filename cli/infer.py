@@ -156,7 +156,7 @@ def infer(
     import torch
 
     from ..records import CollabplanError
-    from ..runtime import EdgeClient, ReleasePolicy, open_edge
+    from ..runtime import EdgeClient, ReleasePolicy, keep_memory, open_edge
     from .output import Output
     from .tensor_files import batches, require_ending, write_outputs
 
@@ -167,6 +167,7 @@ def infer(
         require_ending(file)
     if threads is not None:
         torch.set_num_threads(threads)
+    keep_memory()
     part = open_edge(folder)
     specs = part.manifest.part.inputs
     inputs, scaling = _inputs(part, data, model, input_range, output)

@@ -112,7 +112,9 @@ def measure(
 ) -> Profile:
     """Profile a traced target with a progress bar. What rebuilds its cuts is kept in the target's options."""
     from ..profilers import profile_model
+    from ..runtime import keep_memory
 
+    keep_memory()  # as `serve`, `infer` and `verify` do: what is timed is what is run
     options = {**target.identity.options, "max_crossing": str(max_crossing)}
     with output.bar("profiling") as advance:
 

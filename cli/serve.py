@@ -118,8 +118,7 @@ def serve(
     import torch
 
     from ..records import CollabplanError
-    from ..runtime import CloudServer, ServeOptions, ServerTls, open_cloud
-    from ..runtime.memory import use_one_arena
+    from ..runtime import CloudServer, ServeOptions, ServerTls, keep_memory, open_cloud
     from .output import Output
 
     output = Output(as_json=as_json)
@@ -140,7 +139,7 @@ def serve(
         allow_undefended=allow_undefended,
         metrics=metrics,
     )
-    use_one_arena()
+    keep_memory()
     with output.step("opening the cloud part"):
         server = CloudServer(open_cloud(folder), listen, options)
     _collect_again()

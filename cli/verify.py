@@ -81,6 +81,7 @@ def verify(
     measured. Run it on an otherwise idle machine.
     """
     from ..records import BudgetError, CollabplanError
+    from ..runtime import keep_memory
     from ..runtime.shaping import Shape
     from ..runtime.verify import Server, Subject
     from ..runtime.verify import verify as run
@@ -93,6 +94,7 @@ def verify(
         raise CollabplanError("--link-shape is for a server on this machine; leave it or --cloud out")
     shape = None if link_shape is None else Shape.parse(link_shape)
     tls = client_tls(ca, tls_cert, tls_key, server_name)
+    keep_memory()
     found = open_planned(plan, model, output, with_data=True)
     with output.step("reading the data"):
         loaded = found.target.load_data(found.traced)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .cloud import CloudServer, ServeOptions
     from .edge import EdgeClient
     from .halves import write_halves
+    from .memory import keep_memory
     from .parts import CloudPart, EdgePart, open_cloud, open_edge
     from .service import ClientTls, ServerTls
     from .session import UnreachableError
@@ -30,6 +31,7 @@ _HOMES = {
     "ServerTls": "service",
     "UnreachableError": "session",
     "WrittenBundle": "bundle",
+    "keep_memory": "memory",
     "open_cloud": "parts",
     "open_edge": "parts",
     "write_bundle": "bundle",
@@ -47,6 +49,7 @@ __all__ = [
     "ServerTls",
     "UnreachableError",
     "WrittenBundle",
+    "keep_memory",
     "open_cloud",
     "open_edge",
     "write_bundle",

@@ -13,7 +13,7 @@ import torch
 
 from .children import Child
 from .cloud import CloudServer, ServeOptions
-from .memory import use_one_arena
+from .memory import keep_memory
 from .parts import open_cloud
 
 
@@ -51,7 +51,7 @@ def _main() -> None:
         parser.add_argument(name, type=int)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
-    use_one_arena()
+    keep_memory()
     options = ServeOptions(
         max_batch=given.max_batch, micro_batch=given.micro_batch, allow_undefended=given.micro_batch == 1
     )
