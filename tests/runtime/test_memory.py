@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-RUNS = 20
+WARMING, RUNS = 40, 20
 FAULTS = f"""
 import resource, sys, torch
 from collabplan.runtime import keep_memory
@@ -20,7 +20,8 @@ def run():
     for numbers in (20_000_000, 3_000_000):
         torch.empty(numbers).fill_(1)
 
-run()
+for _ in range({WARMING}):
+    run()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range({RUNS}):
     run()
@@ -36,5 +37,6 @@ def faults(how: str) -> int:
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library has no mallopt")
 def test_kept_memory_is_not_mapped_again() -> None:
-    assert faults("kept") < RUNS
-    assert faults("as it is") > 10 * RUNS, "or nothing need be kept"
+    mapped = faults("as it is")
+    assert mapped > 10 * RUNS, "or nothing need be kept"
+    assert faults("kept") < mapped / 10, "at most once more, where something small lay in the way"
