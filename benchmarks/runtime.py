@@ -108,7 +108,6 @@ def traced_model(name: str) -> tuple[TracedGraph, tuple[Tensor, ...]]:
 def subjects(name: str, seconds: float, threads: int, count: int) -> Subjects:
     """Profile the model, and choose measured proper cuts, evenly by depth."""
     traced, inputs = traced_model(name)
-
     profile = profile_model(traced, target=TargetIdentity(spec=name), threads=threads, seconds=seconds)
     measured = {cut.id for cut in profile.cuts if cut.kind == "proper" and not cut.interpolated}
     cuts = [cut for cut in candidate_cuts(traced) if cut.id in measured and cut.searchable]

@@ -139,18 +139,8 @@ def _strongest(report: AuditReport) -> Threat:
 
 
 def _key(row: LeakageRow | Audit) -> tuple[object, ...]:
-    spec = row.defense
-    return (
-        row.cut_id,
-        spec.kept,
-        spec.dropout,
-        spec.rate,
-        spec.masks,
-        spec.noise,
-        spec.noise_std,
-        spec.bits,
-        spec.rounding,
-    )
+    """A cut and all that tells defenses apart but what was fitted to data: each report has its own ranges."""
+    return row.cut_id, row.defense.model_copy(update={"directions": None, "ranges": ()})
 
 
 def _estimates(row: LeakageRow) -> dict[str, float]:

@@ -28,7 +28,7 @@ from ..records import (
     Plan,
     TierFigures,
 )
-from .narrowing import narrowed
+from .narrowing import Narrowing
 from .target import HALVES_SEED, Finding
 
 if TYPE_CHECKING:
@@ -145,6 +145,8 @@ class Session:
         """
         pairs = sorted(self.pairs(), key=lambda pair: (pair[0].depth, pair[1].rate))
         activations = EdgeActivations(self.traced, cache_bytes=0, batch_size=BATCH, device=self.asked.device)
+        assert self.roles.intercepted is not None
+        narrowing = Narrowing(activations, self.roles.intercepted, self.asked.kept, self.asked.seed, self.notes)
         made, shared = [], Shared(self.asked.seed)
         for done, (cut, spec) in enumerate(pairs):
             name = f"{cut.name} at {spec.rate:g}" if spec.dropout != "none" else cut.name
@@ -156,7 +158,7 @@ class Session:
                 )
                 self.notes.append(f"{cut.name}: {why}; no attack is needed")
                 continue
-            question = self._question(activations, cut, spec)
+            question = self._question(narrowing, cut, spec)
             found = run_audit(
                 question,
                 self.asked.attacks,
@@ -170,18 +172,15 @@ class Session:
             say(f"{name}: {told(found.record)}")
         return made
 
-    def _question(self, activations: EdgeActivations, cut: Cut, spec: DefenseSpec) -> Question:
-        intercepted = self.roles.intercepted
-        assert intercepted is not None
+    def _question(self, narrowing: Narrowing, cut: Cut, spec: DefenseSpec) -> Question:
+        activations = narrowing.activations
         if self.plan is not None and cut.kind != "edge-only":
             defense = Defense.bound(spec, cut.crossing, self.directions)
         else:
-            defense, note = narrowed(spec, cut, activations, intercepted, self.asked.seed)
-            if note is not None and note not in self.notes:
-                self.notes.append(note)
+            defense = narrowing.bound(spec, cut)
         calibrated = self.plan is not None or (defense.spec.bits is None and defense.spec.noise == "none")
         if not calibrated:
-            few = intercepted.take(torch.arange(min(CALIBRATION, len(intercepted))))
+            few = narrowing.data.take(torch.arange(min(CALIBRATION, len(narrowing.data))))
             rows = activations.rows(cut, few)
             defense = defense.calibrate(activations.to_graph(cut, rows))
         return ask(

@@ -44,7 +44,7 @@ from ..records import (
     hash_json,
     save,
 )
-from .narrowing import narrowed
+from .narrowing import Narrowing
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -260,14 +260,11 @@ class _Measurement:
     def __init__(self, session: Session, activations: EdgeActivations, cut: Cut, rows: Sequence[Tensor]) -> None:
         self.session, self.cut, self.asked = session, cut, session.asked
         self.rates = session.rates(cut)
-        defense, note = narrowed(self.asked.spec(0.0), cut, activations, session.data, self.asked.seed)
-        self.notes = [] if note is None else [note]
+        narrowing = Narrowing(activations, session.data, self.asked.kept, self.asked.seed)
+        defense, self.notes = narrowing.bound(self.asked.spec(0.0), cut), narrowing.notes
         self.bound = defense.calibrate(activations.to_graph(cut, tuple(rows)))
-        codes = rows
-        if self.bound.directions is not None:
-            codes = [self.bound.directions.encoded(c, row) for c, row in zip(cut.crossing, rows, strict=True)]
         self.leakage = CutLeakage(
-            codes,
+            self.bound.encode_rows(rows),
             session.components,
             replace(cut, crossing=self.bound.coded.crossing),
             result_at=_result_at(cut),
@@ -299,8 +296,7 @@ class _Measurement:
         return Finished(cut_id=self.cut.id, rows=tuple(rows), notes=tuple(self.notes))
 
     def _defense(self, rate: float) -> Defense:
-        dropping = Defense.for_cut(self.asked.spec(rate), self.cut).spec
-        update = {"dropout": dropping.dropout, "rate": dropping.rate}
+        update = {"dropout": self.asked.spec(rate).dropout, "rate": rate}
         return replace(self.bound, spec=self.bound.spec.model_copy(update=update))
 
     def _under(self, defense: Defense, rate: float) -> Leakage:

@@ -1,28 +1,49 @@
-"""The directions of `--keep`, fitted to a cut for commands that try a defense without searching one."""
+"""The directions of `--keep`, fitted cut by cut for commands that try defenses without searching them."""
 
 from __future__ import annotations
 
-from ..estimators import Data, Defense, EdgeActivations, directions_at
+from dataclasses import dataclass, field
+
+from ..estimators import Data, Defense, Directions, EdgeActivations, directions_at
 from ..estimators.seeds import generator_for
 from ..graph import Cut
 from ..records import DefenseSpec, kept_in_words
 
 
-def narrowed(
-    spec: DefenseSpec, cut: Cut, activations: EdgeActivations, data: Data, seed: int
-) -> tuple[Defense, str | None]:
-    """The defense with its directions, fitted as `optimize` fits them; not yet calibrated.
+@dataclass(eq=False)
+class Narrowing:
+    """Fits as `optimize` does, to `data`; a cut's directions are the same at all of its rates and fitted once.
 
-    All are kept where none can be left out, and the second thing says so.
-
-    Raises:
-        CollabplanError: no gradient tells directions apart, or the data have fewer than are kept.
+    Attributes:
+        notes: what is told where a cut has no directions to leave out.
     """
-    defense = Defense.for_cut(spec, cut)
-    if defense.spec.kept == 1:
-        return defense, None
-    directions = directions_at(activations, cut, data, spec.kept, generator_for(seed, cut.id, "directions"))
-    if directions is not None:
-        return defense.keeping(directions), None
-    note = f"{cut.name}: no directions to choose {kept_in_words(spec.kept)} from; all are kept"
-    return Defense.for_cut(spec.model_copy(update={"kept": 1.0}), cut), note
+
+    activations: EdgeActivations
+    data: Data
+    kept: float
+    seed: int
+    notes: list[str] = field(default_factory=list)
+    _last: tuple[str, Directions | None] | None = None
+
+    def bound(self, spec: DefenseSpec, cut: Cut) -> Defense:
+        """The defense with its directions, not yet calibrated; with all of them where none can be left out.
+
+        Raises:
+            CollabplanError: no gradient tells directions apart, or the data have fewer than are kept.
+        """
+        defense = Defense.for_cut(spec, cut)
+        if defense.spec.kept == 1:
+            return defense
+        directions = self._fitted(cut)
+        if directions is None:
+            return Defense.for_cut(spec.model_copy(update={"kept": 1.0}), cut)
+        return defense.keeping(directions)
+
+    def _fitted(self, cut: Cut) -> Directions | None:
+        if self._last is None or self._last[0] != cut.id:
+            generator = generator_for(self.seed, cut.id, "directions")
+            self._last = cut.id, directions_at(self.activations, cut, self.data, self.kept, generator)
+            if self._last[1] is None:
+                kept = kept_in_words(self.kept)
+                self.notes.append(f"{cut.name}: no directions to choose {kept} from; all are kept")
+        return self._last[1]

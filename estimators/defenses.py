@@ -125,6 +125,14 @@ class Defense:
             return tuple(tensors)
         return self._matrices.encoded_in_graph(self.crossing, self._require_all(tensors))
 
+    def encode_rows(self, rows: Sequence[Tensor]) -> list[Tensor]:
+        """The same for rows `[N, *sample_shape]` of each crossing."""
+        if self.spec.kept == 1:
+            return list(rows)
+        return [
+            self._matrices.encoded(each, row) for each, row in zip(self.crossing, self._require_all(rows), strict=True)
+        ]
+
     @property
     def _matrices(self) -> Directions:
         if self.directions is None:

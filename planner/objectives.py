@@ -301,11 +301,8 @@ class Objectives:
         if key not in self._cut_leakages:
             while len(self._cut_leakages) >= KEPT_CUTS:
                 self._cut_leakages.pop(next(iter(self._cut_leakages)))
-            rows = self._rows(cut, half)
-            if defense.directions is not None:
-                rows = [defense.directions.encoded(c, row) for c, row in zip(cut.crossing, rows, strict=True)]
             self._cut_leakages[key] = CutLeakage(
-                rows,
+                defense.encode_rows(self._rows(cut, half)),
                 self._inputs(half),
                 replace(cut, crossing=defense.coded.crossing),
                 result_at=self.problem.budgets.result_at,
