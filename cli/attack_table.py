@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ..records import Audit, AuditReport, Interval, Threat, TierFigures
+from ..records import Audit, AuditReport, Interval, Threat, TierFigures, kept_in_words
 from .leakage_table import bar
 from .tables import middle, plain_table
 
@@ -93,6 +93,9 @@ def legend(report: AuditReport) -> list[str]:
         f"re-identified: the reconstruction's nearest original is its own (chance {chance:.1%}); linked: the release "
         "itself was matched to its candidate, which takes no reconstruction",
     ]
+    for kept in dict.fromkeys(audit.defense.kept for audit in report.audits if audit.defense.kept != 1):
+        names = ", ".join(dict.fromkeys(audit.cut_name for audit in report.audits if audit.defense.kept == kept))
+        lines.append(f"released alone: {kept_in_words(kept)}, at {names}")
     if any(audit.effort == "quick" for audit in report.audits):
         lines.append("≥: quick effort, a LOWER BOUND; run --effort standard before you sign")
     if any(not tier.conclusive for audit in report.audits for tier in audit.tiers):
