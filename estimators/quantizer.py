@@ -73,11 +73,12 @@ class Quantizer:
             below = steps.floor()
             # A comparison, not floor(steps + uniform): float32 would round that sum up at grid points.
             steps = below + (uniform < steps - below)
-        return steps.add_(self.zero_point).to(torch.uint8 if self.bits <= 8 else torch.int32)
+        codes = steps.add_(self.zero_point).to(torch.int32)
+        return codes.to(torch.uint8) if self.bits <= 8 else codes  # at once it takes four times as long
 
     def signed(self, codes: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
         """Codes counted from zero: the wire value in units of the step, exact in `dtype`."""
-        return codes.to(dtype) - self.zero_point
+        return codes.to(dtype, copy=True).sub_(self.zero_point)
 
     def dequantize(self, codes: Tensor, dtype: torch.dtype) -> Tensor:
         """The values that `codes` stand for, in `dtype`."""

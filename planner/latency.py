@@ -2,13 +2,17 @@
 
     latency = edge + defense + serialisation + transfer + cloud + download
 
-Medians are added for the median. For the 90 % interval and for p95 the parts' own 5 % and 95 %
-quantiles are added: exact where all parts are slow together (one busy machine, one bad network) and
-too wide where they are independent, so that a budget held at p95 errs on the safe side. It covers
-neither contention with programs that did not run during profiling nor another network.
+Medians are added for the median, and the parts' own 95 % quantiles for p95: exact where all parts are
+slow together, too long where they are independent, so that a budget held at p95 errs on the safe side.
+The median's 90 % interval takes device, network and cloud to be independent: their distances to their
+own 5 % and 95 % quantiles are added in squares. These are quantiles of single runs, farther from the
+median than a later series' median is, unless the machine has changed its speed. Neither covers
+contention with programs that did not run during profiling or another network.
 """
 
 from __future__ import annotations
+
+import math
 
 from ..estimators.defenses import Defense
 from ..estimators.directions import width_of
@@ -86,10 +90,6 @@ def predict_latency(
     up, down = transfer_interval(sent, link), transfer_interval(fetched, link.back)
     defending = (device_defense_ms + REQUEST_FIXED_MS) * edge_slowdown if sent else 0.0
     packing = serialisation_ms(sent) + serialisation_ms(fetched)
-    measured = (prefix, suffix, up, down)
-    p50 = sum(part.value for part in measured) + defending + packing
-    low = sum(part.low for part in measured) + defending + packing
-    high = sum(part.high for part in measured) + defending + packing
     parts = LatencyParts(
         edge_ms=prefix.value,
         defense_ms=defending,
@@ -98,7 +98,12 @@ def predict_latency(
         cloud_ms=suffix.value,
         download_ms=down.value,
     )
-    return _latency(p50, low, high, parts)
+    network = _both_ways(up, down)
+    constant = defending + packing
+    p50 = prefix.value + suffix.value + network.value + constant
+    below = math.hypot(*(part.value - part.low for part in (prefix, suffix, network)))
+    above = math.hypot(*(part.high - part.value for part in (prefix, suffix, network)))
+    return _latency(p50, below, above, prefix.high + suffix.high + network.high + constant, parts)
 
 
 def edge_energy_mj(latency: Latency, moved_bytes: int, power: EdgePower) -> float:
@@ -132,17 +137,30 @@ def over_link(latency: Latency, planned: Link, link: Link, *, upload_bytes: int,
         return latency
     sent = upload_bytes if latency.parts.transfer_ms else 0
     fetched = download_bytes if latency.parts.download_ms else 0
-    before = (transfer_interval(sent, planned), transfer_interval(fetched, planned.back))
-    up, down = after = (transfer_interval(sent, link), transfer_interval(fetched, link.back))
-    p50 = latency.p50_ms.value + sum(w.value for w in after) - sum(w.value for w in before)
-    low = latency.p50_ms.low + sum(w.low for w in after) - sum(w.low for w in before)
-    high = latency.p50_ms.high + sum(w.high for w in after) - sum(w.high for w in before)
+    before = _both_ways(transfer_interval(sent, planned), transfer_interval(fetched, planned.back))
+    up, down = transfer_interval(sent, link), transfer_interval(fetched, link.back)
+    after = _both_ways(up, down)
+    median = latency.p50_ms
     return _latency(
-        p50, low, high, latency.parts.model_copy(update={"transfer_ms": up.value, "download_ms": down.value})
+        median.value + after.value - before.value,
+        _exchanged(median.value - median.low, before.value - before.low, after.value - after.low),
+        _exchanged(median.high - median.value, before.high - before.value, after.high - after.value),
+        latency.p95_ms + after.high - before.high,
+        latency.parts.model_copy(update={"transfer_ms": up.value, "download_ms": down.value}),
     )
 
 
-def _latency(p50: float, low: float, high: float, parts: LatencyParts) -> Latency:
-    """Sums of medians may lie outside sums of quantiles by rounding: the median's interval holds the median."""
-    p50_ms = Interval(value=p50, low=min(low, p50), high=max(high, p50), level=LEVEL)
-    return Latency(p50_ms=p50_ms, p95_ms=max(high, p50), parts=parts)
+def _both_ways(up: Interval, down: Interval) -> Interval:
+    """One network: where it is slow, it is slow both ways."""
+    return Interval(value=up.value + down.value, low=up.low + down.low, high=up.high + down.high, level=LEVEL)
+
+
+def _exchanged(whole: float, before: float, after: float) -> float:
+    """A distance made of squares, with one part's distance exchanged for another's."""
+    return math.sqrt(max(whole**2 - before**2, 0.0) + after**2)
+
+
+def _latency(p50: float, below: float, above: float, p95: float, parts: LatencyParts) -> Latency:
+    """The median, how far its interval reaches to either side, and the p95, which rounding may put below the median."""
+    p50_ms = Interval(value=p50, low=p50 - below, high=p50 + above, level=LEVEL)
+    return Latency(p50_ms=p50_ms, p95_ms=max(p95, p50), parts=parts)

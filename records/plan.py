@@ -37,8 +37,8 @@ class LatencyParts(Record):
 class Latency(Record):
     """Predicted end-to-end latency of one request at the profile's batch size.
 
-    `p50` carries its 90 % interval (spread of the measured parts and of the link); a budget is held
-    against `p95_ms`. It does not cover contention with other programs or another network.
+    `p50` carries its 90 % interval (spread of the measured parts and of the link, taken to be independent); a budget is
+    held against `p95_ms`, where all are slow at once. Neither covers contention with other programs or another network.
     """
 
     p50_ms: Interval

@@ -9,6 +9,7 @@ from collabplan.planner.latency import (
     REQUEST_FIXED_MS,
     defense_ms,
     edge_energy_mj,
+    over_link,
     predict_latency,
 )
 from collabplan.profilers.joining import JoinedCut
@@ -50,7 +51,28 @@ def test_p95_adds_what_each_part_does_at_its_worst():
     fixed = latency.parts.serialisation_ms + 0.5 + REQUEST_FIXED_MS + RECEIVE_FIXED_MS
     expected = EDGE.p95_ms + CLOUD.p95_ms + transfer_ms(4000, slow) + transfer_ms(40, slow) + fixed
     assert latency.p95_ms == pytest.approx(expected)
-    assert latency.p50_ms.low < latency.p50_ms.value < latency.p50_ms.high == latency.p95_ms
+
+
+def test_the_interval_of_the_median_takes_device_network_and_cloud_to_be_independent():
+    latency = predict(joined())
+    median, ways = latency.p50_ms, transfer_ms(4000, LINK) + transfer_ms(40, LINK)
+    slow, fast = Link(bandwidth_bps=16e6, rtt_ms=16.5), Link(bandwidth_bps=24e6, rtt_ms=13.5)
+    above = transfer_ms(4000, slow) + transfer_ms(40, slow) - ways
+    below = ways - transfer_ms(4000, fast) - transfer_ms(40, fast)
+    assert (median.high - median.value) ** 2 == pytest.approx(
+        (EDGE.p95_ms - 6) ** 2 + (CLOUD.p95_ms - 2) ** 2 + above**2
+    )
+    assert (median.value - median.low) ** 2 == pytest.approx((6 - 4.2) ** 2 + (2 - 1.1) ** 2 + below**2)
+    assert median.high < latency.p95_ms
+
+
+def test_over_another_link_is_as_predicted_for_it():
+    other = Link(bandwidth_bps=5e6, rtt_ms=40.0, bandwidth_spread=0.1, rtt_spread=0.3)
+    moved = over_link(predict(joined()), LINK, other, upload_bytes=4000, download_bytes=40)
+    expected = predict(joined(), link=other)
+    assert moved.p95_ms == pytest.approx(expected.p95_ms)
+    assert moved.parts.model_dump() == pytest.approx(expected.parts.model_dump())
+    assert moved.p50_ms.model_dump() == pytest.approx(expected.p50_ms.model_dump())
 
 
 def test_the_edge_slowdown_scales_what_the_edge_computes_and_nothing_else():
