@@ -16,6 +16,7 @@ import math
 
 from ..estimators.defenses import Defense
 from ..estimators.directions import width_of
+from ..profilers.cuts import MIN_SAMPLES
 from ..profilers.joining import JoinedCut
 from ..profilers.link import serialisation_ms, transfer_interval
 from ..records import DropoutKind, EdgePower, Interval, Latency, LatencyParts, Link, NoiseKind, ResultAt, Timing
@@ -118,12 +119,20 @@ def edge_energy_mj(latency: Latency, moved_bytes: int, power: EdgePower) -> floa
 
 
 def _spread(timing: Timing | None, factor: float = 1.0, *, fixed_ms: float = 0.0) -> Interval:
-    """Median, 5 % and 95 % quantile of one side, in milliseconds; nothing to run takes no time of its own."""
+    """Median, 5 % and 95 % quantile of one side, in milliseconds; nothing to run takes no time of its own.
+
+    The outer quantiles of n runs lie nearer to their median than those of all runs do. Their distances are multiplied
+    by 1 + 3 / n, which for normal runs is right within 2 % from n = 5 on (a test draws them). An interpolated timing
+    has no runs of its own: it counts as one of the fewest that are measured.
+    """
     if timing is None:
         return Interval(value=fixed_ms, low=fixed_ms, high=fixed_ms, level=LEVEL)
-    low = quantile(sorted(timing.samples_ms), 0.05) if timing.samples_ms else timing.p50_ms
-    value, low, high = (each * factor + fixed_ms for each in (timing.p50_ms, low, timing.p95_ms))
-    return Interval(value=value, low=low, high=high, level=LEVEL)
+    runs, middle = sorted(timing.samples_ms), timing.p50_ms
+    widened = factor * (1 + 3 / (len(runs) or MIN_SAMPLES))
+    above = widened * (timing.p95_ms - middle)
+    below = widened * (middle - quantile(runs, 0.05)) if runs else above
+    value = middle * factor + fixed_ms
+    return Interval(value=value, low=max(value - below, fixed_ms), high=value + above, level=LEVEL)
 
 
 def over_link(latency: Latency, planned: Link, link: Link, *, upload_bytes: int, download_bytes: int) -> Latency:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import random
+import statistics
+
 import pytest
 from collabplan.estimators.defenses import Defense
 from collabplan.planner.latency import (
@@ -19,6 +23,7 @@ from collabplan.records import Crossing, CutProfile, DefenseSpec, EdgePower, Lin
 LINK = Link(bandwidth_bps=20e6, rtt_ms=15.0, bandwidth_spread=0.2, rtt_spread=0.1)
 EDGE = Timing.from_samples([4.0, 5.0, 6.0, 7.0, 12.0])
 CLOUD = Timing.from_samples([1.0, 1.5, 2.0, 2.5, 3.0])
+FIVE_RUNS = 1 + 3 / 5
 
 
 def joined(kind="proper", edge=EDGE, cloud=CLOUD):
@@ -49,8 +54,8 @@ def test_p95_adds_what_each_part_does_at_its_worst():
     latency = predict(joined())
     slow = Link(bandwidth_bps=16e6, rtt_ms=16.5)
     fixed = latency.parts.serialisation_ms + 0.5 + REQUEST_FIXED_MS + RECEIVE_FIXED_MS
-    expected = EDGE.p95_ms + CLOUD.p95_ms + transfer_ms(4000, slow) + transfer_ms(40, slow) + fixed
-    assert latency.p95_ms == pytest.approx(expected)
+    at_worst = 6 + FIVE_RUNS * (EDGE.p95_ms - 6) + 2 + FIVE_RUNS * (CLOUD.p95_ms - 2)
+    assert latency.p95_ms == pytest.approx(at_worst + transfer_ms(4000, slow) + transfer_ms(40, slow) + fixed)
 
 
 def test_the_interval_of_the_median_takes_device_network_and_cloud_to_be_independent():
@@ -59,11 +64,33 @@ def test_the_interval_of_the_median_takes_device_network_and_cloud_to_be_indepen
     slow, fast = Link(bandwidth_bps=16e6, rtt_ms=16.5), Link(bandwidth_bps=24e6, rtt_ms=13.5)
     above = transfer_ms(4000, slow) + transfer_ms(40, slow) - ways
     below = ways - transfer_ms(4000, fast) - transfer_ms(40, fast)
-    assert (median.high - median.value) ** 2 == pytest.approx(
-        (EDGE.p95_ms - 6) ** 2 + (CLOUD.p95_ms - 2) ** 2 + above**2
-    )
-    assert (median.value - median.low) ** 2 == pytest.approx((6 - 4.2) ** 2 + (2 - 1.1) ** 2 + below**2)
+    slower = FIVE_RUNS * (EDGE.p95_ms - 6), FIVE_RUNS * (CLOUD.p95_ms - 2), above
+    faster = FIVE_RUNS * (6 - 4.2), FIVE_RUNS * (2 - 1.1), below
+    assert median.high - median.value == pytest.approx(math.hypot(*slower))
+    assert median.value - median.low == pytest.approx(math.hypot(*faster))
     assert median.high < latency.p95_ms
+
+
+@pytest.mark.parametrize("runs", [5, 10, 25, 100])
+def test_few_runs_reach_as_far_from_their_median_as_many(runs):
+    draw = random.Random(0)
+
+    def p95_above_p50():
+        timing = Timing.from_samples([100 + draw.gauss(0, 1) for _ in range(runs)])
+        latency = predict(joined("edge-only", edge=timing, cloud=None))
+        return latency.p95_ms - latency.p50_ms.value
+
+    found = statistics.mean(p95_above_p50() for _ in range(60_000 // runs))
+    assert found == pytest.approx(1.645, rel=0.03)  # the normal law's 95 % quantile
+
+
+def test_an_interpolated_side_reaches_as_far_as_the_fewest_runs_do():
+    def median(p50_ms):
+        between = Timing(p50_ms=p50_ms, p95_ms=8.0, iqr_ms=1.0, samples_ms=())
+        return predict(joined("edge-only", edge=between, cloud=None)).p50_ms
+
+    assert (median(6.0).low, median(6.0).high) == pytest.approx((6 - FIVE_RUNS * 2, 6 + FIVE_RUNS * 2))
+    assert median(1.0).low == 0.0
 
 
 def test_over_another_link_is_as_predicted_for_it():
