@@ -411,33 +411,34 @@ def throughput(given: Subjects, seconds: float) -> None:
 def answered_per_s(given: Subjects, folder: Path, address: str, seconds: float) -> float:
     """Answers a second to requests that were made beforehand, so that no edge half competes for the cores.
 
-    Each client has two requests under way, as `EdgeClient.stream` does.
+    Each client has two requests under way, as `EdgeClient.stream` does. All begin together, once all are connected; the
+    time counts until the last answer.
     """
-    counts, begin = [0] * CLIENTS, threading.Event()
-    until = [0.0]
+    ready = threading.Barrier(CLIENTS + 1)
+    answered = [0] * CLIENTS
 
     def ask(number: int) -> None:
         with TimedClient(open_edge(folder), address, policy=None, timeout_s=60.0, connect_timeout_s=60.0) as client:
             made = [client._made(*client._checked(given.inputs)) for _ in range(2)]
             client._settled(client._send(made[0]))
-            begin.wait()
+            ready.wait()
+            until = time.perf_counter() + seconds
             under_way = deque(client._send(each) for each in made)
-            while time.perf_counter() < until[0]:
+            while under_way:
                 client._settled(under_way[0])
-                under_way.append(client._send(under_way.popleft()))
-                counts[number] += 1
-            for each in under_way:
-                client._settled(each)
+                done = under_way.popleft()
+                answered[number] += 1
+                if time.perf_counter() < until:
+                    under_way.append(client._send(done))
 
     threads = [threading.Thread(target=ask, args=(number,)) for number in range(CLIENTS)]
     for thread in threads:
         thread.start()
-    time.sleep(1.0)
-    until[0] = time.perf_counter() + seconds
-    begin.set()
+    ready.wait()
+    started = time.perf_counter()
     for thread in threads:
         thread.join()
-    return sum(counts) / seconds
+    return sum(answered) / (time.perf_counter() - started)
 
 
 def looped_per_s(given: Subjects, cut: Cut, batch: int, seconds: float) -> float:
