@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..records import ControlRow, Leakage, LeakageReport, LeakageRow
-from .tables import MAX_CUTS, middle, number, plain_table, share
+from .tables import MAX_CUTS, middle, number, plain_table, share, size
 
 WIDTHS = ((28, 10), (22, 10), (18, 10), (15, 8))
 """Of the cuts' names and of the bars: what to try before a column is dropped."""
@@ -119,7 +119,7 @@ def _columns(report: LeakageReport) -> list[_Column]:
         _Column("nobody\nabove", _ceiling),
         _Column("dFIL", lambda row: _optional(row.leakage.dfil), drops=4),
         *(_estimates(name) for name in report.estimators if name not in ("sandwich", "ridge")),
-        _Column("payload\nKiB", lambda row: number(row.payload_bytes / 1024), drops=2),
+        _Column("payload", lambda row: size(row.payload_bytes), drops=2),
     ]
     return [column for column in columns if any(column.cell(row) for row in rows)]
 

@@ -54,7 +54,7 @@ def candidate(name: str = LONG, *, index: float = 0.5, rate: float = 0.3, meets:
         leakage=Leakage(
             index=Interval(value=index, low=index - 0.1, high=index + 0.1), status="estimated", sample_count=100
         ),
-        payload_bytes=123456789,
+        payload_bytes=98_765,
         edge_peak_bytes=1,
         edge_parameter_count=1,
         meets_budgets=meets,
@@ -86,7 +86,16 @@ def test_the_comparison_fits_with_the_longest_names() -> None:
     roles = ("cloud-only", "edge-only", "latency-optimal", "middle")
     text = shown(tables.comparison(None, [Baseline(role=role, candidate=candidate()) for role in roles]))
     assert max(map(len, text.splitlines())) <= 80
-    for part in ("latency-optimal", "p95", "leakage", "estimated", "KiB", "0.850-0.950", "1,111-2,346", "0.400-0.600"):
+    for part in (
+        "latency-optimal",
+        "p95",
+        "leakage",
+        "estimated",
+        "96.5 KiB",
+        "0.850-0.950",
+        "1,111-2,346",
+        "0.400-0.600",
+    ):
         assert part in text
 
 
