@@ -119,7 +119,7 @@ def _columns(report: LeakageReport) -> list[_Column]:
         _Column("nobody\nabove", _ceiling),
         _Column("dFIL", lambda row: _optional(row.leakage.dfil), drops=4),
         *(_estimates(name) for name in report.estimators if name not in ("sandwich", "ridge")),
-        _Column("payload", lambda row: size(row.payload_bytes), drops=2),
+        _Column("payload\na sample", lambda row: size(row.payload_bytes), drops=2),
     ]
     return [column for column in columns if any(column.cell(row) for row in rows)]
 

@@ -98,7 +98,7 @@ def candidates(
     table.add_column("p95\nms", justify="right", no_wrap=True)
     table.add_column("accuracy\n(95 %)", justify="right", no_wrap=True)
     table.add_column("leakage\n(95 %)", justify="right", no_wrap=True)
-    table.add_column("payload", justify="right", no_wrap=True)
+    table.add_column("payload\na sample", justify="right", no_wrap=True)
     known = any(candidate.edge_energy_mj is not None for *_, candidate in rows)
     if known:
         table.add_column("edge\nmJ", justify="right", no_wrap=True)
