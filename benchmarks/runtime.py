@@ -198,18 +198,13 @@ class Asked:
 def latency(given: Subjects, repeats: int, seconds: float) -> None:
     """Bars 5.1 and 5.2: predicted against measured, cut by cut and link by link."""
     asked, timings = interleaved(given, repeats, seconds)
-    before = [
-        (median(each.spent, "total"), predicted(given, each.cut, each.defense, each.link).p50_ms) for each in asked
-    ]
-    errors_before = [off(p50, planned_p50.value) for p50, planned_p50 in before]
-    covered_before = [planned_p50.low <= p50 <= planned_p50.high for p50, planned_p50 in before]
+    errors_before, covered_before = held(given, asked)
     given = replace(given, profile=pooled(given.profile, timings))
-    errors, parts, covered, widths, rows = [], {"edge": [], "cloud": []}, [], [], []
+    errors, covered = held(given, asked)
+    parts, widths, rows = {"edge": [], "cloud": []}, [], []
     for each in asked:
         expected = predicted(given, each.cut, each.defense, each.link)
         p50, planned_p50 = median(each.spent, "total"), expected.p50_ms
-        errors.append(off(p50, planned_p50.value))
-        covered.append(planned_p50.low <= p50 <= planned_p50.high)
         widths.append(100 * (planned_p50.high - planned_p50.low) / planned_p50.value)
         for side, figure in (("edge", expected.parts.edge_ms), ("cloud", expected.parts.cloud_ms)):
             parts[side].append(off(median(each.spent, side), figure))
@@ -239,6 +234,15 @@ def latency(given: Subjects, repeats: int, seconds: float) -> None:
     )  # fmt: skip
     width = statistics.median(widths)
     bar("5.2", f"{given.name}: median width of the interval", round(width, 1), "%", target=20.0, holds=width <= 20.0)
+
+
+def held(given: Subjects, asked: list[Asked]) -> tuple[list[float], list[bool]]:
+    """How far each measured median is off the predicted one, in percent, and whether the 90 % interval holds it."""
+    pairs = [
+        (median(each.spent, "total"), predicted(given, each.cut, each.defense, each.link).p50_ms) for each in asked
+    ]
+    errors = [off(p50, planned_p50.value) for p50, planned_p50 in pairs]
+    return errors, [planned_p50.low <= p50 <= planned_p50.high for p50, planned_p50 in pairs]
 
 
 def interleaved(given: Subjects, repeats: int, seconds: float) -> tuple[list[Asked], list[dict[str, CutTiming]]]:
@@ -425,8 +429,8 @@ def answered_per_s(given: Subjects, folder: Path, address: str, seconds: float) 
             until = time.perf_counter() + seconds
             under_way = deque(client._send(each) for each in made)
             while under_way:
-                client._settled(under_way[0])
                 done = under_way.popleft()
+                client._settled(done)
                 answered[number] += 1
                 if time.perf_counter() < until:
                     under_way.append(client._send(done))

@@ -88,7 +88,7 @@ def predict_latency(
     sent = 0 if edge_only and result_at == "edge" else upload_bytes
     fetched = 0 if edge_only or result_at == "cloud" else download_bytes
     prefix, suffix = _spread(cut.edge, edge_slowdown), _spread(cut.cloud, fixed_ms=RECEIVE_FIXED_MS if sent else 0.0)
-    up, down = transfer_interval(sent, link), transfer_interval(fetched, link.back)
+    up, down, network = _ways(sent, fetched, link)
     defending = (device_defense_ms + REQUEST_FIXED_MS) * edge_slowdown if sent else 0.0
     packing = serialisation_ms(sent) + serialisation_ms(fetched)
     parts = LatencyParts(
@@ -99,7 +99,6 @@ def predict_latency(
         cloud_ms=suffix.value,
         download_ms=down.value,
     )
-    network = _both_ways(up, down)
     constant = defending + packing
     p50 = prefix.value + suffix.value + network.value + constant
     below = math.hypot(*(part.value - part.low for part in (prefix, suffix, network)))
@@ -146,9 +145,8 @@ def over_link(latency: Latency, planned: Link, link: Link, *, upload_bytes: int,
         return latency
     sent = upload_bytes if latency.parts.transfer_ms else 0
     fetched = download_bytes if latency.parts.download_ms else 0
-    before = _both_ways(transfer_interval(sent, planned), transfer_interval(fetched, planned.back))
-    up, down = transfer_interval(sent, link), transfer_interval(fetched, link.back)
-    after = _both_ways(up, down)
+    _, _, before = _ways(sent, fetched, planned)
+    up, down, after = _ways(sent, fetched, link)
     median = latency.p50_ms
     return _latency(
         median.value + after.value - before.value,
@@ -159,9 +157,11 @@ def over_link(latency: Latency, planned: Link, link: Link, *, upload_bytes: int,
     )
 
 
-def _both_ways(up: Interval, down: Interval) -> Interval:
-    """One network: where it is slow, it is slow both ways."""
-    return Interval(value=up.value + down.value, low=up.low + down.low, high=up.high + down.high, level=LEVEL)
+def _ways(sent: int, fetched: int, link: Link) -> tuple[Interval, Interval, Interval]:
+    """Milliseconds up, down, and both as one network: where it is slow, it is slow both ways."""
+    up, down = transfer_interval(sent, link), transfer_interval(fetched, link.back)
+    both = Interval(value=up.value + down.value, low=up.low + down.low, high=up.high + down.high, level=LEVEL)
+    return up, down, both
 
 
 def _exchanged(whole: float, before: float, after: float) -> float:
