@@ -6,6 +6,7 @@ A proxy keeps every byte that the device sends, and the test reads them as HTTP/
 from __future__ import annotations
 
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 import torch
@@ -144,19 +145,22 @@ def test_the_audit_of_what_was_captured_agrees_with_the_audit_of_the_plan(
     made, (targets, own) = classifier, digits()
     assert len(observed) == MANY
 
-    def audited(spec: DefenseSpec, *, captured: bool) -> dict[str, float]:
+    def audited(spec: DefenseSpec, seed: int, *, captured: bool) -> dict[str, float]:
         """The index by attack."""
         defense = Defense(spec, made.cut.crossing)
         victim = Victim(made.traced, made.cut, defense, InputScaling.from_range(0, 1))
-        seen = {count: victim.captured(observed[:count], targets) for count in (1, MANY)} if captured else None
+        turned = observed[seed:] + observed[:seed]
+        seen = {count: victim.captured(turned[:count], targets) for count in (1, MANY)} if captured else None
         attacks = [attack_named("prior"), attack_named("ridge")]
-        found = run_audit(Question(victim, targets, own, captured=seen), attacks, EFFORT, seed=0).record
+        found = run_audit(Question(victim, targets, own, captured=seen), attacks, EFFORT, seed=seed).record
         return {each.attack: each.figures.index.value for each in found.attacks if each.figures is not None}
 
-    planned, real = (audited(made.plan.defense, captured=captured) for captured in (False, True))
-    undropped = audited(made.plan.defense.model_copy(update={"dropout": "none", "rate": 0.0}), captured=False)
-    assert real.keys() == planned.keys() > {"ridge", f"ridge ({MANY} releases)"}
-    for attack, index in planned.items():
-        assert real[attack] == pytest.approx(index, abs=0.02)
-    assert real["ridge"] < undropped["ridge"] - 0.1, "agreement says something"
+    # The device draws from the system's own randomness, so that a single release is now and then two hundredths off.
+    spec, seeds = made.plan.defense, range(8)
+    planned, real = ([audited(spec, seed, captured=captured) for seed in seeds] for captured in (False, True))
+    undropped = audited(spec.model_copy(update={"dropout": "none", "rate": 0.0}), 0, captured=False)
+    assert real[0].keys() == planned[0].keys() > {"ridge", f"ridge ({MANY} releases)"}
+    for attack in planned[0]:
+        assert fmean(each[attack] for each in real) == pytest.approx(fmean(each[attack] for each in planned), abs=0.02)
+    assert fmean(each["ridge"] for each in real) < undropped["ridge"] - 0.1, "agreement says something"
     assert real != planned, "they are other releases"
