@@ -88,6 +88,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("example", choices=("digits", "mnist_lenet", "cifar10_cnn6", "cifar10_resnet20"))
     parser.add_argument("--finetune", type=int, default=0, help="epochs")
+    parser.add_argument("--samples", type=int, default=12_000, help="to fine-tune on")
+    parser.add_argument("--penalty", type=float, default=0.0, help="on linear reconstruction, while fine-tuning")
     parser.add_argument("--bits", default="8")
     parser.add_argument("--keep", default="1")
     parser.add_argument("--noise", default="none")
@@ -102,7 +104,7 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     problem = stated(given.example, folder)
     audit = audit_options(given.effort, given.seeds, None)
-    tuning = tuning_options(given.finetune, "distillation")
+    tuning = tuning_options(given.finetune, "distillation", given.samples, given.penalty)
     options = SearchOptions(
         trials=given.trials,
         draws=2,
@@ -151,7 +153,7 @@ def main() -> None:
             nearest_miss=outcome.nearest_miss,
             effort=given.effort,
             seeds=given.seeds,
-            finetune=given.finetune,
+            finetune={"epochs": given.finetune, "samples": given.samples, "penalty": given.penalty},
             wires={"bits": given.bits, "noise": given.noise, "keep": given.keep},
             dropout=not given.no_dropout,
             cuts=len(searched.cuts),

@@ -299,6 +299,19 @@ def optimize(
         Literal["distillation", "cross-entropy"],
         typer.Option(help="From the undefended model, or from labels.", rich_help_panel=_TUNING),
     ] = "distillation",
+    finetune_samples: Annotated[
+        int, typer.Option(metavar="N", min=2, help="Of train_data, at most so many.", rich_help_panel=_TUNING)
+    ] = 12_000,
+    finetune_penalty: Annotated[
+        float,
+        typer.Option(
+            metavar="WEIGHT",
+            min=0,
+            help="Train directions of the whole (--keep 64) against a linear reconstruction of the input too; the "
+            "weight of the share that it recovers, 0.3 say.",
+            rich_help_panel=_TUNING,
+        ),
+    ] = 0.0,
     storage: Storage = None,
     artifacts: Artifacts = None,
     inputs: Inputs = None,
@@ -365,7 +378,7 @@ def optimize(
         dropouts=parse_kinds(dropout_kinds),
         wires=wires(bits, noise, keep),
         masks=masks,
-        tuning=tuning_options(finetune, finetune_loss),
+        tuning=tuning_options(finetune, finetune_loss, finetune_samples, finetune_penalty),
         storage=storage,
         artifacts=artifacts,
         study=reuse,

@@ -122,8 +122,12 @@ def wires(bits: str, noise: str, keep: str = "1") -> tuple[Wire, ...]:
     return tuple(dict.fromkeys(Wire(each, *one, kept) for kept in shares for one in noises for each in every))
 
 
-def tuning_options(epochs: int, loss: Literal["distillation", "cross-entropy"]) -> Tuning | None:
-    """How the planner fine-tunes; None for no epoch."""
-    from ..records import Tuning
+def tuning_options(
+    epochs: int, loss: Literal["distillation", "cross-entropy"], samples: int, penalty: float
+) -> Tuning | None:
+    """How the planner fine-tunes; None for no epoch. Raises CollabplanError for a penalty and no epoch."""
+    from ..records import CollabplanError, Tuning
 
-    return Tuning(epochs=epochs, loss=loss) if epochs else None
+    if penalty and not epochs:
+        raise CollabplanError("--finetune-penalty trains directions; give epochs by --finetune 10 say")
+    return Tuning(epochs=epochs, loss=loss, samples=samples, penalty=penalty) if epochs else None

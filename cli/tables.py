@@ -171,7 +171,8 @@ def chosen_plan(plan: Plan) -> Table:
     table.add_row("cut", escape(f"{plan.cut_name} ({plan.cut_kind}); {_sent(plan)}"))
     how, said = plan.tuning, ""
     if how is not None and plan.tuned_weights is not None:
-        said = f"; cloud half fine-tuned under it ({how.epochs} epochs, {how.loss})"
+        against = f", against linear reconstruction by {how.penalty:g}" if how.penalty and plan.directions else ""
+        said = f"; cloud half fine-tuned under it ({how.epochs} epochs, {how.loss}{against})"
     table.add_row("defense", escape(defense(candidate) + bits_text(plan) + said))
     table.add_row(
         "latency",

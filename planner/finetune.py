@@ -7,12 +7,13 @@ statistics of normalisation layers stay frozen, as the exported graph has them.
 Where the defense keeps fewer directions than all, their matrices are trained along with the half: those that were
 fitted are the best to first order, and a few numbers are worth more when both sides agree on what to say with them.
 What rounding, masks and noise do to a code passes gradients as if it did nothing (the straight-through estimator:
-Bengio, Leonard & Courville, arXiv 1308.3432, 2013).
+Bengio, Leonard & Courville, arXiv 1308.3432, 2013). Directions of the whole can be trained against a linear reader
+too (`linear_reader.py`), who sees the codes before masks and noise, as many releases would show them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,13 +24,15 @@ from torch.nn.functional import cross_entropy, kl_div, log_softmax, mse_loss, so
 from torch.utils import _pytree as pytree
 
 from ..estimators.activations import EdgeActivations
-from ..estimators.data import Data
+from ..estimators.data import Data, InputScaling
 from ..estimators.defenses import Defense
-from ..estimators.directions import Directions, axis_of, vectors_of
+from ..estimators.directions import Directions, axis_of, is_whole, vectors_of
+from ..estimators.inputs import private_inputs
 from ..graph import from_samples, to_samples
 from ..graph.structures import Cut
 from ..records import CollabplanError, Crossing, Tuning
 from .accuracy import find_logits, first_rows
+from .linear_reader import LinearReader
 
 TEMPERATURE = 2.0
 """Of distillation, on both sides."""
@@ -86,6 +89,7 @@ def fine_tune(
     tuning: Tuning,
     generator: torch.Generator,
     *,
+    scaling: InputScaling,
     classifies: bool = True,
 ) -> Tuned | None:
     """The cloud half's parameters, and the defense's directions; None where nothing was gained on what was held out.
@@ -95,10 +99,12 @@ def fine_tune(
         defense: calibrated. Its ranges hold for the directions that are returned too, whose codes have the same size.
         data: what the model was trained on, in any order.
         generator: of the order of samples and of the defense's draws.
+        scaling: of the private inputs, which directions of the whole are trained against where `tuning` has a penalty.
         classifies: the outputs are logits; else distillation compares them by squared error.
 
     Raises:
-        CollabplanError: the cloud half has nothing to tune, labels are missing, or the loss is not finite.
+        CollabplanError: the cloud half has nothing to tune, labels are missing, the loss is not finite, or there is a
+            penalty and no private input that could be reconstructed.
     """
     if tuning.loss == "cross-entropy" and data.labels is None:
         raise CollabplanError("fine-tuning with cross-entropy needs labels in train_data; distillation needs none")
@@ -113,14 +119,21 @@ def fine_tune(
     tuned = {name: value.clone().requires_grad_(True) for name, value in start.items()}
     matrices = None if defense.directions is None else _Matrices(defense, defense.directions)
     groups = [{"params": list(tuned.values())}, *([] if matrices is None else matrices.groups(tuning.rate))]
+    against = _Against(activations, defense, scaling, own) if trains_against(tuning, defense) else None
     optimiser = torch.optim.Adam(groups, tuning.rate)
     steps = tuning.epochs * -(-len(own) // activations.batch_size)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     for _ in range(tuning.epochs):
         for batch, crossed in _crossed(activations, cut, own, torch.randperm(len(own), generator=generator)):
             optimiser.zero_grad()
-            received = (defense if matrices is None else matrices).simulate(crossed, generator)
+            codes: Sequence[Tensor] = ()
+            if matrices is None:
+                received = defense.simulate(crossed, generator)
+            else:
+                received, codes = matrices.simulate(crossed, generator)
             loss = student.loss(tuned, batch, crossed, received)
+            if against is not None:
+                loss = loss + tuning.penalty * against.reader.read(against.codes(codes, batch), against.inputs(batch))
             if not bool(torch.isfinite(loss)):
                 raise CollabplanError(f"fine-tuning at {cut.name} diverged; give a smaller learning rate")
             loss.backward()  # type: ignore[no-untyped-call]
@@ -133,16 +146,49 @@ def fine_tune(
     seed = int(torch.randint(2**62, (), generator=generator))
 
     def judged(weights: Mapping[str, Tensor], defense: Defense) -> float:
-        """Summed held-out loss, over the same masks whatever was learnt."""
+        """Held-out loss of a sample, over the same masks whatever was learnt."""
         draws, total = torch.Generator().manual_seed(seed), 0.0
         with torch.no_grad():
             for _ in range(DRAWS):
                 for batch, crossed in _crossed(activations, cut, held, torch.arange(len(held))):
                     received = defense.simulate(crossed, draws)
                     total += float(student.loss(weights, batch, crossed, received)) * len(batch)
-        return total
+        loss = total / (DRAWS * len(held))
+        if against is None:
+            return loss
+        assert defense.directions is not None
+        read = []
+        for batch, crossed in _crossed(activations, cut, held, torch.arange(len(held))):
+            codes = defense.directions.encoded_in_graph(defense.crossing, crossed)
+            read.append((against.codes(codes, batch), against.inputs(batch)))
+        return loss + tuning.penalty * against.reader.share(read)
 
     return Tuned(weights, bound.directions) if judged(weights, bound) < judged(start, defense) else None
+
+
+def trains_against(tuning: Tuning, defense: Defense) -> bool:
+    """Whether directions are trained against a linear reader: a penalty is asked for, and some are of the whole."""
+    return tuning.penalty > 0 and defense.directions is not None and is_whole(defense.spec.kept)
+
+
+class _Against:
+    """Whom directions of the whole are trained against."""
+
+    def __init__(self, activations: EdgeActivations, defense: Defense, scaling: InputScaling, data: Data) -> None:
+        self._traced, self._scaling = activations.traced, scaling
+        assert defense.directions is not None
+        narrowed = defense.directions.encode
+        self._narrowed = [(at, code) for at, code in enumerate(defense.coded.crossing) if code.node in narrowed]
+        self.reader = LinearReader(self.inputs(batch) for batch in data.batches(activations.batch_size))
+
+    def inputs(self, batch: Data) -> tuple[Tensor, ...]:
+        """The private inputs, each `[n, d]`."""
+        return private_inputs(batch, self._traced, self._scaling)
+
+    def codes(self, codes: Sequence[Tensor], batch: Data) -> Tensor:
+        """What the reader sees of the codes in the graph's layout: `[n, k]`, all directions of the whole."""
+        rows = [vectors_of(code, codes[at], whole=True) for at, code in self._narrowed]
+        return torch.cat(rows, dim=1)[: len(batch)]
 
 
 def _crossed(
@@ -191,8 +237,10 @@ class _Matrices:
         )
         return Directions(self.mean, encode, decode)
 
-    def simulate(self, tensors: tuple[Tensor, ...], generator: torch.Generator) -> tuple[Tensor, ...]:
-        """As `Defense.simulate`, with gradients."""
+    def simulate(
+        self, tensors: tuple[Tensor, ...], generator: torch.Generator
+    ) -> tuple[tuple[Tensor, ...], list[Tensor]]:
+        """As `Defense.simulate`, with gradients; and the codes before the rest of the defense acts on them."""
         directions, sizes = self.directions, []
         codes = list(directions.encoded_in_graph(self.defense.crossing, tensors))
         for at, code in enumerate(self.defense.coded.crossing):
@@ -201,6 +249,7 @@ class _Matrices:
                 self.squares[code.node] = (1 - RECENT) * self.squares[code.node] + RECENT * recent
                 sizes.append(self.squares[code.node].sqrt().clamp(min=_SMALLEST))
                 codes[at] = _scaled(code, codes[at], 1 / sizes[-1])
+        clean = list(codes)
         with torch.no_grad():
             felt = self.defense.coded.simulate(codes, generator)
         for at, code in enumerate(self.defense.coded.crossing):
@@ -208,7 +257,7 @@ class _Matrices:
                 codes[at] = _scaled(code, codes[at] + (felt[at] - codes[at]).detach(), sizes.pop(0))
             else:
                 codes[at] = felt[at]
-        return directions.decoded_in_graph(self.defense.crossing, codes)
+        return directions.decoded_in_graph(self.defense.crossing, codes), clean
 
     @torch.no_grad()
     def finished(self, batches: Iterable[tuple[Tensor, ...]]) -> Directions:

@@ -45,7 +45,7 @@ from .artifacts import open_artifacts
 from .budgets import Costs, judged
 from .defending import Defenses, defends, dropped
 from .fastest import ExtraCut, extra_cut, named_cut, priced
-from .finetune import Tuned, fine_tune
+from .finetune import Tuned, fine_tune, trains_against
 from .latency import defense_ms, edge_energy_mj, predict_latency
 from .problem import Problem, SearchOptions
 from .space import Point, Space, point_of
@@ -260,7 +260,7 @@ class Objectives:
         defense = self.defenses.bound(point, self.defenses.fitted(point))
         key = [
             self.problem.traced.identity.model_dump(mode="json"), cut.id, defense.spec.model_dump(mode="json"),
-            train.content_hash, self.problem.search.content_hash, tuning.model_dump(), self.options.seed,
+            train.content_hash, self.problem.search.content_hash, tuning.marks(), self.options.seed,
             self.options.draws, self.options.batch, __version__,
         ]  # fmt: skip
         place = self.folder and self.folder / "tuned" / f"{hash_json(key)[:24]}.safetensors"
@@ -270,7 +270,9 @@ class Objectives:
         if kept is not None:
             return Tuned.from_tensors(kept)
         found = None
-        if self._accuracy(point, "search", defense, None).drop.value > WORTH_TUNING:
+        if trains_against(tuning, defense) or (
+            self._accuracy(point, "search", defense, None).drop.value > WORTH_TUNING
+        ):
             found = fine_tune(
                 self.activations,
                 cut,
@@ -278,6 +280,7 @@ class Objectives:
                 train,
                 tuning,
                 generator_for(self.options.seed, point.key, "tuning"),
+                scaling=self.problem.scaling,
                 classifies=self.problem.evaluate is None,
             )
         if place is not None:
@@ -336,6 +339,11 @@ class Objectives:
             )
         if used < min(asked, given):
             notes.append(f"leakage is estimated on {used} samples, not {asked}: more activations do not fit the cache")
+        if self.options.tuning is not None and self.options.tuning.penalty:
+            notes.append(
+                "directions of the whole were trained against a linear attacker, and estimates of leakage are by a "
+                "relative of it: they flatter such candidates, and only audits tell"
+            )
         if self._scorer.needs_own_labels:
             notes.append("without labels, accuracy is agreement with the undefended model")
         return tuple(notes)

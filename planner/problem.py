@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..estimators.attacks.interface import Attack, Effort
 from ..estimators.data import Data, InputScaling
-from ..estimators.directions import Directions
+from ..estimators.directions import Directions, is_whole
 from ..graph.structures import Cut, TracedGraph
 from ..profilers.joining import JoinedProfile, join
 from ..records import (
@@ -162,6 +162,11 @@ class SearchOptions:
             raise CollabplanError(f"at least one trial is needed, got {self.trials}; leave it out for the default")
         if self.draws < 1 or self.leakage_samples < 1 or self.batch < 1:
             raise CollabplanError("draws, leakage samples and batch must each be at least 1")
+        if self.tuning is not None and self.tuning.penalty and not any(is_whole(wire.kept) for wire in self.wires):
+            raise CollabplanError(
+                "a penalty on reconstruction trains directions of the whole tensor, and none are to be kept; keep a "
+                "whole number of them, 64 say"
+            )
 
 
 @dataclass(frozen=True)
@@ -243,7 +248,7 @@ def _wire_mark(wire: Wire) -> str:
 
 
 def _tuned_marks(tuning: Tuning, train: Data) -> dict[str, str]:
-    return {"fine-tuning": json.dumps(tuning.model_dump()), "training data": train.content_hash}
+    return {"fine-tuning": json.dumps(tuning.marks()), "training data": train.content_hash}
 
 
 def _metric(evaluate: Callable[..., Any] | None) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -98,13 +98,20 @@ class Tuning(Record):
 
     `epochs` over at most `samples` of the training data; `loss` is *distillation* from the undefended model, or
     *cross-entropy* with the labels; `rate` is Adam's learning rate at its greatest, which falls to 0 as a cosine does.
-    Where the defense keeps fewer directions than all, these are trained too.
+    Where the defense keeps fewer directions than all, these are trained too; those of the whole tensor also against a
+    linear reconstruction of the private inputs, where `penalty` is the weight of the share of their variance that it
+    recovers, beside the loss.
     """
 
     epochs: int = Field(default=4, ge=1)
     loss: Literal["distillation", "cross-entropy"] = "distillation"
     rate: float = Field(default=1e-3, gt=0)
     samples: int = Field(default=12_000, ge=2)
+    penalty: float = Field(default=0.0, ge=0)
+
+    def marks(self) -> dict[str, Any]:
+        """All that decides what is learnt. No penalty is left out: searches of before there was one go on."""
+        return self.model_dump(exclude=set() if self.penalty else {"penalty"})
 
 
 class TensorFile(Record):

@@ -6,16 +6,19 @@ import dataclasses
 
 import pytest
 import torch
-from collabplan.estimators import Data
+from collabplan.cli.search_options import tuning_options
+from collabplan.estimators import Data, InputScaling
 from collabplan.graph import split, with_weights
 from collabplan.planner import SearchOptions, optimize
 from collabplan.planner.finetune import fine_tune
+from collabplan.planner.linear_reader import LinearReader
 from collabplan.planner.objectives import Objectives
 from collabplan.planner.space import Point, Wire
 from collabplan.records import Budgets, CollabplanError, CutError, Tuning, hash_tensors
 
 OPTIONS = SearchOptions(rates=(0.3, 0.6), draws=2, leakage_samples=100)
 TUNING = Tuning(epochs=15, rate=5e-3)
+SCALING = InputScaling.from_range(0, 1)
 
 
 def objectives(problem, tuning=None, folder=None):
@@ -32,7 +35,9 @@ def tuned(problem, tuning, data=None, seed=0):
     found, point = objectives(problem), early(problem)
     generator = torch.Generator().manual_seed(seed)
     cut = found.cuts[point.cut_id]
-    made = fine_tune(found.activations, cut, found.defense(point), data or problem.train, tuning, generator)
+    made = fine_tune(
+        found.activations, cut, found.defense(point), data or problem.train, tuning, generator, scaling=SCALING
+    )
     return None if made is None else made.weights
 
 
@@ -78,7 +83,9 @@ def test_without_rows_that_fit_the_cache_the_same_is_learnt(problem):
         made = Objectives(problem, dataclasses.replace(OPTIONS, cache_bytes=cache))
         draws = torch.Generator().manual_seed(0)
         defense = objectives(problem).defense(point)
-        found.append(fine_tune(made.activations, cut, defense, problem.train, Tuning(epochs=1), draws).weights)
+        found.append(
+            fine_tune(made.activations, cut, defense, problem.train, Tuning(epochs=1), draws, scaling=SCALING).weights
+        )
     for name, value in found[0].items():
         torch.testing.assert_close(value, found[1][name], rtol=1e-3, atol=1e-4)
 
@@ -87,7 +94,10 @@ def test_a_half_without_parameters_and_a_target_without_training_data_are_refuse
     found = objectives(problem)
     whole = next(cut for cut in problem.cuts if cut.kind == "edge-only")
     with pytest.raises(CollabplanError, match="no parameters"):
-        fine_tune(found.activations, whole, found.defense(Point(whole.id)), problem.train, TUNING, torch.Generator())
+        fine_tune(
+            found.activations, whole, found.defense(Point(whole.id)), problem.train, TUNING, torch.Generator(),
+            scaling=SCALING,
+        )  # fmt: skip
     with pytest.raises(CollabplanError, match="needs train_data"):
         objectives(dataclasses.replace(problem, train=None), TUNING)
 
@@ -111,6 +121,47 @@ def test_directions_are_trained_with_the_half_and_are_worth_more_then(problem, w
     assert learning.evaluate(point).accuracy.drop.value < 0.7 * fitted.evaluate(point).accuracy.drop.value
     again = Objectives(problem, dataclasses.replace(options, tuning=TUNING), tmp_path)
     assert again.defense(point).spec == bound.spec, "kept, and not learnt again"
+
+
+def test_directions_trained_against_a_linear_reader_tell_it_less(problem, tmp_path):
+    point = Point(early(problem).cut_id, wire=Wire(kept=8))
+    options = dataclasses.replace(OPTIONS, wires=(Wire(), point.wire), draws=1)
+    pixels = problem.train.inputs[0].flatten(1)
+    reader, told, reached = LinearReader([(pixels,)]), {}, {}
+    for penalty in (0.0, 3.0):
+        tuning = TUNING.model_copy(update={"penalty": penalty})
+        found = Objectives(problem, dataclasses.replace(options, tuning=tuning), tmp_path)
+        assert any("trained against a linear attacker" in note for note in found.notes) == (penalty > 0)
+        cut = found.cuts[point.cut_id]
+        (rows,) = found.activations.rows(cut, problem.train)
+        told[penalty] = reader.share([(found.directions(point).encoded(cut.crossing[0], rows), (pixels,))])
+        reached[penalty] = found.accuracy(point, "confirm").accuracy.value
+        assert found.tuned(point) is not None
+    assert told[3.0] < 0.75 * told[0.0]
+    assert reached[3.0] > 0.9 * reached[0.0]
+
+
+def test_what_costs_no_accuracy_is_trained_against_the_reader_all_the_same(problem, monkeypatch):
+    asked = []
+    monkeypatch.setattr("collabplan.planner.objectives.fine_tune", lambda *_, **__: asked.append(1))
+    monkeypatch.setattr("collabplan.planner.objectives.WORTH_TUNING", 1.0)
+    point = Point(early(problem).cut_id, wire=Wire(kept=8))
+    options = dataclasses.replace(OPTIONS, wires=(point.wire,))
+    for penalty, count in ((0.0, 0), (0.3, 1)):
+        Objectives(problem, dataclasses.replace(options, tuning=Tuning(penalty=penalty))).tuned(point)
+        assert len(asked) == count
+
+
+def test_a_penalty_without_directions_of_the_whole_or_without_epochs_is_refused():
+    with pytest.raises(CollabplanError, match="keep a whole number of them"):
+        SearchOptions(tuning=Tuning(penalty=0.3), wires=(Wire(kept=0.5),))
+    with pytest.raises(CollabplanError, match="give epochs by --finetune"):
+        tuning_options(0, "distillation", 100, 0.3)
+
+
+def test_without_a_penalty_what_identifies_a_search_is_what_it_was():
+    assert "penalty" not in Tuning().marks()
+    assert Tuning(penalty=0.3).marks()["penalty"] == 0.3
 
 
 def test_weights_of_another_half_are_refused(problem):
