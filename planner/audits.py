@@ -24,6 +24,7 @@ from ..estimators.attacks.tiers import worst_tiers
 from ..estimators.attacks.victim import Victim
 from ..estimators.data import Data, InputScaling
 from ..estimators.defenses import Defense
+from ..estimators.directions import is_whole
 from ..estimators.seeds import derive_seed, generator_for
 from ..graph.structures import Cut, TracedGraph
 from ..records import DEFAULT_OBJECTIVES, Audited, Candidate, CollabplanError, Interval, Objective
@@ -37,6 +38,9 @@ from .space import Point, point_of
 
 STEERING = ("prior", "ridge", "inverse")
 """Attacks that are run while searching, the strongest for their price, each by its strongest campaign alone."""
+
+STEERING_OF_CODES = (*STEERING, "kernel")
+"""The same where directions of the whole are released: few numbers, maybe trained against linear attackers."""
 
 SHARE_AUDITED = 0.2
 """Of the candidates that keep within the other budgets, so many are audited at most unless more are asked for."""
@@ -105,12 +109,16 @@ class Audits:
         """Candidates that were attacked while searching, now or in an earlier run."""
         return len(self._made)
 
+    def _steering(self, point: Point) -> tuple[str, ...]:
+        return STEERING_OF_CODES if is_whole(point.wire.kept) else STEERING
+
     @property
     def notes(self) -> tuple[str, ...]:
         """What the user should know about how the figures were made."""
         effort = self.options.search_effort.name
+        names = sorted({name for point in self._made for name in self._steering(point)}, key=STEERING_OF_CODES.index)
         said = (
-            f"{self.made} candidates were attacked while searching ({', '.join(STEERING)}; {effort} effort, so lower "
+            f"{self.made} candidates were attacked while searching ({', '.join(names)}; {effort} effort, so lower "
             "bounds)"
         )
         if not self._open:
@@ -192,7 +200,7 @@ class Audits:
         """The candidate attacked on the search half, at the search's effort."""
         point = point_of(candidate)
         if point not in self._made:
-            attacks = tuple(attack_named(name) for name in STEERING)
+            attacks = tuple(attack_named(name) for name in self._steering(point))
             self._made[point] = self._audited(point, self._roles, attacks, self.options.search_effort, "search", 1)
         return self.known(candidate)
 

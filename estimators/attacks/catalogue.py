@@ -10,12 +10,13 @@ from .interface import Attack
 from .inverse import InverseNetwork
 from .likelihood import MaximumLikelihood
 from .prior import PriorOnly
-from .ridge import LinearRidge
+from .ridge import KernelRidge, LinearRidge
 from .shadow import ShadowModel
 
 ATTACKS: dict[str, Callable[[], Attack]] = {
     "prior": PriorOnly,
     "ridge": LinearRidge,
+    "kernel": KernelRidge,
     "inverse": InverseNetwork,
     "likelihood": MaximumLikelihood,
     "latent": LatentPrior,

@@ -178,17 +178,25 @@ def dual_ridge(rows: Tensor, wanted: Tensor, held_rows: Tensor, held_wanted: Ten
         held_rows: `[m, features]`, held_wanted `[m, k]` in the same way: the penalty is chosen on them.
     """
     kernel, across = rows @ rows.T, held_rows @ rows.T
-    scale = float(kernel.diagonal().mean()) or 1.0
     best, least = torch.zeros(len(rows), wanted.shape[1]), float(held_wanted.square().mean())
     for penalty in PENALTIES:
-        factor, wrong = torch.linalg.cholesky_ex(kernel + penalty * scale * torch.eye(len(rows)))
-        if int(wrong):  # few features and many rows: rounding outweighs so small a penalty
+        weights = kernel_ridge(kernel, wanted, penalty)
+        if weights is None:
             continue
-        weights = torch.cholesky_solve(wanted, factor)
         loss = float((across @ weights - held_wanted).square().mean())
         if loss < least:
             best, least = weights, loss
     return best
+
+
+def kernel_ridge(kernel: Tensor, wanted: Tensor, penalty: float) -> Tensor | None:
+    """Weights `[n, k]` of kernel ridge regression on `wanted` `[n, k]`, the penalty relative to the mean eigenvalue.
+
+    None where rounding outweighs so small a penalty: few features and many rows.
+    """
+    scale = float(kernel.diagonal().mean()) or 1.0
+    factor, wrong = torch.linalg.cholesky_ex(kernel + penalty * scale * torch.eye(len(kernel)))
+    return None if int(wrong) else torch.cholesky_solve(wanted, factor)
 
 
 def resized(images: Tensor, size: Sequence[int]) -> Tensor:

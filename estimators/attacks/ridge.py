@@ -1,4 +1,8 @@
-"""Black-box: the best linear reconstruction, in dual form, trained on queried pairs under the defense."""
+"""Black-box: regressions in closed form, trained on queried pairs under the defense.
+
+*ridge* is the best linear reconstruction. *kernel* is Gaussian kernel ridge, which follows what is not linear: of a few
+numbers it reads more than a decoder that is stopped early, and of many it reads less than `ridge`.
+"""
 
 from __future__ import annotations
 
@@ -10,28 +14,49 @@ from torch import Tensor
 from ...records import Threat
 from .features import Standard
 from .interface import Attacker, Effort, Reconstruction, Training
-from .linear_paths import MOST_SAMPLES, dual_ridge
+from .linear_paths import MOST_SAMPLES, dual_ridge, kernel_ridge
 from .scene import Scene
 from .victim import Released
 
 MOST_NUMBERS = 2e8
 """Of training rows held at once: 0.8 GB."""
 
+KERNEL_SAMPLES = 10_000
+"""The Gaussian kernel's own images at most: a matrix of 0.4 GB."""
+
+CHOOSING = 2000
+"""Own images that its width and penalty are chosen with."""
+
+WIDTHS = (0.25, 0.5, 1.0, 2.0, 4.0, 16.0)
+"""Relative to the mean squared distance of two rows."""
+
+KERNEL_PENALTIES = (1e-3, 1e-2, 0.03, 0.1, 0.3, 1.0)
+
 CHUNK = 500
 
 
-@dataclass(frozen=True, slots=True)
-class LinearRidge:
-    """The attack."""
+@dataclass(frozen=True, eq=False)
+class _Pairs:
+    """Own releases and images that a regression is made of, both centred, and held-out ones.
 
-    name: str = "ridge"
-    threat: Threat = "black-box"
-    per_image: bool = False
+    Attributes:
+        rows: `[n, features]`, wanted `[n, pixels]`.
+        held: `[m, features]`, truth `[m, pixels]`.
+    """
 
-    def fit(self, scene: Scene, effort: Effort, generator: torch.Generator) -> Attacker:  # noqa: ARG002
-        """Solves for the attacker's own images; the penalty is chosen on held-out ones."""
+    standard: Standard
+    centre: Tensor
+    mean: Tensor
+    rows: Tensor
+    wanted: Tensor
+    held: Tensor
+    truth: Tensor
+
+    @classmethod
+    def of(cls, scene: Scene, most: int, generator: torch.Generator) -> _Pairs:
+        """At most so many, and no more than fit into memory."""
         width = sum(row[0].numel() for row in scene.ask(scene.held_out.take(torch.arange(1))))
-        most = min(MOST_SAMPLES, max(20, int(MOST_NUMBERS / max(width, 1))), len(scene.training))
+        most = min(most, max(20, int(MOST_NUMBERS / max(width, 1))), len(scene.training))
         data = scene.training.take(torch.arange(most))
         clean = scene.ask(data)
         standard = Standard.of(clean)
@@ -40,26 +65,84 @@ class LinearRidge:
         centre, mean = rows.mean(dim=0), images.mean(dim=0)
         rows -= centre
         held, truth = scene.query(scene.held_out, generator), scene.pixels(scene.held_out).flatten(1)
-        weights = dual_ridge(rows, images - mean, _flat(standard, held) - centre, truth - mean)
-        return _Fitted(standard, rows, centre, mean, weights, scene.image_shape)
+        return cls(standard, centre, mean, rows, images - mean, _flat(standard, held) - centre, truth - mean)
+
+
+@dataclass(frozen=True, slots=True)
+class LinearRidge:
+    """The best linear reconstruction, in dual form; the penalty is chosen on held-out images."""
+
+    name: str = "ridge"
+    threat: Threat = "black-box"
+    per_image: bool = False
+
+    def fit(self, scene: Scene, effort: Effort, generator: torch.Generator) -> Attacker:  # noqa: ARG002
+        """Solves for the attacker's own images."""
+        own = _Pairs.of(scene, MOST_SAMPLES, generator)
+        weights = dual_ridge(own.rows, own.wanted, own.held, own.truth)
+        return _Fitted(own.standard, own.rows, own.centre, own.mean, weights, scene.image_shape)
+
+
+@dataclass(frozen=True, slots=True)
+class KernelRidge:
+    """Gaussian kernel ridge; width and penalty are chosen on held-out images, with some of the own ones."""
+
+    name: str = "kernel"
+    threat: Threat = "black-box"
+    per_image: bool = False
+
+    def fit(self, scene: Scene, effort: Effort, generator: torch.Generator) -> Attacker:  # noqa: ARG002
+        """Solves for the attacker's own images."""
+        own = _Pairs.of(scene, KERNEL_SAMPLES, generator)
+        few, wanted = own.rows[:CHOOSING], own.wanted[:CHOOSING]
+        typical = float(_distances(few, few).mean()) or 1.0
+        best, least = (1.0, 0.0), float(own.truth.square().mean())
+        for width in (typical * each for each in WIDTHS):
+            kernel, across = _gaussian(few, few, width), _gaussian(own.held, few, width)
+            for penalty in KERNEL_PENALTIES:
+                weights = kernel_ridge(kernel, wanted, penalty)
+                if weights is None:
+                    continue
+                loss = float((across @ weights - own.truth).square().mean())
+                if loss < least:
+                    best, least = (width, penalty), loss
+        width, penalty = best
+        found = kernel_ridge(_gaussian(own.rows, own.rows, width), own.wanted, penalty) if penalty else None
+        weights = torch.zeros_like(own.wanted) if found is None else found
+        return _Fitted(own.standard, own.rows, own.centre, own.mean, weights, scene.image_shape, width)
 
 
 @dataclass(frozen=True, eq=False)
 class _Fitted:
+    """`width` is the Gaussian kernel's; None for the linear one."""
+
     standard: Standard
     rows: Tensor
     centre: Tensor
     mean: Tensor
     weights: Tensor
     shape: tuple[int, ...]
+    width: float | None = None
     training: Training = field(default_factory=Training)
 
     def reconstruct(self, released: Released, generator: torch.Generator) -> Reconstruction:  # noqa: ARG002
         parts = []
         for chunk in torch.split(torch.arange(len(released)), CHUNK):
-            across = (_flat(self.standard, released.take(chunk)) - self.centre) @ self.rows.T
+            rows = _flat(self.standard, released.take(chunk)) - self.centre
+            across = rows @ self.rows.T if self.width is None else _gaussian(rows, self.rows, self.width)
             parts.append((self.mean + across @ self.weights).clamp(0, 1).reshape(-1, *self.shape))
         return Reconstruction(torch.cat(parts))
+
+
+def _distances(left: Tensor, right: Tensor) -> Tensor:
+    """Squared distances of rows, `[n, m]`."""
+    norms = left.square().sum(dim=1)[:, None] + right.square().sum(dim=1)
+    return (norms - 2 * left @ right.T).clamp_(min=0)
+
+
+def _gaussian(left: Tensor, right: Tensor, width: float) -> Tensor:
+    """exp(-distance^2 / width), `[n, m]`."""
+    return _distances(left, right).div_(-width).exp_()
 
 
 def _flat(standard: Standard, released: Released) -> Tensor:

@@ -77,14 +77,31 @@ def test_a_learned_prior_or_shadow_beats_the_mean_image(name: str) -> None:
     assert error(attacked(attack_named(name), victim(first_layer(), 6), 8)) < 0.9
 
 
-@pytest.mark.parametrize("name", ["ridge", "inverse", "likelihood"])
+class Folded(nn.Module):
+    """How much brighter one side is than the other, folded at 0 by a sign that is noise to every linear map."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        tilt = (x * torch.linspace(-1, 1, x.shape[-1])).mean(dim=(1, 2, 3), keepdim=True)
+        angle = 1e5 * x.mean(dim=(1, 2, 3), keepdim=True)
+        size = (20 * tilt).exp()
+        return torch.cat([size * angle.cos(), size * angle.sin()], dim=1).expand(-1, -1, *x.shape[2:])
+
+
+def test_a_kernel_reads_of_few_numbers_what_no_linear_map_reads() -> None:
+    device = victim(Folded(), 2)
+    found = {name: error(attacked(attack_named(name), device, 200)) for name in ("ridge", "kernel")}
+    assert found["ridge"] > 0.98
+    assert found["kernel"] < 0.9
+
+
+@pytest.mark.parametrize("name", ["ridge", "kernel", "inverse", "likelihood"])
 def test_the_same_seed_gives_the_same_images(name: str) -> None:
     device = victim(first_layer(), 6, DefenseSpec(dropout="element", rate=0.5))
     first, second = (attacked(attack_named(name), device, 4, BRIEF)[1] for _ in range(2))
     assert torch.equal(first, second)
 
 
-@pytest.mark.parametrize("name", ["prior", "ridge", "inverse", "shadow-same", "shadow-other"])
+@pytest.mark.parametrize("name", ["prior", "ridge", "kernel", "inverse", "shadow-same", "shadow-other"])
 def test_a_constant_release_gives_nothing(name: str) -> None:
     device = victim(Constant(), 1)
     originals, images = attacked(attack_named(name), device, 200)
