@@ -94,6 +94,9 @@ def fine_tune(
 ) -> Tuned | None:
     """The cloud half's parameters, and the defense's directions; None where nothing was gained on what was held out.
 
+    What is to be gained is a lower loss; where directions are trained against a reader, a smaller share that it reads:
+    what that costs, the accuracy says.
+
     Args:
         activations: runs the edge half; its halves are not changed.
         defense: calibrated. Its ranges hold for the directions that are returned too, whose codes have the same size.
@@ -145,25 +148,28 @@ def fine_tune(
         bound = replace(defense, directions=matrices.finished(crossed for _, crossed in everything))
     seed = int(torch.randint(2**62, (), generator=generator))
 
-    def judged(weights: Mapping[str, Tensor], defense: Defense) -> float:
-        """Held-out loss of a sample, over the same masks whatever was learnt."""
+    def loss_of(weights: Mapping[str, Tensor], defense: Defense) -> float:
+        """Summed held-out loss, over the same masks whatever was learnt."""
         draws, total = torch.Generator().manual_seed(seed), 0.0
         with torch.no_grad():
             for _ in range(DRAWS):
                 for batch, crossed in _crossed(activations, cut, held, torch.arange(len(held))):
                     received = defense.simulate(crossed, draws)
                     total += float(student.loss(weights, batch, crossed, received)) * len(batch)
-        loss = total / (DRAWS * len(held))
-        if against is None:
-            return loss
-        assert defense.directions is not None
-        read = []
-        for batch, crossed in _crossed(activations, cut, held, torch.arange(len(held))):
-            codes = defense.directions.encoded_in_graph(defense.crossing, crossed)
-            read.append((against.codes(codes, batch), against.inputs(batch)))
-        return loss + tuning.penalty * against.reader.share(read)
+        return total
 
-    return Tuned(weights, bound.directions) if judged(weights, bound) < judged(start, defense) else None
+    def read_of(directions: Directions | None, against: _Against) -> float:
+        """The share of the held-out inputs that the linear reader reads."""
+        assert directions is not None
+        crossings = _crossed(activations, cut, held, torch.arange(len(held)))
+        codes = ((batch, directions.encoded_in_graph(defense.crossing, crossed)) for batch, crossed in crossings)
+        return against.reader.share((against.codes(each, batch), against.inputs(batch)) for batch, each in codes)
+
+    if against is None:
+        gained = loss_of(weights, bound) < loss_of(start, defense)
+    else:
+        gained = read_of(bound.directions, against) < read_of(defense.directions, against)
+    return Tuned(weights, bound.directions) if gained else None
 
 
 def trains_against(tuning: Tuning, defense: Defense) -> bool:
