@@ -6,6 +6,7 @@ numbers it reads more than a decoder that is stopped early, and of many it reads
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import torch
@@ -19,7 +20,7 @@ from .scene import Scene
 from .victim import Released
 
 MOST_NUMBERS = 2e8
-"""Of training rows held at once: 0.8 GB."""
+"""Of training rows held at once: 0.8 GB. The kernel's images are as many at most, where `ridge` has not more."""
 
 KERNEL_SAMPLES = 10_000
 """The Gaussian kernel's own images at most: a matrix of 0.4 GB."""
@@ -93,7 +94,8 @@ class KernelRidge:
 
     def fit(self, scene: Scene, effort: Effort, generator: torch.Generator) -> Attacker:  # noqa: ARG002
         """Solves for the attacker's own images."""
-        own = _Pairs.of(scene, KERNEL_SAMPLES, generator)
+        affordable = max(MOST_SAMPLES, int(MOST_NUMBERS / math.prod(scene.image_shape)))
+        own = _Pairs.of(scene, min(KERNEL_SAMPLES, affordable), generator)
         few, wanted = own.rows[:CHOOSING], own.wanted[:CHOOSING]
         typical = float(_distances(few, few).mean()) or 1.0
         best, least = (1.0, 0.0), float(own.truth.square().mean())

@@ -91,7 +91,7 @@ def test_a_kernel_reads_of_few_numbers_what_no_linear_map_reads() -> None:
     device = victim(Folded(), 2)
     found = {name: error(attacked(attack_named(name), device, 200)) for name in ("ridge", "kernel")}
     assert found["ridge"] > 0.98
-    assert found["kernel"] < 0.9
+    assert found["kernel"] < 0.93
 
 
 @pytest.mark.parametrize("name", ["ridge", "kernel", "inverse", "likelihood"])
