@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -177,15 +178,35 @@ def dual_ridge(rows: Tensor, wanted: Tensor, held_rows: Tensor, held_wanted: Ten
         rows: `[n, features]`, wanted `[n, k]`, both centred.
         held_rows: `[m, features]`, held_wanted `[m, k]` in the same way: the penalty is chosen on them.
     """
-    kernel, across = rows @ rows.T, held_rows @ rows.T
-    best, least = torch.zeros(len(rows), wanted.shape[1]), float(held_wanted.square().mean())
-    for penalty in PENALTIES:
+    return best_ridge(rows @ rows.T, wanted, held_rows @ rows.T, held_wanted, PENALTIES).weights
+
+
+@dataclass(frozen=True, eq=False)
+class Ridge:
+    """A regression in dual form: `weights` `[n, k]`, its `loss` on held-out samples, its penalty; None for silence."""
+
+    weights: Tensor
+    loss: float
+    penalty: float | None = None
+
+
+def best_ridge(
+    kernel: Tensor, wanted: Tensor, across: Tensor, held_wanted: Tensor, penalties: Sequence[float]
+) -> Ridge:
+    """Kernel ridge with the penalty that does best on held-out samples; weights 0 where none beats a prediction of 0.
+
+    Args:
+        kernel: `[n, n]`, wanted `[n, k]`.
+        across: `[m, n]` from held-out samples, held_wanted `[m, k]`.
+    """
+    best = Ridge(torch.zeros(len(kernel), wanted.shape[1]), float(held_wanted.square().mean()))
+    for penalty in penalties:
         weights = kernel_ridge(kernel, wanted, penalty)
         if weights is None:
             continue
         loss = float((across @ weights - held_wanted).square().mean())
-        if loss < least:
-            best, least = weights, loss
+        if loss < best.loss:
+            best = Ridge(weights, loss, penalty)
     return best
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from ...records import Threat
 from .features import Standard
 from .interface import Attacker, Effort, Reconstruction, Training
-from .linear_paths import MOST_SAMPLES, dual_ridge, kernel_ridge
+from .linear_paths import MOST_SAMPLES, Ridge, best_ridge, dual_ridge, kernel_ridge
 from .scene import Scene
 from .victim import Released
 
@@ -96,22 +96,20 @@ class KernelRidge:
         """Solves for the attacker's own images."""
         affordable = max(MOST_SAMPLES, int(MOST_NUMBERS / math.prod(scene.image_shape)))
         own = _Pairs.of(scene, min(KERNEL_SAMPLES, affordable), generator)
-        few, wanted = own.rows[:CHOOSING], own.wanted[:CHOOSING]
-        typical = float(_distances(few, few).mean()) or 1.0
-        best, least = (1.0, 0.0), float(own.truth.square().mean())
-        for width in (typical * each for each in WIDTHS):
-            kernel, across = _gaussian(few, few, width), _gaussian(own.held, few, width)
-            for penalty in KERNEL_PENALTIES:
-                weights = kernel_ridge(kernel, wanted, penalty)
-                if weights is None:
-                    continue
-                loss = float((across @ weights - own.truth).square().mean())
-                if loss < least:
-                    best, least = (width, penalty), loss
-        width, penalty = best
-        found = kernel_ridge(_gaussian(own.rows, own.rows, width), own.wanted, penalty) if penalty else None
-        weights = torch.zeros_like(own.wanted) if found is None else found
-        return _Fitted(own.standard, own.rows, own.centre, own.mean, weights, scene.image_shape, width)
+        rows, wanted = own.rows[:CHOOSING], own.wanted[:CHOOSING]
+        typical = float(torch.cdist(rows, rows).square().mean()) or 1.0
+        best, width = Ridge(torch.zeros_like(wanted), math.inf), typical
+        for tried in (typical * each for each in WIDTHS):
+            kernel, across = _gaussian(rows, rows, tried), _gaussian(own.held, rows, tried)
+            found = best_ridge(kernel, wanted, across, own.truth, KERNEL_PENALTIES)
+            if found.loss < best.loss:
+                best, width = found, tried
+        weights = best.weights
+        if best.penalty is not None:
+            whole = kernel_ridge(_gaussian(own.rows, own.rows, width), own.wanted, best.penalty)
+            if whole is not None:  # else the regression on some of the images is what there is
+                rows, weights = own.rows, whole
+        return _Fitted(own.standard, rows, own.centre, own.mean, weights, scene.image_shape, width)
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,15 +134,9 @@ class _Fitted:
         return Reconstruction(torch.cat(parts))
 
 
-def _distances(left: Tensor, right: Tensor) -> Tensor:
-    """Squared distances of rows, `[n, m]`."""
-    norms = left.square().sum(dim=1)[:, None] + right.square().sum(dim=1)
-    return (norms - 2 * left @ right.T).clamp_(min=0)
-
-
 def _gaussian(left: Tensor, right: Tensor, width: float) -> Tensor:
     """exp(-distance^2 / width), `[n, m]`."""
-    return _distances(left, right).div_(-width).exp_()
+    return torch.cdist(left, right).square_().div_(-width).exp_()
 
 
 def _flat(standard: Standard, released: Released) -> Tensor:
