@@ -14,13 +14,13 @@ demo test: export OMP_NUM_THREADS = 1
 # Profile, optimize and split the embedded example. The edge is declared five times slower than this
 # machine and too small for the whole model; the link is the assumed one. One tensor crosses: without
 # --max-crossing 1 there are four times as many cuts. Four numbers may be sent in its place, which the cloud half learns
-# to live with. The search runs on estimates, and one attack on the plan shows what these are worth; without --no-audit
+# to live with. The search runs on estimates, and two attacks on the plan show what these are worth; without --no-audit
 # attacks steer the search, for an hour. Writes into demo/ alone.
 demo: $(INSTALLED)
 	rm -rf demo && mkdir demo
 	cd demo && ../.venv/bin/collabplan profile ../examples/digits/model.py --max-crossing 1
 	cd demo && ../.venv/bin/collabplan optimize --budget-ms 60 --max-edge-params 60000 --edge-slowdown 5 --keep 1,4 --dropout-kinds none --finetune 8 --no-audit -o plan.json
-	cd demo && ../.venv/bin/collabplan attack plan.json --attacks inverse
+	cd demo && ../.venv/bin/collabplan attack plan.json --attacks inverse,kernel
 	cd demo && ../.venv/bin/collabplan split plan.json -o halves
 	@echo "The plan lies in demo/plan.json, its two halves in demo/halves, profile and study in demo/.collabplan."
 

@@ -308,7 +308,7 @@ def optimize(
             metavar="WEIGHT",
             min=0,
             help="Train directions of the whole (--keep 64) against a linear reconstruction of the input too; the "
-            "weight of the share that it recovers, 0.3 say.",
+            "weight of the share that it recovers, 0.1 say.",
             rich_help_panel=_TUNING,
         ),
     ] = 0.0,
