@@ -97,16 +97,17 @@ class KernelRidge:
         affordable = max(MOST_SAMPLES, int(MOST_NUMBERS / math.prod(scene.image_shape)))
         own = _Pairs.of(scene, min(KERNEL_SAMPLES, affordable), generator)
         rows, wanted = own.rows[:CHOOSING], own.wanted[:CHOOSING]
-        typical = float(torch.cdist(rows, rows).square().mean()) or 1.0
+        apart, away = _apart(rows, rows), _apart(own.held, rows)
+        typical = float(apart.mean()) or 1.0
         best, width = Ridge(torch.zeros_like(wanted), math.inf), typical
         for tried in (typical * each for each in WIDTHS):
-            kernel, across = _gaussian(rows, rows, tried), _gaussian(own.held, rows, tried)
+            kernel, across = _gaussian(apart, tried), _gaussian(away, tried)
             found = best_ridge(kernel, wanted, across, own.truth, KERNEL_PENALTIES)
             if found.loss < best.loss:
                 best, width = found, tried
         weights = best.weights
         if best.penalty is not None:
-            whole = kernel_ridge(_gaussian(own.rows, own.rows, width), own.wanted, best.penalty)
+            whole = kernel_ridge(_gaussian(_apart(own.rows, own.rows), width), own.wanted, best.penalty)
             if whole is not None:  # else the regression on some of the images is what there is
                 rows, weights = own.rows, whole
         return _Fitted(own.standard, rows, own.centre, own.mean, weights, scene.image_shape, width)
@@ -129,14 +130,19 @@ class _Fitted:
         parts = []
         for chunk in torch.split(torch.arange(len(released)), CHUNK):
             rows = _flat(self.standard, released.take(chunk)) - self.centre
-            across = rows @ self.rows.T if self.width is None else _gaussian(rows, self.rows, self.width)
+            across = rows @ self.rows.T if self.width is None else _gaussian(_apart(rows, self.rows), self.width)
             parts.append((self.mean + across @ self.weights).clamp(0, 1).reshape(-1, *self.shape))
         return Reconstruction(torch.cat(parts))
 
 
-def _gaussian(left: Tensor, right: Tensor, width: float) -> Tensor:
-    """exp(-distance^2 / width), `[n, m]`."""
-    return torch.cdist(left, right).square_().div_(-width).exp_()
+def _gaussian(apart: Tensor, width: float) -> Tensor:
+    """exp(-distance^2 / width) of squared distances."""
+    return apart.div(-width).exp_()
+
+
+def _apart(left: Tensor, right: Tensor) -> Tensor:
+    """Squared distances of rows, `[n, m]`."""
+    return torch.cdist(left, right).square_()
 
 
 def _flat(standard: Standard, released: Released) -> Tensor:
