@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import json
 import os
 import sqlite3
 import warnings
@@ -295,11 +296,27 @@ def _number(name: str) -> int:
 
 def _difference(path: Path | str, name: str, found: Mapping[str, Any], expected: Mapping[str, str]) -> str:
     names = [key for key in {**found, **expected} if found.get(key) != expected.get(key)]
-    parts = [f"{key} was {_short(found.get(key))}, now {_short(expected.get(key))}" for key in names]
+    apart = (each for key in names for each in _entries(key, found.get(key), expected.get(key)))
+    parts = [f"{key} was {_short(was)}, now {_short(now)}" for key, was, now in apart]
     return (
         f"cannot resume study {name} in {path}, its figures are for something else: {'; '.join(parts)}. "
         "Undo the change, or run without --resume to start a new study beside it"
     )
+
+
+def _entries(key: str, was: Any, now: Any) -> list[tuple[str, Any, Any]]:
+    """What differs, entry by entry where both are JSON objects."""
+    try:
+        ours, theirs = json.loads(was), json.loads(now)
+    except (TypeError, ValueError):
+        ours = theirs = None
+    if not (isinstance(ours, dict) and isinstance(theirs, dict)):
+        return [(key, was, now)]
+    return [
+        (f"{key}: {each}", ours.get(each), theirs.get(each))
+        for each in {**ours, **theirs}
+        if ours.get(each) != theirs.get(each)
+    ]
 
 
 def _short(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import subprocess
@@ -86,6 +87,19 @@ def test_resume_of_something_else_names_the_difference(tmp_path):
     add_one(tmp_path)
     with pytest.raises(MismatchError, match=r"weights was bbbbbbbbbbbb\.\.\., now other; seed was 0, now 3"):
         completed(tmp_path, {**FINGERPRINT, "weights": "other", "seed": "3"})
+
+
+def test_resume_of_something_else_names_the_entry_that_differs(tmp_path):
+    marks = {"epochs": 6, "loss": "distillation", "samples": 12_000}
+    add_one(tmp_path, fingerprint={**FINGERPRINT, "fine-tuning": json.dumps(marks)})
+    other = json.dumps({**marks, "samples": 40_000, "penalty": 0.1})
+    with pytest.raises(
+        MismatchError,
+        match=r"something else: fine-tuning: samples was 12000, now 40000; fine-tuning: penalty was None, ",
+    ):
+        completed(tmp_path, {**FINGERPRINT, "fine-tuning": other})
+    with pytest.raises(MismatchError, match=r"fine-tuning was .*, now None"):
+        completed(tmp_path)
 
 
 def test_a_study_that_was_created_but_not_marked_is_taken_over(tmp_path):
