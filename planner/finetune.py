@@ -13,7 +13,7 @@ too (`linear_reader.py`), who sees the codes before masks and noise, as many rel
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -91,6 +91,7 @@ def fine_tune(
     *,
     scaling: InputScaling,
     classifies: bool = True,
+    step: Callable[[float], None] = lambda _: None,
 ) -> Tuned | None:
     """The cloud half's parameters, and the defense's directions; None where nothing was gained on what was held out.
 
@@ -104,6 +105,7 @@ def fine_tune(
         generator: of the order of samples and of the defense's draws.
         scaling: of the private inputs, which directions of the whole are trained against where `tuning` has a penalty.
         classifies: the outputs are logits; else distillation compares them by squared error.
+        step: called after every batch with the share of the training that is done.
 
     Raises:
         CollabplanError: the cloud half has nothing to tune, labels are missing, the loss is not finite, or there is a
@@ -142,6 +144,7 @@ def fine_tune(
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             schedule.step()
+            step(schedule.last_epoch / steps)
     weights, bound = {name: value.detach() for name, value in tuned.items()}, defense
     if matrices is not None:
         everything = _crossed(activations, cut, own, torch.arange(len(own)))

@@ -6,7 +6,7 @@ same figures whenever, and after whatever, it is evaluated.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -68,7 +68,7 @@ class Undefended:
 
 
 class Objectives:
-    """Evaluates points of one problem. Keeps edge activations in a bounded cache.
+    """Evaluates points of one problem. Keeps edge activations in a bounded cache; `tell` hears what takes long.
 
     Beside the problem's candidates it knows one cut more, where the fastest of all cuts is none of them; in its place
     that of `named`, where a candidate is given that was measured at another such cut.
@@ -83,6 +83,7 @@ class Objectives:
             raise CollabplanError("energy as an objective needs the device's power; declare it with --edge-watts")
         self.problem = problem
         self.folder = folder
+        self.tell: Callable[[str], None] = lambda _: None
         self.exchange = ALONE if options.artifacts is None else open_artifacts(options.artifacts)
         self.options = options
         self.profile: JoinedProfile = problem.joined()
@@ -282,6 +283,7 @@ class Objectives:
                 generator_for(self.options.seed, point.key, "tuning"),
                 scaling=self.problem.scaling,
                 classifies=self.problem.evaluate is None,
+                step=lambda done: self.tell(f"fine-tuning at {cut.name}: {done:.0%}"),
             )
         if place is not None:
             write_bytes(place, save_tensors({} if found is None else found.tensors))

@@ -45,7 +45,7 @@ def optimize(problem: Problem, options: SearchOptions, folder: Path, on_progress
         problem: model, profiles, link, data and budgets.
         options: how to search.
         folder: holds the study and its lock (`.collabplan`); made when absent.
-        on_progress: called after every measured candidate.
+        on_progress: called after every measured candidate, and while one takes long.
 
     Returns:
         The outcome; its `plan` is None, and `nearest_miss` a sentence, where nothing meets the budgets.
@@ -62,13 +62,14 @@ def optimize(problem: Problem, options: SearchOptions, folder: Path, on_progress
     allowed, excluded = _divide(objectives, problem.budgets)
     marks = fingerprint(problem, options, objectives.leakage_samples)
     with _store(objectives, folder, marks) as store:
-        audits, notes = _audits(objectives, folder, on_progress)
-        found = _searched(objectives, store, allowed, on_progress)
+        tell = _telling(objectives, on_progress)
+        audits, notes = _audits(objectives, folder, tell)
+        found = _searched(objectives, store, allowed, tell)
         candidates = [judged(candidate, problem.budgets) for candidate in found.candidates]
         if audits is not None:
             candidates = list(audits.calibrated(candidates))
         choice = choose(candidates, problem.budgets, objectives.confirm, excluded, audits)
-        baselines = _baselines(objectives, on_progress)
+        baselines = _baselines(objectives, tell)
         if audits is not None:  # some more were made while choosing
             candidates = [audits.known(candidate) for candidate in candidates]
             baselines = tuple(b.model_copy(update={"candidate": audits.predicted(b.candidate)}) for b in baselines)
@@ -130,7 +131,7 @@ def plan_for(
     objectives = Objectives(problem, options, folder, named=candidate)
     if candidate.cut_id not in objectives.cuts:
         raise CollabplanError(f"{candidate.cut_name} is no cut that was profiled here; profile with its --max-crossing")
-    audits, _ = _audits(objectives, folder, on_progress)
+    audits, _ = _audits(objectives, folder, _telling(objectives, on_progress))
     confirmed = objectives.confirm(candidate)
     if audits is not None:
         confirmed = audits.hardest(confirmed)
@@ -142,7 +143,21 @@ def plan_for(
     return Planned(made, objectives.tuned(point_of(candidate)), objectives.directions(point_of(candidate)))
 
 
-def _audits(objectives: Objectives, folder: Path, on_progress: OnProgress | None) -> tuple[Audits | None, list[str]]:
+def _telling(objectives: Objectives, on_progress: OnProgress | None) -> OnProgress:
+    """`on_progress`, which hears of what takes long within a candidate too, at the share that was done before it."""
+    last = 0.0
+
+    def tell(what: str, done: float) -> None:
+        nonlocal last
+        last = done
+        if on_progress is not None:
+            on_progress(what, done)
+
+    objectives.tell = lambda what: tell(what, last)
+    return tell
+
+
+def _audits(objectives: Objectives, folder: Path, tell: OnProgress) -> tuple[Audits | None, list[str]]:
     """The audits of this search, None where none are asked for or possible; what there is to say about that."""
     options = objectives.options.audit
     if options is None:
@@ -151,7 +166,7 @@ def _audits(objectives: Objectives, folder: Path, on_progress: OnProgress | None
         attacked_input(objectives.problem.traced)
     except CollabplanError as error:
         return None, [f"NOT AUDITED: {error}"]
-    return Audits(objectives, options, folder / "audits", on_progress or (lambda _, __: None)), []
+    return Audits(objectives, options, folder / "audits", tell), []
 
 
 @contextmanager
@@ -180,7 +195,7 @@ def _store(objectives: Objectives, folder: Path, marks: Mapping[str, str]) -> It
 
 
 def _searched(
-    objectives: Objectives, store: TrialStore | SharedStore, allowed: Sequence[Point], on_progress: OnProgress | None
+    objectives: Objectives, store: TrialStore | SharedStore, allowed: Sequence[Point], tell: OnProgress
 ) -> Searched:
     problem, options = objectives.problem, objectives.options
     search: Callable[..., Searched] = (
@@ -194,7 +209,7 @@ def _searched(
         trials=options.trials,
         sampler=options.sampler,
         reprice=objectives.reprice,
-        on_progress=on_progress,
+        on_progress=tell,
     )
 
 
@@ -221,7 +236,7 @@ def join_search(
     with open_shared_store(
         options.storage, marks, objectives.space, resume=True, name=name, objectives=options.objectives
     ) as store:
-        return _searched(objectives, store, allowed, on_progress)
+        return _searched(objectives, store, allowed, _telling(objectives, on_progress))
 
 
 def _unsought(options: SearchOptions) -> tuple[str, ...]:
@@ -307,7 +322,7 @@ def _cuts_without(allowed: Sequence[Point], excluded: Sequence[Excluded]) -> int
     return len({item.point.cut_id for item in excluded} - {point.cut_id for point in allowed})
 
 
-def _baselines(objectives: Objectives, on_progress: OnProgress | None) -> tuple[Baseline, ...]:
+def _baselines(objectives: Objectives, tell: OnProgress) -> tuple[Baseline, ...]:
     """The baseline cuts undefended but quantized, measured on the confirm half like the chosen plan."""
     undefended = objectives.space.undefended
     cuts = baseline_cuts(
@@ -321,8 +336,7 @@ def _baselines(objectives: Objectives, on_progress: OnProgress | None) -> tuple[
         if cut.id not in measured:
             measured[cut.id] = objectives.evaluate(undefended(cut.id), "confirm")
         baselines.append(Baseline(role=role, candidate=measured[cut.id]))
-        if on_progress:
-            on_progress(f"baseline {role}: {cut.name}", done / len(cuts))
+        tell(f"baseline {role}: {cut.name}", done / len(cuts))
     return tuple(baselines)
 
 

@@ -175,8 +175,13 @@ def test_weights_of_another_half_are_refused(problem):
 def test_tuned_weights_are_kept_and_go_with_the_plan(problem, tmp_path, monkeypatch):
     asked = dataclasses.replace(problem, budgets=Budgets(max_accuracy_drop=0.6, max_edge_parameters=900))
     options = dataclasses.replace(OPTIONS, tuning=Tuning(epochs=2, rate=5e-3))
-    found = optimize(asked, options, tmp_path)
+    told = []
+    found = optimize(asked, options, tmp_path, lambda what, done: told.append((what, done)))
     assert any(candidate.tuned for candidate in found.front)
+    shares = [done for what, done in told if what.startswith("fine-tuning at ") and what.endswith(": 100%")]
+    assert shares
+    assert shares == sorted(shares)
+    assert shares[-1] > 0, "beside what was done of the whole search"
 
     def refuse(*_, **__):
         raise AssertionError("tuned again")
