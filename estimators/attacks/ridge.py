@@ -22,8 +22,8 @@ from .victim import Released
 MOST_NUMBERS = 2e8
 """Of training rows held at once: 0.8 GB. The kernel's images are as many at most, where `ridge` has not more."""
 
-KERNEL_SAMPLES = 10_000
-"""The Gaussian kernel's own images at most: a matrix of 0.4 GB."""
+BLOCK = 10_000
+"""Own images of one kernel at most: a matrix of 0.4 GB."""
 
 CHOOSING = 2000
 """Own images that its width and penalty are chosen with."""
@@ -32,6 +32,9 @@ WIDTHS = (0.25, 0.5, 1.0, 2.0, 4.0, 16.0)
 """Relative to the mean squared distance of two rows."""
 
 KERNEL_PENALTIES = (1e-3, 1e-2, 0.03, 0.1, 0.3, 1.0)
+
+LIGHTER = (1.0, 0.2)
+"""Penalties of several blocks, relative to the chosen one: what each adds to the variance, their average takes away."""
 
 CHUNK = 500
 
@@ -86,7 +89,11 @@ class LinearRidge:
 
 @dataclass(frozen=True, slots=True)
 class KernelRidge:
-    """Gaussian kernel ridge; width and penalty are chosen on held-out images, with some of the own ones."""
+    """Gaussian kernel ridge; width and penalty are chosen on held-out images, with some of the own ones.
+
+    Of more own images than one kernel holds there are several, whose answers are averaged (Zhang, Duchi & Wainwright,
+    Divide and Conquer Kernel Ridge Regression, JMLR 2015).
+    """
 
     name: str = "kernel"
     threat: Threat = "black-box"
@@ -94,8 +101,7 @@ class KernelRidge:
 
     def fit(self, scene: Scene, effort: Effort, generator: torch.Generator) -> Attacker:  # noqa: ARG002
         """Solves for the attacker's own images."""
-        affordable = max(MOST_SAMPLES, int(MOST_NUMBERS / math.prod(scene.image_shape)))
-        own = _Pairs.of(scene, min(KERNEL_SAMPLES, affordable), generator)
+        own = _Pairs.of(scene, max(MOST_SAMPLES, int(MOST_NUMBERS / math.prod(scene.image_shape))), generator)
         rows, wanted = own.rows[:CHOOSING], own.wanted[:CHOOSING]
         apart, away = _apart(rows, rows), _apart(own.held, rows)
         typical = float(apart.mean()) or 1.0
@@ -107,7 +113,7 @@ class KernelRidge:
                 best, width = found, tried
         weights = best.weights
         if best.penalty is not None:
-            whole = kernel_ridge(_gaussian(_apart(own.rows, own.rows), width), own.wanted, best.penalty)
+            whole = _averaged(own, width, best.penalty)
             if whole is not None:  # else the regression on some of the images is what there is
                 rows, weights = own.rows, whole
         return _Fitted(own.standard, rows, own.centre, own.mean, weights, scene.image_shape, width)
@@ -133,6 +139,33 @@ class _Fitted:
             across = rows @ self.rows.T if self.width is None else _gaussian(_apart(rows, self.rows), self.width)
             parts.append((self.mean + across @ self.weights).clamp(0, 1).reshape(-1, *self.shape))
         return Reconstruction(torch.cat(parts))
+
+
+def _averaged(own: _Pairs, width: float, penalty: float) -> Tensor | None:
+    """Weights `[n, k]` of regressions on equal blocks of the own images, so that they sum up to their average.
+
+    None where rounding outweighs the penalty.
+    """
+    blocks = torch.arange(len(own.rows)).tensor_split(math.ceil(len(own.rows) / BLOCK))
+    best, least = None, math.inf
+    for lighter in LIGHTER if len(blocks) > 1 else (1.0,):
+        found = [
+            kernel_ridge(
+                _gaussian(_apart(own.rows[block], own.rows[block]), width), own.wanted[block], lighter * penalty
+            )
+            for block in blocks
+        ]
+        weights = [part / len(blocks) for part in found if part is not None]
+        if len(weights) < len(blocks):
+            continue
+        told = sum(
+            _gaussian(_apart(own.held, own.rows[block]), width) @ part
+            for block, part in zip(blocks, weights, strict=True)
+        )
+        loss = float((told - own.truth).square().mean())
+        if loss < least:
+            best, least = torch.cat(weights), loss
+    return best
 
 
 def _gaussian(apart: Tensor, width: float) -> Tensor:

@@ -9,7 +9,7 @@ from typing import Literal
 import pytest
 import torch
 from attack_scenes import EFFORT, Constant, digits, first_layer, scene, victim
-from collabplan.estimators.attacks import ATTACKS, Attack, AttackFailed, Effort, Victim, attack_named, generative
+from collabplan.estimators.attacks import ATTACKS, Attack, AttackFailed, Effort, Victim, attack_named, generative, ridge
 from collabplan.estimators.attacks.likelihood import MaximumLikelihood
 from collabplan.estimators.attacks.metrics import Judge, ssim
 from collabplan.estimators.attacks.training import seeded
@@ -93,6 +93,23 @@ def test_a_kernel_reads_of_few_numbers_what_no_linear_map_reads() -> None:
     found = {name: error(attacked(attack_named(name), device, 200)) for name in ("ridge", "kernel")}
     assert found["ridge"] > 0.98
     assert found["kernel"] < 0.93
+
+
+def test_more_images_than_one_kernel_holds_tell_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    device = victim(first_layer(), 6)
+    data = digits()[0]
+    released = device.release(data, torch.Generator().manual_seed(1))
+
+    def after(count: int) -> float:
+        place = scene(device, "black-box").limited(count)
+        attacker = attack_named("kernel").fit(place, EFFORT, torch.Generator().manual_seed(0))
+        found = attacker.reconstruct(place.perceived(released), torch.Generator()).images
+        return error((device.pixels(data), found))
+
+    whole = after(600)
+    monkeypatch.setattr(ridge, "BLOCK", 100)
+    few, blocks = after(100), after(600)
+    assert whole < blocks < 0.5 * few
 
 
 @pytest.mark.parametrize("name", ["ridge", "kernel", "inverse", "likelihood"])
