@@ -182,9 +182,9 @@ def test_many_fresh_releases_undo_dropout(name: str) -> None:
     assert often < 0.5 * once
 
 
-def test_many_keyed_releases_do_not() -> None:
-    """Whoever attacks: an exact repeat is released the same way."""
-    once, often = _after_one_release_and_ten("ridge", "keyed")
+@pytest.mark.parametrize("name", ["ridge", "inverse"])
+def test_many_keyed_releases_do_not(name: str) -> None:
+    once, often = _after_one_release_and_ten(name, "keyed")
     assert often == pytest.approx(once, rel=0.05)
 
 
