@@ -199,9 +199,16 @@ def best_ridge(
         kernel: `[n, n]`, wanted `[n, k]`.
         across: `[m, n]` from held-out samples, held_wanted `[m, k]`.
     """
-    best = Ridge(torch.zeros(len(kernel), wanted.shape[1]), float(held_wanted.square().mean()))
+    return best_of(lambda penalty: kernel_ridge(kernel, wanted, penalty), across, held_wanted, penalties)
+
+
+def best_of(
+    solve: Callable[[float], Tensor | None], across: Tensor, held_wanted: Tensor, penalties: Sequence[float]
+) -> Ridge:
+    """The same, whatever gives the weights of a penalty; None where it cannot be solved for."""
+    best = Ridge(torch.zeros(across.shape[1], held_wanted.shape[1]), float(held_wanted.square().mean()))
     for penalty in penalties:
-        weights = kernel_ridge(kernel, wanted, penalty)
+        weights = solve(penalty)
         if weights is None:
             continue
         loss = float((across @ weights - held_wanted).square().mean())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from torch import Tensor
 from ...records import Threat
 from .features import Standard
 from .interface import Attacker, Effort, Reconstruction, Training
-from .linear_paths import MOST_SAMPLES, Ridge, best_ridge, dual_ridge, kernel_ridge
+from .linear_paths import MOST_SAMPLES, Ridge, best_of, best_ridge, dual_ridge, kernel_ridge
 from .scene import Scene
 from .victim import Released
 
@@ -113,9 +114,15 @@ class KernelRidge:
                 best, width = found, tried
         weights = best.weights
         if best.penalty is not None:
-            whole = _averaged(own, width, best.penalty)
-            if whole is not None:  # else the regression on some of the images is what there is
-                rows, weights = own.rows, whole
+            lighter = LIGHTER if len(own.rows) > BLOCK else LIGHTER[:1]
+            whole = best_of(
+                partial(_averaged, own, width),
+                _gaussian(_apart(own.held, own.rows), width),
+                own.truth,
+                [best.penalty * each for each in lighter],
+            )
+            if whole.penalty is not None:  # else the regression on some of the images is what there is
+                rows, weights = own.rows, whole.weights
         return _Fitted(own.standard, rows, own.centre, own.mean, weights, scene.image_shape, width)
 
 
@@ -146,26 +153,14 @@ def _averaged(own: _Pairs, width: float, penalty: float) -> Tensor | None:
 
     None where rounding outweighs the penalty.
     """
-    blocks = torch.arange(len(own.rows)).tensor_split(math.ceil(len(own.rows) / BLOCK))
-    best, least = None, math.inf
-    for lighter in LIGHTER if len(blocks) > 1 else (1.0,):
-        found = [
-            kernel_ridge(
-                _gaussian(_apart(own.rows[block], own.rows[block]), width), own.wanted[block], lighter * penalty
-            )
-            for block in blocks
-        ]
-        weights = [part / len(blocks) for part in found if part is not None]
-        if len(weights) < len(blocks):
-            continue
-        told = sum(
-            _gaussian(_apart(own.held, own.rows[block]), width) @ part
-            for block, part in zip(blocks, weights, strict=True)
-        )
-        loss = float((told - own.truth).square().mean())
-        if loss < least:
-            best, least = torch.cat(weights), loss
-    return best
+    found = []
+    for block in torch.arange(len(own.rows)).tensor_split(math.ceil(len(own.rows) / BLOCK)):
+        rows = own.rows[block]
+        weights = kernel_ridge(_gaussian(_apart(rows, rows), width), own.wanted[block], penalty)
+        if weights is None:
+            return None
+        found.append(weights)
+    return torch.cat(found) / len(found)
 
 
 def _gaussian(apart: Tensor, width: float) -> Tensor:
