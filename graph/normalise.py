@@ -10,7 +10,7 @@ never cross.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import sympy
@@ -96,6 +96,20 @@ def batch_expression(value: Any) -> sympy.Expr | None:
         expression = value.node.expr
         return None if expression.is_number else expression
     return None
+
+
+def same_sizes(left: Sequence[Any], right: Sequence[Any]) -> bool:
+    """Are two shapes or strides the same for every batch?
+
+    `batch == 2` between symbolic sizes must not be asked: the example's batch answers it, and an answer of yes makes
+    every size of the graph the constant 2.
+    """
+    return len(left) == len(right) and all(map(_same_size, left, right))
+
+
+def _same_size(left: Any, right: Any) -> bool:
+    expressions = batch_expression(left), batch_expression(right)
+    return expressions[0] == expressions[1] if any(e is not None for e in expressions) else int(left) == int(right)
 
 
 class _Builder:
@@ -219,7 +233,7 @@ class _Builder:
         if not isinstance(before, fx.Node) or not isinstance(before.meta.get("val"), Tensor):
             return False
         given = before.meta["val"]
-        same_layout = tuple(given.shape) == tuple(after.shape) and tuple(given.stride()) == tuple(after.stride())
+        same_layout = same_sizes(given.shape, after.shape) and same_sizes(given.stride(), after.stride())
         return bool(given.dtype == after.dtype and given.device == after.device and same_layout)
 
     def _fill(self, node: fx.Node, target: Any) -> fx.Node:
@@ -242,7 +256,7 @@ class _Builder:
             made = self.graph.call_function(aten._to_copy.default, (made,), {"dtype": value.dtype})
             self._describe(made, node)
             made.meta["val"] = given.to(value.dtype)
-        if tuple(given.shape) != tuple(value.shape):
+        if not same_sizes(given.shape, value.shape):
             made = self.graph.call_function(aten.expand.default, (made, [self._dimension(d) for d in value.shape]))
             self._describe(made, node)
         return made  # type: ignore[no-any-return]
