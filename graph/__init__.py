@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .layout import from_samples, to_samples
     from .minimum import Step
     from .program import Program, load_program, parse_program, save_program
-    from .signature import input_specs, output_spec
+    from .signature import input_specs, output_spec, require_fixed_outputs
     from .structures import Cut, Halves, InputSpec, TracedGraph
     from .tracing import trace
 
@@ -34,6 +34,7 @@ _HOMES = {
     "find_cut": "cuts",
     "from_samples": "layout",
     "load_program": "program",
+    "require_fixed_outputs": "signature",
     "resize_batch": "inputs",
     "input_specs": "signature",
     "output_spec": "signature",
@@ -66,6 +67,7 @@ __all__ = [
     "load_program",
     "output_spec",
     "parse_program",
+    "require_fixed_outputs",
     "resize_batch",
     "same_values",
     "save_program",

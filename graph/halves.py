@@ -12,7 +12,7 @@ from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
 from ..records import Crossing, CutError
-from .normalise import batch_expression
+from .sizes import per_sample
 from .structures import Cut, Halves, TracedGraph
 
 aten = torch.ops.aten
@@ -149,12 +149,13 @@ def _cloud_graph(traced: TracedGraph, cut: Cut, crossing: list[fx.Node]) -> fx.G
         made.meta.update(node.meta)
         new[node] = made
     output = next(iter(reversed(traced.flat.graph.nodes)))
-    needed = _needed([output], stop=crossing)
+    rebuilt = {node for node in traced.flat.graph.nodes if _is_batch(traced, node)}
+    needed = _needed([output], stop={*crossing, *rebuilt})
     for node in traced.flat.graph.nodes:
         if node in new or node is output or node not in needed:
             continue
-        if node.target is aten.sym_size.int:
-            new[node] = _batch_from(graph, crossing, new, cut)
+        if node in rebuilt:
+            new[node] = _batch_from(traced, graph, crossing, new, cut)
         else:
             new[node] = graph.node_copy(node, lambda source: new[source])
     graph.output(fx.map_arg(output.args[0], lambda node: new[node]))
@@ -163,7 +164,7 @@ def _cloud_graph(traced: TracedGraph, cut: Cut, crossing: list[fx.Node]) -> fx.G
 
 
 def _needed(ends: Iterable[fx.Node], stop: Iterable[fx.Node]) -> frozenset[fx.Node]:
-    """Everything that `ends` depend on, not looking behind `stop`, nor behind the batch size (it is rebuilt)."""
+    """Everything that `ends` depend on, not looking behind `stop`."""
     stopped = set(stop)
     found: set[fx.Node] = set()
     queue = list(ends)
@@ -172,20 +173,24 @@ def _needed(ends: Iterable[fx.Node], stop: Iterable[fx.Node]) -> frozenset[fx.No
         if node in found:
             continue
         found.add(node)
-        if node not in stopped and node.target is not aten.sym_size.int:
+        if node not in stopped:
             queue.extend(node.all_input_nodes)
     return frozenset(found)
 
 
-def _batch_from(graph: fx.Graph, crossing: list[fx.Node], new: dict[fx.Node, Any], cut: Cut) -> fx.Node:
+def _is_batch(traced: TracedGraph, node: fx.Node) -> bool:
+    """True for the node that reads the batch size off an input: either half reads it off what it has."""
+    return node.target is aten.sym_size.int and traced.kinds[node.name] == "shape"
+
+
+def _batch_from(
+    traced: TracedGraph, graph: fx.Graph, crossing: list[fx.Node], new: dict[fx.Node, Any], cut: Cut
+) -> fx.Node:
     """The batch size, read off the shape of a tensor that crosses."""
     for node in crossing:
         for dimension, size in enumerate(node.meta["val"].shape):
-            expression = batch_expression(size)
-            if expression is None:
-                continue
-            groups = expression / next(iter(expression.free_symbols))
-            if groups.is_Integer:
+            groups = per_sample(size, traced.batch_symbol)
+            if groups is not None:
                 made = graph.call_function(aten.sym_size.int, (new[node], dimension))
-                return made if groups == 1 else graph.call_function(operator.floordiv, (made, int(groups)))
+                return made if groups == 1 else graph.call_function(operator.floordiv, (made, groups))
     raise CutError(f"cut {cut.name!r} lets no tensor cross that carries the batch size")

@@ -15,7 +15,7 @@ from torch import Tensor, fx
 
 from ..records import Layout
 from .inputs import resize_batch
-from .normalise import batch_expression
+from .sizes import per_sample, symbolic
 from .structures import TracedGraph
 
 
@@ -61,17 +61,12 @@ def layouts(traced: TracedGraph, nodes: Iterable[fx.Node]) -> dict[str, Layout |
 
 def _options(traced: TracedGraph, node: fx.Node) -> list[Layout]:
     shape = tuple(node.meta["val"].shape)
+    free = [dim for dim, size in enumerate(shape) if symbolic(size) is not None]
     if traced.dynamic_batch:
-        sizes = [(dim, batch_expression(size)) for dim, size in enumerate(shape)]
-        free = [(dim, expression) for dim, expression in sizes if expression is not None]
-        if len(free) != 1:
-            return []
-        dim, expression = free[0]
-        symbol = next(iter(expression.free_symbols))
-        groups = expression / symbol
-        if not groups.is_Integer:
-            return []
-        return _orders(dim, int(groups))
+        groups = per_sample(shape[free[0]], traced.batch_symbol) if len(free) == 1 else None
+        return [] if groups is None else _orders(free[0], groups)
+    if free:
+        return []
     if traced.traced_batch == 1:
         return [Layout(groups=max(int(shape[0]), 1))] if shape else []
     batch = traced.traced_batch

@@ -10,7 +10,7 @@ never cross.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import sympy
@@ -21,6 +21,7 @@ from torch.export.graph_signature import ConstantArgument, InputKind, OutputKind
 
 from ..records import TraceError
 from .operators import draws_random_numbers
+from .sizes import counts_on_batch, symbolic
 from .structures import InputSpec, NodeKind
 
 aten = torch.ops.aten
@@ -57,8 +58,8 @@ _WHATEVER_STRIDES: dict[Any, Any] = {
 
 def normalise(
     program: ExportedProgram, specs: tuple[InputSpec, ...]
-) -> tuple[fx.GraphModule, tuple[InputSpec, ...], dict[str, NodeKind], list[str]]:
-    """The flat graph, the inputs as the graph takes them, each node's kind, and notes for the user.
+) -> tuple[fx.GraphModule, dict[str, NodeKind], sympy.Expr | None, list[str]]:
+    """The flat graph, each node's kind, the batch's symbol (None: the batch is fixed), and notes for the user.
 
     Raises:
         TraceError: state kept between calls, random draws, or operators that have no flat form.
@@ -68,12 +69,15 @@ def normalise(
     flat = fx.GraphModule(builder.attributes, builder.graph)
     flat.graph.eliminate_dead_code(lambda node: node.op in ("placeholder", "output"))
     flat.recompile()
-    kinds = classify(flat.graph, specs)
-    return flat, specs, kinds, builder.notes
+    kinds = classify(flat.graph, specs, builder.batch_symbol)
+    return flat, kinds, builder.batch_symbol, builder.notes
 
 
-def classify(graph: fx.Graph, specs: tuple[InputSpec, ...]) -> dict[str, NodeKind]:
-    """What each node's result depends on: private values, public inputs alone, shapes, or nothing."""
+def classify(graph: fx.Graph, specs: tuple[InputSpec, ...], batch: sympy.Expr | None) -> dict[str, NodeKind]:
+    """What each node's result depends on: private values, public inputs alone, shapes, or nothing.
+
+    The size of a tensor whose shape depends on values depends on those values.
+    """
     public = {spec.name for spec in specs if spec.public}
     order: list[NodeKind] = ["constant", "shape", "public", "value"]
     kinds: dict[str, NodeKind] = {}
@@ -82,34 +86,12 @@ def classify(graph: fx.Graph, specs: tuple[InputSpec, ...]) -> dict[str, NodeKin
             kinds[node.name] = "public" if node.meta["input"] in public else "value"
         elif node.op == "get_attr":
             kinds[node.name] = "constant"
-        elif node.target is aten.sym_size.int:
+        elif node.target is aten.sym_size.int and counts_on_batch(node.meta["val"], batch):
             kinds[node.name] = "shape"
         else:
             below = [kinds[source.name] for source in node.all_input_nodes]
             kinds[node.name] = max(below, key=order.index, default="constant")
     return kinds
-
-
-def batch_expression(value: Any) -> sympy.Expr | None:
-    """The symbolic expression of a size, None for a plain integer."""
-    if isinstance(value, torch.SymInt):
-        expression = value.node.expr
-        return None if expression.is_number else expression
-    return None
-
-
-def same_sizes(left: Sequence[Any], right: Sequence[Any]) -> bool:
-    """Are two shapes or strides the same for every batch?
-
-    `batch == 2` between symbolic sizes must not be asked: the example's batch answers it, and an answer of yes makes
-    every size of the graph the constant 2.
-    """
-    return len(left) == len(right) and all(map(_same_size, left, right))
-
-
-def _same_size(left: Any, right: Any) -> bool:
-    expressions = batch_expression(left), batch_expression(right)
-    return expressions[0] == expressions[1] if any(e is not None for e in expressions) else int(left) == int(right)
 
 
 class _Builder:
@@ -123,7 +105,7 @@ class _Builder:
         self.notes: list[str] = []
         self.new: dict[fx.Node, Any] = {}
         self.sizes: dict[sympy.Expr, fx.Node] = {}
-        self.batch_symbol: sympy.Symbol | None = None
+        self.batch_symbol: sympy.Expr | None = None
         self.stored: dict[tuple[Any, ...], str] = {}
 
     def build(self) -> None:
@@ -166,7 +148,7 @@ class _Builder:
         """The first input with a free batch dimension gives the one `batch` node."""
         if self.batch_symbol is not None or spec.batch_dim is None:
             return
-        expression = batch_expression(node.meta["val"].shape[spec.batch_dim])
+        expression = symbolic(node.meta["val"].shape[spec.batch_dim])
         if expression is not None:
             self.batch_symbol = expression
             self.batch_source = (node, spec.batch_dim)
@@ -212,7 +194,7 @@ class _Builder:
                 self.new[node] = self._overwritten(node)
                 return
         elif not callable(target) or isinstance(target, torch._ops.HigherOrderOperator):
-            raise TraceError(f"the traced graph calls {target}, a wrapper without a flat form{_source(node)}")
+            raise TraceError(f"the traced graph calls {target}, a wrapper without a flat form{user_line(node)}")
         args, kwargs = self._map(node.args), self._map(node.kwargs)
         target = _WHATEVER_STRIDES.get(target, target)
         made = self.graph.create_node("call_function", target, args, kwargs, name=node.name)
@@ -222,18 +204,18 @@ class _Builder:
     def _require_functional(self, node: fx.Node, target: torch._ops.OpOverload) -> None:
         if draws_random_numbers(target, node.args, node.kwargs):
             raise TraceError(
-                f"the model draws random numbers in eval mode ({target}{_source(node)}); switch them off "
+                f"the model draws random numbers in eval mode ({target}{user_line(node)}); switch them off "
                 "outside training"
             )
         if target._schema.is_mutable:
-            raise TraceError(f"the traced graph still writes in place ({target}{_source(node)})")
+            raise TraceError(f"the traced graph still writes in place ({target}{user_line(node)})")
 
     def _changes_nothing(self, node: fx.Node) -> bool:
         before, after = node.args[0], node.meta["val"]
         if not isinstance(before, fx.Node) or not isinstance(before.meta.get("val"), Tensor):
             return False
         given = before.meta["val"]
-        same_layout = same_sizes(given.shape, after.shape) and same_sizes(given.stride(), after.stride())
+        same_layout = _same_sizes(given.shape, after.shape) and _same_sizes(given.stride(), after.stride())
         return bool(given.dtype == after.dtype and given.device == after.device and same_layout)
 
     def _fill(self, node: fx.Node, target: Any) -> fx.Node:
@@ -256,7 +238,7 @@ class _Builder:
             made = self.graph.call_function(aten._to_copy.default, (made,), {"dtype": value.dtype})
             self._describe(made, node)
             made.meta["val"] = given.to(value.dtype)
-        if not same_sizes(given.shape, value.shape):
+        if not _same_sizes(given.shape, value.shape):
             made = self.graph.call_function(aten.expand.default, (made, [self._dimension(d) for d in value.shape]))
             self._describe(made, node)
         return made  # type: ignore[no-any-return]
@@ -274,10 +256,10 @@ class _Builder:
 
     def _size(self, value: torch.SymInt | int) -> Any:
         """A size as an integer or as a node computed from the batch; None where it depends on values."""
-        expression = batch_expression(value)
+        expression = symbolic(value)
         if expression is None:
             return int(value)
-        if self.batch_symbol is None or expression.free_symbols != {self.batch_symbol}:
+        if not counts_on_batch(value, self.batch_symbol):
             return None
         return self._expression(expression, value)
 
@@ -339,6 +321,16 @@ class _Builder:
         return fx.map_arg(arguments, lambda node: self.new[node])
 
 
+def _same_sizes(left: Iterable[Any], right: Iterable[Any]) -> bool:
+    """Are two shapes, or strides, the same for every batch?
+
+    Sizes are compared as expressions. torch answers `batch == 2` by the example's batch, and an answer of yes makes
+    every size of the graph the constant 2; sizes that depend on values it refuses to compare at all.
+    """
+    first, second = ([symbolic(size) or int(size) for size in sizes] for sizes in (left, right))
+    return first == second
+
+
 _ARITHMETIC: dict[str, Callable[..., Any]] = {
     "FloorDiv": operator.floordiv,
     "CleanDiv": operator.floordiv,
@@ -371,9 +363,10 @@ def _modules(node: fx.Node) -> tuple[tuple[str, str], ...]:
     return tuple(found)
 
 
-def _source(node: fx.Node) -> str:
-    """` at FILE:LINE` of a node's origin in the user's code, where it is known."""
+def user_line(node: fx.Node) -> str:
+    """`, File "FILE", line LINE, in NAME` of a node's origin, in the user's code where that is known."""
     lines = [
         line.strip() for line in (node.meta.get("stack_trace") or "").splitlines() if line.strip().startswith("File")
     ]
-    return f", {lines[-1]}" if lines else ""
+    own = [line for line in lines if "site-packages" not in line]
+    return f", {(own or lines)[-1]}" if lines else ""

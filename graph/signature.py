@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from ..records import OutputSpec, TensorSpec
-from .normalise import batch_expression
+from ..records import CutError, OutputSpec, TensorSpec
+from .normalise import user_line
+from .sizes import counts_on_batch, has_fixed_shape, per_sample, symbolic
 from .structures import TracedGraph
 
 
@@ -36,14 +37,44 @@ def output_spec(traced: TracedGraph, document: Mapping[str, Any]) -> OutputSpec:
     Args:
         document: `Program.document` of a program that ends in the model's output.
     """
-    leaves = traced.flat.graph.output_node().args[0]
-    assert isinstance(leaves, (list, tuple))
-    nodes = [leaf for leaf in leaves if isinstance(leaf, fx.Node)]
-    tensors = tuple(_spec(f"output_{index}", node.meta.get("val")) for index, node in enumerate(nodes))
+    nodes = _output_nodes(traced)
+    tensors = tuple(_spec(f"output_{index}", node.meta.get("val"), traced) for index, node in enumerate(nodes))
     return OutputSpec(structure=_numbered(document["output"], iter(range(len(nodes)))), tensors=tensors)
 
 
-def _spec(name: str, value: Any) -> TensorSpec:
+def ragged_outputs(traced: TracedGraph) -> str | None:
+    """What is wrong where values decide the shape of an output, and the remedy; None where none do."""
+    for node in _output_nodes(traced):
+        value = node.meta.get("val")
+        if not has_fixed_shape(value, traced.batch_symbol):
+            sizes = ", ".join(_size_text(size, traced) for size in value.shape)
+            return (
+                f"the model returns a tensor [{sizes}] whose size depends on values{user_line(node)}; return one of "
+                "fixed size: all rows and their mask, or the best k rows (topk), padded"
+            )
+    return None
+
+
+def require_fixed_outputs(traced: TracedGraph) -> None:
+    """Refuse a model that no plan can serve. Raises CutError where values decide the shape of an output."""
+    wrong = ragged_outputs(traced)
+    if wrong is not None:
+        raise CutError(wrong)
+
+
+def _output_nodes(traced: TracedGraph) -> list[fx.Node]:
+    leaves = traced.flat.graph.output_node().args[0]
+    assert isinstance(leaves, (list, tuple))
+    return [leaf for leaf in leaves if isinstance(leaf, fx.Node)]
+
+
+def _size_text(size: Any, traced: TracedGraph) -> str:
+    if symbolic(size) is None:
+        return str(size)
+    return "batch" if counts_on_batch(size, traced.batch_symbol) else "?"
+
+
+def _spec(name: str, value: Any, traced: TracedGraph) -> TensorSpec:
     if not isinstance(value, Tensor):
         dtype = "float64" if isinstance(value, (float, torch.SymFloat)) else "int64"
         return TensorSpec(name=name, dtype=dtype, shape=(), number=True)
@@ -51,15 +82,12 @@ def _spec(name: str, value: Any) -> TensorSpec:
     batch_dims: list[int] = []
     free_dims: list[int] = []
     for dim, size in enumerate(value.shape):
-        expression = batch_expression(size)
-        if expression is None:
+        if symbolic(size) is None:
             shape.append(int(size))
             continue
-        symbols = expression.free_symbols
-        per_sample = expression / next(iter(symbols))
-        proportional = len(symbols) == 1 and bool(per_sample.is_Integer)
-        shape.append(int(per_sample) if proportional else 0)
-        (batch_dims if proportional else free_dims).append(dim)
+        groups = per_sample(size, traced.batch_symbol)
+        shape.append(groups or 0)
+        (free_dims if groups is None else batch_dims).append(dim)
     return TensorSpec(
         name=name,
         dtype=_name(value.dtype),

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import sympy
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, fx, nn
@@ -54,6 +55,8 @@ class TracedGraph:
             in the cloud half and never cross.
         identity: structure and weights hashes, for refusing a plan on another model.
         method: the tracer that managed it: `non-strict`, `strict`, or `static` (one batch size only).
+        batch_symbol: counts samples in the shapes that nodes carry (`meta["val"]`); None where the batch is fixed.
+            Other symbols there are sizes that depend on values.
         layouts: by node name, how each tensor that could cross comes back to one row per sample (None: it cannot).
         notes: what the user should know about this trace.
     """
@@ -66,6 +69,7 @@ class TracedGraph:
     identity: ModelIdentity
     method: Literal["non-strict", "strict", "static"]
     traced_batch: int
+    batch_symbol: sympy.Expr | None = None
     layouts: Mapping[str, Layout | None] = field(default_factory=dict, repr=False)
     notes: tuple[str, ...] = ()
     cache: dict[str, Any] = field(default_factory=dict, repr=False)

@@ -35,6 +35,7 @@ from .inputs import (
 from .layout import layouts
 from .normalise import normalise
 from .program import identify
+from .signature import ragged_outputs
 from .structures import InputSpec, TracedGraph
 from .units import units
 
@@ -94,7 +95,7 @@ def trace(
         expected = _run_eagerly(model, args, kwargs)
         program, method, reason = _export(model, specs, leaves, structure)
         batch = TRACED_BATCH if method != "static" else _batch_of(specs, leaves)
-        flat, specs, kinds, notes = normalise(program, specs)
+        flat, kinds, batch_symbol, notes = normalise(program, specs)
         bind = InputBinder(specs, structure, batch if method == "static" else None)
         traced = TracedGraph(
             flat=flat,
@@ -105,9 +106,13 @@ def trace(
             identity=identify(flat, specs, type(model).__name__),
             method=method,
             traced_batch=batch,
+            batch_symbol=batch_symbol,
             notes=(*notes, *([f"only batch size {batch} can run{reason}"] if method == "static" else [])),
         )
         doubts = _verify(traced, model, args, kwargs, expected)
+        ragged = ragged_outputs(traced)
+        if ragged is not None:
+            doubts.append(f"no plan can be made: {ragged}")
         crossable = [tensor.node for tensor in units(traced).tensors if tensor.crossable]
         found = layouts(traced, crossable)  # runs the model: here once, so that planning runs nothing
         return replace(traced, notes=(*traced.notes, *doubts), layouts=found, cache={})

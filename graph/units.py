@@ -11,7 +11,6 @@ import operator
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +20,7 @@ from torch import Tensor, fx
 
 from ..records import Crossing, Layout
 from .layout import sample_shape
-from .normalise import batch_expression
+from .sizes import at_batch_one, has_fixed_shape, per_sample
 from .structures import TracedGraph
 
 aten = torch.ops.aten
@@ -109,7 +108,7 @@ class Units:
     @cached_property
     def carries_batch(self) -> Mask:
         """By tensor, can the batch size be read off its shape?"""
-        return np.array([_has_batch(tensor.node) for tensor in self.tensors], dtype=bool)
+        return np.array([_has_batch(tensor.node, self.traced) for tensor in self.tensors], dtype=bool)
 
 
 def units(traced: TracedGraph) -> Units:
@@ -149,7 +148,7 @@ def _build(traced: TracedGraph) -> Units:
         public = _union(public_below, recomputed)
         if node.op == "call_function" and node.target is operator.getitem:
             unit_of[node.name] = unit_of[sources[0].name]
-            add_tensor(node, unit_of[node.name], isinstance(node.meta.get("val"), Tensor))
+            add_tensor(node, unit_of[node.name], _may_cross(node, traced))
             continue
         if node.target in FREE_VIEWS and len(sources) == 1 and not public:
             root = root_of[sources[0].name]
@@ -162,7 +161,7 @@ def _build(traced: TracedGraph) -> Units:
         reads.append({tensor_index[root_of[source.name].name] for source in sources if source.name in root_of})
         several = isinstance(node.meta.get("val"), (tuple, list))
         if node.op != "output" and not (several and all(user.target is operator.getitem for user in node.users)):
-            add_tensor(node, unit, isinstance(node.meta.get("val"), Tensor))
+            add_tensor(node, unit, _may_cross(node, traced))
 
     rows = [tensor for tensors_read in reads for tensor in tensors_read]
     columns = [unit for unit, tensors_read in enumerate(reads) for _ in tensors_read]
@@ -188,7 +187,7 @@ def crossing_record(node: fx.Node, name: str, layout: Layout | None, *, public: 
     """The record of one crossing tensor."""
     value = node.meta.get("val")
     dtype = str(value.dtype).removeprefix("torch.") if isinstance(value, Tensor) else "int64"
-    shape = tuple(_hint(size) for size in value.shape) if isinstance(value, Tensor) else ()
+    shape = tuple(at_batch_one(size) for size in value.shape) if isinstance(value, Tensor) else ()
     return Crossing(
         name=name,
         node=node.name,
@@ -200,17 +199,15 @@ def crossing_record(node: fx.Node, name: str, layout: Layout | None, *, public: 
     )
 
 
-def _hint(size: Any) -> int:
-    """A size at batch 1 (expressions in the batch are evaluated there)."""
-    expression = batch_expression(size)
-    if expression is None:
-        return int(size)
-    return int(expression.subs(dict.fromkeys(expression.free_symbols, 1)))
-
-
-def _has_batch(node: fx.Node) -> bool:
+def _may_cross(node: fx.Node, traced: TracedGraph) -> bool:
+    """A tensor whose size no value decides: what is sent has one size, which is known before."""
     value = node.meta.get("val")
-    return isinstance(value, Tensor) and any(batch_expression(size) is not None for size in value.shape)
+    return isinstance(value, Tensor) and has_fixed_shape(value, traced.batch_symbol)
+
+
+def _has_batch(node: fx.Node, traced: TracedGraph) -> bool:
+    value = node.meta.get("val")
+    return isinstance(value, Tensor) and any(per_sample(size, traced.batch_symbol) for size in value.shape)
 
 
 _CONTAINERS = {"torch.nn.modules.container.Sequential", "torch.nn.modules.container.ModuleList"}

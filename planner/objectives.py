@@ -28,6 +28,7 @@ from ..estimators.leakage import CutLeakage, by_definition
 from ..estimators.ridge import MIN_SAMPLES
 from ..estimators.seeds import derive_seed, generator_for
 from ..graph.halves import with_weights
+from ..graph.signature import require_fixed_outputs
 from ..graph.structures import Cut
 from ..profilers.joining import JoinedProfile
 from ..records import (
@@ -81,6 +82,7 @@ class Objectives:
             raise CollabplanError("fine-tuning needs train_data; define it in the target file")
         if "energy" in options.objectives and problem.power is None:
             raise CollabplanError("energy as an objective needs the device's power; declare it with --edge-watts")
+        require_fixed_outputs(problem.traced)
         self.problem = problem
         self.folder = folder
         self.tell: Callable[[str], None] = lambda _: None

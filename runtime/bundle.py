@@ -18,7 +18,17 @@ from torch import Tensor, fx
 
 from .. import __version__
 from ..estimators import Defense, Directions
-from ..graph import Cut, Halves, TracedGraph, input_specs, output_spec, shared_tensors, split, with_weights
+from ..graph import (
+    Cut,
+    Halves,
+    TracedGraph,
+    input_specs,
+    output_spec,
+    require_fixed_outputs,
+    shared_tensors,
+    split,
+    with_weights,
+)
 from ..records import (
     BundleFile,
     BundleManifest,
@@ -88,13 +98,15 @@ def write_bundle(
     Raises:
         MismatchError: the plan is of another model, other weights, directions or another cut, or `folder` holds
             another plan's bundle.
-        CollabplanError: `folder` is no bundle or cannot be written, weights are shared, or a half cannot be exported.
+        CollabplanError: `folder` is no bundle or cannot be written, weights are shared, a half cannot be exported, or
+            values decide the shape of an output.
         BudgetError: the halves do not compose to the model.
     """
     folder, carried = Path(folder).resolve(), plan.portable()
     for kind in formats:
         require_format(kind)
     _require_same_plan(plan, traced, cut, tuned)
+    require_fixed_outputs(traced)
     Defense.bound(plan.defense, cut.crossing, directions)
     _require_replaceable(folder, carried)
     halves = None if plan.cut_kind == "edge-only" else split(traced, cut)

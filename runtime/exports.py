@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, fx
 from torch.export import Dim, ExportedProgram
 
-from ..graph.normalise import batch_expression
+from ..graph.sizes import symbolic
 from ..graph.tracing import quiet
 from ..records import CollabplanError, write_bytes
 
@@ -99,7 +99,7 @@ def _exported(graph: fx.GraphModule) -> ExportedProgram:
         value: Tensor = node.meta["val"]
         sizes, dims = list(value.shape), {}
         for dim, size in enumerate(value.shape):
-            expression = batch_expression(size)
+            expression = symbolic(size)
             if expression is None:
                 continue
             groups = int(expression / next(iter(expression.free_symbols)))
