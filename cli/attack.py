@@ -15,10 +15,12 @@ from .options import RUNS_CODE, Debug, Inputs, Json, MaxCrossing, OutputFile, ex
 if TYPE_CHECKING:
     from ..estimators.attacks import Outcome
     from ..graph import Cut, TracedGraph
+    from ..planner.accuracy import Evaluate
+    from ..planner.readings import Reading
     from ..records import AuditReport, Plan
     from .attack_run import Asked, Session
     from .output import Output
-    from .target import Target
+    from .target import Target, TargetData
 
 EXAMPLES = examples(
     (
@@ -219,6 +221,7 @@ def open_session(
 
     with output.step("reading the data"):
         data = target.load_data(traced)
+        metric, notes = _metric(target, traced, data)
     roles, findings = divide(data)
     output.found("Data", findings)
     placed = place(traced, asked.device, "float32", 2) if asked.device.type != "cpu" else traced
@@ -237,7 +240,22 @@ def open_session(
         scaling=data.pixel_scaling(traced),
         asked=asked,
         folder=Workspace.here().prepare() / "audits",
+        metric=metric,
+        notes=notes,
     )
+
+
+def _metric(target: Target, traced: TracedGraph, data: TargetData) -> tuple[Evaluate | Reading | None, list[str]]:
+    """What accuracy is, None where there are no labels or none can be told; what there is to say about that."""
+    from ..records import TargetError
+    from .promises import metric_of
+
+    if target.evaluate is None and data.validation.labels is None:
+        return None, []
+    try:
+        return metric_of(target, traced, data), []
+    except TargetError as error:
+        return None, [f"no accuracy is told: {error}"]
 
 
 def make_report(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -15,8 +15,9 @@ from ..estimators import Data, Defense, Directions, EdgeActivations, InputScalin
 from ..estimators.attacks import Attack, Effort, Outcome, Question, Shared, random_queries, run_audit
 from ..estimators.seeds import derive_seed, generator_for
 from ..graph import Cut, TracedGraph, with_weights
-from ..planner.accuracy import Scorer, first_rows, paired_accuracy
+from ..planner.accuracy import Evaluate, Scorer, paired_accuracy
 from ..planner.audits import ask
+from ..planner.readings import Reading, first_rows
 from ..planner.roles import Roles
 from ..records import (
     Audit,
@@ -97,7 +98,7 @@ def divide(data: TargetData) -> tuple[Roles, list[Finding]]:
 
 @dataclass(frozen=True, eq=False)
 class Session:
-    """One run of the command over several cuts and rates, or over a plan's."""
+    """One run of the command over several cuts and rates, or over a plan's. Without `metric` no accuracy is told."""
 
     target: Target
     traced: TracedGraph
@@ -107,6 +108,7 @@ class Session:
     scaling: InputScaling
     asked: Asked
     folder: Path
+    metric: Evaluate | Reading | None = None
     tuned: Mapping[str, Tensor] | None = None
     directions: Directions | None = None
     notes: list[str] = field(default_factory=list)
@@ -202,12 +204,11 @@ class Session:
         return None if cut.kind == "edge-only" else self.tuned
 
     def _accuracy(self, activations: EdgeActivations, cut: Cut, defense: Defense) -> Interval | None:
-        """Of the model under the defense, on the targets that are attacked; None without labels."""
+        """Of the model under the defense, on the targets that are attacked; None without a metric."""
         data = self.roles.targets.take(torch.arange(min(self.asked.effort.targets, len(self.roles.targets))))
-        evaluate: Any = self.target.declared.get("evaluate")
-        scorer = Scorer(evaluate, labelled=data.labels is not None)
-        if scorer.needs_own_labels:
+        if self.metric is None:
             return None
+        scorer = Scorer(self.metric)
         clean, defended = scorer.tally(), scorer.tally()
         draws = generator_for(self.asked.seed, cut.id, "accuracy")
         cloud = own = activations.halves(cut).cloud

@@ -33,10 +33,11 @@ _LABEL_KEYS = ("labels", "label", "targets", "target")
 
 @dataclass(frozen=True, eq=False)
 class LoadedData:
-    """Data as read, with what the user should know about it."""
+    """Data as read, with what the user should know about it. `whole`: nothing was left out because few were asked."""
 
     data: Data
     notes: tuple[str, ...] = ()
+    whole: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,9 @@ class _Batch:
     labels: Any
 
 
-def read_data(value: Any, specs: Sequence[InputSpec], name: str, file: Path | None) -> LoadedData:
+def read_data(
+    value: Any, specs: Sequence[InputSpec], name: str, file: Path | None, most: int | None = None
+) -> LoadedData:
     """Read one data set of a target.
 
     Args:
@@ -55,6 +58,7 @@ def read_data(value: Any, specs: Sequence[InputSpec], name: str, file: Path | No
         specs: the model's tensor inputs, in order: shapes and dtypes must agree with them.
         name: `validation_data`, for messages.
         file: the target's file, whose line is named when the user's code raises.
+        most: how many samples suffice, where each costs something: of a Dataset or an iterable. None: all.
 
     Raises:
         TargetError: empty, not data, another shape or dtype than the model's, NaN, or the user's code raised.
@@ -62,16 +66,19 @@ def read_data(value: Any, specs: Sequence[InputSpec], name: str, file: Path | No
     with guarded(f"{name} raised", file):
         if callable(value) and not isinstance(value, Dataset | Iterable | Mapping):
             value = value()
-        batches, notes = _batches(value, name)
+        batches, notes = _batches(value, name, most)
         columns: list[list[Tensor]] = [[] for _ in specs]
         labels: list[Tensor] = []
-        taken = 0
+        taken, whole = 0, most is None or not _is_sampled(value) or len(value) <= most
         for batch in batches:
+            if most is not None and sum(map(len, columns[0])) >= most:
+                whole = False
+                break
             inputs = [_fit(t, spec, name) for t, spec in zip(_ordered(batch.inputs, specs, name), specs, strict=True)]
             for column, tensor in zip(columns, inputs, strict=True):
                 column.append(tensor)
             if batch.labels is not None:
-                labels.append(_tensor(batch.labels, f"the labels of {name}"))
+                labels.append(_labels(batch.labels, len(inputs[0]), name))
             taken += sum(tensor.nbytes for tensor in inputs)
             if taken > MAX_BYTES and len(columns[0]) > 1:
                 notes.append(f"only the first {taken / 1e9:.1f} GB were read")
@@ -82,7 +89,7 @@ def read_data(value: Any, specs: Sequence[InputSpec], name: str, file: Path | No
     twins = len(data) - len(set(data.sample_hashes()))
     if twins:
         notes.append(f"{twins} samples occur more than once")
-    return LoadedData(data, tuple(notes))
+    return LoadedData(data, tuple(notes), whole)
 
 
 def refuse_overlap(sets: Mapping[str, Data]) -> None:
@@ -106,12 +113,17 @@ def refuse_overlap(sets: Mapping[str, Data]) -> None:
             )
 
 
-def _batches(value: Any, name: str) -> tuple[Iterator[_Batch], list[str]]:
+def _is_sampled(value: Any) -> bool:
+    """Whether it is a Dataset that hands out one sample after the other."""
+    return isinstance(value, Dataset) and not isinstance(value, IterableDataset | TensorDataset)
+
+
+def _batches(value: Any, name: str, most: int | None) -> tuple[Iterator[_Batch], list[str]]:
     """The batches of any accepted form, and notes on what was left out."""
     if isinstance(value, TensorDataset):
         return iter([_divide(value.tensors, name)]), []
-    if isinstance(value, Dataset) and not isinstance(value, IterableDataset):
-        return _from_dataset(value, name)
+    if _is_sampled(value):
+        return _from_dataset(value, name, most)
     if isinstance(value, IterableDataset):
         return (_with_batch_dimension(_divide(item, name)) for item in value), []
     whole = isinstance(value, Tensor | np.ndarray | Mapping | tuple)
@@ -127,7 +139,7 @@ def _batches(value: Any, name: str) -> tuple[Iterator[_Batch], list[str]]:
     )
 
 
-def _from_dataset(dataset: Dataset[Any], name: str) -> tuple[Iterator[_Batch], list[str]]:
+def _from_dataset(dataset: Dataset[Any], name: str, most: int | None) -> tuple[Iterator[_Batch], list[str]]:
     """Samples of a map-style Dataset; of one too large for memory, evenly spaced ones."""
     total = len(dataset)  # type: ignore[arg-type]
     if total == 0:
@@ -135,7 +147,8 @@ def _from_dataset(dataset: Dataset[Any], name: str) -> tuple[Iterator[_Batch], l
     first = _with_batch_dimension(_divide(dataset[0], name))
     bytes_each = max(sum(_tensor(part, name).nbytes for part in _parts(first.inputs)), 1)
     count = min(total, max(MAX_BYTES // bytes_each, 1))
-    notes = [] if count == total else [f"{count:,} evenly spaced samples of {total:,} were read (2 GB)"]
+    count = count if most is None else min(count, most)
+    notes = [] if count in (total, most) else [f"{count:,} evenly spaced samples of {total:,} were read (2 GB)"]
     indices = [position * total // count for position in range(count)]
     return (_with_batch_dimension(_divide(dataset[index], name)) for index in indices), notes
 
@@ -166,7 +179,9 @@ def _with_batch_dimension(sample: _Batch) -> _Batch:
             return tuple(lift(part) for part in value)
         return _tensor(value, "a sample").unsqueeze(0)
 
-    return _Batch(lift(sample.inputs), None if sample.labels is None else lift(sample.labels))
+    several = isinstance(sample.labels, tuple | Mapping)
+    labels = sample.labels if several or sample.labels is None else _tensor(sample.labels, "a label").unsqueeze(0)
+    return _Batch(lift(sample.inputs), labels)
 
 
 def _parts(inputs: Any) -> list[Any]:
@@ -185,7 +200,11 @@ def _ordered(inputs: Any, specs: Sequence[InputSpec], name: str) -> list[Tensor]
     parts = _parts(inputs)
     if len(parts) != len(specs):
         wanted = ", ".join(spec.name for spec in specs)
-        raise TargetError(f"{name} gives {len(parts)} inputs, the model takes {len(specs)} ({wanted})")
+        several = len(parts) > len(specs)
+        raise TargetError(
+            f"{name} gives {len(parts)} inputs, the model takes {len(specs)} ({wanted})"
+            f"{'; the last of a tuple alone is taken for labels: give these as one tensor' if several else ''}"
+        )
     return [_tensor(part, name) for part in parts]
 
 
@@ -220,6 +239,17 @@ def _assemble(columns: Sequence[Sequence[Tensor]], labels: Sequence[Tensor], nam
     except (TargetError, RuntimeError) as error:
         raise TargetError(f"{name}: {error}") from error
     return data
+
+
+def _labels(value: Any, count: int, name: str) -> Tensor:
+    """Labels of `count` samples as one tensor; a class and a number for each sample are two columns of it."""
+    if isinstance(value, Mapping) or (isinstance(value, tuple | list) and len(value) != count):
+        raise TargetError(
+            f"the labels of {name} are a {type(value).__name__} of {len(value)} for {count} samples; give one tensor "
+            "with a row for each sample, torch.stack([classes, values], dim=1) say, and what is right: "
+            "def evaluate(outputs, labels): return (outputs[0].argmax(1) == labels[:, 0]).float()"
+        )
+    return _tensor(value, f"the labels of {name}")
 
 
 def _tensor(value: Any, what: str) -> Tensor:

@@ -27,6 +27,7 @@ def prepare(
     """
     from .costs import Profiles, fitting_profile, given_profiles, last_profile
     from .profile import measure, trace_target
+    from .promises import check_promises
     from .target import load_target
 
     profiles = given_profiles(edge, cloud)
@@ -45,6 +46,7 @@ def prepare(
     target.require_validation_data()
     traced = trace_target(target, output)
     if profiles is None:
+        check_promises(target, traced, output)
         output.say("no profile of this target here: profiling it now")
         made = measure(target, traced, output)
         path = workspace.save_profile(made)
@@ -63,11 +65,13 @@ def state(
     from ..graph import candidate_cuts
     from ..planner import Problem
     from .attack_run import divide
+    from .promises import check_accuracy
     from .tables import link_text
 
     with output.step("reading the data"):
         data = target.load_data(traced)
-    output.found("Data", data.findings)
+        accuracy = check_accuracy(target, traced, data)
+    output.found("Data", (*data.findings, accuracy))
     output.say(link_text(link, slowdown))
     max_crossing = int(profiles.edge.target.options.get("max_crossing", "4"))
     return Problem(

@@ -63,6 +63,7 @@ def profile(
     """
     from ..records import save
     from .output import Output
+    from .promises import check_promises
     from .target import load_target
     from .workspace import Workspace
 
@@ -71,6 +72,8 @@ def profile(
         loaded = load_target(target, inputs or ())
     output.found(f"Target {target}", loaded.findings)
     traced = trace_target(loaded, output)
+    if role == "both":  # one of two machines need not have the data
+        check_promises(loaded, traced, output)
     made = measure(
         loaded, traced, output, max_crossing=max_crossing, device=device, role=role, batch=batch, threads=threads,
         dtype=dtype, seconds=seconds,

@@ -45,7 +45,8 @@ class Finding:
 class TargetData:
     """The target's data, checked: finite, of the model's shape, no sample in two sets.
 
-    `search` and `confirm` are disjoint halves of the validation data.
+    `search` and `confirm` are disjoint halves of the validation data, of which only a part was read where it is not
+    `whole`.
     """
 
     validation: Data
@@ -57,6 +58,7 @@ class TargetData:
     sensitive_labels: Tensor | None
     scaling: InputScaling | None
     findings: tuple[Finding, ...]
+    whole: bool = True
 
     def pixel_scaling(self, traced: TracedGraph) -> InputScaling:
         """The declared scaling, else one assumed from the private floating inputs ([0, 1] where there is none)."""
@@ -119,8 +121,11 @@ class Target:
                 "validation_data = (inputs, labels), or a function that returns it"
             )
 
-    def load_data(self, traced: TracedGraph) -> TargetData:
+    def load_data(self, traced: TracedGraph, most: int | None = None) -> TargetData:
         """Read and check every data set of the target.
+
+        Args:
+            most: how many samples of a set suffice for a first look, where each costs something. None: all.
 
         Raises:
             TargetError: no validation data, or one of the faults that `data.read_data`,
@@ -128,7 +133,7 @@ class Target:
         """
         self.require_validation_data()
         loaded = {
-            name: read_data(self.declared[name], traced.tensor_inputs, name, self.file)
+            name: read_data(self.declared[name], traced.tensor_inputs, name, self.file, most)
             for name in DATA_NAMES
             if self.declared.get(name) is not None
         }
@@ -143,9 +148,10 @@ class Target:
             train=loaded["train_data"].data if "train_data" in loaded else None,
             attacker=loaded["attacker_data"].data if "attacker_data" in loaded else None,
             other_attacker=loaded["other_attacker_data"].data if "other_attacker_data" in loaded else None,
-            sensitive_labels=self._sensitive_labels(len(validation)),
+            sensitive_labels=self._sensitive_labels(len(validation)) if loaded["validation_data"].whole else None,
             scaling=scaling,
             findings=(*_data_findings(loaded, search, confirm), _scaling_finding(self.declared)),
+            whole=loaded["validation_data"].whole,
         )
 
     def _sensitive_labels(self, count: int) -> Tensor | None:

@@ -87,6 +87,7 @@ def verify(
     from ..runtime.verify import verify as run
     from .output import Output
     from .planned import open_planned
+    from .promises import reading_of
     from .verify_table import against, told
 
     output = Output(as_json=as_json)
@@ -108,6 +109,7 @@ def verify(
         found.directions,
         found.target.evaluate,
         loaded.pixel_scaling(found.traced),
+        reading=reading_of(found.target, found.traced, loaded),
     )
     server = None if cloud is None else Server(cloud, tls, insecure)
     with output.step(f"running {found.plan.cut_name}"):

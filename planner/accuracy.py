@@ -11,7 +11,7 @@ seen in n samples would read as a drop of exactly 0 with no doubt left.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from ..records import Accuracy, Interval, TargetError
+from .readings import Reading, concatenated
 
 Evaluate = Callable[[Any, Tensor | None], Any]
 """The user's metric: (model outputs of n samples, their labels) -> n scores, or one score. Higher is better."""
@@ -33,91 +34,88 @@ _Z = 1.959964
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """Scores of one run: `values` `[units]`, a unit being a sample or a fold of samples."""
+    """Scores of one run: `values` `[units]`, a unit being a sample or a fold of samples.
+
+    `sample_count` leaves out samples that do not count; `shares` is False where the scores are no shares of 1.
+    """
 
     metric: str
     values: NDArray[np.float64]
     per_sample: bool
     sample_count: int
-
-
-def top1(outputs: Any, labels: Tensor) -> Tensor:
-    """Share of right classes per sample `[N]`: 0 or 1, or a mean over positions (pixels, tokens).
-
-    Args:
-        outputs: logits `[N, classes, ...]`, or a structure whose `logits`, or first tensor, are they.
-        labels: classes `[N, ...]`.
-
-    Raises:
-        TargetError: shapes that do not belong together.
-    """
-    logits = find_logits(outputs)
-    if logits.ndim < 2 or (logits.shape[0], *logits.shape[2:]) != tuple(labels.shape):
-        raise TargetError(
-            f"outputs of shape {tuple(logits.shape)} and labels of shape {tuple(labels.shape)} are no classification "
-            "([N, classes, ...] with [N, ...]); define `evaluate(outputs, labels)` in the target file"
-        )
-    return (logits.argmax(dim=1) == labels).double().reshape(len(labels), -1).mean(dim=1)
-
-
-def find_logits(outputs: Any) -> Tensor:
-    """The tensor of logits in a model's output: itself, its `logits`, or its first tensor."""
-    if isinstance(outputs, Tensor):
-        return outputs
-    named = outputs.get("logits") if isinstance(outputs, Mapping) else getattr(outputs, "logits", None)
-    if isinstance(named, Tensor):
-        return named
-    for leaf in pytree.tree_leaves(outputs):
-        if isinstance(leaf, Tensor):
-            return leaf
-    raise TargetError("the model's output holds no tensor; define `evaluate(outputs, labels)` in the target file")
-
-
-def first_rows(outputs: Any, count: int) -> Any:
-    """The first `count` rows of a model's output, on the CPU: a graph of fixed batch size may have been filled up."""
-    return pytree.tree_map(lambda leaf: leaf[:count].cpu() if isinstance(leaf, Tensor) and leaf.ndim else leaf, outputs)
+    shares: bool = True
 
 
 class Scorer:
-    """Turns outputs into scores, by the user's metric, by top-1, or by agreement with the model itself.
+    """Turns outputs into scores: by the user's metric, or as the model's outputs are read.
 
-    Without labels and metric, the undefended model's own classes stand in for labels: its accuracy
-    is then 1 by construction, and the drop is the share of changed answers.
+    Where a reading has no labels, the undefended model's own answers stand in for them: its accuracy
+    is then 1 by construction, and the drop is what the defense changes.
     """
 
-    def __init__(self, evaluate: Evaluate | None, *, labelled: bool) -> None:
-        self._evaluate = evaluate
-        self.needs_own_labels = evaluate is None and not labelled
-        if evaluate is not None:
-            self.metric = str(getattr(evaluate, "__name__", "evaluate"))
-        else:
-            self.metric = "agreement with the undefended model" if self.needs_own_labels else "top-1 accuracy"
+    def __init__(self, metric: Evaluate | Reading) -> None:
+        self._reading = metric if isinstance(metric, Reading) else None
+        self._evaluate = None if isinstance(metric, Reading) else metric
+        self.metric = metric.name if isinstance(metric, Reading) else str(getattr(metric, "__name__", "evaluate"))
+
+    @property
+    def needs_own_labels(self) -> bool:
+        """Whether the undefended model's answers are to be given as labels."""
+        return self._reading is not None and self._reading.own
 
     def own_labels(self, outputs: Any) -> Tensor:
-        """The classes that the undefended model answers, as labels `[N, ...]`."""
-        return find_logits(outputs).argmax(dim=1)
+        """What the undefended model answers, as labels `[N, ...]`."""
+        assert self._reading is not None
+        return self._reading.own_labels(outputs)
 
     def tally(self) -> Tally:
         """Collects the scores of one run."""
         return Tally(self)
 
-    def call(self, outputs: Any, labels: Tensor | None) -> Tensor:
-        """Scores of one batch: `[N]`, or a single one.
+    def call(self, outputs: Any, labels: Tensor | None, count: int) -> Tensor:
+        """Scores of one batch of `count` samples: `[count]` (NaN where one does not count), or a single one `[]`.
 
         Raises:
-            TargetError: the metric's result is not finite, or labels are missing.
+            TargetError: labels are missing, or the metric's result is neither, or not finite.
         """
-        if self._evaluate is None:
-            return top1(outputs, _given(labels))
-        score = torch.as_tensor(self._evaluate(outputs, labels)).detach().double().cpu()
-        if not bool(torch.isfinite(score).all()):
-            raise TargetError(f"{self.metric} returned a score that is not finite; return numbers, higher is better")
-        return score
+        if self._reading is not None:
+            return self._reading.scores(outputs, _given(labels))
+        assert self._evaluate is not None
+        return self._checked(self._evaluate(outputs, labels), count)
 
     @property
     def scores_each_sample(self) -> bool:
         """True where the metric is known to give one score a sample, so that outputs need not be kept."""
-        return self._evaluate is None
+        return self._reading is not None
+
+    @property
+    def shares(self) -> bool:
+        """False where scores are known to be no shares of 1, though all of them may happen to lie in [0, 1]."""
+        return self._reading is None or self._reading.kind != "values"
+
+    def _checked(self, made: Any, count: int) -> Tensor:
+        """What the user's metric returned, as numbers."""
+        wanted = (
+            f"return one score a sample ({count} here), higher is better: (outputs.argmax(1) == labels).float(), say"
+        )
+        boolean = isinstance(made, bool) or getattr(made, "dtype", None) in (torch.bool, np.bool_)
+        if not isinstance(made, Tensor | np.ndarray | np.generic | float | int | list | tuple) or isinstance(
+            made, bool
+        ):
+            what = repr(made) if made is None or boolean else f"a {type(made).__name__}"
+            raise TargetError(f"{self.metric} returned {what}; {wanted}")
+        try:
+            score = torch.as_tensor(made).detach().double().cpu()
+        except (TypeError, ValueError, RuntimeError):
+            raise TargetError(f"{self.metric} returned a {type(made).__name__} of no numbers; {wanted}") from None
+        if tuple(score.shape) != (count,) and (boolean or score.numel() != 1 or score.ndim > 1):
+            raise TargetError(
+                f"{self.metric} returned {'truth values' if boolean else 'numbers'} of shape {tuple(score.shape)} for "
+                f"{count} samples; {wanted}"
+            )
+        if not bool(torch.isfinite(score).all()):
+            raise TargetError(f"{self.metric} returned a score that is not finite; return numbers, higher is better")
+        return score
 
 
 class Tally:
@@ -131,7 +129,7 @@ class Tally:
 
     def add(self, outputs: Any, labels: Tensor | None, count: int) -> None:
         """Score the outputs of `count` further samples."""
-        self._scores.append(self._scorer.call(outputs, labels))
+        self._scores.append(self._scorer.call(outputs, labels, count))
         self._lengths.append(count)
         if not self._scorer.scores_each_sample:
             self._kept.append((outputs, labels))
@@ -140,31 +138,65 @@ class Tally:
         """The scores of all samples that were added.
 
         Raises:
-            TargetError: the metric returns neither one score per sample nor a single one.
+            TargetError: the metric gives one score a sample for some batches only, or a single one for too few
+                samples; or no sample counts.
         """
         total = sum(self._lengths)
-        each = all(s.ndim == 1 and s.shape[0] == n for s, n in zip(self._scores, self._lengths, strict=True))
-        values = torch.cat(self._scores).numpy() if each else self._folded(total)
-        return Scores(self._scorer.metric, np.asarray(values, dtype=np.float64), each, total)
+        each = all(tuple(s.shape) == (n,) for s, n in zip(self._scores, self._lengths, strict=True))
+        values = np.asarray(torch.cat(self._scores).numpy() if each else self._folded(total), dtype=np.float64)
+        counted = values[~np.isnan(values)]
+        if not len(counted):
+            raise TargetError(
+                f"{self._scorer.metric}: all labels of {total} samples are ignored; give labels that count"
+            )
+        return Scores(
+            self._scorer.metric, counted, each, total - (len(values) - len(counted)), shares=self._scorer.shares
+        )
 
     def _folded(self, total: int) -> NDArray[np.float64]:
         metric = self._scorer.metric
-        if total < 2 * FOLDS:
-            raise TargetError(
-                f"{metric} gives one score for all samples; an interval then needs at least {2 * FOLDS} samples, "
-                f"there are {total}. Return one score per sample, or give more data"
-            )
-        outputs = _concatenated([outputs for outputs, _ in self._kept])
+        require_enough(metric, total)
+        outputs = concatenated([outputs for outputs, _ in self._kept])
         labels = None if self._kept[0][1] is None else torch.cat([_given(labels) for _, labels in self._kept])
         scores = []
         for fold in torch.arange(total).tensor_split(FOLDS):
-            score = self._scorer.call(_taken(outputs, fold), None if labels is None else labels[fold])
+            given = None if labels is None else labels[fold]
+            score = self._scorer.call(_taken(outputs, fold), given, len(fold))
             if score.numel() != 1:
                 raise TargetError(
                     f"{metric} returned {score.numel()} scores for {len(fold)} samples; return one, or one per sample"
                 )
             scores.append(float(score))
         return np.array(scores)
+
+
+def require_enough(metric: str, total: int) -> None:
+    """Refuse too few samples for an interval, where there is one score for all of them. Raises TargetError."""
+    if total < 2 * FOLDS:
+        raise TargetError(
+            f"{metric} gives one score for all samples; an interval then needs at least {2 * FOLDS} samples, "
+            f"there are {total}. Return one score per sample, or give more data"
+        )
+
+
+def beside_constant(reading: Reading, undefended: Scores, labels: Tensor | None) -> str | None:
+    """What to say where the undefended model is no better, on these samples, than an answer that never changes.
+
+    Args:
+        undefended: its scores by `reading`.
+        labels: of the same samples, in their order.
+    """
+    if reading.own or labels is None:
+        return None
+    scores, what = reading.constant(labels)
+    least = scores.numpy()[~np.isnan(scores.numpy())]
+    gained = undefended.values - least
+    if gained.mean() > _Z * gained.std() / len(gained) ** 0.5:
+        return None
+    return (
+        f"undefended {reading.name} {undefended.values.mean():.3f} is no better than always answering {what} "
+        f"({least.mean():.3f}): a drop from it means nothing; look at labels and weights, or define `evaluate`"
+    )
 
 
 def paired_accuracy(undefended: Scores, defended: Sequence[Scores], *, changes: bool = True) -> Accuracy:
@@ -198,7 +230,7 @@ def _interval(
     """95 % interval of the mean of `values` `[units]`."""
     mean = float(values.mean())
     bounded = bool((values >= bounds[0]).all() and (values <= bounds[1]).all())
-    if like.per_sample and bounded:
+    if like.per_sample and like.shares and bounded:
         padded = np.concatenate([values, pseudo])
         half = _Z * float(padded.std()) / len(padded) ** 0.5
         low, high = float(padded.mean()) - half, float(padded.mean()) + half
@@ -217,11 +249,3 @@ def _given(labels: Tensor | None) -> Tensor:
 
 def _taken(outputs: Any, indices: Tensor) -> Any:
     return pytree.tree_map(lambda leaf: leaf[indices] if isinstance(leaf, Tensor) and leaf.ndim else leaf, outputs)
-
-
-def _concatenated(outputs: Sequence[Any]) -> Any:
-    if len(outputs) == 1:
-        return outputs[0]
-    return pytree.tree_map(
-        lambda *leaves: torch.cat(leaves) if isinstance(leaves[0], Tensor) and leaves[0].ndim else leaves[0], *outputs
-    )

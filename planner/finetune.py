@@ -20,8 +20,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn.functional import cross_entropy, kl_div, log_softmax, mse_loss, softmax
-from torch.utils import _pytree as pytree
 
 from ..estimators.activations import EdgeActivations
 from ..estimators.data import Data, InputScaling
@@ -31,11 +29,9 @@ from ..estimators.inputs import private_inputs
 from ..graph import from_samples, to_samples
 from ..graph.structures import Cut
 from ..records import CollabplanError, Crossing, Tuning
-from .accuracy import find_logits, first_rows
 from .linear_reader import LinearReader
-
-TEMPERATURE = 2.0
-"""Of distillation, on both sides."""
+from .losses import distilled, supervised
+from .readings import TOP1, Reading, first_rows
 
 HELD_OUT = 0.1
 """Share of the training data that decides whether anything was gained."""
@@ -90,7 +86,7 @@ def fine_tune(
     generator: torch.Generator,
     *,
     scaling: InputScaling,
-    classifies: bool = True,
+    reading: Reading | None = TOP1,
     step: Callable[[float], None] = lambda _: None,
 ) -> Tuned | None:
     """The cloud half's parameters, and the defense's directions; None where nothing was gained on what was held out.
@@ -104,7 +100,7 @@ def fine_tune(
         data: what the model was trained on, in any order.
         generator: of the order of samples and of the defense's draws.
         scaling: of the private inputs, which directions of the whole are trained against where `tuning` has a penalty.
-        classifies: the outputs are logits; else distillation compares them by squared error.
+        reading: how outputs are read; None: nothing is known, and distillation compares them by squared error.
         step: called after every batch with the share of the training that is done.
 
     Raises:
@@ -120,7 +116,7 @@ def fine_tune(
     order = torch.randperm(len(data), generator=generator)[: tuning.samples]
     held_count = max(1, int(HELD_OUT * len(order)))
     held, own = data.take(order[:held_count]), data.take(order[held_count:])
-    student = _Student(cloud, tuning, classifies)
+    student = _Student(cloud, tuning, reading)
     tuned = {name: value.clone().requires_grad_(True) for name, value in start.items()}
     matrices = None if defense.directions is None else _Matrices(defense, defense.directions)
     groups = [{"params": list(tuned.values())}, *([] if matrices is None else matrices.groups(tuning.rate))]
@@ -305,7 +301,7 @@ def _scaled(code: Crossing, given: Tensor, factors: Tensor) -> Tensor:
 class _Student:
     cloud: nn.Module
     tuning: Tuning
-    classifies: bool
+    reading: Reading | None
 
     def loss(
         self, weights: Mapping[str, Tensor], batch: Data, crossed: tuple[Tensor, ...], received: tuple[Tensor, ...]
@@ -315,15 +311,7 @@ class _Student:
         outputs = first_rows(outputs, len(batch))
         if self.tuning.loss == "cross-entropy":
             assert batch.labels is not None
-            return cross_entropy(find_logits(outputs), batch.labels)
+            return supervised(self.reading, outputs, batch.labels)
         with torch.no_grad():
             wanted = first_rows(self.cloud(*crossed), len(batch))
-        if self.classifies:
-            given, right = (find_logits(each) / TEMPERATURE for each in (outputs, wanted))
-            return kl_div(log_softmax(given, 1), softmax(right, 1), reduction="batchmean") * TEMPERATURE**2
-        pairs = zip(_floats(outputs), _floats(wanted), strict=True)
-        return torch.stack([mse_loss(a, b) / b.var(unbiased=False).clamp(min=1e-12) for a, b in pairs]).sum()
-
-
-def _floats(outputs: Any) -> list[Tensor]:
-    return [leaf for leaf in pytree.tree_leaves(outputs) if isinstance(leaf, Tensor) and leaf.is_floating_point()]
+        return distilled(self.reading, outputs, wanted)

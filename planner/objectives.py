@@ -38,17 +38,20 @@ from ..records import (
     CollabplanError,
     DropoutKind,
     Leakage,
+    Tuning,
     hash_json,
     write_bytes,
 )
-from .accuracy import Scorer, Scores, first_rows, paired_accuracy
+from .accuracy import Scorer, Scores, beside_constant, paired_accuracy
 from .artifacts import open_artifacts
 from .budgets import Costs, judged
 from .defending import Defenses, defends, dropped
 from .fastest import ExtraCut, extra_cut, named_cut, priced
 from .finetune import Tuned, fine_tune, trains_against
 from .latency import defense_ms, edge_energy_mj, predict_latency
-from .problem import Problem, SearchOptions
+from .problem import Problem, SearchOptions, described_metric
+from .readings import Reading, first_rows
+from .recognise import recognised
 from .space import Point, Space, point_of
 
 Half = Literal["search", "confirm"]
@@ -102,7 +105,6 @@ class Objectives:
         self._components: dict[Half, Components] = {}
         self._tuned: dict[Point, Tuned | None] = {}
         self._cut_leakages: dict[tuple[str, Half, str | None], CutLeakage] = {}
-        self._scorer = Scorer(problem.evaluate, labelled=problem.search.labels is not None)
 
     def _find_extra(self, named: Candidate | None) -> tuple[ExtraCut | None, list[str]]:
         """The one cut more, None where there is none; what there is to say about it."""
@@ -120,6 +122,24 @@ class Objectives:
             return None, []
         which = "the fastest of all cuts" if extra.proven else "the fastest cut that was found (not proven)"
         return extra, [f"{which} undefended is none of the profiled ones and is searched too: {extra.cut.name}"]
+
+    @cached_property
+    def reading(self) -> Reading:
+        """How the model's outputs are read where the target defines no metric; decided over all validation data.
+
+        Raises:
+            TargetError: in no way that is right (see `recognised`).
+        """
+        return recognised(self.activations, self.problem.search, self.problem.confirm)
+
+    @cached_property
+    def metric(self) -> str:
+        """What accuracy is, in words that another metric does not share."""
+        return self.reading.name if self.problem.evaluate is None else described_metric(self.problem.evaluate)
+
+    @cached_property
+    def _scorer(self) -> Scorer:
+        return Scorer(self.problem.evaluate or self.reading)
 
     @cached_property
     def space(self) -> Space:
@@ -264,7 +284,7 @@ class Objectives:
         key = [
             self.problem.traced.identity.model_dump(mode="json"), cut.id, defense.spec.model_dump(mode="json"),
             train.content_hash, self.problem.search.content_hash, tuning.marks(), self.options.seed,
-            self.options.draws, self.options.batch, __version__,
+            self.options.draws, self.options.batch, self.metric, __version__,
         ]  # fmt: skip
         place = self.folder and self.folder / "tuned" / f"{hash_json(key)[:24]}.safetensors"
         if place is not None:
@@ -284,13 +304,18 @@ class Objectives:
                 tuning,
                 generator_for(self.options.seed, point.key, "tuning"),
                 scaling=self.problem.scaling,
-                classifies=self.problem.evaluate is None,
+                reading=self._taught(tuning),
                 step=lambda done: self.tell(f"fine-tuning at {cut.name}: {done:.0%}"),
             )
         if place is not None:
             write_bytes(place, save_tensors({} if found is None else found.tensors))
             self.exchange.offer(place)
         return found
+
+    def _taught(self, tuning: Tuning) -> Reading | None:
+        """How fine-tuning reads the outputs; None where only the target's own metric knows."""
+        own_metric = self.problem.evaluate is not None and tuning.loss == "distillation"
+        return None if own_metric else self.reading
 
     def leakage(self, point: Point, half: Half) -> Leakage:
         """Leakage of the released tensors, estimated on `leakage_samples` samples of a half."""
@@ -348,8 +373,10 @@ class Objectives:
                 "directions of the whole were trained against a linear attacker, and estimates of leakage are by a "
                 "relative of it: they flatter such candidates, and only audits tell"
             )
-        if self._scorer.needs_own_labels:
-            notes.append("without labels, accuracy is agreement with the undefended model")
+        if self.problem.evaluate is None:
+            notes += self.reading.notes
+            said = beside_constant(self.reading, self._whole("search").scores, self.problem.search.labels)
+            notes += [said] if said else []
         return tuple(notes)
 
     def _measured(self, cut: Cut) -> bool:

@@ -60,7 +60,7 @@ def optimize(problem: Problem, options: SearchOptions, folder: Path, on_progress
             "no cut of this model can be searched: what crosses cannot be divided into samples; see the profile's table"
         )
     allowed, excluded = _divide(objectives, problem.budgets)
-    marks = fingerprint(problem, options, objectives.leakage_samples)
+    marks = fingerprint(problem, options, objectives.leakage_samples, objectives.metric)
     with _store(objectives, folder, marks) as store:
         tell = _telling(objectives, on_progress)
         audits, notes = _audits(objectives, folder, tell)
@@ -232,7 +232,7 @@ def join_search(
         raise CollabplanError("a worker needs the database of the study")
     objectives = Objectives(problem, options, folder)
     allowed, _ = _divide(objectives, problem.budgets)
-    marks = fingerprint(problem, options, objectives.leakage_samples)
+    marks = fingerprint(problem, options, objectives.leakage_samples, objectives.metric)
     with open_shared_store(
         options.storage, marks, objectives.space, resume=True, name=name, objectives=options.objectives
     ) as store:

@@ -51,7 +51,7 @@ class Problem:
         power: what the edge device draws, where it is declared or was measured.
         search, confirm: the disjoint halves of the validation data.
         scaling: brings inputs to [0, 1], where reconstruction errors are compared.
-        evaluate: (outputs, labels) -> score per sample or one score, higher is better; None: top-1 accuracy.
+        evaluate: (outputs, labels) -> score per sample or one score, higher is better; None: see `recognise.py`.
         target: where the model came from, for the plan.
         train: what the model was trained on, for fine-tuning.
         roles: says who owns which images, once anything is attacked; None: the attacker owns the search half.
@@ -212,7 +212,7 @@ class Outcome:
     power: EdgePower | None = None
 
 
-def fingerprint(problem: Problem, options: SearchOptions, leakage_samples: int) -> Mapping[str, str]:
+def fingerprint(problem: Problem, options: SearchOptions, leakage_samples: int, metric: str) -> Mapping[str, str]:
     """Everything that accuracy and leakage of a trial depend on, by the name a user knows it by.
 
     Latency is not in it: it is recomputed from the profiles and the link when a study is resumed. Nor are the
@@ -220,6 +220,7 @@ def fingerprint(problem: Problem, options: SearchOptions, leakage_samples: int) 
 
     Args:
         leakage_samples: rows that leakage is really estimated on.
+        metric: what accuracy is.
     """
     identity = problem.traced.identity
     return {
@@ -227,7 +228,7 @@ def fingerprint(problem: Problem, options: SearchOptions, leakage_samples: int) 
         "weights": identity.weights_hash,
         "validation data": hash_json([problem.search.content_hash, problem.confirm.content_hash]),
         "input range": f"{list(problem.scaling.low)} to {list(problem.scaling.high)}",
-        "metric": _metric(problem.evaluate),
+        "metric": metric,
         "public inputs": ", ".join(spec.name for spec in problem.traced.tensor_inputs if spec.public) or "none",
         "cuts": hash_json([cut.id for cut in problem.cuts]),
         "result at": problem.budgets.result_at,
@@ -251,9 +252,8 @@ def _tuned_marks(tuning: Tuning, train: Data) -> dict[str, str]:
     return {"fine-tuning": json.dumps(tuning.marks()), "training data": train.content_hash}
 
 
-def _metric(evaluate: Callable[..., Any] | None) -> str:
-    if evaluate is None:
-        return "top-1 accuracy"
+def described_metric(evaluate: Callable[..., Any]) -> str:
+    """The name of a target's own metric, with a hash of its source where there is one."""
     name = str(getattr(evaluate, "__name__", type(evaluate).__name__))
     try:
         return f"{name} ({hash_json(inspect.getsource(evaluate))[:8]})"

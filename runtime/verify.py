@@ -20,11 +20,13 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from ..estimators import Directions
+from ..estimators import Directions, EdgeActivations
 from ..estimators.data import Data, InputScaling
 from ..graph import Cut, TracedGraph, same_values, split, with_weights
-from ..planner.accuracy import Evaluate, Scorer, first_rows, paired_accuracy
+from ..planner.accuracy import Evaluate, Scorer, paired_accuracy
 from ..planner.latency import over_link
+from ..planner.readings import Reading, first_rows
+from ..planner.recognise import recognised
 from ..records import CollabplanError, Interval, Latency, Link, Measured, Plan, TensorSpec, collect_provenance
 from .answers import answer_bytes
 from .bundle import write_bundle
@@ -54,7 +56,7 @@ class Subject:
         data: samples that accuracy is measured on.
         same_samples: they are those that the plan's accuracy is of; it must then lie in the plan's interval. Of others,
             the two intervals must overlap.
-        evaluate: the target's metric; None: top-1 accuracy.
+        evaluate: the target's metric; None: the outputs are read as `reading` says, or as `data` shows.
         scaling: how keyed masks read inputs.
     """
 
@@ -67,6 +69,7 @@ class Subject:
     evaluate: Evaluate | None = None
     scaling: InputScaling | None = None
     same_samples: bool = True
+    reading: Reading | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +203,7 @@ def _accuracy(
     subject: Subject, part: EdgePart, address: str | None, options: Mapping[str, Any]
 ) -> tuple[Interval, str]:
     """The mean score of one draw over the wire, and what is scored."""
-    scorer = Scorer(subject.evaluate, labelled=subject.data.labels is not None)
+    scorer = Scorer(subject.evaluate or subject.reading or recognised(EdgeActivations(subject.traced), subject.data))
     tally = scorer.tally()
     batches = list(_batches(subject.data, part))
     with EdgeClient(part, address, **options) as client:

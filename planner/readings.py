@@ -1,0 +1,167 @@
+"""How a model's outputs are read, as classes, decisions or numbers, and what an answer scores.
+
+A `Reading` is decided once, from the undefended model's outputs and all labels (`recognise.py`), and holds wherever
+accuracy is taken: search, fine-tuning, attacks, verification.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from ..records import TargetError
+
+Kind = Literal["classes", "threshold", "equal", "values"]
+
+_ROWS = 256
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """How outputs are read.
+
+    Attributes:
+        name: of the metric, for people.
+        kind: *classes*, the greatest along an axis; *threshold*, yes or no for each number; *equal*, answers as they
+            are; *values*, numbers scored by R2.
+        tensor: which of the output's tensors is read.
+        axis: of classes.
+        threshold: above it the answer is yes: 0 for logits, 0.5 for probabilities.
+        ignored: labels of positions that do not count.
+        one_hot: labels are one-hot along `axis`.
+        own: the undefended model's own answers stand in for labels.
+        center, spread: of *values*, shaped as one sample's output: the mean label, and what each squared error is
+            divided by (infinite where a position does not count).
+        notes: what the user should know about it.
+    """
+
+    name: str
+    kind: Kind = "classes"
+    tensor: int = 0
+    axis: int = 1
+    threshold: float = 0.0
+    ignored: tuple[int, ...] = ()
+    one_hot: bool = False
+    own: bool = False
+    center: Tensor | None = None
+    spread: Tensor | None = None
+    notes: tuple[str, ...] = ()
+
+    def of(self, outputs: Any) -> Tensor:
+        """The tensor that is read: logits, probabilities or numbers `[N, ...]`."""
+        return list(tensors_of(outputs))[self.tensor][1]
+
+    def scores(self, outputs: Any, labels: Tensor) -> Tensor:
+        """Scores `[N]` in float64, higher is better: a mean over positions, NaN for a sample of which none counts.
+
+        Shares of right answers lie in [0, 1]. Those of R2 have R2 as their mean over the data that it was read from.
+
+        Raises:
+            TargetError: labels of another shape than those that the reading was decided by, or a number that is none.
+        """
+        return self._scored(self._answers(self.of(outputs)), labels)
+
+    def own_labels(self, outputs: Any) -> Tensor:
+        """The undefended model's answers `[N, ...]`, as labels."""
+        return self._answers(self.of(outputs))
+
+    def targets(self, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """What is right: classes, decisions or numbers, and which positions count; both `[N, ...]`."""
+        counted = torch.ones(labels.shape, dtype=torch.bool)
+        for value in self.ignored:
+            counted &= labels != value
+        if self.own or self.kind in ("values", "equal"):
+            return labels, counted
+        if self.one_hot:
+            return labels.argmax(dim=self.axis), counted.any(dim=self.axis)
+        return (labels > 0 if self.kind == "threshold" else labels.long()), counted
+
+    def constant(self, labels: Tensor) -> tuple[Tensor, str]:
+        """Scores `[N]` of the best answer that does not look at the input, and what it is."""
+        if self.kind == "values":
+            assert self.center is not None
+            return self._scored(self.center.expand(len(labels), *self.center.shape), labels), "with the mean label"
+        right, counted = self.targets(labels)
+        if self.kind == "threshold" and right.ndim == 2 and right.shape[1] > 1:
+            answer = (right & counted).sum(dim=0) * 2 > counted.sum(dim=0)
+            what = "with the commonest value of each label"
+        else:
+            values, counts = torch.unique(right[counted], return_counts=True)
+            answer = values[counts.argmax()]
+            what = f"{int(answer)}" if self.kind == "threshold" else f"class {int(answer)}"
+        return self._scored(answer.expand(right.shape), labels), what
+
+    def _answers(self, given: Tensor) -> Tensor:
+        if self.kind == "classes":
+            return given.argmax(dim=self.axis)
+        return given > self.threshold if self.kind == "threshold" else given
+
+    def _scored(self, answers: Tensor, labels: Tensor) -> Tensor:
+        right, counted = self.targets(labels)
+        if right.numel() != answers.numel() or len(right) != len(answers):
+            raise TargetError(
+                f"labels of shape {tuple(labels.shape)} do not fit {self.name} of outputs that give "
+                f"{tuple(answers.shape)}; every batch of labels must have one shape"
+            )
+        if self.kind == "values":
+            return self._explained(answers, right.reshape(answers.shape))
+        counted = counted.reshape(len(answers), -1)
+        hits = (answers == right.reshape(answers.shape)).reshape(len(answers), -1) & counted
+        return hits.sum(dim=1).double() / counted.sum(dim=1)
+
+    def _explained(self, answers: Tensor, right: Tensor) -> Tensor:
+        """1 minus each sample's squared error in units of the labels' variance."""
+        assert self.spread is not None
+        error = (answers.double() - right.double()).square() / self.spread
+        scores = 1 - error.reshape(len(answers), -1).sum(dim=1)
+        if not bool(torch.isfinite(scores).all()):
+            raise TargetError(f"{self.name} is not finite: the outputs hold NaN or infinity")
+        return scores
+
+
+TOP1 = Reading("top-1 accuracy")
+
+
+def tensors_of(outputs: Any, name: str = "outputs") -> Iterator[tuple[str, Tensor]]:
+    """Every tensor in a model's output in order, beside the expression that reaches it."""
+    if isinstance(outputs, Tensor):
+        yield name, outputs
+    elif isinstance(outputs, Mapping):
+        for key, value in outputs.items():
+            yield from tensors_of(value, f'{name}["{key}"]' if isinstance(key, str) else f"{name}[{key!r}]")
+    elif isinstance(outputs, tuple | list):
+        for at, value in enumerate(outputs):
+            field = getattr(outputs, "_fields", None)
+            yield from tensors_of(value, f"{name}.{field[at]}" if field else f"{name}[{at}]")
+    else:
+        leaves = pytree.tree_leaves(outputs)
+        if len(leaves) > 1 or (leaves and leaves[0] is not outputs):
+            yield from tensors_of(leaves, name)
+
+
+def first_rows(outputs: Any, count: int) -> Any:
+    """The first `count` rows of a model's output, on the CPU: a graph of fixed batch size may have been filled up."""
+    return pytree.tree_map(lambda leaf: leaf[:count].cpu() if isinstance(leaf, Tensor) and leaf.ndim else leaf, outputs)
+
+
+def concatenated(outputs: Sequence[Any]) -> Any:
+    """Outputs of successive batches as those of one."""
+    if len(outputs) == 1:
+        return outputs[0]
+    return pytree.tree_map(
+        lambda *leaves: torch.cat(leaves) if isinstance(leaves[0], Tensor) and leaves[0].ndim else leaves[0], *outputs
+    )
+
+
+def deviations(numbers: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance over samples of `numbers` `[N, ...]`, in float64 and a few rows at a time: `[...]` each."""
+    rows = torch.split(numbers, _ROWS)
+    total = sum((part.double().sum(dim=0) for part in rows), torch.zeros(numbers.shape[1:], dtype=torch.float64))
+    center = total / len(numbers)
+    squares = sum(((part.double() - center).square().sum(dim=0) for part in rows), torch.zeros_like(center))
+    return center, squares / len(numbers)
