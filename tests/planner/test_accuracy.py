@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections import namedtuple
-
 import numpy as np
 import pytest
 import torch
-from collabplan.planner.accuracy import FOLDS, Scorer, Scores, paired_accuracy, top1
+from collabplan.planner.accuracy import FOLDS, Scorer, Scores, beside_constant, paired_accuracy
+from collabplan.planner.recognise import recognise
 from collabplan.records import TargetError
 
 
@@ -52,24 +51,6 @@ def test_the_interval_covers_the_true_drop(lost, won):
     assert covered / 400 > 0.93
 
 
-def test_top1_reads_logits_wherever_they_are():
-    logits, labels = torch.tensor([[0.1, 0.9], [0.8, 0.2]]), torch.tensor([1, 1])
-    output = namedtuple("output", ["loss", "logits"])
-    for outputs in (logits, {"logits": logits}, (logits, labels), output(None, logits)):
-        assert top1(outputs, labels).tolist() == [1.0, 0.0]
-
-
-def test_top1_of_a_map_is_its_mean_over_positions():
-    logits = torch.zeros(1, 2, 2, 2)
-    logits[0, 1, 0] = 1.0
-    assert top1(logits, torch.ones(1, 2, 2, dtype=torch.long)).tolist() == [0.5]
-
-
-def test_labels_that_are_no_classes_are_refused():
-    with pytest.raises(TargetError, match="define `evaluate"):
-        top1(torch.zeros(3, 5), torch.zeros(3, 5))
-
-
 def tallied(scorer, outputs, labels, size=16):
     tally = scorer.tally()
     for at in range(0, len(outputs), size):
@@ -79,14 +60,14 @@ def tallied(scorer, outputs, labels, size=16):
 
 
 def test_a_metric_with_one_score_per_sample_is_paired():
-    made = tallied(Scorer(lambda out, labels: (out - labels).abs(), labelled=True), torch.ones(40), torch.zeros(40))
+    made = tallied(Scorer(lambda out, labels: (out - labels).abs()), torch.ones(40), torch.zeros(40))
     assert made.per_sample
     assert made.values.tolist() == [1.0] * 40
 
 
 def test_a_metric_with_a_single_score_is_taken_over_folds():
     outputs = torch.arange(40.0)
-    made = tallied(Scorer(lambda out, _labels: out.mean(), labelled=False), outputs, None)
+    made = tallied(Scorer(lambda out, _labels: out.mean()), outputs, None)
     assert not made.per_sample
     assert len(made.values) == FOLDS
     assert made.values.mean() == pytest.approx(19.5)
@@ -95,16 +76,76 @@ def test_a_metric_with_a_single_score_is_taken_over_folds():
 
 def test_a_single_score_needs_enough_samples():
     with pytest.raises(TargetError, match="at least 20 samples"):
-        tallied(Scorer(lambda out, _labels: out.mean(), labelled=False), torch.arange(10.0), None)
+        tallied(Scorer(lambda out, _labels: out.mean()), torch.arange(10.0), None)
 
 
 def test_a_score_that_is_not_finite_is_refused():
     with pytest.raises(TargetError, match="not finite"):
-        tallied(Scorer(lambda _out, _labels: float("nan"), labelled=False), torch.ones(40), None)
+        tallied(Scorer(lambda _out, _labels: float("nan")), torch.ones(40), None)
 
 
-def test_without_labels_the_model_stands_in_for_them():
-    scorer = Scorer(None, labelled=False)
-    outputs = torch.randn(8, 3, generator=torch.Generator().manual_seed(0))
-    assert scorer.needs_own_labels
-    assert scorer.call(outputs, scorer.own_labels(outputs)).tolist() == [1.0] * 8
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        (None, "returned None; return one score a sample \\(16 here\\)"),
+        (True, "returned True"),
+        (torch.tensor(True), "truth values of shape \\(\\)"),
+        (torch.ones(15), "numbers of shape \\(15,\\) for 16 samples"),
+        (torch.ones(16, 2), "numbers of shape \\(16, 2\\)"),
+        ({"accuracy": 1.0}, "returned a dict"),
+        ("0.9", "returned a str"),
+        ([[1.0], [1.0, 2.0]], "a list of no numbers"),
+    ],
+)
+def test_a_metric_that_returns_no_scores_is_refused_with_its_first_batch(made, said):
+    tally = Scorer(lambda _out, _labels: made).tally()
+    with pytest.raises(TargetError, match=said):
+        tally.add(torch.ones(16), None, 16)
+
+
+@pytest.mark.parametrize("made", [torch.ones(16, dtype=torch.bool), np.ones(16), [1.0] * 16, torch.ones(16).half()])
+def test_scores_may_be_truth_values_arrays_or_lists(made):
+    assert Scorer(lambda _out, _labels: made).call(torch.ones(16), None, 16).tolist() == [1.0] * 16
+
+
+def test_samples_whose_labels_are_all_ignored_do_not_count():
+    outputs = torch.eye(3).repeat(4, 1)[:, :, None]
+    labels = torch.tensor([0, 1, 2] * 4)[:, None]
+    labels[:3], labels[3] = 255, 1
+    made = tallied(Scorer(recognise(outputs, labels, 12)), outputs, labels, size=5)
+    assert (made.sample_count, made.values.tolist()) == (9, [0.0] + [1.0] * 8)
+    with pytest.raises(TargetError, match="all labels of 3 samples are ignored"):
+        tallied(Scorer(recognise(outputs, labels, 12)), outputs[:3], labels[:3])
+
+
+def test_a_drop_of_explained_variance_is_paired_and_no_share():
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randn(300, generator=generator) * 40 + 100
+    outputs = labels[:, None] + torch.randn(300, 1, generator=generator)
+    scorer = Scorer(recognise(outputs, labels, 300))
+    before = tallied(scorer, outputs, labels)
+    noise = torch.randn(300, 1, generator=generator) * 20
+    made = paired_accuracy(before, [tallied(scorer, outputs + noise, labels)])
+    assert made.metric == "R2"
+    lost = (outputs + noise - labels[:, None]).square().mean() - (outputs - labels[:, None]).square().mean()
+    assert made.drop.value == pytest.approx(float(lost / labels.var(correction=0)), rel=1e-4)
+    assert 0.2 < made.drop.low < made.drop.value < made.drop.high < 0.45
+    spoilt = paired_accuracy(before, [tallied(scorer, outputs + 10 * noise, labels)])
+    assert spoilt.accuracy.value < -10, "worse than the mean label is below 0"
+
+
+def test_a_model_no_better_than_a_constant_is_told():
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(0, 2, (400,), generator=generator)
+    for outputs, says in (
+        (torch.randn(400, 1, generator=generator), "accuracy at logit 0 0."),
+        (torch.randn(400, 2, generator=generator), "is no better than always answering class"),
+        (torch.randn(400, 1, generator=generator) + 9 * labels[:, None] - 4, None),
+    ):
+        reading = recognise(outputs, labels, 400)
+        said = beside_constant(reading, tallied(Scorer(reading), outputs, labels), labels)
+        assert (said is None) if says is None else (says in said)
+    numbers = torch.randn(400, generator=generator)
+    reading = recognise(numbers.flip(0), numbers, 400)
+    said = beside_constant(reading, tallied(Scorer(reading), numbers.flip(0), numbers), numbers)
+    assert "always answering with the mean label" in said
