@@ -105,8 +105,8 @@ def attacker_data():
 # What else must not leak, one label per validation sample (used by audits).
 # sensitive_labels = ...
 
-# Your own measure of quality instead of top-1 accuracy: the model's outputs for some samples and their
-# labels -> one score per sample (or one for all of them); higher is better.
+# Your own measure of quality instead of the accuracy that `collabplan profile` names: the model's outputs for
+# some samples and their labels -> one score per sample (or one for all of them); higher is better.
 # def evaluate(outputs, labels):
 #     return (outputs.argmax(1) == labels).float()
 '''

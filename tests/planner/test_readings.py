@@ -140,11 +140,10 @@ def test_a_model_that_answers_at_random_is_told(one_logit, tmp_path):
 
 
 def test_labels_that_fit_nothing_are_refused_before_the_search(one_logit, tmp_path):
-    wrong = dataclasses.replace(
-        one_logit, confirm=Data(one_logit.confirm.inputs, (one_logit.confirm.labels * 7).long())
-    )
+    halves = {"search": one_logit.search, "confirm": one_logit.confirm}
+    wrong = {name: Data(half.inputs, (half.labels * 7).long()) for name, half in halves.items()}
     with pytest.raises(TargetError, match="def evaluate"):
-        optimize(wrong, OPTIONS, tmp_path)
+        optimize(dataclasses.replace(one_logit, **wrong), OPTIONS, tmp_path)
 
 
 def test_a_study_of_another_metric_is_not_gone_on_with(one_logit, tmp_path):
