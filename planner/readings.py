@@ -150,12 +150,18 @@ def first_rows(outputs: Any, count: int) -> Any:
 
 
 def concatenated(outputs: Sequence[Any]) -> Any:
-    """Outputs of successive batches as those of one."""
+    """Outputs of successive batches as those of one. Raises TargetError where their shapes do not go together."""
     if len(outputs) == 1:
         return outputs[0]
-    return pytree.tree_map(
-        lambda *leaves: torch.cat(leaves) if isinstance(leaves[0], Tensor) and leaves[0].ndim else leaves[0], *outputs
-    )
+    try:
+        return pytree.tree_map(
+            lambda *leaves: torch.cat(leaves) if isinstance(leaves[0], Tensor) and leaves[0].ndim else leaves[0],
+            *outputs,
+        )
+    except RuntimeError:
+        raise TargetError(
+            "the model answers tensors of other shapes to other samples; define `evaluate` with one score a sample"
+        ) from None
 
 
 def deviations(numbers: Tensor) -> tuple[Tensor, Tensor]:

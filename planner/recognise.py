@@ -28,8 +28,8 @@ from ..estimators.data import Data
 from ..records import TargetError
 from .readings import Reading, concatenated, deviations, first_rows, tensors_of
 
-HELD = 64_000_000
-"""Numbers of outputs that are looked at, at most. Labels are looked at without exception."""
+LOOKED, HELD = 2000, 64_000_000
+"""Samples whose outputs are looked at, and numbers in these, at most. Labels are looked at without exception."""
 
 IGNORED = (-100, -1, 255)
 """What data sets write where nothing is known: torch's `ignore_index`, and a mask's greatest byte."""
@@ -54,27 +54,27 @@ def read_outputs(activations: EdgeActivations, data: Data) -> Iterator[tuple[Dat
         yield batch, first_rows(pytree.tree_unflatten(made, structure), len(batch))
 
 
-def recognised(activations: EdgeActivations, *parts: Data, samples: int | None = None) -> Reading:
-    """How the outputs of the undefended model are read, by the samples of `parts`, one after the other.
+def recognised(activations: EdgeActivations, *parts: Data, samples: int = LOOKED) -> Reading:
+    """How the outputs of the undefended model are read.
 
     Args:
         activations: runs the model.
-        samples: how many it is run on at most; None: as many as `HELD` numbers allow. All labels are looked at.
+        parts: samples in random order; all their labels are looked at.
+        samples: how many the model is run on, where these make no more than `HELD` numbers.
 
     Raises:
         UndecidedError: two readings are possible on these samples.
         TargetError: no reading is right; the message shows an `evaluate` that fits.
     """
-    wanted = sum(map(len, parts)) if samples is None else samples
     given, rows, held = [], 0, 0
     for batch, outputs in chain.from_iterable(read_outputs(activations, part) for part in parts):
         given.append(outputs)
         rows += len(batch)
         held += sum(tensor.numel() for _, tensor in tensors_of(outputs))
-        if rows >= wanted or held >= HELD:
+        if rows >= samples or held >= HELD:
             break
     labels = None if any(part.labels is None for part in parts) else torch.cat([_known(part) for part in parts])
-    inputs = [torch.cat([part.inputs[at] for part in parts])[:rows] for at in _whole_numbered(parts[0])]
+    inputs = [torch.cat([part.inputs[at][:rows] for part in parts])[:rows] for at in _whole_numbered(parts[0])]
     return recognise(concatenated(given), labels, rows, inputs)
 
 
@@ -295,7 +295,8 @@ def _unlabelled(usable: Sequence[_Found]) -> Reading:
             notes=(f"{said}: its one output is taken for a decision at {threshold:g}; for a regression give labels",),
         )  # fmt: skip
         answers = (given > threshold).reshape(len(given), -1)
-    constant = answers.shape[1] == 1 and _commonest(answers) >= CONSTANT
+    share = _commonest(answers) if answers.shape[1] == 1 else 0.0
+    constant = share >= CONSTANT
     if given.is_floating_point() and (constant or given.ndim > 2):
         why = "it answers the same to nearly all samples" if constant else "its output is one tensor of numbers"
         reading = _numbers(
@@ -304,6 +305,8 @@ def _unlabelled(usable: Sequence[_Found]) -> Reading:
         )  # fmt: skip
     elif constant:
         raise TargetError(f"the undefended model answers the same in {name} to nearly all samples; give labels")
+    elif share:
+        reading = replace(reading, notes=(f"{reading.notes[0]} (a constant would agree on {share:.0%})",))
     return replace(reading, tensor=at)
 
 

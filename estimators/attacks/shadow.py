@@ -310,7 +310,7 @@ def _classified(scene: Scene, rows: Sequence[Tensor], classes: Tensor) -> Tensor
         logits = scene.cloud(rows)
     except CollabplanError as error:
         raise AttackFailed(str(error)) from None
-    if logits.ndim != 2 or int(classes.max()) >= logits.shape[1]:
+    if logits.ndim != 2 or int(classes.min()) < 0 or int(classes.max()) >= logits.shape[1]:
         raise AttackFailed(f"the model's output {tuple(logits.shape)} does not classify the attacker's labels")
     return cross_entropy(logits, classes.to(logits.device))
 
