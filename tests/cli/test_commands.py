@@ -127,6 +127,12 @@ def test_the_plan_that_wins_was_attacked(run: Run, monkeypatch: pytest.MonkeyPat
 
 
 TUNED = """
+def model():
+    net = Net()
+    with torch.no_grad():
+        net.head.bias -= net(_rows(1, 120)[0]).mean(dim=0)  # else it answers one class to nearly all
+    return net
+
 def validation_data():
     return _rows(1, 120)[0]
 
