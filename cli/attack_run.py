@@ -220,7 +220,8 @@ class Session:
                 felt = defense.simulate(crossed, draws)
                 for half, tally, tensors in ((cloud, clean, crossed), (own, defended, felt)):
                     outputs = half(*(tensor.to(self.asked.device) for tensor in tensors))
-                    tally.add(first_rows(outputs, len(batch)), batch.labels, len(batch))
+                    outputs = first_rows(outputs, len(batch), activations.rows_run(len(batch)))
+                    tally.add(outputs, batch.labels, len(batch))
         return paired_accuracy(clean.finish(), [defended.finish()], changes=defense.changes).accuracy
 
 

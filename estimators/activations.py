@@ -174,6 +174,10 @@ class EdgeActivations:
                 _row(crossing, tensor, len(batch)) for crossing, tensor in zip(cut.crossing, crossed, strict=True)
             )
 
+    def rows_run(self, count: int) -> int:
+        """How many samples the graph runs for a batch of `count`: more, where its batch size is fixed."""
+        return count if self.traced.dynamic_batch else max(count, self.batch_size)
+
     def arguments(self, batch: Data) -> list[Tensor]:
         """One batch as the graph reads it: one tensor per placeholder, filled up where the batch size is fixed.
 

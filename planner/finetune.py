@@ -116,7 +116,7 @@ def fine_tune(
     order = torch.randperm(len(data), generator=generator)[: tuning.samples]
     held_count = max(1, int(HELD_OUT * len(order)))
     held, own = data.take(order[:held_count]), data.take(order[held_count:])
-    student = _Student(cloud, tuning, reading)
+    student = _Student(cloud, tuning, reading, activations)
     tuned = {name: value.clone().requires_grad_(True) for name, value in start.items()}
     matrices = None if defense.directions is None else _Matrices(defense, defense.directions)
     groups = [{"params": list(tuned.values())}, *([] if matrices is None else matrices.groups(tuning.rate))]
@@ -302,16 +302,17 @@ class _Student:
     cloud: nn.Module
     tuning: Tuning
     reading: Reading | None
+    activations: EdgeActivations
 
     def loss(
         self, weights: Mapping[str, Tensor], batch: Data, crossed: tuple[Tensor, ...], received: tuple[Tensor, ...]
     ) -> Tensor:
         """Of one batch, of which `received` is what the cloud half reads: a scalar."""
-        outputs = functional_call(self.cloud, dict(weights), received)
-        outputs = first_rows(outputs, len(batch))
+        ran = self.activations.rows_run(len(batch))
+        outputs = first_rows(functional_call(self.cloud, dict(weights), received), len(batch), ran)
         if self.tuning.loss == "cross-entropy":
             assert batch.labels is not None
             return supervised(self.reading, outputs, batch.labels)
         with torch.no_grad():
-            wanted = first_rows(self.cloud(*crossed), len(batch))
+            wanted = first_rows(self.cloud(*crossed), len(batch), ran)
         return distilled(self.reading, outputs, wanted)

@@ -256,7 +256,7 @@ class Objectives:
             cloud = with_weights(cloud, weights)
         for (samples, tensors), labels in zip(self._crossing(cut, half), undefended.labels, strict=True):
             for tally, generator in zip(tallies, generators, strict=True):
-                outputs = _run(cloud, defense.simulate(tensors, generator), len(samples))
+                outputs = self._run(cloud, defense.simulate(tensors, generator), len(samples))
                 tally.add(outputs, labels, len(samples))
         return paired_accuracy(undefended.scores, [tally.finish() for tally in tallies])
 
@@ -394,7 +394,7 @@ class Objectives:
             tally, labels = self._scorer.tally(), []
             cut = self.problem.cuts[0]
             for samples, tensors in self._crossing(cut, half):
-                outputs = _run(self.activations.halves(cut).cloud, tensors, len(samples))
+                outputs = self._run(self.activations.halves(cut).cloud, tensors, len(samples))
                 own = self._scorer.needs_own_labels
                 labels.append(self._scorer.own_labels(outputs) if own else samples.labels)
                 tally.add(outputs, labels[-1], len(samples))
@@ -404,6 +404,10 @@ class Objectives:
     def _crossing(self, cut: Cut, half: Half) -> Iterator[tuple[Data, tuple[Tensor, ...]]]:
         """Successive batches of a half with what crosses at `cut`, in the graph's layout."""
         return self.activations.batches(cut, self._data(half))
+
+    def _run(self, cloud: nn.Module, tensors: tuple[Tensor, ...], count: int) -> Any:
+        with torch.inference_mode():
+            return first_rows(cloud(*tensors), count, self.activations.rows_run(count))
 
     def _rows(self, cut: Cut, half: Half) -> list[Tensor]:
         """The first `leakage_samples` rows of every crossing, laid back to samples."""
@@ -422,11 +426,6 @@ class Objectives:
         if half not in self._subsets:
             self._subsets[half] = self._data(half).take(range(self.leakage_samples))
         return self._subsets[half]
-
-
-def _run(cloud: nn.Module, tensors: tuple[Tensor, ...], count: int) -> Any:
-    with torch.inference_mode():
-        return first_rows(cloud(*tensors), count)
 
 
 def _cost_fields(costs: Costs) -> dict[str, object]:

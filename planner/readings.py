@@ -7,7 +7,7 @@ accuracy is taken: search, fine-tuning, attacks, verification.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, Literal
 
 import torch
@@ -135,18 +135,31 @@ def tensors_of(outputs: Any, name: str = "outputs") -> Iterator[tuple[str, Tenso
         for key, value in outputs.items():
             yield from tensors_of(value, f'{name}["{key}"]' if isinstance(key, str) else f"{name}[{key!r}]")
     elif isinstance(outputs, tuple | list):
+        named = getattr(outputs, "_fields", None)
         for at, value in enumerate(outputs):
-            field = getattr(outputs, "_fields", None)
-            yield from tensors_of(value, f"{name}.{field[at]}" if field else f"{name}[{at}]")
+            yield from tensors_of(value, f"{name}.{named[at]}" if named else f"{name}[{at}]")
+    elif is_dataclass(outputs):
+        for field in fields(outputs):
+            yield from tensors_of(getattr(outputs, field.name), f"{name}.{field.name}")
     else:
         leaves = pytree.tree_leaves(outputs)
         if len(leaves) > 1 or (leaves and leaves[0] is not outputs):
             yield from tensors_of(leaves, name)
 
 
-def first_rows(outputs: Any, count: int) -> Any:
-    """The first `count` rows of a model's output, on the CPU: a graph of fixed batch size may have been filled up."""
-    return pytree.tree_map(lambda leaf: leaf[:count].cpu() if isinstance(leaf, Tensor) and leaf.ndim else leaf, outputs)
+def first_rows(outputs: Any, count: int, ran: int) -> Any:
+    """A model's output for the first `count` samples of the `ran` that it was run on, on the CPU.
+
+    A graph of fixed batch size may have been filled up. Tensors of another length than `ran` stay as they are: their
+    first dimension counts something else.
+    """
+
+    def cut(leaf: Any) -> Any:
+        if not isinstance(leaf, Tensor):
+            return leaf
+        return (leaf[:count] if leaf.ndim and len(leaf) == ran else leaf).cpu()
+
+    return pytree.tree_map(cut, outputs)
 
 
 def concatenated(outputs: Sequence[Any]) -> Any:
@@ -160,7 +173,8 @@ def concatenated(outputs: Sequence[Any]) -> Any:
         )
     except RuntimeError:
         raise TargetError(
-            "the model answers tensors of other shapes to other samples; define `evaluate` with one score a sample"
+            "the model's answers to batches of other sizes do not go together: the first dimension of what it returns "
+            "must count samples"
         ) from None
 
 

@@ -51,7 +51,8 @@ def read_outputs(activations: EdgeActivations, data: Data) -> Iterator[tuple[Dat
     for batch in data.batches(activations.batch_size):
         with torch.inference_mode():
             made = activations.traced.flat(*activations.arguments(batch))
-        yield batch, first_rows(pytree.tree_unflatten(made, structure), len(batch))
+        outputs = pytree.tree_unflatten(made, structure)
+        yield batch, first_rows(outputs, len(batch), activations.rows_run(len(batch)))
 
 
 def recognised(activations: EdgeActivations, *parts: Data, samples: int = LOOKED) -> Reading:
@@ -74,8 +75,22 @@ def recognised(activations: EdgeActivations, *parts: Data, samples: int = LOOKED
         if rows >= samples or held >= HELD:
             break
     labels = None if any(part.labels is None for part in parts) else torch.cat([_known(part) for part in parts])
+    _require_rows(activations, parts[0], given[0])
     inputs = [torch.cat([part.inputs[at][:rows] for part in parts])[:rows] for at in _whole_numbered(parts[0])]
     return recognise(concatenated(given), labels, rows, inputs)
+
+
+def _require_rows(activations: EdgeActivations, data: Data, outputs: Any) -> None:
+    """Refuse outputs whose first dimension is as long as a batch by chance: for one sample it must be 1."""
+    if not activations.traced.dynamic_batch:
+        return
+    ((_, alone),) = read_outputs(activations, data.take([0]))
+    for (name, tensor), (_, one) in zip(tensors_of(outputs), tensors_of(alone), strict=True):
+        if tensor.ndim and len(tensor) == min(activations.batch_size, len(data)) and len(one) != 1:
+            raise TargetError(
+                f"the first dimension of {name} {_size(one)} does not count samples; return it with the samples first, "
+                f"{name}.transpose(0, 1) say"
+            )
 
 
 def recognise(outputs: Any, labels: Tensor | None, count: int, inputs: Sequence[Tensor] = ()) -> Reading:
@@ -92,7 +107,8 @@ def recognise(outputs: Any, labels: Tensor | None, count: int, inputs: Sequence[
     found = [(at, name, tensor) for at, (name, tensor) in enumerate(tensors_of(outputs))]
     usable = [each for each in found if each[2].ndim and len(each[2]) == count and not each[2].is_complex()]
     if not usable:
-        raise _asks(f"the model answers {_listed(found)}, no tensor with one row for each sample", "outputs")
+        why = f"the model answers {_listed(found)}, no tensor with a row for each sample as its first dimension"
+        raise _asks(why, "(outputs.argmax(-1) == labels).float()")
     logits = [each for each in usable if each[1] in ('outputs["logits"]', "outputs.logits")]
     usable = logits or usable
     for _, name, tensor in usable:

@@ -209,9 +209,10 @@ def _accuracy(
     with EdgeClient(part, address, **options) as client:
         outputs = client.stream(inputs for inputs, _, _ in batches)
         for (inputs, labels, count), output in zip(batches, outputs, strict=True):
+            ran = part.manifest.part.batch or count
             if scorer.needs_own_labels:
-                labels = scorer.own_labels(first_rows(_whole(subject.traced, inputs), count))
-            tally.add(first_rows(output, count), labels, count)
+                labels = scorer.own_labels(first_rows(_whole(subject.traced, inputs), count, ran))
+            tally.add(first_rows(output, count, ran), labels, count)
     scores = tally.finish()
     return paired_accuracy(scores, [scores], changes=False).accuracy, scorer.metric
 

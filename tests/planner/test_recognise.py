@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections import namedtuple
+from collections import OrderedDict, namedtuple
+from dataclasses import dataclass
 
 import pytest
 import torch
 from collabplan.estimators import Data, EdgeActivations
 from collabplan.graph import trace
-from collabplan.planner.readings import tensors_of
+from collabplan.planner.readings import first_rows, tensors_of
 from collabplan.planner.recognise import UndecidedError, recognise, recognised
 from collabplan.records import TargetError
 from torch import nn
@@ -200,6 +201,29 @@ def test_the_tensor_that_labels_belong_to_is_found():
     assert read((images, normal(N, 8), normal(N, 8)), images)[0] == "R2 of outputs[0]"
 
 
+@dataclass
+class Answer:
+    loss: torch.Tensor | None
+    logits: torch.Tensor
+    hidden: tuple[torch.Tensor, ...]
+
+
+class ModelOutput(OrderedDict):
+    """As a Hugging Face model answers."""
+
+
+def test_logits_of_a_dataclass_or_a_model_output_are_found_by_their_name():
+    logits = likely(TOKENS, 4).movedim(1, -1)
+    for outputs in (
+        Answer(None, logits, (normal(N, 7, 9),)),
+        Answer(torch.ones(()), logits, (normal(N, 7, 4),)),
+        ModelOutput(loss=torch.ones(()), logits=logits, hidden_states=(normal(N, 7, 9), normal(N, 7, 4))),
+    ):
+        assert read(outputs, TOKENS) == ("top-1 accuracy", ONE_WRONG)
+    with pytest.raises(TargetError, match='outputs\\["start"\\] or outputs\\["end"\\]'):
+        read(ModelOutput(start=likely(CLASS, 4), end=likely(CLASS, 4)), CLASS)
+
+
 def test_what_cannot_be_measured_is_refused():
     with pytest.raises(TargetError, match="labels hold NaN"):
         read(normal(N, 1), torch.full((N,), torch.nan))
@@ -207,7 +231,7 @@ def test_what_cannot_be_measured_is_refused():
         read(normal(N, 4) * torch.nan, CLASS)
     with pytest.raises(TargetError, match="all labels are the same number"):
         read(normal(N, 1), torch.full((N,), 2.5))
-    with pytest.raises(TargetError, match="no tensor with one row for each sample"):
+    with pytest.raises(TargetError, match="no tensor with a row for each sample"):
         recognise(normal(3, 4), CLASS, N)
     reading = recognise(likely(CLASS, 4), CLASS, N)
     with pytest.raises(TargetError, match="do not fit"):
@@ -242,6 +266,27 @@ def test_without_labels_some_outputs_tell_nothing():
         read(torch.ones(N, dtype=torch.long), None)
     with pytest.raises(TargetError, match="no labels and the model answers 2 tensors"):
         read((normal(N, 3), normal(N, 1)), None)
+
+
+class TimeFirst(nn.Module):
+    """Answers `[T, N, 5]`."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(6, 5)
+
+    def forward(self, x):
+        return self.head(x).transpose(0, 1)
+
+
+@pytest.mark.parametrize(("steps", "batch"), [(7, 7), (7, 16), (8, 30)])
+def test_outputs_whose_first_dimension_is_time_are_not_read_as_samples(steps, batch):
+    traced = trace(TimeFirst().eval(), (torch.zeros(2, steps, 6),))
+    data = Data((normal(N, steps, 6),), classes(5, N, steps))
+    with pytest.raises(TargetError, match="first dimension"):
+        recognised(EdgeActivations(traced, batch_size=batch), data)
+    assert first_rows(normal(100, 8, 5), 8, 8).shape == (100, 8, 5), "steps are not cut"
+    assert first_rows(normal(8, 5), 3, 8).shape == (3, 5), "what a fixed batch was filled up with is"
 
 
 def test_every_label_counts_though_few_outputs_are_looked_at():
