@@ -86,7 +86,7 @@ def read_data(
     if not columns[0] or sum(column.shape[0] for column in columns[0]) == 0:
         raise TargetError(f"{name} is empty; at least one sample is needed")
     data = _assemble(columns, labels, name)
-    twins = len(data) - len(set(data.sample_hashes()))
+    twins = 0 if most is not None else len(data) - len(set(data.sample_hashes()))
     if twins:
         notes.append(f"{twins} samples occur more than once")
     return LoadedData(data, tuple(notes), whole)

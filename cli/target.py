@@ -125,7 +125,8 @@ class Target:
         """Read and check every data set of the target.
 
         Args:
-            most: how many samples of a set suffice for a first look, where each costs something. None: all.
+            most: for a first look: how many samples of a set suffice, where each costs something; and functions that
+                make other sets than the validation data are not called. None: everything is read.
 
         Raises:
             TargetError: no validation data, or one of the faults that `data.read_data`,
@@ -136,8 +137,9 @@ class Target:
             name: read_data(self.declared[name], traced.tensor_inputs, name, self.file, most)
             for name in DATA_NAMES
             if self.declared.get(name) is not None
+            and (most is None or name == "validation_data" or not callable(self.declared[name]))
         }
-        refuse_overlap({name: entry.data for name, entry in loaded.items()})
+        refuse_overlap({name: _first(entry.data, most) for name, entry in loaded.items()})
         validation = loaded["validation_data"].data
         search, confirm = validation.halves(HALVES_SEED)
         scaling = read_scaling(self.declared)
@@ -277,6 +279,10 @@ def _declared_findings(declared: Mapping[str, Any]) -> list[Finding]:
             Finding("", "no validation_data: this can be profiled, but `optimize` cannot measure accuracy and leakage")
         )
     return findings
+
+
+def _first(data: Data, most: int | None) -> Data:
+    return data if most is None or len(data) <= most else data.take(range(most))
 
 
 def _data_findings(loaded: Mapping[str, LoadedData], search: Data, confirm: Data) -> list[Finding]:

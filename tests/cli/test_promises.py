@@ -93,7 +93,7 @@ def test_labels_of_two_kinds_work_with_the_line_that_was_shown(run: Run, target:
         ("validation_data = (_rows(1, 120)[0], [0] * 119)", "a list of 119 for 120 samples"),
         ("sensitive_labels = [0, 1]", "each of 120 validation samples, got 2"),
         ("sensitive_labels = lambda: torch.zeros(121)", "each of 120 validation samples, got 121"),
-        ("attacker_data = validation_data", "share 120 samples"),
+        ("attacker_data = validation_data()", "share 120 samples"),
         ("validation_data = lambda: 1 / 0", "validation_data raised ZeroDivisionError"),
         ("validation_data = lambda: _rows(1, 1)", "one sample cannot be divided"),
         ("_labels = _rows(1, 120)[1] + 1\nvalidation_data = (_rows(1, 120)[0], _labels)", "give labels - 1"),
