@@ -20,7 +20,7 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import ConstantArgument, InputKind, OutputKind
 
 from ..records import TraceError
-from .operators import draws_random_numbers
+from .operators import draws_random_numbers, require_admitted
 from .sizes import counts_on_batch, symbolic
 from .structures import InputSpec, NodeKind
 
@@ -197,6 +197,8 @@ class _Builder:
             raise TraceError(f"the traced graph calls {target}, a wrapper without a flat form{user_line(node)}")
         args, kwargs = self._map(node.args), self._map(node.kwargs)
         target = _WHATEVER_STRIDES.get(target, target)
+        if isinstance(target, torch._ops.OpOverload):
+            require_admitted(target, _source(node))
         made = self.graph.create_node("call_function", target, args, kwargs, name=node.name)
         self._describe(made, node)
         self.new[node] = made

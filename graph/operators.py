@@ -1,11 +1,8 @@
-"""The operators that a program file may name: functional ATen operators without randomness, files or raw memory.
-
-The list is explicit. An operator is added here only after its schema was read: it writes nowhere but to its
-result, draws no random numbers and touches nothing outside its arguments.
-"""
+"""The operators of a program file by name: the ATen operators that `allowlist` admits, and integer arithmetic."""
 
 from __future__ import annotations
 
+import functools
 import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
@@ -14,44 +11,11 @@ from typing import Any
 import torch
 
 from ..records import RecordError, TraceError
+from .allowlist import refusal
 
-ALLOWED_ATEN = frozenset(
-    """
-    __and__ __or__ __xor__ _adaptive_avg_pool2d _adaptive_avg_pool3d _cdist_forward _fft_c2c _fft_c2r _fft_r2c
-    _log_softmax _native_batch_norm_legit _native_batch_norm_legit_no_training _pdist_forward
-    _scaled_dot_product_flash_attention_for_cpu _softmax _to_copy _trilinear _unsafe_index _unsafe_view
-    _upsample_bicubic2d_aa _upsample_bilinear2d_aa _weight_norm _weight_norm_interface abs acos acosh
-    adaptive_avg_pool1d adaptive_avg_pool2d adaptive_max_pool2d add addcdiv addcmul addmm affine_grid_generator
-    alias all amax amin aminmax angle any arange argmax argmin argsort asin asinh atan atan2 atanh avg_pool1d
-    avg_pool2d avg_pool3d baddbmm batch_norm bitwise_and bitwise_left_shift bitwise_not bitwise_or
-    bitwise_right_shift bitwise_xor bmm broadcast_tensors bucketize cat cdist ceil celu chunk clamp clamp_max
-    clamp_min clone col2im complex concat constant_pad_nd contiguous conv1d conv2d conv3d conv_transpose1d
-    conv_transpose2d conv_transpose3d convolution copy cos cosh cross cummax cummin cumprod cumsum deg2rad
-    diag_embed diagonal diff digamma div dot einsum elu embedding eq erf erfc erfinv exp exp2 expand expand_as
-    expm1 eye fft_fft fft_fft2 fft_fftn fft_fftshift fft_ifft fft_ifft2 fft_ifftshift fft_irfft fft_irfft2
-    fft_irfftn fft_rfft fft_rfft2 fft_rfftn fill flatten flip floor floor_divide fmax fmin fmod frac full
-    full_like gather ge gelu glu grid_sampler grid_sampler_2d grid_sampler_3d group_norm gru gt hardshrink
-    hardsigmoid hardswish hardtanh hstack hypot im2col imag index index_add index_copy index_fill index_put
-    index_select instance_norm isclose isfinite isinf isnan kthvalue layer_norm le leaky_relu lerp lgamma
-    linalg_cross linalg_inv linalg_vector_norm linear linspace log log10 log1p log2 log_sigmoid_forward
-    log_softmax logaddexp logcumsumexp logical_and logical_not logical_or logical_xor logit logspace logsumexp
-    lstm lt masked_fill masked_scatter matmul max max_pool1d max_pool2d max_pool2d_with_indices max_pool3d
-    max_pool3d_with_indices maximum mean median meshgrid min minimum mish mm movedim mul mv nan_to_num narrow
-    native_group_norm native_layer_norm ne neg new_full new_ones new_zeros norm numpy_T one_hot ones ones_like
-    outer pad permute pixel_shuffle pixel_unshuffle pow prelu prod rad2deg real reciprocal reflection_pad1d
-    reflection_pad2d reflection_pad3d relu relu6 remainder renorm repeat repeat_interleave replication_pad1d
-    replication_pad2d replication_pad3d reshape resolve_conj resolve_neg rms_norm roll rot90 round rsqrt rsub
-    scalar_tensor scaled_dot_product_attention scatter scatter_add scatter_reduce searchsorted select
-    select_scatter selu sgn sigmoid sign signbit silu sin sinc sinh slice slice_scatter softmax softplus
-    softshrink sort special_expit split split_with_sizes sqrt square squeeze stack std std_mean sub sum swapaxes
-    sym_size t take_along_dim tan tanh tensor_split threshold tile to topk transpose tril tril_indices triu
-    triu_indices trunc type_as unbind unflatten unfold unsqueeze upsample_bicubic2d upsample_bilinear2d
-    upsample_linear1d upsample_nearest1d upsample_nearest2d upsample_nearest3d upsample_trilinear3d var var_mean
-    view view_as view_as_complex view_as_real vstack where xlogy zero zeros zeros_like
-    """.split()  # noqa: SIM905 (a list, one word a line, would be 300 lines long)
-)
-
-_RANDOM_IN_TRAINING = {"dropout", "feature_dropout", "alpha_dropout", "native_dropout", "rrelu", "lstm", "gru"}
+_RANDOM_IN_TRAINING = {
+    "dropout", "feature_dropout", "alpha_dropout", "native_dropout", "rrelu", "lstm", "gru", "rnn_tanh", "rnn_relu",
+}  # fmt: skip
 
 _PYTHON: dict[str, Callable[..., Any]] = {
     "add": operator.add, "sub": operator.sub, "mul": operator.mul, "floordiv": operator.floordiv,
@@ -71,27 +35,33 @@ def draws_random_numbers(target: torch._ops.OpOverload, args: Sequence[Any], kwa
     given.update(zip(given, args, strict=False))
     given.update(kwargs)
     name = target._schema.name.split("::")[1]
-    if name == "scaled_dot_product_attention":
+    if "dropout_p" in given:
         return given["dropout_p"] != 0
     if name in _RANDOM_IN_TRAINING:
         return bool(given.get("train", given.get("training"))) and given.get("dropout", 1.0) != 0
     return True
 
 
+def require_admitted(target: torch._ops.OpOverload, place: str = "") -> None:
+    """Refuse an operator that no program file may name; `place` is where the user's code calls it.
+
+    Raises:
+        TraceError: what is wrong with the operator, and what to do instead.
+    """
+    refused = refusal(target)
+    if refused is not None:
+        raise TraceError(f"a plan cannot carry {target}{place}: {refused.reason}; {refused.remedy}")
+
+
 def name_of(target: Any) -> str:
     """`aten.conv2d.default` or `python.getitem`.
 
     Raises:
-        TraceError: an operator outside the allow-list.
+        TraceError: an operator that is not admitted.
     """
     if isinstance(target, torch._ops.OpOverload):
-        namespace, name = target._schema.name.split("::")
-        if namespace == "aten" and name in ALLOWED_ATEN:
-            return f"aten.{name}.{target._overloadname}"
-        raise TraceError(
-            f"the model uses {target}, which is not on the list of operators that a plan may carry "
-            "(graph/operators.py); replace it, or add it there if it is functional and deterministic"
-        )
+        require_admitted(target)
+        return f"aten.{target._schema.name.split('::')[1]}.{target._overloadname}"
     if target in _PYTHON_NAMES:
         return f"python.{_PYTHON_NAMES[target]}"
     raise TraceError(f"the traced graph calls {target}, which is no ATen operator")
@@ -106,11 +76,22 @@ def function_of(name: Any) -> Callable[..., Any]:
     parts = name.split(".") if isinstance(name, str) else []
     if len(parts) == 2 and parts[0] == "python" and parts[1] in _PYTHON:
         return _PYTHON[parts[1]]
-    if len(parts) == 3 and parts[0] == "aten" and parts[1] in ALLOWED_ATEN:
-        packet = getattr(torch.ops.aten, parts[1], None)
-        if packet is not None and parts[2] in packet.overloads():
-            overload = getattr(packet, parts[2])
-            if not overload._schema.is_mutable:
-                function: Callable[..., Any] = overload
-                return function
+    if len(parts) == 3 and parts[0] == "aten":
+        overload = _overload(parts[1], parts[2])
+        if overload is not None and refusal(overload) is None:
+            return overload
     raise RecordError(f"operator {name!r} is not on the list of operators that a program may name")
+
+
+def _overload(name: str, overload: str) -> torch._ops.OpOverload | None:
+    """Found among what the dispatcher has registered, so that a name from a file is only ever compared."""
+    full = f"aten::{name}" if overload == "default" else f"aten::{name}.{overload}"
+    if full not in _registered():
+        return None
+    found: torch._ops.OpOverload = getattr(getattr(torch.ops.aten, name), overload)
+    return found
+
+
+@functools.cache
+def _registered() -> frozenset[str]:
+    return frozenset(torch._C._dispatch_get_all_op_names())

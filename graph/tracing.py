@@ -23,6 +23,7 @@ from torch.export import Dim, ExportedProgram, ShapesCollection
 from torch.utils import _pytree as pytree
 
 from ..records import TraceError
+from .decomposition import decompose
 from .inputs import (
     InputBinder,
     close_values,
@@ -230,8 +231,7 @@ def _export_once(
     args, kwargs = pytree.tree_unflatten(examples, structure)
     with quiet():
         program = torch.export.export(model, args, kwargs, dynamic_shapes=shapes if dynamic else None, strict=strict)
-        functional: ExportedProgram = program.run_decompositions({})
-        return functional
+        return decompose(program)
 
 
 def _batch_of(specs: Sequence[InputSpec], leaves: Sequence[Any]) -> int:

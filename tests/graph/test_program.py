@@ -7,7 +7,6 @@ import json
 import pytest
 import torch
 from collabplan.graph import candidate_cuts, load_program, save_program, split, trace
-from collabplan.graph.operators import ALLOWED_ATEN
 from collabplan.records import RecordError
 from torch import nn
 
@@ -36,11 +35,6 @@ def test_operators_outside_the_list_are_refused(saved):
     for name in ("aten.from_file.default", "python.eval", "os.system", "aten.relu_.default", 7, "aten.add_.Tensor"):
         edit(saved, lambda document, name=name: document["nodes"][0].update(op=name))
         refused(saved, "not on the list")
-
-
-def test_nothing_that_writes_or_reads_files_is_on_the_list():
-    assert not {name for name in ALLOWED_ATEN if name.endswith("_") and not name.startswith("__")}
-    assert not {"from_file", "save", "set_data", "as_strided", "empty", "rand", "randn", "bernoulli"} & ALLOWED_ATEN
 
 
 def test_truncated_and_foreign_files_are_refused(saved):

@@ -1,0 +1,66 @@
+"""Operators that a program file may not name, replaced by those that they are made of.
+
+An operator that is admitted stays whole: the graph keeps the model's own kernels, with their rounding and gradients.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch._ops import OpOverload
+from torch.export import ExportedProgram
+
+from .allowlist import refusal
+
+
+def decompose(program: ExportedProgram) -> ExportedProgram:
+    """`program`, functional, with every operator that is not admitted taken apart as far as torch knows how."""
+    program = program.run_decompositions({})
+    tried: set[OpOverload] = set()
+    while True:
+        refused = {target for target in _targets(program) if refusal(target) is not None}
+        table = {target: made for target in refused - tried if (made := _decomposition(target)) is not None}
+        if not table:
+            return program
+        tried |= table.keys()
+        try:
+            program = program.run_decompositions(table)
+        except Exception:
+            return program  # what cannot be taken apart is refused by its own name, with the user's line
+
+
+def _targets(program: ExportedProgram) -> set[OpOverload]:
+    return {
+        node.target
+        for module in program.graph_module.modules()
+        if isinstance(module, torch.fx.GraphModule)
+        for node in module.graph.nodes
+        if isinstance(node.target, OpOverload)
+    }
+
+
+def _decomposition(target: OpOverload) -> Callable[..., Any] | None:
+    """What torch knows `target` to be made of: its own composite kernel, else the table of decompositions."""
+    if target in _OURS:
+        return _OURS[target]
+    composites = _composites()
+    if target in composites:
+        return composites[target]
+    return torch._decomp.get_decompositions([target]).get(target)
+
+
+@functools.cache
+def _composites() -> Mapping[Any, Callable[..., Any]]:
+    return torch.export.default_decompositions()
+
+
+def _rrelu(x: torch.Tensor, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False, *_: Any) -> Any:
+    """In eval mode the middle slope; in training it stays, and is refused for its random numbers."""
+    return NotImplemented if training else torch.ops.aten.leaky_relu(x, (lower + upper) / 2)
+
+
+_OURS: dict[OpOverload, Callable[..., Any]] = {torch.ops.aten.rrelu.default: _rrelu}
+"""What torch has no decomposition for."""
