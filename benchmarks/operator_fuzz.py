@@ -25,7 +25,7 @@ import signal
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from typing import Any
 import torch
 from collabplan.graph import trace
 from collabplan.graph.allowlist import refusal
+from collabplan.graph.operators import function_of, name_of
 from operator_cases import cases
 from report import bar, machine
 from torch import Tensor, fx, nn
@@ -236,24 +237,26 @@ def _run_child(overload: OpOverload, calls: list[Any], first: int, sets: int, se
 def _child(overload: OpOverload, calls: list[Any], first: int, sets: int, seed: int, writing: int) -> None:
     """Never returns. One line before each call, one after it."""
     with open(os.devnull, "w") as nothing:
-        os.dup2(nothing.fileno(), 2)
+        for stream in (1, 2):  # MKL prints what it refuses
+            os.dup2(nothing.fileno(), stream)
     taken = int(Path("/proc/self/statm").read_text().split()[0]) * _PAGE
     resource.setrlimit(resource.RLIMIT_AS, (taken + EXTRA_MEMORY,) * 2)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    function = function_of(name_of(overload))
     with contextlib.suppress(BrokenPipeError), torch.no_grad():
         for index in range(first, sets):
             hostile = Hostile(f"{overload} {seed} {index}")
             called = calls and index % 2
             args, kwargs = hostile.mutated(hostile.draw.choice(calls)) if called else hostile.by_schema(overload)
             os.write(writing, f"try {index} {_said(args, kwargs)}\n".encode())
-            os.write(writing, f"{_call(overload, args, kwargs)}\n".encode())
+            os.write(writing, f"{_call(function, args, kwargs)}\n".encode())
             _HELD.clear()
     os._exit(0)
 
 
-def _call(overload: OpOverload, args: list[Any], kwargs: dict[str, Any]) -> str:
+def _call(function: Callable[..., Any], args: list[Any], kwargs: dict[str, Any]) -> str:
     try:
-        result = overload(*args, **kwargs)
+        result = function(*args, **kwargs)
         for leaf in pytree.tree_leaves(result):
             if isinstance(leaf, Tensor) and leaf.numel() < 1 << 20:
                 leaf.clone()  # read what came back
@@ -323,7 +326,7 @@ class _Function(nn.Module):
 
 
 def main() -> None:
-    """Run and print the bars, then one line per operator that crashed, hung or ran out of memory."""
+    """One line per operator that crashed, hung or ran out of memory, then the bars."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--match", default="", help="operators whose name this regular expression finds")
     parser.add_argument("--sets", type=int, default=200)
@@ -335,7 +338,11 @@ def main() -> None:
     calls = {} if options.no_calls else recorded_calls("")
     chosen = [overload for overload in admitted() if re.search(options.match, str(overload))]
     started = time.perf_counter()
-    outcomes = {str(one): fuzz(one, calls.get(one, []), options.sets, options.seed) for one in chosen}
+    outcomes = {}
+    for overload in chosen:
+        outcome = outcomes[str(overload)] = fuzz(overload, calls.get(overload, []), options.sets, options.seed)
+        if outcome.crashed or outcome.hung or outcome.memory:
+            print(json.dumps({"operator": str(overload), **vars(outcome)}), flush=True)
     for key in ("crashed", "hung"):
         bad = [name for name, outcome in outcomes.items() if getattr(outcome, key)]
         holds = bool(chosen) and not bad
@@ -343,9 +350,6 @@ def main() -> None:
     bar("1.12", "argument sets", sum(o.answered + o.refused + o.memory for o in outcomes.values()), "sets",
         answered=sum(o.answered for o in outcomes.values()), refused=sum(o.refused for o in outcomes.values()),
         memory=sum(o.memory for o in outcomes.values()), seconds=round(time.perf_counter() - started))  # fmt: skip
-    for name, outcome in outcomes.items():
-        if outcome.crashed or outcome.hung or outcome.memory:
-            print(json.dumps({"operator": name, **vars(outcome)}), flush=True)
     machine(("torch",))
 
 

@@ -28,21 +28,24 @@ tensor's own; the operators that take strides unchecked (`as_strided`, `set`, `r
 that show memory nobody wrote (`empty` and its kin).
 
 *Indexing* (`gather`, `take`, `index_put`, `embedding_bag`, `max_unpool2d`). Each index is compared with the size of
-the dimension that it addresses before it is used; kernels that do not (`ctc_loss`, `lu_solve`) are denied.
+the dimension that it addresses before it is used; kernels that do not are denied (`ctc_loss`) or stand behind a
+guard (`embedding_bag`).
 
 *Sized by numbers* (`full`, `arange`, `pad`, `adaptive_avg_pool3d`, `fft` with `n`, window functions). They allocate
 what the numbers in the file ask for, once, and compute it from there; a request beyond the memory is an error and
 no crash. Memory that grows exponentially in a number (`combinations`) is denied.
 
 *Linear algebra* (`linalg_svd`, `linalg_solve`, `cholesky_solve`). LAPACK gets copies whose sizes torch has checked.
-Those that hand it row numbers from a tensor (pivots) are denied.
+Pivots from a tensor are compared with the size first; eigenvalues of NaN, which LAPACK seeks for ever, are behind a
+guard.
 
 *Convolution, pooling, resampling, normalisation, recurrent layers.* Public entries that check shapes, then call
 kernels.
 
 *Named inner kernels* (`_KEPT`). What export itself writes for public operators. Each was read.
 
-`benchmarks/operator_fuzz.py` calls every admitted operator with hostile arguments; what it crashed is in `_DENIED`.
+`benchmarks/operator_fuzz.py` calls every admitted operator with hostile arguments; what it crashed is in `_DENIED`,
+or behind a guard (`guards.py`) where models need it.
 """
 
 from __future__ import annotations
@@ -119,7 +122,8 @@ def _by_types(overload: OpOverload, name: str) -> Refusal | None:
 
 def _by_kernel(overload: OpOverload) -> Refusal | None:
     has = torch._C._dispatch_has_kernel_for_dispatch_key
-    if not any(has(overload.name(), key) for key in _KERNELS):
+    name, version = overload._schema.name, overload._schema.overload_name
+    if not any(has(f"{name}.{version}" if version else name, key) for key in _KERNELS):
         return Refusal("it has no kernel for the CPU")
     return None
 
@@ -136,9 +140,9 @@ _NUMBERS = {"sym_size"}
 """Return a number, which depends on shapes alone."""
 
 _BY_ARGUMENTS = {
-    "scaled_dot_product_attention", "_scaled_dot_product_flash_attention_for_cpu", "lstm", "gru", "rnn_tanh",
-    "rnn_relu",
+    "scaled_dot_product_attention", "lstm", "gru", "rnn_tanh", "rnn_relu",
     # random by their dropout alone: `draws_random_numbers`
+    "conj_physical",  # returns its argument itself where that is real
     "batch_norm",  # in training it updates the running statistics, tensors of the program itself
     "index", "one_hot", "repeat_interleave",  # of a free size for boolean masks and open counts alone
 }  # fmt: skip
@@ -148,7 +152,7 @@ _KEPT = frozenset(
     """
     _adaptive_avg_pool2d _adaptive_avg_pool3d _cdist_forward _fft_c2c _fft_c2r _fft_r2c _log_softmax
     _native_batch_norm_legit _native_batch_norm_legit_no_training _pdist_forward
-    _scaled_dot_product_flash_attention_for_cpu _softmax _to_copy _trilinear _unsafe_index _unsafe_view
+    _softmax _to_copy _trilinear _unsafe_index _unsafe_view
     _upsample_bicubic2d_aa _upsample_bilinear2d_aa _upsample_nearest_exact1d _upsample_nearest_exact2d
     _upsample_nearest_exact3d _weight_norm _weight_norm_interface log_sigmoid_forward native_group_norm
     native_layer_norm
@@ -158,7 +162,6 @@ _KEPT = frozenset(
 
 _DATA = "the size of its result depends on tensor values"
 _LOOP = "its loop runs as often as a value among its arguments says"
-_PIVOTS = "it hands LAPACK row numbers from a tensor, unchecked"
 
 _FAMILIES = tuple(
     (re.compile(pattern), reason)
@@ -173,17 +176,15 @@ _FAMILIES = tuple(
          "it works on quantized or packed tensors; give the float model, bits are searched here"),
         (r"sparse_.*|to_sparse.*|.*_sparse.*|(crow_|ccol_|row_|col_)?indices|values|coalesce|s?smm|sspaddmm|hspmm|to_dense"
          r"|to_mkldnn|nested_.*|to_padded_tensor|(un)?flatten_dense_tensors", "it works on tensors that are not dense"),
-        (r"special_.*_polynomial_.+", _LOOP),
+        (r"special_(laguerre|legendre)_polynomial_.", _LOOP),
     )
 )  # fmt: skip
 """Kinds of operators that no traced model needs, and that a stranger should not have."""
 
 _DENIED: dict[str, str] = {
     "ctc_loss": "its kernel reads outside its arguments where a label is out of range",
-    "linalg_lu_solve": _PIVOTS,
-    "lu_solve": _PIVOTS,
-    "linalg_ldl_solve": _PIVOTS,
     "segment_reduce": "its `unsafe` switches its own checks off",
+    "range": "its kernel divides by a step that it has rounded to 0",
     "combinations": "its memory grows exponentially in a number",
     "embedding_renorm": "it is the half of an operator that writes to its weight",
     "slice_inverse": "it takes offsets unchecked",

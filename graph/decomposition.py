@@ -17,19 +17,24 @@ from .allowlist import refusal
 
 
 def decompose(program: ExportedProgram) -> ExportedProgram:
-    """`program`, functional, with every operator that is not admitted taken apart as far as torch knows how."""
-    program = program.run_decompositions({})
-    tried: set[OpOverload] = set()
-    while True:
-        refused = {target for target in _targets(program) if refusal(target) is not None}
-        table = {target: made for target in refused - tried if (made := _decomposition(target)) is not None}
-        if not table:
-            return program
+    """`program`, functional, with every operator that is not admitted taken apart as far as torch knows how.
+
+    What cannot be taken apart down to admitted operators stays whole, to be refused by the name that the user knows.
+    """
+    whole: ExportedProgram = program.run_decompositions({})
+    refused = _refused(whole)
+    program, tried = whole, set[OpOverload]()
+    while table := {target: made for target in _refused(program) - tried if (made := _decomposition(target))}:
         tried |= table.keys()
         try:
             program = program.run_decompositions(table)
         except Exception:
-            return program  # what cannot be taken apart is refused by its own name, with the user's line
+            return whole
+    return program if _refused(program) <= refused else whole
+
+
+def _refused(program: ExportedProgram) -> set[OpOverload]:
+    return {target for target in _targets(program) if refusal(target) is not None}
 
 
 def _targets(program: ExportedProgram) -> set[OpOverload]:
@@ -46,6 +51,8 @@ def _decomposition(target: OpOverload) -> Callable[..., Any] | None:
     """What torch knows `target` to be made of: its own composite kernel, else the table of decompositions."""
     if target in _OURS:
         return _OURS[target]
+    if torch.Tag.nondeterministic_seeded in target.tags:
+        return None
     composites = _composites()
     if target in composites:
         return composites[target]

@@ -55,6 +55,12 @@ _WHATEVER_STRIDES: dict[Any, Any] = {
 }
 """A view is legal for some strides only, and strides change on a wire and with gradients; a reshape always is."""
 
+_AT_ONCE: dict[Any, Any] = {
+    aten._conj.default: aten.conj_physical.default,
+    aten._neg_view.default: aten.neg.default,
+}
+"""Signs that torch only notes on a tensor; a file and a wire hold values alone."""
+
 
 def normalise(
     program: ExportedProgram, specs: tuple[InputSpec, ...]
@@ -196,7 +202,11 @@ class _Builder:
         elif not callable(target) or isinstance(target, torch._ops.HigherOrderOperator):
             raise TraceError(f"the traced graph calls {target}, a wrapper without a flat form{user_line(node)}")
         args, kwargs = self._map(node.args), self._map(node.kwargs)
-        target = _WHATEVER_STRIDES.get(target, target)
+        target = _WHATEVER_STRIDES.get(target, _AT_ONCE.get(target, target))
+        if target is aten.view_as_real.default:  # export sees no sign that a Fourier transform only notes
+            resolved = self.graph.call_function(aten.resolve_conj.default, args)
+            self._describe(resolved, node.args[0])  # type: ignore[arg-type]
+            args = (resolved,)
         if isinstance(target, torch._ops.OpOverload):
             require_admitted(target, _source(node))
         made = self.graph.create_node("call_function", target, args, kwargs, name=node.name)

@@ -12,6 +12,7 @@ import torch
 
 from ..records import RecordError, TraceError
 from .allowlist import refusal
+from .guards import bounded, guarded
 
 _RANDOM_IN_TRAINING = {
     "dropout", "feature_dropout", "alpha_dropout", "native_dropout", "rrelu", "lstm", "gru", "rnn_tanh", "rnn_relu",
@@ -75,11 +76,11 @@ def function_of(name: Any) -> Callable[..., Any]:
     """
     parts = name.split(".") if isinstance(name, str) else []
     if len(parts) == 2 and parts[0] == "python" and parts[1] in _PYTHON:
-        return _PYTHON[parts[1]]
+        return bounded(_PYTHON[parts[1]])
     if len(parts) == 3 and parts[0] == "aten":
         overload = _overload(parts[1], parts[2])
         if overload is not None and refusal(overload) is None:
-            return overload
+            return guarded(overload)
     raise RecordError(f"operator {name!r} is not on the list of operators that a program may name")
 
 

@@ -38,6 +38,7 @@ from .normalise import normalise
 from .program import identify
 from .signature import ragged_outputs
 from .structures import InputSpec, TracedGraph
+from .twins import twins
 from .units import units
 
 Method = Literal["non-strict", "strict", "static"]
@@ -229,7 +230,7 @@ def _export_once(
                 shapes[leaf] = {spec.batch_dim: batch}
         examples.append(leaf)
     args, kwargs = pytree.tree_unflatten(examples, structure)
-    with quiet():
+    with quiet(), twins():
         program = torch.export.export(model, args, kwargs, dynamic_shapes=shapes if dynamic else None, strict=strict)
         return decompose(program)
 

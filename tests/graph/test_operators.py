@@ -93,8 +93,8 @@ def test_what_is_admitted_writes_nothing_and_takes_and_returns_plain_values():
         ("masked_select", "tensor values"), ("_local_scalar_dense", "private"), ("add_", "writes"),
         ("quantize_per_tensor", "float model"), ("sparse_coo_tensor", "not dense"),
         ("cudnn_convolution", "inner kernel"), ("convolution_backward", "backward"),
-        ("ctc_loss", "outside its arguments"), ("linalg_lu_solve", "unchecked"), ("item", "tensor values"),
-        ("special_chebyshev_polynomial_t", "loop"), ("combinations", "exponentially"),
+        ("ctc_loss", "outside its arguments"), ("segment_reduce", "checks off"), ("item", "tensor values"),
+        ("special_legendre_polynomial_p", "loop"), ("combinations", "exponentially"),
     ],
 )  # fmt: skip
 def test_what_a_stranger_should_not_have_is_refused_with_the_reason(name, match):

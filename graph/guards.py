@@ -1,0 +1,197 @@
+"""What a loaded program checks before the kernels that do not check it themselves.
+
+A model that torch runs never meets a guard: each refuses what would read or write outside an argument, divide by what
+has no quotient, or never return. Every one stands for a crash or a hang that `benchmarks/operator_fuzz.py` found.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._ops import OpOverload
+
+from ..records import RecordError
+
+Guard = Callable[..., None]
+
+
+def guarded(overload: OpOverload) -> Callable[..., Any]:
+    """`overload`, behind its guard where it has one. A guard names the arguments that it looks at.
+
+    Raises (the returned function):
+        RecordError: arguments that the kernel would not survive.
+    """
+    name = overload._schema.name.split("::")[1]
+    guard = _GUARDS.get(f"{name}.{overload._overloadname}") or _GUARDS.get(name)
+    if guard is None:
+        return overload
+    schema = overload._schema.arguments
+    order = [argument.name for argument in schema]
+    defaults = {argument.name: argument.default_value for argument in schema}
+    wanted = inspect.signature(guard).parameters
+
+    @functools.wraps(overload)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        given = {**defaults, **dict(zip(order, args, strict=False)), **kwargs}
+        guard(**{argument: given[argument] for argument in wanted})
+        return overload(*args, **kwargs)
+
+    return call
+
+
+def bounded(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Arithmetic on numbers whose result fits 64 bits: sizes do, and nothing larger is needed.
+
+    Raises (the returned function):
+        RecordError: a larger integer.
+    """
+
+    def call(*args: Any) -> Any:
+        if len(args) == 2 and isinstance(args[1], int) and function is operator.pow and abs(args[1]) > 64:
+            raise RecordError(f"the program raises a number to the power {args[1]}; 64 is the most")
+        result = function(*args)
+        if isinstance(result, int) and result.bit_length() > 64:
+            raise RecordError("the program computes an integer of more than 64 bits")
+        return result
+
+    return call
+
+
+def _require(holds: bool, what: str) -> None:
+    if not holds:
+        raise RecordError(f"the program calls an operator with arguments that no model gives it: {what}")
+
+
+def _quotient(self: Any, other: Any, rounding_mode: str | None) -> None:
+    """The smallest integer divided by -1 is a fault of the processor."""
+    if rounding_mode != "trunc" or any(isinstance(each, Tensor) and each.is_floating_point() for each in (self, other)):
+        return
+    if isinstance(self, Tensor) and not self.is_complex() and self.dtype != torch.bool:
+        lowest = torch.iinfo(torch.promote_types(self.dtype, getattr(other, "dtype", self.dtype))).min
+        _require(not bool(((self == lowest) & (torch.as_tensor(other) == -1)).any()), "the smallest integer over -1")
+
+
+def _bags(indices: Tensor, offsets: Tensor) -> None:
+    """Bags begin within the indices, one after the other."""
+    if offsets.numel():
+        low, high = int(offsets.min()), int(offsets.max())
+        ordered = bool((offsets.flatten().diff() >= 0).all())
+        _require(low >= 0 and high <= indices.numel() and ordered, "offsets outside the indices, or out of order")
+
+
+def _layers(params: list[Tensor], has_biases: bool, num_layers: int, bidirectional: bool) -> None:
+    """Two weights by layer and direction, two biases if any, and a projection if any."""
+    each, rest = divmod(len(params), max(num_layers, 1) * (1 + bidirectional))
+    plain = 4 if has_biases else 2
+    _require(num_layers > 0 and rest == 0 and each in (plain, plain + 1), f"{len(params)} weights of a recurrent layer")
+
+
+def _packed(
+    data: Tensor, batch_sizes: Tensor, params: list[Tensor], has_biases: bool, num_layers: int, bidirectional: bool
+) -> None:
+    """Lengths of a packed sequence: positive, falling, and all rows of the data together."""
+    _layers(params, has_biases, num_layers, bidirectional)
+    sizes = batch_sizes.tolist() if batch_sizes.ndim == 1 and not batch_sizes.is_floating_point() else []
+    falling = sizes == sorted(sizes, reverse=True) and min(sizes, default=0) > 0
+    _require(falling and data.ndim == 2 and sum(sizes) == data.shape[0], f"batch sizes {sizes[:8]}")
+
+
+def _repeats(repeats: Tensor, output_size: int | None) -> None:
+    if not repeats.numel():
+        return
+    fits = output_size is None or int(repeats.sum()) == output_size
+    _require(
+        int(repeats.min()) >= 0 and int(repeats.max()) < 1 << 40 and fits, "repeats below 0, or another output size"
+    )
+
+
+def _repeats_of(self: Tensor, repeats: Tensor, output_size: int | None, dim: int | None) -> None:
+    """One count serves for all."""
+    rows = self.numel() if dim is None else self.shape[dim]
+    _repeats(repeats.expand(rows) if repeats.numel() == 1 else repeats, output_size)
+
+
+def _channels(input: Tensor, weight: Any, bias: Any, running_mean: Any, running_var: Any) -> None:
+    """One value by channel in whatever is given."""
+    _require(input.ndim >= 2, "a batch norm of fewer than two dimensions")
+    given = [each for each in (weight, bias, running_mean, running_var) if each is not None]
+    _require(all(tuple(each.shape) == (input.shape[1],) for each in given), "a batch norm of other channels")
+    kinds = {each.dtype for each in given}
+    _require(len(kinds) <= 1 and kinds <= {input.dtype, torch.float32}, "a batch norm of several dtypes")
+
+
+def _channels_alone(input: Tensor, weight: Any, bias: Any, training: bool) -> None:
+    _require(training, "a batch norm without statistics, neither given nor computed")
+    _channels(input, weight, bias, None, None)
+
+
+def _groups(key: Tensor, value: Tensor, enable_gqa: bool) -> None:
+    """Query heads are divided by the number of key heads."""
+    divided = all(each.ndim >= 3 and each.shape[-3] > 0 for each in (key, value))
+    _require(divided or not enable_gqa, "an attention in groups without a head")
+
+
+def _transformed(self: Tensor, dim: list[int]) -> None:
+    """Dimensions that the tensor has, each once."""
+    places = {each % self.ndim for each in dim if -self.ndim <= each < self.ndim} if self.ndim else set()
+    _require(len(places) == len(dim) > 0, f"a Fourier transform along {dim[:8]}")
+
+
+def _exponent(p: float) -> None:
+    _require(p >= 0, f"a distance by the exponent {p}")
+
+
+def _norm_of_weight(v: Tensor, g: Tensor, dim: int) -> None:
+    """One length by row, along the first or the last dimension."""
+    _require(
+        v.ndim > 0 and v.numel() > 0 and v.dtype == g.dtype and dim in (0, v.ndim - 1), "a weight norm without rows"
+    )
+    wanted = [size if place == dim else 1 for place, size in enumerate(v.shape)]
+    _require(list(g.shape) == wanted, "a weight norm of other rows")
+
+
+def _finite(self: Tensor) -> None:
+    """LAPACK looks for eigenvalues of NaN for ever."""
+    _require(bool(torch.isfinite(self).all()), "eigenvalues of a matrix that is not finite")
+
+
+def _power(n: int) -> None:
+    _require(abs(n) < 1 << 62, "the inverse of a power that has none")
+
+
+def _rows_apart(self: Tensor) -> None:
+    """The kernel sorts in place by strides, and elements that share their memory change under it."""
+    shared = any(size > 1 and stride == 0 for size, stride in zip(self.shape, self.stride(), strict=True))
+    _require(not shared, "a median of elements that share their memory")
+
+
+_GUARDS: dict[str, Guard] = {
+    "div.Tensor_mode": _quotient,
+    "div.Scalar_mode": _quotient,
+    "divide.Tensor_mode": _quotient,
+    "divide.Scalar_mode": _quotient,
+    "embedding_bag": _bags,
+    **{f"{layer}.input": _layers for layer in ("lstm", "gru", "rnn_tanh", "rnn_relu")},
+    **{f"{layer}.data": _packed for layer in ("lstm", "gru", "rnn_tanh", "rnn_relu")},
+    "repeat_interleave.Tensor": _repeats,
+    "repeat_interleave.self_Tensor": _repeats_of,
+    "_native_batch_norm_legit_no_training": _channels,
+    "_native_batch_norm_legit.no_stats": _channels_alone,
+    **{f"_fft_{kind}": _transformed for kind in ("c2c", "c2r", "r2c")},
+    "_pdist_forward": _exponent,
+    "scaled_dot_product_attention": _groups,
+    "_weight_norm": _norm_of_weight,
+    "_weight_norm_interface": _norm_of_weight,
+    "linalg_eigvals": _finite,
+    "matrix_power": _power,
+    "linalg_matrix_power": _power,
+    "median.dim": _rows_apart,
+    "nanmedian.dim": _rows_apart,
+}
+"""By overload, or by name for all overloads of an operator."""
