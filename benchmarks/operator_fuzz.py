@@ -31,13 +31,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from collabplan.graph import trace
 from collabplan.graph.allowlist import refusal
 from collabplan.graph.operators import function_of, name_of
 from operator_cases import cases
 from report import bar, machine
 from torch import Tensor, fx, nn
 from torch._ops import OpOverload
+from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils import _pytree as pytree
 
 EXTRA_MEMORY = 2 << 30
@@ -304,25 +304,16 @@ class _Recorder(fx.Interpreter):
         return super().call_function(target, args, kwargs)
 
 
-def recorded_calls(match: str) -> dict[Any, list[Any]]:
-    """The calls that the operators of the documentation make, by overload."""
+def recorded_calls() -> dict[Any, list[Any]]:
+    """The calls that the operators of the documentation make, by overload; composites as one call."""
     calls: dict[Any, list[Any]] = {}
     for case in cases():
-        if case.kind == "deterministic" and re.search(match, case.name):
-            model = case.call if isinstance(case.call, nn.Module) else _Function(case.call)
+        if case.kind == "deterministic":
+            call = case.call.eval() if isinstance(case.call, nn.Module) else case.call
+            inputs = case.inputs(2, 0)
             with contextlib.suppress(Exception), torch.no_grad():
-                traced = trace(model, case.inputs(2, 0))
-                _Recorder(traced.flat, calls).run(*traced.example_inputs)
+                _Recorder(make_fx(call, pre_dispatch=True)(*inputs), calls).run(*inputs)
     return calls
-
-
-class _Function(nn.Module):
-    def __init__(self, call: Any) -> None:
-        super().__init__()
-        self.call = call
-
-    def forward(self, *inputs: Tensor) -> Any:
-        return self.call(*inputs)
 
 
 def main() -> None:
@@ -335,7 +326,7 @@ def main() -> None:
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    calls = {} if options.no_calls else recorded_calls("")
+    calls = {} if options.no_calls else recorded_calls()
     chosen = [overload for overload in admitted() if re.search(options.match, str(overload))]
     started = time.perf_counter()
     outcomes = {}

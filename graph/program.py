@@ -1,7 +1,7 @@
 """A half as data: `graph.json` (an allow-list of operators) and `weights.safetensors`. Loading executes nothing.
 
 `torch.export.load` is never used on such a file: it unpickles sample inputs and evaluates expressions. Here
-operators are looked up by name in `operators.ALLOWED`, arguments are plain JSON values, and a loaded program is
+operators are looked up by name (`allowlist` says which), arguments are plain JSON values, and a loaded program is
 interpreted instruction by instruction; no code is generated from the file.
 """
 
@@ -459,10 +459,12 @@ def _decode(value: Any, values: Mapping[str, Any], device: torch.device) -> Any:
 
 
 _CONSTANTS: dict[type, dict[str, Any]] = {
-    kind: {name: value for name, value in vars(torch).items() if isinstance(value, kind)}
-    for kind in (torch.dtype, torch.layout, torch.memory_format)
+    torch.dtype: {n: v for n, v in vars(torch).items() if isinstance(v, torch.dtype) and not n.startswith("q")},
+    torch.layout: {"strided": torch.strided},
+    torch.memory_format: {n: v for n, v in vars(torch).items() if isinstance(v, torch.memory_format)},
 }
-"""Looked up here and not by `getattr(torch, name)`, which imports modules for some names."""
+"""Looked up here and not by `getattr(torch, name)`, which imports modules for some names. No sparse or quantized
+tensors: kernels that check dense ones look less closely at these."""
 
 
 def _torch_constant(name: str, kind: type) -> Any:

@@ -37,6 +37,12 @@ def test_operators_outside_the_list_are_refused(saved):
         refused(saved, "not on the list")
 
 
+@pytest.mark.parametrize(("tag", "value"), [("layout", "sparse_coo"), ("dtype", "qint8"), ("dtype", "nn")])
+def test_tensors_that_are_not_dense_and_plain_are_refused(saved, tag, value):
+    edit(saved, lambda document: document["nodes"][0]["kwargs"].update({tag: {tag: value}}))
+    refused(saved, f"'{value}' is not a {tag}")
+
+
 def test_truncated_and_foreign_files_are_refused(saved):
     text = (saved / "graph.json").read_text()
     (saved / "graph.json").write_text(text[: len(text) // 2])
