@@ -208,7 +208,7 @@ class _Builder:
             self._describe(resolved, node.args[0])  # type: ignore[arg-type]
             args = (resolved,)
         if isinstance(target, torch._ops.OpOverload):
-            require_admitted(target, _source(node))
+            require_admitted(target, user_line(node))
         made = self.graph.create_node("call_function", target, args, kwargs, name=node.name)
         self._describe(made, node)
         self.new[node] = made
