@@ -103,7 +103,7 @@ class Hostile:
         for kind, name in ((bool, "bool"), (int, "int"), (float, "float"), (str, "str")):
             if isinstance(value, kind):
                 return self.value(name)
-        return self.draw.choice((None, value, self.draw.choice(INTEGERS)))
+        return self.draw.choice((None, self.draw.choice(DTYPES) if isinstance(value, torch.dtype) else value))
 
     def near(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """A shape with one size changed, added or taken away."""

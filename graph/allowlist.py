@@ -53,6 +53,7 @@ from __future__ import annotations
 import functools
 import re
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch._ops import OpOverload
@@ -109,9 +110,14 @@ def _by_tags(overload: OpOverload, name: str) -> Refusal | None:
     return None
 
 
+def kind_of(argument: Any) -> str:
+    """What a schema's argument is, or is a list of: `Tensor`, `int`, `ScalarType`..."""
+    return _UNWRAP.sub("", str(argument.real_type)).rstrip("]")
+
+
 def _by_types(overload: OpOverload, name: str) -> Refusal | None:
     for argument in overload._schema.arguments:
-        kind = _UNWRAP.sub("", str(argument.real_type)).rstrip("]")
+        kind = kind_of(argument)
         if kind not in _ARGUMENTS:
             return Refusal(f"it takes a {kind} ({argument.name}), which a file does not hold")
     results = {str(result.type) for result in overload._schema.returns}

@@ -85,21 +85,54 @@ def _bags(indices: Tensor, offsets: Tensor) -> None:
         _require(low >= 0 and high <= indices.numel() and ordered, "offsets outside the indices, or out of order")
 
 
-def _layers(params: list[Tensor], has_biases: bool, num_layers: int, bidirectional: bool) -> None:
-    """Two weights by layer and direction, two biases if any, and a projection if any."""
-    each, rest = divmod(len(params), max(num_layers, 1) * (1 + bidirectional))
-    plain = 4 if has_biases else 2
-    _require(num_layers > 0 and rest == 0 and each in (plain, plain + 1), f"{len(params)} weights of a recurrent layer")
+def _recurrent(gates: int) -> Guard:
+    """Every weight and state of the size that the others imply; `gates` blocks of rows in each weight."""
+
+    def guard(
+        input: Tensor, hx: Any, params: list[Tensor], has_biases: bool, num_layers: int, bidirectional: bool,
+        batch_first: bool,
+    ) -> None:  # fmt: skip
+        _require(input.ndim == 3, "a recurrent layer without batch or time")
+        _weights(gates, input, input.shape[0 if batch_first else 1], hx, params, has_biases, num_layers, bidirectional)
+
+    return guard
 
 
-def _packed(
-    data: Tensor, batch_sizes: Tensor, params: list[Tensor], has_biases: bool, num_layers: int, bidirectional: bool
+def _packed(gates: int) -> Guard:
+    """The same, of rows packed by time: lengths positive, falling, and together all rows of the data."""
+
+    def guard(
+        data: Tensor, batch_sizes: Tensor, hx: Any, params: list[Tensor], has_biases: bool, num_layers: int,
+        bidirectional: bool,
+    ) -> None:  # fmt: skip
+        sizes = batch_sizes.tolist() if batch_sizes.ndim == 1 and not batch_sizes.is_floating_point() else []
+        falling = sizes == sorted(sizes, reverse=True) and min(sizes, default=0) > 0
+        _require(falling and data.ndim == 2 and sum(sizes) == data.shape[0], f"batch sizes {sizes[:8]}")
+        _weights(gates, data, sizes[0], hx, params, has_biases, num_layers, bidirectional)
+
+    return guard
+
+
+def _weights(
+    gates: int, input: Tensor, batch: int, hx: Any, params: list[Tensor], has_biases: bool, layers: int, both: bool
 ) -> None:
-    """Lengths of a packed sequence: positive, falling, and all rows of the data together."""
-    _layers(params, has_biases, num_layers, bidirectional)
-    sizes = batch_sizes.tolist() if batch_sizes.ndim == 1 and not batch_sizes.is_floating_point() else []
-    falling = sizes == sorted(sizes, reverse=True) and min(sizes, default=0) > 0
-    _require(falling and data.ndim == 2 and sum(sizes) == data.shape[0], f"batch sizes {sizes[:8]}")
+    count = layers * (1 + both)
+    each, rest = divmod(len(params), count) if 0 < count <= len(params) else (0, 1)
+    plain = 4 if has_biases else 2
+    _require(rest == 0 and each in (plain, plain + 1) and params[0].ndim == 2, f"{len(params)} recurrent weights")
+    rows = params[0].shape[0]
+    width = rows // gates
+    out = params[each - 1].shape[0] if each > plain else width
+    wanted: list[tuple[int, ...]] = []
+    for layer in range(layers):
+        entering = input.shape[-1] if layer == 0 else out * (1 + both)
+        of_one = [(gates * width, entering), (gates * width, out), *[(gates * width,)] * (plain - 2)]
+        wanted += [*of_one, *([(out, width)] if each > plain else [])] * (1 + both)
+    state = [(count, batch, out), (count, batch, width)]
+    states = [hx] if isinstance(hx, Tensor) else hx
+    held = [tuple(tensor.shape) for tensor in (*params, *states)]
+    _require(held == [*wanted, *state[: len(states)]], "recurrent weights or states of sizes that do not agree")
+    _require(len({tensor.dtype for tensor in (input, *params, *states)}) == 1, "a recurrent layer of several dtypes")
 
 
 def _repeats(repeats: Tensor, output_size: int | None) -> None:
@@ -171,14 +204,16 @@ def _rows_apart(self: Tensor) -> None:
     _require(not shared, "a median of elements that share their memory")
 
 
+_GATES = {"lstm": 4, "gru": 3, "rnn_tanh": 1, "rnn_relu": 1}
+
 _GUARDS: dict[str, Guard] = {
     "div.Tensor_mode": _quotient,
     "div.Scalar_mode": _quotient,
     "divide.Tensor_mode": _quotient,
     "divide.Scalar_mode": _quotient,
     "embedding_bag": _bags,
-    **{f"{layer}.input": _layers for layer in ("lstm", "gru", "rnn_tanh", "rnn_relu")},
-    **{f"{layer}.data": _packed for layer in ("lstm", "gru", "rnn_tanh", "rnn_relu")},
+    **{f"{layer}.input": _recurrent(gates) for layer, gates in _GATES.items()},
+    **{f"{layer}.data": _packed(gates) for layer, gates in _GATES.items()},
     "repeat_interleave.Tensor": _repeats,
     "repeat_interleave.self_Tensor": _repeats_of,
     "_native_batch_norm_legit_no_training": _channels,

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from ..records import RecordError, TraceError
-from .allowlist import refusal
+from .allowlist import kind_of, refusal
 from .guards import bounded, guarded
 
 _RANDOM_IN_TRAINING = {
@@ -82,6 +82,32 @@ def function_of(name: Any) -> Callable[..., Any]:
         if overload is not None and refusal(overload) is None:
             return guarded(overload)
     raise RecordError(f"operator {name!r} is not on the list of operators that a program may name")
+
+
+def require_constants(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    """Where an operator takes a dtype, layout, memory format or device, a file says one: torch takes any number for it.
+
+    Args:
+        name: an operator that `function_of` knows.
+        args, kwargs: its arguments as the file has them.
+
+    Raises:
+        RecordError: something else in such a place.
+    """
+    overload = _overload(*name.split(".")[1:]) if name.startswith("aten.") else None
+    if overload is None:
+        return
+    given = {argument.name: None for argument in overload._schema.arguments}
+    given.update(zip(given, args, strict=False))
+    given.update(kwargs)
+    for argument in overload._schema.arguments:
+        tag = _TAGS.get(kind_of(argument))
+        value = given[argument.name]
+        if tag is not None and value is not None and not (isinstance(value, dict) and set(value) == {tag}):
+            raise RecordError(f"{name} takes a {tag} as {argument.name}, the file says {value!r}")
+
+
+_TAGS = {"ScalarType": "dtype", "Layout": "layout", "MemoryFormat": "memory_format", "Device": "device"}
 
 
 def _overload(name: str, overload: str) -> torch._ops.OpOverload | None:

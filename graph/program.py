@@ -22,7 +22,7 @@ from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
 from ..records import ModelIdentity, RecordError, TraceError, canonical_json, hash_json, hash_tensors, write_bytes
-from .operators import function_of, name_of
+from .operators import function_of, name_of, require_constants
 from .structures import InputSpec
 
 FORMAT, VERSION = "collabplan.graph", 1
@@ -364,6 +364,7 @@ def _require_sound(document: Json) -> None:
     known |= {f"t{index}" for index in range(len(document["tensors"]))}
     for index, node in enumerate(document["nodes"]):
         function_of(node["op"])
+        require_constants(node["op"], node["args"], node["kwargs"])
         _require_decodable([node["args"], list(node["kwargs"].values())])
         for name in _references([node["args"], list(node["kwargs"].values())]):
             if name not in known:

@@ -50,6 +50,11 @@ def _kron(self: Tensor, other: Tensor) -> Tensor:
     return (left * right).reshape([row * column for row, column in zip(rows, columns, strict=True)])
 
 
+def _pdist(self: Tensor, p: float = 2.0) -> Tensor:
+    first, second = torch.triu_indices(self.shape[0], self.shape[0], 1)
+    return torch.linalg.vector_norm(self[first] - self[second], p, dim=1)
+
+
 def _multi_dot(tensors: Sequence[Tensor]) -> Tensor:
     return functools.reduce(torch.matmul, tensors)
 
@@ -108,6 +113,7 @@ def _corrcoef(self: Tensor) -> Tensor:
 
 _TWINS: dict[OpOverload, Callable[..., Any]] = {
     aten.kron.default: _kron,
+    aten.pdist.default: _pdist,
     aten.linalg_multi_dot.default: _multi_dot,
     aten.chain_matmul.default: _multi_dot,
     aten.linalg_matrix_norm.default: _matrix_norm,

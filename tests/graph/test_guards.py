@@ -32,6 +32,7 @@ def packed(sizes):
         ("rnn_tanh.data", packed([])),
         ("gru.data", packed([3, 5])),
         ("rnn_relu.input", (ROWS[None], STATE, [], True, 1, 0.0, False, False, True)),
+        ("lstm.input", (ROWS[None], [STATE, STATE], WEIGHTS, True, 1, 0.0, False, False, True)),
         ("lstm.input", (ROWS[None], [STATE, STATE], WEIGHTS, True, 0, 0.0, False, False, True)),
         ("repeat_interleave.Tensor", (torch.tensor([200000000, -199999995]),)),
         ("repeat_interleave.self_Tensor", (FOUR, torch.tensor([2, -1, 0, 0]), 0)),

@@ -43,6 +43,13 @@ def test_tensors_that_are_not_dense_and_plain_are_refused(saved, tag, value):
     refused(saved, f"'{value}' is not a {tag}")
 
 
+@pytest.mark.parametrize("value", [-7, 10**9, {"ref": "i0"}, {"layout": "strided"}, [1]])
+def test_a_number_in_the_place_of_a_dtype_is_refused(saved, value):
+    called = {"op": "aten.ones_like.default", "args": [{"ref": "i0"}], "kwargs": {"dtype": value}}
+    edit(saved, lambda document: document["nodes"].append(called))
+    refused(saved, r"takes a dtype as dtype")
+
+
 def test_truncated_and_foreign_files_are_refused(saved):
     text = (saved / "graph.json").read_text()
     (saved / "graph.json").write_text(text[: len(text) // 2])
