@@ -182,7 +182,7 @@ _FAMILIES = tuple(
          "it works on quantized or packed tensors; give the float model, bits are searched here"),
         (r"sparse_.*|to_sparse.*|.*_sparse.*|(crow_|ccol_|row_|col_)?indices|values|coalesce|s?smm|sspaddmm|hspmm|to_dense"
          r"|to_mkldnn|nested_.*|to_padded_tensor|(un)?flatten_dense_tensors", "it works on tensors that are not dense"),
-        (r"special_(laguerre|legendre)_polynomial_.", _LOOP),
+        (r"special_(?!hermite).*_polynomial_.", _LOOP),
     )
 )  # fmt: skip
 """Kinds of operators that no traced model needs, and that a stranger should not have."""

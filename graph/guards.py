@@ -194,6 +194,11 @@ def _finite(self: Tensor) -> None:
     _require(bool(torch.isfinite(self).all()), "eigenvalues of a matrix that is not finite")
 
 
+def _window(kernel_size: list[int]) -> None:
+    """The kernel counts in 32 bits, and beyond them for ever."""
+    _require(all(size < 1 << 30 for size in kernel_size), f"a window of {kernel_size[:3]}")
+
+
 def _power(n: int) -> None:
     _require(abs(n) < 1 << 62, "the inverse of a power that has none")
 
@@ -224,6 +229,8 @@ _GUARDS: dict[str, Guard] = {
     "_weight_norm": _norm_of_weight,
     "_weight_norm_interface": _norm_of_weight,
     "linalg_eigvals": _finite,
+    "max_pool1d": _window,
+    "max_pool1d_with_indices": _window,
     "matrix_power": _power,
     "linalg_matrix_power": _power,
     "median.dim": _rows_apart,
