@@ -83,10 +83,13 @@ def refusal(overload: OpOverload) -> Refusal | None:
     full = f"{name}.{overload._overloadname}"
     if overload._schema.is_mutable:
         return Refusal("it writes to its arguments")
+    tagged = _by_tags(overload, name)
+    if tagged is not None:
+        return tagged
     reason = _DENIED.get(full) or _DENIED.get(name) or _not_public(name)
     if reason is not None:
         return Refusal(reason, _FIXED_SIZE if reason is _DATA else _NOTHING_ELSE)
-    return _by_tags(overload, name) or _by_types(overload, name) or _by_kernel(overload)
+    return _by_types(overload, name) or _by_kernel(overload)
 
 
 def _not_public(name: str) -> str | None:
