@@ -90,7 +90,7 @@ def test_what_is_admitted_writes_nothing_and_takes_and_returns_plain_values():
     [
         ("from_file", "of a file"), ("as_strided", "of another tensor"), ("empty", "unwritten"), ("set", "of another"),
         ("resize", "unwritten"), ("rand", "random"), ("bernoulli", "random"), ("nonzero", "tensor values"),
-        ("masked_select", "tensor values"), ("_local_scalar_dense", "private"), ("add_", "writes"),
+        ("masked_select", "tensor values"), ("_linalg_svd", "private"), ("add_", "writes"),
         ("quantize_per_tensor", "float model"), ("sparse_coo_tensor", "not dense"),
         ("cudnn_convolution", "inner kernel"), ("convolution_backward", "backward"),
         ("ctc_loss", "outside its arguments"), ("segment_reduce", "checks off"), ("item", "tensor values"),
