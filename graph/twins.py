@@ -52,7 +52,8 @@ def _kron(self: Tensor, other: Tensor) -> Tensor:
 
 def _pdist(self: Tensor, p: float = 2.0) -> Tensor:
     first, second = torch.triu_indices(self.shape[0], self.shape[0], 1)
-    return torch.linalg.vector_norm(self[first] - self[second], p, dim=1)
+    distances: Tensor = torch.linalg.vector_norm(self[first] - self[second], p, dim=1)
+    return distances
 
 
 def _multi_dot(tensors: Sequence[Tensor]) -> Tensor:
