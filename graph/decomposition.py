@@ -16,12 +16,11 @@ from torch.export import ExportedProgram
 from .allowlist import refusal
 
 
-def decompose(program: ExportedProgram) -> ExportedProgram:
-    """`program`, functional, with every operator that is not admitted taken apart as far as torch knows how.
+def decompose(whole: ExportedProgram) -> ExportedProgram:
+    """A functional program with every operator that is not admitted taken apart as far as torch knows how.
 
     What cannot be taken apart down to admitted operators stays whole, to be refused by the name that the user knows.
     """
-    whole: ExportedProgram = program.run_decompositions({})
     refused = _refused(whole)
     program, tried = whole, set[OpOverload]()
     while table := {target: made for target in _refused(program) - tried if (made := _decomposition(target))}:

@@ -24,6 +24,7 @@ from torch.utils import _pytree as pytree
 
 from ..records import TraceError
 from .decomposition import decompose
+from .functional import functional
 from .inputs import (
     InputBinder,
     close_values,
@@ -95,29 +96,45 @@ def trace(
         raise TraceError("the example inputs hold no tensor; give at least one, with the batch as first dimension")
     with evaluation_mode(model):
         expected = _run_eagerly(model, args, kwargs)
-        program, method, reason = _export(model, specs, leaves, structure)
-        batch = TRACED_BATCH if method != "static" else _batch_of(specs, leaves)
-        flat, kinds, batch_symbol, notes = normalise(program, specs)
-        bind = InputBinder(specs, structure, batch if method == "static" else None)
-        traced = TracedGraph(
-            flat=flat,
-            module=TracedModule(flat, bind, cast("pytree.TreeSpec", program.call_spec.out_spec)).eval(),
-            inputs=specs,
-            example_inputs=tuple(leaf.detach().clone() for leaf in leaves if isinstance(leaf, Tensor)),
-            kinds=kinds,
-            identity=identify(flat, specs, type(model).__name__),
-            method=method,
-            traced_batch=batch,
-            batch_symbol=batch_symbol,
-            notes=(*notes, *([f"only batch size {batch} can run{reason}"] if method == "static" else [])),
-        )
-        doubts = _verify(traced, model, args, kwargs, expected)
+        traced = _traced(model, specs, leaves, structure)
+        try:
+            doubts = _verify(traced, model, args, kwargs, expected)
+        except TraceError:
+            traced = _traced(model, specs, leaves, structure, again=True)
+            doubts = _verify(traced, model, args, kwargs, expected)
         ragged = ragged_outputs(traced)
         if ragged is not None:
             doubts.append(f"no plan can be made: {ragged}")
         crossable = [tensor.node for tensor in units(traced).tensors if tensor.crossable]
         found = layouts(traced, crossable)  # runs the model: here once, so that planning runs nothing
         return replace(traced, notes=(*traced.notes, *doubts), layouts=found, cache={})
+
+
+def _traced(
+    model: nn.Module,
+    specs: tuple[InputSpec, ...],
+    leaves: list[Any],
+    structure: pytree.TreeSpec,
+    *,
+    again: bool = False,
+) -> TracedGraph:
+    """The trace, not yet compared with the model; `again` as in `functional`."""
+    program, method, reason = _export(model, specs, leaves, structure, again)
+    batch = TRACED_BATCH if method != "static" else _batch_of(specs, leaves)
+    flat, kinds, batch_symbol, notes = normalise(program, specs)
+    bind = InputBinder(specs, structure, batch if method == "static" else None)
+    return TracedGraph(
+        flat=flat,
+        module=TracedModule(flat, bind, cast("pytree.TreeSpec", program.call_spec.out_spec)).eval(),
+        inputs=specs,
+        example_inputs=tuple(leaf.detach().clone() for leaf in leaves if isinstance(leaf, Tensor)),
+        kinds=kinds,
+        identity=identify(flat, specs, type(model).__name__),
+        method=method,
+        traced_batch=batch,
+        batch_symbol=batch_symbol,
+        notes=(*notes, *([f"only batch size {batch} can run{reason}"] if method == "static" else [])),
+    )
 
 
 @contextlib.contextmanager
@@ -179,7 +196,7 @@ def _copies(inputs: Any) -> Any:
 
 
 def _export(
-    model: nn.Module, specs: tuple[InputSpec, ...], leaves: list[Any], structure: pytree.TreeSpec
+    model: nn.Module, specs: tuple[InputSpec, ...], leaves: list[Any], structure: pytree.TreeSpec, again: bool
 ) -> tuple[ExportedProgram, Method, str]:
     """The first export that works, by which method, and why none with a free batch did."""
     attempts: list[tuple[Method, bool, bool]] = [
@@ -193,7 +210,7 @@ def _export(
         if dynamic and not any(spec.batch_dim is not None for spec in specs):
             continue
         try:
-            program = _export_once(model, specs, leaves, structure, strict=strict, dynamic=dynamic)
+            program = _export_once(model, specs, leaves, structure, again, strict=strict, dynamic=dynamic)
             reason = f", since with a free one: {_first_line(failures[0])}{_place(failures[0])}" if failures else ""
             return program, method, reason
         except Exception as error:
@@ -215,6 +232,7 @@ def _export_once(
     specs: tuple[InputSpec, ...],
     leaves: list[Any],
     structure: pytree.TreeSpec,
+    again: bool,
     *,
     strict: bool,
     dynamic: bool,
@@ -232,7 +250,7 @@ def _export_once(
     args, kwargs = pytree.tree_unflatten(examples, structure)
     with quiet(), twins():
         program = torch.export.export(model, args, kwargs, dynamic_shapes=shapes if dynamic else None, strict=strict)
-        return decompose(program)
+        return decompose(functional(program, again=again))
 
 
 def _batch_of(specs: Sequence[InputSpec], leaves: Sequence[Any]) -> int:

@@ -1,0 +1,211 @@
+"""An exported graph without in-place operators.
+
+`run_decompositions({})` does this for any program by tracing it a second time, which takes longer than the export.
+Here writes are rewritten on the graph: a write makes a new value, which is carried back into the tensors that it is a
+view of (`slice_scatter`), and other views of the same memory are taken anew where they are read. Which tensors share
+memory is read off the export's own tensors. Where a graph holds anything else that tracing again would
+change, it is traced again.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+from torch.export import ExportedProgram
+
+aten = torch.ops.aten
+
+_REARRANGED = {
+    aten.reshape.default, aten.flatten.using_ints, aten.unflatten.int, aten.contiguous.default, aten.chunk.default,
+    aten.narrow.default, aten.movedim.int, aten.movedim.intlist, aten.numpy_T.default, aten.to.dtype,
+    aten.to.dtype_layout, aten.to.device,
+}  # fmt: skip
+"""Composite operators that may return a view, and are as good as what they are composed of."""
+
+_DROPOUTS = {aten.dropout.default, aten.feature_dropout.default, aten.alpha_dropout.default}
+
+_TRUTHS = {"eq", "ne", "lt", "le", "gt", "ge", "logical_and", "logical_or", "logical_xor", "logical_not"}
+"""Operators whose in-place form gives numbers, and whose functional form gives booleans."""
+
+_SAME = {
+    aten.alias.default, aten.detach.default, aten.contiguous.default, aten.to.dtype, aten.to.dtype_layout,
+    aten.to.device, *_DROPOUTS,
+}  # fmt: skip
+"""Operators that return the very tensor that they were given, where they share its memory."""
+
+_WRITTEN_BACK: dict[Any, Callable[..., Any]] = {
+    aten.slice.Tensor: aten.slice_scatter.default,
+    aten.select.int: aten.select_scatter.default,
+}
+"""By view, the operator that puts a new view into the tensor that was viewed."""
+
+
+class _TraceAgain(Exception):
+    """The graph holds something that is not rewritten here."""
+
+
+def functional(program: ExportedProgram, *, again: bool = False) -> ExportedProgram:
+    """`program` as a graph that writes nowhere; `again`: by tracing it again, whatever it holds."""
+    if not again:
+        try:
+            rewritten = _Rewriter(program).graph
+        except _TraceAgain:
+            pass
+        else:
+            program.graph_module.graph = rewritten
+            return program
+    return program.run_decompositions({})
+
+
+class _Rewriter:
+    """Copies the program's graph; `now` holds, by old node, the new node with its value at this point."""
+
+    def __init__(self, program: ExportedProgram) -> None:
+        self.graph = fx.Graph()
+        self.now: dict[fx.Node, fx.Node] = {}
+        self.viewed: dict[fx.Node, fx.Node] = {}
+        self.sharing: dict[int | None, list[fx.Node]] = {}
+        self.merged: dict[int | None, int | None] = {}
+        self.stale: set[fx.Node] = set()
+        for node in program.graph.nodes:
+            self._copy(node)
+
+    def _copy(self, node: fx.Node) -> None:
+        target: Any = node.target
+        if node.op not in ("placeholder", "call_function", "output"):
+            raise _TraceAgain
+        if isinstance(target, torch._ops.HigherOrderOperator):
+            raise _TraceAgain
+        if target is aten._assert_tensor_metadata.default:
+            return
+        if isinstance(target, torch._ops.OpOverload):
+            _require_known(node, target)
+            if target._schema.is_mutable:
+                self._write(node, target)
+                return
+        self._share(node)
+        self.now[node] = self._read(node.args[0]) if _is_off(node) else self._again(node)  # type: ignore[arg-type]
+
+    def _again(self, node: fx.Node) -> fx.Node:
+        return self.graph.node_copy(node, self._read)
+
+    def _share(self, node: fx.Node) -> None:
+        """Note whose memory a node shares."""
+        memory = _memory(node)
+        if memory is None:
+            return
+        first = node.args[0] if node.args else None
+        if isinstance(first, fx.Node):
+            if _is_off(node):  # the export gives it memory of its own, the model does not
+                self.merged[memory] = self._memory(first)
+            if self._memory(first) == self._memory(node):
+                self.viewed[node] = first
+            elif node.op == "call_function" and not isinstance(node.meta["val"], Tensor):
+                return  # several new tensors: each `getitem` is one
+        self.sharing.setdefault(self._memory(node), []).append(node)
+
+    def _memory(self, node: fx.Node) -> int | None:
+        memory = _memory(node)
+        return self.merged.get(memory, memory)
+
+    def _read(self, node: fx.Node) -> fx.Node:
+        """The node's value now; a view of what was written since is taken again."""
+        if node in self.stale:
+            self.stale.discard(node)
+            self.now[node] = self._read(self.viewed[node]) if _is_same(node) else self._again(node)
+        return self.now[node]
+
+    def _write(self, node: fx.Node, target: torch._ops.OpOverload) -> None:
+        """`written = op(view, ...)` in place of `op_(view, ...)`."""
+        view = node.args[0]
+        if not isinstance(view, fx.Node):
+            raise _TraceAgain
+        args, kwargs = fx.map_arg((node.args, node.kwargs), self._read)
+        written = self.graph.create_node("call_function", _without_writing(node, target), args, kwargs, node.name)
+        written.meta = copy.copy(node.meta)
+        group = self.sharing[self._memory(view)]
+        fresh = {view: written}
+        while view in self.viewed:
+            below = self.viewed[view]
+            fresh[below] = self._written_back(view, fresh[view], below)
+            view = below
+        if view.op == "placeholder" or any(other not in self.viewed for other in group if other is not view):
+            raise _TraceAgain
+        self.stale.update(group)
+        self.stale.difference_update(fresh)
+        self.now.update(fresh)
+        self.viewed[node] = node.args[0]  # type: ignore[assignment]
+        group.append(node)
+        self.now[node] = written
+
+    def _written_back(self, view: fx.Node, value: fx.Node, below: fx.Node) -> fx.Node:
+        """The tensor `below`, once `value` is written into its `view`."""
+        if _is_same(view):
+            return value
+        scatter = _WRITTEN_BACK.get(view.target)
+        if scatter is None:
+            raise _TraceAgain
+        rest, kwargs = fx.map_arg((view.args[1:], view.kwargs), self._read)
+        made = self.graph.call_function(scatter, (self._read(below), value, *rest), kwargs)
+        made.meta = {**view.meta, "val": below.meta["val"]}
+        return made
+
+
+def _is_off(node: fx.Node) -> bool:
+    """A dropout that is switched off: it returns its argument."""
+    return node.target in _DROPOUTS and node.args[2] is False
+
+
+def _is_same(view: fx.Node) -> bool:
+    """Is it the tensor itself that it shares memory with: written in place, or returned as it came?"""
+    schema = getattr(view.target, "_schema", None)
+    return view.target in _SAME or bool(schema and schema.is_mutable)
+
+
+def _memory(node: fx.Node) -> int | None:
+    value = node.meta.get("val")
+    if isinstance(value, (list, tuple)):
+        value = next((item for item in value if isinstance(item, Tensor)), None)
+    return value.untyped_storage()._cdata if isinstance(value, Tensor) else None
+
+
+def _require_known(node: fx.Node, target: torch._ops.OpOverload) -> None:
+    """Raises _TraceAgain for an operator that tracing again would change, and that is no rearrangement."""
+    if target in _REARRANGED or target in _DROPOUTS:
+        return
+    if target is aten.batch_norm.default:
+        if node.args[5] and node.args[3] is not None:  # it writes into its running statistics, against its schema
+            raise _TraceAgain
+        return
+    if torch.Tag.maybe_aliasing_or_mutating in target.tags:
+        raise _TraceAgain
+    composite = torch._C._dispatch_has_kernel_for_dispatch_key(target.name(), "CompositeImplicitAutograd")
+    if composite and not target._schema.is_mutable and any(a.alias_info for a in target._schema.arguments):
+        raise _TraceAgain
+
+
+def _without_writing(node: fx.Node, target: torch._ops.OpOverload) -> Any:
+    """The operator that returns what `target` writes."""
+    written = [a.name for a in target._schema.arguments if a.alias_info is not None and a.alias_info.is_write]
+    name = target._schema.name.split("::")[1].removesuffix("_")
+    packet = getattr(aten, name, None)
+    if written != ["self"] or torch.Tag.inplace_view in target.tags or name in _TRUTHS or packet is None:
+        raise _TraceAgain
+    if target._overloadname not in packet.overloads():
+        raise _TraceAgain
+    dtype = node.meta["val"].dtype
+    others = [source.meta.get("val") for source in node.all_input_nodes[1:]]
+    if target is not aten.copy_.default and any(isinstance(v, Tensor) and _widens(v, dtype) for v in others):
+        raise _TraceAgain
+    found = getattr(packet, target._overloadname)
+    if found._schema.is_mutable:
+        raise _TraceAgain
+    return found
+
+
+def _widens(value: Tensor, dtype: torch.dtype) -> bool:
+    return torch.promote_types(value.dtype, dtype) != dtype
