@@ -97,11 +97,11 @@ def trace(
     with evaluation_mode(model):
         expected = _run_eagerly(model, args, kwargs)
         traced = _traced(model, specs, leaves, structure)
-        try:
-            doubts = _verify(traced, model, args, kwargs, expected)
-        except TraceError:
+        got = traced.module(*_copies(args), **_copies(kwargs))
+        if not same_values(got, expected):
             traced = _traced(model, specs, leaves, structure, again=True)
-            doubts = _verify(traced, model, args, kwargs, expected)
+            got = traced.module(*_copies(args), **_copies(kwargs))
+        doubts = _doubts(got, model, args, kwargs, expected)
         ragged = ragged_outputs(traced)
         if ragged is not None:
             doubts.append(f"no plan can be made: {ragged}")
@@ -260,15 +260,12 @@ def _batch_of(specs: Sequence[InputSpec], leaves: Sequence[Any]) -> int:
     return 1
 
 
-def _verify(
-    traced: TracedGraph, model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], expected: Any
-) -> list[str]:
-    """Run the trace on the example inputs; what there is to say where it equals the model up to rounding only.
+def _doubts(got: Any, model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], expected: Any) -> list[str]:
+    """What there is to say where the trace's output on the example inputs equals the model's up to rounding only.
 
     Raises:
         TraceError: it does not reproduce the model.
     """
-    got = traced.module(*_copies(args), **_copies(kwargs))
     if same_values(got, expected):
         return []
     if not same_values(_run_eagerly(model, args, kwargs), expected):
