@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import json
 import os
@@ -30,15 +31,22 @@ def bar(
     print(json.dumps(line), flush=True)
 
 
+@functools.cache
+def revision() -> str | None:
+    """The commit that is run, marked where files differ from it; None outside a repository."""
+    git = ["git", "-C", str(Path(__file__).parent)]
+    try:
+        head, changed = (
+            subprocess.run([*git, *what], capture_output=True, text=True, check=True).stdout.strip()
+            for what in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return f"{head}+changes" if changed else head
+
+
 def machine(packages: tuple[str, ...] = ("torch", "numpy", "scipy")) -> None:
     """Print the closing line: machine, versions, revision."""
-    folder = Path(__file__).parent
-    try:
-        revision = subprocess.run(
-            ["git", "-C", str(folder), "rev-parse", "HEAD"], capture_output=True, text=True, check=True
-        ).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        revision = None
     versions = {}
     for package in packages:
         try:
@@ -56,7 +64,7 @@ def machine(packages: tuple[str, ...] = ("torch", "numpy", "scipy")) -> None:
                 },
                 "python": platform.python_version(),
                 "versions": versions,
-                "revision": revision,
+                "revision": revision(),
             }
         ),
         flush=True,

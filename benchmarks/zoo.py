@@ -6,6 +6,7 @@ names are defined before it is imported; none of the classification models uses 
 
 from __future__ import annotations
 
+import functools
 import importlib
 import re
 import sys
@@ -62,31 +63,57 @@ def torchvision_models() -> Iterator[ZooModel]:
 
 
 LARGEST_PARAMETERS = 60_000_000
+LARGEST_ALONE = 160_000_000
+"""Where a family has no smaller model."""
 LARGEST_SIZE = 384
+PER_FAMILY = 2
 
 
 def timm_models() -> Iterator[ZooModel]:
-    """A small model of every timm module that has one (a module is a family), so that two cores get through."""
+    """The two smallest models, of different sizes, of every timm module (a module is a family)."""
+    for names in _timm_families()[0].values():
+        yield from map(timm_model, names)
+
+
+def timm_model(name: str) -> ZooModel:
+    """One model of timm by its name."""
     torchvision_module()
     timm = importlib.import_module("timm")
+    return ZooModel(f"timm/{name}", lambda: timm.create_model(name, pretrained=False), _timm_inputs)
+
+
+@functools.cache
+def _timm_families() -> tuple[dict[str, list[str]], dict[str, str]]:
+    """Names by family, and why a family has none."""
+    torchvision_module()
+    timm = importlib.import_module("timm")
+    chosen: dict[str, list[str]] = {}
+    missing: dict[str, str] = {}
     for module in sorted(timm.list_modules()):
         names = timm.list_models(module=module)
         sizes = {name: _parameters(timm, name) for name in names[:: max(1, len(names) // 8)]}
-        small = {name: size for name, size in sizes.items() if size is not None and size <= LARGEST_PARAMETERS}
-        if small:
-            name = min(small, key=lambda name: (small[name], name))
-            yield ZooModel(f"timm/{name}", lambda n=name: timm.create_model(n, pretrained=False), _timm_inputs)
+        known = sorted((size, name) for name, size in sizes.items() if isinstance(size, int))
+        small = [pair for pair in known if pair[0] <= LARGEST_PARAMETERS] or known[:1]
+        different = list(dict(reversed(small)).values())[::-1]
+        if small and small[0][0] <= LARGEST_ALONE:
+            chosen[module] = different[:PER_FAMILY]
+        elif names:
+            reasons = {reason for reason in sizes.values() if isinstance(reason, str)}
+            missing[module] = f"the smallest has {known[0][0]:,} parameters" if known else "; ".join(sorted(reasons))
+    return chosen, missing
 
 
-def _parameters(timm: Any, name: str) -> int | None:
-    """Parameters of a model, without making them; None where its images are large or it cannot be built so."""
+def _parameters(timm: Any, name: str) -> int | str:
+    """Parameters of a model, without making them; else why it is not taken."""
     try:
         with torch.device("meta"):
             model = timm.create_model(name, pretrained=False)
-    except Exception:
-        return None
+    except Exception as error:
+        return f"{type(error).__name__}: {str(error)[:100]}"
     size = model.default_cfg.get("input_size", (3, 224, 224))[-1]
-    return sum(parameter.numel() for parameter in model.parameters()) if size <= LARGEST_SIZE else None
+    if size > LARGEST_SIZE:
+        return f"images of {size}"
+    return sum(parameter.numel() for parameter in model.parameters())
 
 
 def _timm_inputs(model: nn.Module, batch: int, generator: torch.Generator) -> dict[str, Tensor]:
@@ -188,3 +215,8 @@ def zoo(which: str) -> list[ZooModel]:
     """The models of `torchvision`, `timm` or `huggingface`."""
     sources = {"torchvision": torchvision_models, "timm": timm_models, "huggingface": huggingface_models}
     return list(sources[which]())
+
+
+def left_out(which: str) -> dict[str, str]:
+    """Families of which no model is in the zoo, and why."""
+    return _timm_families()[1] if which == "timm" else {}
