@@ -24,6 +24,7 @@ from torch.utils import _pytree as pytree
 
 from ..records import TraceError
 from .decomposition import decompose
+from .exact import exact_division
 from .functional import functional
 from .inputs import (
     InputBinder,
@@ -248,7 +249,7 @@ def _export_once(
                 shapes[leaf] = {spec.batch_dim: batch}
         examples.append(leaf)
     args, kwargs = pytree.tree_unflatten(examples, structure)
-    with quiet(), twins():
+    with quiet(), twins(), exact_division() if strict and dynamic else contextlib.nullcontext():
         program = torch.export.export(model, args, kwargs, dynamic_shapes=shapes if dynamic else None, strict=strict)
         return decompose(functional(program, again=again))
 
