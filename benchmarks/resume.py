@@ -109,7 +109,7 @@ def main() -> None:
         through = run(folders["through"], options.trials, options.seed)
         whole_s = time.perf_counter() - started
 
-        lost = changed = zombies = kills = 0
+        lost = changed = zombies = kills = at_stake = 0
         known: list[tuple[Any, ...]] = []
         while kills < options.kills:
             process = subprocess.Popen(
@@ -126,6 +126,7 @@ def main() -> None:
             trials = stored(folders["killed"])
             zombies += sum(trial.state == TrialState.RUNNING for trial in trials)
             now = [facts(trial) for trial in trials if trial.state == TrialState.COMPLETE]
+            at_stake = len(known)
             lost += max(0, len(known) - len(now))
             changed += sum(a != b for a, b in zip(known, now, strict=False))
             known = now
@@ -142,10 +143,12 @@ def main() -> None:
         lost + changed,
         "trials",
         target=0,
-        holds=lost + changed == 0,
+        holds=lost + changed == 0 and at_stake > 0,
         kills=kills,
+        completed_before_the_last_kill=at_stake,
     )
-    bar("1.8", "trials left running by a kill", zombies, "trials", target=0, holds=zombies == 0, kills=kills)
+    bar("1.8", "trials left running by a kill", zombies, "trials", target=0,
+        holds=zombies == 0 and at_stake > 0, kills=kills)  # fmt: skip
     bar(
         "1.8",
         "trials in the study after the last resume",

@@ -488,7 +488,7 @@ def accuracy(name: str, trials: int) -> None:
                 interval=[round(got.low, 4), round(got.high, 4)])  # fmt: skip
         os.chdir(before)
     bar("5.5", f"{name}: undefended samples that equal the halves bit for bit", found.exact_samples, "samples",
-        target=found.sample_count, holds=found.exact_samples == found.sample_count)  # fmt: skip
+        target=found.sample_count, holds=0 < found.exact_samples == found.sample_count)  # fmt: skip
 
 
 def loaded_parameters(profile: Profile) -> int:

@@ -38,6 +38,7 @@ def test_the_report_holds_every_cut_and_rate_with_nested_tiers(made: Path) -> No
     for audit in report.audits:
         indices = [tier.index.value for tier in audit.tiers]
         assert indices == sorted(indices)
+        assert audit.tiers
         assert all(tier.lower_bound for tier in audit.tiers)
         assert audit.accuracy is not None
     assert "prior" in {result.attack for result in report.audits[0].attacks}
@@ -45,6 +46,7 @@ def test_the_report_holds_every_cut_and_rate_with_nested_tiers(made: Path) -> No
 
 def test_pictures_are_written_for_images(made: Path) -> None:
     report = load(AuditReport, made / "audit.json")
+    assert report.pictures
     assert all((made / name).read_bytes().startswith(b"\x89PNG") for name in report.pictures)
 
 

@@ -86,6 +86,7 @@ def cut_names(report: LeakageReport) -> list[str]:
 def test_the_raw_input_is_1_and_measured_cuts_have_every_figure(report: LeakageReport) -> None:
     raw, *others = report.rows
     assert (raw.leakage.index.value, raw.leakage.status) == (1.0, "by-definition")
+    assert others
     for row in others:
         assert row.leakage.status == "estimated"
         assert row.leakage.dfil is not None
@@ -98,6 +99,7 @@ def test_the_models_output_alone_is_the_floor(report: LeakageReport) -> None:
     assert floor.cut_kind == "edge-only"
     assert floor.leakage.status == "estimated"
     assert floor.leakage.sample_count == 100
+    assert report.rows
     assert all(row.cut_kind != "edge-only" for row in report.rows)
 
 

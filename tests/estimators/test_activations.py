@@ -110,6 +110,7 @@ def test_a_sweep_lets_go_of_what_it_yielded(traced, data):
         assert all(reference() is None for reference in alive)
         alive.append(weakref.ref(rows[0]))
         del rows
+    assert len(alive) > 1
     assert alive[-1]() is None
 
 

@@ -86,4 +86,5 @@ def test_a_role_measures_its_own_half_alone(transformer: TracedGraph, role: Role
         timings = measure(transformer, role, seconds)
         assert all(getattr(found, absent) is None for found in timings.cuts.values())
         proper = [timings.cuts[cut.id] for cut in candidate_cuts(transformer) if cut.kind == "proper"]
+        assert proper
         assert all(getattr(found, role) is not None for found in proper)

@@ -30,7 +30,9 @@ def test_two_profiles_give_prefix_and_suffix(profile: Profile) -> None:
 def test_interpolation_on_either_side_is_kept(profile: Profile) -> None:
     cloud = one_sided(profile, "cloud")
     cuts = tuple(cut.model_copy(update={"interpolated": True}) for cut in cloud.cuts)
-    assert all(found.interpolated for found in join(profile, cloud.model_copy(update={"cuts": cuts})))
+    joined = join(profile, cloud.model_copy(update={"cuts": cuts}))
+    assert [found.interpolated for found in joined] == [True] * len(cuts)
+    assert cuts
 
 
 def test_other_weights_are_joined_and_another_structure_is_refused(profile: Profile) -> None:

@@ -84,6 +84,7 @@ def test_clear_disagreements_are_listed_worst_first() -> None:
 
 def test_two_pairs_have_no_correlation() -> None:
     rows, _ = measure_agreement(pairs()[:2], np.random.default_rng(0))
+    assert rows
     assert all(each.spearman.value is None for each in rows)
 
 

@@ -100,6 +100,8 @@ def test_the_first_layer_is_linked_and_so_are_near_copies_under_dropout() -> Non
 
 def test_a_constant_release_gives_nothing_to_any_attack() -> None:
     outcome = audited(victim(Constant(), 1), attack_named("likelihood"))
+    assert outcome.record.tiers
+    assert outcome.record.linkage
     for tier in outcome.record.tiers:
         assert tier.index.value <= 0.01
         assert tier.reidentification.value == pytest.approx(outcome.record.chance, abs=0.01)
