@@ -170,7 +170,7 @@ def timing(match: str, seed: int, rounds: int) -> None:
     """`trace` beside `torch.export.export` on the models that take longest, in turn; the best of some rounds each."""
     trace(nn.Linear(2, 2), torch.randn(1, 2))  # what torch imports on first use is nobody's time
     ratios = {}
-    for name in (name for name in LARGE if match in name):
+    for name in (name for name in LARGE if any(text in name for text in match.split(","))):
         entry = timm_model(name)
         torch.manual_seed(seed)
         model = entry.build().eval()

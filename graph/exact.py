@@ -20,7 +20,7 @@ def exact_division() -> Iterator[None]:
 
     Of use to an export that reads code (`strict`); else `int` asks for a number of Python's, which fixes the batch.
     """
-    divide = torch.SymInt.__truediv__
+    divide: Any = torch.SymInt.__truediv__
 
     def exact(size: torch.SymInt, by: Any) -> Any:
         expression = symbolic(size)

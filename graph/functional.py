@@ -58,7 +58,8 @@ def functional(program: ExportedProgram, *, again: bool = False) -> ExportedProg
         else:
             program.graph_module.graph = rewritten
             return program
-    return program.run_decompositions({})
+    traced_again: ExportedProgram = program.run_decompositions({})
+    return traced_again
 
 
 class _Rewriter:
@@ -183,7 +184,8 @@ def _require_known(node: fx.Node, target: torch._ops.OpOverload) -> None:
         return
     if torch.Tag.maybe_aliasing_or_mutating in target.tags:
         raise _TraceAgain
-    composite = torch._C._dispatch_has_kernel_for_dispatch_key(target.name(), "CompositeImplicitAutograd")
+    name: str = target.name()  # type: ignore[no-untyped-call]
+    composite = torch._C._dispatch_has_kernel_for_dispatch_key(name, "CompositeImplicitAutograd")
     if composite and not target._schema.is_mutable and any(a.alias_info for a in target._schema.arguments):
         raise _TraceAgain
 
