@@ -6,8 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from cli_targets import DATA, NET, ran_in
+from collabplan.cli.attack_run import picture
 from collabplan.cli.main import main
+from collabplan.estimators.attacks.audit import Outcome
 from collabplan.records import AgreementReport, AuditReport, load
 
 ATTACK = ("attack", "model.py", "--attacks", "ridge", "--dropout", "0,0.5,0.9")
@@ -44,10 +47,13 @@ def test_the_report_holds_every_cut_and_rate_with_nested_tiers(made: Path) -> No
     assert "prior" in {result.attack for result in report.audits[0].attacks}
 
 
-def test_pictures_are_written_for_images(made: Path) -> None:
+def test_pictures_are_written_of_images_alone(made: Path, tmp_path: Path) -> None:
     report = load(AuditReport, made / "audit.json")
-    assert report.pictures
-    assert all((made / name).read_bytes().startswith(b"\x89PNG") for name in report.pictures)
+    assert report.pictures == (), "its inputs are six numbers"
+    images = torch.rand(3, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    path = picture(Outcome(report.audits[0], images, {"ridge": images}), tmp_path)
+    assert path is not None
+    assert path.read_bytes().startswith(b"\x89PNG")
 
 
 def test_agreement_compares_the_pairs_that_both_hold(made: Path) -> None:
