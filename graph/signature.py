@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, fx
 
 from ..records import CutError, OutputSpec, TensorSpec
-from .normalise import user_line
+from .refusals import user_line
 from .sizes import counts_on_batch, has_fixed_shape, per_sample, symbolic
 from .structures import TracedGraph
 
