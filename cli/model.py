@@ -20,7 +20,7 @@ from torch.nn.parameter import is_lazy
 
 from ..graph import unwrapped
 from ..records import TargetError
-from .user_code import TargetSpec, call
+from .user_code import TargetSpec, call, main_block
 
 
 def find_model(module: ModuleType, spec: TargetSpec, file: Path | None) -> tuple[nn.Module, str]:
@@ -45,7 +45,7 @@ def find_model(module: ModuleType, spec: TargetSpec, file: Path | None) -> tuple
     ]
     if not instances and len(classes) == 1:
         return _build(getattr(module, classes[0]), classes[0], file, why="the only model class in the file")
-    raise TargetError(_nothing_found(module, spec))
+    raise TargetError(_nothing_found(module, spec) + main_block(file))
 
 
 def require_usable_weights(model: nn.Module) -> None:
