@@ -78,10 +78,6 @@ def _about_checkpoint(error: BaseException, text: str) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     if not any(Path(frame.filename).parts[-2:] == ("torch", "serialization.py") for frame in frames):
         return ""
-    if (
-        isinstance(error, pickle.UnpicklingError)
-        and "Weights only load failed" in text
-        and "invalid load key" not in text
-    ):
+    if isinstance(error, pickle.UnpicklingError) and "Unsupported global" in text:
         return "save the state_dict alone; or, where you trust the file, load it with weights_only=False"
     return "torch.load finds no checkpoint in that file: is it whole, and no web page or Git LFS pointer?"

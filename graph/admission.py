@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import GeneratorType
 from typing import Any
 
@@ -22,7 +22,7 @@ from ..records import TraceError
 from .inputs import parameters
 from .refusals import first_line, forward_line, place
 
-_LEAVES = (Tensor, int, float, complex, bool, str, type(None))
+_PLAIN = (int, float, complex, bool, str, type(None))
 _QUANTIZED = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized", "torch.nn.quantized")
 
 
@@ -69,8 +69,8 @@ def require_inputs(names: Sequence[str], leaves: Sequence[Any]) -> None:
     """
     for name, leaf in zip(names, leaves, strict=True):
         if isinstance(leaf, np.ndarray | np.generic):
-            raise TraceError(f"example input {name!r} is a numpy array; give a tensor (torch.from_numpy)")
-        if not isinstance(leaf, _LEAVES):
+            raise TraceError(f"example input {name!r} is of numpy; give a tensor (torch.from_numpy) or a plain number")
+        if not _is_plain(leaf):
             kind = type(leaf).__name__
             raise TraceError(
                 f"example input {name!r} is of class {kind}; a graph takes tensors, numbers and strings, in tuples, "
@@ -80,6 +80,11 @@ def require_inputs(names: Sequence[str], leaves: Sequence[Any]) -> None:
             require_dense(f"example input {name!r}", leaf)
     if not any(isinstance(leaf, Tensor) for leaf in leaves):
         raise TraceError("the example inputs hold no tensor; give at least one, with the batch as first dimension")
+
+
+def _is_plain(leaf: Any) -> bool:
+    """A tensor, or a number or string itself: what only derives from these (an Enum) has a meaning of its own."""
+    return isinstance(leaf, Tensor) or type(leaf) in _PLAIN
 
 
 def require_dense(what: str, tensor: Tensor) -> None:
@@ -108,7 +113,7 @@ def require_output(model: nn.Module, output: Any) -> None:
     for leaf in leaves:
         if isinstance(leaf, Tensor):
             require_dense(f"what forward{at} returns", leaf)
-        elif not isinstance(leaf, _LEAVES):
+        elif not _is_plain(leaf):
             name = type(leaf).__name__
             raise TraceError(f"forward{at} returns {_kind(leaf, name)}")
     if not any(isinstance(leaf, Tensor) for leaf in leaves):
@@ -164,12 +169,21 @@ def _is_switch(kind: type[nn.Module]) -> bool:
 
 
 def _switched(model: nn.Module, mode: bool) -> bool:
-    """Did `train(mode)` work?"""
+    """Did the model's own switch work? `eval` is asked where it takes nothing: a model may override that alone."""
     try:
-        model.train(mode)
+        if mode or _needs_arguments(model.eval):
+            model.train(mode)
+        else:
+            model.eval()
     except Exception:
         return False
     return True
+
+
+def _needs_arguments(function: Callable[..., Any]) -> bool:
+    loose = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    given = inspect.signature(function).parameters.values()
+    return any(parameter.default is parameter.empty and parameter.kind not in loose for parameter in given)
 
 
 def run_plainly(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:

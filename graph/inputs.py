@@ -82,6 +82,8 @@ def describe_inputs(
         else:
             same = first is not None and leaf.ndim > 0 and leaf.shape[0] == first.shape[0]
             batch_dim = 0 if same else None
+        if batch_dim is not None and leaf.shape[batch_dim] == 0:
+            raise TraceError(f"example input {name!r} of shape {list(leaf.shape)} holds no sample; give one at least")
         specs.append(InputSpec(name, tuple(leaf.shape), leaf.dtype, batch_dim, name in public_inputs))
     return tuple(specs)
 

@@ -112,10 +112,12 @@ def trace(
         example_batch = _batch_of(specs, leaves)
         other = TRACED_BATCH if example_batch != TRACED_BATCH else TRACED_BATCH + 1
         specs, moved, reason = free_batch(model, specs, leaves, structure, other, batch_dims or {})
+        if not any(spec.batch_dim is not None for spec in specs):
+            reason = "no input has a dimension that counts samples"
         failures: list[Exception] = []
         for method, strict in _ATTEMPTS:
             dynamic = method != "static"
-            if dynamic and (reason or not any(spec.batch_dim is not None for spec in specs)):
+            if dynamic and reason:
                 continue
             try:
                 program = _export(model, specs, leaves, structure, strict=strict, dynamic=dynamic)
@@ -280,12 +282,13 @@ def _with_flat_signature(model: nn.Module, structure: pytree.TreeSpec) -> nn.Mod
     `torch.export` finds no place for dynamic shapes in a forward with `**kwargs`.
     """
     kind: Any = type(model)
+    own = model.__dict__.get("forward")
 
     class Flat(kind):  # type: ignore[misc]
         def forward(self, *leaves: Any) -> Any:
             args, kwargs = pytree.tree_unflatten(list(leaves), structure)
-            return super().forward(*args, **kwargs)
+            return own(*args, **kwargs) if own is not None else super().forward(*args, **kwargs)
 
     flat: nn.Module = Flat.__new__(Flat)
-    flat.__dict__ = model.__dict__
+    flat.__dict__ = {name: value for name, value in model.__dict__.items() if name != "forward"}
     return flat

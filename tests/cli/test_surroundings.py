@@ -84,6 +84,7 @@ assert parser.parse_args().width == 8
         ("weights = open('weights.bin').read()", "it lies beside the target file: write Path(__file__).parent"),
         ("weights = open('absent.bin').read()", "it was looked for in"),
         ("import torch\ntorch.load(__file__)", "finds no checkpoint"),
+        ("import torch\ntorch.save(torch.nn.Linear(2, 2), 'm.pt')\ntorch.load('m.pt')", "weights_only=False"),
         ("import torch\ntorch.zeros(1, device='cuda')", "--device cuda"),
         ("from .net import Net", "give it by its module's name"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -34,6 +35,10 @@ def require_halves(model: nn.Module, *inputs: Any, **named: Any) -> None:
     for cut in candidate_cuts(traced):
         halves = split(traced, cut)
         assert same_values(halves.cloud(*halves.edge(*inputs, **named)), wanted), cut.name
+
+
+class Mode(enum.StrEnum):
+    FAST = "fast"
 
 
 @dataclass
@@ -99,9 +104,10 @@ def test_a_registered_dataclass_goes_all_the_way_as_the_message_promises(tmp_pat
 @pytest.mark.parametrize(
     ("value", "remedy"),
     [
-        (X.numpy(), "is a numpy array; give a tensor"),
+        (X.numpy(), "is of numpy; give a tensor"),
         (SimpleNamespace(x=X), "is of class SimpleNamespace; a graph takes tensors"),
         (torch.device("cpu"), "is of class device"),
+        (Mode.FAST, "is of class Mode"),
         (X.to_sparse(), "has the layout sparse_coo; make it dense"),
         (torch.nested.nested_tensor([X[0], X[0, :2]], layout=torch.jagged), "is a nested tensor; pad it"),
         (torch.quantize_per_tensor(X, 0.1, 0, torch.qint8), "is quantized; give it in floating point"),
@@ -114,6 +120,11 @@ def test_an_example_input_that_no_graph_takes_is_named(value: Any, remedy: str) 
 
     with pytest.raises(TraceError, match=f"example input 'extra' {remedy}"):
         trace(Any2(), (X, value))
+
+
+def test_an_example_without_a_sample_is_refused() -> None:
+    with pytest.raises(TraceError, match=r"'input' of shape \[0, 4\] holds no sample; give one at least"):
+        trace(net(), X[:0])
 
 
 def quantized() -> nn.Module:
@@ -259,6 +270,29 @@ def test_modules_that_override_train_are_traced_in_eval_mode_and_left_as_they_we
     with evaluation_mode(model):
         assert not any(module.training for module in model.modules())
         assert same_values(traced.module(X), model(X))
+
+
+class Fuses(nn.Linear):
+    """Prepares itself in `eval`, and evaluates by a function of its own."""
+
+    fused = False
+
+    def eval(self) -> Fuses:
+        self.fused = True
+        return super().eval()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) if self.fused else x
+
+
+class Evaluates(nn.Linear):
+    def eval(self, loader: Any) -> float:  # type: ignore[override]  # noqa: ARG002
+        raise AssertionError("nobody asked for an evaluation")
+
+
+def test_an_eval_of_the_models_own_is_called_where_it_is_torchs() -> None:
+    assert trace(Fuses(4, 2), X).module(X).shape == (3, 2)
+    assert trace(Evaluates(4, 2), X).module(X).shape == (3, 2)
 
 
 def test_what_a_models_own_train_did_is_undone() -> None:
