@@ -140,14 +140,18 @@ def trace(
             notes = [moved] if moved else []
             if not dynamic:
                 notes.append(f"only batch size {example_batch} can run, since with a free one: {reason}")
-            ragged = ragged_outputs(traced)
-            if ragged is not None:
-                notes.append(f"no plan can be made: {ragged}")
-            crossable = [tensor.node for tensor in units(traced).tensors if tensor.crossable]
-            found = layouts(traced, crossable)  # runs the model: here once, so that planning runs nothing
-            told = tuple(dict.fromkeys([*traced.notes, *notes, *doubts]))
-            return replace(traced, notes=told, layouts=found, cache={})
+            return _finished(traced, [*traced.notes, *notes, *doubts])
     raise untraceable(model, failures) from failures[-1]
+
+
+def _finished(traced: TracedGraph, notes: list[str]) -> TracedGraph:
+    """With what planning asks of it: how each crossing comes back to samples, and whether a plan can be made."""
+    ragged = ragged_outputs(traced)
+    if ragged is not None:
+        notes.append(f"no plan can be made: {ragged}")
+    crossable = [tensor.node for tensor in units(traced).tensors if tensor.crossable]
+    found = layouts(traced, crossable)  # runs the model: here once, so that planning runs nothing
+    return replace(traced, notes=tuple(dict.fromkeys(notes)), layouts=found, cache={})
 
 
 def _assemble(
