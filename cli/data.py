@@ -20,6 +20,7 @@ from torch.utils.data import Dataset, IterableDataset, TensorDataset
 from ..estimators.data import Data
 from ..records import TargetError
 from .inputs import shape_text
+from .rows import LABEL_COLUMNS, as_dataset
 from .user_code import guarded
 
 if TYPE_CHECKING:
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 2_000_000_000
 """How much of a Dataset or an iterable is read into memory; the rest is left out, and that is said."""
-
-_LABEL_KEYS = ("labels", "label", "targets", "target")
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +65,7 @@ def read_data(
     with guarded(f"{name} raised", file):
         if callable(value) and not isinstance(value, Dataset | Iterable | Mapping):
             value = value()
+        value = as_dataset(value, specs, name)
         batches, notes = _batches(value, name, most)
         columns: list[list[Tensor]] = [[] for _ in specs]
         labels: list[Tensor] = []
@@ -156,7 +156,7 @@ def _from_dataset(dataset: Dataset[Any], name: str, most: int | None) -> tuple[I
 def _divide(item: Any, name: str) -> _Batch:
     """Inputs and labels of one item: `x`, `(x, y)`, `(x1, x2, y)`, or a dict with a label key."""
     if isinstance(item, Mapping):
-        key = next((key for key in _LABEL_KEYS if key in item), None)
+        key = next((key for key in LABEL_COLUMNS if key in item), None)
         return _Batch({k: v for k, v in item.items() if k != key}, item[key] if key else None)
     if isinstance(item, tuple | list):
         if len(item) == 2:
@@ -255,13 +255,26 @@ def _labels(value: Any, count: int, name: str) -> Tensor:
 def _tensor(value: Any, what: str) -> Tensor:
     """`value` as a detached CPU tensor."""
     if isinstance(value, Tensor):
-        return value.detach().cpu()
+        return (value if value.layout is torch.strided else value.to_dense()).detach().cpu()
     try:
         return torch.as_tensor(np.asarray(value) if not isinstance(value, list) else value)
     except (TypeError, ValueError, RuntimeError):
-        raise TargetError(
-            f"{what} holds a {type(value).__name__} where a tensor is needed; convert it in the target file"
-        ) from None
+        raise TargetError(f"{what} {_no_tensor(value)}") from None
+
+
+def _no_tensor(value: Any) -> str:
+    """What is wrong with a value that makes no tensor, and the line that mends it."""
+    if isinstance(value, list) and len({len(row) for row in value if isinstance(row, list)}) > 1:
+        return "holds rows of several lengths; pad them to one"
+    first = value
+    while isinstance(first, list | tuple | np.ndarray) and len(first):
+        first = first[0]
+    if isinstance(first, str):
+        return (
+            f"holds a str where a tensor is needed ({str(first)!r}); class names become numbers in the order "
+            "of the model's outputs, torch.tensor([CLASSES.index(name) for name in names]); text is tokenized"
+        )
+    return f"holds a {type(first).__name__} where a tensor is needed; convert it in the target file"
 
 
 def _dtype(dtype: torch.dtype) -> str:

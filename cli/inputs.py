@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,13 +41,13 @@ def from_value(value: Any, name: str = "example_inputs") -> ExampleInputs:
     """
     if isinstance(value, Tensor):
         return ExampleInputs((value,), {}, f"`{name}`")
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return ExampleInputs((), _string_keys(value, name), f"`{name}`, by keyword")
     if not isinstance(value, tuple | list) or not value:
         raise TargetError(
             f"{name} is {_article(value)}; give a tensor, a tuple of the model's arguments, or (args, kwargs)"
         )
-    if len(value) == 2 and isinstance(value[0], tuple | list) and isinstance(value[1], dict):
+    if len(value) == 2 and isinstance(value[0], tuple | list) and isinstance(value[1], Mapping):
         return ExampleInputs(tuple(value[0]), _string_keys(value[1], name), f"`{name}`, (args, kwargs)")
     return ExampleInputs(tuple(value), {}, f"`{name}`")
 
@@ -93,7 +93,7 @@ def _parse(option: str, generator: torch.Generator) -> tuple[str | None, Tensor]
     return match["name"], torch.randint(0, 2, shape, generator=generator).to(dtype)
 
 
-def _string_keys(value: dict[Any, Any], name: str) -> dict[str, Any]:
+def _string_keys(value: Mapping[Any, Any], name: str) -> dict[str, Any]:
     if not all(isinstance(key, str) for key in value):
         raise TargetError(f"{name} has keyword arguments whose names are not strings")
     return dict(value)
@@ -101,7 +101,7 @@ def _string_keys(value: dict[Any, Any], name: str) -> dict[str, Any]:
 
 def _summary(value: Any) -> str:
     if isinstance(value, Tensor):
-        return f"{str(value.dtype).removeprefix('torch.')} {shape_text(value.shape)}"
+        return f"{str(value.dtype).removeprefix('torch.')} {'nested' if value.is_nested else shape_text(value.shape)}"
     return repr(value) if isinstance(value, int | float | str | bool | None) else type(value).__name__
 
 

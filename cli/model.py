@@ -7,8 +7,9 @@ arguments. The choice is told, and where there is none, the message lists what t
 
 from __future__ import annotations
 
+import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,8 +18,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from ..graph import unwrapped
 from ..records import TargetError
-from .user_code import TargetSpec, call
+from .user_code import TargetSpec, call, main_block
 
 
 def find_model(module: ModuleType, spec: TargetSpec, file: Path | None) -> tuple[nn.Module, str]:
@@ -43,7 +45,7 @@ def find_model(module: ModuleType, spec: TargetSpec, file: Path | None) -> tuple
     ]
     if not instances and len(classes) == 1:
         return _build(getattr(module, classes[0]), classes[0], file, why="the only model class in the file")
-    raise TargetError(_nothing_found(module, spec))
+    raise TargetError(_nothing_found(module, spec) + main_block(file))
 
 
 def require_usable_weights(model: nn.Module) -> None:
@@ -94,23 +96,39 @@ def _attribute(module: ModuleType, spec: TargetSpec) -> Any:
 def _build(value: Any, name: str, file: Path | None, why: str = "") -> tuple[nn.Module, str]:
     """The module that `value` is or builds."""
     because = f" ({why})" if why else ""
-    if isinstance(value, nn.Module):
-        return value, f"{type(value).__name__}, bound to `{name}`{because}"
+    module = _module(value)
+    if module is not None:
+        return module, f"{type(module).__name__}, bound to `{name}`{because}"
+    if isinstance(value, Mapping) and value and all(isinstance(part, Tensor) for part in value.values()):
+        raise TargetError(
+            f"`{name}` holds weights alone (a state_dict); build the module in the target file and load them into it"
+        )
     if not callable(value):
         raise TargetError(
             f"`{name}` is of type {type(value).__name__}; a model is an nn.Module or a function returning one"
         )
-    required = _required(value)
+    required = _required(value.func.forward if _is_partial_of_module(value) else value)
     if required:
         raise TargetError(
             f"`{name}` needs the arguments {', '.join(required)}; give it defaults, or add a function without "
-            "arguments that returns the model"
+            f"arguments that returns the model; if `{name}` computes outputs, make it the forward of an nn.Module"
         )
-    built = call(value, f"`{name}`", file)
-    if not isinstance(built, nn.Module):
+    module = _module(built := call(value, f"`{name}`", file))
+    if module is None:
         raise TargetError(f"`{name}` returned {type(built).__name__}; a function must return an nn.Module")
     kind = "class" if inspect.isclass(value) else "function"
-    return built, f"{type(built).__name__}, built by the {kind} `{name}`{because}"
+    return module, f"{type(module).__name__}, built by the {kind} `{name}`{because}"
+
+
+def _module(value: Any) -> nn.Module | None:
+    """The plain module that `value` is, holds or wraps."""
+    if isinstance(value, torch.export.ExportedProgram):
+        value = value.module()
+    return unwrapped(value) if isinstance(value, nn.Module) else None
+
+
+def _is_partial_of_module(value: Any) -> bool:
+    return isinstance(value, functools.partial) and isinstance(value.func, nn.Module)
 
 
 def _required(value: Callable[..., Any]) -> list[str]:

@@ -22,7 +22,7 @@ from ..records import TargetError, TargetIdentity, hash_file
 from .data import LoadedData, read_data, refuse_overlap
 from .inputs import ExampleInputs, from_options, from_value
 from .model import find_model, require_usable_weights
-from .user_code import TargetSpec, call, guarded, load_module
+from .user_code import TargetSpec, call, guarded, load_module, main_block
 
 if TYPE_CHECKING:
     from ..estimators.data import Data, InputScaling
@@ -257,7 +257,7 @@ def _example_inputs(
     if value is None:
         raise TargetError(
             f"{spec.text} defines no example_inputs; add example_inputs = (torch.zeros(1, 3, 32, 32),) with your "
-            "shape, or give --input 1x3x32x32"
+            f"shape, or give --input 1x3x32x32{main_block(file)}"
         )
     return from_value(call(value, "example_inputs", file) if callable(value) else value)
 

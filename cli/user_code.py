@@ -26,6 +26,8 @@ import numpy as np
 import torch
 
 from ..records import CollabplanError, TargetError
+from .hints import hint
+from .surroundings import surroundings_of
 
 SEED = 0
 """What global random generators are set to while the user's code runs."""
@@ -52,6 +54,8 @@ class TargetSpec:
             head, attribute = text, ""
         if head.endswith(".py"):
             return cls(text, Path(head), None, attribute or None)
+        if Path(head).is_file():
+            raise TargetError(f"target {head} is no Python file; give path.py (of a notebook, its cells saved as one)")
         if head and all(part.isidentifier() for part in head.split(".")) and not Path(head).is_dir():
             return cls(text, None, head, attribute or None)
         raise TargetError(
@@ -77,6 +81,13 @@ def load_module(spec: TargetSpec) -> tuple[ModuleType, Path | None]:
     return module, Path(origin) if origin else None
 
 
+def main_block(file: Path | None) -> str:
+    """`; a remark` where a file has code that only runs when it is started as a program; else nothing."""
+    if file is None or "__main__" not in file.read_text(encoding="utf-8", errors="replace"):
+        return ""
+    return "; what stands under if __name__ == '__main__' does not run here: move it out of there"
+
+
 def call(function: Callable[..., Any], what: str, file: Path | None) -> Any:
     """Call a function of the target without arguments; a failure is told as in `guarded`."""
     with guarded(f"{what} raised", file):
@@ -92,12 +103,12 @@ def guarded(what: str, file: Path | None) -> Iterator[None]:
         file: the user's file, whose line is to be named.
     """
     try:
-        with _seeded(), contextlib.redirect_stdout(sys.stderr):
+        with surroundings_of(file), _seeded(), contextlib.redirect_stdout(sys.stderr):
             yield
     except (CollabplanError, KeyboardInterrupt, MemoryError):
         raise
     except BaseException as error:  # SystemExit too: a script that calls sys.exit() is no target
-        raise TargetError(f"{what} {describe(error, file)}") from error
+        raise TargetError(f"{what} {describe(error, file)}{hint(error, file)}") from error
 
 
 def describe(error: BaseException, file: Path | None) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from .. import lazy_face
 
 if TYPE_CHECKING:
+    from .admission import unwrapped
     from .cuts import candidate_cuts, cheapest_cut, cheapest_stepped_cut, cut_of, find_cut
     from .gradients import dead_gradients
     from .halves import shared_tensors, split, with_weights
@@ -45,6 +46,7 @@ _HOMES = {
     "split": "halves",
     "to_samples": "layout",
     "trace": "tracing",
+    "unwrapped": "admission",
     "with_weights": "halves",
 }
 
@@ -75,6 +77,7 @@ __all__ = [
     "split",
     "to_samples",
     "trace",
+    "unwrapped",
     "with_weights",
 ]
 

@@ -19,13 +19,23 @@ def flatten_inputs(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[li
     return pytree.tree_flatten((args, dict(kwargs)))
 
 
+def parameters(model: nn.Module) -> list[inspect.Parameter]:
+    """What the model's forward takes; nothing where Python cannot tell."""
+    try:
+        return list(inspect.signature(model.forward).parameters.values())
+    except (TypeError, ValueError):
+        return []
+
+
+def positional_parameters(model: nn.Module) -> list[str]:
+    """The names of what forward takes by position, in order."""
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return [parameter.name for parameter in parameters(model) if parameter.kind in kinds]
+
+
 def input_names(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[str]:
     """One name per leaf: the forward parameter's own, with `.key` for what is nested in it."""
-    parameters = [
-        name
-        for name, parameter in inspect.signature(model.forward).parameters.items()
-        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
-    ]
+    positional_names = positional_parameters(model)
     leaves, _ = pytree.tree_flatten_with_path((args, dict(kwargs)))
     names = []
     for path, _leaf in leaves:
@@ -34,7 +44,7 @@ def input_names(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, An
         head = keys[1]
         if positional:
             index = int(head)
-            head = parameters[index] if index < len(parameters) else f"input_{index}"
+            head = positional_names[index] if index < len(positional_names) else f"input_{index}"
         names.append(".".join([head, *keys[2:]]))
     return names
 
@@ -72,6 +82,8 @@ def describe_inputs(
         else:
             same = first is not None and leaf.ndim > 0 and leaf.shape[0] == first.shape[0]
             batch_dim = 0 if same else None
+        if batch_dim is not None and leaf.shape[batch_dim] == 0:
+            raise TraceError(f"example input {name!r} of shape {list(leaf.shape)} holds no sample; give one at least")
         specs.append(InputSpec(name, tuple(leaf.shape), leaf.dtype, batch_dim, name in public_inputs))
     return tuple(specs)
 
@@ -89,12 +101,24 @@ def resize_batch(leaf: Tensor, batch_dim: int, batch: int) -> Tensor:
 
 
 class InputBinder:
-    """Turns a call's args and kwargs into the flat tensors of the graph, or says what is wrong with them."""
+    """Turns a call's args and kwargs into the flat tensors of the graph, or says what is wrong with them.
 
-    def __init__(self, specs: tuple[InputSpec, ...], structure: pytree.TreeSpec, static_batch: int | None):
+    An input may come by position or by keyword, keywords and the keys of dicts in any order, and an argument at its
+    default may be given or left out: as in a call of the model itself.
+    """
+
+    def __init__(
+        self,
+        specs: tuple[InputSpec, ...],
+        structure: pytree.TreeSpec,
+        static_batch: int | None,
+        model: nn.Module,
+    ):
         self.specs = specs
         self.structure = structure
         self.static_batch = static_batch
+        self.positional = positional_parameters(model)
+        self.defaults = {p.name: p.default for p in parameters(model) if p.default is not p.empty}
 
     def __call__(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Tensor]:
         """The tensor inputs in order.
@@ -102,7 +126,7 @@ class InputBinder:
         Raises:
             TraceError: another number or structure of inputs, another dtype or shape, a changed constant.
         """
-        leaves, structure = flatten_inputs(args, kwargs)
+        leaves, structure = flatten_inputs(*self._as_traced(args, kwargs))
         if structure != self.structure:
             expected = ", ".join(spec.name for spec in self.specs)
             raise TraceError(
@@ -123,6 +147,24 @@ class InputBinder:
             tensors.append(leaf)
         return tensors
 
+    def _as_traced(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The same call with each input where it was when the model was traced."""
+        traced_args, traced_kwargs = self.structure.children()
+        by_position = self.positional[: traced_args.num_children]
+        traced = [*by_position, *traced_kwargs.context]
+        given = {**dict(zip(self.positional, args, strict=False)), **kwargs}
+        for name, default in self.defaults.items():
+            if name in traced:
+                given.setdefault(name, default)
+            elif name in given and not isinstance(given[name], Tensor) and given[name] == default:
+                del given[name]
+        if any(name not in given for name in traced):
+            return args, dict(kwargs)
+        laid = tuple(given.pop(name) for name in by_position) + args[len(self.positional) :]
+        named = {name: given.pop(name) for name in traced_kwargs.context} | given
+        ordered: tuple[tuple[Any, ...], dict[str, Any]] = _in_order((laid, named), self.structure)
+        return ordered
+
     def _check(self, spec: InputSpec, leaf: Any, batch: int | None) -> int | None:
         assert spec.shape is not None
         if not isinstance(leaf, Tensor) or leaf.dtype != spec.dtype:
@@ -137,6 +179,18 @@ class InputBinder:
             hint = f" (traced for batch {batch} only)" if self.static_batch is not None else ""
             raise TraceError(f"input {spec.name!r} must have the shape {expected}{hint}, got {list(leaf.shape)}")
         return batch
+
+
+def _in_order(value: Any, structure: pytree.TreeSpec) -> Any:
+    """`value` with the keys of its dicts in the order of `structure`; whatever else differs stays as it is."""
+    if structure.is_leaf() or type(value) is not structure.type:
+        return value
+    children = structure.children()
+    if structure.type is dict and set(value) == set(structure.context):
+        return {key: _in_order(value[key], child) for key, child in zip(structure.context, children, strict=True)}
+    if structure.type in (tuple, list) and len(value) == len(children):
+        return structure.type(_in_order(part, child) for part, child in zip(value, children, strict=True))
+    return value
 
 
 def same_values(left: Any, right: Any) -> bool:

@@ -45,6 +45,10 @@ class Box:
     edge: Mask
     cloud: Mask
 
+    def holds(self, mask: Mask) -> bool:
+        """Is a down-set one of these? A minimum cut is not where none of these can be cut at all."""
+        return bool(mask[self.edge].all()) and not mask[self.cloud].any()
+
 
 @dataclass(frozen=True, eq=False)
 class Cheapest:
@@ -151,6 +155,8 @@ class SteppedSearch:
         if (box.edge & box.cloud).any():
             return []
         high = self._solve(box, 0.0)
+        if not box.holds(high):
+            return []
         cost, size = self._additive(high)
         if self._hopeless(cost + step.ms) or size <= step.most_bytes:
             return []
@@ -199,7 +205,8 @@ class SteppedSearch:
                 bounds.append(float(on_edge[mask].sum() + on_cloud[~mask].sum() + sending[across].sum()))
         most = min(bounds, default=float(on_edge.sum() + on_cloud.sum() + sending.sum()))
         found = self._network.cut(on_edge, on_cloud, sending, box, most)
-        self._consider(found)
+        if box.holds(found):
+            self._consider(found)
         return found
 
     def _consider(self, edge: Mask) -> None:

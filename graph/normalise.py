@@ -20,7 +20,10 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import ConstantArgument, InputKind, OutputKind
 
 from ..records import TraceError
+from .admission import require_dense
+from .branches import inlined, is_branch
 from .operators import draws_random_numbers, require_admitted
+from .refusals import user_line
 from .sizes import counts_on_batch, symbolic
 from .structures import InputSpec, NodeKind
 
@@ -122,7 +125,7 @@ class _Builder:
                 self._copy_call(node)
             elif node.op == "output":
                 self._copy_output(node)
-            elif node.op != "placeholder":
+            elif node.op != "placeholder" and not is_branch(node):
                 raise TraceError(f"the traced graph holds {node.op} {node.target}, which has no flat form")
 
     # inputs -------------------------------------------------------------------------------------
@@ -164,6 +167,7 @@ class _Builder:
         value = self.program.state_dict.get(target)
         if value is None:
             value = self.program.constants[target]
+        require_dense(f"the model's tensor {target!r}", value)
         key: tuple[Any, ...] = (target,)
         if value.numel():
             key = (value.data_ptr(), value.dtype, tuple(value.shape), tuple(value.stride()))
@@ -171,7 +175,8 @@ class _Builder:
         if name not in self.attributes:
             # requires_grad stays as it is: matmul takes another path, with other rounding, where a weight has it
             wanted = value.requires_grad
-            self.attributes[name] = torch.nn.Parameter(value.detach()) if wanted else value.detach()
+            plain = value.detach().clone() if value.is_inference() else value.detach()  # those take no gradient
+            self.attributes[name] = torch.nn.Parameter(plain) if wanted else plain
         made = self.graph.create_node("get_attr", name)
         made.meta.update(val=node.meta["val"], modules=())
         return made
@@ -188,6 +193,13 @@ class _Builder:
         name = getattr(target, "_schema", None) and target._schema.name.split("::")[-1]  # type: ignore[union-attr]
         if name in _DROPPED:
             return
+        if target is torch.ops.higher_order.cond:
+            self.new[node], notes = inlined(node, self.graph, self.new, self._copy_call)
+            self.notes.extend(notes)
+            return
+        if target is operator.getitem and isinstance(self.new.get(node.args[0]), tuple):  # type: ignore[arg-type]
+            self.new[node] = self.new[node.args[0]][node.args[1]]  # type: ignore[index]
+            return
         if isinstance(target, torch._ops.OpOverload):
             self._require_functional(node, target)
             if target in _IDENTITY and self._changes_nothing(node):
@@ -200,7 +212,11 @@ class _Builder:
                 self.new[node] = self._overwritten(node)
                 return
         elif not callable(target) or isinstance(target, torch._ops.HigherOrderOperator):
-            raise TraceError(f"the traced graph calls {target}, a wrapper without a flat form{user_line(node)}")
+            called = getattr(target, "__name__", target)
+            raise TraceError(
+                f"the model calls {called}{user_line(node)}, which has no flat form; write a loop as a Python "
+                "loop with a fixed number of steps, a branch as torch.where or torch.cond"
+            )
         args, kwargs = self._map(node.args), self._map(node.kwargs)
         target = _WHATEVER_STRIDES.get(target, _AT_ONCE.get(target, target))
         if target is aten.view_as_real.default:  # export sees no sign that a Fourier transform only notes
@@ -373,12 +389,3 @@ def _modules(node: fx.Node) -> tuple[tuple[str, str], ...]:
         if path and not path.startswith("_empty_nn_module_stack"):
             found.append((path.removeprefix("L['self']."), name))
     return tuple(found)
-
-
-def user_line(node: fx.Node) -> str:
-    """`, File "FILE", line LINE, in NAME` of a node's origin, in the user's code where that is known."""
-    lines = [
-        line.strip() for line in (node.meta.get("stack_trace") or "").splitlines() if line.strip().startswith("File")
-    ]
-    own = [line for line in lines if "site-packages" not in line]
-    return f", {(own or lines)[-1]}" if lines else ""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, fx
 
 from ..records import CutError, OutputSpec, TensorSpec
-from .normalise import user_line
+from .refusals import user_line
 from .sizes import counts_on_batch, has_fixed_shape, per_sample, symbolic
 from .structures import TracedGraph
 
@@ -45,7 +45,7 @@ def output_spec(traced: TracedGraph, document: Mapping[str, Any]) -> OutputSpec:
 def ragged_outputs(traced: TracedGraph) -> str | None:
     """What is wrong where values decide the shape of an output, and the remedy; None where none do."""
     for node in _output_nodes(traced):
-        value = node.meta.get("val")
+        value: Any = node.meta.get("val")
         if not has_fixed_shape(value, traced.batch_symbol):
             sizes = ", ".join(_size_text(size, traced) for size in value.shape)
             return (

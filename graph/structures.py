@@ -13,12 +13,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, fx, nn
 
-from ..records import Crossing, CutKind, Layout, ModelIdentity
+from ..records import Crossing, CutKind, Layout, ModelIdentity, TraceError
 
 if TYPE_CHECKING:
     from .units import Units
 
 NodeKind = Literal["value", "public", "shape", "constant"]
+
+
+class FixedBatchError(TraceError):
+    """The model can be traced, but not with a free batch: it does something else at another batch size."""
 
 
 @dataclass(frozen=True, slots=True)

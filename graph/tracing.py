@@ -10,11 +10,10 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-import traceback
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
+from functools import partial
 from typing import Any, Literal, cast
 
 import torch
@@ -23,6 +22,16 @@ from torch.export import Dim, ExportedProgram, ShapesCollection
 from torch.utils import _pytree as pytree
 
 from ..records import TraceError
+from .admission import (
+    copies,
+    evaluation_mode,
+    require_inputs,
+    require_output,
+    require_traceable,
+    run_eagerly,
+    unwrapped,
+)
+from .batches import Followed, free_batch, resized
 from .decomposition import decompose
 from .exact import exact_division
 from .functional import functional
@@ -32,19 +41,25 @@ from .inputs import (
     describe_inputs,
     flatten_inputs,
     input_names,
+    parameters,
     resize_batch,
     same_values,
 )
 from .layout import layouts
 from .normalise import normalise
 from .program import identify
+from .refusals import fixed_batch, forward_line, untraceable
 from .signature import ragged_outputs
-from .structures import InputSpec, TracedGraph
+from .structures import FixedBatchError, InputSpec, TracedGraph
 from .twins import twins
 from .units import units
 
 Method = Literal["non-strict", "strict", "static"]
 TRACED_BATCH = 2
+_ATTEMPTS: tuple[tuple[Method, bool], ...] = (
+    ("non-strict", False), ("strict", True), ("static", False), ("static", True),
+)  # fmt: skip
+"""How to export, and whether strictly; of a static one, non-strictly first."""
 
 
 class TracedModule(nn.Module):
@@ -88,42 +103,76 @@ def trace(
         TraceError: the model fails on its example inputs, cannot be traced (the source line is
             named), draws random numbers, keeps state between calls, or its graph does not reproduce it.
     """
+    model = unwrapped(model)
+    require_traceable(model)
     args = (args,) if isinstance(args, Tensor) else tuple(args)
     kwargs = dict(kwargs or {})
     names = input_names(model, args, kwargs)
     leaves, structure = flatten_inputs(args, kwargs)
+    require_inputs(names, leaves)
     specs = describe_inputs(names, leaves, batch_dims, public_inputs)
-    if not any(spec.is_tensor for spec in specs):
-        raise TraceError("the example inputs hold no tensor; give at least one, with the batch as first dimension")
     with evaluation_mode(model):
-        expected = _run_eagerly(model, args, kwargs)
-        traced = _traced(model, specs, leaves, structure)
-        got = traced.module(*_copies(args), **_copies(kwargs))
-        if not same_values(got, expected):
-            traced = _traced(model, specs, leaves, structure, again=True)
-            got = traced.module(*_copies(args), **_copies(kwargs))
-        doubts = _doubts(got, model, args, kwargs, expected)
-        ragged = ragged_outputs(traced)
-        if ragged is not None:
-            doubts.append(f"no plan can be made: {ragged}")
-        crossable = [tensor.node for tensor in units(traced).tensors if tensor.crossable]
-        found = layouts(traced, crossable)  # runs the model: here once, so that planning runs nothing
-        return replace(traced, notes=(*traced.notes, *doubts), layouts=found, cache={})
+        expected = run_eagerly(model, args, kwargs)
+        require_output(model, expected)
+        example_batch = _batch_of(specs, leaves)
+        other = TRACED_BATCH if example_batch != TRACED_BATCH else TRACED_BATCH + 1
+        specs, moved, reason = free_batch(model, specs, leaves, structure, other, batch_dims or {})
+        if not any(spec.batch_dim is not None for spec in specs):
+            reason = "no input has a dimension that counts samples"
+        failures: list[Exception] = []
+        for method, strict in _ATTEMPTS:
+            dynamic = method != "static"
+            if dynamic and reason:
+                continue
+            export = partial(_export, model, specs, leaves, structure, strict=strict, dynamic=dynamic)
+            try:
+                program = export()
+            except Exception as error:
+                failures.append(error)
+                continue
+            if failures and not dynamic:
+                reason = reason or fixed_batch(failures)
+            try:
+                traced = _assemble(program, model, specs, leaves, structure, method)
+                if not same_values(traced.module(*copies(args), **copies(kwargs)), expected):
+                    traced = _assemble(export(again=True), model, specs, leaves, structure, method)
+                doubts = _verify(traced, model, args, kwargs, expected)
+                if dynamic and example_batch != 1:
+                    doubts += _verify_one_sample(
+                        traced, model, *pytree.tree_unflatten(resized(specs, leaves, 1), structure)
+                    )
+            except FixedBatchError as error:
+                failures.append(error)
+                reason = str(error)
+                continue
+            notes = [moved] if moved else []
+            if not dynamic:
+                notes.append(f"only batch size {example_batch} can run, since with a free one: {reason}")
+            return _finished(traced, [*traced.notes, *notes, *doubts])
+    raise untraceable(model, failures) from failures[-1]
 
 
-def _traced(
+def _finished(traced: TracedGraph, notes: list[str]) -> TracedGraph:
+    """With what planning asks of it: how each crossing comes back to samples, and whether a plan can be made."""
+    ragged = ragged_outputs(traced)
+    if ragged is not None:
+        notes.append(f"no plan can be made: {ragged}")
+    crossable = [tensor.node for tensor in units(traced).tensors if tensor.crossable]
+    found = layouts(traced, crossable)  # runs the model: here once, so that planning runs nothing
+    return replace(traced, notes=tuple(dict.fromkeys(notes)), layouts=found, cache={})
+
+
+def _assemble(
+    program: ExportedProgram,
     model: nn.Module,
     specs: tuple[InputSpec, ...],
     leaves: list[Any],
     structure: pytree.TreeSpec,
-    *,
-    again: bool = False,
+    method: Method,
 ) -> TracedGraph:
-    """The trace, not yet compared with the model; `again` as in `functional`."""
-    program, method, reason = _export(model, specs, leaves, structure, again)
     batch = TRACED_BATCH if method != "static" else _batch_of(specs, leaves)
     flat, kinds, batch_symbol, notes = normalise(program, specs)
-    bind = InputBinder(specs, structure, batch if method == "static" else None)
+    bind = InputBinder(specs, structure, batch if method == "static" else None, model)
     return TracedGraph(
         flat=flat,
         module=TracedModule(flat, bind, cast("pytree.TreeSpec", program.call_spec.out_spec)).eval(),
@@ -134,24 +183,8 @@ def _traced(
         method=method,
         traced_batch=batch,
         batch_symbol=batch_symbol,
-        notes=(*notes, *([f"only batch size {batch} can run{reason}"] if method == "static" else [])),
+        notes=tuple(notes),
     )
-
-
-@contextlib.contextmanager
-def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Eval mode, no gradients and the plain attention path; every module's own flag is put back."""
-    flags = [(module, module.training) for module in model.modules()]
-    fast_path = torch.backends.mha.get_fastpath_enabled()
-    try:
-        model.eval()
-        torch.backends.mha.set_fastpath_enabled(False)  # the fused kernel has no derivative
-        with torch.no_grad():
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast_path)
-        for module, flag in flags:
-            module.training = flag
 
 
 @contextlib.contextmanager
@@ -180,64 +213,17 @@ def _children(parent: logging.Logger) -> list[logging.Logger]:
     return [log for name, log in every if name.startswith(prefix) and isinstance(log, logging.Logger)]
 
 
-def _run_eagerly(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-    try:
-        return model(*_copies(args), **_copies(kwargs))
-    except Exception as error:
-        shapes = [list(leaf.shape) for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
-        raise TraceError(
-            f"the model itself fails on the example inputs (shapes {shapes}): {_first_line(error)}{_place(error)}; "
-            "give example inputs that the model accepts"
-        ) from error
-
-
-def _copies(inputs: Any) -> Any:
-    """Fresh tensors, so that a model that writes into its inputs does not change the user's."""
-    return pytree.tree_map(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf, inputs)
-
-
 def _export(
-    model: nn.Module, specs: tuple[InputSpec, ...], leaves: list[Any], structure: pytree.TreeSpec, again: bool
-) -> tuple[ExportedProgram, Method, str]:
-    """The first export that works, by which method, and why none with a free batch did."""
-    attempts: list[tuple[Method, bool, bool]] = [
-        ("non-strict", False, True),
-        ("strict", True, True),
-        ("static", False, False),
-        ("static", True, False),
-    ]
-    failures: list[Exception] = []
-    for method, strict, dynamic in attempts:
-        if dynamic and not any(spec.batch_dim is not None for spec in specs):
-            continue
-        try:
-            program = _export_once(model, specs, leaves, structure, again, strict=strict, dynamic=dynamic)
-            reason = f", since with a free one: {_first_line(failures[0])}{_place(failures[0])}" if failures else ""
-            return program, method, reason
-        except Exception as error:
-            failures.append(error)
-    failure = next((error for error in failures if _is_data_dependent(error)), failures[-1])
-    if _is_data_dependent(failure):
-        raise TraceError(
-            f"the model cannot be traced: its control flow depends on tensor values{_place(failure)}; replace the "
-            "branch by torch.where (or torch.cond), or move it out of forward"
-        ) from failure
-    raise TraceError(
-        f"the model cannot be traced: {_first_line(failure)}{_place(failure)}; make this part of forward plain tensor "
-        "operations, or trace the part of the model before it"
-    ) from failure
-
-
-def _export_once(
     model: nn.Module,
     specs: tuple[InputSpec, ...],
     leaves: list[Any],
     structure: pytree.TreeSpec,
-    again: bool,
     *,
     strict: bool,
     dynamic: bool,
+    again: bool = False,
 ) -> ExportedProgram:
+    """The model as a functional program of admitted operators, as far as it has one; `again` as in `functional`."""
     examples: list[Any] = []
     shapes: Any = ShapesCollection()  # type: ignore[no-untyped-call]
     batch = Dim("batch")
@@ -249,8 +235,14 @@ def _export_once(
                 shapes[leaf] = {spec.batch_dim: batch}
         examples.append(leaf)
     args, kwargs = pytree.tree_unflatten(examples, structure)
-    with quiet(), twins(), exact_division() if strict and dynamic else contextlib.nullcontext():
-        program = torch.export.export(model, args, kwargs, dynamic_shapes=shapes if dynamic else None, strict=strict)
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters(model)):
+        model, args, kwargs = _with_flat_signature(model, structure), tuple(examples), {}
+    reading_code = exact_division() if dynamic else contextlib.nullcontext()
+    with quiet(), twins():
+        with reading_code if strict else Followed():
+            program = torch.export.export(
+                model, args, kwargs, dynamic_shapes=shapes if dynamic else None, strict=strict
+            )
         return decompose(functional(program, again=again))
 
 
@@ -261,54 +253,58 @@ def _batch_of(specs: Sequence[InputSpec], leaves: Sequence[Any]) -> int:
     return 1
 
 
-def _doubts(got: Any, model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], expected: Any) -> list[str]:
-    """What there is to say where the trace's output on the example inputs equals the model's up to rounding only.
+def _verify(
+    traced: TracedGraph, model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], expected: Any
+) -> list[str]:
+    """Run the trace on inputs of the model; what there is to say where it equals the model up to rounding only.
 
     Raises:
-        TraceError: it does not reproduce the model.
+        TraceError: it does not reproduce the model; FixedBatchError where it might do so at the example's batch.
     """
+    got = traced.module(*copies(args), **copies(kwargs))
     if same_values(got, expected):
         return []
-    if not same_values(_run_eagerly(model, args, kwargs), expected):
+    if not same_values(run_eagerly(model, args, kwargs), expected):
         raise TraceError(
-            "the model gives another output each time it runs on the same input (random numbers or state kept "
-            "between calls); make its eval mode deterministic"
+            f"the model{forward_line(model)} gives another output each time it runs on the same input (random numbers "
+            "or state kept between calls); make its eval mode deterministic"
         )
     if close_values(got, expected):
         return ["the graph equals the model up to rounding, not bit for bit"]
+    if traced.dynamic_batch:
+        batch = _batch_of(traced.inputs, pytree.tree_leaves((args, kwargs)))
+        raise FixedBatchError(f"at batch {batch} the model does something else{forward_line(model)}")
     raise TraceError(
-        "the traced graph does not reproduce the model on the example inputs; the model depends on something that "
-        "tracing cannot see (Python state, the environment, custom operators)"
+        f"the traced graph does not reproduce the model{forward_line(model)} on the example inputs; it depends on "
+        "something that tracing cannot see (Python state, an assigned .data, the environment, custom code): compute "
+        "it from inputs, parameters and buffers"
     )
 
 
-def _is_data_dependent(error: BaseException) -> bool:
-    text = f"{type(error).__name__} {error}"
-    return "data-dependent" in text or "DataDependent" in text or "Data-dependent" in text
+def _verify_one_sample(
+    traced: TracedGraph, model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> list[str]:
+    """The same for one sample, which no trace with a free batch has seen: `if x.shape[0] > 1` was decided for 2."""
+    try:
+        expected = run_eagerly(model, args, kwargs)
+    except TraceError:
+        return []  # the model itself takes no single sample
+    return _verify(traced, model, args, kwargs, expected)
 
 
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    first = lines[0].split(" For more information")[0] if lines else ""
-    return f"{type(error).__name__}: {first}" if first else type(error).__name__
+def _with_flat_signature(model: nn.Module, structure: pytree.TreeSpec) -> nn.Module:
+    """The model, sharing everything, with a forward that takes the flattened inputs.
 
+    `torch.export` finds no place for dynamic shapes in a forward with `**kwargs`.
+    """
+    kind: Any = type(model)
+    own = model.__dict__.get("forward")
 
-def _place(error: BaseException) -> str:
-    """` (at FILE:LINE: CODE)` of the deepest frame that is the user's, not a library's."""
-    place = ""
-    seen: BaseException | None = error
-    while seen is not None:
-        for frame in traceback.extract_tb(seen.__traceback__):
-            if _is_users(frame.filename):
-                place = f" (at {frame.filename}:{frame.lineno}: {frame.line})"
-        seen = seen.__cause__ or seen.__context__
-    return place
+    class Flat(kind):  # type: ignore[misc]
+        def forward(self, *leaves: Any) -> Any:
+            args, kwargs = pytree.tree_unflatten(list(leaves), structure)
+            return own(*args, **kwargs) if own is not None else super().forward(*args, **kwargs)
 
-
-def _is_users(filename: str) -> bool:
-    parts = Path(filename).parts
-    if filename.startswith("<") or "site-packages" in parts or "dist-packages" in parts:
-        return False
-    ours = Path(__file__).parent.parent
-    inside = Path(filename).resolve().is_relative_to(ours)
-    return not (inside and Path(filename).resolve().relative_to(ours).parts[0] in {"graph", "records", "cli"})
+    flat: nn.Module = Flat.__new__(Flat)
+    flat.__dict__ = {name: value for name, value in model.__dict__.items() if name != "forward"}
+    return flat

@@ -1,0 +1,87 @@
+"""Data sets of rows by column name, as Hugging Face's `datasets` has them, in the form of torch's own Datasets.
+
+They are recognised by what they do (rows are mappings, `column_names` says of what), not by their class: the library
+need not be installed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.utils.data import Dataset, IterableDataset
+
+from ..records import TargetError
+
+if TYPE_CHECKING:
+    from ..graph.structures import InputSpec
+
+LABEL_COLUMNS = ("labels", "label", "targets", "target")
+
+
+def as_dataset(value: Any, specs: Sequence[InputSpec], name: str) -> Any:
+    """A data set of rows as a Dataset of (inputs by name, label); anything else as it is.
+
+    Raises:
+        TargetError: several data sets in one (a DatasetDict), or no column for an input.
+    """
+    if isinstance(value, Mapping) and value and all(_has_columns(part) for part in value.values()):
+        splits = ", ".join(map(str, value))
+        raise TargetError(f"{name} holds several data sets ({splits}); give one: {name} = data[{next(iter(value))!r}]")
+    if not _has_columns(value):
+        return value
+    if hasattr(value, "__len__") and hasattr(value, "__getitem__"):
+        return _Rows(value, specs, name)
+    return _Stream(value, specs, name)
+
+
+def _has_columns(value: Any) -> bool:
+    return hasattr(value, "column_names") and isinstance(value, Iterable)
+
+
+class _Rows(Dataset[Any]):
+    def __init__(self, rows: Any, specs: Sequence[InputSpec], name: str) -> None:
+        self.rows, self.specs, self.name = rows, specs, name
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> Any:
+        return _sample(self.rows[index], self.specs, self.name)
+
+
+class _Stream(IterableDataset[Any]):
+    def __init__(self, rows: Any, specs: Sequence[InputSpec], name: str) -> None:
+        self.rows, self.specs, self.name = rows, specs, name
+
+    def __iter__(self) -> Iterator[Any]:
+        return (_sample(row, self.specs, self.name) for row in self.rows)
+
+
+def _sample(row: Mapping[str, Any], specs: Sequence[InputSpec], name: str) -> Any:
+    """Inputs by name, and the label: (inputs, label), or inputs alone."""
+    label = next((key for key in LABEL_COLUMNS if key in row), None)
+    others = [key for key in row if key != label]
+    columns = {spec.name: spec.name for spec in specs if spec.name in row}
+    if not columns and len(specs) == len(others) == 1:
+        columns = {specs[0].name: others[0]}  # one input, one column: there is nothing to confuse
+    missing = [spec.name for spec in specs if spec.name not in columns]
+    if missing:
+        raise TargetError(
+            f"{name} has rows with the columns {', '.join(row)}, the model's input {missing[0]!r} is none of them; "
+            f"rename one: data.rename_column({others[0]!r}, {missing[0]!r})"
+        )
+    inputs = {key: _value(row[column], column, name) for key, column in columns.items()}
+    return inputs if label is None else (inputs, row[label])
+
+
+def _value(value: Any, column: str, name: str) -> Any:
+    if isinstance(value, str):
+        raise TargetError(f"{name} has text in the column {column!r}; tokenize it first, as in training: data.map(...)")
+    if hasattr(value, "convert") and hasattr(value, "getbands"):  # a PIL image: how it is scaled, training knows
+        raise TargetError(
+            f"{name} has PIL images in the column {column!r}; make them tensors as in training: {name} = (torch.stack("
+            f"[transform(row[{column!r}]) for row in data]), torch.tensor(data['label']))"
+        )
+    return torch.as_tensor(value) if isinstance(value, list) else value

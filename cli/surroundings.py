@@ -1,0 +1,69 @@
+"""Two worlds in one process: what a target file sets for itself (folder, default dtype...) is its own, never ours.
+
+A target that calls `os.chdir` or `torch.set_default_dtype` finds it so each time its code runs; our own paths and
+tensors are as if it had not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+@dataclass(frozen=True)
+class _Surroundings:
+    folder: str
+    argv: tuple[str, ...]
+    dtype: torch.dtype
+    device: torch.device
+    gradients: bool
+    filters: tuple[Any, ...]
+
+    @classmethod
+    def now(cls) -> _Surroundings:
+        return cls(
+            os.getcwd(),
+            tuple(sys.argv),
+            torch.get_default_dtype(),
+            torch.get_default_device(),
+            torch.is_grad_enabled(),
+            tuple(warnings.filters),
+        )
+
+    def restore(self) -> None:
+        if os.getcwd() != self.folder:
+            os.chdir(self.folder)
+        sys.argv[:] = self.argv
+        torch.set_default_dtype(self.dtype)
+        if torch.get_default_device() != self.device:
+            torch.set_default_device(None if self.device.type == "cpu" else self.device)
+        torch.set_grad_enabled(self.gradients)
+        warnings.filters[:] = self.filters  # type: ignore[index]
+
+
+_theirs: dict[Path | None, _Surroundings] = {}
+
+
+@contextlib.contextmanager
+def surroundings_of(file: Path | None) -> Iterator[None]:
+    """Within: what the target `file` has set so far, and a command line that is empty. After: what was before."""
+    with warnings.catch_warnings():
+        ours = _Surroundings.now()
+        theirs = _theirs.get(file)
+        if theirs is not None:
+            theirs.restore()
+            torch.set_grad_enabled(ours.gradients)  # whoever runs the model says whether gradients are wanted
+        sys.argv[:] = [str(file) if file is not None else sys.argv[0]]
+        try:
+            yield
+        finally:
+            _theirs[file] = _Surroundings.now()
+            ours.restore()

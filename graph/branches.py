@@ -1,0 +1,104 @@
+"""`torch.cond` without control flow: both branches in the graph, and a `where` for each of their results.
+
+The values are bit for bit those of the branch that the model takes. A predicate that reads the samples decides once for
+the whole batch; such a model has no free batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from ..records import TraceError
+from .refusals import user_line
+from .sizes import symbolic
+from .structures import FixedBatchError
+
+aten = torch.ops.aten
+
+
+def is_branch(node: fx.Node) -> bool:
+    """Is this `get_attr` node a graph of its own, to be copied where it is called?"""
+    return node.op == "get_attr" and isinstance(_attribute_of(node), fx.GraphModule)
+
+
+def inlined(
+    call: fx.Node, graph: fx.Graph, new: dict[fx.Node, Any], copy: Callable[[fx.Node], None]
+) -> tuple[tuple[Any, ...], list[str]]:
+    """What a call of `torch.cond` returns, its branches copied into `graph`, and notes for the user.
+
+    Args:
+        new: what each node of the exported graph became; takes the branches' nodes too.
+        copy: copies one node that is a call.
+
+    Raises:
+        TraceError: branches that are not alike; FixedBatchError where the decision is one for all samples.
+    """
+    predicate, *branches, operands = call.args
+    if isinstance(predicate, bool):
+        return _body(branches[not predicate], operands, new, copy), []
+    assert isinstance(predicate, fx.Node)
+    value = predicate.meta["val"]
+    if not isinstance(value, Tensor):
+        raise FixedBatchError(f"torch.cond{user_line(call)} decides on a number, not a tensor")
+    chosen = new[predicate]
+    if _reads_samples(chosen):
+        raise FixedBatchError(f"torch.cond{user_line(call)} decides once for all samples of a batch")
+    if value.ndim:
+        chosen = graph.call_function(aten.reshape.default, (chosen, []))
+        chosen.meta.update(val=value.reshape(()), modules=())
+    results = []
+    pairs = zip(*(_body(branch, operands, new, copy) for branch in branches), strict=True)
+    for wanted, pair in zip(call.meta["val"], pairs, strict=True):
+        if not all(isinstance(part, fx.Node) and _alike(part.meta["val"], wanted) for part in pair):
+            raise TraceError(
+                f"the branches of torch.cond{user_line(call)} return other shapes or dtypes, or no tensors; let both "
+                "return tensors of one shape and dtype"
+            )
+        made = graph.call_function(aten.where.self, (chosen, *pair))
+        made.meta.update(val=wanted, modules=pair[0].meta["modules"], stack_trace=call.meta.get("stack_trace"))
+        results.append(made)
+    return tuple(results), [f"both branches of torch.cond{user_line(call)} are computed, and one is thrown away"]
+
+
+def _body(branch: Any, operands: Any, new: dict[fx.Node, Any], copy: Callable[[fx.Node], None]) -> tuple[Any, ...]:
+    """What a branch returns, its nodes copied."""
+    inside = _attribute_of(branch).graph
+    places = [node for node in inside.nodes if node.op == "placeholder"]
+    new.update(zip(places, fx.map_arg(list(operands), lambda node: new[node]), strict=True))
+    for node in inside.nodes:
+        if node.op == "call_function":
+            copy(node)
+        elif node.op == "get_attr" and not is_branch(node):
+            raise TraceError(f"a branch of torch.cond{user_line(branch)} holds a tensor of its own; make it a buffer")
+    return tuple(fx.map_arg(inside.output_node().args[0], lambda node: new[node]))
+
+
+def _reads_samples(node: fx.Node) -> bool:
+    """Does a value depend on an input whose batch is free?"""
+    seen, queue = set(), [node]
+    while queue:
+        node = queue.pop()
+        if node not in seen:
+            seen.add(node)
+            queue.extend(node.all_input_nodes)
+    inputs = [node.meta["val"] for node in seen if node.op == "placeholder"]
+    return any(symbolic(size) is not None for value in inputs for size in value.shape)
+
+
+def _attribute_of(node: fx.Node) -> Any:
+    """What a `get_attr` node stands for."""
+    owner: Any = node.graph.owning_module
+    for name in str(node.target).split("."):
+        owner = getattr(owner, name)
+    return owner
+
+
+def _alike(left: Any, right: Any) -> bool:
+    """Two tensors of one dtype and, for every batch, one shape."""
+    if not isinstance(left, Tensor) or left.dtype != right.dtype or left.ndim != right.ndim:
+        return False
+    return all((symbolic(a) or int(a)) == (symbolic(b) or int(b)) for a, b in zip(left.shape, right.shape, strict=True))

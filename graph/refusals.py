@@ -1,0 +1,117 @@
+"""What the user is told when a model cannot be traced: the line in their file, what it is, and what to do."""
+
+from __future__ import annotations
+
+import inspect
+import linecache
+import re
+import sysconfig
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import fx, nn
+
+from ..records import TraceError
+
+_OURS = Path(__file__).parent.parent
+_FLOORS = {"records", "graph", "profilers", "estimators", "planner", "runtime", "cli"}
+_LIBRARIES = (*{Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib")}, Path(torch.__file__).parent)
+_FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+)')
+
+_KINDS = (
+    (
+        ("data-dependent", "DataDependent", "Data-dependent"),
+        "its control flow depends on tensor values, or a size does",
+        "for a branch use torch.where or torch.cond, for a loop a fixed number of steps, for a size a number (such as "
+        "num_classes of one_hot); or move this, or the check of values, out of forward",
+    ),
+    (
+        ("torch.autograd.grad", "functorch tensor", "Tensor.backward", "doesn't have storage"),
+        "it computes gradients in its forward, which a traced graph cannot hold",
+        "move this out of forward, or trace the part of the model before it",
+    ),
+    (
+        ("fake tensor in the exported program constant's list",),
+        "tracing loses sight of a tensor that its forward computes (in a thread, by autograd, or outside PyTorch)",
+        "make this part of forward plain tensor operations, or trace the part of the model before it",
+    ),
+)
+"""By words of torch's error: what the model does, and the remedy."""
+
+
+def untraceable(model: nn.Module, failures: Sequence[BaseException]) -> TraceError:
+    """The refusal after every attempt failed: of the failures the one that says most."""
+    for words, what, remedy in _KINDS:
+        of_kind = [error for error in failures if any(word in f"{type(error).__name__} {error}" for word in words)]
+        if of_kind:
+            where = first_place([*of_kind, *failures]) or forward_line(model)
+            return TraceError(f"the model cannot be traced: {what}{where}; {remedy}")
+    told = next((error for error in reversed(failures) if place(error)), failures[-1])
+    return TraceError(
+        f"the model cannot be traced: {first_line(told)}{place(told) or forward_line(model)}; make this part of "
+        "forward plain tensor operations, or trace the part of the model before it"
+    )
+
+
+def fixed_batch(failures: Sequence[BaseException]) -> str:
+    """Why no trace with a free batch worked."""
+    if "Constraints violated" in str(failures[0]):
+        return f"the code fixes it{first_place(failures)}"
+    return f"{first_line(failures[0])}{first_place(failures)}"
+
+
+def first_place(failures: Sequence[BaseException]) -> str:
+    """The first of the failures' places that is known."""
+    return next((found for found in map(place, failures) if found), "")
+
+
+def first_line(error: BaseException) -> str:
+    """`RuntimeError: what it says`, on one line, with torch's explanation where it gives one."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    first = lines[0].split(" For more information")[0] if lines else ""
+    explained = [line.removeprefix("Explanation:").strip(" .") for line in lines if line.startswith("Explanation:")]
+    said = f"{first} ({explained[0]})" if any(explained) else first
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
+
+
+def place(error: BaseException) -> str:
+    """` (at FILE:LINE: CODE)` of the deepest frame that is the user's, not a library's; empty where none is."""
+    found = ""
+    seen: BaseException | None = error
+    while seen is not None:
+        told = [(match["file"], int(match["line"])) for match in _FRAME.finditer(str(seen))]
+        frames = [(frame.filename, frame.lineno or 0) for frame in traceback.extract_tb(seen.__traceback__)]
+        users = [frame for frame in frames if _is_users(frame[0])] or [frame for frame in told if _is_users(frame[0])]
+        found = _at(*users[-1]) if users else found
+        seen = seen.__cause__ or seen.__context__
+    return found
+
+
+def user_line(node: fx.Node) -> str:
+    """` (at FILE:LINE: CODE)` of a graph node's origin in the user's code, empty where that is not known."""
+    told = [(match["file"], int(match["line"])) for match in _FRAME.finditer(str(node.meta.get("stack_trace") or ""))]
+    users = [frame for frame in told if _is_users(frame[0])] or told
+    return _at(*users[-1]) if users else ""
+
+
+def forward_line(model: nn.Module) -> str:
+    """` (at FILE:LINE: def forward)` of the model's class; empty where it is not the user's."""
+    code = getattr(inspect.unwrap(type(model).forward), "__code__", None)
+    return _at(code.co_filename, code.co_firstlineno) if code is not None and _is_users(code.co_filename) else ""
+
+
+def _at(file: str, line: int) -> str:
+    code = linecache.getline(file, line).strip()
+    return f" (at {file}:{line}: {code})" if code else f" (at {file}:{line})"
+
+
+def _is_users(filename: str) -> bool:
+    parts = Path(filename).parts
+    if filename.startswith("<") or "site-packages" in parts or "dist-packages" in parts:
+        return False
+    path = Path(filename).resolve()
+    if any(path.is_relative_to(library) for library in _LIBRARIES):
+        return False
+    return not (path.is_relative_to(_OURS) and path.relative_to(_OURS).parts[0] in _FLOORS)
