@@ -163,7 +163,7 @@ def _traces(
 ) -> Tensor:
     """||J^T v||^2 per sample `[n]` float64, averaged over random signs v, for `rows` `[n, ...]` of the `leaves`.
 
-    Samples do not read each other in eval mode: one backward pass serves all of them.
+    Samples of a batch do not read each other (where they would, a batch is one): one backward pass serves all of them.
     """
     total = torch.zeros(rows.shape[0], dtype=torch.float64)
     if not rows.requires_grad:  # it depends on integer inputs alone

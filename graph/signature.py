@@ -21,7 +21,7 @@ def input_specs(traced: TracedGraph) -> tuple[TensorSpec, ...]:
         assert spec.shape is not None
         shape = list(spec.shape)
         batch_dims: tuple[int, ...] = ()
-        if traced.dynamic_batch and spec.batch_dim is not None:
+        if spec.batch_dim is not None:
             shape[spec.batch_dim], batch_dims = 1, (spec.batch_dim,)
         specs.append(
             TensorSpec(

@@ -32,15 +32,20 @@ from .inputs import (
     resize_batch,
     same_values,
 )
-from .layout import layouts
 from .normalise import normalise
 from .program import identify
+from .samples import find_samples
 from .signature import ragged_outputs
 from .structures import InputSpec, TracedGraph
 from .units import units
 
 Method = Literal["non-strict", "strict", "static"]
 TRACED_BATCH = 2
+
+_MIXED = (
+    "samples of a batch read each other, first at {}: everything is measured and served one sample at a time, and "
+    "requests are never put together"
+)
 
 
 class TracedModule(nn.Module):
@@ -114,8 +119,10 @@ def trace(
         if ragged is not None:
             doubts.append(f"no plan can be made: {ragged}")
         crossable = [tensor.node for tensor in units(traced).tensors if tensor.crossable]
-        found = layouts(traced, crossable)  # runs the model: here once, so that planning runs nothing
-        return replace(traced, notes=(*traced.notes, *doubts), layouts=found, cache={})
+        found = find_samples(traced, crossable)  # runs the model: here once, so that planning runs nothing
+        if found.mixed_at is not None:
+            doubts.append(_MIXED.format(found.mixed_at))
+        return replace(traced, notes=(*traced.notes, *doubts), layouts=found.layouts, mixed_at=found.mixed_at, cache={})
 
 
 @contextlib.contextmanager
