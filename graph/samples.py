@@ -26,6 +26,8 @@ _BATCH = 4
 _SHARED = 1
 """Not in the middle: a reversed batch keeps its middle where it is."""
 
+UNTRIED = "a place that is not known, since the model fails on other values than the example's"
+
 _ALIKE = {torch.float16: 0.1, torch.bfloat16: 0.1}
 """By dtype, how far a sample's numbers in a batch may be from those of the sample alone, as a share of the largest.
 Kernels round by batch size. What divides by the number of samples is far above."""
@@ -60,7 +62,7 @@ def find_samples(traced: TracedGraph, nodes: Sequence[fx.Node]) -> Samples:
                 continue
             return _alone(found, options) if traced.dynamic_batch and found.mixed_at else found
     doubtless = {name: given[0] if len(given) == 1 else None for name, given in options.items()}
-    return Samples(doubtless, "a place that is not known: the model fails on other values than the example's")
+    return Samples(doubtless, UNTRIED)
 
 
 def _alone(found: Samples, options: dict[str, list[Layout]]) -> Samples:
@@ -115,13 +117,17 @@ def _counted(traced: TracedGraph, probe: _Probe, answers: dict[fx.Node, tuple[Te
         if node in answers:
             found[node] = alone
     for node, (tensor, layout) in answers.items():
-        row, single = to_samples(tensor, layout)[probe.shared], to_samples(found[node], layout)[0]
-        if not row.is_floating_point() or not bool(row.isfinite().all()):
-            continue
-        gap = float((row.double() - single.double()).abs().amax()) if row.numel() else 0.0
-        if gap > _ALIKE.get(row.dtype, _ALIKE_ELSE) * float(row.double().abs().amax() if row.numel() else 1.0):
+        if not alike(to_samples(tensor, layout)[probe.shared], to_samples(found[node], layout)[0]):
             return f"{place_of(node)}, which depends on the number of samples"
     return None
+
+
+def alike(row: Tensor, alone: Tensor) -> bool:
+    """Whether a sample's numbers in a batch are those of the sample alone, up to how kernels round by batch size."""
+    if not row.is_floating_point() or not row.numel() or not bool(row.isfinite().all()):
+        return True
+    gap = float((row.double() - alone.double()).abs().amax())
+    return gap <= _ALIKE.get(row.dtype, _ALIKE_ELSE) * float(row.double().abs().amax())
 
 
 def place_of(node: fx.Node) -> str:
@@ -174,10 +180,10 @@ class _Probe:
         shared = min(_SHARED, batch - 1)
         for spec, example in zip(traced.tensor_inputs, traced.example_inputs, strict=True):
             parts = [example] * 3
-            if spec.batch_dim is not None:
+            if spec.batch_dim is not None and (everything or _is_private_number(spec)):
+                parts = varied(example, spec.batch_dim, batch, shared, generator)
+            elif spec.batch_dim is not None:
                 parts = [resize_batch(example, spec.batch_dim, size) for size in (batch, batch, 1)]
-                if everything or _is_private_number(spec):
-                    parts = _varied(*parts, spec.batch_dim, shared, generator)
             for column, part in zip(made, parts, strict=True):
                 column.append(part)
         return cls(made[0], made[1], made[2], shared)
@@ -187,10 +193,12 @@ def _is_private_number(spec: InputSpec) -> bool:
     return not spec.public and spec.dtype is not None and (spec.dtype.is_floating_point or spec.dtype.is_complex)
 
 
-def _varied(
-    first: Tensor, second: Tensor, alone: Tensor, batch_dim: int, shared: int, generator: torch.Generator
-) -> list[Tensor]:
-    """Both batches with other values but for the shared sample, which gets some too where it is all one number."""
+def varied(example: Tensor, batch_dim: int, batch: int, shared: int, generator: torch.Generator) -> list[Tensor]:
+    """Two batches that have the sample at `shared` in common, and that sample alone.
+
+    It is the example's, but for one that is all the same number: its differences to others would say nothing.
+    """
+    first, second, alone = (resize_batch(example, batch_dim, size) for size in (batch, batch, 1))
     if bool((alone == alone.flatten()[:1]).all()):
         alone = _other(alone, generator)
     batches = [first, _other(second, generator)]

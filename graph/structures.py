@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -40,6 +40,12 @@ class InputSpec:
     def is_tensor(self) -> bool:
         """False for an input that was fixed when the model was traced."""
         return self.dtype is not None
+
+
+def differ_by_sample(specs: Sequence[InputSpec]) -> list[bool]:
+    """By input, whether each sample has its own: it has a batch, or none has one, and a call is a sample."""
+    alone = all(spec.batch_dim is None for spec in specs)
+    return [alone or spec.batch_dim is not None for spec in specs]
 
 
 @dataclass(frozen=True, eq=False)

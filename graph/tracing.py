@@ -23,6 +23,7 @@ from torch.export import Dim, ExportedProgram, ShapesCollection
 from torch.utils import _pytree as pytree
 
 from ..records import TraceError
+from .batch_dims import BatchDims, ask_which, batch_dims_of, require_known
 from .inputs import (
     InputBinder,
     close_values,
@@ -42,10 +43,7 @@ from .units import units
 Method = Literal["non-strict", "strict", "static"]
 TRACED_BATCH = 2
 
-_MIXED = (
-    "samples of a batch read each other, first at {}: everything is measured and served one sample at a time, and "
-    "requests are never put together"
-)
+_ALONE = "everything is measured and served one sample at a time, and requests are never put together"
 
 
 class TracedModule(nn.Module):
@@ -68,7 +66,7 @@ def trace(
     args: tuple[Any, ...] | Tensor,
     kwargs: Mapping[str, Any] | None = None,
     *,
-    batch_dims: Mapping[str, int | None] | None = None,
+    batch_dims: BatchDims = None,
     public_inputs: Sequence[str] = (),
 ) -> TracedGraph:
     """Trace `model` into a flat functional graph whose batch size is free where that is possible.
@@ -81,21 +79,25 @@ def trace(
         model: any module whose forward is one graph (no control flow on tensor values).
         args: example positional inputs, or one tensor. Batch 1 is fine.
         kwargs: example keyword inputs.
-        batch_dims: by input name, the dimension that counts samples (None: it has none). Default: the
-            first dimension of every tensor that agrees with the first tensor's.
+        batch_dims: the dimension that counts samples: one for all inputs, or by input name (None: it has none), or
+            "none" where one call is one sample. Default: the first dimension of every tensor that agrees with the
+            first tensor's; where that looks like time, or like the nodes of a graph, it must be said.
         public_inputs: names of inputs that are harmless to send; every other input is private.
 
     Raises:
         TraceError: the model fails on its example inputs, cannot be traced (the source line is
-            named), draws random numbers, keeps state between calls, or its graph does not reproduce it.
+            named), draws random numbers, keeps state between calls, or its graph does not reproduce it; or batch
+            dimensions that must be said, or cannot be as they are.
     """
     args = (args,) if isinstance(args, Tensor) else tuple(args)
     kwargs = dict(kwargs or {})
     names = input_names(model, args, kwargs)
     leaves, structure = flatten_inputs(args, kwargs)
-    specs = describe_inputs(names, leaves, batch_dims, public_inputs)
-    if not any(spec.is_tensor for spec in specs):
+    tensors = [name for name, leaf in zip(names, leaves, strict=True) if isinstance(leaf, Tensor)]
+    if not tensors:
         raise TraceError("the example inputs hold no tensor; give at least one, with the batch as first dimension")
+    require_known("public_inputs", public_inputs, tensors)
+    specs = describe_inputs(names, leaves, batch_dims_of(names, leaves, batch_dims), public_inputs)
     with evaluation_mode(model):
         expected = _run_eagerly(model, args, kwargs)
         program, method, reason = _export(model, specs, leaves, structure)
@@ -112,7 +114,7 @@ def trace(
             method=method,
             traced_batch=batch,
             batch_symbol=batch_symbol,
-            notes=(*notes, *([f"only batch size {batch} can run{reason}"] if method == "static" else [])),
+            notes=(*notes, *_batch_note(specs, method, batch, reason)),
         )
         doubts = _verify(traced, model, args, kwargs, expected)
         ragged = ragged_outputs(traced)
@@ -121,7 +123,10 @@ def trace(
         crossable = [tensor.node for tensor in units(traced).tensors if tensor.crossable]
         found = find_samples(traced, crossable)  # runs the model: here once, so that planning runs nothing
         if found.mixed_at is not None:
-            doubts.append(_MIXED.format(found.mixed_at))
+            if batch_dims is None:
+                ask_which(model, specs, leaves, structure, found.mixed_at)
+            together = _ALONE if method != "static" else f"only {batch} can run together, so no plan can be made"
+            doubts.append(f"samples of a batch read each other, first at {found.mixed_at}: {together}")
         return replace(traced, notes=(*traced.notes, *doubts), layouts=found.layouts, mixed_at=found.mixed_at, cache={})
 
 
@@ -246,6 +251,14 @@ def _batch_of(specs: Sequence[InputSpec], leaves: Sequence[Any]) -> int:
         if spec.batch_dim is not None:
             return int(leaf.shape[spec.batch_dim])
     return 1
+
+
+def _batch_note(specs: Sequence[InputSpec], method: Method, batch: int, reason: str) -> list[str]:
+    if method != "static":
+        return []
+    if all(spec.batch_dim is None for spec in specs):
+        return ["no input has a batch: one call is one sample"]
+    return [f"only batch size {batch} can run{reason}"]
 
 
 def _verify(

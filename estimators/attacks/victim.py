@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from ...graph import Cut, Halves, TracedGraph, from_samples, split, to_samples, with_weights
+from ...graph import Cut, Halves, TracedGraph, differ_by_sample, from_samples, split, to_samples, with_weights
 from ...records import CollabplanError, hash_tensors
 from ..data import Data, InputScaling
 from ..defenses import Defense
@@ -67,7 +67,7 @@ def attacked_input(traced: TracedGraph) -> int:
         CollabplanError: none of them, or several.
     """
     specs = traced.tensor_inputs
-    private = [at for at, spec in enumerate(specs) if not spec.public and spec.batch_dim is not None]
+    private = [at for at, own in enumerate(differ_by_sample(specs)) if own and not specs[at].public]
     if len(private) != 1 or not getattr(specs[private[0]].dtype, "is_floating_point", False):
         names = ", ".join(specs[at].name for at in private) or "none"
         raise CollabplanError(
