@@ -55,9 +55,8 @@ def find_samples(traced: TracedGraph, nodes: Sequence[fx.Node]) -> Samples:
         return Samples({name: next(iter(given), None) for name, given in options.items()}, None)
     for batch in dict.fromkeys([_BATCH if traced.dynamic_batch else traced.traced_batch, traced.traced_batch]):
         for everything in (True, False):
-            probe = _Probe.of(traced, batch, everything=everything)
             try:
-                found = _compared(traced, options, outputs, probe)
+                found = _compared(traced, options, outputs, _Probe.of(traced, batch, everything=everything))
             except Exception:  # values that an input cannot have (ids beyond a table), or a batch that does not run
                 continue
             return _alone(found, options) if traced.dynamic_batch and found.mixed_at else found
@@ -204,8 +203,8 @@ def varied(example: Tensor, batch_dim: int, batch: int, shared: int, generator: 
     batches = [first, _other(second, generator)]
     if first.is_floating_point() or first.is_complex():
         batches = [_other(first, generator), _other(second, generator, scale=10)]
-    for batch in batches:
-        batch.narrow(batch_dim, shared, 1).copy_(alone)
+    for each in batches:
+        each.narrow(batch_dim, shared, 1).copy_(alone)
     return [*batches, alone]
 
 

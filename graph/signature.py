@@ -46,7 +46,7 @@ def ragged_outputs(traced: TracedGraph) -> str | None:
     """What is wrong where values decide the shape of an output, and the remedy; None where none do."""
     for node in _output_nodes(traced):
         value = node.meta.get("val")
-        if not has_fixed_shape(value, traced.batch_symbol):
+        if isinstance(value, Tensor) and not has_fixed_shape(value, traced.batch_symbol):
             sizes = ", ".join(_size_text(size, traced) for size in value.shape)
             return (
                 f"the model returns a tensor [{sizes}] whose size depends on values{user_line(node)}; return one of "

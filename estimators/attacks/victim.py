@@ -177,7 +177,7 @@ class Victim:
         if len(self._kept) < len(self.cut.crossing):
             raise CollabplanError("public tensors cross here, so the cloud half cannot be run on private ones alone")
         if self.traced.mixed_at is not None and len(rows[0]) > 1:
-            return torch.cat([self.cloud(one) for one in zip(*(row.split(1) for row in rows), strict=True)])
+            return torch.cat([self.cloud(one) for one in zip(*(torch.split(row, 1) for row in rows), strict=True)])
         tensors = []
         for row, crossing in zip(rows, self.cut.crossing, strict=True):
             assert crossing.layout is not None
