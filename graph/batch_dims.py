@@ -143,7 +143,7 @@ def _apart_along_next(
     generator = torch.Generator().manual_seed(0)
     columns: list[list[Any]] = [[], [], []]
     for leaf, carried in zip(leaves, carries, strict=True):
-        parts = varied(leaf, 1, _SAMPLES, _SHARED, generator) if carried else [leaf] * 3
+        parts = varied(leaf, 1, 2, generator) if carried else [leaf] * 3
         for column, part in zip(columns, parts, strict=True):
             column.append(part)
     try:
@@ -156,13 +156,10 @@ def _apart_along_next(
     return bool(answers[0]) and all(_stays(*each) for each in zip(*answers, strict=True))
 
 
-_SAMPLES, _SHARED = 4, 1
-
-
 def _stays(before: Tensor, after: Tensor, alone: Tensor) -> bool:
-    """Whether an output has one entry a sample, and the shared one's is the same beside others, and alone."""
-    dims = [dim for dim, size in enumerate(before.shape) if size == _SAMPLES * alone.shape[dim]]
-    if before.ndim != alone.ndim or len(dims) != 1 or alone.shape[dims[0]] != 1:
+    """Whether an output of two samples has one entry a sample, and each is the same whatever the other is."""
+    dims = [dim for dim, size in enumerate(before.shape) if before.ndim == alone.ndim and size != alone.shape[dim]]
+    if len(dims) != 1 or (before.shape[dims[0]], alone.shape[dims[0]]) != (2, 1):
         return False
-    row = before.select(dims[0], _SHARED)
-    return same_values(row, after.select(dims[0], _SHARED)) and alike(row, alone.select(dims[0], 0))
+    last = [batch.select(dims[0], 1) for batch in (before, after)]
+    return same_values(*last) and alike(before.select(dims[0], 0), alone.select(dims[0], 0))

@@ -1,9 +1,9 @@
 """Do the samples of a batch stay apart, and where do they lie in each tensor? Two batches are run side by side.
 
-They share one sample, which lies between others: a model that reads what comes before alone (a recurrent network along
-the wrong dimension) is noticed too. At one batch size, kernels make the same numbers of a sample to the last bit
-whatever the others hold. So where the shared sample's rows differ at all, they were made of other samples as well:
-by statistics of the batch, a softmax over it, or an average. Rounding it is not.
+They share the last sample. At one batch size, kernels make the same numbers of a sample to the last bit whatever the
+others hold. So where the shared sample's rows differ at all, they were made of other samples as well: by statistics of
+the batch, a softmax over it, or what came before. Rounding it is not. Whether the first sample reads later ones, or how
+many there are, its own answer alone tells, up to rounding.
 """
 
 from __future__ import annotations
@@ -21,10 +21,6 @@ from .inputs import resize_batch, same_values
 from .layout import possible_layouts, to_samples
 from .sizes import has_fixed_shape
 from .structures import InputSpec, TracedGraph
-
-_BATCH = 4
-_SHARED = 1
-"""Not in the middle: a reversed batch keeps its middle where it is."""
 
 UNTRIED = "a place that is not known, since the model fails on other values than the example's"
 
@@ -53,18 +49,17 @@ def find_samples(traced: TracedGraph, nodes: Sequence[fx.Node]) -> Samples:
     outputs = {node for node in traced.flat.graph.output_node().all_input_nodes if traced.kinds[node.name] == "value"}
     if not traced.dynamic_batch and traced.traced_batch == 1:
         return Samples({name: next(iter(given), None) for name, given in options.items()}, None)
-    for batch in dict.fromkeys([_BATCH if traced.dynamic_batch else traced.traced_batch, traced.traced_batch]):
-        for everything in (True, False):
-            try:
-                found = _compared(traced, options, outputs, _Probe.of(traced, batch, everything=everything))
-            except Exception:  # values that an input cannot have (ids beyond a table), or a batch that does not run
-                continue
-            return _alone(found, options) if traced.dynamic_batch and found.mixed_at else found
+    for everything in (True, False):
+        try:
+            found = _compared(traced, options, outputs, _Probe.of(traced, everything=everything))
+        except Exception:  # values that an input cannot have, such as ids beyond a table
+            continue
+        return _one_at_a_time(found, options) if traced.dynamic_batch and found.mixed_at else found
     doubtless = {name: given[0] if len(given) == 1 else None for name, given in options.items()}
     return Samples(doubtless, UNTRIED)
 
 
-def _alone(found: Samples, options: dict[str, list[Layout]]) -> Samples:
+def _one_at_a_time(found: Samples, options: dict[str, list[Layout]]) -> Samples:
     """A model whose samples read each other runs one at a time, and then every order of rows is right."""
     known = {name: found.layouts[name] or next(iter(given), None) for name, given in options.items()}
     return Samples(known, found.mixed_at)
@@ -79,11 +74,11 @@ def _compared(traced: TracedGraph, options: dict[str, list[Layout]], outputs: se
             continue
         given = options[node.name] if node.name in options else possible_layouts(traced, node)
         certain = traced.dynamic_batch and len(given) == 1
-        layout = given[0] if certain else _separating(given, before, after, probe.shared)
+        layout = given[0] if certain else _separating(given, before, after)
         if node.name in options:
             layouts[node.name] = layout
         if layout is not None:
-            mixed = not _same_row(before, after, layout, probe.shared)
+            mixed = not same_values(to_samples(before, layout)[-1], to_samples(after, layout)[-1])
         else:
             mixed = node in outputs and not same_values(before, after)
         if mixed and mixed_at is None and has_fixed_shape(node.meta.get("val"), traced.batch_symbol):
@@ -95,29 +90,25 @@ def _compared(traced: TracedGraph, options: dict[str, list[Layout]], outputs: se
     return Samples(layouts, mixed_at)
 
 
-def _separating(given: Sequence[Layout], before: Tensor, after: Tensor, shared: int) -> Layout | None:
+def _separating(given: Sequence[Layout], before: Tensor, after: Tensor) -> Layout | None:
     """The first layout that keeps the shared sample's row, up to rounding, and changes its neighbour's."""
     for layout in given:
         rows, changed = to_samples(before, layout), to_samples(after, layout)
-        kept = torch.allclose(rows[shared].double(), changed[shared].double(), rtol=1e-4, atol=1e-5, equal_nan=True)
-        if kept and not torch.equal(rows[shared - 1], changed[shared - 1]):
+        kept = torch.allclose(rows[-1].double(), changed[-1].double(), rtol=1e-4, atol=1e-5, equal_nan=True)
+        if kept and not torch.equal(rows[-2], changed[-2]):
             return layout
     return None
 
 
-def _same_row(before: Tensor, after: Tensor, layout: Layout, shared: int) -> bool:
-    return same_values(to_samples(before, layout)[shared], to_samples(after, layout)[shared])
-
-
 def _counted(traced: TracedGraph, probe: _Probe, answers: dict[fx.Node, tuple[Tensor, Layout]]) -> str | None:
-    """The output that the number of samples changes; None where the shared sample alone gives the same."""
+    """The output in which the first sample is another than alone: it reads later ones, or how many there are."""
     found: dict[fx.Node, Tensor] = {}
     for node, alone, _ in _side_by_side(traced.flat, probe.alone, ()):
         if node in answers:
             found[node] = alone
     for node, (tensor, layout) in answers.items():
-        if not alike(to_samples(tensor, layout)[probe.shared], to_samples(found[node], layout)[0]):
-            return f"{place_of(node)}, which depends on the number of samples"
+        if not alike(to_samples(tensor, layout)[0], to_samples(found[node], layout)[0]):
+            return f"{place_of(node)}, where a sample's answer is another than alone"
     return None
 
 
@@ -164,48 +155,49 @@ def _side_by_side(
 
 @dataclass(frozen=True, eq=False)
 class _Probe:
-    """Two flat inputs that share the sample at `shared`, and that sample alone."""
+    """Two flat inputs that share their last sample, and the first sample of the first alone."""
 
     first: list[Tensor]
     second: list[Tensor]
     alone: list[Tensor]
-    shared: int
 
     @classmethod
-    def of(cls, traced: TracedGraph, batch: int, *, everything: bool) -> _Probe:
+    def of(cls, traced: TracedGraph, *, everything: bool) -> _Probe:
         """`everything`: integers and public inputs differ between samples too, not private numbers alone."""
         generator = torch.Generator().manual_seed(0)
         made: list[list[Tensor]] = [[], [], []]
-        shared = min(_SHARED, batch - 1)
         for spec, example in zip(traced.tensor_inputs, traced.example_inputs, strict=True):
             parts = [example] * 3
             if spec.batch_dim is not None and (everything or _is_private_number(spec)):
-                parts = varied(example, spec.batch_dim, batch, shared, generator)
+                parts = varied(example, spec.batch_dim, traced.traced_batch, generator)
             elif spec.batch_dim is not None:
-                parts = [resize_batch(example, spec.batch_dim, size) for size in (batch, batch, 1)]
+                parts = [resize_batch(example, spec.batch_dim, size) for size in (*[traced.traced_batch] * 2, 1)]
             for column, part in zip(made, parts, strict=True):
                 column.append(part)
-        return cls(made[0], made[1], made[2], shared)
+        return cls(*made)
 
 
 def _is_private_number(spec: InputSpec) -> bool:
     return not spec.public and spec.dtype is not None and (spec.dtype.is_floating_point or spec.dtype.is_complex)
 
 
-def varied(example: Tensor, batch_dim: int, batch: int, shared: int, generator: torch.Generator) -> list[Tensor]:
-    """Two batches that have the sample at `shared` in common, and that sample alone.
+def varied(example: Tensor, batch_dim: int, batch: int, generator: torch.Generator) -> list[Tensor]:
+    """Two batches that have the last sample in common, and the first sample of the first batch alone.
 
-    It is the example's, but for one that is all the same number: its differences to others would say nothing.
+    The common one is the example's, but for one that is all the same number: what it loses would not be seen.
     """
-    first, second, alone = (resize_batch(example, batch_dim, size) for size in (batch, batch, 1))
-    if bool((alone == alone.flatten()[:1]).all()):
-        alone = _other(alone, generator)
-    batches = [first, _other(second, generator)]
-    if first.is_floating_point() or first.is_complex():
-        batches = [_other(first, generator), _other(second, generator, scale=10)]
-    for each in batches:
-        each.narrow(batch_dim, shared, 1).copy_(alone)
-    return [*batches, alone]
+    first, second, shared = (resize_batch(example, batch_dim, size) for size in (batch, batch, 1))
+    if bool((shared == shared.flatten()[:1]).all()):
+        shared = _other(shared, generator)
+    first, second = _noisy(first, generator), _other(second, generator, scale=10)
+    for each in (first, second):
+        each.narrow(batch_dim, batch - 1, 1).copy_(shared)
+    return [first, second, first.narrow(batch_dim, 0, 1).contiguous()]
+
+
+def _noisy(tensor: Tensor, generator: torch.Generator) -> Tensor:
+    """Numbers with noise. Integers as they are: others may come out the same a second time."""
+    return _other(tensor, generator) if tensor.is_floating_point() or tensor.is_complex() else tensor
 
 
 def _other(tensor: Tensor, generator: torch.Generator, scale: float = 1.0) -> Tensor:

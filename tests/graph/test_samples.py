@@ -130,7 +130,7 @@ class FixedBatch(nn.Module):
 
 def test_a_fixed_batch_of_samples_that_read_each_other_is_never_filled_up():
     assert trace(FixedBatch(across=False), torch.randn(3, 4)).samples_at_once(64) == 3
-    traced = trace(FixedBatch(across=True), torch.randn(3, 4))
+    traced = trace(FixedBatch(across=True), torch.randn(3, 4), batch_dims=0)
     assert (traced.method, traced.only_batch) == ("static", 3)
     with pytest.raises(TraceError, match="only 3 together can run; give example inputs of one sample"):
         traced.samples_at_once(64)
