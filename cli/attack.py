@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from .defense_options import KEPT_HELP, parse_bits, parse_kept, parse_noise, parse_rates, parts
-from .options import RUNS_CODE, Debug, Inputs, Json, MaxCrossing, OutputFile, examples
+from .options import RUNS_CODE, BatchDim, Debug, InputOptions, Inputs, Json, MaxCrossing, OutputFile, examples
 
 if TYPE_CHECKING:
     from ..estimators.attacks import Outcome
@@ -100,6 +100,7 @@ def attack(
         ),
     ] = None,
     inputs: Inputs = None,
+    batch_dim: BatchDim = None,
     max_crossing: MaxCrossing = 1,
     pictures: Annotated[
         Path | None,
@@ -126,7 +127,7 @@ def attack(
         found = open_planned(Path(target), None, output, with_data=True)
         loaded, traced, plan, tuned, directions = found.target, found.traced, found.plan, found.tuned, found.directions
     else:
-        loaded, traced = prepare_target(target, inputs or (), output)
+        loaded, traced = prepare_target(target, InputOptions.given(inputs, batch_dim), output)
     opened = open_session(loaded, traced, plan, cuts, max_crossing, asked, output)
     session = replace(opened, tuned=tuned, directions=directions)
     with output.bar("attacking") as advance:
@@ -196,7 +197,7 @@ def checked_options(
     )
 
 
-def prepare_target(text: str, inputs: Sequence[str], output: Output) -> tuple[Target, TracedGraph]:
+def prepare_target(text: str, inputs: InputOptions, output: Output) -> tuple[Target, TracedGraph]:
     """Load and trace a target. Raises CollabplanError where it has no data, or cannot be traced."""
     from .profile import trace_target
     from .target import load_target

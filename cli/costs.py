@@ -18,6 +18,7 @@ from ..records import (
     parse_duration_ms,
 )
 from .checks import checked
+from .options import InputOptions
 from .workspace import Workspace, require_unchanged
 
 if TYPE_CHECKING:
@@ -76,7 +77,8 @@ def fitting_profile(workspace: Workspace, target: Target) -> Profiles | None:
         return None
     before, now = profile.target, target.identity
     same_file = before.file_sha256 == now.file_sha256 and before.spec == now.spec
-    if profile.role != "both" or not same_file or before.options.get("input") != now.options.get("input"):
+    same_inputs = InputOptions.kept_in(before.options) == InputOptions.kept_in(now.options)
+    if profile.role != "both" or not same_file or not same_inputs:
         return None
     return Profiles(profile, profile, f"last profile {path} (the target has not changed since)")
 

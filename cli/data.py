@@ -214,13 +214,12 @@ def _fit(tensor: Tensor, spec: InputSpec, name: str) -> Tensor:
     assert spec.dtype is not None
     if tensor.ndim == 0:
         raise TargetError(f"{name} gives a scalar for input {spec.name!r}; a batch dimension comes first")
-    if spec.batch_dim is not None:
-        wanted = tuple(size for d, size in enumerate(spec.shape) if d != spec.batch_dim)
-        if tuple(tensor.shape[1:]) != wanted:
-            raise TargetError(
-                f"{name} has samples of shape {shape_text(tensor.shape[1:])} for input {spec.name!r}, the model takes "
-                f"{shape_text(wanted)} (from the example inputs); a batch dimension comes first"
-            )
+    wanted = tuple(size for d, size in enumerate(spec.shape) if d != spec.batch_dim)
+    if tuple(tensor.shape[1:]) != wanted:
+        raise TargetError(
+            f"{name} has samples of shape {shape_text(tensor.shape[1:])} for input {spec.name!r}, the model takes "
+            f"{shape_text(wanted)} (from the example inputs); {_order(spec)}"
+        )
     if tensor.dtype != spec.dtype:
         if tensor.is_floating_point() != spec.dtype.is_floating_point or tensor.dtype == torch.bool:
             raise TargetError(
@@ -229,6 +228,14 @@ def _fit(tensor: Tensor, spec: InputSpec, name: str) -> Tensor:
             )
         tensor = tensor.to(spec.dtype)
     return tensor
+
+
+def _order(spec: InputSpec) -> str:
+    """How data lie, and where the model has its samples."""
+    if spec.batch_dim == 0:
+        return "a batch dimension comes first (another one that counts samples in the model: batch_dim)"
+    where = "has none" if spec.batch_dim is None else f"has them in dimension {spec.batch_dim}"
+    return f"in data, samples come first, though the model {where}: they are moved there"
 
 
 def _assemble(columns: Sequence[Sequence[Tensor]], labels: Sequence[Tensor], name: str) -> Data:

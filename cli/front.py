@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from .options import AuditEffort, AuditIt, AuditSeeds, Debug, Json, MaxLeakage, MaxPayload, examples
+from .options import AuditEffort, AuditIt, AuditSeeds, Debug, InputOptions, Json, MaxLeakage, MaxPayload, examples
 
 if TYPE_CHECKING:
     from ..planner.planning import Planned
@@ -158,7 +158,7 @@ def exported(
     from .workspace import Workspace
 
     workspace = Workspace.here()
-    inputs = plan.target.options.get("input", "").split()
+    inputs = InputOptions.kept_in(plan.target.options)
     loaded, traced, profiles = prepare(plan.target.spec, inputs, None, None, workspace, output)
     plan.model.require_same(traced.identity, record=f"plan {path}")
     problem = state(loaded, traced, profiles, plan.link, plan.edge_slowdown, budgets, output, plan.edge_power)

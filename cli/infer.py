@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from .cloud_options import Ca, Insecure, ServerName, TlsCert, TlsKey, client_tls
-from .options import Debug, Json, examples
+from .options import Debug, InputOptions, Json, examples
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -62,7 +62,7 @@ def infer(
         list[str] | None,
         typer.Option(
             metavar="FILE",
-            help="Inputs: .safetensors by name, or .npy, once per input.",
+            help="Inputs, samples first: .safetensors by name, or .npy, once per input.",
             rich_help_panel=_DATA,
             show_default=False,
         ),
@@ -247,8 +247,12 @@ def _inputs(
 
     assert model is not None
     with output.step(f"loading {model}"):
-        target = load_target(model)
+        target = load_target(model, InputOptions.kept_in(part.plan.target.options))
     traced = trace_target(target, output)
     loaded = target.load_data(traced)
-    named = dict(zip((spec.name for spec in specs), loaded.validation.inputs, strict=True))
+    shared = any(spec.batch_dims for spec in specs)
+    named = {
+        spec.name: samples[0] if shared and not spec.batch_dims else samples
+        for spec, samples in zip(specs, loaded.validation.inputs, strict=True)
+    }
     return named, scaling or loaded.pixel_scaling(traced)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from ..records import TargetError
+
+if TYPE_CHECKING:
+    from ..graph.batch_dims import BatchDims
 
 _OPTION = re.compile(r"(?:(?P<name>[A-Za-z_]\w*)=)?(?P<shape>\d+(?:x\d+)*)(?::(?P<dtype>\w+))?")
 _DTYPES = {
@@ -31,6 +34,46 @@ class ExampleInputs:
         """`float32 1x3x224x224, mask=int64 1x128`."""
         named = [(None, value) for value in self.args] + list(self.kwargs.items())
         return ", ".join((f"{name}=" if name else "") + _summary(value) for name, value in named)
+
+
+def read_batch_dim(declared: Mapping[str, Any], options: Sequence[str]) -> BatchDims:
+    """The dimension that counts samples: by `--batch-dim` options, else the file's `batch_dim`; None: neither says.
+
+    Raises:
+        TargetError: no dimension, or a mixture of one for all and others by name.
+    """
+    if options:
+        named = dict(_batch_dim_option(option) for option in options)
+        if "" not in named:
+            return named
+        if len(options) > 1:
+            raise TargetError("--batch-dim gives one dimension for all inputs, or NAME=DIM for each; not both")
+        return "none" if named[""] is None else named[""]
+    if "batch_dim" not in declared:
+        return None
+    value = declared["batch_dim"]
+    if value is None:
+        return "none"
+    dims = list(value.values()) if isinstance(value, Mapping) else [value]
+    if not all(_is_dimension(dim) or (dim is None and isinstance(value, Mapping)) for dim in dims):
+        raise TargetError(
+            f'batch_dim is {value!r:.80}; write the dimension that counts samples, 1 say, or {{"x": 1, "mask": None}}, '
+            "or None where one call is one sample"
+        )
+    return dict(value) if isinstance(value, Mapping) else int(value)
+
+
+def _is_dimension(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _batch_dim_option(option: str) -> tuple[str, int | None]:
+    name, _, text = option.strip().rpartition("=")
+    if text.lower() == "none":
+        return name, None
+    if not (text.isascii() and text.isdigit()):
+        raise TargetError(f"--batch-dim {option!r} is no dimension; write 1, x=1 or mask=none")
+    return name, int(text)
 
 
 def from_value(value: Any, name: str = "example_inputs") -> ExampleInputs:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from .defense_options import KEPT_HELP, parse_bits, parse_kept, parse_noise, parse_rates, parts
-from .options import RUNS_CODE, Debug, Inputs, Json, MaxCrossing, OutputFile, examples
+from .options import RUNS_CODE, BatchDim, Debug, InputOptions, Inputs, Json, MaxCrossing, OutputFile, examples
 
 if TYPE_CHECKING:
     from ..graph import Cut, TracedGraph
@@ -92,6 +92,7 @@ def leakage(
         ),
     ] = False,
     inputs: Inputs = None,
+    batch_dim: BatchDim = None,
     max_crossing: MaxCrossing = 1,
     file: OutputFile = None,
     as_json: Json = False,
@@ -112,7 +113,7 @@ def leakage(
         finish_controls(tested, file, output)
         return
     workspace = Workspace.here()
-    loaded, traced = prepare(target, inputs or (), workspace, output)
+    loaded, traced = prepare(target, InputOptions.given(inputs, batch_dim), workspace, output)
     session, notes = open_session(loaded, traced, cuts, max_crossing, samples, asked, workspace, output)
     found = measure(session, output)
     made = make_report(loaded, session, found, max_crossing, tested, notes)
@@ -175,9 +176,7 @@ def _estimator_names(text: str) -> tuple[str, ...]:
     return names
 
 
-def prepare(
-    text: str | None, inputs: Sequence[str], workspace: Workspace, output: Output
-) -> tuple[Target, TracedGraph]:
+def prepare(text: str | None, inputs: InputOptions, workspace: Workspace, output: Output) -> tuple[Target, TracedGraph]:
     """Load and trace the target, or what was profiled last here.
 
     Raises:
@@ -191,7 +190,7 @@ def prepare(
         profiles = last_profile(workspace)
         output.say(profiles.said)
         text = profiles.edge.target.spec
-        inputs = inputs or profiles.edge.target.options.get("input", "").split()
+        inputs = inputs.or_else(InputOptions.kept_in(profiles.edge.target.options))
     with output.step(f"loading {text}"):
         target = load_target(text, inputs)
     output.found(f"Target {text}", target.findings)

@@ -13,7 +13,9 @@ from .options import (
     AuditEffort,
     AuditIt,
     AuditSeeds,
+    BatchDim,
     Debug,
+    InputOptions,
     Inputs,
     Json,
     MaxLeakage,
@@ -315,6 +317,7 @@ def optimize(
     storage: Storage = None,
     artifacts: Artifacts = None,
     inputs: Inputs = None,
+    batch_dim: BatchDim = None,
     file: Annotated[
         Path, typer.Option("-o", "--output", metavar="FILE", help="Where to write the plan.", rich_help_panel=_OUTPUT)
     ] = Path("plan.json"),
@@ -386,7 +389,8 @@ def optimize(
         objectives=chosen_objectives,
     )
     workspace = Workspace.here()
-    loaded, traced, profiles = prepare(target, inputs or (), edge_profile, cloud_profile, workspace, output)
+    given = InputOptions.given(inputs, batch_dim)
+    loaded, traced, profiles = prepare(target, given, edge_profile, cloud_profile, workspace, output)
     power = edge_power(declared, joules_per_mb, profiles.edge, edge_slowdown)
     require_power(budgets, chosen_objectives, power)
     if power.known is not None or profiles.edge.power is not None:

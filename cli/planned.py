@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .options import InputOptions
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -69,7 +71,7 @@ def load_plan_target(plan: Plan, path: Path, target: str | None) -> Target:
     head = spec.rpartition(":")[0] if not spec.endswith(".py") else spec
     if target is None and head.endswith(".py") and not Path(head).exists() and (path.parent / head).exists():
         spec = str(path.parent / spec)
-    return load_target(spec, plan.target.options.get("input", "").split())
+    return load_target(spec, InputOptions.kept_in(plan.target.options))
 
 
 def planned_cut(plan: Plan, traced: TracedGraph) -> Cut:

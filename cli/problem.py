@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .options import InputOptions
+
 if TYPE_CHECKING:
     from ..graph import TracedGraph
     from ..planner import Problem
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def prepare(
-    text: str | None, inputs: tuple[str, ...] | list[str], edge: Path | None, cloud: Path | None,
+    text: str | None, inputs: InputOptions, edge: Path | None, cloud: Path | None,
     workspace: Workspace, output: Output,
 ) -> tuple[Target, TracedGraph, Profiles]:  # fmt: skip
     """Find the profiles and the target, load and trace it, and profile it where nothing fits.
@@ -36,7 +38,7 @@ def prepare(
     if text is None:
         assert profiles is not None
         text = profiles.edge.target.spec
-        inputs = inputs or profiles.edge.target.options.get("input", "").split()
+        inputs = inputs.or_else(InputOptions.kept_in(profiles.edge.target.options))
     with output.step(f"loading {text}"):
         target = load_target(text, inputs)
     profiles = profiles or fitting_profile(workspace, target)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from .options import RUNS_CODE, Debug, Inputs, Json, MaxCrossing, OutputFile, examples
+from .options import RUNS_CODE, BatchDim, Debug, InputOptions, Inputs, Json, MaxCrossing, OutputFile, examples
 
 if TYPE_CHECKING:
     from ..graph import TracedGraph
@@ -31,6 +31,7 @@ def profile(
         str, typer.Argument(metavar="TARGET", help=f"path.py, path.py:NAME or package.module:NAME. {RUNS_CODE}")
     ],
     inputs: Inputs = None,
+    batch_dim: BatchDim = None,
     max_crossing: MaxCrossing = 4,
     device: Annotated[
         str, typer.Option(metavar="DEVICE", help="cpu, cuda, cuda:1 or mps.", rich_help_panel=_MEASURE)
@@ -69,7 +70,7 @@ def profile(
 
     output = Output(as_json=as_json)
     with output.step(f"loading {target}"):
-        loaded = load_target(target, inputs or ())
+        loaded = load_target(target, InputOptions.given(inputs, batch_dim))
     output.found(f"Target {target}", loaded.findings)
     traced = trace_target(loaded, output)
     if role == "both":  # one of two machines need not have the data

@@ -20,13 +20,15 @@ from torch import Tensor, nn
 
 from ..records import TargetError, TargetIdentity, hash_file
 from .data import LoadedData, read_data, refuse_overlap
-from .inputs import ExampleInputs, from_options, from_value
+from .inputs import ExampleInputs, from_options, from_value, read_batch_dim
 from .model import find_model, require_usable_weights
+from .options import InputOptions
 from .user_code import TargetSpec, call, guarded, load_module, main_block
 
 if TYPE_CHECKING:
     from ..estimators.data import Data, InputScaling
     from ..graph import TracedGraph
+    from ..graph.batch_dims import BatchDims
 
 DATA_NAMES = ("validation_data", "train_data", "attacker_data", "other_attacker_data")
 HALVES_SEED = 0
@@ -82,6 +84,7 @@ class Target:
     file: Path | None
     model: nn.Module
     example: ExampleInputs
+    batch_dims: BatchDims
     public_inputs: tuple[str, ...]
     declared: Mapping[str, Any]
     findings: tuple[Finding, ...]
@@ -111,7 +114,13 @@ class Target:
         from ..graph import trace
 
         with self.running():
-            return trace(self.model, self.example.args, self.example.kwargs, public_inputs=self.public_inputs)
+            return trace(
+                self.model,
+                self.example.args,
+                self.example.kwargs,
+                batch_dims=self.batch_dims,
+                public_inputs=self.public_inputs,
+            )
 
     def require_validation_data(self) -> None:
         """Refuse a target that nothing can be optimized for. Raises TargetError."""
@@ -174,22 +183,24 @@ class Target:
         return labels
 
 
-def load_target(text: str, inputs: Sequence[str] = ()) -> Target:
+def load_target(text: str, inputs: Sequence[str] | InputOptions = ()) -> Target:
     """Load `path.py`, `path.py:attr` or `package.module:attr`. **This runs the user's code.**
 
     Args:
         text: the target as typed.
-        inputs: `--input` options; they replace the file's `example_inputs`.
+        inputs: `--input` options, or with `--batch-dim` too; they replace the file's `example_inputs` and `batch_dim`.
 
     Raises:
-        TargetError: no such file, it raises (its line is named), no model or no example inputs in it, NaN weights.
+        TargetError: no such file, it raises (its line is named), no model or no example inputs in it, NaN weights, or
+            a batch dimension that is none.
     """
+    given = inputs if isinstance(inputs, InputOptions) else InputOptions(tuple(inputs))
     spec = TargetSpec.parse(text)
     module, file = load_module(spec)
     model, how = find_model(module, spec, file)
     require_usable_weights(model)
     declared = vars(module)
-    example = _example_inputs(declared, inputs, spec, file)
+    example = _example_inputs(declared, given.inputs, spec, file)
     public = _public_inputs(declared)
     count = sum(parameter.numel() for parameter in model.parameters())
     return Target(
@@ -197,11 +208,12 @@ def load_target(text: str, inputs: Sequence[str] = ()) -> Target:
             spec=text,
             file=None if file is None else str(spec.file or file),
             file_sha256=None if file is None else hash_file(file),
-            options={"input": " ".join(inputs)} if inputs else {},
+            options=given.options,
         ),
         file=file,
         model=model,
         example=example,
+        batch_dims=read_batch_dim(declared, given.batch_dim),
         public_inputs=public,
         declared=declared,
         findings=(

@@ -73,6 +73,9 @@ def model():
 # (arguments, keyword arguments). The first dimension counts samples; one is enough.
 example_inputs = (torch.zeros(1, 1, 8, 8),)
 
+# Where another dimension counts samples, as in models that take time first. Data below has samples first all the same.
+# batch_dim = 1
+
 # Inputs that are harmless to send, by name, such as an attention mask. Every other input is private.
 # public_inputs = ["attention_mask"]
 

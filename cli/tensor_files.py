@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,10 +51,14 @@ def batches(
 ) -> Iterator[dict[str, Tensor]]:
     """Successive requests of `size` samples (the last may hold fewer), of the first `most` samples.
 
+    Args:
+        inputs: samples come first; they are moved to where the model has them. What has none, as the model takes it.
+
     Raises:
         CollabplanError: inputs that disagree about the number of samples.
     """
-    counts = {inputs[spec.name].shape[spec.batch_dims[0]] for spec in specs if _divides(spec, inputs[spec.name])}
+    counted = _counted(inputs, specs)
+    counts = {inputs[spec.name].shape[0] for spec in counted}
     if not counts:
         yield inputs
         return
@@ -62,13 +66,9 @@ def batches(
         raise CollabplanError(f"the inputs disagree about the number of samples: {sorted(counts)}")
     total = min(counts.pop(), most or 2**62)
     for start in range(0, total, size):
-        length = min(size, total - start)
-        yield {
-            spec.name: inputs[spec.name].narrow(spec.batch_dims[0], start, length)
-            if _divides(spec, inputs[spec.name])
-            else inputs[spec.name]
-            for spec in specs
-        }
+        taken = {spec.name: inputs[spec.name][start : start + size][: total - start] for spec in counted}
+        moved = {spec.name: _moved(taken[spec.name], spec) for spec in counted}
+        yield {spec.name: moved.get(spec.name, inputs[spec.name]) for spec in specs}
 
 
 def write_outputs(outputs: Sequence[Any], spec: OutputSpec, path: Path) -> None:
@@ -103,8 +103,15 @@ def require_ending(path: Path) -> None:
         raise CollabplanError(f"outputs are written as .safetensors or .json, not as {path.name}")
 
 
-def _divides(spec: TensorSpec, tensor: Tensor) -> bool:
-    return bool(spec.batch_dims) and tensor.ndim > spec.batch_dims[0]
+def _counted(inputs: Mapping[str, Tensor], specs: Sequence[TensorSpec]) -> list[TensorSpec]:
+    """The inputs that hold samples: those with a batch, or where none has one, those with a dimension more."""
+    if any(spec.batch_dims for spec in specs):
+        return [spec for spec in specs if spec.batch_dims and inputs[spec.name].ndim > spec.batch_dims[0]]
+    return [spec for spec in specs if inputs[spec.name].ndim == len(spec.shape) + 1]
+
+
+def _moved(samples: Tensor, spec: TensorSpec) -> Tensor:
+    return samples.movedim(0, spec.batch_dims[0]).contiguous() if spec.batch_dims else samples[0]
 
 
 def _names(specs: Sequence[TensorSpec]) -> str:

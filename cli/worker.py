@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from .options import Artifacts, Debug, Json, OtherTarget, Storage, examples
+from .options import Artifacts, Debug, InputOptions, Json, OtherTarget, Storage, examples
 
 EXAMPLES = examples(
     (
@@ -51,7 +51,7 @@ def worker(
     setup = StudySetup.model_validate_json(read_setup(storage, study))
     spec = model or setup.target.spec
     with output.step(f"loading {spec}"):
-        loaded = load_target(spec, setup.target.options.get("input", "").split())
+        loaded = load_target(spec, InputOptions.kept_in(setup.target.options))
     loaded.require_validation_data()
     traced = trace_target(loaded, output)
     profiles = Profiles(setup.edge_profile, setup.cloud_profile, f"profiles of study {study}")

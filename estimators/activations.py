@@ -45,7 +45,7 @@ class EdgeActivations:
             raise CollabplanError(f"batch size and cache bytes must be positive, got {batch_size} and {cache_bytes}")
         self.traced = traced
         self.cache_bytes = int(cache_bytes)
-        self.batch_size = batch_size if traced.dynamic_batch else traced.traced_batch
+        self.batch_size = traced.samples_at_once(batch_size)
         self.device = torch.device(device)
         self._kept: OrderedDict[Key, tuple[Tensor, ...]] = OrderedDict()
         self._halves: dict[str, Halves] = {}

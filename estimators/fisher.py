@@ -26,7 +26,7 @@ import torch
 from scipy.special import stdtrit
 from torch import Tensor
 
-from ..graph import Cut, dead_gradients, to_samples
+from ..graph import Cut, dead_gradients, differ_by_sample, to_samples
 from ..records import CollabplanError, Crossing, Interval
 from .activations import EdgeActivations
 from .data import Data, InputScaling
@@ -79,8 +79,8 @@ class Sensitivity:
         specs = activations.traced.tensor_inputs
         private = [
             position
-            for position, spec in enumerate(specs)
-            if data.inputs[position].is_floating_point() and not spec.public and spec.batch_dim is not None
+            for position, (spec, own) in enumerate(zip(specs, differ_by_sample(specs), strict=True))
+            if data.inputs[position].is_floating_point() and not spec.public and own
         ]
         if not private:
             return None
@@ -163,7 +163,7 @@ def _traces(
 ) -> Tensor:
     """||J^T v||^2 per sample `[n]` float64, averaged over random signs v, for `rows` `[n, ...]` of the `leaves`.
 
-    Samples do not read each other in eval mode: one backward pass serves all of them.
+    Samples of a batch do not read each other (where they would, a batch is one): one backward pass serves all of them.
     """
     total = torch.zeros(rows.shape[0], dtype=torch.float64)
     if not rows.requires_grad:  # it depends on integer inputs alone

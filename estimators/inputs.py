@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, fx
 
-from ..graph import InputSpec, TracedGraph
+from ..graph import InputSpec, TracedGraph, differ_by_sample
 from ..graph.units import FREE_VIEWS
 from ..records import CollabplanError
 from .data import Data, InputScaling
@@ -46,8 +46,8 @@ def private_inputs(data: Data, traced: TracedGraph | Sequence[InputSpec], scalin
     if len(specs) != len(data.inputs):
         raise CollabplanError(f"the model has {len(specs)} tensor inputs, the data {len(data.inputs)}")
     kept = []
-    for position, (tensor, spec) in enumerate(zip(data.inputs, specs, strict=True)):
-        if spec.public or spec.batch_dim is None:
+    for position, (tensor, spec, own) in enumerate(zip(data.inputs, specs, differ_by_sample(specs), strict=True)):
+        if spec.public or not own:
             continue
         if tensor.is_floating_point():
             kept.append(scaling.to_unit(tensor).reshape(len(data), -1))

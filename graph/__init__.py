@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .minimum import Step
     from .program import Program, load_program, parse_program, save_program
     from .signature import input_specs, output_spec, require_fixed_outputs
-    from .structures import Cut, Halves, InputSpec, TracedGraph
+    from .structures import Cut, Halves, InputSpec, TracedGraph, differ_by_sample
     from .tracing import trace
 
 _HOMES = {
@@ -32,6 +32,7 @@ _HOMES = {
     "close_values": "inputs",
     "cut_of": "cuts",
     "dead_gradients": "gradients",
+    "differ_by_sample": "structures",
     "find_cut": "cuts",
     "from_samples": "layout",
     "load_program": "program",
@@ -63,6 +64,7 @@ __all__ = [
     "close_values",
     "cut_of",
     "dead_gradients",
+    "differ_by_sample",
     "find_cut",
     "from_samples",
     "input_specs",

@@ -6,7 +6,7 @@ An LSTM's `h0` has its samples in dimension 1. Where the model does not run on a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice, product
 from typing import Any
@@ -31,14 +31,14 @@ def free_batch(
     leaves: Sequence[Any],
     structure: pytree.TreeSpec,
     batch: int,
-    said: Mapping[str, int | None],
+    said: Collection[str],
 ) -> tuple[tuple[InputSpec, ...], str, str]:
     """The inputs with batch dimensions that the model runs with at another batch size.
 
     Args:
         leaves: the example inputs, flattened as `structure` says.
         batch: the other batch size.
-        said: the dimensions that the user gave; no other reading of these inputs is tried.
+        said: the inputs whose dimension the user gave; no other reading of these is tried.
 
     Returns:
         The inputs, what was found for the user to know, and why the batch cannot be free (both empty where there is
@@ -60,9 +60,7 @@ def free_batch(
     return running[0], f"samples are counted by the only dimensions that the model runs with: {', '.join(moved)}", ""
 
 
-def _dimensions(
-    specs: Sequence[InputSpec], leaves: Sequence[Any], said: Mapping[str, int | None]
-) -> list[list[int | None]]:
+def _dimensions(specs: Sequence[InputSpec], leaves: Sequence[Any], said: Collection[str]) -> list[list[int | None]]:
     """By input, the dimensions that could count samples; the first tensor's is settled."""
     first = next((spec for spec in specs if spec.batch_dim is not None), None)
     choices: list[list[int | None]] = []

@@ -50,48 +50,15 @@ def input_names(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, An
 
 
 def describe_inputs(
-    names: Sequence[str],
-    leaves: Sequence[Any],
-    batch_dims: Mapping[str, int | None] | None,
-    public_inputs: Sequence[str],
+    names: Sequence[str], leaves: Sequence[Any], batch_dims: Sequence[int | None], public_inputs: Sequence[str]
 ) -> tuple[InputSpec, ...]:
-    """One InputSpec per leaf.
-
-    Without `batch_dims`, the first dimension of the first tensor is the batch, and every tensor whose
-    first dimension has that size carries it.
-
-    Raises:
-        TraceError: a name in `batch_dims` or `public_inputs` that no input has, or a dimension that
-            the tensor does not have.
-    """
-    tensor_names = [name for name, leaf in zip(names, leaves, strict=True) if isinstance(leaf, Tensor)]
-    _require_known("batch_dims", batch_dims or {}, tensor_names)
-    _require_known("public_inputs", public_inputs, tensor_names)
-    first = next((leaf for leaf in leaves if isinstance(leaf, Tensor) and leaf.ndim), None)
-    specs = []
-    for name, leaf in zip(names, leaves, strict=True):
-        if not isinstance(leaf, Tensor):
-            specs.append(InputSpec(name, None, None, None, False, leaf))
-            continue
-        if batch_dims is not None and name in batch_dims:
-            batch_dim = batch_dims[name]
-            if batch_dim is not None and not 0 <= batch_dim < leaf.ndim:
-                raise TraceError(
-                    f"batch_dims names dimension {batch_dim} of input {name!r}, which has {leaf.ndim} dimensions"
-                )
-        else:
-            same = first is not None and leaf.ndim > 0 and leaf.shape[0] == first.shape[0]
-            batch_dim = 0 if same else None
-        if batch_dim is not None and leaf.shape[batch_dim] == 0:
-            raise TraceError(f"example input {name!r} of shape {list(leaf.shape)} holds no sample; give one at least")
-        specs.append(InputSpec(name, tuple(leaf.shape), leaf.dtype, batch_dim, name in public_inputs))
-    return tuple(specs)
-
-
-def _require_known(option: str, asked: Sequence[str] | Mapping[str, Any], known: Sequence[str]) -> None:
-    for name in asked:
-        if name not in known:
-            raise TraceError(f"{option} names {name!r}, but the model's tensor inputs are {', '.join(known) or 'none'}")
+    """One InputSpec per leaf, `batch_dims` giving the dimension that counts samples in each."""
+    return tuple(
+        InputSpec(name, tuple(leaf.shape), leaf.dtype, batch_dim, name in public_inputs)
+        if isinstance(leaf, Tensor)
+        else InputSpec(name, None, None, None, False, leaf)
+        for name, leaf, batch_dim in zip(names, leaves, batch_dims, strict=True)
+    )
 
 
 def resize_batch(leaf: Tensor, batch_dim: int, batch: int) -> Tensor:

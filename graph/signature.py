@@ -21,7 +21,7 @@ def input_specs(traced: TracedGraph) -> tuple[TensorSpec, ...]:
         assert spec.shape is not None
         shape = list(spec.shape)
         batch_dims: tuple[int, ...] = ()
-        if traced.dynamic_batch and spec.batch_dim is not None:
+        if spec.batch_dim is not None:
             shape[spec.batch_dim], batch_dims = 1, (spec.batch_dim,)
         specs.append(
             TensorSpec(
@@ -45,8 +45,8 @@ def output_spec(traced: TracedGraph, document: Mapping[str, Any]) -> OutputSpec:
 def ragged_outputs(traced: TracedGraph) -> str | None:
     """What is wrong where values decide the shape of an output, and the remedy; None where none do."""
     for node in _output_nodes(traced):
-        value: Any = node.meta.get("val")
-        if not has_fixed_shape(value, traced.batch_symbol):
+        value = node.meta.get("val")
+        if isinstance(value, Tensor) and not has_fixed_shape(value, traced.batch_symbol):
             sizes = ", ".join(_size_text(size, traced) for size in value.shape)
             return (
                 f"the model returns a tensor [{sizes}] whose size depends on values{user_line(node)}; return one of "

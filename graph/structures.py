@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -46,6 +46,12 @@ class InputSpec:
         return self.dtype is not None
 
 
+def differ_by_sample(specs: Sequence[InputSpec]) -> list[bool]:
+    """By input, whether each sample has its own: it has a batch, or none has one, and a call is a sample."""
+    alone = all(spec.batch_dim is None for spec in specs)
+    return [alone or spec.batch_dim is not None for spec in specs]
+
+
 @dataclass(frozen=True, eq=False)
 class TracedGraph:
     """A model as one flat, functional graph of ATen operators.
@@ -61,6 +67,7 @@ class TracedGraph:
         method: the tracer that managed it: `non-strict`, `strict`, or `static` (one batch size only).
         batch_symbol: counts samples in the shapes that nodes carry (`meta["val"]`); None where the batch is fixed.
             Other symbols there are sizes that depend on values.
+        mixed_at: where samples of a batch first read each other; None: they stay apart.
         layouts: by node name, how each tensor that could cross comes back to one row per sample (None: it cannot).
         notes: what the user should know about this trace.
     """
@@ -74,6 +81,7 @@ class TracedGraph:
     method: Literal["non-strict", "strict", "static"]
     traced_batch: int
     batch_symbol: sympy.Expr | None = None
+    mixed_at: str | None = None
     layouts: Mapping[str, Layout | None] = field(default_factory=dict, repr=False)
     notes: tuple[str, ...] = ()
     cache: dict[str, Any] = field(default_factory=dict, repr=False)
@@ -82,6 +90,29 @@ class TracedGraph:
     def dynamic_batch(self) -> bool:
         """False where only the traced batch size can run."""
         return self.method != "static"
+
+    @property
+    def only_batch(self) -> int | None:
+        """The one batch size that can be planned and served: that of a fixed trace, or 1 where samples read each other.
+
+        None: any.
+        """
+        if not self.dynamic_batch:
+            return self.traced_batch
+        return None if self.mixed_at is None else 1
+
+    def samples_at_once(self, wanted: int) -> int:
+        """How many samples run together where `wanted` might, so that each gets the answer that it gets alone.
+
+        Raises:
+            TraceError: several can only run together, and read each other.
+        """
+        if self.mixed_at is not None and self.only_batch != 1:
+            raise TraceError(
+                f"samples of a batch read each other, first at {self.mixed_at}, and only {self.traced_batch} together "
+                "can run; give example inputs of one sample"
+            )
+        return self.only_batch or wanted
 
     @cached_property
     def tensor_inputs(self) -> tuple[InputSpec, ...]:

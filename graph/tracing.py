@@ -11,7 +11,7 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Literal, cast
@@ -31,6 +31,7 @@ from .admission import (
     run_eagerly,
     unwrapped,
 )
+from .batch_dims import BatchDims, ask_which, batch_dims_of, require_known
 from .batches import Followed, free_batch, resized
 from .decomposition import decompose
 from .exact import exact_division
@@ -45,10 +46,10 @@ from .inputs import (
     resize_batch,
     same_values,
 )
-from .layout import layouts
 from .normalise import normalise
 from .program import identify
 from .refusals import fixed_batch, forward_line, untraceable
+from .samples import find_samples
 from .signature import ragged_outputs
 from .structures import FixedBatchError, InputSpec, TracedGraph
 from .twins import twins
@@ -60,6 +61,8 @@ _ATTEMPTS: tuple[tuple[Method, bool], ...] = (
     ("non-strict", False), ("strict", True), ("static", False), ("static", True),
 )  # fmt: skip
 """How to export, and whether strictly; of a static one, non-strictly first."""
+
+_ALONE = "everything is measured and served one sample at a time, and requests are never put together"
 
 
 class TracedModule(nn.Module):
@@ -82,7 +85,7 @@ def trace(
     args: tuple[Any, ...] | Tensor,
     kwargs: Mapping[str, Any] | None = None,
     *,
-    batch_dims: Mapping[str, int | None] | None = None,
+    batch_dims: BatchDims = None,
     public_inputs: Sequence[str] = (),
 ) -> TracedGraph:
     """Trace `model` into a flat functional graph whose batch size is free where that is possible.
@@ -95,13 +98,16 @@ def trace(
         model: any module whose forward is one graph (no control flow on tensor values).
         args: example positional inputs, or one tensor. Batch 1 is fine.
         kwargs: example keyword inputs.
-        batch_dims: by input name, the dimension that counts samples (None: it has none). Default: the
-            first dimension of every tensor that agrees with the first tensor's.
+        batch_dims: the dimension that counts samples: one for all inputs, or by input name (None: it has none), or
+            "none" where one call is one sample. Default: the first dimension of every tensor that agrees with the
+            first tensor's, or the only others that the model runs with; where the first looks like time, or like the
+            nodes of a graph, it must be said.
         public_inputs: names of inputs that are harmless to send; every other input is private.
 
     Raises:
         TraceError: the model fails on its example inputs, cannot be traced (the source line is
-            named), draws random numbers, keeps state between calls, or its graph does not reproduce it.
+            named), draws random numbers, keeps state between calls, or its graph does not reproduce it; or batch
+            dimensions that must be said, or cannot be as they are.
     """
     model = unwrapped(model)
     require_traceable(model)
@@ -110,19 +116,20 @@ def trace(
     names = input_names(model, args, kwargs)
     leaves, structure = flatten_inputs(args, kwargs)
     require_inputs(names, leaves)
-    specs = describe_inputs(names, leaves, batch_dims, public_inputs)
+    require_known("public_inputs", public_inputs, _tensor_names(names, leaves))
+    specs = describe_inputs(names, leaves, batch_dims_of(names, leaves, batch_dims), public_inputs)
     with evaluation_mode(model):
         expected = run_eagerly(model, args, kwargs)
         require_output(model, expected)
         example_batch = _batch_of(specs, leaves)
+        said = batch_dims if isinstance(batch_dims, Mapping) else ()
         other = TRACED_BATCH if example_batch != TRACED_BATCH else TRACED_BATCH + 1
-        specs, moved, reason = free_batch(model, specs, leaves, structure, other, batch_dims or {})
-        if not any(spec.batch_dim is not None for spec in specs):
-            reason = "no input has a dimension that counts samples"
+        specs, moved, reason = free_batch(model, specs, leaves, structure, other, said)
+        batched = any(spec.batch_dim is not None for spec in specs)
         failures: list[Exception] = []
         for method, strict in _ATTEMPTS:
             dynamic = method != "static"
-            if dynamic and reason:
+            if dynamic and (reason or not batched):
                 continue
             export = partial(_export, model, specs, leaves, structure, strict=strict, dynamic=dynamic)
             try:
@@ -146,20 +153,38 @@ def trace(
                 reason = str(error)
                 continue
             notes = [moved] if moved else []
-            if not dynamic:
+            if not batched:
+                notes.append("no input has a batch: one call is one sample")
+            elif not dynamic:
                 notes.append(f"only batch size {example_batch} can run, since with a free one: {reason}")
-            return _finished(traced, [*traced.notes, *notes, *doubts])
+            ask = None if batch_dims is not None else partial(ask_which, model, specs, leaves, structure)
+            return _finished(traced, [*traced.notes, *notes, *doubts], ask)
     raise untraceable(model, failures) from failures[-1]
 
 
-def _finished(traced: TracedGraph, notes: list[str]) -> TracedGraph:
-    """With what planning asks of it: how each crossing comes back to samples, and whether a plan can be made."""
+def _finished(traced: TracedGraph, notes: list[str], ask: Callable[[str], None] | None) -> TracedGraph:
+    """With what planning asks of it: how each crossing comes back to samples, and whether a plan can be made.
+
+    Args:
+        ask: called where samples read each other, with the place where they first do; may raise TraceError.
+    """
     ragged = ragged_outputs(traced)
     if ragged is not None:
         notes.append(f"no plan can be made: {ragged}")
     crossable = [tensor.node for tensor in units(traced).tensors if tensor.crossable]
-    found = layouts(traced, crossable)  # runs the model: here once, so that planning runs nothing
-    return replace(traced, notes=tuple(dict.fromkeys(notes)), layouts=found, cache={})
+    found = find_samples(traced, crossable)  # runs the model: here once, so that planning runs nothing
+    if found.mixed_at is not None:
+        if ask is not None:
+            ask(found.mixed_at)
+        together = _ALONE
+        if not traced.dynamic_batch:
+            together = f"only {traced.traced_batch} can run together, so no plan can be made"
+        notes.append(f"samples of a batch read each other, first at {found.mixed_at}: {together}")
+    return replace(traced, notes=tuple(dict.fromkeys(notes)), layouts=found.layouts, mixed_at=found.mixed_at, cache={})
+
+
+def _tensor_names(names: Sequence[str], leaves: Sequence[Any]) -> list[str]:
+    return [name for name, leaf in zip(names, leaves, strict=True) if isinstance(leaf, Tensor)]
 
 
 def _assemble(

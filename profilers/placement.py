@@ -54,10 +54,16 @@ def resize(traced: TracedGraph, batch: int) -> tuple[Tensor, ...]:
     """The example inputs with their samples repeated (or cut off) to `batch`.
 
     Raises:
-        CollabplanError: batch below 1, or a static trace asked for another batch than its own.
+        CollabplanError: batch below 1, a static trace asked for another batch than its own, or several samples of a
+            model whose samples read each other.
     """
     if batch < 1:
         raise CollabplanError(f"batch {batch} is not possible; give 1 or more")
+    if traced.mixed_at is not None and batch != 1 and traced.dynamic_batch:
+        raise CollabplanError(
+            f"samples of a batch read each other, first at {traced.mixed_at}, so this model is measured and served one "
+            "sample at a time; profile with --batch 1"
+        )
     if not traced.dynamic_batch and batch != traced.traced_batch:
         raise CollabplanError(
             f"this model could only be traced for batch {traced.traced_batch}, batch {batch} was asked for; profile "

@@ -47,8 +47,9 @@ class TensorSpec(Record):
     """A tensor that goes into a part or comes back.
 
     `shape` is that of one sample; dimension d in `batch_dims` has `shape[d]` times the batch. Dimensions in `free_dims`
-    have a size that depends on the batch or on values in another way. In a bundle for one batch size, both are empty
-    and `shape` is the whole one. `number`: not a tensor, but a Python number (the batch size, say).
+    have a size that depends on the batch or on values in another way. Where the trace has one batch size alone, both
+    are empty for outputs, and `shape` is the whole one. `number`: not a tensor, but a Python number (the batch size,
+    say).
     """
 
     name: str
@@ -123,8 +124,9 @@ class BundleFile(Record):
 class BundlePart(Record):
     """Everything that a part's manifest says about the part itself.
 
-    `batch`: the only batch size that can run, None where any can. `inputs` are the model's tensors in order, in the
-    edge part alone. `shared_tensors` lie in both parts. `plan_sha256` is that of `plan.json`.
+    `batch`: the only batch size that may run, None where any may. `samples_independent`: False where samples of a batch
+    read each other, and requests must not be put together. `inputs` are the model's tensors in order, in the edge part
+    alone. `shared_tensors` lie in both parts. `plan_sha256` is that of `plan.json`.
     """
 
     role: BundleRole
@@ -133,6 +135,7 @@ class BundlePart(Record):
     cut_name: str
     cut_kind: CutKind
     batch: int | None = Field(default=None, ge=1)
+    samples_independent: bool = True
     wire: WireFormat
     inputs: tuple[TensorSpec, ...]
     outputs: OutputSpec
@@ -155,12 +158,16 @@ class BundlePart(Record):
             raise ValueError("a fallback is two files of the edge part")
         if self.file("plan.json").sha256 != self.plan_sha256:
             raise ValueError("plan_sha256 is not that of plan.json")
+        if not self.samples_independent and self.batch != 1:
+            raise ValueError("samples that read each other run one at a time")
         return self
 
     @property
     def sha256(self) -> str:
         """Hash of all that this record says, and through its files' hashes of the part as a whole."""
-        return hash_json(self.model_dump(mode="json"))
+        # Parts that were written before `samples_independent` was known keep their hash.
+        known = {"samples_independent"} if self.samples_independent else None
+        return hash_json(self.model_dump(mode="json", exclude=known))
 
     @property
     def has_fallback(self) -> bool:

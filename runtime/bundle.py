@@ -98,8 +98,8 @@ def write_bundle(
     Raises:
         MismatchError: the plan is of another model, other weights, directions or another cut, or `folder` holds
             another plan's bundle.
-        CollabplanError: `folder` is no bundle or cannot be written, weights are shared, a half cannot be exported, or
-            values decide the shape of an output.
+        CollabplanError: `folder` is no bundle or cannot be written, weights are shared, a half cannot be exported,
+            values decide the shape of an output, or only several samples can run together and read each other.
         BudgetError: the halves do not compose to the model.
     """
     folder, carried = Path(folder).resolve(), plan.portable()
@@ -107,6 +107,7 @@ def write_bundle(
         require_format(kind)
     _require_same_plan(plan, traced, cut, tuned)
     require_fixed_outputs(traced)
+    traced.samples_at_once(1)
     Defense.bound(plan.defense, cut.crossing, directions)
     _require_replaceable(folder, carried)
     halves = None if plan.cut_kind == "edge-only" else split(traced, cut)
@@ -227,7 +228,8 @@ def _part(
         cut_id=plan.cut_id,
         cut_name=plan.cut_name,
         cut_kind=plan.cut_kind,
-        batch=None if traced.dynamic_batch else traced.traced_batch,
+        batch=traced.only_batch,
+        samples_independent=traced.mixed_at is None,
         wire=wire_of(plan),
         inputs=input_specs(traced) if role == "edge" else (),
         outputs=outputs,

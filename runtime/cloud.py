@@ -132,7 +132,7 @@ class CloudServer:
 
     Raises:
         CollabplanError: an address that cannot be listened on, plaintext where it is not safe, or micro-batching for a
-            model whose outputs cannot be divided.
+            model whose outputs cannot be divided or whose samples read each other.
     """
 
     def __init__(self, part: CloudPart, listen: str, options: ServeOptions | None = None) -> None:
@@ -368,6 +368,11 @@ class CloudServer:
 
     def _require_divisible(self) -> None:
         part = self.part.manifest.part
+        if not part.samples_independent:
+            raise CollabplanError(
+                "samples of this model read each other, so requests that run as one batch would change each other's "
+                "answers; serve it without --micro-batch"
+            )
         if self.options.allow_undefended or part.batch or self._released.fixed_bytes or not can_split(part.outputs):
             raise CollabplanError(
                 "micro-batching needs a model of any batch size whose inputs and outputs all have one row per sample, "

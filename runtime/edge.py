@@ -218,11 +218,10 @@ class EdgeClient:
         """The model's tensors in order, and how many samples they hold."""
         part = self.part.manifest.part
         given = _ordered(inputs, part.inputs)
-        batch = part.batch
-        for spec, tensor in zip(part.inputs, given, strict=True):
-            if batch is None and spec.batch_dims and tensor.ndim > spec.batch_dims[0]:
-                batch = tensor.shape[spec.batch_dims[0]]
-        batch = batch or 1
+        counted = _counted(part.inputs, given)
+        batch = part.batch or counted or 1
+        if not part.samples_independent and counted > 1:
+            raise CollabplanError("samples of this model read each other, so a request holds one; send them one by one")
         for spec, tensor in zip(part.inputs, given, strict=True):
             _require_fits(spec, tensor, batch)
         return given, batch
@@ -351,10 +350,8 @@ class EdgeClient:
         for spec, tensor in zip(self.part.manifest.part.inputs, inputs, strict=True):
             if spec.public:
                 continue
-            if spec.batch_dims:
+            if spec.batch_dims and tensor.shape[spec.batch_dims[0]] == units:
                 found.append(tensor.movedim(spec.batch_dims[0], 0))
-            elif tensor.ndim and tensor.shape[0] == units and self.part.manifest.part.batch == units:
-                found.append(tensor)
             else:
                 found.append(tensor.expand(units, *tensor.shape))
         return found
@@ -371,6 +368,14 @@ def _run(program: Program, inputs: Sequence[Tensor]) -> Any:
 
 def _is_done(sent: _Sent) -> bool:
     return sent.failure is not None or (sent.future is not None and sent.future.done())
+
+
+def _counted(specs: Sequence[TensorSpec], given: Sequence[Tensor]) -> int:
+    """Samples in some inputs, by the first that counts them; 0 where none does."""
+    for spec, tensor in zip(specs, given, strict=True):
+        if spec.batch_dims and tensor.ndim > spec.batch_dims[0]:
+            return tensor.shape[spec.batch_dims[0]]
+    return 0
 
 
 def _ordered(inputs: Inputs, specs: Sequence[TensorSpec]) -> tuple[Tensor, ...]:

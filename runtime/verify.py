@@ -184,7 +184,7 @@ def _as_traced(data: Data, part: EdgePart) -> tuple[Tensor, ...]:
 
 
 def _moved(tensor: Tensor, spec: TensorSpec) -> Tensor:
-    return tensor.movedim(0, spec.batch_dims[0]).contiguous() if spec.batch_dims else tensor
+    return tensor.movedim(0, spec.batch_dims[0]).contiguous() if spec.batch_dims else tensor[0]
 
 
 def _batches(data: Data, part: EdgePart) -> Iterator[tuple[tuple[Tensor, ...], Tensor | None, int]]:

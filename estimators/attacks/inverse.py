@@ -158,8 +158,17 @@ def decoder_for(
     Args:
         marked: each row comes beside a plane of equal shape that says what was seen (see `DecoderInput`).
     """
-    kind = ImageDecoder if mean.ndim == 3 and min(mean.shape[1:]) >= SMALLEST_GRID else VectorDecoder
+    kind = ImageDecoder if _is_image(mean.shape) else VectorDecoder
     return seeded(lambda: kind(row_shapes, mean, width, marked), generator)
+
+
+def _is_image(shape: Sequence[int]) -> bool:
+    return len(shape) == 3 and min(shape[1:]) >= SMALLEST_GRID
+
+
+def shapes_read(scene: Scene) -> list[tuple[int, ...]]:
+    """The crossings' shapes for `DecoderInput`: flat where inputs are no images, where no tokens fill a square."""
+    return [shape if _is_image(scene.image_shape) else (math.prod(shape),) for shape in scene.row_shapes]
 
 
 @dataclass(frozen=True, eq=False)
@@ -320,7 +329,7 @@ class InverseNetwork:
         held = scene.query(scene.held_out, generator), scene.pixels(scene.held_out)
         defense = scene.believed
         marked = any(defense.drops(crossing) and not defense.noises(crossing) for crossing in defense.crossing)
-        prepare = DecoderInput(Standard.of(bank.some), scene.row_shapes, marked, scene.device)
+        prepare = DecoderInput(Standard.of(bank.some), shapes_read(scene), marked, scene.device)
 
         def pairs(positions: Tensor, draws: torch.Generator) -> tuple[Released, Tensor]:
             return scene.release(bank.at(positions), data.take(positions), draws), images[positions]

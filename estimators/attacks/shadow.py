@@ -22,7 +22,7 @@ from ...records import CollabplanError, Threat
 from ..randomness import Simulated
 from .features import Standard
 from .interface import Attacker, AttackFailed, Effort, Training
-from .inverse import DecoderInput, Residual, TrainedDecoder, decoder_for, train_decoder
+from .inverse import DecoderInput, Residual, TrainedDecoder, decoder_for, shapes_read, train_decoder
 from .scene import RowBank, Scene
 from .training import BATCH, LEARNING_RATE, seeded, train
 from .victim import Released
@@ -339,7 +339,7 @@ def _train_inverse(scene: Scene, shadow: nn.Module, effort: Effort, generator: t
     bank, held_rows = RowBank(lambda positions: rows_of(images[positions]), len(images)), rows_of(held)
     defense = scene.believed
     marked = any(defense.drops(crossing) and not defense.noises(crossing) for crossing in defense.crossing)
-    prepare = DecoderInput(Standard.of(bank.some), scene.row_shapes, marked, scene.device)
+    prepare = DecoderInput(Standard.of(bank.some), shapes_read(scene), marked, scene.device)
 
     def pairs(positions: Tensor, draws: torch.Generator) -> tuple[Released, Tensor]:
         return scene.imagine(bank.at(positions), scene.training.take(positions), draws), images[positions]

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from ...graph import Cut, Halves, TracedGraph, from_samples, split, to_samples, with_weights
+from ...graph import Cut, Halves, TracedGraph, differ_by_sample, from_samples, split, to_samples, with_weights
 from ...records import CollabplanError, hash_tensors
 from ..data import Data, InputScaling
 from ..defenses import Defense
@@ -67,7 +67,7 @@ def attacked_input(traced: TracedGraph) -> int:
         CollabplanError: none of them, or several.
     """
     specs = traced.tensor_inputs
-    private = [at for at, spec in enumerate(specs) if not spec.public and spec.batch_dim is not None]
+    private = [at for at, own in enumerate(differ_by_sample(specs)) if own and not specs[at].public]
     if len(private) != 1 or not getattr(specs[private[0]].dtype, "is_floating_point", False):
         names = ", ".join(specs[at].name for at in private) or "none"
         raise CollabplanError(
@@ -113,7 +113,7 @@ class Victim:
         self.payload_bytes = defense.payload_bytes()
         self.spec = defense.spec
         self.device = torch.device(device)
-        self.batch_size = batch_size if traced.dynamic_batch else traced.traced_batch
+        self.batch_size = traced.samples_at_once(batch_size)
         self.position = attacked_input(traced)
         self.halves: Halves = split(traced, cut)
         self.tuned_hash = None if tuned is None else hash_tensors(tuned)
@@ -143,6 +143,8 @@ class Victim:
 
         `program` takes the place of the edge half's own.
         """
+        if self.traced.mixed_at is not None and len(data) > 1:
+            return _stacked([self.edge(one, program) for one in data.batches(1)])
         arguments = []
         missing = 0 if self.traced.dynamic_batch else self.batch_size - len(data)
         for spec, tensor in zip(self.traced.tensor_inputs, data.inputs, strict=True):
@@ -164,8 +166,7 @@ class Victim:
     @torch.no_grad()
     def clean_rows(self, data: Data) -> tuple[Tensor, ...]:
         """Undefended private crossings of any number of inputs, on the CPU."""
-        parts = [self.edge(batch) for batch in data.batches(self.batch_size)]
-        return tuple(torch.cat([part[at] for part in parts]).cpu() for at in range(len(self._kept)))
+        return tuple(rows.cpu() for rows in _stacked([self.edge(batch) for batch in data.batches(self.batch_size)]))
 
     def cloud(self, rows: Sequence[Tensor]) -> Tensor:
         """The model's first floating output for private crossings alone `[n, *sample_shape]`.
@@ -175,6 +176,8 @@ class Victim:
         """
         if len(self._kept) < len(self.cut.crossing):
             raise CollabplanError("public tensors cross here, so the cloud half cannot be run on private ones alone")
+        if self.traced.mixed_at is not None and len(rows[0]) > 1:
+            return torch.cat([self.cloud(one) for one in zip(*(torch.split(row, 1) for row in rows), strict=True)])
         tensors = []
         for row, crossing in zip(rows, self.cut.crossing, strict=True):
             assert crossing.layout is not None
@@ -242,6 +245,11 @@ class Victim:
         keyed = defense.spec.masks == "keyed" and defense.randomizes
         source = Keyed(self._secret, CONTEXT, self.pixels(data)) if keyed else Simulated(generator)
         return tuple(row.float() for row in defense.observed(defense.release(rows, source)))
+
+
+def _stacked(parts: Sequence[Sequence[Tensor]]) -> tuple[Tensor, ...]:
+    """Rows of several runs, one after the other."""
+    return tuple(torch.cat(each) for each in zip(*parts, strict=True))
 
 
 class _Fused:

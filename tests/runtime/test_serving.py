@@ -40,7 +40,7 @@ from collabplan.runtime.service import BUNDLE_KEY, PART_KEY, Stub
 from collabplan.runtime.session import UnreachableError
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from serving import ANYWHERE, serving, written
-from torch import Tensor
+from torch import Tensor, nn
 
 STEADY = DefenseSpec()
 """A defense without chance: 8 bits, rounded to the nearest."""
@@ -346,6 +346,34 @@ def test_a_micro_batch_takes_what_a_stream_sent_ahead(tmp_path: Path) -> None:
         found = list(client.stream(rows(1) for _ in range(6)))
     assert [answer[0].shape for answer in found] == [(1,)] * 6
     assert sizes == [2, 2, 2], "two requests of one stream run together, and nobody waits for a third"
+
+
+class Weighted(nn.Module):
+    """A softmax over the batch: each sample's answer depends on who else is in it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(6, 7), nn.Linear(7, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = torch.tanh(self.first(x))
+        return self.second(hidden * torch.softmax(hidden.mean(1), 0)[:, None])
+
+
+def test_samples_that_read_each_other_are_served_alone(tmp_path: Path) -> None:
+    made = make(Weighted(), rows, crossing("tanh"), spec=STEADY)
+    write_bundle(made.plan, made.traced, made.cut, tmp_path / "bundle")
+    part = open_cloud(tmp_path / "bundle")
+    assert (part.manifest.part.samples_independent, part.manifest.part.batch) == (False, 1)
+    with pytest.raises(CollabplanError, match=r"read each other.*without --micro-batch"):
+        CloudServer(part, ANYWHERE, ServeOptions(micro_batch=4))
+    inputs = rows(3)
+    with serving(tmp_path / "bundle") as server, EdgeClient(tmp_path / "bundle", server.address) as client:
+        found = torch.cat(list(client.stream(sample[None] for sample in inputs[0])))
+        with pytest.raises(CollabplanError, match="a request holds one; send them one by one"):
+            client.infer(inputs)
+    expected = torch.cat([simulated(tmp_path / "bundle", (sample[None],)) for sample in inputs[0]])
+    assert torch.equal(found, expected)
 
 
 def test_keyed_masks_repeat_and_need_their_key(tmp_path: Path) -> None:
