@@ -34,8 +34,8 @@ MAX_FRONT = 16
 _NAMES, _NAMES_WITH_ENERGY = 20, 14
 USUAL_BITS = 8
 _MARKS = (
-    ">: the chosen plan; x: misses a budget. Leakage: 0 no better than the prior, 1 the input itself; a: attacked, "
-    "p: predicted from those that were (90 %), e: estimated."
+    ">: the chosen plan; x: misses a budget, or fell on the confirm half. Leakage: 0 no better than the prior, 1 the "
+    "input itself; a: attacked, p: predicted from those that were (90 %), e: estimated."
 )
 
 
