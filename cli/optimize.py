@@ -118,7 +118,12 @@ def optimize(
     ] = None,
     max_edge_params: Annotated[
         int | None,
-        typer.Option(metavar="N", help="Most parameters on the edge.", rich_help_panel=_BUDGETS, show_default=False),
+        typer.Option(
+            metavar="N",
+            help="Most parameters on the edge, frozen ones too.",
+            rich_help_panel=_BUDGETS,
+            show_default=False,
+        ),
     ] = None,
     max_energy_mj: Annotated[
         float | None,

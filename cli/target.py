@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from ..graph.weights import module_parameter_count
 from ..records import TargetError, TargetIdentity, hash_file
 from .data import LoadedData, read_data, refuse_overlap
 from .inputs import ExampleInputs, from_options, from_value
@@ -191,7 +192,6 @@ def load_target(text: str, inputs: Sequence[str] = ()) -> Target:
     declared = vars(module)
     example = _example_inputs(declared, inputs, spec, file)
     public = _public_inputs(declared)
-    count = sum(parameter.numel() for parameter in model.parameters())
     return Target(
         identity=TargetIdentity(
             spec=text,
@@ -205,7 +205,7 @@ def load_target(text: str, inputs: Sequence[str] = ()) -> Target:
         public_inputs=public,
         declared=declared,
         findings=(
-            Finding("model", f"{how}, {count:,} parameters"),
+            Finding("model", f"{how}, {module_parameter_count(model):,} parameters"),
             Finding("example inputs", f"{example.summary()}, from {example.source}"),
             Finding("public inputs", ", ".join(public) if public else "none declared: every input is private"),
             *_declared_findings(declared),

@@ -59,12 +59,12 @@ class CloudHalf(nn.Module):
 
 
 def with_weights(cloud: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:
-    """A copy of the cloud half with these values for its parameters; the original is left alone.
+    """A copy of the cloud half with these values for its tunable parameters; the original is left alone.
 
     Raises:
-        CutError: names or shapes that are not those of its parameters.
+        CutError: names or shapes that are not those of its tunable parameters.
     """
-    known = {name: tuple(parameter.shape) for name, parameter in cloud.named_parameters()}
+    known = {name: tuple(parameter.shape) for name, parameter in tunable(cloud).items()}
     given = {name: tuple(value.shape) for name, value in weights.items()}
     if known != given:
         wrong = sorted(name for name in {**known, **given} if known.get(name) != given.get(name))
@@ -72,9 +72,18 @@ def with_weights(cloud: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:
     assert isinstance(cloud, CloudHalf)
     made = CloudHalf(copy.deepcopy(cloud.graph_module), cloud.output_structure, cloud.crossing).eval()
     with torch.no_grad():
-        for name, parameter in made.named_parameters():
+        for name, parameter in tunable(made).items():
             parameter.copy_(weights[name])
     return made
+
+
+def tunable(cloud: nn.Module) -> dict[str, Tensor]:
+    """The parameters of a half that can be trained, by name: those of fractions, also where the model froze them."""
+    return {
+        name: parameter
+        for name, parameter in cloud.named_parameters()
+        if parameter.is_floating_point() or parameter.is_complex()
+    }
 
 
 def shared_tensors(halves: Halves) -> tuple[str, ...]:

@@ -23,8 +23,15 @@ from ..records import TraceError
 from .operators import draws_random_numbers
 from .sizes import counts_on_batch, symbolic
 from .structures import InputSpec, NodeKind
+from .weights import Held
 
 aten = torch.ops.aten
+
+_HELD: dict[InputKind, Held] = {
+    InputKind.PARAMETER: "parameter",
+    InputKind.BUFFER: "buffer",
+    InputKind.CONSTANT_TENSOR: "constant",
+}
 
 _IDENTITY = {
     aten.alias.default, aten.clone.default, aten.contiguous.default, aten.detach.default, aten.detach_.default,
@@ -123,7 +130,7 @@ class _Builder:
 
     def _copy_inputs(self, placeholders: list[fx.Node]) -> None:
         user = iter(self.specs)
-        lifted: list[tuple[fx.Node, Any]] = []
+        lifted: list[tuple[fx.Node, Any, Held]] = []
         for node, spec in zip(placeholders, self.program.graph_signature.input_specs, strict=True):
             if spec.kind is InputKind.USER_INPUT:
                 given = next(user)
@@ -134,15 +141,16 @@ class _Builder:
                 made.meta.update(val=node.meta["val"], input=given.name, modules=())
                 self.new[node] = made
                 self._find_batch(made, given)
-            elif spec.kind in (InputKind.PARAMETER, InputKind.BUFFER, InputKind.CONSTANT_TENSOR):
-                lifted.append((node, spec.target))
+            elif spec.kind in _HELD:
+                held = "computed" if spec.persistent is False else _HELD[spec.kind]
+                lifted.append((node, spec.target, held))
             else:
                 raise TraceError(
                     f"the model holds {spec.kind.name.lower()} {spec.target!r}, which a plan cannot carry; use "
                     "plain tensors, parameters and buffers"
                 )
-        for node, target in lifted:
-            self.new[node] = self._attribute(node, target)
+        for node, target, held in lifted:
+            self.new[node] = self._attribute(node, target, held)
 
     def _find_batch(self, node: fx.Node, spec: InputSpec) -> None:
         """The first input with a free batch dimension gives the one `batch` node."""
@@ -153,8 +161,12 @@ class _Builder:
             self.batch_symbol = expression
             self.batch_source = (node, spec.batch_dim)
 
-    def _attribute(self, node: fx.Node, target: str) -> fx.Node:
-        """A parameter, buffer or constant as attribute; tied tensors are stored once."""
+    def _attribute(self, node: fx.Node, target: str, held: Held) -> fx.Node:
+        """A parameter, buffer or constant as attribute; tied tensors are stored once.
+
+        `requires_grad` stays as it is: matmul takes another path, with other rounding, where a weight has it. A frozen
+        parameter is a parameter all the same.
+        """
         value = self.program.state_dict.get(target)
         if value is None:
             value = self.program.constants[target]
@@ -163,11 +175,11 @@ class _Builder:
             key = (value.data_ptr(), value.dtype, tuple(value.shape), tuple(value.stride()))
         name = self.stored.setdefault(key, target)
         if name not in self.attributes:
-            # requires_grad stays as it is: matmul takes another path, with other rounding, where a weight has it
-            wanted = value.requires_grad
-            self.attributes[name] = torch.nn.Parameter(value.detach()) if wanted else value.detach()
+            plain, wanted = value.detach(), value.requires_grad
+            is_parameter = held == "parameter" or wanted
+            self.attributes[name] = torch.nn.Parameter(plain, requires_grad=wanted) if is_parameter else plain
         made = self.graph.create_node("get_attr", name)
-        made.meta.update(val=node.meta["val"], modules=())
+        made.meta.update(val=node.meta["val"], modules=(), held=held)
         return made
 
     # calls --------------------------------------------------------------------------------------

@@ -27,6 +27,7 @@ from ..estimators.defenses import Defense
 from ..estimators.directions import Directions, axis_of, is_whole, vectors_of
 from ..estimators.inputs import private_inputs
 from ..graph import from_samples, to_samples
+from ..graph.halves import tunable
 from ..graph.structures import Cut
 from ..records import CollabplanError, Crossing, Tuning
 from .linear_reader import LinearReader
@@ -110,9 +111,11 @@ def fine_tune(
     if tuning.loss == "cross-entropy" and data.labels is None:
         raise CollabplanError("fine-tuning with cross-entropy needs labels in train_data; distillation needs none")
     cloud = activations.halves(cut).cloud
-    start = {name: value.detach() for name, value in cloud.named_parameters()}
+    start = {name: value.detach() for name, value in tunable(cloud).items()}
     if not start:
-        raise CollabplanError(f"the cloud half at {cut.name} has no parameters that could be tuned")
+        raise CollabplanError(
+            f"the cloud half at {cut.name} has no parameters that could be tuned: none, or whole numbers alone"
+        )
     order = torch.randperm(len(data), generator=generator)[: tuning.samples]
     held_count = max(1, int(HELD_OUT * len(order)))
     held, own = data.take(order[:held_count]), data.take(order[held_count:])

@@ -17,6 +17,7 @@ from torch import Tensor, fx, nn
 from torch.fx.node import map_aggregate
 
 from ..graph.structures import InputSpec, TracedGraph
+from ..graph.weights import stored_tensors
 from ..records import CollabplanError
 
 DTYPES = {
@@ -91,7 +92,7 @@ def converted_dtype(traced: TracedGraph, device: torch.device, dtype: str) -> to
 
 def native_dtype(traced: TracedGraph) -> torch.dtype | None:
     """The floating dtype of most of the model's numbers (of its inputs, where it has none)."""
-    for tensors in (list(attributes(traced.flat).values()), list(traced.example_inputs)):
+    for tensors in (list(stored_tensors(traced.flat).values()), list(traced.example_inputs)):
         counts: Counter[torch.dtype] = Counter()
         for tensor in tensors:
             if tensor.is_floating_point():
@@ -101,25 +102,13 @@ def native_dtype(traced: TracedGraph) -> torch.dtype | None:
     return None
 
 
-def attributes(flat: fx.GraphModule) -> dict[str, Tensor]:
-    """The tensors that the graph reads as attributes (parameters, buffers, constants), by name."""
-    found: dict[str, Tensor] = {}
-    for node in flat.graph.nodes:
-        if node.op == "get_attr" and isinstance(node.target, str):
-            value: Any = flat
-            for part in node.target.split("."):
-                value = getattr(value, part)
-            found[node.target] = value
-    return found
-
-
 def copy_graph(flat: fx.GraphModule, device: torch.device, dtype: torch.dtype | None) -> fx.GraphModule:
     """A copy of the graph with its own tensors on `device`, floating ones in `dtype` (None: as they are)."""
     graph = copy.deepcopy(flat.graph)
     for node in graph.nodes:
         node.args = map_aggregate(node.args, lambda leaf: _rewrite(leaf, device, dtype))
         node.kwargs = map_aggregate(node.kwargs, lambda leaf: _rewrite(leaf, device, dtype))
-    moved = {name: move(tensor, device, dtype) for name, tensor in attributes(flat).items()}
+    moved = {name: move(tensor, device, dtype) for name, tensor in stored_tensors(flat).items()}
     return fx.GraphModule(dict(moved), graph)
 
 
