@@ -23,6 +23,7 @@ from ..records import CollabplanError, Crossing, CutError
 from .activations import EdgeActivations
 from .data import Data
 from .directions import Directions, can_narrow, count_of, is_whole, vectors_of, width_of
+from .precision import widened
 
 PROBES = 4
 """Random projections of the outputs per batch."""
@@ -111,7 +112,7 @@ def fit_directions(
     for _, crossed in activations.batches(cut, taken):
         watched = [each.detach().clone().requires_grad_(at in used) for at, each in enumerate(crossed)]
         outputs = [
-            leaf
+            widened(leaf)
             for leaf in pytree.tree_leaves(cloud(*watched))
             if isinstance(leaf, Tensor) and leaf.is_floating_point() and leaf.requires_grad
         ]
@@ -133,7 +134,7 @@ def fit_directions(
     for at in narrow:
         crossing = cut.crossing[at]
         encode, decode = axes[at].ordered(used[at], whole or None)
-        dtype = getattr(torch, crossing.dtype)
+        dtype = torch.promote_types(getattr(torch, crossing.dtype), torch.float32)
         for part, value in (("mean", axes[at].mean), ("encode", encode), ("decode", decode)):
             parts[part][crossing.node] = value.to(dtype)
     return FittedDirections(cut.crossing, Directions(**parts))

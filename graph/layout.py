@@ -123,7 +123,10 @@ def _other(tensor: Tensor, generator: torch.Generator) -> Tensor:
     """Other values of the same kind: noise on numbers, values seen in the example for integers."""
     if tensor.is_floating_point():
         noise = torch.randn(tensor.shape, generator=generator, dtype=torch.float32).to(tensor)
-        return tensor + noise * (tensor.abs().mean() + 1)
+        # In half precision the sum of many numbers is infinite long before their mean is.
+        return tensor + noise * (tensor.abs().mean(dtype=torch.promote_types(tensor.dtype, torch.float32)) + 1).to(
+            tensor
+        )
     if tensor.dtype == torch.bool:
         return ~tensor
     low, high = int(tensor.min()), int(tensor.max())

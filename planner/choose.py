@@ -9,9 +9,10 @@ Baselines are measured on both halves whatever is found, and shown beside the pl
 and a candidate that one of them outdoes on the confirm half, within the same budgets, falls there too. The plan is so
 never worse than a baseline beside it, and leaks least on the search half of those that did not fall.
 
+Where the confirm half refutes the leakage that a candidate won by, it must win again with the harder figure.
+
 With audits, a winner that nobody has attacked yet is attacked before anything else, and on the confirm half as hard as
-was asked for. It falls where that breaks a budget; and where it refutes the figure that it won by, it must win again
-with the harder one. A baseline outdoes nobody before it was attacked as hard.
+was asked for. A baseline outdoes nobody before it was attacked as hard.
 """
 
 from __future__ import annotations
@@ -158,10 +159,10 @@ class _Choosing:
             self._fall(point, *(f"on the confirm half: {text}" for text in confirmed.violations))
             return False
         self.stood[point], known = confirmed, self.known[point]
-        if confirmed.audited is None or (known.audited is not None and confirmed.index.low <= known.index.high):
+        if not _refuted(known, confirmed):
             return True
-        harder = known.model_copy(update={"audited": confirmed.audited, "predicted": None})
-        self.known[point] = judged(harder, self.budgets)
+        found = {"leakage": confirmed.leakage, "audited": confirmed.audited, "predicted": None}
+        self.known[point] = judged(known.model_copy(update=found), self.budgets)
         return False
 
     def _outdoing(self, confirmed: Candidate) -> Candidate | None:
@@ -190,6 +191,16 @@ class _Choosing:
     def _choice(self, best: Candidate | None, confirmed: Candidate | None, missed: str | None = None) -> Choice:
         beside = tuple(self._shown(point) for point in self.beside)
         return Choice(best, confirmed, self.tries, missed, tuple(self.known.values()), beside)
+
+
+def _refuted(known: Candidate, confirmed: Candidate) -> bool:
+    """True where the confirm half tells more of a candidate's leakage than what it won by can stand.
+
+    The whole suite finds a little more than the attacks of the search do, so that only what is surely more counts.
+    """
+    if confirmed.audited is None:
+        return confirmed.index.value > known.index.high
+    return known.audited is None or confirmed.index.low > known.index.high
 
 
 def _outdone(candidate: Candidate, better: Candidate) -> str:

@@ -28,7 +28,7 @@ DTYPES = {
 }
 
 
-def place(traced: TracedGraph, device: torch.device, dtype: str, batch: int) -> TracedGraph:
+def place(traced: TracedGraph, device: torch.device, dtype: str | None, batch: int) -> TracedGraph:
     """The traced graph ready to run on `device`, with example inputs of `batch` samples.
 
     Where nothing changes the parameters are shared with `traced`; otherwise every floating parameter,
@@ -37,7 +37,7 @@ def place(traced: TracedGraph, device: torch.device, dtype: str, batch: int) -> 
 
     Args:
         device: from `timers.resolve_device`.
-        dtype: one of `DTYPES`.
+        dtype: one of `DTYPES`; None leaves every tensor in its own.
         batch: samples to repeat the example inputs to.
 
     Raises:
@@ -75,19 +75,24 @@ def _repeat(tensor: Tensor, spec: InputSpec, batch: int) -> Tensor:
     return tensor.index_select(spec.batch_dim, index)
 
 
-def converted_dtype(traced: TracedGraph, device: torch.device, dtype: str) -> torch.dtype | None:
-    """The dtype to convert to; None where the model computes in it already, or has nothing floating.
+def converted_dtype(traced: TracedGraph, device: torch.device, dtype: str | None) -> torch.dtype | None:
+    """The dtype to convert to; None where none is asked for, the model has it already, or has nothing floating.
 
     Raises:
         CollabplanError: unknown dtype, or float64 on an Apple GPU.
     """
-    if dtype not in DTYPES:
+    if dtype is not None and dtype not in DTYPES:
         raise CollabplanError(f"unknown dtype {dtype!r}; give one of {', '.join(DTYPES)}")
-    wanted = DTYPES[dtype]
+    native = native_dtype(traced)
+    wanted = native if dtype is None else DTYPES[dtype]
     if device.type == "mps" and wanted is torch.float64:
         raise CollabplanError("an Apple GPU has no float64; use --dtype float32 or --device cpu")
-    native = native_dtype(traced)
     return None if native in (None, wanted) else wanted
+
+
+def dtype_name(traced: TracedGraph) -> str:
+    """The name of the model's own floating dtype; float32 where it has nothing floating."""
+    return str(native_dtype(traced) or torch.float32).removeprefix("torch.")
 
 
 def native_dtype(traced: TracedGraph) -> torch.dtype | None:

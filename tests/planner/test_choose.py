@@ -124,15 +124,24 @@ def test_a_baseline_that_no_trial_visited_can_be_the_plan():
 
 
 def test_who_is_outdone_by_a_baseline_on_the_confirm_half_falls_and_says_by_what():
-    lucky, middle = candidate(Point("a"), leakage=0.3), candidate(Point("m"), leakage=0.5)
-    seen = candidate(Point("a"), leakage=0.7)
+    lucky, middle = candidate(Point("a"), leakage=0.498), candidate(Point("m"), leakage=0.5)
+    seen = candidate(Point("a"), leakage=0.505)
     choice = choose([lucky, middle], Budgets(), by_cut(seen), beside=[middle])
     assert choice.searched.cut_id == "m"
     fallen = next(item for item in choice.candidates if item.cut_id == "a")
     assert not fallen.meets_budgets
     assert fallen.violations == (
-        "what layer m without dropout reaches on the confirm half (leakage index up to 0.71 against 0.51)",
+        "what layer m without dropout reaches on the confirm half (leakage index up to 0.515 against 0.51)",
     )
+
+
+def test_an_estimate_that_the_confirm_half_refutes_must_win_again():
+    lucky, sound = candidate(Point("a"), leakage=0.1), candidate(Point("b"), leakage=0.3)
+    confirm = by_cut(candidate(Point("a"), leakage=0.6), candidate(Point("b"), leakage=0.305))
+    choice = choose([lucky, sound], Budgets(), confirm)
+    assert (choice.searched.cut_id, choice.tries) == ("b", 2)
+    still = choose([lucky, sound], Budgets(), by_cut(candidate(Point("a"), leakage=0.2), sound))
+    assert (still.searched.cut_id, still.searched.leakage.index.value, still.tries) == ("a", 0.2, 1)
 
 
 def test_before_the_baseline_that_outdid_it_the_next_candidate_is_tried():
