@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from ..graph.weights import module_parameter_count
+from ..graph.weights import module_parameter_count, usual_dtype
 from ..records import TargetError, TargetIdentity, hash_file
 from .data import LoadedData, read_data, refuse_overlap
 from .inputs import ExampleInputs, from_options, from_value
@@ -190,7 +190,7 @@ def load_target(text: str, inputs: Sequence[str] = ()) -> Target:
     model, how = find_model(module, spec, file)
     require_usable_weights(model)
     declared = vars(module)
-    example = _example_inputs(declared, inputs, spec, file)
+    example = _example_inputs(declared, inputs, spec, file, usual_dtype(model.parameters()) or torch.float32)
     public = _public_inputs(declared)
     return Target(
         identity=TargetIdentity(
@@ -249,10 +249,10 @@ def _numbers(value: Any, name: str) -> list[float]:
 
 
 def _example_inputs(
-    declared: Mapping[str, Any], options: Sequence[str], spec: TargetSpec, file: Path | None
+    declared: Mapping[str, Any], options: Sequence[str], spec: TargetSpec, file: Path | None, usual: torch.dtype
 ) -> ExampleInputs:
     if options:
-        return from_options(options)
+        return from_options(options, usual)
     value = declared.get("example_inputs")
     if value is None:
         raise TargetError(

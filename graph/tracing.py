@@ -38,6 +38,7 @@ from .program import identify
 from .signature import ragged_outputs
 from .structures import InputSpec, TracedGraph
 from .units import units
+from .weights import usual_dtype
 
 Method = Literal["non-strict", "strict", "static"]
 TRACED_BATCH = 2
@@ -164,10 +165,14 @@ def _run_eagerly(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, A
     try:
         return model(*_copies(args), **_copies(kwargs))
     except Exception as error:
-        shapes = [list(leaf.shape) for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        given = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        own, theirs = usual_dtype(model.parameters()), usual_dtype(given)
+        remedy = "give example inputs that the model accepts"
+        if own and theirs and own != theirs:
+            remedy = f"give floating inputs in {own}, as the model's weights are"
         raise TraceError(
-            f"the model itself fails on the example inputs (shapes {shapes}): {_first_line(error)}{_place(error)}; "
-            "give example inputs that the model accepts"
+            f"the model itself fails on the example inputs (shapes {[list(leaf.shape) for leaf in given]}): "
+            f"{_first_line(error)}{_place(error)}; {remedy}"
         ) from error
 
 

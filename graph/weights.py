@@ -14,6 +14,8 @@ for: a half's file holds all of them.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from typing import Any, Literal
 
 import torch
@@ -52,7 +54,17 @@ def module_parameter_count(model: nn.Module) -> int:
         if name not in module._non_persistent_buffers_set
     }
     counted = {id(buffer): buffer.numel() for name, buffer in buffers.items() if _counts(name, buffer, "buffer")}
-    return sum(parameter.numel() for parameter in model.parameters()) + sum(counted.values())
+    held = [parameter.numel() for parameter in model.parameters()]
+    return sum(held) + sum(counted.values())
+
+
+def usual_dtype(tensors: Iterable[Tensor]) -> torch.dtype | None:
+    """The floating dtype of most of the numbers in `tensors`; None where nothing is floating."""
+    counts: Counter[torch.dtype] = Counter()
+    for tensor in tensors:
+        if tensor.is_floating_point():
+            counts[tensor.dtype] += tensor.numel()
+    return counts.most_common(1)[0][0] if counts else None
 
 
 def _counts(name: str, tensor: Tensor, held: Held) -> bool:

@@ -8,7 +8,6 @@ halves would mix devices.
 from __future__ import annotations
 
 import copy
-from collections import Counter
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +16,7 @@ from torch import Tensor, fx, nn
 from torch.fx.node import map_aggregate
 
 from ..graph.structures import InputSpec, TracedGraph
-from ..graph.weights import stored_tensors
+from ..graph.weights import stored_tensors, usual_dtype
 from ..records import CollabplanError
 
 DTYPES = {
@@ -97,14 +96,7 @@ def dtype_name(traced: TracedGraph) -> str:
 
 def native_dtype(traced: TracedGraph) -> torch.dtype | None:
     """The floating dtype of most of the model's numbers (of its inputs, where it has none)."""
-    for tensors in (list(stored_tensors(traced.flat).values()), list(traced.example_inputs)):
-        counts: Counter[torch.dtype] = Counter()
-        for tensor in tensors:
-            if tensor.is_floating_point():
-                counts[tensor.dtype] += tensor.numel()
-        if counts:
-            return counts.most_common(1)[0][0]
-    return None
+    return usual_dtype(stored_tensors(traced.flat).values()) or usual_dtype(traced.example_inputs)
 
 
 def copy_graph(flat: fx.GraphModule, device: torch.device, dtype: torch.dtype | None) -> fx.GraphModule:
