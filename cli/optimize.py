@@ -433,6 +433,11 @@ def report(outcome: Outcome, file: Path, output: Output) -> None:
                 "note: the whole model keeps the budgets on the edge as profiled, so nothing need be split; a slower "
                 "edge device is declared by --edge-slowdown or profiled by itself"
             )
+        if plan.cut_kind == "cloud-only":
+            output.say(
+                "note: the plan sends the private input as it is; nothing else that was measured keeps the budgets and "
+                "is sure to leak less"
+            )
         plan = save_plan(plan, outcome.tuned_weights, outcome.directions, file)
         output.wrote("plan", file)
     output.document(document(outcome, plan, file))

@@ -79,7 +79,7 @@ def choose(
 ) -> Choice:
     """The candidate with the least leakage that meets the budgets on both halves.
 
-    Candidates are ranked by the high end of the leakage index, then accuracy, then p95 latency.
+    Candidates are ranked by the high end of the leakage index, then the index, then accuracy, then p95 latency.
 
     Args:
         candidates: measured on the search half, baselines too.
@@ -170,7 +170,7 @@ class _Choosing:
         while True:
             shown = [row for point in self.beside if (row := self._shown(point)).meets_budgets]
             rival = min(shown, key=_rank, default=None)
-            if rival is None or _rank(rival)[:3] >= _rank(confirmed)[:3]:
+            if rival is None or _rank(rival)[:4] >= _rank(confirmed)[:4]:
                 return None
             if self.auditor is None or not _attackable(rival):
                 return rival
@@ -207,6 +207,7 @@ def _outdone(candidate: Candidate, better: Candidate) -> str:
     """What a candidate misses that is outdone: the first figure of its rank that differs."""
     pairs = [
         ("leakage index up to", candidate.index.high, better.index.high),
+        ("leakage index", candidate.index.value, better.index.value),
         ("accuracy", candidate.accuracy.accuracy.value, better.accuracy.accuracy.value),
         ("latency p95 in ms", candidate.latency.p95_ms, better.latency.p95_ms),
     ]
@@ -245,7 +246,7 @@ def _certain(candidate: Candidate, budgets: Budgets) -> Budgets:
     return without(budgets, [name for name in PRIVACY if not (hopeless and name == "max_leakage")])
 
 
-def _hoped(candidate: Candidate) -> tuple[float, float, float, str]:
+def _hoped(candidate: Candidate) -> tuple[float, float, float, float, str]:
     """The rank with what is expected in place of the worst, where an audit would tell."""
     leakage, *rest = _rank(candidate)
     if _unaudited(candidate):
@@ -310,6 +311,7 @@ def _missed(found: Sequence[Check]) -> str:
     return ", ".join(check.text for check in found if not check.holds)
 
 
-def _rank(candidate: Candidate) -> tuple[float, float, float, str]:
-    accuracy, latency = candidate.accuracy.accuracy.value, candidate.latency.p95_ms
-    return (candidate.index.high, -accuracy, latency, point_of(candidate).key)
+def _rank(candidate: Candidate) -> tuple[float, float, float, float, str]:
+    """The less the better. Many a wide interval ends at 1: among these the index itself decides."""
+    index, accuracy = candidate.index, candidate.accuracy.accuracy.value
+    return (index.high, index.value, -accuracy, candidate.latency.p95_ms, point_of(candidate).key)

@@ -37,6 +37,16 @@ def test_least_leakage_wins_then_accuracy_then_latency():
     assert choose([leaky, slow, best, wrong], Budgets(), lambda c: c).searched == best
 
 
+def test_of_intervals_that_all_end_at_one_the_least_index_wins():
+    def wide(cut, value, accuracy):
+        made = candidate(Point(cut), accuracy=accuracy)
+        index = Interval(value=value, low=0.0, high=1.0)
+        return made.model_copy(update={"leakage": made.leakage.model_copy(update={"index": index})})
+
+    plan = choose([wide("a", 0.999, 0.95), wide("m", 0.687, 0.9)], Budgets(), lambda c: c).searched
+    assert plan.cut_id == "m"
+
+
 def test_what_fails_on_the_confirm_half_is_passed_over():
     budgets = Budgets(max_leakage=0.5)
     lucky, sound = candidate(Point("a"), leakage=0.3), candidate(Point("b"), leakage=0.4)
@@ -204,7 +214,7 @@ class Attackers:
 
 
 def rank(item):
-    return item.index.high, -item.accuracy.accuracy.value, item.latency.p95_ms
+    return item.index.high, item.index.value, -item.accuracy.accuracy.value, item.latency.p95_ms
 
 
 @settings(max_examples=300, deadline=None, derandomize=True)
