@@ -14,6 +14,7 @@ from torch.utils import _pytree as pytree
 from ..records import Crossing, CutError
 from .sizes import per_sample
 from .structures import Cut, Halves, TracedGraph
+from .weights import INDEX_DTYPES
 
 aten = torch.ops.aten
 
@@ -96,7 +97,7 @@ def shared_tensors(halves: Halves) -> tuple[str, ...]:
         name
         for name, tensor in cloud.items()
         if tensor.numel() > 1
-        and tensor.dtype not in (torch.bool, torch.int32, torch.int64)
+        and tensor.dtype not in INDEX_DTYPES
         and (name in edge or any(_overlap(tensor, other) for other in edge.values()))
     )
 

@@ -53,7 +53,9 @@ def module_parameter_count(model: nn.Module) -> int:
         for name, buffer in module.named_buffers(recurse=False)
         if name not in module._non_persistent_buffers_set
     }
-    counted = {id(buffer): buffer.numel() for name, buffer in buffers.items() if _counts(name, buffer, "buffer")}
+    counted: dict[int, int] = {
+        id(buffer): buffer.numel() for name, buffer in buffers.items() if _counts(name, buffer, "buffer")
+    }
     held = [parameter.numel() for parameter in model.parameters()]
     return sum(held) + sum(counted.values())
 
