@@ -89,8 +89,9 @@ def test_inputs_of_another_dtype_are_refused_with_the_right_one(target, run):
 
 
 def test_data_beyond_half_precision_are_refused(target, run):
-    half(target, run, "half", "\ndef validation_data():\n    return 1e6 * torch.rand(80, 6), torch.zeros(80).long()\n")
-    ran = run(*OPTIMIZE)
+    large = "\ndef validation_data():\n    return 1e6 * torch.rand(80, 6), torch.zeros(80).long()\n"
+    target(DATA + WIDE.replace("DTYPE", "half") + large)
+    ran = run("profile", "model.py", "--seconds", "1")
     assert ran.code == 2
     assert "more than the float16 that the model takes can hold; scale them as in training" in ran.err
 
