@@ -225,7 +225,7 @@ def open_session(
         metric, notes = _metric(target, traced, data)
     roles, findings = divide(data)
     output.found("Data", findings)
-    placed = place(traced, asked.device, "float32", 2) if asked.device.type != "cpu" else traced
+    placed = place(traced, asked.device, None, 2) if asked.device.type != "cpu" else traced
     crossing = int(plan.target.options.get("max_crossing", "4")) if plan is not None else max_crossing
     every = candidate_cuts(placed, crossing)
     if plan is not None:

@@ -74,7 +74,10 @@ def read_data(
             if most is not None and sum(map(len, columns[0])) >= most:
                 whole = False
                 break
-            inputs = [_fit(t, spec, name) for t, spec in zip(_ordered(batch.inputs, specs, name), specs, strict=True)]
+            given = _ordered(batch.inputs, specs, name)
+            inputs = [_fit(tensor, spec, name) for tensor, spec in zip(given, specs, strict=True)]
+            if not columns[0]:
+                notes += _rounded(given, specs)
             for column, tensor in zip(columns, inputs, strict=True):
                 column.append(tensor)
             if batch.labels is not None:
@@ -226,7 +229,13 @@ def _fit(tensor: Tensor, spec: InputSpec, name: str) -> Tensor:
                 f"{name} gives {_dtype(tensor.dtype)} for input {spec.name!r}, the model takes {_dtype(spec.dtype)}; "
                 "convert it (and scale it as in training)"
             )
-        tensor = tensor.to(spec.dtype)
+        fitted = tensor.to(spec.dtype)
+        if fitted.is_floating_point() and not torch.equal(torch.isfinite(fitted), torch.isfinite(tensor)):
+            raise TargetError(
+                f"{name} has values up to {float(tensor.abs().max()):.3g} for input {spec.name!r}, more than the "
+                f"{_dtype(spec.dtype)} that the model takes can hold; scale them as in training"
+            )
+        return fitted
     return tensor
 
 
@@ -236,6 +245,15 @@ def _order(spec: InputSpec) -> str:
         return "a batch dimension comes first (another one that counts samples in the model: batch_dim)"
     where = "has none" if spec.batch_dim is None else f"has them in dimension {spec.batch_dim}"
     return f"in data, samples come first, though the model {where}: they are moved there"
+
+
+def _rounded(given: Sequence[Tensor], specs: Sequence[InputSpec]) -> list[str]:
+    """What there is to say of inputs that half precision rounds."""
+    return [
+        f"{_dtype(tensor.dtype)} rounded to {_dtype(spec.dtype)}, which the model takes as {spec.name!r}"
+        for tensor, spec in zip(given, specs, strict=True)
+        if spec.dtype in (torch.float16, torch.bfloat16) and tensor.dtype != spec.dtype
+    ]
 
 
 def _assemble(columns: Sequence[Sequence[Tensor]], labels: Sequence[Tensor], name: str) -> Data:

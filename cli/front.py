@@ -108,7 +108,7 @@ def listed(plan: Plan, budgets: Budgets) -> list[Candidate]:
 
     return sorted(
         (judged(candidate, budgets) for candidate in plan.front),
-        key=lambda c: (c.index.high, -c.accuracy.accuracy.value, c.latency.p95_ms),
+        key=lambda c: (c.index.high, c.index.value, -c.accuracy.accuracy.value, c.latency.p95_ms),
     )
 
 

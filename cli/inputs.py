@@ -95,11 +95,11 @@ def from_value(value: Any, name: str = "example_inputs") -> ExampleInputs:
     return ExampleInputs(tuple(value), {}, f"`{name}`")
 
 
-def from_options(options: Sequence[str]) -> ExampleInputs:
+def from_options(options: Sequence[str], usual: torch.dtype = torch.float32) -> ExampleInputs:
     """Inputs from `--input` options, one per input in order: `1x3x224x224`, `1x128:int64`, `name=1x128:int64`.
 
-    Floating inputs are uniform in [0, 1), integers are 0 or 1 (they may index an embedding), always
-    the same ones.
+    What names no dtype is of the `usual` one. Floating inputs are uniform in [0, 1), integers are 0 or 1 (they may
+    index an embedding), always the same ones.
 
     Raises:
         TargetError: another form, an unknown dtype, or a size of zero.
@@ -108,7 +108,7 @@ def from_options(options: Sequence[str]) -> ExampleInputs:
     kwargs: dict[str, Tensor] = {}
     generator = torch.Generator().manual_seed(0)
     for option in options:
-        name, tensor = _parse(option, generator)
+        name, tensor = _parse(option, generator, usual)
         if name is not None:
             kwargs[name] = tensor
         elif kwargs:
@@ -118,19 +118,18 @@ def from_options(options: Sequence[str]) -> ExampleInputs:
     return ExampleInputs(tuple(args), kwargs, "`--input` (made-up values)")
 
 
-def _parse(option: str, generator: torch.Generator) -> tuple[str | None, Tensor]:
+def _parse(option: str, generator: torch.Generator, usual: torch.dtype) -> tuple[str | None, Tensor]:
     match = _OPTION.fullmatch(option.strip())
     if match is None:
         raise TargetError(
             f"--input {option!r} is not a shape; write for example 1x3x224x224, 1x128:int64 or input_ids=1x128:int64"
         )
-    dtype_name = match["dtype"] or "float32"
-    if dtype_name not in _DTYPES:
-        raise TargetError(f"--input {option!r} has the unknown dtype {dtype_name!r}; known: {', '.join(_DTYPES)}")
+    if match["dtype"] not in (None, *_DTYPES):
+        raise TargetError(f"--input {option!r} has the unknown dtype {match['dtype']!r}; known: {', '.join(_DTYPES)}")
     shape = [int(size) for size in match["shape"].split("x")]
     if 0 in shape:
         raise TargetError(f"--input {option!r} has a dimension of size 0; every dimension needs at least one element")
-    dtype: torch.dtype = _DTYPES[dtype_name]
+    dtype: torch.dtype = usual if match["dtype"] is None else _DTYPES[match["dtype"]]
     if dtype.is_floating_point:
         return match["name"], torch.rand(shape, generator=generator).to(dtype)
     return match["name"], torch.randint(0, 2, shape, generator=generator).to(dtype)

@@ -120,7 +120,12 @@ def optimize(
     ] = None,
     max_edge_params: Annotated[
         int | None,
-        typer.Option(metavar="N", help="Most parameters on the edge.", rich_help_panel=_BUDGETS, show_default=False),
+        typer.Option(
+            metavar="N",
+            help="Most parameters on the edge, frozen ones too.",
+            rich_help_panel=_BUDGETS,
+            show_default=False,
+        ),
     ] = None,
     max_energy_mj: Annotated[
         float | None,
@@ -431,6 +436,11 @@ def report(outcome: Outcome, file: Path, output: Output) -> None:
             output.say(
                 "note: the whole model keeps the budgets on the edge as profiled, so nothing need be split; a slower "
                 "edge device is declared by --edge-slowdown or profiled by itself"
+            )
+        if plan.cut_kind == "cloud-only":
+            output.say(
+                "note: the plan sends the private input as it is; nothing else that was measured keeps the budgets and "
+                "is sure to leak less"
             )
         plan = save_plan(plan, outcome.tuned_weights, outcome.directions, file)
         output.wrote("plan", file)

@@ -48,9 +48,13 @@ def profile(
         ),
     ] = None,
     dtype: Annotated[
-        Literal["float32", "float16", "bfloat16", "float64"],
-        typer.Option(help="What the model computes in.", rich_help_panel=_MEASURE),
-    ] = "float32",
+        Literal["float32", "float16", "bfloat16", "float64"] | None,
+        typer.Option(
+            help="Convert a copy and measure that; default: the model as it is.",
+            rich_help_panel=_MEASURE,
+            show_default=False,
+        ),
+    ] = None,
     seconds: Annotated[
         float, typer.Option(metavar="S", min=1, help="Time to spend on timing cuts.", rich_help_panel=_MEASURE)
     ] = 30.0,
@@ -111,7 +115,7 @@ def measure(
     role: Literal["both", "edge", "cloud"] = "both",
     batch: int = 1,
     threads: int | None = None,
-    dtype: str = "float32",
+    dtype: str | None = None,
     seconds: float = 30.0,
 ) -> Profile:
     """Profile a traced target with a progress bar. What rebuilds its cuts is kept in the target's options."""

@@ -34,8 +34,8 @@ MAX_FRONT = 16
 _NAMES, _NAMES_WITH_ENERGY = 20, 14
 USUAL_BITS = 8
 _MARKS = (
-    ">: the chosen plan; x: misses a budget. Leakage: 0 no better than the prior, 1 the input itself; a: attacked, "
-    "p: predicted from those that were (90 %), e: estimated."
+    ">: the chosen plan; x: misses a budget, or fell on the confirm half. Leakage: 0 no better than the prior, 1 the "
+    "input itself; a: attacked, p: predicted from those that were (90 %), e: estimated."
 )
 
 
@@ -126,7 +126,7 @@ def front(
     power: EdgePower | None = None,
 ) -> Table:
     """The Pareto front by these objectives, as the search saw it; the plan is marked."""
-    order = sorted(rows, key=lambda c: (not c.meets_budgets, c.index.high, c.latency.p95_ms))
+    order = sorted(rows, key=lambda c: (not c.meets_budgets, c.index.high, c.index.value, c.latency.p95_ms))
     same = [i for i, c in enumerate(order) if chosen is not None and _point(c) == _point(chosen)]
     kept = _around(len(order), same[0] if same else None)
     return candidates(

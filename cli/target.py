@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from ..graph.weights import module_parameter_count, usual_dtype
 from ..records import TargetError, TargetIdentity, hash_file
 from .data import LoadedData, read_data, refuse_overlap
 from .inputs import ExampleInputs, from_options, from_value, read_batch_dim
@@ -200,9 +201,8 @@ def load_target(text: str, inputs: Sequence[str] | InputOptions = ()) -> Target:
     model, how = find_model(module, spec, file)
     require_usable_weights(model)
     declared = vars(module)
-    example = _example_inputs(declared, given.inputs, spec, file)
+    example = _example_inputs(declared, given.inputs, spec, file, usual_dtype(model.parameters()) or torch.float32)
     public = _public_inputs(declared)
-    count = sum(parameter.numel() for parameter in model.parameters())
     return Target(
         identity=TargetIdentity(
             spec=text,
@@ -217,7 +217,7 @@ def load_target(text: str, inputs: Sequence[str] | InputOptions = ()) -> Target:
         public_inputs=public,
         declared=declared,
         findings=(
-            Finding("model", f"{how}, {count:,} parameters"),
+            Finding("model", f"{how}, {module_parameter_count(model):,} parameters"),
             Finding("example inputs", f"{example.summary()}, from {example.source}"),
             Finding("public inputs", ", ".join(public) if public else "none declared: every input is private"),
             *_declared_findings(declared),
@@ -261,10 +261,10 @@ def _numbers(value: Any, name: str) -> list[float]:
 
 
 def _example_inputs(
-    declared: Mapping[str, Any], options: Sequence[str], spec: TargetSpec, file: Path | None
+    declared: Mapping[str, Any], options: Sequence[str], spec: TargetSpec, file: Path | None, usual: torch.dtype
 ) -> ExampleInputs:
     if options:
-        return from_options(options)
+        return from_options(options, usual)
     value = declared.get("example_inputs")
     if value is None:
         raise TargetError(

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..records import CollabplanError, TargetError, hash_json, hash_rows
+from .precision import widened
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,8 +152,7 @@ class InputScaling:
         Raises:
             TargetError: the range is per channel and `x` has another number of channels.
         """
-        values = x if x.dtype == torch.float64 else x.float()
-        return ((values - self._broadcast(self.low, x)) / self.spans(x)).clamp(0.0, 1.0)
+        return ((widened(x) - self._broadcast(self.low, x)) / self.spans(x)).clamp(0.0, 1.0)
 
     def from_unit(self, pixels: Tensor) -> Tensor:
         """What the model reads for `pixels` `[N, C, ...]` in [0, 1]; the inverse of `to_unit`, with gradients.

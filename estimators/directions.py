@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ..graph import from_samples, to_samples
 from ..records import CollabplanError, Crossing, Layout, MismatchError, hash_tensors
+from .precision import widened
 
 MOST_CHANNELS = 2048
 """Of wider vectors no directions are taken at each position: the eigenvectors of such a matrix cost minutes."""
@@ -148,21 +149,23 @@ class Directions:
         """Rows `[N, *sample_shape]` as codes; tensors without directions stay as they are. Gradients flow through."""
         if crossing.node not in self.encode:
             return rows
-        mean, matrix = (part[crossing.node].to(rows) for part in (self.mean, self.encode))
+        wide = widened(rows)
+        mean, matrix = (part[crossing.node].to(wide) for part in (self.mean, self.encode))
         if self._of_whole(crossing):
-            return (rows.flatten(1) - mean) @ matrix.T
+            return ((wide.flatten(1) - mean) @ matrix.T).to(rows.dtype)
         axis = 1 + axis_of(crossing)
-        return ((rows.movedim(axis, -1) - mean) @ matrix.T).movedim(-1, axis)
+        return ((wide.movedim(axis, -1) - mean) @ matrix.T).movedim(-1, axis).to(rows.dtype)
 
     def decoded(self, crossing: Crossing, codes: Tensor) -> Tensor:
         """The rows that codes stand for."""
         if crossing.node not in self.decode:
             return codes
-        mean, matrix = (part[crossing.node].to(codes) for part in (self.mean, self.decode))
+        wide = widened(codes)
+        mean, matrix = (part[crossing.node].to(wide) for part in (self.mean, self.decode))
         if self._of_whole(crossing):
-            return (codes @ matrix.T + mean).reshape(-1, *crossing.sample_shape)
+            return (wide @ matrix.T + mean).reshape(-1, *crossing.sample_shape).to(codes.dtype)
         axis = 1 + axis_of(crossing)
-        return (codes.movedim(axis, -1) @ matrix.T + mean).movedim(-1, axis)
+        return (wide.movedim(axis, -1) @ matrix.T + mean).movedim(-1, axis).to(codes.dtype)
 
     def encoded_in_graph(self, crossing: Sequence[Crossing], tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Crossing tensors in the graph's layout as codes; those of the whole tensor are rows."""

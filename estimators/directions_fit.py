@@ -12,7 +12,7 @@ are samples, found from their products with each other.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -23,6 +23,7 @@ from ..records import CollabplanError, Crossing, CutError
 from .activations import EdgeActivations
 from .data import Data
 from .directions import Directions, can_narrow, count_of, is_whole, vectors_of, width_of
+from .precision import widened
 
 PROBES = 4
 """Random projections of the outputs per batch."""
@@ -105,13 +106,13 @@ def fit_directions(
     for _, crossed in activations.batches(cut, taken):
         for at in narrow:
             spreads[at].add(vectors_of(cut.crossing[at], crossed[at].detach(), whole=whole > 0).double())
-    axes = {at: spread.axes() for at, spread in spreads.items()}
+    axes = {at: spread.axes().but_for_rounding(cut.crossing[at]) for at, spread in spreads.items()}
     used = {at: torch.zeros(len(each.stds), len(each.stds), dtype=torch.float64) for at, each in axes.items()}
     cloud = activations.halves(cut).cloud
     for _, crossed in activations.batches(cut, taken):
         watched = [each.detach().clone().requires_grad_(at in used) for at, each in enumerate(crossed)]
         outputs = [
-            leaf
+            widened(leaf)
             for leaf in pytree.tree_leaves(cloud(*watched))
             if isinstance(leaf, Tensor) and leaf.is_floating_point() and leaf.requires_grad
         ]
@@ -133,7 +134,7 @@ def fit_directions(
     for at in narrow:
         crossing = cut.crossing[at]
         encode, decode = axes[at].ordered(used[at], whole or None)
-        dtype = getattr(torch, crossing.dtype)
+        dtype = torch.promote_types(getattr(torch, crossing.dtype), torch.float32)
         for part, value in (("mean", axes[at].mean), ("encode", encode), ("decode", decode)):
             parts[part][crossing.node] = value.to(dtype)
     return FittedDirections(cut.crossing, Directions(**parts))
@@ -156,6 +157,12 @@ class _Axes:
     def of_covariance(cls, mean: Tensor, covariance: Tensor) -> _Axes:
         variance, axes = torch.linalg.eigh(covariance)
         return cls.of(mean, axes, variance)
+
+    def but_for_rounding(self, crossing: Crossing) -> _Axes:
+        """The same, where what varies no more than a tensor of this dtype is rounded is constant: in half precision
+        rounding noise would else be released, magnified to variance 1."""
+        least = torch.finfo(getattr(torch, crossing.dtype)).eps * self.stds.max()
+        return replace(self, stds=torch.where(self.stds > least, self.stds, 0.0))
 
     def ordered(self, used: Tensor, most: int | None) -> tuple[Tensor, Tensor]:
         """Encoder `[k, C]` and decoder `[C, k]` over all directions (or `most`), the most used first.

@@ -173,5 +173,5 @@ def _traces(
         gradients = torch.autograd.grad(rows, leaves, signs, retain_graph=True, allow_unused=True)
         for gradient, span in zip(gradients, spans, strict=True):
             if gradient is not None:
-                total += (gradient * span).double().square().reshape(len(total), -1).sum(dim=1).cpu() / probes
+                total += (gradient.double() * span).square().reshape(len(total), -1).sum(dim=1).cpu() / probes
     return total

@@ -19,6 +19,7 @@ from ..graph import InputSpec, TracedGraph, differ_by_sample
 from ..graph.units import FREE_VIEWS
 from ..records import CollabplanError
 from .data import Data, InputScaling
+from .precision import widened
 
 aten = torch.ops.aten
 
@@ -99,7 +100,7 @@ def _embedded(ids: Tensor, table: Tensor, name: str) -> Tensor:
     if low < 0 or high >= table.shape[0]:
         raise CollabplanError(f"ids of input {name!r} go from {low} to {high}, its embedding has {table.shape[0]} rows")
     rows = table.cpu()[ids.cpu().long()].reshape(ids.shape[0], -1)
-    rows = rows if rows.dtype == torch.float64 else rows.float()
+    rows = widened(rows)
     least, greatest = rows.aminmax()
     span = greatest - least
     # Rounding may leave the greatest at 1 + 1e-7.

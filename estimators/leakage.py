@@ -122,7 +122,7 @@ class CutLeakage:
                     f"rows of {crossing.name} have shape {tuple(row.shape)}, expected "
                     f"{(len(inputs), *crossing.sample_shape)}: samples first, as `EdgeActivations.rows` gives them"
                 )
-            if not math.isfinite(float(row.detach().sum())):
+            if not math.isfinite(float(row.detach().sum(dtype=torch.float64))):  # in float16 sound numbers overflow
                 raise CollabplanError(
                     f"activations at {crossing.name} hold NaN or infinity; check the weights and the data"
                 )

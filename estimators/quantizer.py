@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..records import CollabplanError
+from .precision import widened
 
 SMALLEST_STEP = torch.finfo(torch.float32).tiny
 """Below it float32 cannot divide by the step."""
@@ -56,8 +57,7 @@ class Quantizer:
 
     def position(self, values: Tensor) -> Tensor:
         """`values` in steps from zero, clipped to the codes' ends; float32 or wider, any shape."""
-        wide = values if values.dtype == torch.float64 else values.float()
-        return (wide / self.step).clamp_(-self.zero_point, self.last - self.zero_point)
+        return (widened(values) / self.step).clamp_(-self.zero_point, self.last - self.zero_point)
 
     def quantize(self, values: Tensor, uniform: Tensor | None = None) -> Tensor:
         """Codes of `values`, any shape; what lies outside the range is clipped to its end.

@@ -21,6 +21,7 @@ from torch.utils import _pytree as pytree
 from ..records import TraceError
 from .inputs import parameters
 from .refusals import first_line, forward_line, place
+from .weights import usual_dtype
 
 _PLAIN = (int, float, complex, bool, str, type(None))
 _QUANTIZED = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized", "torch.nn.quantized")
@@ -201,14 +202,17 @@ def run_eagerly(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, An
     try:
         return run_plainly(model, args, kwargs)
     except Exception as error:
-        shapes = [list(leaf.shape) for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        given = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
         raise TraceError(
-            f"the model itself fails on the example inputs (shapes {shapes}): {first_line(error)}{place(error)}; "
-            f"{_remedy(model, error)}"
+            f"the model itself fails on the example inputs (shapes {[list(leaf.shape) for leaf in given]}): "
+            f"{first_line(error)}{place(error)}; {_remedy(model, given, error)}"
         ) from error
 
 
-def _remedy(model: nn.Module, error: BaseException) -> str:
+def _remedy(model: nn.Module, given: Sequence[Tensor], error: BaseException) -> str:
+    own, theirs = usual_dtype(model.parameters()), usual_dtype(given)
+    if own and theirs and own != theirs:
+        return f"give floating inputs in {own}, as the model's weights are"
     if "CUDA" in str(error) or "NVIDIA" in str(error):
         return "build it on the CPU and take devices from its inputs (x.device); `--device cuda` moves the whole"
     return f"give example inputs that the model accepts: forward takes ({', '.join(map(_shown, parameters(model)))})"

@@ -14,6 +14,7 @@ from torch.utils import _pytree as pytree
 from ..records import Crossing, CutError
 from .sizes import per_sample
 from .structures import Cut, Halves, TracedGraph
+from .weights import INDEX_DTYPES
 
 aten = torch.ops.aten
 
@@ -59,12 +60,12 @@ class CloudHalf(nn.Module):
 
 
 def with_weights(cloud: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:
-    """A copy of the cloud half with these values for its parameters; the original is left alone.
+    """A copy of the cloud half with these values for its tunable parameters; the original is left alone.
 
     Raises:
-        CutError: names or shapes that are not those of its parameters.
+        CutError: names or shapes that are not those of its tunable parameters.
     """
-    known = {name: tuple(parameter.shape) for name, parameter in cloud.named_parameters()}
+    known = {name: tuple(parameter.shape) for name, parameter in tunable(cloud).items()}
     given = {name: tuple(value.shape) for name, value in weights.items()}
     if known != given:
         wrong = sorted(name for name in {**known, **given} if known.get(name) != given.get(name))
@@ -72,9 +73,18 @@ def with_weights(cloud: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:
     assert isinstance(cloud, CloudHalf)
     made = CloudHalf(copy.deepcopy(cloud.graph_module), cloud.output_structure, cloud.crossing).eval()
     with torch.no_grad():
-        for name, parameter in made.named_parameters():
+        for name, parameter in tunable(made).items():
             parameter.copy_(weights[name])
     return made
+
+
+def tunable(cloud: nn.Module) -> dict[str, Tensor]:
+    """The parameters of a half that can be trained, by name: those of fractions, also where the model froze them."""
+    return {
+        name: parameter
+        for name, parameter in cloud.named_parameters()
+        if parameter.is_floating_point() or parameter.is_complex()
+    }
 
 
 def shared_tensors(halves: Halves) -> tuple[str, ...]:
@@ -87,7 +97,7 @@ def shared_tensors(halves: Halves) -> tuple[str, ...]:
         name
         for name, tensor in cloud.items()
         if tensor.numel() > 1
-        and tensor.dtype not in (torch.bool, torch.int32, torch.int64)
+        and tensor.dtype not in INDEX_DTYPES
         and (name in edge or any(_overlap(tensor, other) for other in edge.values()))
     )
 

@@ -166,8 +166,17 @@ def same_values(left: Any, right: Any) -> bool:
 
 
 def close_values(left: Any, right: Any) -> bool:
-    """Equality up to rounding of two output structures."""
-    return _compare(left, right, lambda a, b: torch.allclose(a, b, rtol=1e-3, atol=1e-4, equal_nan=True))
+    """Equality up to rounding of two output structures, each tensor's by the precision that its dtype has."""
+    return _compare(left, right, _close)
+
+
+def _close(left: Tensor, right: Tensor) -> bool:
+    if left.dtype not in (torch.float16, torch.bfloat16):
+        return torch.allclose(left, right, rtol=1e-3, atol=1e-4, equal_nan=True)
+    coarse = 4 * torch.finfo(left.dtype).eps
+    left, right = left.float(), right.float()
+    size = float(right.nan_to_num(0, 0, 0).abs().max()) if right.numel() else 0.0
+    return torch.allclose(left, right, rtol=coarse, atol=max(coarse * size, 1e-4), equal_nan=True)
 
 
 def _compare(left: Any, right: Any, equal: Callable[[Tensor, Tensor], bool]) -> bool:

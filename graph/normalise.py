@@ -26,8 +26,15 @@ from .operators import draws_random_numbers, require_admitted
 from .refusals import user_line
 from .sizes import counts_on_batch, symbolic
 from .structures import InputSpec, NodeKind
+from .weights import Held
 
 aten = torch.ops.aten
+
+_HELD: dict[InputKind, Held] = {
+    InputKind.PARAMETER: "parameter",
+    InputKind.BUFFER: "buffer",
+    InputKind.CONSTANT_TENSOR: "constant",
+}
 
 _IDENTITY = {
     aten.alias.default, aten.clone.default, aten.contiguous.default, aten.detach.default, aten.detach_.default,
@@ -132,7 +139,7 @@ class _Builder:
 
     def _copy_inputs(self, placeholders: list[fx.Node]) -> None:
         user = iter(self.specs)
-        lifted: list[tuple[fx.Node, Any]] = []
+        lifted: list[tuple[fx.Node, Any, Held]] = []
         for node, spec in zip(placeholders, self.program.graph_signature.input_specs, strict=True):
             if spec.kind is InputKind.USER_INPUT:
                 given = next(user)
@@ -143,15 +150,16 @@ class _Builder:
                 made.meta.update(val=node.meta["val"], input=given.name, modules=())
                 self.new[node] = made
                 self._find_batch(made, given)
-            elif spec.kind in (InputKind.PARAMETER, InputKind.BUFFER, InputKind.CONSTANT_TENSOR):
-                lifted.append((node, spec.target))
+            elif spec.kind in _HELD:
+                held = "computed" if spec.persistent is False else _HELD[spec.kind]
+                lifted.append((node, spec.target, held))
             else:
                 raise TraceError(
                     f"the model holds {spec.kind.name.lower()} {spec.target!r}, which a plan cannot carry; use "
                     "plain tensors, parameters and buffers"
                 )
-        for node, target in lifted:
-            self.new[node] = self._attribute(node, target)
+        for node, target, held in lifted:
+            self.new[node] = self._attribute(node, target, held)
 
     def _find_batch(self, node: fx.Node, spec: InputSpec) -> None:
         """The first input with a free batch dimension gives the one `batch` node."""
@@ -162,8 +170,12 @@ class _Builder:
             self.batch_symbol = expression
             self.batch_source = (node, spec.batch_dim)
 
-    def _attribute(self, node: fx.Node, target: str) -> fx.Node:
-        """A parameter, buffer or constant as attribute; tied tensors are stored once."""
+    def _attribute(self, node: fx.Node, target: str, held: Held) -> fx.Node:
+        """A parameter, buffer or constant as attribute; tied tensors are stored once.
+
+        `requires_grad` stays as it is: matmul takes another path, with other rounding, where a weight has it. A frozen
+        parameter is a parameter all the same.
+        """
         value = self.program.state_dict.get(target)
         if value is None:
             value = self.program.constants[target]
@@ -173,12 +185,12 @@ class _Builder:
             key = (value.data_ptr(), value.dtype, tuple(value.shape), tuple(value.stride()))
         name = self.stored.setdefault(key, target)
         if name not in self.attributes:
-            # requires_grad stays as it is: matmul takes another path, with other rounding, where a weight has it
-            wanted = value.requires_grad
             plain = value.detach().clone() if value.is_inference() else value.detach()  # those take no gradient
-            self.attributes[name] = torch.nn.Parameter(plain) if wanted else plain
+            wanted = value.requires_grad
+            is_parameter = held == "parameter" or wanted
+            self.attributes[name] = torch.nn.Parameter(plain, requires_grad=wanted) if is_parameter else plain
         made = self.graph.create_node("get_attr", name)
-        made.meta.update(val=node.meta["val"], modules=())
+        made.meta.update(val=node.meta["val"], modules=(), held=held)
         return made
 
     # calls --------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from torch.utils import _pytree as pytree
 from ..records import ModelIdentity, RecordError, TraceError, canonical_json, hash_json, hash_tensors, write_bytes
 from .operators import function_of, name_of, require_constants
 from .structures import InputSpec
+from .weights import parameter_counts, stored_bytes, stored_tensors
 
 FORMAT, VERSION = "collabplan.graph", 1
 GRAPH_FILE, WEIGHTS_FILE = "graph.json", "weights.safetensors"
@@ -203,14 +204,13 @@ def identify(flat: fx.GraphModule, inputs: Sequence[InputSpec], name: str) -> Mo
         ]
         for spec in inputs
     ]
-    parameters = [tensor for tensor in tensors.values() if tensor.is_floating_point()]
     return ModelIdentity(
         name=name,
         structure_hash=hash_json(document),
         weights_hash=hash_tensors(tensors),
         torch_version=torch.__version__,
-        parameter_count=sum(tensor.numel() for tensor in parameters),
-        parameter_bytes=sum(tensor.numel() * tensor.element_size() for tensor in parameters),
+        parameter_count=sum(parameter_counts(flat).values()),
+        parameter_bytes=sum(map(stored_bytes, tensors.values())),
     )
 
 
@@ -232,16 +232,13 @@ def encode(module: fx.GraphModule, structure: pytree.TreeSpec | None) -> tuple[J
     names: dict[fx.Node, str] = {}
     inputs: list[str] = []
     nodes: list[Json] = []
-    tensors: dict[str, Tensor] = {}
-    positions: dict[str, int] = {}
+    tensors = stored_tensors(module)
+    positions = {name: position for position, name in enumerate(tensors)}
     for node in module.graph.nodes:
         if node.op == "placeholder":
             names[node] = f"i{len(inputs)}"
             inputs.append(str(node.meta.get("input", node.target)))
         elif node.op == "get_attr":
-            if node.target not in tensors:
-                positions[node.target] = len(tensors)
-                tensors[node.target] = _attribute(module, node.target)
             names[node] = f"t{positions[node.target]}"
         elif node.op == "call_function":
             names[node] = f"n{len(nodes)}"
@@ -259,13 +256,6 @@ def encode(module: fx.GraphModule, structure: pytree.TreeSpec | None) -> tuple[J
         "output": {"tuple": leaves} if structure is None else _structure(structure, iter(leaves)),
     }
     return document, tensors
-
-
-def _attribute(module: nn.Module, target: str) -> Tensor:
-    value: Any = module
-    for part in target.split("."):
-        value = getattr(value, part)
-    return value  # type: ignore[no-any-return]
 
 
 def _describe(name: str, tensor: Tensor) -> Json:

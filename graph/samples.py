@@ -204,8 +204,9 @@ def _other(tensor: Tensor, generator: torch.Generator, scale: float = 1.0) -> Te
     """Other values of the same kind: noise on numbers, for integers others between the least and the greatest."""
     if tensor.is_floating_point() or tensor.is_complex():
         dtype = torch.complex64 if tensor.is_complex() else torch.float32
-        noise = torch.randn(tensor.shape, generator=generator, dtype=dtype).to(tensor)
-        return tensor + noise * (tensor.abs().mean() + 1) * scale
+        noise = torch.randn(tensor.shape, generator=generator, dtype=dtype)
+        spread = float(tensor.abs().double().mean()) + 1  # in half precision a sum overflows long before a mean does
+        return tensor + (noise * spread * scale).to(tensor)
     if tensor.dtype == torch.bool:
         return ~tensor
     values = tensor.long()

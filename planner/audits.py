@@ -212,7 +212,8 @@ class Audits:
         audited = self._audited(
             point_of(candidate), roles, options.attacks, options.final_effort, "confirm", options.seeds
         )
-        return judged(candidate.model_copy(update={"audited": audited}), self.objectives.problem.budgets)
+        known = candidate.model_copy(update={"audited": audited, "predicted": None})
+        return judged(known, self.objectives.problem.budgets)
 
     def _audited(
         self, point: Point, roles: Roles, attacks: tuple[Attack, ...], effort: Effort, half: Half, seeds: int

@@ -5,9 +5,14 @@ therefore measured again on the confirm half, and the budgets must hold there to
 next candidate is tried. Each further try draws on the same confirm half, so their number is limited
 and reported.
 
+Baselines are measured on both halves whatever is found, and shown beside the plan. They are candidates like all others;
+and a candidate that one of them outdoes on the confirm half, within the same budgets, falls there too. The plan is so
+never worse than a baseline beside it, and leaks least on the search half of those that did not fall.
+
+Where the confirm half refutes the leakage that a candidate won by, it must win again with the harder figure.
+
 With audits, a winner that nobody has attacked yet is attacked before anything else, and on the confirm half as hard as
-was asked for. It falls where that breaks a budget; and where it refutes the figure that it won by, it must win again
-with the harder one.
+was asked for. A baseline outdoes nobody before it was attacked as hard.
 """
 
 from __future__ import annotations
@@ -31,14 +36,18 @@ LATE_AUDITS = 10
 class Choice:
     """The chosen candidate as the search half and the confirm half saw it, or the nearest miss.
 
-    `tries` counts candidates that were measured on the confirm half. `nearest_miss` is a sentence with
-    figures where nothing was chosen.
+    `tries` counts candidates that were measured on the confirm half, baselines left out. `nearest_miss` is a sentence
+    with figures where nothing was chosen. `candidates` are all of them as the choice leaves them: audited where that
+    was needed, and with a violation where they fell on the confirm half. `beside` are the baselines on the confirm
+    half; a budget that one misses on the search half alone is a violation of it too.
     """
 
     searched: Candidate | None
     confirmed: Candidate | None
     tries: int
     nearest_miss: str | None = None
+    candidates: tuple[Candidate, ...] = ()
+    beside: tuple[Candidate, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,48 +75,151 @@ def choose(
     confirm: Callable[[Candidate], Candidate],
     excluded: Sequence[Excluded] = (),
     auditor: Auditor | None = None,
+    beside: Sequence[Candidate] = (),
 ) -> Choice:
     """The candidate with the least leakage that meets the budgets on both halves.
 
-    Candidates are ranked by the high end of the leakage index, then accuracy, then p95 latency.
+    Candidates are ranked by the high end of the leakage index, then the index, then accuracy, then p95 latency.
 
     Args:
-        candidates: measured on the search half.
+        candidates: measured on the search half, baselines too.
         budgets: held at the bad end of every interval.
         confirm: measures a candidate's point again on the confirm half.
         excluded: what was ruled out beforehand, for the nearest miss.
         auditor: None leaves the choice to estimates.
+        beside: the baselines as the confirm half sees them; those within the budgets' costs are among `candidates`.
     """
-    pool = {point_of(candidate): judged(candidate, budgets) for candidate in candidates}
-    stood: dict[Point, Candidate] = {}
-    failed: list[Candidate] = []
-    tries, audits = 0, 0
-    while best := _best(pool.values(), budgets, may_audit=auditor is not None and audits < LATE_AUDITS):
+    return _Choosing(candidates, budgets, confirm, excluded, auditor, beside).run()
+
+
+class _Choosing:
+    """One choice. `known` holds every candidate with all that is known of it, `left` those that have not fallen."""
+
+    def __init__(
+        self,
+        candidates: Sequence[Candidate],
+        budgets: Budgets,
+        confirm: Callable[[Candidate], Candidate],
+        excluded: Sequence[Excluded],
+        auditor: Auditor | None,
+        beside: Sequence[Candidate],
+    ) -> None:
+        self.budgets, self.confirm, self.excluded, self.auditor = budgets, confirm, excluded, auditor
+        self.known = {point_of(candidate): judged(candidate, budgets) for candidate in candidates}
+        self.left = dict.fromkeys(self.known)
+        self.beside = {point_of(baseline): judged(baseline, budgets) for baseline in beside}
+        self.stood: dict[Point, Candidate] = {}
+        self.failed: list[Candidate] = []
+        self.tries, self.audits = 0, 0
+
+    def run(self) -> Choice:
+        while best := self._best():
+            point = point_of(best)
+            if point not in self.stood:
+                if self.tries == CONFIRM_TRIES and point not in self.beside:
+                    self._fall(point, f"a try on the confirm half, where {CONFIRM_TRIES} went before it")
+                    continue
+                if self.auditor is not None and _unaudited(best):
+                    self.audits += 1
+                    self.known[point] = judged(self.auditor.searched(best), self.budgets)
+                    continue
+                if not self._stands(best):
+                    continue
+            confirmed = self.stood[point]
+            better = self._outdoing(confirmed)
+            if better is None:
+                return self._choice(best, confirmed)
+            self._fall(point, _outdone(confirmed, better))
+        missed = nearest_miss([self.known[point] for point in self.left], self.failed, self.excluded, self.budgets)
+        return self._choice(None, None, missed)
+
+    def _best(self) -> Candidate | None:
+        may_audit = self.auditor is not None and self.audits < LATE_AUDITS
+        return _best((self.known[point] for point in self.left), self.budgets, may_audit=may_audit)
+
+    def _stands(self, best: Candidate) -> bool:
+        """Measures the best on the confirm half. True where it keeps the budgets there, and no audit refutes it."""
         point = point_of(best)
-        if point in stood:
-            return Choice(best, stood[point], tries)
-        if auditor is not None and _unaudited(best):
-            audits += 1
-            pool[point] = judged(auditor.searched(best), budgets)
-            continue
-        if tries == CONFIRM_TRIES:
-            break
-        tries += 1
-        confirmed = judged(confirm(best), budgets if auditor is None else without(budgets, PRIVACY))
-        if auditor is not None and confirmed.meets_budgets:
-            confirmed = judged(auditor.hardest(confirmed), budgets)
-        if not confirmed.meets_budgets:
-            failed.append(confirmed)
-            del pool[point]
-        elif confirmed.audited is not None and confirmed.index.low > best.index.high:
-            stood[point] = confirmed
-            pool[point] = best.model_copy(update={"audited": confirmed.audited})
+        if point in self.beside:
+            confirmed = self.beside[point]
         else:
-            return Choice(best, confirmed, tries)
-    if stood:
-        point = min(stood, key=lambda each: _rank(pool[each]))
-        return Choice(pool[point], stood[point], tries)
-    return Choice(None, None, tries, nearest_miss(list(pool.values()), failed, excluded, budgets))
+            self.tries += 1
+            confirmed = self.confirm(best)
+        confirmed = judged(confirmed, self.budgets if self.auditor is None else without(self.budgets, PRIVACY))
+        if self.auditor is not None and confirmed.meets_budgets:
+            confirmed = judged(self.auditor.hardest(confirmed), self.budgets)
+        return self._settled(point, confirmed)
+
+    def _settled(self, point: Point, confirmed: Candidate) -> bool:
+        """Keeps the last word on a candidate. False where it falls by it, or must win again with a harder figure."""
+        if point in self.beside:
+            self.beside[point] = judged(confirmed, self.budgets)
+        if not confirmed.meets_budgets:
+            self.failed.append(confirmed)
+            self._fall(point, *(f"on the confirm half: {text}" for text in confirmed.violations))
+            return False
+        self.stood[point], known = confirmed, self.known[point]
+        if not _refuted(known, confirmed):
+            return True
+        found = {"leakage": confirmed.leakage, "audited": confirmed.audited, "predicted": None}
+        self.known[point] = judged(known.model_copy(update=found), self.budgets)
+        return False
+
+    def _outdoing(self, confirmed: Candidate) -> Candidate | None:
+        """The best baseline that ranks before a candidate on the confirm half and keeps the budgets on both halves."""
+        while True:
+            shown = [row for point in self.beside if (row := self._shown(point)).meets_budgets]
+            rival = min(shown, key=_rank, default=None)
+            if rival is None or _rank(rival)[:4] >= _rank(confirmed)[:4]:
+                return None
+            if self.auditor is None or not _attackable(rival):
+                return rival
+            self._settled(point_of(rival), judged(self.auditor.hardest(rival), self.budgets))
+
+    def _shown(self, point: Point) -> Candidate:
+        """A baseline on the confirm half, with what it misses on the search half where it misses nothing here."""
+        row, searched = self.beside[point], self.known.get(point)
+        if searched is None or searched.meets_budgets or not row.meets_budgets:
+            return row
+        missed = tuple(f"on the search half: {text}" for text in judged(searched, self.budgets).violations)
+        return row.model_copy(update={"meets_budgets": not missed, "violations": missed})
+
+    def _fall(self, point: Point, *why: str) -> None:
+        self.left.pop(point, None)
+        self.known[point] = self.known[point].model_copy(update={"meets_budgets": False, "violations": why})
+
+    def _choice(self, best: Candidate | None, confirmed: Candidate | None, missed: str | None = None) -> Choice:
+        beside = tuple(self._shown(point) for point in self.beside)
+        return Choice(best, confirmed, self.tries, missed, tuple(self.known.values()), beside)
+
+
+def _refuted(known: Candidate, confirmed: Candidate) -> bool:
+    """True where the confirm half tells more of a candidate's leakage than what it won by can stand.
+
+    The whole suite finds a little more than the attacks of the search do, so that only what is surely more counts.
+    """
+    if confirmed.audited is None:
+        return confirmed.index.value > known.index.high
+    return known.audited is None or confirmed.index.low > known.index.high
+
+
+def _outdone(candidate: Candidate, better: Candidate) -> str:
+    """What a candidate misses that is outdone: the first figure of its rank that differs."""
+    pairs = [
+        ("leakage index up to", candidate.index.high, better.index.high),
+        ("leakage index", candidate.index.value, better.index.value),
+        ("accuracy", candidate.accuracy.accuracy.value, better.accuracy.accuracy.value),
+        ("latency p95 in ms", candidate.latency.p95_ms, better.latency.p95_ms),
+    ]
+    name, own, other = next(pair for pair in pairs if pair[1] != pair[2])
+    return f"what {described(better)} reaches on the confirm half ({name} {own:.4g} against {other:.4g})"
+
+
+def _attackable(candidate: Candidate) -> bool:
+    """True where the whole suite, on the confirm half, would tell more."""
+    return candidate.leakage.status == "estimated" and (
+        candidate.audited is None or candidate.audited.half != "confirm"
+    )
 
 
 def _unaudited(candidate: Candidate) -> bool:
@@ -134,7 +246,7 @@ def _certain(candidate: Candidate, budgets: Budgets) -> Budgets:
     return without(budgets, [name for name in PRIVACY if not (hopeless and name == "max_leakage")])
 
 
-def _hoped(candidate: Candidate) -> tuple[float, float, float, str]:
+def _hoped(candidate: Candidate) -> tuple[float, float, float, float, str]:
     """The rank with what is expected in place of the worst, where an audit would tell."""
     leakage, *rest = _rank(candidate)
     if _unaudited(candidate):
@@ -199,6 +311,7 @@ def _missed(found: Sequence[Check]) -> str:
     return ", ".join(check.text for check in found if not check.holds)
 
 
-def _rank(candidate: Candidate) -> tuple[float, float, float, str]:
-    accuracy, latency = candidate.accuracy.accuracy.value, candidate.latency.p95_ms
-    return (candidate.index.high, -accuracy, latency, point_of(candidate).key)
+def _rank(candidate: Candidate) -> tuple[float, float, float, float, str]:
+    """The less the better. Many a wide interval ends at 1: among these the index itself decides."""
+    index, accuracy = candidate.index, candidate.accuracy.accuracy.value
+    return (index.high, index.value, -accuracy, candidate.latency.p95_ms, point_of(candidate).key)

@@ -20,13 +20,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.utils import _pytree as pytree
 
 from ..estimators.activations import EdgeActivations
 from ..estimators.data import Data, InputScaling
 from ..estimators.defenses import Defense
 from ..estimators.directions import Directions, axis_of, is_whole, vectors_of
 from ..estimators.inputs import private_inputs
+from ..estimators.precision import widened
 from ..graph import from_samples, to_samples
+from ..graph.halves import tunable
 from ..graph.structures import Cut
 from ..records import CollabplanError, Crossing, Tuning
 from .linear_reader import LinearReader
@@ -110,14 +113,17 @@ def fine_tune(
     if tuning.loss == "cross-entropy" and data.labels is None:
         raise CollabplanError("fine-tuning with cross-entropy needs labels in train_data; distillation needs none")
     cloud = activations.halves(cut).cloud
-    start = {name: value.detach() for name, value in cloud.named_parameters()}
+    start = {name: value.detach() for name, value in tunable(cloud).items()}
     if not start:
-        raise CollabplanError(f"the cloud half at {cut.name} has no parameters that could be tuned")
+        raise CollabplanError(
+            f"the cloud half at {cut.name} has no parameters that could be tuned: none, or whole numbers alone"
+        )
     order = torch.randperm(len(data), generator=generator)[: tuning.samples]
     held_count = max(1, int(HELD_OUT * len(order)))
     held, own = data.take(order[:held_count]), data.take(order[held_count:])
     student = _Student(cloud, tuning, reading, activations)
-    tuned = {name: value.clone().requires_grad_(True) for name, value in start.items()}
+    # Steps are smaller than half precision can tell: its weights are learnt in float32, and run in their own dtype.
+    tuned = {name: widened(value).clone().requires_grad_(True) for name, value in start.items()}
     matrices = None if defense.directions is None else _Matrices(defense, defense.directions)
     groups = [{"params": list(tuned.values())}, *([] if matrices is None else matrices.groups(tuning.rate))]
     against = _Against(activations, defense, scaling, own) if trains_against(tuning, defense) else None
@@ -141,7 +147,7 @@ def fine_tune(
             optimiser.step()
             schedule.step()
             step(schedule.last_epoch / steps)
-    weights, bound = {name: value.detach() for name, value in tuned.items()}, defense
+    weights, bound = {name: value.detach().to(start[name].dtype) for name, value in tuned.items()}, defense
     if matrices is not None:
         everything = _crossed(activations, cut, own, torch.arange(len(own)))
         bound = replace(defense, directions=matrices.finished(crossed for _, crossed in everything))
@@ -193,7 +199,7 @@ class _Against:
     def codes(self, codes: Sequence[Tensor], batch: Data) -> Tensor:
         """What the reader sees of the codes in the graph's layout: `[n, k]`, all directions of the whole."""
         rows = [vectors_of(code, codes[at], whole=True) for at, code in self._narrowed]
-        return torch.cat(rows, dim=1)[: len(batch)]
+        return widened(torch.cat(rows, dim=1))[: len(batch)]
 
 
 def _crossed(
@@ -287,14 +293,15 @@ _SMALLEST = 1e-6
 
 def _squares(code: Crossing, given: Tensor) -> Tensor:
     """Mean square of each direction's code, over samples and positions."""
-    return vectors_of(code, given).square().mean(dim=0)
+    return widened(vectors_of(code, given)).square().mean(dim=0)
 
 
 def _scaled(code: Crossing, given: Tensor, factors: Tensor) -> Tensor:
     """Codes, each direction's multiplied by its factor."""
     assert code.layout is not None  # codes are of private tensors, which have one
     axis = 1 + axis_of(code)
-    return from_samples((to_samples(given, code.layout).movedim(axis, -1) * factors).movedim(-1, axis), code.layout)
+    scaled = (to_samples(given, code.layout).movedim(axis, -1) * factors).movedim(-1, axis)
+    return from_samples(scaled.to(given.dtype), code.layout)
 
 
 @dataclass(frozen=True, eq=False)
@@ -308,11 +315,17 @@ class _Student:
         self, weights: Mapping[str, Tensor], batch: Data, crossed: tuple[Tensor, ...], received: tuple[Tensor, ...]
     ) -> Tensor:
         """Of one batch, of which `received` is what the cloud half reads: a scalar."""
+        own = {name: weights[name].to(value.dtype) for name, value in tunable(self.cloud).items()}
         ran = self.activations.rows_run(len(batch))
-        outputs = first_rows(functional_call(self.cloud, dict(weights), received), len(batch), ran)
+        outputs = _wide(first_rows(functional_call(self.cloud, own, received), len(batch), ran))
         if self.tuning.loss == "cross-entropy":
             assert batch.labels is not None
             return supervised(self.reading, outputs, batch.labels)
         with torch.no_grad():
-            wanted = first_rows(self.cloud(*crossed), len(batch), ran)
+            wanted = _wide(first_rows(self.cloud(*crossed), len(batch), ran))
         return distilled(self.reading, outputs, wanted)
+
+
+def _wide(outputs: Any) -> Any:
+    """Outputs whose fractions are float32 or wider, so that a loss of half precision does not overflow."""
+    return pytree.tree_map_only(Tensor, lambda leaf: widened(leaf) if leaf.is_floating_point() else leaf, outputs)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -26,7 +26,7 @@ from ..records import (
     hash_tensors,
 )
 from .audits import Audits
-from .baselines import baseline_cuts
+from .baselines import Role, baseline_cuts
 from .budgets import AUDITED_ONLY, cost_checks, judged, without
 from .choose import Choice, Excluded, choose, described, shown_front
 from .front import Values, hypervolume
@@ -68,12 +68,14 @@ def optimize(problem: Problem, options: SearchOptions, folder: Path, on_progress
         candidates = [judged(candidate, problem.budgets) for candidate in found.candidates]
         if audits is not None:
             candidates = list(audits.calibrated(candidates))
-        choice = choose(candidates, problem.budgets, objectives.confirm, excluded, audits)
-        baselines = _baselines(objectives, tell)
-        if audits is not None:  # some more were made while choosing
-            candidates = [audits.known(candidate) for candidate in candidates]
-            baselines = tuple(b.model_copy(update={"candidate": audits.predicted(b.candidate)}) for b in baselines)
-        front = shown_front(candidates, choice.searched, options.objectives)
+        roles, searched, beside = _baselines(objectives, {point_of(candidate) for candidate in candidates}, tell)
+        if audits is not None:
+            searched = [audits.known(each) for each in searched]
+            beside = [audits.predicted(each) for each in beside]
+        choice = choose([*candidates, *searched], problem.budgets, objectives.confirm, excluded, audits, beside)
+        shown = {point_of(candidate): candidate for candidate in choice.beside}
+        baselines = tuple(Baseline(role=role, candidate=shown[point]) for role, point in roles.items())
+        front = shown_front(choice.candidates, choice.searched, options.objectives)
         plan = _plan(objectives, choice, front, baselines, len(found.candidates), store.name)
     return Outcome(
         plan=plan,
@@ -309,12 +311,15 @@ def _divide(objectives: Objectives, budgets: Budgets) -> tuple[list[Point], list
     """The points whose costs keep within the budgets, and the others; nothing is run."""
     allowed, excluded = [], []
     for point in objectives.space.points:
-        costs = objectives.costs(point)
-        if all(check.holds for check in cost_checks(costs, budgets)):
+        if _affordable(objectives, point, budgets):
             allowed.append(point)
         else:
-            excluded.append(Excluded(point, objectives.cuts[point.cut_id].name, costs))
+            excluded.append(Excluded(point, objectives.cuts[point.cut_id].name, objectives.costs(point)))
     return allowed, excluded
+
+
+def _affordable(objectives: Objectives, point: Point, budgets: Budgets) -> bool:
+    return all(check.holds for check in cost_checks(objectives.costs(point), budgets))
 
 
 def _cuts_without(allowed: Sequence[Point], excluded: Sequence[Excluded]) -> int:
@@ -322,22 +327,33 @@ def _cuts_without(allowed: Sequence[Point], excluded: Sequence[Excluded]) -> int
     return len({item.point.cut_id for item in excluded} - {point.cut_id for point in allowed})
 
 
-def _baselines(objectives: Objectives, tell: OnProgress) -> tuple[Baseline, ...]:
-    """The baseline cuts undefended but quantized, measured on the confirm half like the chosen plan."""
+def _baselines(
+    objectives: Objectives, known: Container[Point], tell: OnProgress
+) -> tuple[Mapping[Role, Point], list[Candidate], list[Candidate]]:
+    """The baseline cuts undefended but quantized, which are measured whether the search visited them or not.
+
+    Args:
+        known: what was measured on the search half already.
+
+    Returns:
+        The baselines' points by role; those not known that costs leave, on the search half; all on the confirm half.
+    """
     undefended = objectives.space.undefended
     cuts = baseline_cuts(
         objectives.problem.cuts,
         lambda cut: objectives.costs(undefended(cut.id)).latency,
         None if objectives.extra is None else objectives.extra.cut,
     )
-    measured: dict[str, Candidate] = {}
-    baselines = []
-    for done, (role, cut) in enumerate(cuts.items(), start=1):
-        if cut.id not in measured:
-            measured[cut.id] = objectives.evaluate(undefended(cut.id), "confirm")
-        baselines.append(Baseline(role=role, candidate=measured[cut.id]))
-        tell(f"baseline {role}: {cut.name}", done / len(cuts))
-    return tuple(baselines)
+    roles = {role: undefended(cut.id) for role, cut in cuts.items()}
+    searched: list[Candidate] = []
+    confirmed: dict[Point, Candidate] = {}
+    for done, (role, point) in enumerate(roles.items(), start=1):
+        if point not in confirmed:
+            confirmed[point] = objectives.evaluate(point, "confirm")
+            if point not in known and _affordable(objectives, point, objectives.problem.budgets):
+                searched.append(objectives.evaluate(point))
+        tell(f"baseline {role}: {cuts[role].name}", done / len(cuts))
+    return roles, searched, list(confirmed.values())
 
 
 def _plan(

@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, fx, nn
+from torch import Tensor, fx
 
 from ..graph.structures import Cut
-from .nodes import GraphFacts, fetch
+from ..graph.weights import parameter_counts, stored_bytes, stored_tensors
+from .nodes import GraphFacts
 
 Mask = NDArray[np.bool_]
 
@@ -27,7 +28,7 @@ Mask = NDArray[np.bool_]
 class EdgeMemory:
     """What the edge half of one cut holds, at the batch size of the facts.
 
-    `weight_bytes` covers parameters, buffers and constants, `parameter_count` parameters alone.
+    `parameter_count` is of what counts as a parameter, `weight_bytes` of all that is stored (see `graph/weights.py`).
     """
 
     parameter_count: int
@@ -45,7 +46,8 @@ class EdgeUse:
         self.nodes = list(flat.graph.nodes)
         self.index = {node.name: position for position, node in enumerate(self.nodes)}
         self._ancestors = self._closure()
-        self._parameters = self._parameter_sizes(flat)
+        self._parameters = parameter_counts(flat)
+        self._stored = {name: stored_bytes(tensor) for name, tensor in stored_tensors(flat).items()}
         self._bytes = np.array(facts.storage_bytes, dtype=np.int64)
         self._blocks = {node.name: facts.nodes[node.name].storages for node in self.nodes}
         self._is_weight = self._made_by("get_attr")
@@ -66,11 +68,6 @@ class EdgeUse:
             for source in node.all_input_nodes:
                 closure[position] |= closure[self.index[source.name]]
         return closure
-
-    def _parameter_sizes(self, flat: fx.GraphModule) -> dict[str, int]:
-        """By attribute name, the numbers in it where it is a parameter (not a buffer or constant)."""
-        names = {node.target for node in self.nodes if node.op == "get_attr"}
-        return {name: found.numel() for name in names if isinstance(found := fetch(flat, name), nn.Parameter)}
 
     def _made_by(self, op: str) -> Mask:
         marked = np.zeros(len(self._bytes), dtype=bool)
@@ -98,7 +95,7 @@ class EdgeUse:
         read = {str(node.target) for node in self.nodes_of(cut) if node.op == "get_attr"}
         used = np.zeros(len(self._bytes), dtype=bool)
         used[self._use_block[mask[self._use_node]]] = True
-        weight_bytes = int(self._bytes[used & self._is_weight].sum())
+        weight_bytes = sum(self._stored[name] for name in read)
         input_bytes = int(self._bytes[self._is_input].sum())
         made = used & ~self._is_weight & ~self._is_input
         return EdgeMemory(

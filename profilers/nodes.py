@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
+from ..graph.weights import parameter_counts
 from ..records import NodeProfile, Timing
 from .flops import FlopCount
 from .timers import Timer
@@ -147,6 +148,7 @@ class _NodeTimer(fx.Interpreter):
 
 def node_profiles(flat: fx.GraphModule, facts: GraphFacts, samples: dict[str, list[float]]) -> tuple[NodeProfile, ...]:
     """The records of all calls, in the order of the graph."""
+    counts = parameter_counts(flat)
     return tuple(
         NodeProfile(
             name=node.name,
@@ -155,7 +157,7 @@ def node_profiles(flat: fx.GraphModule, facts: GraphFacts, samples: dict[str, li
             timing=Timing.from_samples(samples[node.name]),
             output_bytes=facts.nodes[node.name].output_bytes,
             flops=facts.nodes[node.name].flops,
-            parameter_count=parameter_count(flat, node.all_input_nodes),
+            parameter_count=sum(counts.get(name, 0) for name in {str(each.target) for each in node.all_input_nodes}),
         )
         for node in flat.graph.nodes
         if node.op == "call_function"
@@ -179,17 +181,3 @@ def module_path(node: fx.Node) -> str:
     modules = node.meta.get("modules") or ()
     path = str(modules[-1][0]) if modules else ""
     return ".".join(part.split("@")[0] for part in path.split("."))  # `relu@1`: its second call
-
-
-def parameter_count(flat: fx.GraphModule, nodes: Sequence[fx.Node]) -> int:
-    """Numbers in the distinct parameters among `nodes` (buffers are not parameters)."""
-    named = {node.target for node in nodes if node.op == "get_attr" and isinstance(node.target, str)}
-    return sum(found.numel() for name in named if isinstance(found := fetch(flat, str(name)), nn.Parameter))
-
-
-def fetch(flat: fx.GraphModule, name: str) -> Any:
-    """The attribute of the graph with a dotted name."""
-    value: Any = flat
-    for part in name.split("."):
-        value = getattr(value, part)
-    return value

@@ -8,7 +8,6 @@ halves would mix devices.
 from __future__ import annotations
 
 import copy
-from collections import Counter
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +16,7 @@ from torch import Tensor, fx, nn
 from torch.fx.node import map_aggregate
 
 from ..graph.structures import InputSpec, TracedGraph
+from ..graph.weights import stored_tensors, usual_dtype
 from ..records import CollabplanError
 
 DTYPES = {
@@ -27,7 +27,7 @@ DTYPES = {
 }
 
 
-def place(traced: TracedGraph, device: torch.device, dtype: str, batch: int) -> TracedGraph:
+def place(traced: TracedGraph, device: torch.device, dtype: str | None, batch: int) -> TracedGraph:
     """The traced graph ready to run on `device`, with example inputs of `batch` samples.
 
     Where nothing changes the parameters are shared with `traced`; otherwise every floating parameter,
@@ -36,7 +36,7 @@ def place(traced: TracedGraph, device: torch.device, dtype: str, batch: int) -> 
 
     Args:
         device: from `timers.resolve_device`.
-        dtype: one of `DTYPES`.
+        dtype: one of `DTYPES`; None leaves every tensor in its own.
         batch: samples to repeat the example inputs to.
 
     Raises:
@@ -80,43 +80,29 @@ def _repeat(tensor: Tensor, spec: InputSpec, batch: int) -> Tensor:
     return tensor.index_select(spec.batch_dim, index)
 
 
-def converted_dtype(traced: TracedGraph, device: torch.device, dtype: str) -> torch.dtype | None:
-    """The dtype to convert to; None where the model computes in it already, or has nothing floating.
+def converted_dtype(traced: TracedGraph, device: torch.device, dtype: str | None) -> torch.dtype | None:
+    """The dtype to convert to; None where none is asked for, the model has it already, or has nothing floating.
 
     Raises:
         CollabplanError: unknown dtype, or float64 on an Apple GPU.
     """
-    if dtype not in DTYPES:
+    if dtype is not None and dtype not in DTYPES:
         raise CollabplanError(f"unknown dtype {dtype!r}; give one of {', '.join(DTYPES)}")
-    wanted = DTYPES[dtype]
+    native = native_dtype(traced)
+    wanted = native if dtype is None else DTYPES[dtype]
     if device.type == "mps" and wanted is torch.float64:
         raise CollabplanError("an Apple GPU has no float64; use --dtype float32 or --device cpu")
-    native = native_dtype(traced)
     return None if native in (None, wanted) else wanted
+
+
+def dtype_name(traced: TracedGraph) -> str:
+    """The name of the model's own floating dtype; float32 where it has nothing floating."""
+    return str(native_dtype(traced) or torch.float32).removeprefix("torch.")
 
 
 def native_dtype(traced: TracedGraph) -> torch.dtype | None:
     """The floating dtype of most of the model's numbers (of its inputs, where it has none)."""
-    for tensors in (list(attributes(traced.flat).values()), list(traced.example_inputs)):
-        counts: Counter[torch.dtype] = Counter()
-        for tensor in tensors:
-            if tensor.is_floating_point():
-                counts[tensor.dtype] += tensor.numel()
-        if counts:
-            return counts.most_common(1)[0][0]
-    return None
-
-
-def attributes(flat: fx.GraphModule) -> dict[str, Tensor]:
-    """The tensors that the graph reads as attributes (parameters, buffers, constants), by name."""
-    found: dict[str, Tensor] = {}
-    for node in flat.graph.nodes:
-        if node.op == "get_attr" and isinstance(node.target, str):
-            value: Any = flat
-            for part in node.target.split("."):
-                value = getattr(value, part)
-            found[node.target] = value
-    return found
+    return usual_dtype(stored_tensors(traced.flat).values()) or usual_dtype(traced.example_inputs)
 
 
 def copy_graph(flat: fx.GraphModule, device: torch.device, dtype: torch.dtype | None) -> fx.GraphModule:
@@ -125,7 +111,7 @@ def copy_graph(flat: fx.GraphModule, device: torch.device, dtype: torch.dtype | 
     for node in graph.nodes:
         node.args = map_aggregate(node.args, lambda leaf: _rewrite(leaf, device, dtype))
         node.kwargs = map_aggregate(node.kwargs, lambda leaf: _rewrite(leaf, device, dtype))
-    moved = {name: move(tensor, device, dtype) for name, tensor in attributes(flat).items()}
+    moved = {name: move(tensor, device, dtype) for name, tensor in stored_tensors(flat).items()}
     return fx.GraphModule(dict(moved), graph)
 
 

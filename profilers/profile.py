@@ -24,7 +24,7 @@ from .cuts import CutTiming, CutTimings, time_cuts
 from .energy import measure_power
 from .memory import EdgeMemory, EdgeUse, measured_peak_bytes
 from .nodes import GraphFacts, collect_facts, node_profiles, quickest_ms, time_nodes
-from .placement import converted_dtype, place
+from .placement import converted_dtype, dtype_name, place
 from .timers import core_count, identify, load_average, quiet, resolve_device, timed, timer_for
 
 Progress = Callable[[str, float], None]
@@ -45,7 +45,7 @@ def profile_model(
     role: Role = "both",
     batch: int = 1,
     threads: int | None = None,
-    dtype: str = "float32",
+    dtype: str | None = None,
     max_crossing: int = 4,
     seconds: float = 30.0,
     on_progress: Progress | None = None,
@@ -63,7 +63,8 @@ def profile_model(
         role: `edge` times prefixes alone, `cloud` suffixes alone; two such profiles are joined at planning.
         batch: samples per run; all times are for the whole batch.
         threads: threads inside an operator (None: torch's own choice). Recorded either way.
-        dtype: what a copy of the model is converted to (`float32`, `float16`, `bfloat16`, `float64`).
+        dtype: what a copy of the model is converted to (`float32`, `float16`, `bfloat16`, `float64`); None measures it
+            as it is.
         max_crossing: how many tensors may cross at a candidate cut.
         seconds: for measuring nodes and cuts. Cuts that this does not reach are interpolated.
         on_progress: told what is being measured.
@@ -75,8 +76,10 @@ def profile_model(
     """
     _check(role, threads, seconds)
     load = load_average()
-    where = resolve_device(device)
-    placed = place(traced, where, dtype, batch)
+    where, own = resolve_device(device), dtype_name(traced)
+    dtype = dtype or own
+    converted = converted_dtype(traced, where, dtype) if dtype != own else None
+    placed = place(traced, where, None if converted is None else dtype, batch)
     report = on_progress or _silent
     report("finding cuts", 0.0)
     cuts = candidate_cuts(traced, max_crossing)
@@ -96,7 +99,6 @@ def profile_model(
         memory = _memory(placed, own_cuts, use, where, report)
         report("power", 0.0)
         power, power_missing = measure_power(where, lambda: timed(timer, placed.flat, *placed.example_inputs))
-    converted = converted_dtype(traced, where, dtype)
     views = [_View(cut, facts, use, memory[cut.id], dtype if converted is not None else None) for cut in own_cuts]
     rows = tuple(view.profile(timings.cuts[view.cut.id]) for view in views)
     return Profile(
@@ -118,6 +120,7 @@ def profile_model(
         warnings=(
             *_warnings(timings, {cut.id: cut.name for cut in cuts}, {node.name: node.timing for node in nodes}, load),
             *_dead_ends(traced, cuts),
+            *([] if converted is None else [_as_a_copy(dtype, own)]),
         ),
         provenance=collect_provenance(target_file=Path(target.file) if target.file else None, command=command),
     )
@@ -272,6 +275,13 @@ def _dead_ends(traced: TracedGraph, cuts: Sequence[Cut]) -> list[str]:
         "there, which says nothing about what it leaks"
         for name, blockers in dead_gradients(traced, cuts).items()
     ]
+
+
+def _as_a_copy(dtype: str, own: str) -> str:
+    return (
+        f"measured was a copy in {dtype}; the model itself computes in {own}, and so do its halves, and all that is "
+        "said of accuracy and leakage"
+    )
 
 
 def _scatter(what: str, timings: Mapping[str, Timing]) -> list[str]:

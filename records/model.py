@@ -70,7 +70,10 @@ CutKind = Literal["cloud-only", "proper", "edge-only"]
 
 
 class ModelIdentity(Record):
-    """What a plan is bound to: structure (canonical graph.json), weights, and the tracer's torch."""
+    """What a plan is bound to: structure (canonical graph.json), weights, and the tracer's torch.
+
+    `parameter_count` and `parameter_bytes` are of the whole graph, as a profile counts them for a cut's edge half.
+    """
 
     name: str
     structure_hash: str

@@ -37,7 +37,8 @@ class CutProfile(Record):
     that the timings were not measured at this cut but set between measured neighbours by the node
     breakdown. `payload_bytes` is per sample, in the model's own dtypes, before any quantizer.
     `edge_flops` is None where any operator's count is unknown; `edge_flops_counted` is the sum over those that
-    are known, a lower bound. `edge_parameter_bytes` covers buffers and constants too.
+    are known, a lower bound. `edge_parameter_count` is of what the edge half holds, trainable or frozen, quantized
+    weights in buffers too, but for running statistics; `edge_parameter_bytes` is of all that its file stores.
     """
 
     id: str

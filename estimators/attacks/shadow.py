@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.functional import adaptive_avg_pool2d, cross_entropy, mse_loss, unfold
 
+from ...graph.weights import STATISTICS
 from ...profilers.placement import copy_graph
 from ...records import CollabplanError, Threat
 from ..randomness import Simulated
@@ -59,7 +60,6 @@ FINEST_BY = 1000
 """Steps until then at most: a long training may be stopped as converged long before that share."""
 
 LEAST = 1e-3
-STATISTICS = ("running_mean", "running_var")
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +159,7 @@ def _forget(program: fx.GraphModule) -> None:
         if not tensor.is_floating_point() or (not isinstance(tensor, nn.Parameter) and use not in STATISTICS):
             continue
         if tensor.ndim > 1:
-            tensor.data = torch.randn(tensor.shape) * (2 / max(tensor[0].numel(), 1)) ** 0.5
+            tensor.data = (torch.randn(tensor.shape) * (2 / max(tensor[0].numel(), 1)) ** 0.5).to(tensor.dtype)
         else:
             tensor.data.fill_(1.0 if use in ("weight", "running_var") else 0.0)
         tensor.requires_grad_(isinstance(tensor, nn.Parameter))

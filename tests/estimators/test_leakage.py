@@ -269,3 +269,25 @@ def test_the_mask_is_known_to_the_attacker(cut_of):
     shared, defense = shared_leakage(rows, inputs, cut_of)
     found = shared.under(defense(dropout="element", rate=0.5), generator=torch.Generator().manual_seed(0))
     assert found.index.value > 0.98
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("spec", [{}, {"bits": None}, {"bits": None, "noise": "gaussian", "noise_std": 0.05}])
+def test_half_precision_whose_sum_overflows_is_measured_like_the_same_numbers_in_float32(defend, cut_of, dtype, spec):
+    inputs = images(200)
+    rows = (11.6 * inputs.repeat(1, 8).reshape(200, 8, 64)).to(dtype)
+    assert not torch.isfinite(rows.to(torch.float16).sum(dtype=torch.float16))
+    found, wide = (measure(each, inputs, defend(each, **spec), cut_of) for each in (rows, rows.float()))
+    assert found.index.value == pytest.approx(wide.index.value, abs=0.01)
+    assert found.index.high == pytest.approx(wide.index.high, abs=0.02)
+
+
+@pytest.mark.parametrize("broken", [float("nan"), float("inf")])
+def test_half_precision_that_is_really_broken_is_still_refused(defend, cut_of, broken):
+    inputs = images(60)
+    rows = inputs.half()
+    defense = defend(rows)
+    rows = rows.clone()
+    rows[3, 5] = broken
+    with pytest.raises(CollabplanError, match="hold NaN or infinity"):
+        measure(rows, inputs, defense, cut_of)

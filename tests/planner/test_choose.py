@@ -6,8 +6,10 @@ import pytest
 from collabplan.planner.budgets import Costs, checks, judged
 from collabplan.planner.choose import CONFIRM_TRIES, Excluded, choose, nearest_miss, shown_front
 from collabplan.planner.space import Point, point_of
-from collabplan.records import Budgets
-from planner_fakes import candidate
+from collabplan.records import Budgets, Interval
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from planner_fakes import audited, candidate
 
 
 def test_every_budget_is_held_at_the_bad_end():
@@ -33,6 +35,16 @@ def test_least_leakage_wins_then_accuracy_then_latency():
     best = candidate(points[2], leakage=0.4, latency_ms=20.0)
     wrong = candidate(points[3], leakage=0.4, accuracy=0.8, latency_ms=5.0)
     assert choose([leaky, slow, best, wrong], Budgets(), lambda c: c).searched == best
+
+
+def test_of_intervals_that_all_end_at_one_the_least_index_wins():
+    def wide(cut, value, accuracy):
+        made = candidate(Point(cut), accuracy=accuracy)
+        index = Interval(value=value, low=0.0, high=1.0)
+        return made.model_copy(update={"leakage": made.leakage.model_copy(update={"index": index})})
+
+    plan = choose([wide("a", 0.999, 0.95), wide("m", 0.687, 0.9)], Budgets(), lambda c: c).searched
+    assert plan.cut_id == "m"
 
 
 def test_what_fails_on_the_confirm_half_is_passed_over():
@@ -106,3 +118,137 @@ def test_the_front_keeps_what_budgets_forbid_and_what_they_leave():
     forbidden = candidate(Point("a"), leakage=0.1, memory=1000, budgets=budgets)
     left = candidate(Point("b"), leakage=0.2, memory=100, budgets=budgets)
     assert {c.cut_id for c in shown_front([forbidden, left], None)} == {"a", "b"}
+
+
+def by_cut(*made):
+    """What the confirm half says, by cut."""
+    found = {item.cut_id: item for item in made}
+    return lambda item: found[item.cut_id]
+
+
+def test_a_baseline_that_no_trial_visited_can_be_the_plan():
+    trial, idle = candidate(Point("a"), leakage=0.4), candidate(Point("edge-only"), leakage=0.0)
+    choice = choose([trial, idle], Budgets(max_leakage=0.5), by_cut(trial), beside=[idle])
+    assert choice.searched.cut_id == "edge-only"
+    assert choice.tries == 0, "it was measured on the confirm half anyway"
+
+
+def test_who_is_outdone_by_a_baseline_on_the_confirm_half_falls_and_says_by_what():
+    lucky, middle = candidate(Point("a"), leakage=0.498), candidate(Point("m"), leakage=0.5)
+    seen = candidate(Point("a"), leakage=0.505)
+    choice = choose([lucky, middle], Budgets(), by_cut(seen), beside=[middle])
+    assert choice.searched.cut_id == "m"
+    fallen = next(item for item in choice.candidates if item.cut_id == "a")
+    assert not fallen.meets_budgets
+    assert fallen.violations == (
+        "what layer m without dropout reaches on the confirm half (leakage index up to 0.515 against 0.51)",
+    )
+
+
+def test_an_estimate_that_the_confirm_half_refutes_must_win_again():
+    lucky, sound = candidate(Point("a"), leakage=0.1), candidate(Point("b"), leakage=0.3)
+    confirm = by_cut(candidate(Point("a"), leakage=0.6), candidate(Point("b"), leakage=0.305))
+    choice = choose([lucky, sound], Budgets(), confirm)
+    assert (choice.searched.cut_id, choice.tries) == ("b", 2)
+    still = choose([lucky, sound], Budgets(), by_cut(candidate(Point("a"), leakage=0.2), sound))
+    assert (still.searched.cut_id, still.searched.leakage.index.value, still.tries) == ("a", 0.2, 1)
+
+
+def test_before_the_baseline_that_outdid_it_the_next_candidate_is_tried():
+    lucky, sound = candidate(Point("a"), leakage=0.3), candidate(Point("b"), leakage=0.35)
+    middle = candidate(Point("m"), leakage=0.5)
+    confirm = by_cut(candidate(Point("a"), leakage=0.7), candidate(Point("b"), leakage=0.4))
+    choice = choose([lucky, sound, middle], Budgets(), confirm, beside=[middle])
+    assert (choice.searched.cut_id, choice.tries) == ("b", 2)
+
+
+def test_a_baseline_that_misses_a_budget_on_either_half_outdoes_nobody_and_says_which():
+    budgets = Budgets(max_accuracy_drop=0.05)
+    lossy, plan = candidate(Point("m"), leakage=0.1, drop=0.2), candidate(Point("a"), leakage=0.5)
+    kept = candidate(Point("m"), leakage=0.1)
+    choice = choose([lossy, plan], budgets, by_cut(plan), beside=[kept])
+    assert choice.searched.cut_id == "a"
+    (row,) = choice.beside
+    assert row.violations == ("on the search half: accuracy drop up to 0.2100 (measured 0.2000) against 0.05",)
+
+
+def test_where_all_tries_are_used_up_a_baseline_that_holds_is_the_plan():
+    budgets = Budgets(max_leakage=0.8)
+    many = [candidate(Point(f"cut{i:02d}"), leakage=0.3 + 0.01 * i) for i in range(CONFIRM_TRIES + 2)]
+    middle = candidate(Point("m"), leakage=0.75)
+    choice = choose([*many, middle], budgets, lambda item: candidate(point_of(item), leakage=0.9), beside=[middle])
+    assert (choice.searched.cut_id, choice.tries) == ("m", CONFIRM_TRIES)
+    assert [item.cut_id for item in choice.candidates if item.meets_budgets] == ["m"]
+
+
+FIGURES = st.fixed_dictionaries(
+    {
+        "leakage": st.sampled_from([0.0, 0.2, 0.3, 0.31, 0.5, 0.8, 1.0]),
+        "accuracy": st.sampled_from([0.7, 0.9]),
+        "drop": st.sampled_from([0.0, 0.1]),
+        "found": st.sampled_from([0.1, 0.3, 0.32, 0.6, 1.0]),
+        "predicted": st.booleans(),
+    }
+)
+ROWS = st.lists(st.tuples(FIGURES, FIGURES, st.sampled_from([5.0, 20.0]), st.booleans()), min_size=1, max_size=16)
+BUDGETS = st.builds(
+    Budgets,
+    latency_p95_ms=st.sampled_from([None, 10.0]),
+    max_accuracy_drop=st.sampled_from([None, 0.05]),
+    max_leakage=st.sampled_from([None, 0.35, 0.7]),
+)
+
+
+class Attackers:
+    """Attackers whose findings are drawn: by cut, on either half."""
+
+    def __init__(self, found):
+        self.found = found
+
+    def searched(self, item):
+        return item.model_copy(update={"audited": audited(self.found[item.cut_id][0]), "predicted": None})
+
+    def hardest(self, item):
+        known = audited(self.found[item.cut_id][1], half="confirm")
+        return item.model_copy(update={"audited": known, "predicted": None})
+
+
+def rank(item):
+    return item.index.high, item.index.value, -item.accuracy.accuracy.value, item.latency.p95_ms
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(ROWS, BUDGETS, st.booleans())
+def test_the_plan_is_never_worse_than_a_row_shown_beside_it(rows, budgets, attacked):
+    def measured(at, half):
+        figures = rows[at][half]
+        made = candidate(
+            Point(f"cut{at:02d}"),
+            leakage=figures["leakage"],
+            accuracy=figures["accuracy"],
+            drop=figures["drop"],
+            latency_ms=rows[at][2],
+            budgets=budgets,
+        )
+        if not (attacked and figures["predicted"]):
+            return made
+        middle = figures["leakage"]
+        ends = Interval(value=middle, low=max(middle - 0.2, 0), high=min(middle + 0.2, 1), level=0.9)
+        return judged(made.model_copy(update={"predicted": ends}), budgets)
+
+    searched = [measured(at, 0) for at in range(len(rows))]
+    confirmed = {f"cut{at:02d}": measured(at, 1) for at in range(len(rows))}
+    beside = [confirmed[f"cut{at:02d}"] for at, row in enumerate(rows) if row[3]][:4]
+    attackers = Attackers({f"cut{at:02d}": (row[0]["found"], row[1]["found"]) for at, row in enumerate(rows)})
+    choice = choose(searched, budgets, lambda c: confirmed[c.cut_id], (), attackers if attacked else None, beside)
+    shown = [row for row in choice.beside if row.meets_budgets]
+    front = [row for row in shown_front(choice.candidates, choice.searched) if row.meets_budgets]
+    assert [row.cut_id for row in choice.beside] == [row.cut_id for row in beside]
+    if choice.searched is None:
+        assert not shown
+        assert not front or attacked, "who might keep the budgets if it were attacked is not attacked for ever"
+        return
+    assert choice.confirmed.meets_budgets
+    assert choice.searched in front
+    assert all(rank(choice.confirmed) <= rank(row) for row in shown)
+    assert all(rank(choice.searched) <= rank(row) for row in front)

@@ -7,14 +7,16 @@ import dataclasses
 import pytest
 import torch
 from collabplan.cli.search_options import tuning_options
-from collabplan.estimators import Data, InputScaling
-from collabplan.graph import split, with_weights
+from collabplan.estimators import Data, Defense, EdgeActivations, InputScaling
+from collabplan.estimators.directions_fit import directions_at
+from collabplan.graph import candidate_cuts, split, trace, with_weights
 from collabplan.planner import SearchOptions, optimize
 from collabplan.planner.finetune import fine_tune
 from collabplan.planner.linear_reader import LinearReader
 from collabplan.planner.objectives import Objectives
 from collabplan.planner.space import Point, Wire
 from collabplan.records import Budgets, CollabplanError, CutError, Tuning, hash_tensors
+from torch import nn
 
 OPTIONS = SearchOptions(rates=(0.3, 0.6), draws=2, leakage_samples=100)
 TUNING = Tuning(epochs=15, rate=5e-3)
@@ -193,3 +195,58 @@ def test_tuned_weights_are_kept_and_go_with_the_plan(problem, tmp_path, monkeypa
     assert found.plan.tuned_weights.sha256 == hash_tensors(found.tuned_weights)
     fresh = optimize(asked, options, tmp_path)
     assert fresh.plan.chosen == found.plan.chosen
+
+
+class Halved(nn.Module):
+    """Two layers in half precision or not, trainable or frozen."""
+
+    def __init__(self, dtype, frozen):
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            self.stem, self.head = nn.Linear(8, 24), nn.Linear(24, 5)
+        self.to(dtype).requires_grad_(not frozen)
+
+    def forward(self, x):
+        return self.head(torch.relu(self.stem(x)))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("wire", [Wire(bits=2), Wire(bits=3, kept=3), Wire(bits=2, kept=0.5)], ids=str)
+def test_a_frozen_model_is_tuned_like_a_trainable_one_in_its_own_dtype(dtype, wire):
+    inputs = torch.rand(400, 8, generator=torch.Generator().manual_seed(1)).to(dtype)
+    found = []
+    for frozen in (False, True):
+        traced = trace(Halved(dtype, frozen).eval(), (inputs[:2],))
+        activations = EdgeActivations(traced)
+        cut = next(cut for cut in candidate_cuts(traced) if cut.kind == "proper")
+        defense = Defense.for_cut(Point(cut.id, wire=wire).spec(), cut)
+        draws = torch.Generator().manual_seed(0)
+        directions = directions_at(activations, cut, Data((inputs,)), wire.kept, draws)
+        if directions is not None:
+            defense = defense.keeping(directions)
+        defense = defense.calibrate(activations.rows(cut, Data((inputs,))))
+        found.append(fine_tune(activations, cut, defense, Data((inputs,)), TUNING, draws, scaling=SCALING))
+    free, frozen = (made.weights for made in found)
+    assert {value.dtype for value in frozen.values()} == {dtype}
+    for name, value in free.items():
+        torch.testing.assert_close(frozen[name], value, rtol=0.02, atol=0.02)
+
+
+def test_whole_numbers_are_not_tuned_and_a_half_of_them_alone_is_refused():
+    class Packed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem = nn.Linear(8, 8)
+            self.weight = nn.Parameter(torch.randint(-9, 9, (5, 8), dtype=torch.int8), requires_grad=False)
+
+        def forward(self, x):
+            return nn.functional.linear(torch.relu(self.stem(x)), self.weight.float())
+
+    inputs = torch.rand(60, 8)
+    traced = trace(Packed().eval(), (inputs[:2],))
+    cut = [cut for cut in candidate_cuts(traced) if cut.kind == "proper"][-1]
+    activations = EdgeActivations(traced)
+    defense = Defense.for_cut(Point(cut.id).spec(), cut).calibrate(activations.rows(cut, Data((inputs,))))
+    with pytest.raises(CollabplanError, match="no parameters that could be tuned: none, or whole numbers alone"):
+        fine_tune(activations, cut, defense, Data((inputs,)), TUNING, torch.Generator(), scaling=SCALING)

@@ -163,6 +163,43 @@ def test_the_baselines_are_what_they_are_called(problem, outcome):
     assert all(candidate.dropout == "none" for candidate in found.values())
 
 
+def within(candidates):
+    return [candidate for candidate in candidates if candidate.meets_budgets]
+
+
+def test_with_one_trial_a_baseline_that_tells_nothing_is_the_plan(problem, tmp_path):
+    roomy = dataclasses.replace(problem, budgets=Budgets(max_accuracy_drop=0.45))
+    found = optimize(roomy, dataclasses.replace(OPTIONS, trials=1), tmp_path)
+    assert found.trials == 1
+    assert (found.plan.cut_kind, found.plan.chosen.index.high) == ("edge-only", 0.0)
+    again = optimize(roomy, dataclasses.replace(OPTIONS, trials=1, resume=True), tmp_path)
+    assert again.reused == again.trials == 1
+    assert comparable([again.plan.chosen, *again.front]) == comparable([found.plan.chosen, *found.front])
+
+
+@pytest.mark.parametrize("wire", [Wire(), Wire(bits=2), Wire(kept=4.0)])
+def test_a_baseline_is_no_better_than_the_plan_beside_it_also_where_the_space_lacks_it(problem, tmp_path, wire):
+    small = dataclasses.replace(problem, budgets=Budgets(max_accuracy_drop=0.45, max_edge_parameters=900))
+    found = optimize(small, dataclasses.replace(OPTIONS, trials=2, wires=(wire,), dropouts=()), tmp_path)
+    shown = within(baseline.candidate for baseline in found.baselines)
+    assert shown
+    assert found.plan.chosen.index.high <= min(candidate.index.high for candidate in shown)
+    assert found.plan.searched.index.high <= min(candidate.index.high for candidate in within(found.front))
+
+
+def test_nothing_is_measured_twice(problem, tmp_path, monkeypatch):
+    asked = []
+    evaluate = Objectives.evaluate
+
+    def noted(self, point, half="search"):
+        asked.append((point, half))
+        return evaluate(self, point, half)
+
+    monkeypatch.setattr(Objectives, "evaluate", noted)
+    optimize(problem, dataclasses.replace(OPTIONS, trials=4), tmp_path)
+    assert len(asked) == len(set(asked))
+
+
 def test_dropout_is_offered_only_where_it_can_act(problem):
     space = Objectives(problem, OPTIONS).space
     assert not any(cut.id in space.kinds for cut in problem.cuts if cut.kind != "proper")
