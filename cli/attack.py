@@ -212,7 +212,9 @@ def prepare_target(text: str, inputs: InputOptions, output: Output) -> tuple[Tar
 def open_session(
     target: Target, traced: TracedGraph, plan: Plan | None, wanted: str, max_crossing: int, asked: Asked, output: Output
 ) -> Session:  # fmt: skip
-    """Read the data and say who owns what. Raises CollabplanError for an unknown cut or too little data."""
+    """Read the data and say who owns what. Raises CollabplanError for an unknown cut, too little data or inputs
+    that no attack is built for."""
+    from ..estimators.attacks.victim import attacked_input
     from ..graph import candidate_cuts
     from ..profilers.placement import place
     from .attack_run import Session, divide
@@ -220,6 +222,7 @@ def open_session(
     from .planned import planned_cut
     from .workspace import Workspace
 
+    attacked_input(traced)
     with output.step("reading the data"):
         data = target.load_data(traced)
         metric, notes = _metric(target, traced, data)

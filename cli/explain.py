@@ -74,7 +74,7 @@ def _what(plan: Plan) -> list[str]:
         f"predicted; {times[slowest] / total:.0%} of it is {slowest}.",
         f"{chosen.accuracy.metric}: {chosen.accuracy.accuracy.value:.4f} of {chosen.accuracy.undefended:.4f}; the drop "
         f"is {chosen.accuracy.drop.value:.4f}, at most {chosen.accuracy.drop.high:.4f}.",
-        f"Leakage index: {_index(chosen)}, at most {chosen.index.high:.3f}.",
+        f"{chosen.leakage.index_name.capitalize()}: {_index(chosen)}, at most {chosen.index.high:.3f}.",
         *_energy(plan),
     ]
 
@@ -107,8 +107,8 @@ def _baseline(plan: Plan, role: str, candidate: Candidate) -> str:
     accuracy = candidate.accuracy.accuracy.value - plan.chosen.accuracy.accuracy.value
     cut = "" if candidate.cut_name == role else f" ({candidate.cut_name})"
     said = (
-        f"{role}{cut}: {_faster(candidate, plan.chosen)} at p95, accuracy {accuracy:+.4f}, leakage index "
-        f"{_index(candidate)}, the plan's is {plan.chosen.index.value:.3f}"
+        f"{role}{cut}: {_faster(candidate, plan.chosen)} at p95, accuracy {accuracy:+.4f}, "
+        f"{candidate.leakage.index_name} {_index(candidate)}, the plan's is {plan.chosen.index.value:.3f}"
     )
     return said + (f"; misses a budget: {', '.join(candidate.violations)}." if candidate.violations else ".")
 
@@ -183,6 +183,13 @@ def _meaning(plan: Plan) -> list[str]:
         )
         if not audited.figures.conclusive:
             found.append(f"It is not conclusive: {', '.join(audited.figures.failed)} FAILED.")
+    elif chosen.leakage.status == "estimated" and chosen.leakage.index_of == "token recovery":
+        found.append(
+            f"Token recovery is the share of the tokens of {chosen.leakage.token_input} that attackers read exactly, "
+            "beyond what the commonest tokens give away: 0 none, 1 all. It is ESTIMATED, by the nearest embedding, a "
+            "ridge regression and a small classifier; no attack on token inputs is built yet, and a search over whole "
+            "sequences, or a language model, recovers more. Keep the tokens private."
+        )
     elif chosen.leakage.status == "estimated":
         found.append(
             "The index is ESTIMATED by cheap attackers, not audited: a stronger attacker recovers more. Run "

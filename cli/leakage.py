@@ -298,6 +298,8 @@ def make_report(
     said = [*notes, *(note for cut in session.cuts for note in found[cut.id].notes)]
     if session.asked.bits is not None or session.asked.noise != "none":
         said.append("ranges of quantizer and noise are those of the same samples")
+    if any(row.leakage.index_of == "token recovery" for row in rows):
+        said.append("dFIL is not computable for tokens, which have no derivative")
     if session.asked.kept != 1:
         said.append(f"{kept_in_words(session.asked.kept)} are released, fitted to the same samples; no dFIL of these")
     options = {**target.identity.options, "max_crossing": str(max_crossing)}

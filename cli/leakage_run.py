@@ -17,20 +17,20 @@ from pydantic import ValidationError
 
 from .. import __version__
 from ..estimators import (
-    Components,
     CutLeakage,
     Data,
     Defense,
     EdgeActivations,
     InputScaling,
+    Secrets,
     Sensitivity,
     by_definition,
     estimator_named,
-    private_inputs,
 )
 from ..estimators.leakage import MAX_PRODUCT
 from ..estimators.ridge import MIN_SAMPLES
 from ..estimators.seeds import derive_seed, generator_for
+from ..estimators.tokens import token_inputs
 from ..graph import Cut, TracedGraph
 from ..records import (
     CollabplanError,
@@ -177,15 +177,18 @@ class Session:
         return self.folder / key[:16]
 
     @cached_property
-    def components(self) -> Components:
-        """The private inputs. Raises CollabplanError where there is none to reconstruct."""
-        return Components.of(private_inputs(self.data, self.traced, self.scaling))
+    def secrets(self) -> Secrets:
+        """The private inputs. Raises CollabplanError where there is nothing to find out."""
+        return Secrets.of(self.data, self.traced, self.scaling)
 
     @cached_property
     def input_numbers(self) -> int:
-        """Numbers in one sample's private inputs."""
-        one = private_inputs(self.data.take([0]), self.traced, self.scaling)
-        return sum(tensor.shape[1] for tensor in one)
+        """Numbers in one sample's private inputs; a token counts as one."""
+        one = self.data.take([0])
+        tokens = {each.position: each.ids.shape[1] for each in token_inputs(one, self.traced)}
+        specs = enumerate(self.traced.tensor_inputs)
+        private = [at for at, spec in specs if not spec.public and spec.batch_dim is not None]
+        return sum(tokens.get(at, one.inputs[at].numel()) for at in private)
 
     @cached_property
     def kept(self) -> dict[str, Finished]:
@@ -213,7 +216,7 @@ class Session:
         activations = EdgeActivations(self.traced, cache_bytes=self.asked.cache_bytes // 2, batch_size=self.batch)
         if to_sweep:
             advance(finished, total, "input components")
-            _ = self.components
+            _ = self.secrets
             advance(finished, total, "forward pass")
         for cut, rows in activations.sweep(to_sweep, self.data):
             advance(finished, total, cut.name)
@@ -265,11 +268,12 @@ class _Measurement:
         self.bound = defense.calibrate(activations.to_graph(cut, tuple(rows)))
         self.leakage = CutLeakage(
             self.bound.encode_rows(rows),
-            session.components,
+            session.secrets,
             replace(cut, crossing=self.bound.coded.crossing),
             result_at=_result_at(cut),
             rates=self.rates,
             seed=derive_seed(self.asked.seed, cut.id),
+            edge=lambda data: self.bound.encode_rows(activations.computed(cut, data)),
         )
         self.sensitivity = None if self.bound.directions is not None else self._sensitivity(activations)
 

@@ -37,16 +37,25 @@ class _Column:
 def head(report: LeakageReport) -> list[str]:
     """What the table is about, in lines: samples, noise floor, what the index assumes."""
     floors = list(dict.fromkeys(row.leakage.noise_floor for row in report.rows if row.leakage.noise_floor))
-    index = (
-        "ESTIMATED by ridge attackers who know the mask and have samples of their own: a lower bound on what attackers "
-        "recover; 0 no better than the prior, 1 the input itself"
-    )
-    return [
+    kinds = _kinds(_every(report))
+    lines = [
         f"Leakage of {report.model.name} by depth: {report.sample_count:,} samples of {report.input_number_count:,} "
         "private numbers",
         f"noise floor: {'; '.join(floors) or 'none needed'}",
-        f"index: {index if _has_index(report) else 'not measured (--estimators without ridge)'}",
     ]
+    if not _has_index(report):
+        return [*lines, "index: not measured (--estimators without ridge)"]
+    if "reconstruction" in kinds or not kinds:
+        lines.append(
+            "index: ESTIMATED by ridge attackers who know the mask and have samples of their own: a lower bound on "
+            "what attackers recover; 0 no better than the prior, 1 the input itself"
+        )
+    if "token recovery" in kinds:
+        lines.append(
+            "token recovery: share of the tokens read exactly, ESTIMATED by attackers who know the mask and have "
+            "samples of their own: a lower bound; 0 the commonest tokens, 1 every token"
+        )
+    return lines
 
 
 def legend(report: LeakageReport) -> list[str]:
@@ -91,7 +100,9 @@ def _filled(
     title: str,
 ) -> Table:
     table = plain_table(title)
-    for name, justify in (("cut", "left"), ("drop", "right"), ("leakage\nindex", "left")):
+    kinds = _kinds([row for rows in groups for row in rows])
+    figure = "token\nrecovery" if kinds == {"token recovery"} else "leakage\nindex"
+    for name, justify in (("cut", "left"), ("drop", "right"), (figure, "left")):
         table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
     for column in columns:
         table.add_column(column.head, justify="right", no_wrap=True)
@@ -112,6 +123,7 @@ def _columns(report: LeakageReport) -> list[_Column]:
     columns = [
         _Column("", lambda row: _index(row.leakage)),
         _Column("95 %\ninterval", lambda row: _interval(row.leakage)),
+        _Column("read\nbest by", lambda row: _attacker(row.leakage), drops=1),
         _Column("index at\nN/4, N/2", lambda row: _slope(row.leakage), drops=5),
         _Column("info\nnats", lambda row: _information(row.leakage)),
         _Column("bits per\nnumber <", lambda row: _bits_per_number(row, report), drops=3),
@@ -166,6 +178,11 @@ def _slope(leakage: Leakage) -> str:
     return ", ".join(share(item.index) for item in leakage.index_by_samples[:-1])
 
 
+def _attacker(leakage: Leakage) -> str:
+    """Who recovered most tokens."""
+    return leakage.token_attacker or ""
+
+
 def _information(leakage: Leakage) -> str:
     if leakage.saturated is None or leakage.information_low_nats is None:
         return ""
@@ -215,6 +232,11 @@ def compact(value: float) -> str:
 
 def _has_index(report: LeakageReport) -> bool:
     return any(row.leakage.status != "unmeasured" for row in _every(report))
+
+
+def _kinds(rows: Sequence[LeakageRow]) -> set[str]:
+    """What the estimated indices count."""
+    return {row.leakage.index_of for row in rows if row.leakage.status == "estimated"}
 
 
 def _every(report: LeakageReport) -> list[LeakageRow]:

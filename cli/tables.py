@@ -37,6 +37,10 @@ _MARKS = (
     ">: the chosen plan; x: misses a budget, or fell on the confirm half. Leakage: 0 no better than the prior, 1 the "
     "input itself; a: attacked, p: predicted from those that were (90 %), e: estimated."
 )
+_TOKEN_MARKS = (
+    ">: the chosen plan; x: misses a budget. Leakage: token recovery, 0 the commonest tokens, 1 every token; "
+    "e: estimated."
+)
 
 
 def expensive_nodes(profile: Profile, count: int = 8) -> Table:
@@ -115,7 +119,10 @@ def candidates(
             *([energy(candidate)] if known else []),
             style=None if candidate.meets_budgets else "dim",
         )
-    table.caption = _MARKS + (f" Edge mJ: a request, {power.said}." if known and power is not None else "")
+    recovery = any(candidate.leakage.index_of == "token recovery" for *_, candidate in rows)
+    table.caption = _TOKEN_MARKS if recovery else _MARKS
+    if known and power is not None:
+        table.caption += f" Edge mJ: a request, {power.said}."
     return table
 
 
@@ -196,8 +203,8 @@ def chosen_plan(plan: Plan) -> Table:
             table.add_row(head, escape(text))
     table.add_row(
         "" if candidate.audited else "leakage",
-        f"index {share(index.value)} {interval(index, share)}, {_standing(candidate)} "
-        "(0 no better than the data prior, 1 perfect reconstruction)",
+        f"{_index_name(candidate)} {share(index.value)} {interval(index, share)}, {_standing(candidate)} "
+        f"({_ends_of(candidate)})",
     )
     if candidate.leakage.saturated is not None:
         table.add_row("", escape(information(candidate)))
@@ -209,6 +216,17 @@ def chosen_plan(plan: Plan) -> Table:
     if candidate.edge_energy_mj is not None and plan.edge_power is not None:
         table.add_row("", f"{number(candidate.edge_energy_mj)} mJ a request, {power_text(plan.edge_power)}")
     return table
+
+
+def _index_name(candidate: Candidate) -> str:
+    return candidate.leakage.index_name.removeprefix("leakage ")
+
+
+def _ends_of(candidate: Candidate) -> str:
+    """What 0 and 1 are."""
+    if candidate.leakage.index_of == "token recovery":
+        return f"0 the commonest tokens, 1 every token; read best by {candidate.leakage.token_attacker}"
+    return "0 no better than the data prior, 1 perfect reconstruction"
 
 
 def _standing(candidate: Candidate) -> str:

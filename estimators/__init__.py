@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .directions import Directions
     from .directions_fit import FittedDirections, directions_at, fit_directions
     from .fisher import Sensitivity, fisher_leakage
-    from .inputs import Components, private_inputs
+    from .inputs import Components, Secrets, private_inputs
     from .interface import Channel, Estimate, Estimator
     from .leakage import CutLeakage, by_definition, estimate_leakage
     from .quantizer import Quantizer
@@ -45,6 +45,7 @@ _HOMES = {
     "Keyed": "randomness",
     "Quantizer": "quantizer",
     "Randomness": "randomness",
+    "Secrets": "inputs",
     "Sensitivity": "fisher",
     "Simulated": "randomness",
     "by_definition": "leakage",
@@ -74,6 +75,7 @@ __all__ = [
     "Keyed",
     "Quantizer",
     "Randomness",
+    "Secrets",
     "Sensitivity",
     "Simulated",
     "by_definition",

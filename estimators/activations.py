@@ -70,13 +70,17 @@ class EdgeActivations:
             self._hits += 1
             self._kept.move_to_end(key)
             return self._kept[key]
+        rows = self.computed(cut, data)
+        self._keep(key, rows)
+        return rows
+
+    def computed(self, cut: Cut, data: Data) -> tuple[Tensor, ...]:
+        """What `rows` gives, computed anew and not kept: for inputs that come once. Raises as `rows`."""
         parts = list(self._compute(cut, data))
-        rows = tuple(
+        return tuple(
             torch.cat([part[position] for part in parts]) if crossing.layout is not None else parts[0][position]
             for position, crossing in enumerate(cut.crossing)
         )
-        self._keep(key, rows)
-        return rows
 
     def batches(self, cut: Cut, data: Data) -> Iterator[tuple[Data, tuple[Tensor, ...]]]:
         """`(samples, what crosses for them)`, batch after batch, tensors in the graph's own layout.

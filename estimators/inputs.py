@@ -1,10 +1,9 @@
-"""The private inputs as regression targets: principal components that keep every distance.
+"""What is secret: the private inputs as numbers to be reconstructed and as tokens to be recovered.
 
-A change of orthonormal basis leaves each squared error as it is, so errors on all components are errors in
-pixels, and N samples need at most N - 1 of them: 3 x 224 x 224 inputs cost no more than small ones.
-
-Token ids are names: being one off means nothing. They are measured where the model itself gives them
-distances, as the rows of its embedding table.
+Numbers are measured in principal components that keep every distance. A change of orthonormal basis leaves each squared
+error as it is, so errors on all components are errors in pixels, and N samples need at most N - 1 of them:
+3 x 224 x 224 inputs cost no more than small ones. Integers that the model computes with (the bytes of a picture) are
+numbers too. Integers that it looks something up by are tokens: see `tokens.py`.
 """
 
 from __future__ import annotations
@@ -13,106 +12,128 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor
 
 from ..graph import InputSpec, TracedGraph, differ_by_sample
-from ..graph.units import FREE_VIEWS
 from ..records import CollabplanError
 from .data import Data, InputScaling
-from .precision import widened
-
-aten = torch.ops.aten
-
-SAME_IDS = FREE_VIEWS | {aten._to_copy.default, aten.to.dtype}
-"""What ids may pass through before they are looked up: rearrangements, and another integer type."""
-
-SAME_TABLE = {aten.detach.default, aten.alias.default, aten.clone.default, aten._to_copy.default, aten.to.dtype}
+from .tokens import TokenInput, marks_padding, token_inputs
 
 
 def private_inputs(data: Data, traced: TracedGraph | Sequence[InputSpec], scaling: InputScaling) -> tuple[Tensor, ...]:
-    """The private inputs of `data` in [0, 1], one `[N, d_i]` each, float32 or wider.
+    """The private inputs of `data` in [0, 1], one `[N, d_i]` each, float32 or wider, in the order of the inputs.
 
-    Floating ones by `scaling`. Integer ones (`[N, L]` token ids) as rows of the embedding table of width E that the
-    graph looks them up in, `[N, L * E]`, by the least and the greatest number among them; those that are never
-    looked up are left out.
+    Floating ones by `scaling`, integers that the model computes with by their least and greatest value. Tokens as
+    their vectors in the embedding, `[N, L * E]`. Left out are integers that never vary, and masks that mark nothing but
+    the padding of the tokens.
 
     Args:
         traced: the model; its `tensor_inputs` alone will do where no integer input is private.
 
     Raises:
-        CollabplanError: nothing is left (ids that are not looked up, or everything is public): no leakage index can be
-            measured; or ids that the table does not have.
+        CollabplanError: nothing private is left; integers without a graph that says what they are; or ids that
+            their table does not have.
     """
+    numbers, tokens = _told_apart(data, traced, scaling)
+    found = {**numbers, **{each.position: each.embedded for each in tokens}}
+    return tuple(found[position] for position in sorted(found))
+
+
+def _told_apart(
+    data: Data, traced: TracedGraph | Sequence[InputSpec], scaling: InputScaling
+) -> tuple[dict[int, Tensor], tuple[TokenInput, ...]]:
+    """The private numbers in [0, 1] by the input's position, and the private tokens. Raises as `private_inputs`."""
     specs = traced.tensor_inputs if isinstance(traced, TracedGraph) else traced
     if len(specs) != len(data.inputs):
         raise CollabplanError(f"the model has {len(specs)} tensor inputs, the data {len(data.inputs)}")
-    kept = []
+    tokens = token_inputs(data, traced) if isinstance(traced, TracedGraph) else ()
+    taken = {each.position for each in tokens}
+    numbers = {}
     for position, (tensor, spec, own) in enumerate(zip(data.inputs, specs, differ_by_sample(specs), strict=True)):
-        if spec.public or not own:
+        if spec.public or not own or position in taken or marks_padding(tensor.cpu(), tokens):
             continue
         if tensor.is_floating_point():
-            kept.append(scaling.to_unit(tensor).reshape(len(data), -1))
+            numbers[position] = scaling.to_unit(tensor).reshape(len(data), -1)
             continue
-        table = _embedding_table(traced, position) if isinstance(traced, TracedGraph) else None
-        if table is not None:
-            kept.append(_embedded(tensor, table, spec.name))
-    if not kept:
+        if not isinstance(traced, TracedGraph):
+            raise CollabplanError(
+                f"input {spec.name!r} holds {spec.dtype}: whether these are tokens or numbers only the model's graph "
+                "says; give the traced graph"
+            )
+        low, high = tensor.min(), tensor.max()
+        if bool(low < high):
+            low, high = low.double(), high.double()
+            numbers[position] = ((tensor.double() - low) / (high - low)).float().reshape(len(data), -1)
+    if not numbers and not tokens:
         names = ", ".join(spec.name for spec in specs)
         raise CollabplanError(
-            f"leakage needs a private input that is floating or looked up in an embedding, and among the inputs "
-            f"({names}) there is none; make the target's model begin at its embeddings (`inputs_embeds`), or declare "
-            "the inputs in public_inputs"
+            f"leakage needs a private input that varies, and among the inputs ({names}) there is none; take the input "
+            "to protect out of public_inputs, or give data in which it differs"
         )
-    return tuple(kept)
+    return numbers, tokens
 
 
-def _embedding_table(traced: TracedGraph, position: int) -> Tensor | None:
-    """`[ids, E]`: the first table that the placeholder at `position` is looked up in, or None."""
-    placeholders = [node for node in traced.flat.graph.nodes if node.op == "placeholder"]
-    same = {placeholders[position]}
-    for node in traced.flat.graph.nodes:
-        if node.op != "call_function":
-            continue
-        if node.target in SAME_IDS and node.args[0] in same:
-            same.add(node)
-        elif node.target is aten.embedding.default and node.args[1] in same:
-            table = _constant(traced.flat, node.args[0])
-            if table is not None:
-                return table
-    return None
+@dataclass(frozen=True, eq=False)
+class Secrets:
+    """What attackers want, of N samples. Build it once per data set and hand it to every `CutLeakage`.
+
+    Attributes:
+        numbers: the private inputs that are reconstructed; None where all are tokens, or never vary.
+        tokens: the private inputs that are recovered.
+        embedded: the tokens by their vectors, for estimators that look at the inputs; None where there are none.
+        one: one of the samples, for what a replay of the edge half holds fixed; None where no replay is possible.
+    """
+
+    numbers: Components | None
+    tokens: tuple[TokenInput, ...] = ()
+    embedded: Components | None = None
+    one: Data | None = None
+
+    @classmethod
+    def of(cls, data: Data, traced: TracedGraph, scaling: InputScaling) -> Secrets:
+        """The private inputs of a model's data.
+
+        Raises:
+            CollabplanError: as `private_inputs`; or all samples have the same private input.
+        """
+        numbers, tokens = _told_apart(data, traced, scaling)
+        varying = tuple(each for each in tokens if not each.constant)
+        differ = any(bool((tensor != tensor[:1]).any()) for tensor in numbers.values())
+        if not differ and not varying:
+            raise CollabplanError(NOTHING)
+        return cls(
+            Components.of(list(numbers.values())) if differ else None,
+            varying,
+            Components.of([each.embedded for each in varying]) if varying else None,
+            data.take([_fullest(varying)]),
+        )
+
+    def __len__(self) -> int:
+        return len(self.tokens[0]) if self.numbers is None else len(self.numbers)
+
+    def take(self, indices: Tensor) -> Secrets:
+        """Those of the samples at `indices` `[M]`."""
+        numbers, embedded = (None if each is None else each.take(indices) for each in (self.numbers, self.embedded))
+        return Secrets(numbers, tuple(each.take(indices) for each in self.tokens), embedded, self.one)
+
+    @property
+    def shown(self) -> Tensor:
+        """All of it side by side `[N, d]`, for estimators that look at the inputs."""
+        scores = [score for each in (self.numbers, self.embedded) if each is not None for score in each.scores]
+        return scores[0] if len(scores) == 1 else torch.cat(scores, dim=1)
 
 
-def _constant(flat: fx.GraphModule, node: object) -> Tensor | None:
-    """The parameter or buffer that `node` reads, through plain copies; None for one that is computed."""
-    while isinstance(node, fx.Node) and node.op == "call_function" and node.target in SAME_TABLE:
-        node = node.args[0]
-    if not isinstance(node, fx.Node) or node.op != "get_attr":
-        return None
-    found: object = flat
-    for name in str(node.target).split("."):
-        found = getattr(found, name)
-    return found.detach() if isinstance(found, Tensor) else None
+def _fullest(tokens: Sequence[TokenInput]) -> int:
+    """The sample with the least padding."""
+    return int(sum((each.counted.sum(dim=1) for each in tokens), torch.zeros(1)).argmax()) if tokens else 0
 
 
-def _embedded(ids: Tensor, table: Tensor, name: str) -> Tensor:
-    """Rows of `table` for `ids` `[N, ...]` in [0, 1]: `[N, L * E]` float32 or wider."""
-    low, high = int(ids.min()), int(ids.max())
-    if low < 0 or high >= table.shape[0]:
-        raise CollabplanError(f"ids of input {name!r} go from {low} to {high}, its embedding has {table.shape[0]} rows")
-    rows = table.cpu()[ids.cpu().long()].reshape(ids.shape[0], -1)
-    rows = widened(rows)
-    least, greatest = rows.aminmax()
-    span = greatest - least
-    # Rounding may leave the greatest at 1 + 1e-7.
-    return ((rows - least) / torch.where(span > 0, span, torch.ones_like(span))).clamp_(0, 1)
+NOTHING = "all samples have the same private input, so there is nothing to reconstruct; give more varied data"
 
 
 @dataclass(frozen=True, eq=False)
 class Components:
-    """Each private input in its principal components: `[N, r_i]` float64, centred, most variance first.
-
-    Build it once per data set and hand it to every `estimate_leakage`.
-    """
+    """Each private input in its principal components: `[N, r_i]` float64, centred, most variance first."""
 
     scores: tuple[Tensor, ...]
 
@@ -132,9 +153,7 @@ class Components:
         scores = tuple(_scores(tensor.detach().cpu().reshape(tensor.shape[0], -1)) for tensor in tensors)
         scores = tuple(score for score in scores if score.shape[1])
         if not scores:
-            raise CollabplanError(
-                "all samples have the same private input, so there is nothing to reconstruct; give more varied data"
-            )
+            raise CollabplanError(NOTHING)
         return cls(scores)
 
     def __len__(self) -> int:

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from ..graph import Cut
 from ..records import CollabplanError, CutProfile, IndexAt, InformationEstimate, Interval, Leakage, ResultAt
+from .data import Data
 from .defenses import Defense
 from .fano import reidentification_ceiling
-from .inputs import Components
+from .inputs import Components, Secrets
 from .interface import Channel, Estimate, Estimator
 from .kde import kullback_leibler_nats
 from .ridge import EVENNESS, Kernels, RidgeIndex, ridge_index, tested_count
 from .sandwich import Bounds, SampledNoise, Sandwich, averaged, bounds_from_log_likelihood
 from .seeds import generator_for
+from .token_recovery import Recovered, TokenRecovery
 from .wire import NestedMasks, WireRows, clean_rows, dropped, even_weights, squared_distances
 
 DRAWS = 3
@@ -54,7 +57,7 @@ def by_definition(cut: Cut | CutProfile, *, result_at: ResultAt = "edge") -> Lea
 
 def estimate_leakage(
     rows: Sequence[Tensor],
-    inputs: Components | Tensor | Sequence[Tensor],
+    inputs: Secrets | Components | Tensor | Sequence[Tensor],
     defense: Defense,
     cut: Cut | CutProfile,
     *,
@@ -65,9 +68,9 @@ def estimate_leakage(
     known = by_definition(cut, result_at=result_at)
     if known is not None:
         return known
-    components = inputs if isinstance(inputs, Components) else Components.of(inputs)
+    secrets = inputs if isinstance(inputs, (Secrets, Components)) else Components.of(inputs)
     seed = int(torch.randint(2**62, (1,), generator=generator))
-    return CutLeakage(rows, components, cut, result_at=result_at, seed=seed).under(defense, generator=generator)
+    return CutLeakage(rows, secrets, cut, result_at=result_at, seed=seed).under(defense, generator=generator)
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,12 +93,13 @@ class CutLeakage:
     def __init__(
         self,
         rows: Sequence[Tensor],
-        inputs: Components,
+        inputs: Secrets | Components,
         cut: Cut | CutProfile,
         *,
         result_at: ResultAt = "edge",
         rates: Sequence[float] = (),
         seed: int = 0,
+        edge: Callable[[Data], Sequence[Tensor]] | None = None,
     ) -> None:
         """
         Args:
@@ -106,6 +110,8 @@ class CutLeakage:
             result_at: where the model's output is wanted; matters for the edge-only cut alone.
             rates: dropout rates that will be asked for: together they cost little more than one.
             seed: of everything that defenses share: the order of the samples, masks and noises to compare by.
+            edge: gives rows like `rows` for other inputs of the model: attackers run the edge half on tokens of their
+                choice. None where that cannot be.
 
         Raises:
             CollabplanError: rows, inputs and crossings that do not fit together, NaN or infinity in the rows.
@@ -130,7 +136,10 @@ class CutLeakage:
         count = min(len(inputs), max(200, int((MAX_PRODUCT / max(features, 1)) ** 0.5)))
         self.order = torch.randperm(len(inputs), generator=generator_for(self.seed, "order"))[:count]
         self.rows = [row.detach().cpu()[self.order] for row in kept]
-        self.inputs = inputs.take(self.order)
+        secrets = inputs if isinstance(inputs, Secrets) else Secrets(inputs)
+        self.secrets = secrets.take(self.order)
+        self._edge = None if edge is None or secrets.one is None else partial(_replayed, edge, secrets.one, cut)
+        self._recovery: TokenRecovery | None = None
         self._wires: dict[str, _Wire] = {}
         self._masks: dict[tuple[str, str], list[NestedMasks]] = {}
         self._resolvable: dict[str, float | None] = {}
@@ -181,6 +190,9 @@ class CutLeakage:
         low, high = max(0.0, bounds.low - bounds.low_half), bounds.up + bounds.up_half
         return Leakage(
             index=Interval(value=1.0, low=0.0, high=1.0) if index is None else index.index,
+            index_of="token recovery" if isinstance(index, Recovered) else "reconstruction",
+            token_attacker=index.attacker if isinstance(index, Recovered) else None,
+            token_input=index.input_name if isinstance(index, Recovered) else None,
             status="unmeasured" if index is None else "estimated",
             index_by_samples=() if index is None else tuple(
                 IndexAt(sample_count=samples, index=value) for samples, value in index.by_samples
@@ -203,16 +215,11 @@ class CutLeakage:
             clean = clean_rows(defense, self.rows)
             distances = tuple(squared_distances(clean))
             total = torch.stack(distances).sum(dim=0) if len(distances) > 1 else distances[0]
-            channel = Channel(self._shown(), total, clean.features, _gaussian(defense))
+            channel = Channel(self.secrets.shown, total, clean.features, _gaussian(defense))
             self._wires[key] = _Wire(
                 clean, distances, channel, SampledNoise(channel, generator_for(self.seed, "noise"))
             )
         return self._wires[key]
-
-    def _shown(self) -> Tensor:
-        """The private inputs side by side `[N, d]`, for estimators that look at them."""
-        scores = self.inputs.scores
-        return scores[0] if len(scores) == 1 else torch.cat(scores, dim=1)
 
     def _draws(self, defense: Defense, wire: _Wire, key: str) -> list[NestedMasks]:
         """Masks over the wire's features, shared by all rates: as many as it takes until they are typical."""
@@ -240,18 +247,18 @@ class CutLeakage:
         real, features = _gaussian(defense), wire.clean.features
         if _has_mass(defense):
             return self._mass_bounds(defense, generator), [
-                Channel(self._shown(), _attenuated(wire, defense), features, real)
+                Channel(self.secrets.shown, _attenuated(wire, defense), features, real)
             ]
         if _in_closed_form(defense):
             if not defense.rate or all(dropped(defense)):
                 return wire.noise.bounds(1 - defense.rate), [wire.channel.attenuated(1 - defense.rate)]
-            channel = Channel(self._shown(), _attenuated(wire, defense), features, real)
+            channel = Channel(self.secrets.shown, _attenuated(wire, defense), features, real)
             return SampledNoise(channel, generator_for(self.seed, "noise")).bounds(), [channel]
         channels = []
         for masks in self._draws(defense, wire, key):
             survivors = masks.survivors(defense.rate)
             total = torch.stack(squared_distances(survivors)).sum(dim=0)
-            channels.append(Channel(self._shown(), total, survivors.features, real))
+            channels.append(Channel(self.secrets.shown, total, survivors.features, real))
         noises = 1 if len(channels) > 1 else 2  # several masks bring as many noises of their own
         found = [SampledNoise(channel, generator_for(self.seed, "noise"), noises).bounds() for channel in channels]
         return averaged(found), channels
@@ -276,7 +283,20 @@ class CutLeakage:
         found = self._resolvable[key]
         return None if found is None else found * math.sqrt(1 - defense.rate)
 
-    def _index(self, wire: _Wire, defense: Defense, key: str, generator: torch.Generator) -> RidgeIndex:
+    def _index(self, wire: _Wire, defense: Defense, key: str, generator: torch.Generator) -> RidgeIndex | Recovered:
+        """The private input that leaks most counts, be it reconstructed or recovered."""
+        found: list[RidgeIndex | Recovered] = []
+        if self.secrets.numbers is not None:
+            found.append(self._reconstructed(wire, defense, key, generator, self.secrets.numbers))
+        if self.secrets.tokens:
+            if self._recovery is None:
+                self._recovery = TokenRecovery(self.rows, self.secrets.tokens, self.seed, self._edge)
+            found.append(self._recovery.under(defense, generator))
+        return max(found, key=lambda item: (item.index.high, item.index.value))
+
+    def _reconstructed(
+        self, wire: _Wire, defense: Defense, key: str, generator: torch.Generator, numbers: Components
+    ) -> RidgeIndex:
         noisy = None
         if _random(defense):
             tested = [row[: tested_count(len(self.order))] for row in self.rows]
@@ -290,8 +310,20 @@ class CutLeakage:
                 Kernels(masks.gram(defense.rate), None if noisy is None else masks.cross(noisy, defense.rate))
                 for masks in draws
             ],
-            self.inputs,
+            numbers,
         )
+
+
+def _replayed(
+    edge: Callable[[Data], Sequence[Tensor]], one: Data, cut: Cut | CutProfile, tokens: dict[int, Tensor]
+) -> list[Tensor]:
+    """Rows of the private crossings for tokens `[n, L]` by the input's position; other inputs are those of `one`."""
+    count = len(next(iter(tokens.values())))
+    inputs = [
+        tokens[at].reshape(count, *own.shape[1:]).to(own.dtype) if at in tokens else own.expand(count, *own.shape[1:])
+        for at, own in enumerate(one.inputs)
+    ]
+    return [row.detach().cpu() for row in _private_rows(edge(Data(tuple(inputs))), cut)]
 
 
 def _certain(value: float) -> Leakage:

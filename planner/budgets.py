@@ -112,7 +112,8 @@ def privacy_checks(candidate: Candidate, budgets: Budgets) -> list[Check]:
     if budgets.max_leakage is not None:
         index, figure = candidate.index, candidate.index.high
         text = (
-            f"leakage index up to {figure:.3f} ({candidate.index_is} {index.value:.3f}) against {budgets.max_leakage:g}"
+            f"{candidate.leakage.index_name} up to {figure:.3f} ({candidate.index_is} {index.value:.3f}) against "
+            f"{budgets.max_leakage:g}"
         )
         audited = candidate.audited
         # Where effort ends early by intent every figure is a lower bound anyway, and is called one.

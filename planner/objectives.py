@@ -23,7 +23,7 @@ from ..estimators.activations import EdgeActivations
 from ..estimators.data import Data
 from ..estimators.defenses import Defense
 from ..estimators.directions import Directions
-from ..estimators.inputs import Components, private_inputs
+from ..estimators.inputs import Secrets
 from ..estimators.leakage import CutLeakage, by_definition
 from ..estimators.ridge import MIN_SAMPLES
 from ..estimators.seeds import derive_seed, generator_for
@@ -102,7 +102,7 @@ class Objectives:
         self.defenses = Defenses(self.activations, problem.search, self.cuts, options)
         self._undefended: dict[Half, Undefended] = {}
         self._subsets: dict[Half, Data] = {}
-        self._components: dict[Half, Components] = {}
+        self._secrets: dict[Half, Secrets] = {}
         self._tuned: dict[Point, Tuned | None] = {}
         self._cut_leakages: dict[tuple[str, Half, str | None], CutLeakage] = {}
 
@@ -340,6 +340,7 @@ class Objectives:
                 result_at=self.problem.budgets.result_at,
                 rates=(0.0, *self.options.rates),
                 seed=derive_seed(self.options.seed, cut.id, half, "leakage"),
+                edge=lambda data: defense.encode_rows(self.activations.computed(cut, data)),
             )
         return self._cut_leakages[key]
 
@@ -382,11 +383,10 @@ class Objectives:
     def _measured(self, cut: Cut) -> bool:
         return by_definition(cut, result_at=self.problem.budgets.result_at) is None
 
-    def _inputs(self, half: Half) -> Components:
-        if half not in self._components:
-            inputs = private_inputs(self._subset(half), self.problem.traced, self.problem.scaling)
-            self._components[half] = Components.of(inputs)
-        return self._components[half]
+    def _inputs(self, half: Half) -> Secrets:
+        if half not in self._secrets:
+            self._secrets[half] = Secrets.of(self._subset(half), self.problem.traced, self.problem.scaling)
+        return self._secrets[half]
 
     def _whole(self, half: Half) -> Undefended:
         """The undefended model on a half: its scores, and the labels that all scores of this half are taken against."""

@@ -421,8 +421,8 @@ def _headline(chosen: Candidate, power: EdgePower | None) -> str:
         energy = f", edge energy {chosen.edge_energy_mj:.3g} mJ ({power.said})"
     return (
         f"{described(chosen)}: latency p95 {chosen.latency.p95_ms:.1f} ms, {chosen.accuracy.metric} "
-        f"{chosen.accuracy.accuracy.value:.4f} (drop {drop.value:.4f}, at most {drop.high:.4f}), leakage index at most "
-        f"{index.high:.3f} ({_standing(chosen)}){energy}"
+        f"{chosen.accuracy.accuracy.value:.4f} (drop {drop.value:.4f}, at most {drop.high:.4f}), "
+        f"{chosen.leakage.index_name} at most {index.high:.3f} ({_standing(chosen)}){energy}"
     )
 
 

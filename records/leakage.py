@@ -41,7 +41,10 @@ class Leakage(Record):
     `status` is *estimated* (ridge attackers that know the mask: what they reach, no bound on others),
     *by-definition* (a raw private input crosses, or nothing does), *audited* (worst case over real attacks) or
     *unmeasured* (then it is 1: assume the worst). 0 = no better than the data prior, 1 = perfect reconstruction.
-    `index_by_samples` is the same figure on fewer samples.
+    `index_by_samples` is the same figure on fewer samples. `index_of` says what the index counts: variance of the
+    inputs that is reconstructed, or private *tokens* that are recovered exactly beyond the commonest ones; of tokens,
+    `token_attacker` is who recovered most (nearest, ridge, classifier; prior where nothing varies), `token_input` which
+    input they are.
 
     `information_low_nats` and `information_high_nats` are the ends of the sandwich's 95 % interval above
     `noise_floor`; a *surrogate* where that floor is a quantizer's, since a deterministic quantizer adds no noise. When
@@ -53,6 +56,9 @@ class Leakage(Record):
 
     index: Interval
     status: Literal["estimated", "by-definition", "audited", "unmeasured"]
+    index_of: Literal["reconstruction", "token recovery"] = "reconstruction"
+    token_attacker: str | None = None
+    token_input: str | None = None
     index_by_samples: tuple[IndexAt, ...] = ()
     noise_floor: str | None = None
     information_low_nats: float | None = None
@@ -65,6 +71,11 @@ class Leakage(Record):
     dfil: float | None = None
     reidentification_ceiling: float | None = None
     sample_count: int = Field(ge=0)
+
+    @property
+    def index_name(self) -> Literal["leakage index", "token recovery"]:
+        """What the index is called before users."""
+        return "token recovery" if self.index_of == "token recovery" else "leakage index"
 
 
 class LeakageRow(Record):

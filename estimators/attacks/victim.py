@@ -17,6 +17,7 @@ from ...records import CollabplanError, hash_tensors
 from ..data import Data, InputScaling
 from ..defenses import Defense
 from ..randomness import Keyed, Simulated
+from ..tokens import holds_tokens
 
 CONTEXT = b"audit"
 SHIFT = 1
@@ -68,11 +69,23 @@ def attacked_input(traced: TracedGraph) -> int:
     """
     specs = traced.tensor_inputs
     private = [at for at, own in enumerate(differ_by_sample(specs)) if own and not specs[at].public]
-    if len(private) != 1 or not getattr(specs[private[0]].dtype, "is_floating_point", False):
+    tokens = [specs[at].name for at in private if holds_tokens(traced, at)]
+    if tokens:
+        raise CollabplanError(
+            f"no attack on token inputs is built yet, and {', '.join(tokens)} holds tokens; the estimate for them is "
+            "token recovery: run `collabplan leakage`. Keep the tokens private: text that is declared public is sent"
+        )
+    integers = [specs[at] for at in private if not getattr(specs[at].dtype, "is_floating_point", False)]
+    if integers:
+        raise CollabplanError(
+            f"attacks reconstruct a floating input, and {integers[0].name} is {integers[0].dtype}; let the model take "
+            "floating numbers, and convert them in the target's data"
+        )
+    if len(private) != 1:
         names = ", ".join(specs[at].name for at in private) or "none"
         raise CollabplanError(
-            f"attacks reconstruct one private floating input, and the private ones are: {names}; declare the "
-            "others in public_inputs, or make the model begin at its embeddings"
+            f"attacks reconstruct one private input, and the private ones are: {names}; let the model take them as one "
+            "tensor, or read the estimates of `collabplan leakage`, which are of the input that leaks most"
         )
     return private[0]
 

@@ -76,12 +76,23 @@ def test_images_and_captions_are_both_measured_and_masks_left_out():
     assert len(private_inputs(data, public, UNIT)) == 1
 
 
-def test_ids_that_are_never_looked_up_are_refused_with_ways_out():
+def test_integers_that_are_never_looked_up_are_numbers():
     traced = trace(Tokens(lookup=False), ids(2))
-    with pytest.raises(CollabplanError, match="inputs_embeds"):
-        private_inputs(Data((ids(),)), traced, UNIT)
-    with pytest.raises(CollabplanError, match="inputs_embeds"):
+    (rows,) = private_inputs(Data((ids(),)), traced, UNIT)
+    low, high = int(ids().min()), int(ids().max())
+    assert torch.allclose(rows, (ids().float() - low) / (high - low))
+
+
+def test_what_integers_are_only_the_graph_says():
+    traced = trace(Tokens(), ids(2))
+    with pytest.raises(CollabplanError, match="give the traced graph"):
         private_inputs(Data((ids(),)), traced.tensor_inputs, UNIT)
+
+
+def test_data_without_anything_private_are_refused():
+    traced = trace(Tokens(), ids(2), public_inputs=["ids"])
+    with pytest.raises(CollabplanError, match="out of public_inputs"):
+        private_inputs(Data((ids(),)), traced, UNIT)
 
 
 def test_ids_beyond_the_table_are_refused():

@@ -5,15 +5,11 @@ import torch
 from collabplan.estimators import (
     Components,
     CutLeakage,
-    Data,
     Defense,
-    InputScaling,
     by_definition,
     estimate_leakage,
     estimator_named,
-    private_inputs,
 )
-from collabplan.graph import InputSpec
 from collabplan.records import CollabplanError, Crossing, DefenseSpec
 
 
@@ -165,13 +161,6 @@ def test_what_cannot_be_measured_is_refused(defend, cut_of):
         measure(inputs[:10], inputs[:10], defense, cut_of)
     with pytest.raises(CollabplanError, match="expected \\(30, 64\\)"):
         measure(inputs, inputs[:30], defense, cut_of)
-
-
-def test_token_ids_alone_have_no_index_and_the_message_says_what_to_do():
-    ids = Data((torch.arange(40).reshape(10, 4),))
-    spec = InputSpec("input_ids", (10, 4), torch.int64, 0, False)
-    with pytest.raises(CollabplanError, match="inputs_embeds"):
-        private_inputs(ids, [spec], InputScaling.from_range(0, 1))
 
 
 def shared_leakage(rows, inputs, cut_of, **spec):

@@ -1,0 +1,128 @@
+"""Which numbers of a tensor lie beside which of a sequence's places.
+
+Nothing in a graph says which dimension of a crossing counts the tokens: `[tokens, features]` in a transformer,
+`[channels, tokens]` before a convolution, `[heads, tokens, features]` inside attention, fewer rows than tokens after a
+stride, none at all after a pooling. All of these are tried, and what is read best is taken.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+NEAR = 4
+"""A dimension up to so much longer or shorter than the sequence is one row per token, some tokens at an end apart."""
+
+COARSEST = 16
+"""The most tokens that one row of a strided tensor may stand for."""
+
+LONGEST_WHOLE = 2048
+"""Most numbers of a tensor without rows that are read beside each row of another."""
+
+
+@dataclass(frozen=True)
+class Places:
+    """A sample's dimensions `start` to `stop` (excluded) count `rows`; position l of L lies in row `row_of[l]`.
+
+    Where `start == stop` there is one row, the whole sample.
+    """
+
+    start: int
+    stop: int
+    rows: int
+    row_of: tuple[int, ...]
+
+    def of(self, tensor: Tensor) -> Tensor:
+        """A tensor `[n, *sample_shape]` as `[n, rows, features]`."""
+        if self.start == self.stop:
+            return tensor.reshape(tensor.shape[0], 1, -1)
+        counting = range(1 + self.start, 1 + self.stop)
+        moved = tensor.movedim(tuple(counting), tuple(range(1, 1 + len(counting))))
+        return moved.reshape(tensor.shape[0], self.rows, -1)
+
+    @property
+    def one_to_one(self) -> bool:
+        """True where row l belongs to position l and there are no others."""
+        return self.rows == len(self.row_of) and self.row_of == tuple(range(self.rows))
+
+    @cached_property
+    def slots(self) -> Tensor:
+        """`[rows, S]`: the positions in each row, S the most in one; -1 where a row holds fewer."""
+        inside: list[list[int]] = [[] for _ in range(self.rows)]
+        for position, row in enumerate(self.row_of):
+            inside[row].append(position)
+        most = max(map(len, inside))
+        return torch.tensor([each + [-1] * (most - len(each)) for each in inside])
+
+
+def candidate_places(shape: Sequence[int], length: int) -> list[Places]:
+    """All ways in which a sample of `shape` may hold a sequence of `length`; the whole as one row is the last."""
+    found = []
+    for start in range(len(shape)):
+        for stop in range(start + 1, len(shape) + 1):
+            rows = math.prod(shape[start:stop])
+            if rows == length or (stop == start + 1 and 2 <= rows <= 2 * length and rows * COARSEST >= length):
+                found += [Places(start, stop, rows, row_of) for row_of in _rows_of(rows, length)]
+    return [*found, Places(0, 0, 1, (0,) * length)]
+
+
+def _rows_of(rows: int, length: int) -> list[tuple[int, ...]]:
+    """Row by position: shifted by a token or several where there are about as many rows, else in proportion."""
+    if abs(rows - length) <= min(NEAR, length // 2):
+        extra = rows - length
+        shifts = range(min(0, extra), max(0, extra) + 1)
+        return [tuple(min(max(at + shift, 0), rows - 1) for at in range(length)) for shift in shifts]
+    return [tuple(int((at + 0.5) * rows / length) for at in range(length))]
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """What attackers look at: a row of one tensor with its neighbours, and what else crosses beside it.
+
+    Attributes:
+        part: which tensor the places are those of.
+        places: of that tensor.
+        radius: how many neighbours on both sides are read with each row.
+        others: further tensors with their own places: row by row where they have as many, else as a whole.
+    """
+
+    part: int
+    places: Places
+    radius: int = 0
+    others: tuple[tuple[int, Places], ...] = ()
+
+    def of(self, tensors: Sequence[Tensor], rows: Tensor | None = None) -> Tensor:
+        """Tensors `[n, *sample_shape]` as `[n, R, F]`: all rows, or those at `rows` `[R]`."""
+        count = self.places.rows
+        chosen = torch.arange(count) if rows is None else rows
+        found = []
+        for part, places in ((self.part, self.places), *self.others):
+            read = places.of(tensors[part])
+            if read.shape[1] != count:
+                found.append(read.reshape(len(read), 1, -1).expand(-1, len(chosen), -1))
+                continue
+            padded = torch.nn.functional.pad(read, (0, 0, self.radius, self.radius)) if self.radius else read
+            found += [padded[:, chosen + step] for step in range(2 * self.radius + 1)]
+        return torch.cat(found, dim=2)
+
+    def width(self, shapes: Sequence[Sequence[int]]) -> int:
+        """F for samples of these shapes."""
+        total = 0
+        for part, places in ((self.part, self.places), *self.others):
+            numbers = math.prod(shapes[part])
+            total += numbers // places.rows * (2 * self.radius + 1) if places.rows == self.places.rows else numbers
+        return total
+
+
+def beside(shapes: Sequence[Sequence[int]], part: int, chosen: Sequence[Places]) -> tuple[tuple[int, Places], ...]:
+    """The other tensors that are read beside `part`: those with as many rows, and those that are short as a whole."""
+    return tuple(
+        (at, places)
+        for at, places in enumerate(chosen)
+        if at != part and (places.rows == chosen[part].rows or math.prod(shapes[at]) <= LONGEST_WHOLE)
+    )

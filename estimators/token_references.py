@@ -1,0 +1,271 @@
+"""What the crossing would be for every token: the references that the nearest one is looked for among."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .defenses import Defense
+from .token_attackers import nearest
+from .token_places import Places, Reading, candidate_places
+from .tokens import TokenInput
+
+Edge = Callable[[dict[int, Tensor]], Sequence[Tensor]]
+"""Runs the edge half on tokens by the input's position, each `[n, L]`; gives rows of the private crossings."""
+
+MOST = 8192
+"""Tokens (or combinations, of several inputs) that the edge half is run on."""
+
+REFERENCE_NUMBERS = 6e7
+"""Numbers that references hold at most: with many wide ones fewer places are tested."""
+
+FEWEST_POSITIONS = 4
+PAIRS = 4
+"""Pairs of sequences that are mixed, to see whether places read each other."""
+
+CHUNK = 256
+
+
+@dataclass(frozen=True, eq=False)
+class References:
+    """References at the tested places.
+
+    Attributes:
+        positions: `[P]`.
+        parts: which tensors they are of, with their places.
+        values: per part `[C, P, F]`.
+        missed: per part `[F]`, the variance by which the true ones miss what crosses: 0 where they are exact.
+        log_prior: `[P, C]`.
+        candidate: `[C]`, which candidate of the attacked input each reference is of.
+    """
+
+    positions: Tensor
+    parts: tuple[tuple[int, Places], ...]
+    values: tuple[Tensor, ...]
+    missed: tuple[Tensor, ...]
+    log_prior: Tensor
+    candidate: Tensor
+
+    def answers(self, released: Sequence[Tensor], kept: Sequence[Tensor] | None, defense: Defense) -> Tensor:
+        """Candidates `[n, P]` for tensors `[n, *sample_shape]` released under `defense`; 1 in `kept` is not dropped."""
+        scales, seen, weights, values = [], [], [], []
+        for (part, places), references, missed in zip(self.parts, self.values, self.missed, strict=True):
+            quantizer, random = defense.quantizers[part], defense.randomizes and not defense.only_drops
+            exact = quantizer is not None and not random
+            values.append(quantizer.dequantize(quantizer.quantize(references), torch.float32) if exact else references)  # type: ignore[union-attr]
+            scales.append((missed + defense.floor.stds[part] ** 2).clamp(min=1e-30).rsqrt())
+            seen.append(places.of(released[part])[:, self.positions])
+            if kept is not None:
+                weights.append(places.of(kept[part])[:, self.positions])
+        scale = torch.cat(scales)
+        found = []
+        for at in range(len(self.positions)):
+            mask = torch.cat([each[:, at] for each in weights], dim=1) if weights else None
+            found.append(
+                nearest(
+                    torch.cat([each[:, at] for each in seen], dim=1) * scale,
+                    mask,
+                    torch.cat([each[:, at] for each in values], dim=1) * scale,
+                    self.log_prior[at],
+                )
+            )
+        return self.candidate[torch.stack(found, dim=1)]
+
+
+def edge_references(
+    rows: Sequence[Tensor],
+    tokens: Sequence[TokenInput],
+    at: int,
+    candidates: Tensor,
+    edge: Edge,
+    positions: Tensor,
+    tested: Tensor,
+) -> References | None:
+    """References by running the edge half on every token, None where its places read each other.
+
+    Inputs as long as the attacked one are taken together: what is tried are combinations that occur in the data.
+
+    Args:
+        rows: undefended private crossings `[N, *sample_shape]`.
+        tokens: all private inputs of tokens, of which number `at` is attacked.
+        candidates: `[C]`, its ids in the data.
+        edge: runs the edge half.
+        positions: `[P]` that are to be tested; fewer are where references would be too many numbers.
+        tested: `[T]`, samples whose tokens must be among those that are tried.
+    """
+    own = tokens[at]
+    group = [each for each in tokens if each.ids.shape == own.ids.shape]
+    parts = _placewise(rows, group, edge)
+    if not parts:
+        return None
+    combined = torch.stack([each.ids for each in group], dim=2)
+    flat = combined.flatten(0, 1)
+    combinations, number, counts = flat.unique(dim=0, return_inverse=True, return_counts=True)  # type: ignore[no-untyped-call]
+    number = number.reshape(own.ids.shape)
+    if len(combinations) > MOST:
+        needed = torch.zeros(len(combinations), dtype=torch.bool)
+        needed[number[tested].unique()] = True
+        order = (needed.long() * (int(counts.max()) + 1) + counts).argsort(descending=True, stable=True)
+        chosen = order[: max(MOST, int(needed.sum()))].sort().values
+        place = torch.full((len(combinations),), -1)
+        place[chosen] = torch.arange(len(chosen))
+        combinations, number = combinations[chosen], place[number]
+    width = sum(rows[part][0].numel() // places.rows for part, places in parts)
+    most = max(FEWEST_POSITIONS, int(REFERENCE_NUMBERS / (len(combinations) * width)))
+    if most < len(positions):
+        positions = positions[torch.linspace(0, len(positions) - 1, most).round().long()]
+    values = _replayed(combinations, group, edge, parts, own.ids.shape[1], positions)
+    here = number[:, positions]
+    known = own.counted[:, positions] & (here >= 0)
+    missed = tuple(
+        _missed(places.of(rows[part])[:, positions], each, here, known)
+        for (part, places), each in zip(parts, values, strict=True)
+    )
+    others = torch.ones(len(own), dtype=torch.bool)
+    others[tested] = False
+    return References(
+        positions,
+        parts,
+        values,
+        missed,
+        _log_counts(here[others], known[others], len(combinations)),
+        torch.searchsorted(candidates, combinations[:, group.index(own)].contiguous()),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Shares:
+    """What each token adds to a crossing that has no places.
+
+    Attributes:
+        values: `[C, F]`; the sum of the shares of a sequence's tokens is about the crossing less `middle`.
+        middle: `[F]`.
+        missed: `[F]`, the variance of what that misses.
+        mean: True where it is a mean over the sequence: it is a sum when it is multiplied by the sequence's length.
+    """
+
+    values: Tensor
+    middle: Tensor
+    missed: Tensor
+    mean: bool
+
+    def summed(self, seen: Tensor, sizes: Tensor) -> Tensor:
+        """What is seen `[n, F]` of sequences of `sizes` `[n]` tokens, as sums of shares."""
+        scale = sizes[:, None] if self.mean else torch.ones(1, 1)
+        return (seen - self.middle) * scale
+
+    def errors(self, floor: Tensor, sizes: Tensor) -> Tensor:
+        """Standard deviations `[n, F]` of these sums, `floor` `[F]` being the variance of the noise."""
+        scale = sizes[:, None] if self.mean else torch.ones(len(sizes), 1)
+        return (self.missed + floor).clamp(min=1e-30).sqrt() * scale
+
+
+def edge_shares(
+    rows: Sequence[Tensor], own: TokenInput, candidates: Tensor, edge: Edge, reading: Reading, train: Tensor
+) -> Shares | None:
+    """Shares by running the edge half on sequences of one token over and over; None where these are too many numbers.
+
+    Whether padded sequences are summed or averaged is what fits better.
+    """
+    length = own.ids.shape[1]
+    width = reading.width([row.shape[1:] for row in rows])
+    if len(candidates) > MOST or len(candidates) * width > REFERENCE_NUMBERS:
+        return None
+    parts = []
+    for chunk in torch.split(candidates, CHUNK):
+        crossed = edge({own.position: chunk[:, None].expand(-1, length).contiguous()})
+        parts.append(reading.of([each.float() for each in crossed])[:, 0])
+    whole = torch.cat(parts)
+    seen = reading.of([row[train].float() for row in rows])[:, 0]
+    counted = own.counted[train]
+    sizes = counted.sum(dim=1, keepdim=True).clamp(min=1)
+    total = (whole[torch.searchsorted(candidates, own.ids[train])] * counted[:, :, None]).sum(dim=1)
+    found = []
+    for mean, missed in ((True, seen - total / sizes), (False, seen - total / int(sizes.max()))):
+        variance, middle = torch.var_mean(missed, dim=0, unbiased=False)
+        found.append(Shares(whole if mean else whole / int(sizes.max()), middle, variance, mean))
+    return min(found, key=lambda each: float(each.missed.sum()))
+
+
+def table_references(
+    rows: Sequence[Tensor], own: TokenInput, candidates: Tensor, positions: Tensor, train: Tensor
+) -> References | None:
+    """The embedding's rows, brought to the mean of what crosses at each place; None where nothing is as wide."""
+    if own.table is None:
+        return None
+    vectors = own.vectors(candidates)
+    for part, row in enumerate(rows):
+        for places in candidate_places(row.shape[1:], own.ids.shape[1]):
+            if places.one_to_one and row[0].numel() == places.rows * vectors.shape[1]:
+                here = torch.searchsorted(candidates, own.ids[:, positions])
+                seen = places.of(row.float())[:, positions]
+                middle = seen[train].mean(dim=0) - vectors[here[train]].mean(dim=0)
+                values = vectors[:, None, :] + middle[None]
+                known = own.counted[:, positions]
+                missed = _missed(seen[train], values, here[train], known[train])
+                log_prior = _log_counts(here[train], known[train], len(candidates))
+                numbers = torch.arange(len(candidates))
+                return References(positions, ((part, places),), (values,), (missed,), log_prior, numbers)
+    return None
+
+
+def _placewise(rows: Sequence[Tensor], group: Sequence[TokenInput], edge: Edge) -> tuple[tuple[int, Places], ...]:
+    """The tensors whose row l depends on the tokens at place l alone, with their places.
+
+    Sequences are mixed, every other place from another one: then each row must be that of the one it came from.
+    """
+    count, length = group[0].ids.shape
+    first = torch.arange(min(PAIRS, count // 2))
+    second = len(first) + first
+    evenly = (torch.arange(length) % 2 == 0)[None]
+    mixed = edge({each.position: torch.where(evenly, each.ids[first], each.ids[second]) for each in group})
+    alone = [edge({each.position: each.ids[chosen] for each in group}) for chosen in (first, second)]
+    found = []
+    for part, row in enumerate(rows):
+        for places in candidate_places(row.shape[1:], length):
+            if not places.one_to_one:
+                continue
+            here, left, right = (places.of(each[part].float()) for each in (mixed, *alone))
+            expected = torch.where(evenly[:, :, None], left, right)
+            if torch.allclose(here, expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max())):
+                found.append((part, places))
+                break
+    return tuple(found)
+
+
+def _replayed(
+    combinations: Tensor,
+    group: Sequence[TokenInput],
+    edge: Edge,
+    parts: Sequence[tuple[int, Places]],
+    length: int,
+    positions: Tensor,
+) -> tuple[Tensor, ...]:
+    """Per part `[C, P, F]`: the edge half run on sequences of one combination over and over."""
+    found: list[list[Tensor]] = [[] for _ in parts]
+    for chunk in torch.split(combinations, CHUNK):
+        crossed = edge(
+            {each.position: chunk[:, at : at + 1].expand(-1, length).contiguous() for at, each in enumerate(group)}
+        )
+        for kept, (part, places) in zip(found, parts, strict=True):
+            kept.append(places.of(crossed[part])[:, positions].float())
+    return tuple(torch.cat(each) for each in found)
+
+
+def _missed(seen: Tensor, values: Tensor, here: Tensor, known: Tensor) -> Tensor:
+    """`[F]`: mean squared difference of what crosses `[n, P, F]` and its own references; 0 where that is rounding."""
+    total = torch.zeros(values.shape[2])
+    for at in range(here.shape[1]):
+        used = known[:, at]
+        total += (seen[used, at].float() - values[here[used, at], at]).square().sum(dim=0)
+    mean = total / max(int(known.sum()), 1)
+    return torch.where(mean > 1e-8 * values.square().mean(dim=(0, 1)), mean, 0.0)
+
+
+def _log_counts(here: Tensor, known: Tensor, count: int) -> Tensor:
+    """`[P, C]`: how common each reference is, the same at all places."""
+    counts = torch.bincount(here[known], minlength=count).float() + 1
+    return (counts / counts.sum()).log().expand(here.shape[1], -1)
