@@ -142,7 +142,7 @@ def _tensors(path: Path) -> dict[str, Tensor]:
 
 
 def _plain(value: Any) -> Any:
-    """Tensors as nested lists; numbers that JSON has not, as text."""
+    """Tensors as nested lists, complex numbers as pairs; numbers that JSON has not, as text."""
     from torch import Tensor
 
     if isinstance(value, Tensor):
@@ -152,6 +152,8 @@ def _plain(value: Any) -> Any:
         return {str(key): _plain(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(part) for part in value]
+    if isinstance(value, complex):
+        return [_plain(value.real), _plain(value.imag)]
     if isinstance(value, float) and (value != value or abs(value) == float("inf")):
         return str(value)
     return value

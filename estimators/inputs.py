@@ -39,8 +39,8 @@ def private_inputs(data: Data, traced: TracedGraph | Sequence[InputSpec], scalin
         traced: the model; its `tensor_inputs` alone will do where no integer input is private.
 
     Raises:
-        CollabplanError: nothing is left (ids that are not looked up, or everything is public): no leakage index can be
-            measured; or ids that the table does not have.
+        CollabplanError: a complex input; ids that the table does not have; or nothing is left (ids that are not looked
+            up, or everything is public): no leakage index can be measured.
     """
     specs = traced.tensor_inputs if isinstance(traced, TracedGraph) else traced
     if len(specs) != len(data.inputs):
@@ -49,6 +49,11 @@ def private_inputs(data: Data, traced: TracedGraph | Sequence[InputSpec], scalin
     for position, (tensor, spec) in enumerate(zip(data.inputs, specs, strict=True)):
         if spec.public or spec.batch_dim is None:
             continue
+        if tensor.is_complex():
+            raise CollabplanError(
+                f"the private input {spec.name!r} is complex, and leakage is measured of real ones; let the model take "
+                "its pairs `[..., 2]` and begin with torch.view_as_complex"
+            )
         if tensor.is_floating_point():
             kept.append(scaling.to_unit(tensor).reshape(len(data), -1))
             continue

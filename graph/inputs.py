@@ -120,7 +120,7 @@ class InputBinder:
                     )
                 continue
             batch = self._check(spec, leaf, batch)
-            tensors.append(leaf)
+            tensors.append(leaf.resolve_conj())
         return tensors
 
     def _check(self, spec: InputSpec, leaf: Any, batch: int | None) -> int | None:

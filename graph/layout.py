@@ -95,9 +95,13 @@ def _try_out(traced: TracedGraph, doubtful: dict[str, list[Layout]]) -> dict[str
 
 
 def _separates(before: Tensor, after: Tensor, layout: Layout) -> bool:
-    rows, changed = to_samples(before, layout).double(), to_samples(after, layout).double()
+    rows, changed = (_real(to_samples(tensor, layout)) for tensor in (before, after))
     kept = torch.allclose(rows[0], changed[0], rtol=1e-4, atol=1e-5, equal_nan=True)
     return kept and not torch.equal(rows[1], changed[1])
+
+
+def _real(tensor: Tensor) -> Tensor:
+    return torch.view_as_real(tensor).double() if tensor.is_complex() else tensor.double()
 
 
 def _probes(traced: TracedGraph) -> tuple[list[Tensor], list[Tensor]]:
@@ -121,7 +125,7 @@ def _probes(traced: TracedGraph) -> tuple[list[Tensor], list[Tensor]]:
 
 def _other(tensor: Tensor, generator: torch.Generator) -> Tensor:
     """Other values of the same kind: noise on numbers, values seen in the example for integers."""
-    if tensor.is_floating_point():
+    if tensor.is_floating_point() or tensor.is_complex():
         noise = torch.randn(tensor.shape, generator=generator, dtype=torch.float32).to(tensor)
         return tensor + noise * (tensor.abs().mean() + 1)
     if tensor.dtype == torch.bool:

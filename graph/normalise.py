@@ -21,6 +21,7 @@ from torch.export.graph_signature import ConstantArgument, InputKind, OutputKind
 
 from ..records import TraceError
 from .operators import draws_random_numbers
+from .pairs import see_complex_as_pairs
 from .sizes import counts_on_batch, symbolic
 from .structures import InputSpec, NodeKind
 
@@ -55,6 +56,12 @@ _WHATEVER_STRIDES: dict[Any, Any] = {
 }
 """A view is legal for some strides only, and strides change on a wire and with gradients; a reshape always is."""
 
+_IN_MEMORY: dict[Any, Any] = {
+    aten._conj.default: aten._conj_physical.default,
+    aten._neg_view.default: aten.neg.default,
+}
+"""A conjugate or a negative that is a mark on other memory is lost on a wire and in a file."""
+
 
 def normalise(
     program: ExportedProgram, specs: tuple[InputSpec, ...]
@@ -68,7 +75,7 @@ def normalise(
     builder.build()
     flat = fx.GraphModule(builder.attributes, builder.graph)
     flat.graph.eliminate_dead_code(lambda node: node.op in ("placeholder", "output"))
-    flat.recompile()
+    see_complex_as_pairs(flat, classify(flat.graph, specs, builder.batch_symbol))
     kinds = classify(flat.graph, specs, builder.batch_symbol)
     return flat, kinds, builder.batch_symbol, builder.notes
 
@@ -158,6 +165,8 @@ class _Builder:
         value = self.program.state_dict.get(target)
         if value is None:
             value = self.program.constants[target]
+        if value.is_conj() or value.is_neg():  # it may share its memory with what it is the conjugate of
+            value = value.detach().resolve_conj().resolve_neg().requires_grad_(value.requires_grad)
         key: tuple[Any, ...] = (target,)
         if value.numel():
             key = (value.data_ptr(), value.dtype, tuple(value.shape), tuple(value.stride()))
@@ -196,7 +205,7 @@ class _Builder:
         elif not callable(target) or isinstance(target, torch._ops.HigherOrderOperator):
             raise TraceError(f"the traced graph calls {target}, a wrapper without a flat form{user_line(node)}")
         args, kwargs = self._map(node.args), self._map(node.kwargs)
-        target = _WHATEVER_STRIDES.get(target, target)
+        target = (_WHATEVER_STRIDES | _IN_MEMORY).get(target, target)
         made = self.graph.create_node("call_function", target, args, kwargs, name=node.name)
         self._describe(made, node)
         self.new[node] = made

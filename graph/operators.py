@@ -47,6 +47,7 @@ ALLOWED_ATEN = frozenset(
     sym_size t take_along_dim tan tanh tensor_split threshold tile to topk transpose tril tril_indices triu
     triu_indices trunc type_as unbind unflatten unfold unsqueeze upsample_bicubic2d upsample_bilinear2d
     upsample_linear1d upsample_nearest1d upsample_nearest2d upsample_nearest3d upsample_trilinear3d var var_mean
+    _conj_physical conj_physical polar
     view view_as view_as_complex view_as_real vstack where xlogy zero zeros zeros_like
     """.split()  # noqa: SIM905 (a list, one word a line, would be 300 lines long)
 )
