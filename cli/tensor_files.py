@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..records import CollabplanError, OutputSpec, TensorSpec, write_bytes, write_text
+from ..records import CollabplanError, OutputSpec, TensorSpec, output_key, write_bytes, write_text
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -75,7 +75,7 @@ def write_outputs(outputs: Sequence[Any], spec: OutputSpec, path: Path) -> None:
     """Write the outputs of all requests: as JSON (one document each), or as safetensors (samples joined again).
 
     Raises:
-        CollabplanError: another ending, or the file cannot be written.
+        CollabplanError: another ending, two outputs of one name, or the file cannot be written.
     """
     if path.suffix == ".json":
         write_text(path, json.dumps([_plain(output) for output in outputs], indent=1) + "\n")
@@ -85,6 +85,7 @@ def write_outputs(outputs: Sequence[Any], spec: OutputSpec, path: Path) -> None:
     from safetensors.torch import save
 
     names = list(_paths(spec.structure, ""))
+    _require_distinct(names)
     columns = zip(*(_leaves(output, spec.structure) for output in outputs), strict=True)
     joined: dict[str, Tensor] = {}
     for name, tensor, values in zip(names, spec.tensors, columns, strict=True):
@@ -114,6 +115,15 @@ def _moved(samples: Tensor, spec: TensorSpec) -> Tensor:
     return samples.movedim(0, spec.batch_dims[0]).contiguous() if spec.batch_dims else samples[0]
 
 
+def _require_distinct(names: Sequence[str]) -> None:
+    """Refuse outputs that a file cannot tell apart: keys 1 and "1", say."""
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise CollabplanError(
+            f"two outputs would both be called {twice!r} in the file; read them from Python (`EdgeClient.infer`)"
+        )
+
+
 def _names(specs: Sequence[TensorSpec]) -> str:
     return ", ".join(f"{spec.name} ({spec.dtype})" for spec in specs)
 
@@ -139,15 +149,18 @@ def _tensors(path: Path) -> dict[str, Tensor]:
 
 
 def _plain(value: Any) -> Any:
-    """Tensors as nested lists; numbers that JSON has not, as text."""
+    """Tensors as nested lists, complex numbers as pairs; numbers that JSON has not, as text."""
     from torch import Tensor
 
     if isinstance(value, Tensor):
         return _plain(value.tolist())
     if isinstance(value, dict):
-        return {key: _plain(part) for key, part in value.items()}
+        _require_distinct([str(key) for key in value])
+        return {str(key): _plain(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(part) for part in value]
+    if isinstance(value, complex):
+        return [_plain(value.real), _plain(value.imag)]
     if isinstance(value, float) and (value != value or abs(value) == float("inf")):
         return str(value)
     return value
@@ -162,7 +175,8 @@ def _paths(structure: Any, above: str) -> Iterator[str]:
         yield above or "output"
     elif tag == "dict":
         for key, child in content:
-            yield from _paths(child, f"{above}.{key}" if above else key)
+            name = str(output_key(key))
+            yield from _paths(child, f"{above}.{name}" if above else name)
     elif tag in ("list", "tuple"):
         for number, child in enumerate(content):
             yield from _paths(child, f"{above}.{number}" if above else str(number))
@@ -175,7 +189,7 @@ def _leaves(value: Any, structure: Any) -> list[Any]:
     if tag == "output":
         return [value]
     if tag == "dict":
-        return [leaf for key, child in content for leaf in _leaves(value[key], child)]
+        return [leaf for key, child in content for leaf in _leaves(value[output_key(key)], child)]
     if tag in ("list", "tuple"):
         return [leaf for part, child in zip(value, content, strict=True) for leaf in _leaves(part, child)]
     return []

@@ -12,6 +12,9 @@ from torch import Tensor
 from ..records import CollabplanError, TargetError, hash_json, hash_rows
 from .precision import widened
 
+FEW = 8
+"""Samples that are enough to see whether anything happens."""
+
 
 @dataclass(frozen=True, eq=False)
 class Data:
@@ -48,6 +51,18 @@ class Data:
         index = torch.as_tensor(indices, dtype=torch.long)
         labels = None if self.labels is None else self.labels[index]
         return Data(tuple(tensor[index] for tensor in self.inputs), labels)
+
+    def few_batches(self, size: int, *, fixed: bool) -> list[Data]:
+        """The first samples in batches of one size, two at least where there are so many: to look at differences.
+
+        Args:
+            size: of a batch; where it is not `fixed`, at most.
+        """
+        if not fixed:
+            size = min(size, FEW, max(len(self) // 2, 1))
+        count = max(2, -(-FEW // size)) * size
+        found = list(self.take(torch.arange(min(len(self), count))).batches(size))
+        return found if fixed else [batch for batch in found if len(batch) == size]
 
     def batches(self, size: int) -> Iterator[Data]:
         """Successive slices of `size` samples (views, no copies); the last may be shorter."""

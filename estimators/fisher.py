@@ -70,8 +70,8 @@ class Sensitivity:
             generator: draws the signs; on the CPU.
 
         Raises:
-            CollabplanError: fewer than two samples or one probe; a private crossing of integers, or one that no
-                gradient reaches: neither has a Fisher information, which is no privacy.
+            CollabplanError: fewer than two samples or one probe; a private crossing of integers, or one that moves in
+                a way that its derivatives do not tell: neither has a Fisher information, which is no privacy.
         """
         samples = min(samples, len(data))
         if samples < 2 or probes < 1:
@@ -85,7 +85,7 @@ class Sensitivity:
         if not private:
             return None
         crossing = [(index, crossed) for index, crossed in enumerate(cut.crossing) if not crossed.public]
-        _require_derivatives(activations, cut, [crossed for _, crossed in crossing])
+        _require_derivatives(activations, cut, [crossed for _, crossed in crossing], data)
         program = activations.halves(cut).edge.graph_module
         found = []
         for batch in data.take(range(samples)).batches(activations.batch_size):
@@ -139,16 +139,20 @@ def fisher_leakage(
     return None if found is None else found.leakage(defense)
 
 
-def _require_derivatives(activations: EdgeActivations, cut: Cut, private: Sequence[Crossing]) -> None:
+def _require_derivatives(activations: EdgeActivations, cut: Cut, private: Sequence[Crossing], data: Data) -> None:
     for crossed in private:
         if not crossed.is_floating:
-            raise CollabplanError(f"{crossed.name} is {crossed.dtype} and has no derivative, so this cut has no dFIL")
-    dead = dead_gradients(activations.traced, [cut])
+            raise CollabplanError(
+                f"{crossed.name} is {crossed.dtype} and has no derivative, so dFIL is not computable here"
+            )
+    few = data.few_batches(activations.batch_size, fixed=not activations.traced.dynamic_batch)
+    dead = dead_gradients(activations.traced, [cut], [activations.arguments(batch) for batch in few])
     for crossed in private:
         if crossed.name in dead:
             raise CollabplanError(
-                f"no gradient passes {', '.join(dead[crossed.name])} on its way to {crossed.name}, so this cut has no "
-                "dFIL; that is no privacy: read the leakage index"
+                f"gradients do not tell how {crossed.name} depends on the input (they end at "
+                f"{', '.join(dead[crossed.name])}), so dFIL is not computable here; that is no privacy: read the "
+                "leakage index"
             )
 
 

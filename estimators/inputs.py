@@ -31,8 +31,8 @@ def private_inputs(data: Data, traced: TracedGraph | Sequence[InputSpec], scalin
         traced: the model; its `tensor_inputs` alone will do where no integer input is private.
 
     Raises:
-        CollabplanError: nothing private is left; integers without a graph that says what they are; or ids that
-            their table does not have.
+        CollabplanError: nothing private is left; a complex input; integers without a graph that says what they are; or
+            ids that their table does not have.
     """
     numbers, tokens = _told_apart(data, traced, scaling)
     found = {**numbers, **{each.position: each.embedded for each in tokens}}
@@ -52,6 +52,11 @@ def _told_apart(
     for position, (tensor, spec, own) in enumerate(zip(data.inputs, specs, differ_by_sample(specs), strict=True)):
         if spec.public or not own or position in taken or marks_padding(tensor.cpu(), tokens):
             continue
+        if tensor.is_complex():
+            raise CollabplanError(
+                f"the private input {spec.name!r} is complex, and leakage is measured of real ones; let the model take "
+                "its pairs `[..., 2]` and begin with torch.view_as_complex"
+            )
         if tensor.is_floating_point():
             numbers[position] = scaling.to_unit(tensor).reshape(len(data), -1)
             continue

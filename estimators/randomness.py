@@ -128,6 +128,8 @@ def _framed(part: bytes) -> bytes:
 def _canonical(tensor: Tensor) -> list[bytes]:
     """One canonical form per sample: shape, kind and values."""
     rows = tensor.detach().cpu().reshape(tensor.shape[0], -1)
+    if rows.is_complex():
+        raise CollabplanError("a complex private input has no canonical form for keyed masks; give the model its pairs")
     if rows.is_floating_point():
         if not bool(((rows >= 0) & (rows <= 1)).all()):
             raise CollabplanError("private inputs must lie in [0, 1] (and hold no NaN); use InputScaling.to_unit")

@@ -1,56 +1,265 @@
-"""Are the gradients alive that white-box attacks need? A dead gradient reads as privacy and is none."""
+"""Do derivatives tell how a crossing moves? White-box attacks rely on it: a dead gradient reads as privacy and is none.
+
+Along a straight path a function without jumps moves by the integral of its derivative. What the derivative does not
+explain of the movement comes from rounding, signs, comparisons, codebooks or slopes too steep to be met: there the
+gradient is zero or misleading, whatever a model's own backward (a straight-through estimator, a custom
+`autograd.Function`) puts in its place while it trains. Derivatives are taken in forward mode, so one run gives those
+of every tensor at once.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import operator
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, fx
+from torch.autograd import forward_ad
+from torch.utils import _pytree as pytree
 
-from .structures import Cut, TracedGraph
+from .inputs import resize_batch
+from .structures import Cut, InputSpec, TracedGraph
+
+UNEXPLAINED = 0.2
+"""Share of a small movement's energy that derivatives may leave unexplained; smooth networks leave less than 0.03."""
+
+FAINT = 0.03
+"""Energy of the movement that derivatives foretell, relative to a large movement's: below, they are nearly zero.
+Of smooth networks it is above 0.5."""
+
+NEAR, FAR = 0.25, 1.0
+"""How far towards another input the small and the large movement lead."""
+
+GAUSS = (0.5 - 3**0.5 / 6, 0.5 + 3**0.5 / 6)
+"""Places on the small movement where derivatives are taken, of equal weight (Gauss and Legendre)."""
+
+SAMPLES = 2
+"""Of the example inputs, which are repeated to so many, each with a direction of its own."""
+
+NUMBERS = 4096
+"""Of a tensor, drawn at random, that are looked at."""
+
+ROUNDING = 8
+"""Units of rounding below which a tensor has not moved."""
 
 
-def dead_gradients(traced: TracedGraph, cuts: Sequence[Cut]) -> dict[str, tuple[str, ...]]:
-    """Floating crossings that depend on a floating input but that no gradient reaches.
+def dead_gradients(
+    traced: TracedGraph, cuts: Sequence[Cut], batches: Sequence[Sequence[Tensor]] = ()
+) -> dict[str, tuple[str, ...]]:
+    """Crossings that move with the private floating inputs in a way that their derivatives do not tell.
+
+    Args:
+        batches: of the data, each as the graph's placeholders take it and all of one size: paths lead from each to the
+            next. By default from the example inputs to their numbers in another order.
 
     Returns:
-        By crossing name, the operators without a derivative that stand between (`argmax`, `round`...
-        that go through integers). Empty where every gradient is alive.
+        By crossing name, the operators where the derivative ends (`round`, `argmax`...). Empty where gradients say
+        what they should. Crossings of integers have none, and are not listed.
     """
-    tracker = _Tracker(traced)
-    inputs = [tensor.detach().clone().requires_grad_(tensor.is_floating_point()) for tensor in traced.example_inputs]
-    with torch.enable_grad():
-        tracker.run(*inputs)
-    wanted = {record.node: record.name for cut in cuts for record in cut.crossing if record.is_floating}
-    return {wanted[name]: tuple(sorted(blockers)) for name, blockers in tracker.dead.items() if name in wanted}
+    wanted = {c.node: c.name for cut in cuts for c in cut.crossing if c.is_floating or c.is_complex}
+    if not wanted:
+        return {}
+    run = _Run(traced.flat, wanted)
+    for path in _paths(traced, batches):
+        path.walk(run)
+    blockers = _blockers(traced.flat.graph, run.movements)
+    return {name: tuple(sorted(blockers[node])) for node, name in wanted.items() if blockers[node]}
 
 
-class _Tracker(fx.Interpreter):
-    """Runs the graph with gradients and notes where they end."""
+@dataclass(frozen=True, eq=False)
+class _Path:
+    """A straight line through input space: where it starts and, per private floating input, the way to go."""
 
-    def __init__(self, traced: TracedGraph) -> None:
-        super().__init__(traced.flat)
-        self.blockers: dict[fx.Node, frozenset[str]] = {}
-        self.reached: dict[fx.Node, bool] = {}
-        self.dead: dict[str, frozenset[str]] = {}
+    starts: tuple[Tensor, ...]
+    ways: tuple[Tensor | None, ...]
+
+    @torch.no_grad()
+    def walk(self, run: _Run) -> None:
+        """Along it: values first, then derivatives."""
+        for place in (0.0, NEAR, FAR):
+            run.values(self._at(place), place)
+        for place in GAUSS:
+            at = self._at(NEAR * place)
+            with forward_ad.dual_level():
+                pairs = zip(at, self.ways, strict=True)
+                run.derivatives([x if way is None else forward_ad.make_dual(x, way) for x, way in pairs], place)  # type: ignore[no-untyped-call]
+
+    def _at(self, place: float) -> list[Tensor]:
+        pairs = zip(self.starts, self.ways, strict=True)
+        return [start if way is None else start + place * way for start, way in pairs]
+
+
+def _paths(traced: TracedGraph, batches: Sequence[Sequence[Tensor]]) -> list[_Path]:
+    """From each batch to the next, the last to the first."""
+    specs = traced.tensor_inputs
+    if len(batches) < 2:
+        batches = _shuffled(traced, batches[0] if batches else None)
+    found = []
+    for starts, ends in zip(batches, [*batches[1:], batches[0]], strict=True):
+        ways = [
+            end.detach() - start.detach() if _moves(spec, start) else None
+            for spec, start, end in zip(specs, starts, ends, strict=True)
+        ]
+        found.append(_Path(tuple(start.detach() for start in starts), tuple(ways)))
+    return found
+
+
+def _moves(spec: InputSpec, tensor: Tensor) -> bool:
+    return not spec.public and (tensor.is_floating_point() or tensor.is_complex())
+
+
+def _shuffled(traced: TracedGraph, batch: Sequence[Tensor] | None) -> list[list[Tensor]]:
+    """One batch, or the example inputs, and the same numbers in another order: inputs within the same range."""
+    generator = torch.Generator().manual_seed(0)
+    first, second = [], []
+    for spec, given in zip(traced.tensor_inputs, batch or traced.example_inputs, strict=True):
+        start = given
+        if batch is None and traced.dynamic_batch and spec.batch_dim is not None:
+            start = resize_batch(start, spec.batch_dim, SAMPLES)
+        if _moves(spec, start) and bool((start == start.reshape(-1)[:1]).all()):  # zeros say: slopes there are special
+            start = start + torch.randn(start.shape, generator=generator).to(start)
+        order = torch.randperm(start.numel(), generator=generator).to(start.device)
+        first.append(start)
+        second.append(start.reshape(-1)[order].reshape(start.shape))
+    return [first, second]
+
+
+@dataclass(eq=False)
+class _Movement:
+    """What one tensor does along paths, by some of its numbers, float64.
+
+    Attributes:
+        values: by place on the path, path after path.
+        slopes: derivatives towards the path's end, by place on the small movement.
+        precision: unit of rounding of its dtype; 0 for integers.
+    """
+
+    precision: float
+    values: dict[float, list[Tensor]] = field(default_factory=dict)
+    slopes: dict[float, list[Tensor]] = field(default_factory=dict)
+
+    @property
+    def explained(self) -> bool:
+        """True where derivatives say how it moves, or nothing moves."""
+        lists = [*self.values.values(), *self.slopes.values()]
+        if any(len({each.shape for each in path}) > 1 for path in zip(*lists, strict=True)):
+            return False  # its size depends on values
+        numbers = torch.stack([torch.cat(each) for each in lists])
+        start, near, far, *slopes = numbers[:, torch.isfinite(numbers).all(dim=0)]
+        least = _energy(start) * (ROUNDING * self.precision) ** 2
+        small, large, slope = near - start, far - start, torch.stack(slopes)
+        if _energy(small) > least and _energy(small - NEAR * slope.mean(dim=0)) > UNEXPLAINED * _energy(small):
+            return False
+        return _energy(large) <= least or _energy(slope) / len(slope) >= FAINT * _energy(large)
+
+
+def _energy(numbers: Tensor) -> float:
+    return float(numbers.square().sum())
+
+
+class _Run(fx.Interpreter):
+    """Runs the graph as far as is wanted, on values or on values with tangents, and notes what every node does."""
+
+    def __init__(self, flat: fx.GraphModule, wanted: Iterable[str]) -> None:
+        super().__init__(flat)
+        self.movements: dict[str, _Movement] = {}
+        ends = set(wanted)
+        self.needed: set[fx.Node] = set()
+        queue = [node for node in flat.graph.nodes if node.name in ends]
+        while queue:
+            node = queue.pop()
+            if node not in self.needed:
+                self.needed.add(node)
+                queue.extend(node.all_input_nodes)
+
+    def values(self, inputs: Sequence[Tensor], place: float) -> None:
+        """Note the values along with these inputs, which are at this place of a path."""
+        self.tangents, self.place = False, place
+        self.run(*inputs, enable_io_processing=False)
+
+    def derivatives(self, inputs: Sequence[Tensor], place: float) -> None:
+        """Note the derivatives along the tangents of these inputs."""
+        self.tangents, self.place = True, place
+        self.run(*inputs, enable_io_processing=False)
 
     def run_node(self, n: fx.Node) -> Any:
-        result = super().run_node(n)
-        if n.op == "get_attr":
-            result = result.detach()  # a gradient towards the weights is no gradient towards the input
-        sources = n.all_input_nodes
-        live = _requires_gradient(result)
-        blockers = frozenset().union(*(self.blockers.get(source, frozenset()) for source in sources))
-        if not live and any(self.reached.get(source, False) for source in sources) and n.op == "call_function":
-            blockers |= {str(n.target)}
-        self.blockers[n], self.reached[n] = blockers, live
-        if isinstance(result, Tensor) and result.is_floating_point() and not live and blockers:
-            self.dead[n.name] = blockers
+        if n.op != "placeholder" and n not in self.needed:
+            return None
+        try:
+            result = super().run_node(n)
+        except RuntimeError:  # NotImplementedError, of an operator without a forward derivative, is one
+            if not self.tangents:
+                raise
+            result = self._differenced(n)
+        if isinstance(result, Tensor):
+            self._note(n.name, result)
         return result
 
+    def _note(self, name: str, result: Tensor) -> None:
+        value, tangent = forward_ad.unpack_dual(result) if self.tangents else (result, None)  # type: ignore[no-untyped-call]
+        if name not in self.movements:
+            exact = not (value.is_floating_point() or value.is_complex())
+            self.movements[name] = _Movement(0.0 if exact else torch.finfo(value.dtype).eps)
+        movement = self.movements[name]
+        if not self.tangents:
+            movement.values.setdefault(self.place, []).append(_numbers(value))
+        else:
+            slope = torch.zeros_like(value) if tangent is None else tangent
+            movement.slopes.setdefault(self.place, []).append(_numbers(slope))
 
-def _requires_gradient(result: Any) -> bool:
-    if isinstance(result, Tensor):
-        return result.requires_grad
-    return isinstance(result, (list, tuple)) and any(_requires_gradient(item) for item in result)
+    def _differenced(self, n: fx.Node) -> Any:
+        """The node's result with tangents by central differences."""
+        leaves, structure = pytree.tree_flatten(self.fetch_args_kwargs_from_env(n))
+        pairs = [forward_ad.unpack_dual(leaf) if isinstance(leaf, Tensor) else (leaf, None) for leaf in leaves]  # type: ignore[no-untyped-call]
+        step = max((_step(value, tangent) for value, tangent in pairs if tangent is not None), default=0.0)
+
+        def at(shift: float) -> Any:
+            moved = [value if tangent is None else value + shift * tangent for value, tangent in pairs]
+            args, kwargs = pytree.tree_unflatten(moved, structure)
+            return self.call_function(n.target, args, kwargs)
+
+        def with_tangent(middle: Any, up: Any, down: Any) -> Any:
+            if not isinstance(middle, Tensor) or not (middle.is_floating_point() or middle.is_complex()):
+                return middle
+            return forward_ad.make_dual(middle, (up - down) / (2 * step))  # type: ignore[no-untyped-call]
+
+        return pytree.tree_map(with_tangent, at(0.0), at(step), at(-step)) if step else at(0.0)
+
+
+def _step(value: Tensor, tangent: Tensor) -> float:
+    """How far to go along `tangent` for a central difference: neither rounding nor curvature counts; 0: nowhere."""
+    way = float(tangent.abs().max()) if tangent.numel() else 0.0
+    size = float(value.detach().abs().max()) if way else 0.0
+    return float(torch.finfo(value.dtype).eps ** (1 / 3)) * (size or way) / way if way else 0.0
+
+
+def _numbers(tensor: Tensor) -> Tensor:
+    """Some of a tensor's numbers, always the same, float64; a complex one is two."""
+    tensor = torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
+    flat = tensor.detach().reshape(-1)
+    if flat.numel() > NUMBERS:
+        chosen = torch.randint(flat.numel(), (NUMBERS,), generator=torch.Generator().manual_seed(0))
+        flat = flat[chosen.to(flat.device)]
+    return flat.to(torch.float64)
+
+
+def _blockers(graph: fx.Graph, movements: Mapping[str, _Movement]) -> dict[str, frozenset[str]]:
+    """By node whose movement its derivatives do not explain, the operators where that begins; none for others."""
+    none: frozenset[str] = frozenset()
+    found: dict[str, frozenset[str]] = {}
+    behind: dict[str, frozenset[str]] = {}  # those of all nodes before
+    for node in graph.nodes:
+        sources = [each.name for each in node.all_input_nodes]
+        before, far_before = (none.union(*(of[source] for source in sources)) for of in (found, behind))
+        movement = movements.get(node.name)
+        if movement is None:  # several results at once: each is looked at where it is taken out
+            found[node.name] = before
+        elif movement.explained:
+            found[node.name] = none
+        else:
+            maker: Any = node.args[0] if node.target is operator.getitem else node
+            found[node.name] = before or far_before | {str(maker.target)}
+        behind[node.name] = far_before | found[node.name]
+    return found

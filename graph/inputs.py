@@ -111,7 +111,7 @@ class InputBinder:
                     )
                 continue
             batch = self._check(spec, leaf, batch)
-            tensors.append(leaf)
+            tensors.append(leaf.resolve_conj())
         return tensors
 
     def _as_traced(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:

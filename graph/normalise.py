@@ -23,6 +23,7 @@ from ..records import TraceError
 from .admission import require_dense
 from .branches import inlined, is_branch
 from .operators import draws_random_numbers, require_admitted
+from .pairs import see_complex_as_pairs
 from .refusals import user_line
 from .sizes import counts_on_batch, symbolic
 from .structures import InputSpec, NodeKind
@@ -84,7 +85,7 @@ def normalise(
     builder.build()
     flat = fx.GraphModule(builder.attributes, builder.graph)
     flat.graph.eliminate_dead_code(lambda node: node.op in ("placeholder", "output"))
-    flat.recompile()
+    see_complex_as_pairs(flat, classify(flat.graph, specs, builder.batch_symbol))
     kinds = classify(flat.graph, specs, builder.batch_symbol)
     return flat, kinds, builder.batch_symbol, builder.notes
 
@@ -180,6 +181,8 @@ class _Builder:
         if value is None:
             value = self.program.constants[target]
         require_dense(f"the model's tensor {target!r}", value)
+        if value.is_conj() or value.is_neg():  # it may share its memory with what it is the conjugate of
+            value = value.detach().resolve_conj().resolve_neg().requires_grad_(value.requires_grad)
         key: tuple[Any, ...] = (target,)
         if value.numel():
             key = (value.data_ptr(), value.dtype, tuple(value.shape), tuple(value.stride()))

@@ -7,8 +7,10 @@ interpreted instruction by instruction; no code is generated from the file.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +23,16 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
-from ..records import ModelIdentity, RecordError, TraceError, canonical_json, hash_json, hash_tensors, write_bytes
+from ..records import (
+    ModelIdentity,
+    RecordError,
+    TraceError,
+    canonical_json,
+    hash_json,
+    hash_tensors,
+    output_key,
+    write_bytes,
+)
 from .operators import function_of, name_of, require_constants
 from .structures import InputSpec
 from .weights import parameter_counts, stored_bytes, stored_tensors
@@ -303,22 +314,57 @@ def _encode(value: Any, names: Mapping[fx.Node, str]) -> Any:
 
 
 def _structure(spec: pytree.TreeSpec, leaves: Any) -> Any:
-    """The output's nesting in dicts, lists and tuples: classes of libraries need not exist where it is loaded."""
+    """The output's nesting in dicts, lists and tuples: classes of libraries need not exist where it is loaded.
+
+    Whatever has keys becomes a dict (a `defaultdict`, an ordered one, a registered dataclass, whose fields that are
+    None come last), a named tuple a tuple.
+    """
     if spec.is_leaf():
         return next(leaves)
     children = [_structure(child, leaves) for child in spec.children()]
     keys = _keys(spec)
-    if keys is not None:
-        return {"dict": [[key, child] for key, child in zip(keys, children, strict=True)]}
-    return {"list" if spec.type is list else "tuple": children}
+    if keys is None:
+        return {"list" if spec.type is list else "tuple": children}
+    pairs = [[_key(key), child] for key, child in zip(keys, children, strict=True)]
+    return {"dict": pairs + [[name, None] for name in _absent(spec)]}
 
 
-def _keys(spec: pytree.TreeSpec) -> list[str] | None:
-    context = spec.context
+def _keys(spec: pytree.TreeSpec) -> list[Any] | None:
+    """The keys of a dictionary's children, or the names of a registered class's; None where there are none."""
+    context, count = spec.context, spec.num_children
+    if spec.type is defaultdict:
+        return list(context[1])  # beside its factory
+    keyed = isinstance(spec.type, type) and issubclass(spec.type, Mapping)  # of a named tuple it is a function
+    if keyed and isinstance(context, (list, tuple)) and len(context) == count:
+        return list(context)
     if isinstance(context, (list, tuple)) and context and isinstance(context[0], (list, tuple)):
         context = context[0]
-    matches = isinstance(context, (list, tuple)) and len(context) == spec.num_children
+    matches = isinstance(context, (list, tuple)) and len(context) == count
     return list(context) if matches and context and all(isinstance(key, str) for key in context) else None
+
+
+def _absent(spec: pytree.TreeSpec) -> list[str]:
+    """The fields of a dataclass (as `torch.export.register_dataclass` keeps them) that were None."""
+    context = spec.context
+    both = dataclasses.is_dataclass(spec.type) and isinstance(context, list) and len(context) == 2
+    return [str(name) for name in context[1]] if both else []
+
+
+def _key(key: Any) -> Any:
+    """A dictionary's key in JSON, for `output_key`. Raises TraceError."""
+    if key is None or isinstance(key, bool):
+        return key
+    if isinstance(key, str):
+        return str.__str__(key)  # of an enumeration, its value
+    if isinstance(key, tuple):
+        return [_key(part) for part in key]
+    for kind in (int, float):
+        if isinstance(key, kind) and math.isfinite(key):
+            return kind(key)
+    raise TraceError(
+        f"the model returns a dictionary with the key {key!r} ({type(key).__name__}), which a program file cannot "
+        "hold; use text or numbers, or tuples of these"
+    )
 
 
 # reading ----------------------------------------------------------------------------------------------
@@ -388,9 +434,9 @@ def _require_structure(structure: Any) -> None:
     """The output is nested as `_build` builds it."""
     tag = next(iter(structure)) if isinstance(structure, dict) and len(structure) == 1 else None
     if tag == "dict":
-        for key, child in structure[tag]:
-            if not isinstance(key, str):
-                raise RecordError(f"the output has the key {key!r}, which is no text")
+        if len({output_key(key) for key, _ in structure[tag]}) < len(structure[tag]):
+            raise RecordError("the output has one key twice")
+        for _, child in structure[tag]:
             _require_structure(child)
     elif tag in ("list", "tuple"):
         for child in structure[tag]:
@@ -466,7 +512,7 @@ def _torch_constant(name: str, kind: type) -> Any:
 
 def _build(structure: Any, values: Mapping[str, Any], device: torch.device) -> Any:
     if isinstance(structure, dict) and set(structure) == {"dict"}:
-        return {key: _build(child, values, device) for key, child in structure["dict"]}
+        return {output_key(key): _build(child, values, device) for key, child in structure["dict"]}
     if isinstance(structure, dict) and set(structure) == {"list"}:
         return [_build(child, values, device) for child in structure["list"]]
     if isinstance(structure, dict) and set(structure) == {"tuple"}:

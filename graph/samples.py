@@ -94,10 +94,14 @@ def _separating(given: Sequence[Layout], before: Tensor, after: Tensor) -> Layou
     """The first layout that keeps the shared sample's row, up to rounding, and changes its neighbour's."""
     for layout in given:
         rows, changed = to_samples(before, layout), to_samples(after, layout)
-        kept = torch.allclose(rows[-1].double(), changed[-1].double(), rtol=1e-4, atol=1e-5, equal_nan=True)
+        kept = torch.allclose(_real(rows[-1]), _real(changed[-1]), rtol=1e-4, atol=1e-5, equal_nan=True)
         if kept and not torch.equal(rows[-2], changed[-2]):
             return layout
     return None
+
+
+def _real(tensor: Tensor) -> Tensor:
+    return torch.view_as_real(tensor).double() if tensor.is_complex() else tensor.double()
 
 
 def _counted(traced: TracedGraph, probe: _Probe, answers: dict[fx.Node, tuple[Tensor, Layout]]) -> str | None:

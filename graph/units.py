@@ -20,6 +20,7 @@ from torch import Tensor, fx
 
 from ..records import Crossing, Layout
 from .layout import sample_shape
+from .pairs import is_complex
 from .sizes import at_batch_one, has_fixed_shape, per_sample
 from .structures import TracedGraph
 
@@ -30,6 +31,7 @@ FREE_VIEWS = {
     aten.unflatten.int, aten.permute.default, aten.transpose.int, aten.t.default, aten.numpy_T.default,
     aten.squeeze.default, aten.squeeze.dim, aten.squeeze.dims, aten.unsqueeze.default, aten.movedim.int,
     aten.movedim.intlist, aten.alias.default, aten.clone.default, aten.contiguous.default, aten.view_as.default,
+    aten.view_as_complex.default,
 }  # fmt: skip
 """Invertible rearrangements: the same numbers, so the same information and the same payload."""
 
@@ -195,12 +197,24 @@ def crossing_record(node: fx.Node, name: str, layout: Layout | None, *, public: 
         sample_shape=sample_shape(shape, layout) if layout else shape,
         layout=layout,
         public=public,
-        raw_input=node.op == "placeholder" and not public,
+        raw_input=_is_input(node) and not public,
     )
 
 
+def _is_input(node: fx.Node) -> bool:
+    """An input, or the pairs of a complex one."""
+    while node.target in (aten.view_as_real.default, aten.resolve_conj.default) or node.target in FREE_VIEWS:
+        node = node.args[0]  # type: ignore[assignment]
+    return node.op == "placeholder"
+
+
 def _may_cross(node: fx.Node, traced: TracedGraph) -> bool:
-    """A tensor whose size no value decides: what is sent has one size, which is known before."""
+    """A tensor whose size no value decides: what is sent has one size, which is known before.
+
+    A complex one crosses as its pairs, unless it is an input.
+    """
+    if is_complex(node) and node.op != "placeholder":
+        return False
     value = node.meta.get("val")
     return isinstance(value, Tensor) and has_fixed_shape(value, traced.batch_symbol)
 

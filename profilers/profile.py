@@ -36,6 +36,9 @@ NODE_SHARE = 0.2
 WORTH_WARNING = 0.01
 """Share of the node sum below which a node's scatter is nobody's concern."""
 
+NAMED = 4
+"""Tensors that one warning names."""
+
 
 def profile_model(
     traced: TracedGraph,
@@ -269,11 +272,14 @@ def _warnings(
 
 
 def _dead_ends(traced: TracedGraph, cuts: Sequence[Cut]) -> list[str]:
-    """Crossings that no gradient reaches: an attack that needs one fails there, and its failure is no privacy."""
+    """Crossings whose gradients mislead: an attack that needs them fails there, and its failure is no privacy."""
+    by_end: dict[tuple[str, ...], list[str]] = {}
+    for name, ends in dead_gradients(traced, cuts).items():
+        by_end.setdefault(ends, []).append(name)
     return [
-        f"no gradient reaches {name} (through {', '.join(blockers)}): attacks that follow gradients cannot be tried "
-        "there, which says nothing about what it leaks"
-        for name, blockers in dead_gradients(traced, cuts).items()
+        f"gradients end at {', '.join(ends)} and do not tell how these depend on the input: {_first(names)}; attacks "
+        "that follow gradients, and dFIL, are not computable there, which says nothing about what leaks"
+        for ends, names in by_end.items()
     ]
 
 
@@ -282,6 +288,11 @@ def _as_a_copy(dtype: str, own: str) -> str:
         f"measured was a copy in {dtype}; the model itself computes in {own}, and so do its halves, and all that is "
         "said of accuracy and leakage"
     )
+
+
+def _first(names: Sequence[str]) -> str:
+    more = len(names) - NAMED
+    return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _scatter(what: str, timings: Mapping[str, Timing]) -> list[str]:

@@ -17,7 +17,7 @@ from .audit import (
     TierFigures,
 )
 from .base import Interval, Record, Timing
-from .bundle import BundleFile, BundleManifest, BundlePart, BundleRole, OutputSpec, TensorSpec, WireFormat
+from .bundle import BundleFile, BundleManifest, BundlePart, BundleRole, OutputSpec, TensorSpec, WireFormat, output_key
 from .defense import DefenseSpec, DropoutKind, Kept, MaskKind, NoiseKind, Rounding, TensorRange, kept_in_words
 from .energy import COVERS, EdgePower, MeasuredPower, PowerSource
 from .errors import (
@@ -154,6 +154,7 @@ __all__ = [
     "kept_in_words",
     "load",
     "new_folder",
+    "output_key",
     "parse",
     "parse_bandwidth",
     "parse_duration_ms",

@@ -8,6 +8,7 @@ damage and mix-ups. They are no signature: whoever may write into a part can wri
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable
 from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue, NonNegativeInt, model_validator
@@ -79,7 +80,7 @@ class OutputSpec(Record):
     """What the model returns.
 
     `structure` nests `{"dict": [[key, value], ...]}`, `{"list": [...]}` and `{"tuple": [...]}`; `{"output": k}` stands
-    for the k-th of `tensors`, anything else is a constant of the model.
+    for the k-th of `tensors`, anything else is a constant of the model. A key is what `output_key` reads.
     """
 
     structure: JsonValue
@@ -234,6 +235,19 @@ def _require_possible(name: str, dtype: str, shape: tuple[int, ...]) -> None:
         raise ValueError(f"{name} has the shape {list(shape)}, which no tensor of a bundle has")
 
 
+def output_key(key: JsonValue) -> Hashable:
+    """A dictionary's key as the model has it: text, a number, true, false or null are themselves, a list is a tuple.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    if isinstance(key, list):
+        return tuple(output_key(part) for part in key)
+    if isinstance(key, dict) or (isinstance(key, float) and not math.isfinite(key)):
+        raise ValueError(f"the output has a key of no known kind: {str(key)[:60]}")
+    return key
+
+
 def _outputs(structure: JsonValue, depth: int = 0) -> list[int]:
     """The numbers of the outputs that a structure names, in its order."""
     if depth > _DEEPEST:
@@ -248,9 +262,9 @@ def _outputs(structure: JsonValue, depth: int = 0) -> list[int]:
     if tag in ("list", "tuple") and isinstance(content, list):
         return [number for child in content for number in _outputs(child, depth + 1)]
     if tag == "dict" and isinstance(content, list):
-        pairs = [pair for pair in content if isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str)]
-        if len(pairs) == len(content):
-            return [number for pair in pairs for number in _outputs(pair[1], depth + 1)]
+        pairs = [pair for pair in content if isinstance(pair, list) and len(pair) == 2]
+        if len({output_key(key) for key, _ in pairs}) == len(content):
+            return [number for _, part in pairs for number in _outputs(part, depth + 1)]
     if tag == "float" and content in ("inf", "-inf", "nan"):
         return []
     raise ValueError(f"the output has a part of no known kind: {str(structure)[:60]}")

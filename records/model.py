@@ -54,6 +54,11 @@ class Crossing(Record):
         return self.dtype in {"float16", "bfloat16", "float32", "float64"}
 
     @property
+    def is_complex(self) -> bool:
+        """True where each number is a pair of floating ones."""
+        return self.dtype.startswith("complex")
+
+    @property
     def element_bytes(self) -> int:
         """Bytes of one number as the model computes it."""
         return DTYPE_BYTES[self.dtype]

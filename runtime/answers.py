@@ -15,7 +15,7 @@ import torch
 from pydantic import JsonValue
 from torch import Tensor
 
-from ..records import DTYPE_BYTES, CollabplanError, OutputSpec, TensorSpec
+from ..records import DTYPE_BYTES, CollabplanError, OutputSpec, TensorSpec, output_key
 
 MOST_FREE_BYTES = 2**28
 """Most that an output may take whose size no manifest tells."""
@@ -99,7 +99,8 @@ def _flatten(value: Any, structure: JsonValue, leaves: list[Any]) -> None:
         for child, part in zip(value, content, strict=True):
             _flatten(child, part, leaves)
     elif tag == "dict" and isinstance(content, list):
-        for key, part in content:  # type: ignore[misc,str-unpack]
+        for name, part in content:  # type: ignore[misc,str-unpack]
+            key = output_key(name)
             if not isinstance(value, dict) or key not in value:
                 raise AnswerError("the cloud half returned another structure than the manifest says")
             _flatten(value[key], part, leaves)
@@ -115,7 +116,7 @@ def _build(structure: JsonValue, leaves: Sequence[Any]) -> Any:
         return float(content)  # type: ignore[arg-type]
     assert isinstance(content, list)
     if tag == "dict":
-        return {key: _build(child, leaves) for key, child in content}  # type: ignore[misc,str-unpack]
+        return {output_key(key): _build(child, leaves) for key, child in content}  # type: ignore[misc,str-unpack]
     children = [_build(child, leaves) for child in content]
     return children if tag == "list" else tuple(children)
 

@@ -34,13 +34,18 @@ class ReleaseLaw:
 
     @classmethod
     def of(cls, scene: Scene) -> ReleaseLaw:
-        """Asks the device about own images. Raises AttackFailed where the scene does not permit it."""
+        """Asks the device about own images.
+
+        Raises:
+            AttackFailed: the scene does not permit it, nothing varies, or gradients do not tell how.
+        """
         scene.require("white-box", "use the likelihood of a release")
         images = scene.training.take(torch.arange(min(ZERO_IMAGES, len(scene.training))))
         clean = scene.ask(images)
         scales = [float(row.float().var(dim=0, unbiased=False).mean()) for row in clean]
         if not any(scales):
             raise AttackFailed("what crosses is the same for every input, so no gradient leads back to it")
+        scene.require_gradients()
         return cls(scene, clean, tuple(scale or 1.0 for scale in scales))
 
     def against(self, released: Released) -> ReleaseLoss:

@@ -63,6 +63,16 @@ class Scene:
         if TIERS.index(self.threat) < TIERS.index(threat):
             raise AttackFailed(f"a {self.threat} attacker may not {what}; that takes a {threat} one")
 
+    def require_gradients(self) -> None:
+        """Refuse a cut whose gradients do not tell how it moves between the attacker's images. Raises AttackFailed."""
+        dead = self.victim.dead_gradients(self.training)
+        if dead:
+            names = "; ".join(f"{name}: {', '.join(where)}" for name, where in dead.items())
+            raise AttackFailed(
+                "not computable here: gradients do not tell how what crosses depends on the input (they end at "
+                f"{names}), which is no privacy"
+            )
+
     @cached_property
     def held_out(self) -> Data:
         """A part of the attacker's images that nothing is trained on."""

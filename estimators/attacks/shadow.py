@@ -79,11 +79,13 @@ class ShadowModel:
         """Trains the shadow, then its inverse.
 
         Raises:
-            AttackFailed: own images without classes, an architecture that cannot be trained anew, or divergence.
+            AttackFailed: own images without classes, an architecture that no gradient trains anew, or divergence.
         """
         labels = scene.training.labels
         if labels is None or labels.ndim != 1 or labels.is_floating_point():
             raise AttackFailed("a shadow is trained on classes, and the attacker's images have none")
+        if self.same_architecture:
+            scene.require_gradients()
 
         def made() -> nn.Module:
             return _OwnEdge(scene) if self.same_architecture else GenericEdge(scene.image_shape, scene.row_shapes)

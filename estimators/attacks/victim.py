@@ -12,9 +12,19 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from ...graph import Cut, Halves, TracedGraph, differ_by_sample, from_samples, split, to_samples, with_weights
+from ...graph import (
+    Cut,
+    Halves,
+    TracedGraph,
+    dead_gradients,
+    differ_by_sample,
+    from_samples,
+    split,
+    to_samples,
+    with_weights,
+)
 from ...records import CollabplanError, hash_tensors
-from ..data import Data, InputScaling
+from ..data import FEW, Data, InputScaling
 from ..defenses import Defense
 from ..randomness import Keyed, Simulated
 from ..tokens import holds_tokens
@@ -158,6 +168,30 @@ class Victim:
         """
         if self.traced.mixed_at is not None and len(data) > 1:
             return _stacked([self.edge(one, program) for one in data.batches(1)])
+        crossed = (program or self.halves.edge.graph_module)(*self._arguments(data))  # type: ignore[operator]
+        rows = []
+        for at in self._kept:
+            layout = self.cut.crossing[at].layout
+            assert layout is not None  # Defense refuses private tensors without one
+            row = to_samples(crossed[at], layout)[: len(data)]
+            rows.append(row if self.directions is None else self.directions.encoded(self.cut.crossing[at], row))
+        return tuple(rows)
+
+    def dead_gradients(self, data: Data) -> dict[str, tuple[str, ...]]:
+        """Private crossings whose gradients do not tell how they move between the inputs `data`, and where these end.
+
+        A crossing of integers is one of them, unless it is the same for all inputs.
+        """
+        few = data.few_batches(self.batch_size, fixed=not self.traced.dynamic_batch)
+        found = dead_gradients(self.traced, [self.cut], [self._arguments(batch) for batch in few])
+        for at, row in zip(self._kept, self.clean_rows(data.take(torch.arange(min(FEW, len(data))))), strict=True):
+            crossing = self.cut.crossing[at]
+            if not crossing.is_floating and bool((row != row[:1]).any()):
+                found.setdefault(crossing.name, (crossing.dtype,))
+        return found
+
+    def _arguments(self, data: Data) -> list[Tensor]:
+        """At most a batch as the graph takes it, filled up where the batch size is fixed; on the device."""
         arguments = []
         missing = 0 if self.traced.dynamic_batch else self.batch_size - len(data)
         for spec, tensor in zip(self.traced.tensor_inputs, data.inputs, strict=True):
@@ -167,14 +201,7 @@ class Victim:
             if missing > 0:
                 tensor = torch.cat([tensor, tensor[-1:].expand(missing, *tensor.shape[1:])])
             arguments.append(tensor.movedim(0, spec.batch_dim).to(self.device))
-        crossed = (program or self.halves.edge.graph_module)(*arguments)  # type: ignore[operator]
-        rows = []
-        for at in self._kept:
-            layout = self.cut.crossing[at].layout
-            assert layout is not None  # Defense refuses private tensors without one
-            row = to_samples(crossed[at], layout)[: len(data)]
-            rows.append(row if self.directions is None else self.directions.encoded(self.cut.crossing[at], row))
-        return tuple(rows)
+        return arguments
 
     @torch.no_grad()
     def clean_rows(self, data: Data) -> tuple[Tensor, ...]:

@@ -155,7 +155,7 @@ def test_what_has_no_derivative_is_refused_and_token_ids_have_none():
     with pytest.raises(CollabplanError, match="int64 and has no derivative"):
         Sensitivity.of(activations, integers, data, UNIT, generator=generator)
     stuck = trace(nn.Sequential(nn.Linear(5, 4), _ToInteger()), torch.rand(2, 5))
-    with pytest.raises(CollabplanError, match=r"no gradient passes .*to_copy"):
+    with pytest.raises(CollabplanError, match=r"end at aten\._to_copy.* dFIL is not computable here"):
         Sensitivity.of(EdgeActivations(stuck), candidate_cuts(stuck)[-1], data, UNIT, generator=generator)
     with pytest.raises(CollabplanError, match="at least 2 samples"):
         Sensitivity.of(activations, cuts[0], data.take([0]), UNIT, generator=generator)
@@ -163,6 +163,46 @@ def test_what_has_no_derivative_is_refused_and_token_ids_have_none():
     ids = Data((torch.zeros(8, 4, dtype=torch.int64),))
     cut = candidate_cuts(tokens)[-1]
     assert Sensitivity.of(EdgeActivations(tokens), cut, ids, UNIT, generator=generator) is None
+
+
+@pytest.mark.parametrize("kind", ["straight-through", "custom backward", "codebook", "steep"])
+def test_where_gradients_mislead_there_is_no_figure_though_they_are_finite(kind):
+    torch.manual_seed(0)
+    traced = trace(nn.Sequential(nn.Linear(5, 6), Step(kind), nn.Linear(6, 4)), torch.rand(2, 5))
+    data, activations = Data((torch.rand(40, 5),)), EdgeActivations(traced)
+    first, *_, last = [cut for cut in candidate_cuts(traced) if cut.kind == "proper"]
+    with pytest.raises(CollabplanError, match="dFIL is not computable here; that is no privacy"):
+        Sensitivity.of(activations, last, data, UNIT, generator=torch.Generator().manual_seed(0))
+    before = Sensitivity.of(activations, first, data, UNIT, generator=torch.Generator().manual_seed(0), probes=200)
+    exact = float(traced.flat.get_parameter("0.weight").detach().square().sum())
+    assert float(before.traces[0].mean()) == pytest.approx(exact, rel=0.05)  # ahead of the step nothing is lost
+
+
+class Step(nn.Module):
+    """Ways to quantize whose own backward is a surrogate."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.kind, self.codes = kind, nn.Parameter(torch.randn(16, 6) / 2)
+
+    def forward(self, x):
+        if self.kind == "straight-through":
+            return x + ((x * 8).round() / 8 - x).detach()
+        if self.kind == "custom backward":
+            return Sign.apply(x)
+        if self.kind == "codebook":
+            return x + (self.codes[torch.cdist(x, self.codes).argmin(-1)] - x).detach()
+        return torch.sigmoid(3000 * x)
+
+
+class Sign(torch.autograd.Function):
+    @staticmethod
+    def forward(_, x):
+        return x.sign()
+
+    @staticmethod
+    def backward(_, gradient):
+        return gradient
 
 
 class _ToInteger(nn.Module):

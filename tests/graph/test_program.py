@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import enum
 import json
+from collections import OrderedDict, defaultdict, namedtuple
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import torch
 from collabplan.graph import candidate_cuts, load_program, save_program, split, trace
-from collabplan.records import RecordError
-from torch import nn
+from collabplan.records import RecordError, TraceError
+from torch import Tensor, nn
 
 
 @pytest.fixture
@@ -87,3 +92,85 @@ def test_channels_last_weights_keep_their_strides(tmp_path):
     save_program(split(traced, candidate_cuts(traced)[0]).cloud, tmp_path)
     program = load_program(tmp_path)
     assert any(parameter.stride() == model.weight.stride() for parameter in program.parameters())
+
+
+Pair = namedtuple("Pair", "left right")
+
+
+class Name(enum.StrEnum):
+    LEFT = "left"
+
+
+@dataclass
+class Found:
+    boxes: Tensor
+    masks: Tensor | None = None
+
+
+torch.export.register_dataclass(Found, serialized_type_name="collabplan.tests.Found")
+
+
+class Returns(nn.Module):
+    """Returns its result in some structure."""
+
+    def __init__(self, structure: Callable[[Tensor], Any]) -> None:
+        super().__init__()
+        self.layer, self.structure = nn.Linear(3, 2), structure
+
+    def forward(self, x: Tensor) -> Any:
+        return self.structure(torch.relu(self.layer(x)))
+
+
+def types(value: Any) -> Any:
+    """The nesting of an output, with keys and their types."""
+    if isinstance(value, dict):
+        return {(type(key).__name__, key): types(part) for key, part in value.items()}
+    return (type(value), [types(part) for part in value]) if isinstance(value, (list, tuple)) else type(value)
+
+
+@pytest.mark.parametrize(
+    ("structure", "plain"),
+    [
+        (lambda y: {0: y, 7: [y]}, None),
+        (lambda y: {"z": y, 1: y, "a": y}, None),
+        (lambda y: {None: y, True: (y,), 2.5: y, 2: y}, None),
+        (lambda y: {("user", "likes", "film"): y, (1, (2,)): y}, None),
+        (lambda y: {0: {"x": {1: {None: (y, [])}}}, "none": None}, None),
+        (lambda y: [{}, [], (), {"n": 3, "inf": float("inf")}, y], None),
+        (lambda y: defaultdict(list, {"p": y, 3: y}), lambda y: {"p": y, 3: y}),
+        (lambda y: defaultdict(list, {3: y}), lambda y: {3: y}),
+        (lambda y: OrderedDict([(2, y), ("a", y)]), lambda y: {2: y, "a": y}),
+        (lambda y: {Name.LEFT: y}, lambda y: {"left": y}),
+        (lambda y: Pair(y, {1: y}), lambda y: (y, {1: y})),
+        (lambda y: Found(y), lambda y: {"boxes": y, "masks": None}),
+    ],
+)
+def test_an_output_keeps_its_structure_and_the_types_of_its_keys(tmp_path, structure, plain):
+    traced = trace(Returns(structure), torch.randn(2, 3))
+    halves = split(traced, candidate_cuts(traced)[1])
+    save_program(halves.cloud, tmp_path)
+    got = load_program(tmp_path)(*halves.edge(torch.randn(2, 3)))
+    wanted = (plain or structure)(torch.randn(2, 2))
+    assert types(got) == types(wanted)
+    assert not isinstance(wanted, dict) or list(got) == list(wanted)
+
+
+def test_a_key_that_is_neither_text_nor_a_number_is_refused(tmp_path):
+    traced = trace(Returns(lambda y: {torch.float32: y}), torch.randn(2, 3))
+    with pytest.raises(TraceError, match=r"key torch\.float32"):
+        save_program(traced.module, tmp_path)
+
+
+@pytest.mark.parametrize("key", [{"ref": "i0"}, {}, [[{"dict": []}]], float("nan"), float("inf")])
+def test_a_file_with_a_key_of_no_known_kind_is_refused(saved, key):
+    edit(saved, lambda document: document.update(output={"dict": [[key, {"ref": "n0"}]]}))
+    refused(saved, "key of no known kind")
+
+
+def test_a_file_with_one_key_twice_or_half_a_pair_is_refused(saved):
+    for pairs in ([[1, None], [True, None]], [["a", None], ["a", None]]):
+        edit(saved, lambda document, pairs=pairs: document.update(output={"dict": pairs}))
+        refused(saved, "one key twice")
+    for pairs in ([["a"]], [1], {"a": 1}, "ab"):
+        edit(saved, lambda document, pairs=pairs: document.update(output={"dict": pairs}))
+        refused(saved, "damaged")

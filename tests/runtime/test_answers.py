@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -66,3 +67,28 @@ def test_only_outputs_with_a_row_per_sample_can_be_divided() -> None:
     assert not can_split(SPEC)
     parts = split_outputs([torch.arange(9.0).view(3, 3), torch.ones(3, 2).bool()], spec, [1, 2])
     assert [part[0].tolist() for part in parts] == [[[0, 1, 2]], [[3, 4, 5], [6, 7, 8]]]
+
+
+KEYS = OutputSpec(
+    structure={"dict": [[0, {"output": 0}], [None, None], [2.5, {"list": []}], [["user", 1], {"output": 1}]]},
+    tensors=(LOGITS, TRUTH),
+)
+
+
+def test_keys_come_back_with_their_types_also_from_the_manifests_json() -> None:
+    value = {0: VALUE["logits"], None: None, 2.5: [], ("user", 1): VALUE["more"][0]}
+    spec = OutputSpec.model_validate_json(KEYS.model_dump_json())
+    back = unpack_outputs(pack_outputs(value, spec), spec, 2)
+    assert [(type(key), key) for key in back] == [(type(key), key) for key in value]
+    assert torch.equal(back[0], value[0])
+    assert torch.equal(back["user", 1], value["user", 1])
+    with pytest.raises(AnswerError):
+        pack_outputs({"0": value[0], **value, 0: None}, spec)
+
+
+@pytest.mark.parametrize(
+    "pairs", [[[{}, None]], [[[["a"], {"output": 0}], None]], [[1, None], [True, None]], [["a"]], ["ab"]]
+)
+def test_a_manifest_with_keys_of_no_known_kind_is_refused(pairs: list[Any]) -> None:
+    with pytest.raises(ValueError, match=r"(key|part) of no known kind"):
+        OutputSpec(structure={"dict": pairs}, tensors=())

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from bundle_plans import (
+    ByNumber,
     FixedBatch,
     Made,
     OneMemory,
@@ -44,6 +45,7 @@ from safetensors.torch import load_file
 MODELS: dict[str, Callable[[], Made]] = {
     "a skip connection, two crossings": lambda: make(SkipNet(), images, crossing("relu", "conv2d_1")),
     "a dict with a number in it": lambda: make(SkipNet(), images, crossing("relu")),
+    "a dictionary by numbers": lambda: make(ByNumber(), rows, middle),
     "an output made on the edge": lambda: make(TwoHeads(), rows, middle),
     "tokens with a public mask": lambda: make(Tokens(), tokens, middle, public=("mask",)),
     "one batch size": lambda: make(FixedBatch(), rows, middle, batch=3),

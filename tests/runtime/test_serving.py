@@ -13,6 +13,7 @@ import grpc
 import pytest
 import torch
 from bundle_plans import (
+    ByNumber,
     FixedBatch,
     Made,
     SkipNet,
@@ -108,6 +109,7 @@ CASES = [
     pytest.param(SkipNet(), images, middle, 1, (), id="skip connection"),
     pytest.param(SkipNet(), images, first, 1, (), id="cloud alone"),
     pytest.param(TwoHeads(), rows, middle, 1, (), id="two heads"),
+    pytest.param(ByNumber(), rows, middle, 1, (), id="numbers for keys"),
     pytest.param(Tokens(), tokens, middle, 2, ("mask",), id="tokens and a public mask"),
     pytest.param(FixedBatch(), rows, middle, 3, (), id="one batch size"),
 ]

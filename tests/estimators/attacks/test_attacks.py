@@ -149,6 +149,24 @@ def test_a_dead_gradient_is_a_failed_attack(name: str) -> None:
         attacked(attack_named(name), victim(Detached(), 1, cut=2), 4)
 
 
+class PartlyRounded(nn.Module):
+    """An edge half whose live gradient misses nearly all that crosses; the model's own passes straight through."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 0.01 * x + x + (torch.round(x * 8) / 8 - x).detach()
+
+
+@pytest.mark.parametrize("name", ["likelihood", "latent", "untrained", "shadow-same"])
+def test_a_gradient_that_misses_what_moves_is_a_failed_attack(name: str) -> None:
+    device = victim(PartlyRounded(), 1)
+    with pytest.raises(AttackFailed, match=r"not computable here: .*round"):
+        attacked(attack_named(name), device, 4, BRIEF)
+
+
+def test_an_attack_without_gradients_inverts_what_a_gradient_misses() -> None:
+    assert error(attacked(attack_named("ridge"), victim(PartlyRounded(), 1), 50, BRIEF)) < 0.05
+
+
 def test_a_network_that_died_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first two of eight begin all black, where no gradient moves them."""
     begun = []
