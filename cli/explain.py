@@ -186,9 +186,9 @@ def _meaning(plan: Plan) -> list[str]:
     elif chosen.leakage.status == "estimated" and chosen.leakage.index_of == "token recovery":
         found.append(
             f"Token recovery is the share of the tokens of {chosen.leakage.token_input} that attackers read exactly, "
-            "beyond what the commonest tokens give away: 0 none, 1 all. It is ESTIMATED, by the nearest embedding, a "
-            "ridge regression and a small classifier; no attack on token inputs is built yet, and a search over whole "
-            "sequences, or a language model, recovers more. Keep the tokens private."
+            "beyond what the commonest tokens give away: 0 none, 1 all (wherever they stand, if a pooling has taken "
+            "the places away). It is ESTIMATED by cheap attackers, not audited: no attack on token inputs is built, "
+            "and a search over whole sequences, or a language model, recovers more. Keep the tokens private."
         )
     elif chosen.leakage.status == "estimated":
         found.append(
