@@ -85,9 +85,18 @@ def _first_dims(tensors: Mapping[str, Tensor], named: Mapping[str, int | None]) 
 
 
 def ask_which(
-    model: nn.Module, specs: Sequence[InputSpec], leaves: Sequence[Any], structure: pytree.TreeSpec, mixed_at: str
+    model: nn.Module,
+    specs: Sequence[InputSpec],
+    leaves: Sequence[Any],
+    structure: pytree.TreeSpec,
+    mixed_at: str,
+    *,
+    resizes: bool,
 ) -> None:
     """Refuse to guess for a model whose samples, along first dimensions, read each other.
+
+    Args:
+        resizes: the model runs with another number of them.
 
     Raises:
         TraceError: the inputs look like a graph's, samples stay apart along dimension 1, or no other number of them
@@ -105,15 +114,15 @@ def ask_which(
             f"{entries} read each other, and {edges!r} looks like the edges of a graph: are they nodes, not samples? "
             f"{_ONE_CALL}; where dimension 0 does count samples, write batch_dim = {{{dims}}}"
         )
-    if mixed_at == UNTRIED:
-        raise TraceError(
-            f"another number of {entries}, or other values of them, cannot run, so they do not look like samples. "
-            f"{_ONE_CALL}; where dimension 0 does count samples, write batch_dim = 0"
-        )
-    if _apart_along_next(model, named, leaves, structure, first.name):
+    if mixed_at != UNTRIED and _apart_along_next(model, named, leaves, structure, first.name):
         raise TraceError(
             f"{read}, and stay apart along dimension 1: is dimension 0 time? Then write batch_dim = 1 in the target "
             "file, or give --batch-dim 1; where dimension 0 does count samples, write batch_dim = 0"
+        )
+    if mixed_at == UNTRIED or not resizes:
+        raise TraceError(
+            f"another number of {entries}, or other values of them, cannot run, so they do not look like samples. "
+            f"{_ONE_CALL}; where dimension 0 does count samples, write batch_dim = 0"
         )
 
 

@@ -171,6 +171,8 @@ def _memory(node: fx.Node) -> int | None:
     value = node.meta.get("val")
     if isinstance(value, (list, tuple)):
         value = next((item for item in value if isinstance(item, Tensor)), None)
+    if isinstance(value, Tensor) and value.layout is not torch.strided:
+        raise _TraceAgain
     return value.untyped_storage()._cdata if isinstance(value, Tensor) else None
 
 

@@ -68,6 +68,7 @@ _WHATEVER_STRIDES: dict[Any, Any] = {
 
 _AT_ONCE: dict[Any, Any] = {
     aten._conj.default: aten.conj_physical.default,
+    aten._conj_physical.default: aten.conj_physical.default,
     aten._neg_view.default: aten.neg.default,
 }
 """Signs that torch only notes on a tensor; a file and a wire hold values alone."""

@@ -125,6 +125,9 @@ def trace(
         said = batch_dims if isinstance(batch_dims, Mapping) else ()
         other = TRACED_BATCH if example_batch != TRACED_BATCH else TRACED_BATCH + 1
         specs, moved, reason = free_batch(model, specs, leaves, structure, other, said)
+        ask = (
+            None if batch_dims is not None else partial(ask_which, model, specs, leaves, structure, resizes=not reason)
+        )
         batched = any(spec.batch_dim is not None for spec in specs)
         failures: list[Exception] = []
         for method, strict in _ATTEMPTS:
@@ -157,7 +160,6 @@ def trace(
                 notes.append("no input has a batch: one call is one sample")
             elif not dynamic:
                 notes.append(f"only batch size {example_batch} can run, since with a free one: {reason}")
-            ask = None if batch_dims is not None else partial(ask_which, model, specs, leaves, structure)
             return _finished(traced, [*traced.notes, *notes, *doubts], ask)
     raise untraceable(model, failures) from failures[-1]
 

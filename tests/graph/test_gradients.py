@@ -72,7 +72,7 @@ def found(model: nn.Module, *example: Tensor) -> dict[str, tuple[str, ...]]:
         (lambda x: nn.functional.hardsigmoid(10_000 * x), "hardsigmoid"),
         (lambda x: nn.functional.one_hot(x.argmax(-1), 8).float(), "argmax"),
         (lambda x: x + 2 * (x * 3).floor(), "floor"),
-        (lambda x: (x * 20).to(torch.int8).float() / 20, "to_copy"),
+        (lambda x: (x * 20).to(torch.int8).float() / 20, "aten.to"),
     ],
 )
 def test_a_step_is_named_whatever_the_models_own_backward_says(function: Callable[[Tensor], Tensor], where: str):
