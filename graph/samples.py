@@ -193,13 +193,13 @@ def varied(example: Tensor, batch_dim: int, batch: int, generator: torch.Generat
     first, second, shared = (resize_batch(example, batch_dim, size) for size in (batch, batch, 1))
     if bool((shared == shared.flatten()[:1]).all()):
         shared = _other(shared, generator)
-    first, second = _noisy(first, generator), _other(second, generator, scale=10)
+    first, second = noisy(first, generator), _other(second, generator, scale=10)
     for each in (first, second):
         each.narrow(batch_dim, batch - 1, 1).copy_(shared)
     return [first, second, first.narrow(batch_dim, 0, 1).contiguous()]
 
 
-def _noisy(tensor: Tensor, generator: torch.Generator) -> Tensor:
+def noisy(tensor: Tensor, generator: torch.Generator) -> Tensor:
     """Numbers with noise. Integers as they are: others may come out the same a second time."""
     return _other(tensor, generator) if tensor.is_floating_point() or tensor.is_complex() else tensor
 

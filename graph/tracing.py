@@ -12,7 +12,7 @@ import io
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal, cast
 
@@ -49,7 +49,7 @@ from .inputs import (
 from .normalise import normalise
 from .program import identify
 from .refusals import fixed_batch, forward_line, untraceable
-from .samples import find_samples
+from .samples import find_samples, noisy
 from .signature import ragged_outputs
 from .structures import FixedBatchError, InputSpec, TracedGraph
 from .twins import twins
@@ -144,13 +144,10 @@ def trace(
                 reason = reason or fixed_batch(failures)
             try:
                 traced = _assemble(program, model, specs, leaves, structure, method)
-                if not same_values(traced.module(*copies(args), **copies(kwargs)), expected):
+                calls = [_Call(args, kwargs, expected), *_other_calls(traced, model, leaves, structure)]
+                if not all(same_values(call.of(traced), call.expected) for call in calls):
                     traced = _assemble(export(again=True), model, specs, leaves, structure, method)
-                doubts = _verify(traced, model, args, kwargs, expected)
-                if dynamic and example_batch != 1:
-                    doubts += _verify_one_sample(
-                        traced, model, *pytree.tree_unflatten(resized(specs, leaves, 1), structure)
-                    )
+                doubts = [doubt for call in calls for doubt in _verify(traced, model, call)]
             except FixedBatchError as error:
                 failures.append(error)
                 reason = str(error)
@@ -280,43 +277,61 @@ def _batch_of(specs: Sequence[InputSpec], leaves: Sequence[Any]) -> int:
     return 1
 
 
-def _verify(
-    traced: TracedGraph, model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], expected: Any
-) -> list[str]:
-    """Run the trace on inputs of the model; what there is to say where it equals the model up to rounding only.
+@dataclass(frozen=True, eq=False)
+class _Call:
+    """Inputs, and what the model returned for them."""
+
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    expected: Any
+
+    def of(self, traced: TracedGraph) -> Any:
+        """What the trace returns for them."""
+        return traced.module(*copies(self.args), **copies(self.kwargs))
+
+
+def _other_calls(
+    traced: TracedGraph, model: nn.Module, leaves: Sequence[Any], structure: pytree.TreeSpec
+) -> Iterator[_Call]:
+    """Calls with other numbers than the examples, and where the batch is free at sizes that no trace has seen.
+
+    Examples are often zeros, which hide what is wrong, and `if x.shape[0] > 1` was decided for `TRACED_BATCH`.
+    """
+    generator = torch.Generator().manual_seed(0)
+    for batch in (1, TRACED_BATCH + 1) if traced.dynamic_batch else (traced.traced_batch,):
+        changed = [
+            noisy(leaf, generator) if isinstance(leaf, Tensor) else leaf
+            for leaf in resized(traced.inputs, leaves, batch)
+        ]
+        args, kwargs = pytree.tree_unflatten(changed, structure)
+        with contextlib.suppress(TraceError):  # the model itself takes no such inputs
+            yield _Call(args, kwargs, run_eagerly(model, args, kwargs))
+
+
+def _verify(traced: TracedGraph, model: nn.Module, call: _Call) -> list[str]:
+    """What there is to say where the trace returns what the model does up to rounding only.
 
     Raises:
         TraceError: it does not reproduce the model; FixedBatchError where it might do so at the example's batch.
     """
-    got = traced.module(*copies(args), **copies(kwargs))
-    if same_values(got, expected):
+    got = call.of(traced)
+    if same_values(got, call.expected):
         return []
-    if not same_values(run_eagerly(model, args, kwargs), expected):
+    if not same_values(run_eagerly(model, call.args, call.kwargs), call.expected):
         raise TraceError(
             f"the model{forward_line(model)} gives another output each time it runs on the same input (random numbers "
             "or state kept between calls); make its eval mode deterministic"
         )
-    if close_values(got, expected):
+    if close_values(got, call.expected):
         return ["the graph equals the model up to rounding, not bit for bit"]
     if traced.dynamic_batch:
-        batch = _batch_of(traced.inputs, pytree.tree_leaves((args, kwargs)))
+        batch = _batch_of(traced.inputs, pytree.tree_leaves((call.args, call.kwargs)))
         raise FixedBatchError(f"at batch {batch} the model does something else{forward_line(model)}")
     raise TraceError(
-        f"the traced graph does not reproduce the model{forward_line(model)} on the example inputs; it depends on "
-        "something that tracing cannot see (Python state, an assigned .data, the environment, custom code): compute "
-        "it from inputs, parameters and buffers"
+        f"the traced graph does not reproduce the model{forward_line(model)}; it depends on something that tracing "
+        "cannot see (Python state, an assigned .data, the environment, custom code): compute it from inputs, "
+        "parameters and buffers"
     )
-
-
-def _verify_one_sample(
-    traced: TracedGraph, model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-) -> list[str]:
-    """The same for one sample, which no trace with a free batch has seen: `if x.shape[0] > 1` was decided for 2."""
-    try:
-        expected = run_eagerly(model, args, kwargs)
-    except TraceError:
-        return []  # the model itself takes no single sample
-    return _verify(traced, model, args, kwargs, expected)
 
 
 def _with_flat_signature(model: nn.Module, structure: pytree.TreeSpec) -> nn.Module:
