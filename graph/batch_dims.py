@@ -119,9 +119,9 @@ def ask_which(
             f"{read}, and stay apart along dimension 1: is dimension 0 time? Then write batch_dim = 1 in the target "
             "file, or give --batch-dim 1; where dimension 0 does count samples, write batch_dim = 0"
         )
-    if mixed_at == UNTRIED or not resizes:
+    if not resizes:
         raise TraceError(
-            f"another number of {entries}, or other values of them, cannot run, so they do not look like samples. "
+            f"another number of {entries} cannot run, so they do not look like samples. "
             f"{_ONE_CALL}; where dimension 0 does count samples, write batch_dim = 0"
         )
 

@@ -171,9 +171,12 @@ def _memory(node: fx.Node) -> int | None:
     value = node.meta.get("val")
     if isinstance(value, (list, tuple)):
         value = next((item for item in value if isinstance(item, Tensor)), None)
-    if isinstance(value, Tensor) and value.layout is not torch.strided:
-        raise _TraceAgain
-    return value.untyped_storage()._cdata if isinstance(value, Tensor) else None
+    if not isinstance(value, Tensor):
+        return None
+    try:
+        return value.untyped_storage()._cdata
+    except NotImplementedError:  # sparse, or one of many in a `vmap`
+        raise _TraceAgain from None
 
 
 def _require_known(node: fx.Node, target: torch._ops.OpOverload) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, fx
@@ -23,6 +23,11 @@ from .sizes import has_fixed_shape
 from .structures import InputSpec, TracedGraph
 
 UNTRIED = "a place that is not known, since the model fails on other values than the example's"
+
+_Change = Literal["everything", "numbers", "places"]
+_CHANGES: tuple[_Change, ...] = ("everything", "numbers", "places")
+"""What differs between the batches: all inputs; private numbers alone; or where the example's own values stand. The
+first that the model runs with is taken."""
 
 _ALIKE = {torch.float16: 0.1, torch.bfloat16: 0.1}
 """By dtype, how far a sample's numbers in a batch may be from those of the sample alone, as a share of the largest.
@@ -49,9 +54,9 @@ def find_samples(traced: TracedGraph, nodes: Sequence[fx.Node]) -> Samples:
     outputs = {node for node in traced.flat.graph.output_node().all_input_nodes if traced.kinds[node.name] == "value"}
     if not traced.dynamic_batch and traced.traced_batch == 1:
         return Samples({name: next(iter(given), None) for name, given in options.items()}, None)
-    for everything in (True, False):
+    for change in _CHANGES:
         try:
-            found = _compared(traced, options, outputs, _Probe.of(traced, everything=everything))
+            found = _compared(traced, options, outputs, _Probe.of(traced, change))
         except Exception:  # values that an input cannot have, such as ids beyond a table
             continue
         return _one_at_a_time(found, options) if traced.dynamic_batch and found.mixed_at else found
@@ -166,13 +171,15 @@ class _Probe:
     alone: list[Tensor]
 
     @classmethod
-    def of(cls, traced: TracedGraph, *, everything: bool) -> _Probe:
-        """`everything`: integers and public inputs differ between samples too, not private numbers alone."""
+    def of(cls, traced: TracedGraph, change: _Change) -> _Probe:
+        """Raises ValueError where the example inputs admit no such change."""
         generator = torch.Generator().manual_seed(0)
         made: list[list[Tensor]] = [[], [], []]
         for spec, example in zip(traced.tensor_inputs, traced.example_inputs, strict=True):
             parts = [example] * 3
-            if spec.batch_dim is not None and (everything or _is_private_number(spec)):
+            if spec.batch_dim is not None and change == "places":
+                parts = _rearranged(example, spec.batch_dim, traced.traced_batch, generator)
+            elif spec.batch_dim is not None and (change == "everything" or _is_private_number(spec)):
                 parts = varied(example, spec.batch_dim, traced.traced_batch, generator)
             elif spec.batch_dim is not None:
                 parts = [resize_batch(example, spec.batch_dim, size) for size in (*[traced.traced_batch] * 2, 1)]
@@ -196,6 +203,18 @@ def varied(example: Tensor, batch_dim: int, batch: int, generator: torch.Generat
     first, second = noisy(first, generator), _other(second, generator, scale=10)
     for each in (first, second):
         each.narrow(batch_dim, batch - 1, 1).copy_(shared)
+    return [first, second, first.narrow(batch_dim, 0, 1).contiguous()]
+
+
+def _rearranged(example: Tensor, batch_dim: int, batch: int, generator: torch.Generator) -> list[Tensor]:
+    """The same of the example's own numbers in other places, for ids that are floating: they have no noise."""
+    if bool((example == example.flatten()[:1]).all()):
+        raise ValueError("an example that is all the same number looks alike in every order")
+    given = resize_batch(example, batch_dim, batch)
+    orders = [torch.randperm(given.numel(), generator=generator) for _ in range(2)]
+    first, second = (given.flatten()[order].reshape(given.shape) for order in orders)
+    for each in (first, second):
+        each.narrow(batch_dim, batch - 1, 1).copy_(resize_batch(example, batch_dim, 1))
     return [first, second, first.narrow(batch_dim, 0, 1).contiguous()]
 
 

@@ -84,7 +84,7 @@ def test_an_impossible_part_is_refused(fields: dict[str, Any], says: str) -> Non
         ({"list": [{"output": 1}, {"output": 0}]}, 2),
         ({"list": [{"output": 0}]}, 2),
         ({"list": [{"output": 0}, {"output": 0}]}, 1),
-        ({"dict": [[1, None]]}, 0),
+        ({"dict": [[{"set": []}, None]]}, 0),
         ({"set": []}, 0),
         ({}, 0),
     ],
