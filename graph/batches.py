@@ -44,12 +44,12 @@ def free_batch(
         The inputs, what was found for the user to know, and why the batch cannot be free (both empty where there is
         nothing to say).
     """
-    failure = _failure(model, specs, leaves, structure, batch)
+    failure = failure_at(batch, model, specs, leaves, structure)
     if not failure:
         return specs, "", ""
     readings = islice(product(*_dimensions(specs, leaves, said)), _MAX_READINGS)
     others = [tuple(replace(s, batch_dim=d) for s, d in zip(specs, dims, strict=True)) for dims in readings]
-    running = [other for other in others if not _failure(model, other, leaves, structure, batch)]
+    running = [other for other in others if not failure_at(batch, model, other, leaves, structure)]
     if len(running) != 1:
         return specs, "", failure
     moved = [
@@ -73,8 +73,8 @@ def _dimensions(specs: Sequence[InputSpec], leaves: Sequence[Any], said: Collect
     return choices
 
 
-def _failure(
-    model: nn.Module, specs: Sequence[InputSpec], leaves: Sequence[Any], structure: pytree.TreeSpec, batch: int
+def failure_at(
+    batch: int, model: nn.Module, specs: Sequence[InputSpec], leaves: Sequence[Any], structure: pytree.TreeSpec
 ) -> str:
     """What the model says to the example inputs at another batch size; empty where it runs."""
     args, kwargs = pytree.tree_unflatten(resized(specs, leaves, batch), structure)

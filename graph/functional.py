@@ -174,9 +174,10 @@ def _memory(node: fx.Node) -> int | None:
     if not isinstance(value, Tensor):
         return None
     try:
-        return value.untyped_storage()._cdata
+        memory: int = value.untyped_storage()._cdata
     except NotImplementedError:  # sparse, or one of many in a `vmap`
         raise _TraceAgain from None
+    return memory
 
 
 def _require_known(node: fx.Node, target: torch._ops.OpOverload) -> None:

@@ -11,8 +11,8 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal, cast
 
@@ -32,7 +32,7 @@ from .admission import (
     unwrapped,
 )
 from .batch_dims import BatchDims, ask_which, batch_dims_of, require_known
-from .batches import Followed, free_batch, resized
+from .batches import Followed, failure_at, free_batch, resized
 from .decomposition import decompose
 from .exact import exact_division
 from .functional import functional
@@ -49,7 +49,7 @@ from .inputs import (
 from .normalise import normalise
 from .program import identify
 from .refusals import fixed_batch, forward_line, untraceable
-from .samples import find_samples, noisy
+from .samples import UNTRIED, find_samples, noisy
 from .signature import ragged_outputs
 from .structures import FixedBatchError, InputSpec, TracedGraph
 from .twins import twins
@@ -57,10 +57,6 @@ from .units import units
 
 Method = Literal["non-strict", "strict", "static"]
 TRACED_BATCH = 2
-_ATTEMPTS: tuple[tuple[Method, bool], ...] = (
-    ("non-strict", False), ("strict", True), ("static", False), ("static", True),
-)  # fmt: skip
-"""How to export, and whether strictly; of a static one, non-strictly first."""
 
 _ALONE = "everything is measured and served one sample at a time, and requests are never put together"
 
@@ -121,65 +117,124 @@ def trace(
     with evaluation_mode(model):
         expected = run_eagerly(model, args, kwargs)
         require_output(model, expected)
-        example_batch = _batch_of(specs, leaves)
-        said = batch_dims if isinstance(batch_dims, Mapping) else ()
-        other = TRACED_BATCH if example_batch != TRACED_BATCH else TRACED_BATCH + 1
-        specs, moved, reason = free_batch(model, specs, leaves, structure, other, said)
-        ask = (
-            None if batch_dims is not None else partial(ask_which, model, specs, leaves, structure, resizes=not reason)
-        )
-        batched = any(spec.batch_dim is not None for spec in specs)
-        failures: list[Exception] = []
-        for method, strict in _ATTEMPTS:
-            dynamic = method != "static"
-            if dynamic and (reason or not batched):
-                continue
-            export = partial(_export, model, specs, leaves, structure, strict=strict, dynamic=dynamic)
-            try:
-                program = export()
-            except Exception as error:
-                failures.append(error)
-                continue
-            if failures and not dynamic:
-                reason = reason or fixed_batch(failures)
-            try:
-                traced = _assemble(program, model, specs, leaves, structure, method)
-                calls = [_Call(args, kwargs, expected), *_other_calls(traced, model, leaves, structure)]
-                if not all(same_values(call.of(traced), call.expected) for call in calls):
-                    traced = _assemble(export(again=True), model, specs, leaves, structure, method)
-                doubts = [doubt for call in calls for doubt in _verify(traced, model, call)]
-            except FixedBatchError as error:
-                failures.append(error)
-                reason = str(error)
-                continue
-            notes = [moved] if moved else []
-            if not batched:
-                notes.append("no input has a batch: one call is one sample")
-            elif not dynamic:
-                notes.append(f"only batch size {example_batch} can run, since with a free one: {reason}")
-            return _finished(traced, [*traced.notes, *notes, *doubts], ask)
-    raise untraceable(model, failures) from failures[-1]
+        search = _Search(model, args, kwargs, expected, leaves, structure)
+        traced = _finished(search.traced(specs, batch_dims if isinstance(batch_dims, Mapping) else ()))
+        if traced.mixed_at == UNTRIED and traced.dynamic_batch and search.cannot_resize(traced.inputs):
+            traced = _finished(search.fixed(traced.inputs))
+        if traced.mixed_at is not None and batch_dims is None:
+            ask_which(model, traced.inputs, leaves, structure, traced.mixed_at, resizes=not search.stuck)
+        return traced
 
 
-def _finished(traced: TracedGraph, notes: list[str], ask: Callable[[str], None] | None) -> TracedGraph:
-    """With what planning asks of it: how each crossing comes back to samples, and whether a plan can be made.
+@dataclass(eq=False)
+class _Search:
+    """Looks for the export that reproduces a model, with a free batch before one with a fixed batch.
 
-    Args:
-        ask: called where samples read each other, with the place where they first do; may raise TraceError.
+    `stuck` says why the model cannot run with another number of samples, where it cannot.
     """
+
+    model: nn.Module
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    expected: Any
+    leaves: list[Any]
+    structure: pytree.TreeSpec
+    stuck: str = ""
+    failures: list[Exception] = field(default_factory=list)
+
+    def traced(self, specs: tuple[InputSpec, ...], said: Collection[str]) -> TracedGraph:
+        """The first trace that reproduces the model, with notes on how it came about.
+
+        Raises:
+            TraceError: none does.
+        """
+        if all(spec.batch_dim is None for spec in specs):
+            return self.fixed(specs)
+        found = self._attempt(specs, "non-strict", strict=False)
+        if found is not None:
+            return found
+        moved, how, self.stuck = free_batch(
+            self.model, specs, self.leaves, self.structure, self._other_size(specs), said
+        )
+        if how:
+            found = self._attempt(moved, "non-strict", strict=False)
+        if found is None and not self.stuck:
+            found = self._attempt(moved, "strict", strict=True)
+        return _noted(self.fixed(moved) if found is None else found, how)
+
+    def cannot_resize(self, specs: tuple[InputSpec, ...]) -> bool:
+        """True where the model itself fails with another number of samples."""
+        self.stuck = failure_at(self._other_size(specs), self.model, specs, self.leaves, self.structure)
+        return bool(self.stuck)
+
+    def _other_size(self, specs: tuple[InputSpec, ...]) -> int:
+        return TRACED_BATCH if _batch_of(specs, self.leaves) != TRACED_BATCH else TRACED_BATCH + 1
+
+    def fixed(self, specs: tuple[InputSpec, ...]) -> TracedGraph:
+        """The trace for the example's batch size alone. Raises TraceError where there is none."""
+        if all(spec.batch_dim is None for spec in specs):
+            note = "no input has a batch: one call is one sample"
+        else:
+            size, reason = _batch_of(specs, self.leaves), self.stuck or fixed_batch(self.failures)
+            note = f"only batch size {size} can run, since with a free one: {reason}"
+        for strict in (False, True):
+            found = self._attempt(specs, "static", strict=strict)
+            if found is not None:
+                return _noted(found, note)
+        raise untraceable(self.model, self.failures) from self.failures[-1]
+
+    def _attempt(self, specs: tuple[InputSpec, ...], method: Method, *, strict: bool) -> TracedGraph | None:
+        """One way to export; None where it fails, or where it turns out to hold for some batch sizes alone.
+
+        Raises:
+            TraceError: a fault of the model, which another way would not mend.
+        """
+        export = partial(
+            _export, self.model, specs, self.leaves, self.structure, strict=strict, dynamic=method != "static"
+        )
+        assemble = partial(
+            _assemble, model=self.model, specs=specs, leaves=self.leaves, structure=self.structure, method=method
+        )
+        try:
+            program = export()
+        except Exception as error:
+            self.failures.append(error)
+            return None
+        try:
+            traced = assemble(program)
+            calls = [_Call(self.args, self.kwargs, self.expected), *_other_calls(traced, self.model, self.leaves)]
+            given = [call.of(traced) for call in calls]
+            if not all(same_values(got, call.expected) for got, call in zip(given, calls, strict=True)):
+                traced = assemble(export(again=True))
+                given = [call.of(traced) for call in calls]
+            doubts = [_doubt(traced, self.model, call, got) for got, call in zip(given, calls, strict=True)]
+        except Exception as error:
+            if isinstance(error, TraceError) and not isinstance(error, FixedBatchError):
+                raise
+            self.failures.append(error)
+            return None
+        return _noted(traced, *doubts)
+
+
+def _noted(traced: TracedGraph, *notes: str) -> TracedGraph:
+    told = dict.fromkeys([*traced.notes, *(note for note in notes if note)])
+    return replace(traced, notes=tuple(told), cache={})
+
+
+def _finished(traced: TracedGraph) -> TracedGraph:
+    """With what planning asks of it: how each crossing comes back to samples, and whether a plan can be made."""
+    notes = []
     ragged = ragged_outputs(traced)
     if ragged is not None:
         notes.append(f"no plan can be made: {ragged}")
     crossable = [tensor.node for tensor in units(traced).tensors if tensor.crossable]
     found = find_samples(traced, crossable)  # runs the model: here once, so that planning runs nothing
     if found.mixed_at is not None:
-        if ask is not None:
-            ask(found.mixed_at)
         together = _ALONE
         if not traced.dynamic_batch:
             together = f"only {traced.traced_batch} can run together, so no plan can be made"
         notes.append(f"samples of a batch read each other, first at {found.mixed_at}: {together}")
-    return replace(traced, notes=tuple(dict.fromkeys(notes)), layouts=found.layouts, mixed_at=found.mixed_at, cache={})
+    return replace(_noted(traced, *notes), layouts=found.layouts, mixed_at=found.mixed_at, cache={})
 
 
 def _tensor_names(names: Sequence[str], leaves: Sequence[Any]) -> list[str]:
@@ -290,40 +345,45 @@ class _Call:
         return traced.module(*copies(self.args), **copies(self.kwargs))
 
 
-def _other_calls(
-    traced: TracedGraph, model: nn.Module, leaves: Sequence[Any], structure: pytree.TreeSpec
-) -> Iterator[_Call]:
-    """Calls with other numbers than the examples, and where the batch is free at sizes that no trace has seen.
+def _other_calls(traced: TracedGraph, model: nn.Module, leaves: Sequence[Any]) -> Iterator[_Call]:
+    """A call with other numbers where the example's are all the same, and with one sample where the example has more.
 
-    Examples are often zeros, which hide what is wrong, and `if x.shape[0] > 1` was decided for `TRACED_BATCH`.
+    Zeros hide what is wrong, and `if x.shape[0] > 1` was decided for `TRACED_BATCH`. That all larger batches take one
+    path, export has proven.
     """
+    tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+    dull = any(_is_number(leaf) and bool((leaf == leaf.flatten()[:1]).all()) for leaf in tensors)
+    alone = traced.dynamic_batch and _batch_of(traced.inputs, leaves) != 1
+    if not (dull or alone):
+        return
     generator = torch.Generator().manual_seed(0)
-    for batch in (1, TRACED_BATCH + 1) if traced.dynamic_batch else (traced.traced_batch,):
-        changed = [
-            noisy(leaf, generator) if isinstance(leaf, Tensor) else leaf
-            for leaf in resized(traced.inputs, leaves, batch)
-        ]
-        args, kwargs = pytree.tree_unflatten(changed, structure)
-        with contextlib.suppress(TraceError):  # the model itself takes no such inputs
-            yield _Call(args, kwargs, run_eagerly(model, args, kwargs))
+    given = resized(traced.inputs, leaves, 1) if traced.dynamic_batch else leaves
+    changed = [noisy(leaf, generator) if isinstance(leaf, Tensor) else leaf for leaf in given]
+    structure: pytree.TreeSpec = traced.module.bind.structure  # type: ignore[assignment, union-attr]
+    args, kwargs = pytree.tree_unflatten(changed, structure)
+    with contextlib.suppress(TraceError):  # the model itself takes no such inputs
+        yield _Call(args, kwargs, run_eagerly(model, args, kwargs))
 
 
-def _verify(traced: TracedGraph, model: nn.Module, call: _Call) -> list[str]:
-    """What there is to say where the trace returns what the model does up to rounding only.
+def _is_number(tensor: Tensor) -> bool:
+    return tensor.is_floating_point() or tensor.is_complex()
+
+
+def _doubt(traced: TracedGraph, model: nn.Module, call: _Call, got: Any) -> str:
+    """What there is to say where the trace returned what the model does up to rounding only; else nothing.
 
     Raises:
         TraceError: it does not reproduce the model; FixedBatchError where it might do so at the example's batch.
     """
-    got = call.of(traced)
     if same_values(got, call.expected):
-        return []
+        return ""
     if not same_values(run_eagerly(model, call.args, call.kwargs), call.expected):
         raise TraceError(
             f"the model{forward_line(model)} gives another output each time it runs on the same input (random numbers "
             "or state kept between calls); make its eval mode deterministic"
         )
     if close_values(got, call.expected):
-        return ["the graph equals the model up to rounding, not bit for bit"]
+        return "the graph equals the model up to rounding, not bit for bit"
     if traced.dynamic_batch:
         batch = _batch_of(traced.inputs, pytree.tree_leaves((call.args, call.kwargs)))
         raise FixedBatchError(f"at batch {batch} the model does something else{forward_line(model)}")
