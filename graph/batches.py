@@ -105,10 +105,9 @@ class Followed(TorchFunctionMode):
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         """Runs one call of torch."""
-        kwargs = dict(kwargs or {})
         rule = _RULES.get(func)
-        done = rule(*args, **kwargs) if rule is not None else None
-        return func(*args, **kwargs) if done is None else done
+        done = None if rule is None else rule(*args, **(kwargs or {}))
+        return func(*args, **(kwargs or {})) if done is None else done
 
 
 def _chunk(input: Tensor, chunks: int, dim: int = 0) -> Any:
