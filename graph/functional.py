@@ -17,6 +17,9 @@ import torch
 from torch import Tensor, fx
 from torch.export import ExportedProgram
 
+from .sizes import symbolic
+from .structures import FixedBatchError
+
 aten = torch.ops.aten
 
 _REARRANGED = {
@@ -28,14 +31,20 @@ _REARRANGED = {
 
 _DROPOUTS = {aten.dropout.default, aten.feature_dropout.default, aten.alpha_dropout.default}
 
-_TRUTHS = {"eq", "ne", "lt", "le", "gt", "ge", "logical_and", "logical_or", "logical_xor", "logical_not"}
-"""Operators whose in-place form gives numbers, and whose functional form gives booleans."""
-
 _SAME = {
     aten.alias.default, aten.detach.default, aten.contiguous.default, aten.to.dtype, aten.to.dtype_layout,
     aten.to.device, *_DROPOUTS,
 }  # fmt: skip
 """Operators that return the very tensor that they were given, where they share its memory."""
+
+_RESHAPED = {
+    aten.view.default, aten.reshape.default, aten.flatten.using_ints, aten.unflatten.int, aten.squeeze.default,
+    aten.squeeze.dim, aten.squeeze.dims, aten.unsqueeze.default,
+}  # fmt: skip
+"""Views of the same numbers in the same order."""
+
+_PIECES = {aten.unbind.int, aten.split.Tensor, aten.split_with_sizes.default, aten.chunk.default}
+"""Operators that return several views, side by side along a dimension."""
 
 _WRITTEN_BACK: dict[Any, Callable[..., Any]] = {
     aten.slice.Tensor: aten.slice_scatter.default,
@@ -58,8 +67,16 @@ def functional(program: ExportedProgram, *, again: bool = False) -> ExportedProg
         else:
             program.graph_module.graph = rewritten
             return program
+    had_free_size = _has_free_size(program)
     traced_again: ExportedProgram = program.run_decompositions({})
+    if had_free_size and not _has_free_size(traced_again):
+        raise FixedBatchError("a write in place through a view fixes it while traced again")
     return traced_again
+
+
+def _has_free_size(program: ExportedProgram) -> bool:
+    values = [node.meta.get("val") for node in program.graph.nodes if node.op == "placeholder"]
+    return any(symbolic(size) is not None for value in values if isinstance(value, Tensor) for size in value.shape)
 
 
 class _Rewriter:
@@ -132,7 +149,11 @@ class _Rewriter:
         fresh = {view: written}
         while view in self.viewed:
             below = self.viewed[view]
-            fresh[below] = self._written_back(view, fresh[view], below)
+            if below.target in _PIECES and below in self.viewed:
+                pieces, below = below, self.viewed[below]
+                fresh[below] = self._put_back(pieces, int(view.args[1]), fresh[view], below)  # type: ignore[arg-type]
+            else:
+                fresh[below] = self._written_back(view, fresh[view], below)
             view = below
         if view.op == "placeholder" or any(other not in self.viewed for other in group if other is not view):
             raise _TraceAgain
@@ -148,11 +169,36 @@ class _Rewriter:
         if _is_same(view):
             return value
         scatter = _WRITTEN_BACK.get(view.target)
-        if scatter is None:
+        if scatter is not None:
+            rest, kwargs = fx.map_arg((view.args[1:], view.kwargs), self._read)
+            made = self.graph.call_function(scatter, (self._read(below), value, *rest), kwargs)
+        elif view.target in _RESHAPED:
+            made = self.graph.call_function(aten.view_as.default, (value, self._read(below)))
+        elif view.target is aten.transpose.int:
+            made = self.graph.call_function(aten.transpose.int, (value, *view.args[1:]))
+        elif view.target is aten.permute.default:
+            order: Any = view.args[1]
+            back = sorted(range(len(order)), key=lambda place: order[place] % len(order))
+            made = self.graph.call_function(aten.permute.default, (value, back))
+        else:
             raise _TraceAgain
-        rest, kwargs = fx.map_arg((view.args[1:], view.kwargs), self._read)
-        made = self.graph.call_function(scatter, (self._read(below), value, *rest), kwargs)
         made.meta = {**view.meta, "val": below.meta["val"]}
+        return made
+
+    def _put_back(self, pieces: fx.Node, index: int, value: fx.Node, below: fx.Node) -> fx.Node:
+        """The tensor `below`, once `value` is written into one of its `pieces`."""
+        at = 1 if pieces.target is aten.unbind.int else 2
+        dim: Any = pieces.args[at] if len(pieces.args) > at else 0
+        scatter: Any = aten.select_scatter.default
+        place: tuple[Any, ...] = (dim, index)
+        if pieces.target is not aten.unbind.int:
+            sizes = [piece.shape[dim] for piece in pieces.meta["val"][: index + 1]]
+            if any(symbolic(size) is not None for size in sizes):
+                raise _TraceAgain
+            place = (dim, sum(sizes[:-1]), sum(sizes))
+            scatter = aten.slice_scatter.default
+        made = self.graph.call_function(scatter, (self._read(below), value, *place))
+        made.meta = {**pieces.meta, "val": below.meta["val"]}
         return made
 
 
@@ -198,22 +244,30 @@ def _require_known(node: fx.Node, target: torch._ops.OpOverload) -> None:
 
 def _without_writing(node: fx.Node, target: torch._ops.OpOverload) -> Any:
     """The operator that returns what `target` writes."""
-    written = [a.name for a in target._schema.arguments if a.alias_info is not None and a.alias_info.is_write]
-    name = target._schema.name.split("::")[1].removesuffix("_")
-    packet = getattr(aten, name, None)
-    if written != ["self"] or torch.Tag.inplace_view in target.tags or name in _TRUTHS or packet is None:
+    arguments = target._schema.arguments
+    written = [a.name for a in arguments if a.alias_info is not None and a.alias_info.is_write]
+    packet = getattr(aten, target._schema.name.split("::")[1].removesuffix("_"), None)
+    if written != ["self"] or torch.Tag.inplace_view in target.tags or packet is None:
         raise _TraceAgain
-    if target._overloadname not in packet.overloads():
-        raise _TraceAgain
-    dtype = node.meta["val"].dtype
-    others = [source.meta.get("val") for source in node.all_input_nodes[1:]]
-    if target is not aten.copy_.default and any(isinstance(v, Tensor) and _widens(v, dtype) for v in others):
-        raise _TraceAgain
-    found = getattr(packet, target._overloadname)
-    if found._schema.is_mutable:
-        raise _TraceAgain
-    return found
+    takes = [(a.name, str(a.type)) for a in arguments]
+    for overload in map(packet.__getattr__, packet.overloads()):
+        schema = overload._schema
+        if not schema.is_mutable and [(a.name, str(a.type)) for a in schema.arguments] == takes:
+            if _dtype_of(overload, node) == node.meta["val"].dtype:
+                return overload
+            break
+    raise _TraceAgain
 
 
-def _widens(value: Tensor, dtype: torch.dtype) -> bool:
-    return torch.promote_types(value.dtype, dtype) != dtype
+def _dtype_of(operator: Any, node: fx.Node) -> torch.dtype | None:
+    """Of what an operator returns for the node's arguments: comparisons give truths, sums of bytes large integers."""
+
+    def small(source: fx.Node) -> Any:
+        value = source.meta["val"]
+        return torch.zeros([1] * value.ndim, dtype=value.dtype) if isinstance(value, Tensor) else value
+
+    try:
+        made = operator(*fx.map_arg(node.args, small), **fx.map_arg(node.kwargs, small))
+    except Exception:  # sizes among the arguments that do not fit one number
+        return None
+    return made.dtype if isinstance(made, Tensor) else None

@@ -199,8 +199,8 @@ def varied(example: Tensor, batch_dim: int, batch: int, generator: torch.Generat
     """
     first, second, shared = (resize_batch(example, batch_dim, size) for size in (batch, batch, 1))
     if bool((shared == shared.flatten()[:1]).all()):
-        shared = _other(shared, generator)
-    first, second = noisy(first, generator), _other(second, generator, scale=10)
+        shared = other_values(shared, generator)
+    first, second = noisy(first, generator), other_values(second, generator, scale=10)
     for each in (first, second):
         each.narrow(batch_dim, batch - 1, 1).copy_(shared)
     return [first, second, first.narrow(batch_dim, 0, 1).contiguous()]
@@ -220,10 +220,10 @@ def _rearranged(example: Tensor, batch_dim: int, batch: int, generator: torch.Ge
 
 def noisy(tensor: Tensor, generator: torch.Generator) -> Tensor:
     """Numbers with noise. Integers as they are: others may come out the same a second time."""
-    return _other(tensor, generator) if tensor.is_floating_point() or tensor.is_complex() else tensor
+    return other_values(tensor, generator) if tensor.is_floating_point() or tensor.is_complex() else tensor
 
 
-def _other(tensor: Tensor, generator: torch.Generator, scale: float = 1.0) -> Tensor:
+def other_values(tensor: Tensor, generator: torch.Generator, scale: float = 1.0) -> Tensor:
     """Other values of the same kind: noise on numbers, for integers others between the least and the greatest."""
     if tensor.is_floating_point() or tensor.is_complex():
         dtype = torch.complex64 if tensor.is_complex() else torch.float32

@@ -49,7 +49,7 @@ from .inputs import (
 from .normalise import normalise
 from .program import identify
 from .refusals import fixed_batch, forward_line, untraceable
-from .samples import UNTRIED, find_samples, noisy
+from .samples import UNTRIED, find_samples, noisy, other_values
 from .signature import ragged_outputs
 from .structures import FixedBatchError, InputSpec, TracedGraph
 from .twins import twins
@@ -352,21 +352,19 @@ def _other_calls(traced: TracedGraph, model: nn.Module, leaves: Sequence[Any]) -
     path, export has proven.
     """
     tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
-    dull = any(_is_number(leaf) and bool((leaf == leaf.flatten()[:1]).all()) for leaf in tensors)
+    dull = any(bool((leaf == leaf.flatten()[:1]).all()) for leaf in tensors)
     alone = traced.dynamic_batch and _batch_of(traced.inputs, leaves) != 1
     if not (dull or alone):
         return
-    generator = torch.Generator().manual_seed(0)
     given = resized(traced.inputs, leaves, 1) if traced.dynamic_batch else leaves
-    changed = [noisy(leaf, generator) if isinstance(leaf, Tensor) else leaf for leaf in given]
     structure: pytree.TreeSpec = traced.module.bind.structure  # type: ignore[assignment, union-attr]
-    args, kwargs = pytree.tree_unflatten(changed, structure)
-    with contextlib.suppress(TraceError):  # the model itself takes no such inputs
-        yield _Call(args, kwargs, run_eagerly(model, args, kwargs))
-
-
-def _is_number(tensor: Tensor) -> bool:
-    return tensor.is_floating_point() or tensor.is_complex()
+    for change in (other_values, noisy):  # other integers may be ids that a table has not
+        generator = torch.Generator().manual_seed(0)
+        changed = [change(leaf, generator) if isinstance(leaf, Tensor) else leaf for leaf in given]
+        args, kwargs = pytree.tree_unflatten(changed, structure)
+        with contextlib.suppress(TraceError):  # the model itself takes no such inputs
+            yield _Call(args, kwargs, run_eagerly(model, args, kwargs))
+            return
 
 
 def _doubt(traced: TracedGraph, model: nn.Module, call: _Call, got: Any) -> str:
