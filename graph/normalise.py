@@ -388,12 +388,7 @@ def _arithmetic(expression: sympy.Expr) -> Callable[..., Any] | None:
         return operator.mul
     if expression.is_Add:
         return operator.add
-    return {
-        "FloorDiv": operator.floordiv,
-        "CleanDiv": operator.floordiv,
-        "PythonMod": operator.mod,
-        "Mod": operator.mod,
-    }.get(type(expression).__name__)
+    return _ARITHMETIC.get(type(expression).__name__)
 
 
 def _modules(node: fx.Node) -> tuple[tuple[str, str], ...]:
