@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from ..records import TargetError
+from .labels import any_of
 
 Kind = Literal["classes", "threshold", "equal", "values"]
 
@@ -72,9 +73,7 @@ class Reading:
 
     def targets(self, labels: Tensor) -> tuple[Tensor, Tensor]:
         """What is right: classes, decisions or numbers, and which positions count; both `[N, ...]`."""
-        counted = torch.ones(labels.shape, dtype=torch.bool)
-        for value in self.ignored:
-            counted &= labels != value
+        counted = ~any_of(labels, self.ignored)
         if self.own or self.kind in ("values", "equal"):
             return labels, counted
         if self.one_hot:
