@@ -37,10 +37,10 @@ GAUSS = (0.5 - 3**0.5 / 6, 0.5 + 3**0.5 / 6)
 """Places on the small movement where derivatives are taken, of equal weight (Gauss and Legendre)."""
 
 SAMPLES = 2
-"""Of the example inputs, which are repeated to so many, each with a direction of its own."""
+"""How many samples the example inputs are repeated to, each with a direction of its own."""
 
 NUMBERS = 4096
-"""Of a tensor, drawn at random, that are looked at."""
+"""How many numbers of a tensor are looked at, drawn at random."""
 
 ROUNDING = 8
 """Units of rounding below which a tensor has not moved."""

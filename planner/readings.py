@@ -63,7 +63,7 @@ class Reading:
         Shares of right answers lie in [0, 1]. Those of R2 have R2 as their mean over the data that it was read from.
 
         Raises:
-            TargetError: labels of another shape than those that the reading was decided by, or a number that is none.
+            TargetError: labels of another shape than those that the reading was decided by, or R2 that is not finite.
         """
         return self._scored(self._answers(self.of(outputs)), labels)
 
