@@ -259,7 +259,7 @@ def _metric(target: Target, traced: TracedGraph, data: TargetData) -> tuple[Eval
     try:
         return metric_of(target, traced, data), []
     except TargetError as error:
-        return None, [f"no accuracy is told: {error}"]
+        return None, [f"accuracy is not reported: {error}"]
 
 
 def make_report(

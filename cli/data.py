@@ -243,8 +243,9 @@ def _order(spec: InputSpec) -> str:
     """How data lie, and where the model has its samples."""
     if spec.batch_dim == 0:
         return "a batch dimension comes first (another one that counts samples in the model: batch_dim)"
-    where = "has none" if spec.batch_dim is None else f"has them in dimension {spec.batch_dim}"
-    return f"in data, samples come first, though the model {where}: they are moved there"
+    if spec.batch_dim is None:
+        return "in data, samples come first, though the model takes one at a time"
+    return f"in data, samples come first, though the model has them in dimension {spec.batch_dim}: they are moved there"
 
 
 def _rounded(given: Sequence[Tensor], specs: Sequence[InputSpec]) -> list[str]:

@@ -31,7 +31,7 @@ from ..estimators.leakage import MAX_PRODUCT
 from ..estimators.ridge import MIN_SAMPLES
 from ..estimators.seeds import derive_seed, generator_for
 from ..estimators.tokens import token_inputs
-from ..graph import Cut, TracedGraph
+from ..graph import Cut, TracedGraph, differ_by_sample
 from ..records import (
     CollabplanError,
     DefenseSpec,
@@ -186,8 +186,8 @@ class Session:
         """Numbers in one sample's private inputs; a token counts as one."""
         one = self.data.take([0])
         tokens = {each.position: each.ids.shape[1] for each in token_inputs(one, self.traced)}
-        specs = enumerate(self.traced.tensor_inputs)
-        private = [at for at, spec in specs if not spec.public and spec.batch_dim is not None]
+        specs = self.traced.tensor_inputs
+        private = [at for at, own in enumerate(differ_by_sample(specs)) if own and not specs[at].public]
         return sum(tokens.get(at, one.inputs[at].numel()) for at in private)
 
     @cached_property

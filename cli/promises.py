@@ -1,4 +1,4 @@
-"""Holds a target file to what it promises, before long work: data that fit, and a metric that fits the outputs."""
+"""Checks what a target file promises before the long work: data that fit, and a metric that fits the outputs."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def check_accuracy(target: Target, traced: TracedGraph, data: TargetData) -> Fin
     except UndecidedError as error:
         if data.whole and len(data.validation) <= SAMPLES:
             raise
-        return Finding("accuracy", f"`optimize` decides by all samples; as far as {SAMPLES} tell, {error}")
+        return Finding("accuracy", f"`optimize` decides from all samples; by the first {SAMPLES}, {error}")
     scorer = Scorer(metric)
     outputs = concatenated([made for _, made in read_outputs(activations, few)])
     scores = scorer.call(outputs, scorer.own_labels(outputs) if scorer.needs_own_labels else few.labels, len(few))

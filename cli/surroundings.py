@@ -1,4 +1,4 @@
-"""Two worlds in one process: what a target file sets for itself (folder, default dtype...) is its own, never ours.
+"""Keeps what a target file sets for the whole process (folder, command line, default dtype...) away from our code.
 
 A target that calls `os.chdir` or `torch.set_default_dtype` finds it so each time its code runs; our own paths and
 tensors are as if it had not.

@@ -33,14 +33,12 @@ MAX_CUTS = 20
 MAX_FRONT = 16
 _NAMES, _NAMES_WITH_ENERGY = 20, 14
 USUAL_BITS = 8
-_MARKS = (
-    ">: the chosen plan; x: misses a budget, or fell on the confirm half. Leakage: 0 no better than the prior, 1 the "
-    "input itself; a: attacked, p: predicted from those that were (90 %), e: estimated."
-)
-_TOKEN_MARKS = (
-    ">: the chosen plan; x: misses a budget. Leakage: token recovery, 0 the commonest tokens, 1 every token; "
+_MARKS = ">: the chosen plan; x: misses a budget, or failed on the confirm half. Leakage: "
+_RECONSTRUCTION = (
+    "0 no better than the prior, 1 the input itself; a: attacked, p: predicted from those that were (90 %), "
     "e: estimated."
 )
+_TOKENS = "token recovery, 0 the commonest tokens, 1 every token; e: estimated."
 
 
 def expensive_nodes(profile: Profile, count: int = 8) -> Table:
@@ -120,7 +118,7 @@ def candidates(
             style=None if candidate.meets_budgets else "dim",
         )
     recovery = any(candidate.leakage.index_of == "token recovery" for *_, candidate in rows)
-    table.caption = _TOKEN_MARKS if recovery else _MARKS
+    table.caption = _MARKS + (_TOKENS if recovery else _RECONSTRUCTION)
     if known and power is not None:
         table.caption += f" Edge mJ: a request, {power.said}."
     return table

@@ -52,7 +52,8 @@ def batches(
     """Successive requests of `size` samples (the last may hold fewer), of the first `most` samples.
 
     Args:
-        inputs: samples come first; they are moved to where the model has them. What has none, as the model takes it.
+        inputs: with samples first, which are moved to where the model has them; an input without samples is passed on
+            as it is.
 
     Raises:
         CollabplanError: inputs that disagree about the number of samples.

@@ -247,8 +247,8 @@ class _OneInput:
         features = (features - mean) / (spread.mean(dim=0) + EVENNESS * spread.mean() + 1e-12).sqrt()
         slots = reading.places.slots
         train = Examples(features[: len(own)], _in_slots(self.wanted[own], slots))
-        heard = Examples(features[len(own) :], _in_slots(self.wanted[held], slots))
-        return readable(train, heard, self.tokens.vectors(self.candidates), slots)
+        unseen = Examples(features[len(own) :], _in_slots(self.wanted[held], slots))
+        return readable(train, unseen, self.tokens.vectors(self.candidates), slots)
 
     def _moments(self) -> tuple[Tensor, Tensor]:
         """Of the attackers' undefended rows: the mean `[R, F]` of each number, the variance `[F]` over all rows."""
@@ -279,7 +279,7 @@ def _in_slots(wanted: Tensor, slots: Tensor) -> Tensor:
 
 
 class _Attack:
-    """The three attackers of one input under one defense, and the releases that they are tested on."""
+    """The attackers of one input under one defense, and the releases that they are tested on."""
 
     def __init__(self, secret: _OneInput, defense: Defense, seed: int) -> None:
         self.secret, self.defense, self.seed = secret, defense, seed

@@ -101,18 +101,7 @@ def edge_references(
     parts = _placewise(rows, group, edge)
     if not parts:
         return None
-    combined = torch.stack([each.ids for each in group], dim=2)
-    flat = combined.flatten(0, 1)
-    combinations, number, counts = flat.unique(dim=0, return_inverse=True, return_counts=True)  # type: ignore[no-untyped-call]
-    number = number.reshape(own.ids.shape)
-    if len(combinations) > MOST:
-        needed = torch.zeros(len(combinations), dtype=torch.bool)
-        needed[number[tested].unique()] = True
-        order = (needed.long() * (int(counts.max()) + 1) + counts).argsort(descending=True, stable=True)
-        chosen = order[: max(MOST, int(needed.sum()))].sort().values
-        place = torch.full((len(combinations),), -1)
-        place[chosen] = torch.arange(len(chosen))
-        combinations, number = combinations[chosen], place[number]
+    combinations, number = _combinations(group, tested)
     width = sum(rows[part][0].numel() // places.rows for part, places in parts)
     most = max(FEWEST_POSITIONS, int(REFERENCE_NUMBERS / (len(combinations) * width)))
     if most < len(positions):
@@ -234,6 +223,26 @@ def _placewise(rows: Sequence[Tensor], group: Sequence[TokenInput], edge: Edge) 
                 found.append((part, places))
                 break
     return tuple(found)
+
+
+def _combinations(group: Sequence[TokenInput], tested: Tensor) -> tuple[Tensor, Tensor]:
+    """The tokens that inputs of one length have at the same place: `[C, inputs]`, and which of them each place holds.
+
+    Of more than `MOST` the commonest are kept, and all that the samples `tested` hold; a place `[N, L]` that holds
+    another is -1.
+    """
+    flat = torch.stack([each.ids for each in group], dim=2).flatten(0, 1)
+    combinations, number, counts = flat.unique(dim=0, return_inverse=True, return_counts=True)  # type: ignore[no-untyped-call]
+    number = number.reshape(group[0].ids.shape)
+    if len(combinations) <= MOST:
+        return combinations, number
+    needed = torch.zeros(len(combinations), dtype=torch.bool)
+    needed[number[tested].unique()] = True
+    order = (needed.long() * (int(counts.max()) + 1) + counts).argsort(descending=True, stable=True)
+    chosen = order[: max(MOST, int(needed.sum()))].sort().values
+    place = torch.full((len(combinations),), -1)
+    place[chosen] = torch.arange(len(chosen))
+    return combinations[chosen], place[number]
 
 
 def _replayed(

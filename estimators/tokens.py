@@ -17,6 +17,7 @@ from torch import Tensor, fx
 
 from ..graph import TracedGraph, differ_by_sample
 from ..graph.units import FREE_VIEWS
+from ..graph.weights import fetched
 from ..records import CollabplanError
 from .data import Data
 
@@ -175,9 +176,7 @@ def _constant(flat: fx.GraphModule, node: object) -> Tensor | None:
         node = node.args[0]
     if not isinstance(node, fx.Node) or node.op != "get_attr":
         return None
-    found: object = flat
-    for name in str(node.target).split("."):
-        found = getattr(found, name)
+    found = fetched(flat, str(node.target))
     return found.detach() if isinstance(found, Tensor) else None
 
 

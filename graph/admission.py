@@ -1,6 +1,6 @@
-"""What may come in to be traced: the module itself, what it is called with, and what it returns.
+"""Which models can be traced: checks on the module, on what it is called with, and on what it returns.
 
-A model that torch runs and a graph cannot hold (TorchScript, int8 modules, a forward that returns an object) is told
+A model that torch runs but a graph cannot hold (TorchScript, int8 modules, a forward that returns an object) is refused
 here, in the user's words, before `torch.export` fails on it in its own.
 """
 

@@ -13,9 +13,11 @@ import torch
 from torch import Tensor, fx
 
 from ..records import TraceError
+from .ancestors import ancestors
 from .refusals import user_line
 from .sizes import symbolic
 from .structures import FixedBatchError
+from .weights import fetched
 
 aten = torch.ops.aten
 
@@ -79,22 +81,13 @@ def _body(branch: Any, operands: Any, new: dict[fx.Node, Any], copy: Callable[[f
 
 def _reads_samples(node: fx.Node) -> bool:
     """Does a value depend on an input whose batch is free?"""
-    seen, queue = set(), [node]
-    while queue:
-        node = queue.pop()
-        if node not in seen:
-            seen.add(node)
-            queue.extend(node.all_input_nodes)
-    inputs = [node.meta["val"] for node in seen if node.op == "placeholder"]
+    inputs = [each.meta["val"] for each in ancestors([node]) if each.op == "placeholder"]
     return any(symbolic(size) is not None for value in inputs for size in value.shape)
 
 
 def _attribute_of(node: fx.Node) -> Any:
     """What a `get_attr` node stands for."""
-    owner: Any = node.graph.owning_module
-    for name in str(node.target).split("."):
-        owner = getattr(owner, name)
-    return owner
+    return fetched(node.graph.owning_module, str(node.target))
 
 
 def _alike(left: Any, right: Any) -> bool:

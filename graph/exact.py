@@ -1,6 +1,7 @@
-"""Counts of samples that code divides out: `int(windows.shape[0] / (height * width / 49))`.
+"""Exact division of sizes, for code that computes the batch back: `int(windows.shape[0] / (height * width / 49))`.
 
-Torch makes such a quotient a floating symbol, of which `int` is no multiple of the batch any more, and export refuses.
+Torch makes such a quotient a floating symbol; its `int` is no longer known to be a multiple of the batch, and export
+refuses it.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ from .sizes import symbolic
 
 @contextlib.contextmanager
 def exact_division() -> Iterator[None]:
-    """While it lasts, a symbolic size over a number that divides it for every batch is a whole size.
+    """Within, a symbolic size divided by a number that divides it at every batch size stays a whole size.
 
-    Of use to an export that reads code (`strict`); else `int` asks for a number of Python's, which fixes the batch.
+    This helps a strict export alone, which reads the code; otherwise `int` asks for a Python number, which fixes the
+    batch.
     """
     divide: Any = torch.SymInt.__truediv__
 

@@ -106,9 +106,9 @@ class _Rewriter:
                 self._write(node, target)
                 return
         self._share(node)
-        self.now[node] = self._read(node.args[0]) if _is_off(node) else self._again(node)  # type: ignore[arg-type]
+        self.now[node] = self._read(node.args[0]) if _is_off(node) else self._copied(node)  # type: ignore[arg-type]
 
-    def _again(self, node: fx.Node) -> fx.Node:
+    def _copied(self, node: fx.Node) -> fx.Node:
         return self.graph.node_copy(node, self._read)
 
     def _share(self, node: fx.Node) -> None:
@@ -134,7 +134,7 @@ class _Rewriter:
         """The node's value now; a view of what was written since is taken again."""
         if node in self.stale:
             self.stale.discard(node)
-            self.now[node] = self._read(self.viewed[node]) if _is_same(node) else self._again(node)
+            self.now[node] = self._read(self.viewed[node]) if _is_same(node) else self._copied(node)
         return self.now[node]
 
     def _write(self, node: fx.Node, target: torch._ops.OpOverload) -> None:

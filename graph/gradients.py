@@ -19,6 +19,7 @@ from torch import Tensor, fx
 from torch.autograd import forward_ad
 from torch.utils import _pytree as pytree
 
+from .ancestors import ancestors
 from .inputs import resize_batch
 from .structures import Cut, InputSpec, TracedGraph
 
@@ -36,10 +37,10 @@ GAUSS = (0.5 - 3**0.5 / 6, 0.5 + 3**0.5 / 6)
 """Places on the small movement where derivatives are taken, of equal weight (Gauss and Legendre)."""
 
 SAMPLES = 2
-"""Of the example inputs, which are repeated to so many, each with a direction of its own."""
+"""How many samples the example inputs are repeated to, each with a direction of its own."""
 
 NUMBERS = 4096
-"""Of a tensor, drawn at random, that are looked at."""
+"""How many numbers of a tensor are looked at, drawn at random."""
 
 ROUNDING = 8
 """Units of rounding below which a tensor has not moved."""
@@ -107,7 +108,12 @@ def _paths(traced: TracedGraph, batches: Sequence[Sequence[Tensor]]) -> list[_Pa
 
 
 def _moves(spec: InputSpec, tensor: Tensor) -> bool:
-    return not spec.public and (tensor.is_floating_point() or tensor.is_complex())
+    return not spec.public and _is_continuous(tensor)
+
+
+def _is_continuous(tensor: Tensor) -> bool:
+    """True for numbers that have derivatives: floating or complex ones."""
+    return tensor.is_floating_point() or tensor.is_complex()
 
 
 def _shuffled(traced: TracedGraph, batch: Sequence[Tensor] | None) -> list[list[Tensor]]:
@@ -166,13 +172,7 @@ class _Run(fx.Interpreter):
         super().__init__(flat)
         self.movements: dict[str, _Movement] = {}
         ends = set(wanted)
-        self.needed: set[fx.Node] = set()
-        queue = [node for node in flat.graph.nodes if node.name in ends]
-        while queue:
-            node = queue.pop()
-            if node not in self.needed:
-                self.needed.add(node)
-                queue.extend(node.all_input_nodes)
+        self.needed = ancestors(node for node in flat.graph.nodes if node.name in ends)
 
     def values(self, inputs: Sequence[Tensor], place: float) -> None:
         """Note the values along with these inputs, which are at this place of a path."""
@@ -200,8 +200,7 @@ class _Run(fx.Interpreter):
     def _note(self, name: str, result: Tensor) -> None:
         value, tangent = forward_ad.unpack_dual(result) if self.tangents else (result, None)  # type: ignore[no-untyped-call]
         if name not in self.movements:
-            exact = not (value.is_floating_point() or value.is_complex())
-            self.movements[name] = _Movement(0.0 if exact else torch.finfo(value.dtype).eps)
+            self.movements[name] = _Movement(torch.finfo(value.dtype).eps if _is_continuous(value) else 0.0)
         movement = self.movements[name]
         if not self.tangents:
             movement.values.setdefault(self.place, []).append(_numbers(value))
@@ -221,7 +220,7 @@ class _Run(fx.Interpreter):
             return self.call_function(n.target, args, kwargs)
 
         def with_tangent(middle: Any, up: Any, down: Any) -> Any:
-            if not isinstance(middle, Tensor) or not (middle.is_floating_point() or middle.is_complex()):
+            if not isinstance(middle, Tensor) or not _is_continuous(middle):
                 return middle
             return forward_ad.make_dual(middle, (up - down) / (2 * step))  # type: ignore[no-untyped-call]
 

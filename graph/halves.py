@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import operator
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
 from ..records import Crossing, CutError
+from .ancestors import ancestors
 from .sizes import per_sample
 from .structures import Cut, Halves, TracedGraph
 from .weights import INDEX_DTYPES
@@ -143,7 +144,7 @@ def split(traced: TracedGraph, cut: Cut) -> Halves:
 def _edge_graph(traced: TracedGraph, crossing: list[fx.Node]) -> fx.Graph:
     graph = fx.Graph()
     new: dict[fx.Node, fx.Node] = {}
-    needed = _needed(crossing, stop=())
+    needed = ancestors(crossing)
     for node in traced.flat.graph.nodes:
         if node.op == "placeholder" or (node in needed and node.op != "output"):
             new[node] = graph.node_copy(node, lambda source: new[source])
@@ -160,7 +161,7 @@ def _cloud_graph(traced: TracedGraph, cut: Cut, crossing: list[fx.Node]) -> fx.G
         new[node] = made
     output = next(iter(reversed(traced.flat.graph.nodes)))
     rebuilt = {node for node in traced.flat.graph.nodes if _is_batch(traced, node)}
-    needed = _needed([output], stop={*crossing, *rebuilt})
+    needed = ancestors([output], stop={*crossing, *rebuilt})
     for node in traced.flat.graph.nodes:
         if node in new or node is output or node not in needed:
             continue
@@ -171,21 +172,6 @@ def _cloud_graph(traced: TracedGraph, cut: Cut, crossing: list[fx.Node]) -> fx.G
     graph.output(fx.map_arg(output.args[0], lambda node: new[node]))
     graph.eliminate_dead_code(lambda node: node.op in ("placeholder", "output"))
     return graph
-
-
-def _needed(ends: Iterable[fx.Node], stop: Iterable[fx.Node]) -> frozenset[fx.Node]:
-    """Everything that `ends` depend on, not looking behind `stop`."""
-    stopped = set(stop)
-    found: set[fx.Node] = set()
-    queue = list(ends)
-    while queue:
-        node = queue.pop()
-        if node in found:
-            continue
-        found.add(node)
-        if node not in stopped:
-            queue.extend(node.all_input_nodes)
-    return frozenset(found)
 
 
 def _is_batch(traced: TracedGraph, node: fx.Node) -> bool:

@@ -1,9 +1,10 @@
-"""An exported program to our one representation: flat, functional, parameters as attributes.
+"""Turns an exported program into our one representation: flat, functional, parameters as attributes.
 
-What goes: in-place operators and higher-order wrappers (by `run_decompositions` before this), guards,
-metadata asserts, `detach` and `alias` (they would cut the gradient), copies that change nothing. What is made
-explicit: every size that depends on the batch is computed from one `batch` node, and tensors made
-from another tensor's shape alone (`zeros_like`) from that size, so that they are recomputed in the cloud half and
+Gone before this: in-place operators (`functional.py`) and operators that a program file may not name, where torch knows
+what they are made of (`decomposition.py`). Removed here: guards, metadata asserts, `detach` and `alias` (they would cut
+the gradient), copies that change nothing. Rewritten: `torch.cond` as both branches (`branches.py`), complex tensors as
+pairs (`pairs.py`). Made explicit: every size that depends on the batch is computed from one `batch` node, and tensors
+made from another tensor's shape alone (`zeros_like`) from that size, so that they are recomputed in the cloud half and
 never cross.
 """
 
@@ -388,12 +389,7 @@ def _arithmetic(expression: sympy.Expr) -> Callable[..., Any] | None:
         return operator.mul
     if expression.is_Add:
         return operator.add
-    return {
-        "FloorDiv": operator.floordiv,
-        "CleanDiv": operator.floordiv,
-        "PythonMod": operator.mod,
-        "Mod": operator.mod,
-    }.get(type(expression).__name__)
+    return _ARITHMETIC.get(type(expression).__name__)
 
 
 def _modules(node: fx.Node) -> tuple[tuple[str, str], ...]:

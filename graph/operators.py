@@ -85,7 +85,7 @@ def function_of(name: Any) -> Callable[..., Any]:
 
 
 def require_constants(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-    """Where an operator takes a dtype, layout, memory format or device, a file says one: torch takes any number for it.
+    """Where an operator takes a dtype, layout, memory format or device, the file must name one: torch takes any number.
 
     Args:
         name: an operator that `function_of` knows.

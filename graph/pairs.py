@@ -1,6 +1,6 @@
 """Complex tensors cross as pairs of real numbers.
 
-A defense, an attack and a wire know real numbers. So every complex tensor that the private inputs decide is seen as
+Defenses, attacks and the wire work on real numbers. So every complex tensor that the private inputs decide is seen as
 its pairs (`view_as_real`) and read back from them (`view_as_complex`): both are views of the same memory, nothing is
 computed, and it is the pairs that cross.
 """

@@ -19,16 +19,16 @@ from torch._ops import OpOverload
 aten = torch.ops.aten
 _COMPOSITE = torch._C.DispatchKey.CompositeImplicitAutograd
 _AUTOGRAD = torch._C.DispatchKey.Autograd
-_TAKEN_APART = (aten.multi_margin_loss.default,)
-"""Not composite, yet replaced while exporting by a formula in Python, which rounds differently: kept whole."""
+_KEPT_WHOLE = (aten.multi_margin_loss.default,)
+"""Not composite, but export replaces them by a formula in Python, which rounds differently."""
 
 
 @contextlib.contextmanager
 def twins() -> Iterator[None]:
     """Export with the twins; the operators are put back as they were."""
-    before = {operator: dict(operator.py_kernels) for operator in (*_TWINS, *_TAKEN_APART)}
+    before = {operator: dict(operator.py_kernels) for operator in (*_TWINS, *_KEPT_WHOLE)}
     try:
-        for operator in _TAKEN_APART:
+        for operator in _KEPT_WHOLE:
             operator.py_kernels.pop(_AUTOGRAD, None)
             operator._dispatch_cache.clear()
         for operator, twin in _TWINS.items():

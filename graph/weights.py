@@ -31,7 +31,15 @@ STATISTICS = ("running_mean", "running_var")
 
 def stored_tensors(flat: fx.GraphModule) -> dict[str, Tensor]:
     """The tensors that a graph reads as attributes (parameters, buffers, constants), by name; tied ones once."""
-    return {str(node.target): _fetched(flat, str(node.target)) for node in flat.graph.nodes if node.op == "get_attr"}
+    return {str(node.target): fetched(flat, str(node.target)) for node in flat.graph.nodes if node.op == "get_attr"}
+
+
+def fetched(module: nn.Module | None, path: str) -> Any:
+    """What a module holds under a dotted name, as a `get_attr` node has it."""
+    value: Any = module
+    for part in path.split("."):
+        value = getattr(value, part)
+    return value
 
 
 def stored_bytes(tensor: Tensor) -> int:
@@ -75,10 +83,3 @@ def _counts(name: str, tensor: Tensor, held: Held) -> bool:
     if held == "computed" or tensor.dtype in INDEX_DTYPES or name.rpartition(".")[2] in STATISTICS:
         return False
     return held == "buffer" or tensor.numel() > 1
-
-
-def _fetched(module: nn.Module, target: str) -> Tensor:
-    value: Any = module
-    for part in target.split("."):
-        value = getattr(value, part)
-    return value  # type: ignore[no-any-return]

@@ -29,7 +29,9 @@ Evaluate = Callable[[Any, Tensor | None], Any]
 """The user's metric: (model outputs of n samples, their labels) -> n scores, or one score. Higher is better."""
 
 FOLDS = 10
-_Z = 1.959964
+
+Z95 = 1.959964
+"""Half a 95 % interval of a normal distribution, in standard deviations."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,7 +193,7 @@ def beside_constant(reading: Reading, undefended: Scores, labels: Tensor | None)
     scores, what = reading.constant(labels)
     least = scores.numpy()[~np.isnan(scores.numpy())]
     gained = undefended.values - least
-    if gained.mean() > _Z * gained.std() / len(gained) ** 0.5:
+    if gained.mean() > Z95 * gained.std() / len(gained) ** 0.5:
         return None
     return (
         f"undefended {reading.name} {undefended.values.mean():.3f} is no better than always answering {what} "
@@ -232,7 +234,7 @@ def _interval(
     bounded = bool((values >= bounds[0]).all() and (values <= bounds[1]).all())
     if like.per_sample and like.shares and bounded:
         padded = np.concatenate([values, pseudo])
-        half = _Z * float(padded.std()) / len(padded) ** 0.5
+        half = Z95 * float(padded.std()) / len(padded) ** 0.5
         low, high = float(padded.mean()) - half, float(padded.mean()) + half
         return Interval(value=mean, low=min(mean, max(low, bounds[0])), high=max(mean, min(high, bounds[1])))
     spread = float(values.std(ddof=1)) if len(values) > 1 else abs(mean)

@@ -5,14 +5,15 @@ therefore measured again on the confirm half, and the budgets must hold there to
 next candidate is tried. Each further try draws on the same confirm half, so their number is limited
 and reported.
 
-Baselines are measured on both halves whatever is found, and shown beside the plan. They are candidates like all others;
-and a candidate that one of them outdoes on the confirm half, within the same budgets, falls there too. The plan is so
-never worse than a baseline beside it, and leaks least on the search half of those that did not fall.
+Baselines are always measured on both halves, and shown beside the plan. They are candidates like all others; and a
+candidate is dropped, too, where one of them beats it on the confirm half within the same budgets. So the plan is never
+worse than a baseline beside it, and of the candidates that were not dropped it leaks least on the search half.
 
-Where the confirm half refutes the leakage that a candidate won by, it must win again with the harder figure.
+Where a candidate leaks more on the confirm half than the figure that it won by can explain, it must win again with the
+higher figure.
 
-With audits, a winner that nobody has attacked yet is attacked before anything else, and on the confirm half as hard as
-was asked for. A baseline outdoes nobody before it was attacked as hard.
+With audits, a winner that has not been attacked yet is attacked before anything else, and on the confirm half by the
+whole suite. A baseline beats no candidate until it has been attacked by the same suite.
 """
 
 from __future__ import annotations
@@ -117,7 +118,7 @@ class _Choosing:
             point = point_of(best)
             if point not in self.stood:
                 if self.tries == CONFIRM_TRIES and point not in self.beside:
-                    self._fall(point, f"a try on the confirm half, where {CONFIRM_TRIES} went before it")
+                    self._fall(point, f"a try on the confirm half, since the {CONFIRM_TRIES} allowed had been used")
                     continue
                 if self.auditor is not None and _unaudited(best):
                     self.audits += 1

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from ..records import TargetError
+from .labels import any_of
 
 Kind = Literal["classes", "threshold", "equal", "values"]
 
@@ -62,7 +63,7 @@ class Reading:
         Shares of right answers lie in [0, 1]. Those of R2 have R2 as their mean over the data that it was read from.
 
         Raises:
-            TargetError: labels of another shape than those that the reading was decided by, or a number that is none.
+            TargetError: labels of another shape than those that the reading was decided by, or R2 that is not finite.
         """
         return self._scored(self._answers(self.of(outputs)), labels)
 
@@ -72,9 +73,7 @@ class Reading:
 
     def targets(self, labels: Tensor) -> tuple[Tensor, Tensor]:
         """What is right: classes, decisions or numbers, and which positions count; both `[N, ...]`."""
-        counted = torch.ones(labels.shape, dtype=torch.bool)
-        for value in self.ignored:
-            counted &= labels != value
+        counted = ~any_of(labels, self.ignored)
         if self.own or self.kind in ("values", "equal"):
             return labels, counted
         if self.one_hot:

@@ -26,7 +26,10 @@ from torch.utils import _pytree as pytree
 from ..estimators.activations import EdgeActivations
 from ..estimators.data import Data
 from ..records import TargetError
+from .accuracy import Z95
+from .labels import any_of, are_whole, whole_values
 from .readings import Reading, concatenated, deviations, first_rows, tensors_of
+from .suggestions import Found, asks, listed, score_line, size
 
 LOOKED, HELD = 2000, 64_000_000
 """Samples whose outputs are looked at, and numbers in these, at most. Labels are looked at without exception."""
@@ -36,9 +39,6 @@ IGNORED = (-100, -1, 255)
 
 CONSTANT = 0.95
 """Share of samples on one answer from which on agreement with it says nothing."""
-
-_Z = 1.959964
-_RANGE, _PIECE = 4096, 1 << 22
 
 
 class UndecidedError(TargetError):
@@ -88,7 +88,7 @@ def _require_rows(activations: EdgeActivations, data: Data, outputs: Any) -> Non
     for (name, tensor), (_, one) in zip(tensors_of(outputs), tensors_of(alone), strict=True):
         if tensor.ndim and len(tensor) == min(activations.batch_size, len(data)) and len(one) != 1:
             raise TargetError(
-                f"the first dimension of {name} {_size(one)} does not count samples; return it with the samples first, "
+                f"the first dimension of {name} {size(one)} does not count samples; return it with the samples first, "
                 f"{name}.transpose(0, 1) say"
             )
 
@@ -107,8 +107,8 @@ def recognise(outputs: Any, labels: Tensor | None, count: int, inputs: Sequence[
     found = [(at, name, tensor) for at, (name, tensor) in enumerate(tensors_of(outputs))]
     usable = [each for each in found if each[2].ndim and len(each[2]) == count and not each[2].is_complex()]
     if not usable:
-        why = f"the model answers {_listed(found)}, no tensor with a row for each sample as its first dimension"
-        raise _asks(why, "(outputs.argmax(-1) == labels).float()")
+        why = f"the model answers {listed(found)}, no tensor with a row for each sample as its first dimension"
+        raise asks(why, "(outputs.argmax(-1) == labels).float()")
     logits = [each for each in usable if each[1] in ('outputs["logits"]', "outputs.logits")]
     usable = logits or usable
     for _, name, tensor in usable:
@@ -126,10 +126,7 @@ def recognise(outputs: Any, labels: Tensor | None, count: int, inputs: Sequence[
     return _of_several(usable, labels, inputs)
 
 
-_Found = tuple[int, str, Tensor]
-
-
-def _of_several(usable: Sequence[_Found], labels: Tensor, inputs: Sequence[Tensor]) -> Reading:
+def _of_several(usable: Sequence[Found], labels: Tensor, inputs: Sequence[Tensor]) -> Reading:
     """The reading of the only tensor that the labels fit; an axis of classes must be as long as they have classes."""
     fits: list[tuple[str, Tensor, Reading]] = []
     undecided: UndecidedError | None = None
@@ -150,16 +147,16 @@ def _of_several(usable: Sequence[_Found], labels: Tensor, inputs: Sequence[Tenso
         raise undecided
     how = f"may belong to {' or '.join(fit[0] for fit in fits)}" if fits else "fit none of them"
     first, tensor = fits[0][:2] if fits else next((each for each in usable if each[2].ndim > 1), usable[0])[1:]
-    raise _asks(
-        f"the model answers {len(usable)} tensors ({_listed(usable)}), and labels of shape {_size(labels)} {how}",
-        _line(first, tensor, labels),
+    raise asks(
+        f"the model answers {len(usable)} tensors ({listed(usable)}), and labels of shape {size(labels)} {how}",
+        score_line(first, tensor, labels),
     )
 
 
 def _too_wide(tensor: Tensor, reading: Reading, labels: Tensor) -> bool:
     """Whether an axis is longer than the labels have classes: features, or another head's."""
     by_index = reading.kind == "classes" and not reading.one_hot
-    return by_index and tensor.shape[reading.axis] != max(set(_whole_values(labels)) - set(reading.ignored)) + 1
+    return by_index and tensor.shape[reading.axis] != max(set(whole_values(labels)) - set(reading.ignored)) + 1
 
 
 def _fitting(name: str, given: Tensor, labels: Tensor, inputs: Sequence[Tensor]) -> Reading:
@@ -167,16 +164,16 @@ def _fitting(name: str, given: Tensor, labels: Tensor, inputs: Sequence[Tensor])
     shape, sample = tuple(given.shape[1:]), tuple(labels.shape[1:])
     axes = [axis for axis in _axes(given) if sample in _without(shape, axis)]
     if given.is_floating_point() and len(axes) > 1:
-        raise _asks(
-            f"outputs of shape {_size(given)} may have their classes in dimension 1 or in the last",
-            _line(name, given, labels),
+        raise asks(
+            f"outputs of shape {size(given)} may have their classes in dimension 1 or in the last",
+            score_line(name, given, labels),
         )
     if given.is_floating_point() and axes:
         return _classes_along(axes[0], name, given, labels, inputs)
     if _squeezed(shape) != _squeezed(sample):
-        raise _asks(
-            f"outputs of shape {_size(given)} and labels of shape {_size(labels)} do not belong together",
-            _line(name, given, labels),
+        raise asks(
+            f"outputs of shape {size(given)} and labels of shape {size(labels)} do not belong together",
+            score_line(name, given, labels),
         )
     if not given.is_floating_point():
         return Reading("accuracy", "equal")
@@ -186,12 +183,12 @@ def _fitting(name: str, given: Tensor, labels: Tensor, inputs: Sequence[Tensor])
 def _classes_along(axis: int, name: str, given: Tensor, labels: Tensor, inputs: Sequence[Tensor]) -> Reading:
     """Top-1, where the labels are indices of classes."""
     classes = given.shape[axis]
-    if labels.is_floating_point() and not _are_whole(labels):
-        raise _asks(
-            f"labels are floating, not classes, and outputs of shape {_size(given)} give {classes} numbers for each",
+    if labels.is_floating_point() and not are_whole(labels):
+        raise asks(
+            f"labels are floating, not classes, and outputs of shape {size(given)} give {classes} numbers for each",
             f"-({name}.select({axis}, 0) - labels).reshape(len(labels), -1).abs().mean(1)",
         )
-    values = _whole_values(labels)
+    values = whole_values(labels)
     outside = [value for value in values if not 0 <= value < classes]
     if outside and (not set(outside) <= set(IGNORED) or outside == values or values == [-1, 1]):
         why = f"labels run from {values[0]} to {values[-1]}, the model has {classes} classes, 0 to {classes - 1}"
@@ -200,13 +197,13 @@ def _classes_along(axis: int, name: str, given: Tensor, labels: Tensor, inputs: 
             remedy, right = "give labels - 1", "(labels - 1)"
         elif values == [-1, 1]:
             remedy, right = "give (labels > 0).long()", "(labels > 0)"
-        raise _asks(f"{why}; {remedy}", _line(name, given, labels, right, axis))
+        raise asks(f"{why}; {remedy}", score_line(name, given, labels, right, axis))
     for tokens in inputs:
         some = labels[: len(tokens)].reshape(len(tokens), -1)
         if given.ndim > 2 and tokens.shape == labels[: len(tokens)].shape:
-            known = torch.ones_like(some, dtype=torch.bool) if not outside else ~_any_of(some, outside)
+            known = torch.ones_like(some, dtype=torch.bool) if not outside else ~any_of(some, outside)
             if bool((tokens.reshape(some.shape) == some)[known].all()):
-                raise _asks(
+                raise asks(
                     "the labels are the input tokens themselves, and a language model answers the next one",
                     f"({name}[:, :-1].argmax(-1) == labels[:, 1:]).float().mean(1)",
                 )
@@ -216,7 +213,7 @@ def _classes_along(axis: int, name: str, given: Tensor, labels: Tensor, inputs: 
 
 def _same_shape(name: str, given: Tensor, labels: Tensor) -> Reading:
     """The reading where there is one label for each number: one-hot classes, decisions, or numbers."""
-    values = set(_whole_values(labels)) if _are_whole(labels) else {-1, 0, 1, 2}
+    values = set(whole_values(labels)) if are_whole(labels) else {-1, 0, 1, 2}
     if values <= {0, 1}:
         axes = [axis for axis in _axes(given) if bool((labels.reshape(-1, *given.shape[1:]).sum(dim=axis) == 1).all())]
         if len(axes) == 1:
@@ -228,16 +225,16 @@ def _same_shape(name: str, given: Tensor, labels: Tensor) -> Reading:
     if not labels.is_floating_point() and {0, 1} < values and set(ignored) <= set(IGNORED) and ignored != (-1,):
         return replace(_decisions(name, given, labels, ignored), ignored=ignored)
     if not labels.is_floating_point():
-        raise _asks(
+        raise asks(
             f"labels are whole numbers from {int(labels.min())} to {int(labels.max())}, and outputs of shape "
-            f"{_size(given)} give one number for each; for a regression give labels.float()",
+            f"{size(given)} give one number for each; for a regression give labels.float()",
             f"-({name}.reshape(len(labels), -1) - labels.reshape(len(labels), -1)).abs().mean(1)",
         )
     shaped = labels.reshape(-1, *given.shape[1:])
     if any(bool(((shaped.sum(dim=axis) - 1).abs() < 1e-3).all()) for axis in _axes(given)) and bool(
         (labels >= 0).all()
     ):
-        raise _asks(
+        raise asks(
             "labels are distributions over classes (they sum to 1), not classes",
             f"({name}.argmax(1) == labels.argmax(1)).float()",
         )
@@ -248,7 +245,7 @@ def _decisions(name: str, given: Tensor, labels: Tensor, ignored: Sequence[float
     """Yes or no for each number, at 0 where outputs are logits, at 0.5 where they are probabilities."""
     what = "accuracy" if _squeezed(tuple(given.shape[1:])) == () else "accuracy of labels"
     known = labels[: len(given)].reshape(given.shape)
-    counted = ~_any_of(known, ignored)
+    counted = ~any_of(known, ignored)
     numbers, right = given[counted].double(), known[counted] > 0
     if not len(numbers):
         raise UndecidedError("every label of these samples is ignored")
@@ -256,15 +253,15 @@ def _decisions(name: str, given: Tensor, labels: Tensor, ignored: Sequence[float
     line = f"(({name} > 0.5) == (labels.reshape({name}.shape) > 0)).reshape(len(labels), -1).float().mean(1)"
     if low >= 0 and (high > 1 or low > 0.5 or high <= 0.5):
         why = f"outputs lie in {low:.3g} to {high:.3g}, so that all say the same, at 0 or at 0.5"
-        raise UndecidedError(str(_asks(why, line)))
+        raise UndecidedError(str(asks(why, line)))
     if low >= 0:
         return Reading(f"{what} at probability 0.5", "threshold", threshold=0.5)
     if low >= -1 and high <= 2:
         gained = ((numbers > 0.5) == right).double() - ((numbers > 0) == right).double()
         mean = float(gained.mean())
-        if mean > max(0.02, _Z * float(gained.std()) / len(gained) ** 0.5):
+        if mean > max(0.02, Z95 * float(gained.std()) / len(gained) ** 0.5):
             why = f"outputs lie in {low:.3g} to {high:.3g}, and more of them are right at 0.5 than at logit 0"
-            raise UndecidedError(str(_asks(why, line)))
+            raise UndecidedError(str(asks(why, line)))
     return Reading(f"{what} at logit 0", "threshold")
 
 
@@ -287,11 +284,11 @@ def _numbers(of: Tensor, name: str, *, own: bool = False, notes: tuple[str, ...]
     return Reading(name, "values", own=own, center=center, spread=spread, notes=notes)
 
 
-def _unlabelled(usable: Sequence[_Found]) -> Reading:
+def _unlabelled(usable: Sequence[Found]) -> Reading:
     """Agreement with the undefended model: the same class, the same side, or numbers that are as near as R2 says."""
     if len(usable) > 1:
-        raise _asks(
-            f"the data has no labels and the model answers {len(usable)} tensors ({_listed(usable)}); give "
+        raise asks(
+            f"the data has no labels and the model answers {len(usable)} tensors ({listed(usable)}); give "
             "(inputs, labels)",
             f"({usable[0][1]}.argmax(1) == labels).float()",
         )
@@ -354,58 +351,5 @@ def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
     return shape[:-1] if shape[-1:] == (1,) else shape
 
 
-def _are_whole(labels: Tensor) -> bool:
-    return not labels.is_floating_point() or bool((labels == labels.round()).all())
-
-
-def _whole_values(labels: Tensor) -> list[int]:
-    """The values of labels that are whole numbers, in order: counted where they are close together (maps are large)."""
-    if labels.dtype == torch.bool:
-        labels = labels.byte()
-    low, high = int(labels.min()), int(labels.max())
-    if high - low >= _RANGE:
-        return list(map(int, torch.unique(labels)))
-    counts = torch.zeros(high - low + 1, dtype=torch.long)
-    for part in torch.split(labels.reshape(-1), _PIECE):
-        counts += torch.bincount(part.long() - low, minlength=len(counts))
-    return list(map(int, counts.nonzero().flatten() + low))
-
-
-def _any_of(values: Tensor, chosen: Sequence[float]) -> Tensor:
-    found = torch.zeros(values.shape, dtype=torch.bool)
-    for value in chosen:
-        found |= values == value
-    return found
-
-
 def _commonest(answers: Tensor) -> float:
     return int(torch.unique(answers, return_counts=True)[1].max()) / len(answers)
-
-
-def _size(given: Tensor) -> str:
-    return f"[N, {', '.join(map(str, given.shape[1:]))}]" if given.ndim > 1 else "[N]"
-
-
-def _listed(found: Sequence[_Found]) -> str:
-    return ", ".join(f"{name} {_size(tensor) if tensor.ndim else 'scalar'}" for _, name, tensor in found) or "no tensor"
-
-
-def _line(name: str, given: Tensor, labels: Tensor, right: str = "labels", axis: int = 1) -> str:
-    """A score for each sample that fits the shapes, as far as can be told."""
-    classes = f"{name}.argmax({axis})"
-    if given.ndim < 2 or (not _are_whole(labels) and labels[0].numel() == given[0].numel()):
-        return f"-({name} - labels.reshape({name}.shape)).reshape(len(labels), -1).square().mean(1)"
-    if labels.ndim == 1:
-        return f"({classes} == {right}).float()"
-    if given.ndim == 4 and labels.ndim == 3 and given.shape[2:] != labels.shape[1:]:
-        classes = f'torch.nn.functional.interpolate({name}, labels.shape[1:], mode="bilinear").argmax(1)'
-    elif labels.ndim == 2 and given.ndim != 3:
-        return f"({classes} == {right}[:, 0]).float()"
-    return f"({classes} == {right}).flatten(1).float().mean(1)"
-
-
-def _asks(why: str, score: str) -> TargetError:
-    return TargetError(
-        f"{why}; say what is right in the target file, one score a sample: "
-        f"def evaluate(outputs, labels): return {score}"
-    )

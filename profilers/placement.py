@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, fx, nn
 from torch.fx.node import map_aggregate
 
-from ..graph.structures import InputSpec, TracedGraph
+from ..graph.inputs import resize_batch
+from ..graph.structures import TracedGraph
 from ..graph.weights import stored_tensors, usual_dtype
 from ..records import CollabplanError
 
@@ -70,14 +71,10 @@ def resize(traced: TracedGraph, batch: int) -> tuple[Tensor, ...]:
             f"with --batch {traced.traced_batch}, or trace it with example inputs of batch {batch}"
         )
     specs = traced.tensor_inputs
-    return tuple(_repeat(tensor, spec, batch) for tensor, spec in zip(traced.example_inputs, specs, strict=True))
-
-
-def _repeat(tensor: Tensor, spec: InputSpec, batch: int) -> Tensor:
-    if spec.batch_dim is None:
-        return tensor
-    index = torch.arange(batch, device=tensor.device) % tensor.shape[spec.batch_dim]
-    return tensor.index_select(spec.batch_dim, index)
+    return tuple(
+        tensor if spec.batch_dim is None else resize_batch(tensor, spec.batch_dim, batch)
+        for tensor, spec in zip(traced.example_inputs, specs, strict=True)
+    )
 
 
 def converted_dtype(traced: TracedGraph, device: torch.device, dtype: str | None) -> torch.dtype | None:

@@ -144,6 +144,12 @@ def test_a_graph_network_is_planned_one_graph_at_a_time(run: Run, target: Write)
     assert "came back bit for bit" in asked.out + asked.err
 
 
+def test_leakage_of_single_calls_counts_their_private_numbers(run: Run, target: Write) -> None:
+    target(base=GRAPH)
+    told = run("leakage", "model.py", "--dropout", "0")
+    assert "60 samples of 24 private numbers" in told.out + told.err, told.err
+
+
 @pytest.mark.parametrize(
     ("declared", "options", "found"),
     [
