@@ -28,7 +28,7 @@ from typing import Any
 import torch
 from collabplan.graph import Cut, TracedGraph, candidate_cuts, close_values, dead_gradients, same_values, split, trace
 from collabplan.graph.admission import evaluation_mode
-from collabplan.graph.tracing import TRACED_BATCH
+from collabplan.graph.exporting import TRACED_BATCH
 from report import bar, machine, revision
 from torch import Tensor, nn
 from torch.export import Dim

@@ -2,15 +2,12 @@
 
 The export runs in eval mode **under `no_grad`**: a model that switches gradients off in its own forward
 otherwise comes back with a graph that no gradient can cross, and every white-box attack on it would
-read "private". The examples are repeated to batch 2, since a batch of 1 makes export fix the batch size.
+read "private".
 """
 
 from __future__ import annotations
 
 import contextlib
-import io
-import logging
-import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -18,7 +15,7 @@ from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
-from torch.export import Dim, ExportedProgram, ShapesCollection
+from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
 from ..records import TraceError
@@ -32,18 +29,14 @@ from .admission import (
     unwrapped,
 )
 from .batch_dims import BatchDims, ask_which, batch_dims_of, require_known
-from .batches import Followed, failure_at, free_batch, resized
-from .decomposition import decompose
-from .exact import exact_division
-from .functional import functional
+from .batches import failure_at, free_batch, resized
+from .exporting import TRACED_BATCH, exported
 from .inputs import (
     InputBinder,
     close_values,
     describe_inputs,
     flatten_inputs,
     input_names,
-    parameters,
-    resize_batch,
     same_values,
 )
 from .normalise import normalise
@@ -52,11 +45,9 @@ from .refusals import fixed_batch, forward_line, untraceable
 from .samples import UNTRIED, find_samples, noisy, other_values
 from .signature import ragged_outputs
 from .structures import FixedBatchError, InputSpec, TracedGraph
-from .twins import twins
 from .units import units
 
 Method = Literal["non-strict", "strict", "static"]
-TRACED_BATCH = 2
 
 _ALONE = "everything is measured and served one sample at a time, and requests are never put together"
 
@@ -190,7 +181,7 @@ class _Search:
             TraceError: a fault of the model, which another way would not mend.
         """
         export = partial(
-            _export, self.model, specs, self.leaves, self.structure, strict=strict, dynamic=method != "static"
+            exported, self.model, specs, self.leaves, self.structure, strict=strict, dynamic=method != "static"
         )
         assemble = partial(
             _assemble, model=self.model, specs=specs, leaves=self.leaves, structure=self.structure, method=method
@@ -266,65 +257,6 @@ def _assemble(
     )
 
 
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Silence torch: export prints graphs, warnings and logs on failures that we report in one line ourselves."""
-    logger = logging.getLogger("torch")
-    levels = {log: log.level for log in [logger, *_children(logger)]}
-    try:
-        for log in levels:
-            log.setLevel(logging.CRITICAL + 1)
-        with (
-            warnings.catch_warnings(),
-            contextlib.redirect_stdout(io.StringIO()),
-            contextlib.redirect_stderr(io.StringIO()),
-        ):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for log, level in levels.items():
-            log.setLevel(level)
-
-
-def _children(parent: logging.Logger) -> list[logging.Logger]:
-    prefix = f"{parent.name}."
-    every = parent.manager.loggerDict.items()
-    return [log for name, log in every if name.startswith(prefix) and isinstance(log, logging.Logger)]
-
-
-def _export(
-    model: nn.Module,
-    specs: tuple[InputSpec, ...],
-    leaves: list[Any],
-    structure: pytree.TreeSpec,
-    *,
-    strict: bool,
-    dynamic: bool,
-    again: bool = False,
-) -> ExportedProgram:
-    """The model as a functional program of admitted operators, as far as it has one; `again` as in `functional`."""
-    examples: list[Any] = []
-    shapes: Any = ShapesCollection()  # type: ignore[no-untyped-call]
-    batch = Dim("batch")
-    for spec, leaf in zip(specs, leaves, strict=True):
-        if isinstance(leaf, Tensor):
-            leaf = leaf.detach().clone()
-            if dynamic and spec.batch_dim is not None:
-                leaf = resize_batch(leaf, spec.batch_dim, TRACED_BATCH)
-                shapes[leaf] = {spec.batch_dim: batch}
-        examples.append(leaf)
-    args, kwargs = pytree.tree_unflatten(examples, structure)
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters(model)):
-        model, args, kwargs = _with_flat_signature(model, structure), tuple(examples), {}
-    reading_code = exact_division() if dynamic else contextlib.nullcontext()
-    with quiet(), twins():
-        with reading_code if strict else Followed():
-            program = torch.export.export(
-                model, args, kwargs, dynamic_shapes=shapes if dynamic else None, strict=strict
-            )
-        return decompose(functional(program, again=again))
-
-
 def _batch_of(specs: Sequence[InputSpec], leaves: Sequence[Any]) -> int:
     for spec, leaf in zip(specs, leaves, strict=True):
         if spec.batch_dim is not None:
@@ -390,21 +322,3 @@ def _doubt(traced: TracedGraph, model: nn.Module, call: _Call, got: Any) -> str:
         "cannot see (Python state, an assigned .data, the environment, custom code): compute it from inputs, "
         "parameters and buffers"
     )
-
-
-def _with_flat_signature(model: nn.Module, structure: pytree.TreeSpec) -> nn.Module:
-    """The model, sharing everything, with a forward that takes the flattened inputs.
-
-    `torch.export` finds no place for dynamic shapes in a forward with `**kwargs`.
-    """
-    kind: Any = type(model)
-    own = model.__dict__.get("forward")
-
-    class Flat(kind):  # type: ignore[misc]
-        def forward(self, *leaves: Any) -> Any:
-            args, kwargs = pytree.tree_unflatten(list(leaves), structure)
-            return own(*args, **kwargs) if own is not None else super().forward(*args, **kwargs)
-
-    flat: nn.Module = Flat.__new__(Flat)
-    flat.__dict__ = {name: value for name, value in model.__dict__.items() if name != "forward"}
-    return flat

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, fx
 from torch.export import Dim, ExportedProgram
 
+from ..graph.exporting import quiet
 from ..graph.sizes import symbolic
-from ..graph.tracing import quiet
 from ..records import CollabplanError, write_bytes
 
 Format = Literal["onnx", "pt2"]
