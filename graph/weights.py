@@ -4,7 +4,7 @@ A *parameter* is a number that the graph reads from a tensor which the model hol
 frozen, in any dtype; and every other tensor beside them (quantized weights are buffers), but for
 
 - running statistics of normalisation layers, which torch does not count either;
-- booleans and whole numbers of more than 8 bits, which are masks and indices;
+- booleans and whole numbers of 64 bits, which are masks and indices (fewer bits may be packed weights);
 - buffers that are no part of the model's state (`persistent=False`), which its code computes;
 - single numbers that are neither parameter nor buffer, which are constants of the code.
 
@@ -25,6 +25,9 @@ Held = Literal["parameter", "buffer", "computed", "constant"]
 """How the model holds a tensor, `meta["held"]` of its node; `computed` is a buffer that is no part of its state."""
 
 INDEX_DTYPES = frozenset({torch.bool, torch.int16, torch.int32, torch.int64, torch.uint16, torch.uint32, torch.uint64})
+"""Of tensors that both halves may hold without sharing a weight."""
+
+_UNCOUNTED_DTYPES = frozenset({torch.bool, torch.int64, torch.uint64})
 
 STATISTICS = ("running_mean", "running_var")
 
@@ -80,6 +83,6 @@ def usual_dtype(tensors: Iterable[Tensor]) -> torch.dtype | None:
 def _counts(name: str, tensor: Tensor, held: Held) -> bool:
     if isinstance(tensor, nn.Parameter):
         return True
-    if held == "computed" or tensor.dtype in INDEX_DTYPES or name.rpartition(".")[2] in STATISTICS:
+    if held == "computed" or tensor.dtype in _UNCOUNTED_DTYPES or name.rpartition(".")[2] in STATISTICS:
         return False
     return held == "buffer" or tensor.numel() > 1
