@@ -56,6 +56,12 @@ def _pdist(self: Tensor, p: float = 2.0) -> Tensor:
     return distances
 
 
+def _cdist(x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: int | None = None) -> Tensor:
+    """The size decides how torch computes it, which would bound the batch."""
+    distances: Tensor = torch.linalg.vector_norm(x1.unsqueeze(-2) - x2.unsqueeze(-3), p, dim=-1)
+    return distances
+
+
 def _multi_dot(tensors: Sequence[Tensor]) -> Tensor:
     return functools.reduce(torch.matmul, tensors)
 
@@ -115,6 +121,7 @@ def _corrcoef(self: Tensor) -> Tensor:
 _TWINS: dict[OpOverload, Callable[..., Any]] = {
     aten.kron.default: _kron,
     aten.pdist.default: _pdist,
+    aten.cdist.default: _cdist,
     aten.linalg_multi_dot.default: _multi_dot,
     aten.chain_matmul.default: _multi_dot,
     aten.linalg_matrix_norm.default: _matrix_norm,

@@ -72,9 +72,16 @@ def batch_times_a_number(y: Tensor) -> Tensor:
     return doubled[:batch] + doubled[batch : 2 * batch] * 0.5
 
 
+def nearest_code(y: Tensor) -> Tensor:
+    """A codebook: how torch computes the distances depends on how many rows there are."""
+    codes = torch.linspace(-1, 1, 30 * 8).reshape(30, 8)
+    rows = y[..., :8].reshape(-1, 8)
+    return rows.reshape(-1, 4, 8) + codes[torch.cdist(rows, codes).argmin(1)].reshape(-1, 4, 8)
+
+
 BETWEEN = [
     keys_and_values, two_groups_first, sequence_first, heads_in_the_batch, windows_by_a_computed_batch,
-    windows_by_an_exact_quotient,    batch_times_a_number,
+    windows_by_an_exact_quotient, batch_times_a_number, nearest_code,
 ]  # fmt: skip
 
 
@@ -93,7 +100,7 @@ def test_every_cut_gives_what_the_model_gives_at_every_batch(between: Callable[[
     assert traced.dynamic_batch
     cuts = candidate_cuts(traced)
     assert len([cut for cut in cuts if cut.kind == "proper" and cut.searchable]) >= 2
-    for batch in (1, 2, 3, 5):
+    for batch in (1, 2, 3, 9):
         x = torch.randn(batch, 4, 8)
         with torch.no_grad():
             expected = model(x)
