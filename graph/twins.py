@@ -56,7 +56,7 @@ def _pdist(self: Tensor, p: float = 2.0) -> Tensor:
     return distances
 
 
-def _cdist(x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: int | None = None) -> Tensor:
+def _cdist(x1: Tensor, x2: Tensor, p: float = 2.0, *_: Any, **__: Any) -> Tensor:
     """The size decides how torch computes it, which would bound the batch."""
     distances: Tensor = torch.linalg.vector_norm(x1.unsqueeze(-2) - x2.unsqueeze(-3), p, dim=-1)
     return distances
