@@ -80,7 +80,7 @@ assert parser.parse_args().width == 8
         ("import sys\nsys.exit('no data')", "must not exit"),
         ("exit()", "must not exit"),
         ("raise RuntimeError('operator torchvision::nms does not exist')", "install the two together"),
-        ("import no_such_library.models", "-m pip install no_such_library"),
+        ("import no_such_library.models", "if no_such_library is a file of yours, put it beside the target file"),
         ("weights = open('weights.bin').read()", "it lies beside the target file: write Path(__file__).parent"),
         ("weights = open('absent.bin').read()", "it was looked for in"),
         ("import torch\ntorch.load(__file__)", "finds no checkpoint"),
