@@ -34,8 +34,8 @@ def _hint(error: BaseException, text: str, file: Path | None) -> str:
     if isinstance(error, ModuleNotFoundError):
         package = (error.name or "it").partition(".")[0]
         return (
-            f"if {package} is a file of yours, put it beside the target file or on PYTHONPATH; if it is a library, install "
-            f"it for the Python that runs collabplan, {sys.executable}, by the name that its own page gives"
+            f"if {package} is a file of yours, put it beside the target file or on PYTHONPATH; if it is a library, "
+            f"install it for the Python that runs collabplan, {sys.executable}, by the name that its own page gives"
         )
     if isinstance(error, ImportError) and "undefined symbol" in text:
         return f"it was compiled for another torch than {torch.__version__}: install it again"
