@@ -150,7 +150,8 @@ def _apart_along_next(
     model: nn.Module, named: Mapping[str, Tensor], leaves: Sequence[Any], structure: pytree.TreeSpec, first: str
 ) -> bool:
     """Whether the model's outputs, too, count along dimension 1 of the inputs, and each entry there stays apart."""
-    if named[first].ndim < 2:
+    given = named[first]
+    if given.ndim < (3 if given.is_floating_point() else 2):  # steps of numbers have features; steps of ids do not
         return False
     count = named[first].shape[1]
     carries = [isinstance(leaf, Tensor) and leaf.ndim > 1 and leaf.shape[1] == count for leaf in leaves]

@@ -250,7 +250,7 @@ def _without_writing(node: fx.Node, target: torch._ops.OpOverload) -> Any:
     if written != ["self"] or torch.Tag.inplace_view in target.tags or packet is None:
         raise _TraceAgain
     takes = [(a.name, str(a.type)) for a in arguments]
-    for overload in map(packet.__getattr__, packet.overloads()):
+    for overload in [getattr(packet, name) for name in packet.overloads()]:
         schema = overload._schema
         if not schema.is_mutable and [(a.name, str(a.type)) for a in schema.arguments] == takes:
             if _dtype_of(overload, node) == node.meta["val"].dtype:

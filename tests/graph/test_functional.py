@@ -173,6 +173,20 @@ def test_a_write_keeps_the_dtype_of_what_is_written_though_the_example_hides_it(
             assert same_values(halves.cloud(*halves.edge(ids)), expected)
 
 
+DIFFERENTIABLE = [f for f in ONCE if f not in (residual, pieces, reshaped_and_permuted)]
+"""Of the others torch itself refuses the gradient: what it needs was written over."""
+
+
+@pytest.mark.parametrize("after", DIFFERENTIABLE, ids=lambda function: function.__name__)
+def test_gradients_are_the_models_own(after: Callable[[Tensor], Tensor]):
+    model = Written(after).eval()
+    traced = trace(model, torch.randn(1, 3, 5, 5))
+    x = torch.randn(2, 3, 5, 5).requires_grad_()
+    (expected,) = torch.autograd.grad(model(x).square().sum(), x)
+    (found,) = torch.autograd.grad(traced.module(x).square().sum(), x)
+    torch.testing.assert_close(found, expected)
+
+
 def test_a_batch_that_tracing_again_would_fix_is_told_to_be_fixed():
     def windows(y: Tensor) -> Tensor:
         y[..., :4].unfold(3, 2, 2)[..., 0] = 0
