@@ -212,7 +212,8 @@ class _Run(fx.Interpreter):
         """The node's result with tangents by central differences."""
         leaves, structure = pytree.tree_flatten(self.fetch_args_kwargs_from_env(n))
         pairs = [forward_ad.unpack_dual(leaf) if isinstance(leaf, Tensor) else (leaf, None) for leaf in leaves]  # type: ignore[no-untyped-call]
-        step = max((_step(value, tangent) for value, tangent in pairs if tangent is not None), default=0.0)
+        steps = [_step(value, tangent) for value, tangent in pairs if tangent is not None]
+        step = min((each for each in steps if each), default=0.0)  # none may be taken far out of its place
 
         def at(shift: float) -> Any:
             moved = [value if tangent is None else value + shift * tangent for value, tangent in pairs]

@@ -107,8 +107,9 @@ def test_who_says_that_the_first_dimension_counts_is_not_asked() -> None:
             return x.cumsum(0)
 
     with pytest.raises(TraceError, match="where dimension 0 does count samples, write batch_dim = 0"):
-        trace(Running(), torch.randn(3, 4))
-    assert trace(Running(), torch.randn(3, 4), batch_dims=0).mixed_at == "cumsum"
+        trace(Running(), torch.randn(3, 4, 2))
+    assert trace(Running(), torch.randn(3, 4, 2), batch_dims=0).mixed_at == "cumsum"
+    assert trace(Running(), torch.randn(3, 4)).mixed_at == "cumsum"  # a table of numbers has no time of ids or features
 
 
 EDGES: dict[str, tuple[Tensor, Tensor]] = {

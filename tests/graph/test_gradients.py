@@ -184,3 +184,20 @@ class Saturated(nn.Module):
 def test_attention_has_a_live_gradient_though_its_fused_kernel_has_none():
     layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
     assert found(layer.eval(), torch.randn(1, 4, 8)) == {}
+
+
+def test_an_input_that_hardly_moves_does_not_throw_the_others_far_out():
+    class Attended(nn.Module):
+        """A query that reads 1e-6 of the input, as a class token behind a small layer scale does."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.query, self.last = nn.Parameter(torch.randn(1, 2, 1, 4)), nn.Linear(4, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            query = self.query + 1e-6 * x.mean(2, keepdim=True)
+            return self.last(nn.functional.scaled_dot_product_attention(query, x, x))
+
+    torch.manual_seed(0)
+    traced = trace(Attended().eval(), torch.randn(1, 2, 6, 4))
+    assert not dead_gradients(traced, candidate_cuts(traced))
