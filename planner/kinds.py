@@ -26,6 +26,9 @@ _EXCLUSIVE = 2 / 3
 _GAIN = 0.02
 """By how much decisions must be better at 0.5, for logits to be in doubt."""
 
+_MOST = 0.95
+"""Share of outputs near 0 to 1 from which on these may be probabilities by least squares, whatever the others are."""
+
 
 def classes_along(axis: int, name: str, given: Tensor, labels: Tensor, inputs: Sequence[Tensor]) -> Reading:
     """Top-1, where the labels are indices of classes along `axis` of `given` `[n, ...]`; labels are `[N, ...]`, N >= n.
@@ -271,8 +274,10 @@ def _decisions(name: str, given: Tensor, labels: Tensor, ignored: Sequence[float
         raise asks(f"{why}, so that all say the same, at 0 or at 0.5", at_half, UndecidedError)
     if low >= 0:
         return Reading(f"{what} at probability 0.5", "threshold", threshold=0.5)
-    gained = ((answers > 0.5) == right).double() - ((answers > 0) == right).double()
-    if float(gained.mean()) > _GAIN and clear_gain(gained):
+    at_half_right, least = ((answers > 0.5) == right).double(), (right == (right.double().mean() > 0.5)).double()
+    gained = at_half_right - ((answers > 0) == right).double()
+    near = float(((answers >= -1) & (answers <= 2)).double().mean()) > _MOST
+    if float(gained.mean()) > _GAIN and clear_gain(gained) and (near or clear_gain(at_half_right - least)):
         raise asks(f"{why}, and more of them are right at 0.5 than at logit 0", at_half, UndecidedError)
     return Reading("accuracy of signs" if signs else f"{what} at logit 0", "threshold")
 

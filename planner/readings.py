@@ -188,7 +188,7 @@ def clear_gain(gained: Tensor, among: int = 1) -> bool:
     if not len(counted):
         return False
     least = NormalDist().inv_cdf(1 - 0.025 / among) * float(counted.std(correction=0)) / len(counted) ** 0.5
-    return float(counted.mean()) > least
+    return bool(float(counted.mean()) > least)
 
 
 def deviations(numbers: Tensor) -> tuple[Tensor, Tensor]:

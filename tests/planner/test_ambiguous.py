@@ -68,6 +68,8 @@ def test_a_few_outputs_below_zero_do_not_hide_that_a_half_is_meant():
     outputs[0] = -40.0 if BINARY[0] == 0 else 40.0
     asked(outputs, BINARY, "right at 0.5")
     assert recognise(LOGITS * 10, BINARY, N).name == "accuracy at logit 0"
+    rare = (classes(50, N) == 0).long()
+    assert recognise(3 * normal(N), rare, N).name == "accuracy at logit 0", "no threshold is better than a constant"
 
 
 @pytest.mark.parametrize("labels", [SIGNS, SIGNS.float()])
