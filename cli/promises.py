@@ -10,7 +10,8 @@ from torch import Tensor
 from ..estimators import EdgeActivations
 from ..planner.accuracy import Evaluate, Scorer, require_enough
 from ..planner.readings import Reading, concatenated
-from ..planner.recognise import UndecidedError, read_outputs, recognised
+from ..planner.recognise import read_outputs, recognised
+from ..planner.suggestions import UndecidedError
 from .target import Finding, Target, TargetData
 
 if TYPE_CHECKING:

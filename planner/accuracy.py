@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from ..records import Accuracy, Interval, TargetError
-from .readings import Reading, concatenated
+from .readings import Reading, clear_gain, concatenated
 
 Evaluate = Callable[[Any, Tensor | None], Any]
 """The user's metric: (model outputs of n samples, their labels) -> n scores, or one score. Higher is better."""
@@ -193,7 +193,7 @@ def beside_constant(reading: Reading, undefended: Scores, labels: Tensor | None)
     scores, what = reading.constant(labels)
     least = scores.numpy()[~np.isnan(scores.numpy())]
     gained = undefended.values - least
-    if gained.mean() > Z95 * gained.std() / len(gained) ** 0.5:
+    if clear_gain(torch.from_numpy(gained)):
         return None
     return (
         f"undefended {reading.name} {undefended.values.mean():.3f} is no better than always answering {what} "

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
+from statistics import NormalDist
 from typing import Any, Literal
 
 import torch
@@ -175,6 +176,19 @@ def concatenated(outputs: Sequence[Any]) -> Any:
             "the model's answers to batches of other sizes do not go together: the first dimension of what it returns "
             "must count samples"
         ) from None
+
+
+def clear_gain(gained: Tensor, among: int = 1) -> bool:
+    """Whether paired gains `[n]` (NaN: does not count) are above 0 by more than chance explains, at 95 %.
+
+    Args:
+        among: of how many the best was taken; more of them need a larger gain.
+    """
+    counted = gained[~gained.isnan()].double()
+    if not len(counted):
+        return False
+    least = NormalDist().inv_cdf(1 - 0.025 / among) * float(counted.std(correction=0)) / len(counted) ** 0.5
+    return bool(float(counted.mean()) > least)
 
 
 def deviations(numbers: Tensor) -> tuple[Tensor, Tensor]:

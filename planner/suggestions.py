@@ -13,9 +13,17 @@ Found = tuple[int, str, Tensor]
 """A tensor of the outputs: its position, the expression that reaches it, and its values."""
 
 
-def asks(why: str, score: str) -> TargetError:
+class AskedError(TargetError):
+    """Outputs that these labels may well belong to, in a way that only the user can say."""
+
+
+class UndecidedError(AskedError):
+    """Outputs that may be read in two ways, as far as these samples tell."""
+
+
+def asks(why: str, score: str, kind: type[TargetError] = TargetError) -> TargetError:
     """The refusal that says why, and shows an `evaluate` that returns the expression `score`."""
-    return TargetError(
+    return kind(
         f"{why}; say what is right in the target file, one score a sample: "
         f"def evaluate(outputs, labels): return {score}"
     )
@@ -27,12 +35,17 @@ def score_line(name: str, given: Tensor, labels: Tensor, right: str = "labels", 
     if given.ndim < 2 or (not are_whole(labels) and labels[0].numel() == given[0].numel()):
         return f"-({name} - labels.reshape({name}.shape)).reshape(len(labels), -1).square().mean(1)"
     if labels.ndim == 1:
-        return f"({classes} == {right}).float()"
-    if given.ndim == 4 and labels.ndim == 3 and given.shape[2:] != labels.shape[1:]:
+        return f"({classes}{'.flatten()' if given.ndim > 2 else ''} == {right}).float()"
+    if given.ndim == 4 and labels.ndim == 3 and given.shape[2:] != labels.shape[1:] and axis == 1:
         classes = f'torch.nn.functional.interpolate({name}, labels.shape[1:], mode="bilinear").argmax(1)'
     elif labels.ndim == 2 and given.ndim != 3:
         return f"({classes} == {right}[:, 0]).float()"
     return f"({classes} == {right}).flatten(1).float().mean(1)"
+
+
+def decided(name: str, threshold: str, right: str) -> str:
+    """A score for each sample: the share of its numbers on the right side of a threshold."""
+    return f"(({name} > {threshold}) == ({right}).reshape({name}.shape)).reshape(len(labels), -1).float().mean(1)"
 
 
 def size(given: Tensor) -> str:

@@ -10,7 +10,8 @@ import torch
 from collabplan.estimators import Data, EdgeActivations
 from collabplan.graph import trace
 from collabplan.planner.readings import first_rows, tensors_of
-from collabplan.planner.recognise import UndecidedError, recognise, recognised
+from collabplan.planner.recognise import recognise, recognised
+from collabplan.planner.suggestions import UndecidedError
 from collabplan.records import TargetError
 from torch import nn
 

@@ -1,0 +1,314 @@
+"""How one tensor is read by labels that fit its shape: as classes, decisions or numbers.
+
+Where labels or outputs may be meant in another way as well, both ways are scored on the undefended model. One that
+another clearly beats is never chosen, and one that nothing but its shape speaks for must beat a constant answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from ..records import TargetError
+from .labels import any_of, are_whole, whole_values
+from .readings import Reading, clear_gain, deviations
+from .suggestions import AskedError, UndecidedError, asks, decided, score_line, size
+
+IGNORED = (-100, -1, 255)
+"""What data sets write where nothing is known: torch's `ignore_index`, and a mask's greatest byte."""
+
+_EXCLUSIVE = 2 / 3
+"""Share of positions with one label of several from which on the labels may be one-hot with exceptions."""
+
+_GAIN = 0.02
+"""By how much decisions must be better at 0.5, for logits to be in doubt."""
+
+_MOST = 0.95
+"""Share of outputs near 0 to 1 from which on these may be probabilities by least squares, whatever the others are."""
+
+
+def classes_along(axis: int, name: str, given: Tensor, labels: Tensor, inputs: Sequence[Tensor]) -> Reading:
+    """Top-1, where the labels are indices of classes along `axis` of `given` `[n, ...]`; labels are `[N, ...]`, N >= n.
+
+    Raises:
+        TargetError: they are no such indices, or may be meant in another way.
+    """
+    classes = given.shape[axis]
+    if labels.is_floating_point() and not are_whole(labels):
+        raise _floating_labels(axis, name, given)
+    values = whole_values(labels)
+    outside = [value for value in values if not 0 <= value < classes]
+    if outside:
+        _require_ignored(values, outside, axis, name, given, labels)
+    _require_no_inputs(name, given, labels, inputs, outside)
+    ignoring = f", {' and '.join(map(str, outside))} ignored" if outside else ""
+    reading = Reading(f"top-1 accuracy{ignoring}", axis=axis, ignored=tuple(outside))
+    _require_no_shift(reading, values, name, given, labels)
+    _require_indices(reading, values, name, given, labels)
+    return reading
+
+
+def _floating_labels(axis: int, name: str, given: Tensor, kind: type[TargetError] = TargetError) -> TargetError:
+    return asks(
+        f"labels are floating, not classes, and outputs of shape {size(given)} give {given.shape[axis]} numbers for "
+        f"each; for classes give labels.long()",
+        f"-({name}.select({axis}, 0) - labels).reshape(len(labels), -1).abs().mean(1)",
+        kind,
+    )
+
+
+def _require_ignored(
+    values: list[int], outside: list[int], axis: int, name: str, given: Tensor, labels: Tensor
+) -> None:
+    """Refuse labels that are no class and not plainly ignored, or that leave one class, which is never a metric."""
+    classes = given.shape[axis]
+    one_based = (values[0], values[-1]) == (1, classes)
+    if set(outside) <= set(IGNORED) and len(values) - len(outside) > 1 and not one_based:
+        return
+    why = f"labels run from {values[0]} to {values[-1]}, the model has {classes} classes, 0 to {classes - 1}"
+    remedy, right, kind = "255, -1 and -100 alone are ignored", "labels", TargetError
+    if one_based:
+        remedy, right, kind = "give labels - 1", "(labels - 1)", AskedError
+    elif values in ([-1, 1], [0, 255]):
+        remedy, right, kind = "give (labels > 0).long()", "(labels > 0)", AskedError
+    elif values == [-1, 0]:
+        remedy, right, kind = "give labels + 1", "(labels + 1)", AskedError
+    elif set(outside) <= set(IGNORED):
+        remedy = f"without {' and '.join(map(str, outside))} one class is left, or none"
+    raise asks(f"{why}; {remedy}", score_line(name, given, labels, right, axis), kind)
+
+
+def _require_no_inputs(
+    name: str, given: Tensor, labels: Tensor, inputs: Sequence[Tensor], outside: Sequence[int]
+) -> None:
+    for tokens in inputs:
+        some = labels[: len(tokens)].reshape(len(tokens), -1)
+        if given.ndim > 2 and tokens.shape == labels[: len(tokens)].shape:
+            known = torch.ones_like(some, dtype=torch.bool) if not outside else ~any_of(some, outside)
+            if bool((tokens.reshape(some.shape) == some)[known].all()):
+                raise asks(
+                    "the labels are the input tokens themselves, and a language model answers the next one",
+                    f"({name}[:, :-1].argmax(-1) == labels[:, 1:]).float().mean(1)",
+                )
+
+
+def _require_no_shift(reading: Reading, values: list[int], name: str, given: Tensor, labels: Tensor) -> None:
+    """Refuse labels that may count from 1 or from -1: where the first or the last class never occurs.
+
+    A byte holds -1 as 255. A label that would be ignored though it may be a class is one only where the model says so.
+    """
+    classes, shown = given.shape[reading.axis], labels[: len(given)].long()
+    shifts = ([-1] if 0 not in values else []) + ([1] if classes - 1 not in values else [])
+    for by in shifts:
+        moved, lost = shown + by, set(reading.ignored)
+        wrapped = lost & ({-1, 255} if by == 1 else {classes})
+        for value in lost - wrapped:
+            moved[shown == value] = -100
+        if by == 1:
+            moved[any_of(shown, sorted(wrapped))] = 0
+        rival = Reading("", axis=reading.axis, ignored=(-100,))
+        if (
+            _beats(rival, moved, reading, shown, given)
+            if not wrapped
+            else not _leads(reading, shown, rival, moved, given)
+        ):
+            sign = "+" if by > 0 else "-"
+            raise asks(
+                f"labels run from {values[0]} to {values[-1]}, the model has {classes} classes, and they may be "
+                f"meant as labels {sign} 1 as well",
+                score_line(
+                    name,
+                    given,
+                    labels,
+                    f"((labels.long() {sign} 1) % 256)" if 255 in wrapped and by > 0 else f"(labels {sign} 1)",
+                    reading.axis,
+                ),
+                UndecidedError,
+            )
+
+
+def _require_indices(reading: Reading, values: list[int], name: str, given: Tensor, labels: Tensor) -> None:
+    """Refuse labels that may be numbers, or decisions for each column, and that top-1 does not find."""
+    axis, shown = reading.axis, labels[: len(given)]
+    if better_than_constant(reading, given, shown):
+        return
+    if labels.is_floating_point():
+        raise _floating_labels(axis, name, given, UndecidedError)
+    if values[-1] <= 1 and given.shape[axis] > 2 and labels[0].numel() > 1:
+        raise asks(
+            f"labels 0 and 1 of shape {size(labels)} may be classes along dimension {axis} of outputs of shape "
+            f"{size(given)}, or decisions",
+            f"(({name}.mean({axis}) > 0) == (labels > 0)).flatten(1).float().mean(1)",
+            UndecidedError,
+        )
+    if given.ndim == 2:
+        right = shown.reshape(-1, 1)
+        counted = ~any_of(right[:, 0], reading.ignored)
+        near = (given.round() == right)[counted]
+        if len(near):
+            best = near.double().mean(dim=0).argmax()
+            column, truth = near[:, best].double(), right[counted, 0]
+            least = (truth == truth.mode().values).double()
+            top = (given[counted].argmax(dim=1) == truth).double()
+            if clear_gain(column - least, near.shape[1]) and clear_gain(column - top, near.shape[1]):
+                raise asks(
+                    f"number {int(best)} of the {near.shape[1]} in outputs of shape {size(given)} is nearly the "
+                    "label itself, and the greatest of them is not it",
+                    f"({name}[:, {int(best)}].round() == labels.flatten()).float()",
+                    UndecidedError,
+                )
+
+
+def better_than_constant(reading: Reading, given: Tensor, labels: Tensor) -> bool:
+    """Whether what is read from `given` `[n, ...]` is clearly better than the best answer that never changes."""
+    alone = replace(reading, tensor=0)
+    scores = alone.scores(given, labels)
+    if bool(scores.isnan().all()):
+        return False
+    return clear_gain(scores - alone.constant(labels)[0])
+
+
+def _leads(reading: Reading, labels: Tensor, over: Reading, others: Tensor, given: Tensor) -> bool:
+    """Whether outputs are clearly better by one reading and labels than by another."""
+    return clear_gain(reading.scores(given, labels) - over.scores(given, others))
+
+
+def _beats(rival: Reading, moved: Tensor, reading: Reading, labels: Tensor, given: Tensor) -> bool:
+    return _leads(rival, moved, reading, labels, given) and better_than_constant(rival, given, moved)
+
+
+def equal(name: str, given: Tensor, labels: Tensor) -> Reading:
+    """Whole numbers that are right where they are the label, unless they clearly are another function of it."""
+    reading, shown = Reading("accuracy", "equal"), labels[: len(given)].reshape(given.shape)
+    whole = shown.long()
+    for right, rival in (("labels - 1", whole - 1), ("labels + 1", whole + 1), ("labels > 0", (whole > 0).long())):
+        if _beats(reading, rival, reading, shown, given):
+            raise asks(
+                f"answers of shape {size(given)} are more often {right} than the labels themselves",
+                f"({name} == ({right}).reshape({name}.shape)).reshape(len(labels), -1).float().mean(1)",
+                UndecidedError,
+            )
+    return reading
+
+
+def same_shape(name: str, given: Tensor, labels: Tensor) -> Reading:
+    """The reading where there is one label for each number: one-hot classes, decisions, or numbers."""
+    values = whole_values(labels) if are_whole(labels) else []
+    if values and set(values) <= {0, 1}:
+        shaped = labels.reshape(-1, *given.shape[1:])
+        sums = {axis: shaped.sum(dim=axis) for axis in axes_of(given)}
+        axes = [axis for axis, each in sums.items() if bool((each == 1).all())]
+        if len(axes) == 1:
+            return Reading("top-1 accuracy", axis=axes[0], one_hot=True)
+        if not axes:
+            _require_no_exceptions(sums, name, given)
+        return _decisions(name, given, labels)
+    if values == [-1, 1]:
+        return _decisions(name, given, labels)
+    if len(values) == 2:
+        raise asks(
+            f"labels are {values[0]} and {values[1]}, two kinds rather than numbers; "
+            f"give (labels > {values[0]}).long()",
+            decided(name, "0.5" if float(given.min()) >= 0 else "0", f"labels > {values[0]}"),
+            AskedError,
+        )
+    ignored = tuple(value for value in values if value not in (0, 1))
+    if not labels.is_floating_point() and {0, 1} < set(values) and set(ignored) <= set(IGNORED) and ignored != (-1,):
+        return replace(_decisions(name, given, labels, ignored), ignored=ignored)
+    if not labels.is_floating_point():
+        raise asks(
+            f"labels are whole numbers from {int(labels.min())} to {int(labels.max())}, and outputs of shape "
+            f"{size(given)} give one number for each; for a regression give labels.float()",
+            f"-({name}.reshape(len(labels), -1) - labels.reshape(len(labels), -1)).abs().mean(1)",
+        )
+    shaped = labels.reshape(-1, *given.shape[1:])
+    if any(bool(((shaped.sum(dim=axis) - 1).abs() < 1e-3).all()) for axis in axes_of(given)) and bool(
+        (labels >= 0).all()
+    ):
+        raise asks(
+            "labels are distributions over classes (they sum to 1), not classes",
+            f"({name}.argmax(1) == labels.argmax(1)).float()",
+        )
+    return numbers(shaped, "R2")
+
+
+def _require_no_exceptions(sums: dict[int, Tensor], name: str, given: Tensor) -> None:
+    """Refuse labels 0 and 1 that may be one-hot with exceptions, or several decisions.
+
+    Never more than one of them holds, or nearly always just one.
+    """
+    for axis, many in sums.items():
+        single = float((many == 1).double().mean())
+        if single > _EXCLUSIVE or (single > 0 and int(many.max()) == 1):
+            raise asks(
+                f"of {given.shape[axis]} labels 0 or 1, just one holds in {single:.0%} of cases: they may be one-hot "
+                "with exceptions, or decisions of their own",
+                f"labels.reshape({name}.shape).gather({axis}, {name}.argmax({axis}, keepdim=True)).float()"
+                ".flatten(1).mean(1)",
+                AskedError,
+            )
+
+
+def _decisions(name: str, given: Tensor, labels: Tensor, ignored: Sequence[float] = ()) -> Reading:
+    """Yes or no for each number, at 0 where outputs are logits, at 0.5 where they are probabilities."""
+    signs = bool((labels < 0).any()) and not ignored
+    what = "accuracy" if squeezed(tuple(given.shape[1:])) == () else "accuracy of labels"
+    known = labels[: len(given)].reshape(given.shape)
+    counted = ~any_of(known, ignored)
+    answers, right = given[counted].double(), known[counted] > 0
+    if not len(answers):
+        raise UndecidedError("every label of these samples is ignored")
+    low, high = float(answers.min()), float(answers.max())
+    why = f"outputs lie in {low:.3g} to {high:.3g}"
+    if high <= 0:
+        raise asks(
+            f"{why}, so that all say no at logit 0; log-probabilities say yes above log 0.5",
+            decided(f"{name}.exp()", "0.5", "labels > 0"),
+            UndecidedError,
+        )
+    at_half = decided(name, "0.5", "labels > 0")
+    if low >= 0 and (high > 1 or low > 0.5 or high <= 0.5):
+        raise asks(f"{why}, so that all say the same, at 0 or at 0.5", at_half, UndecidedError)
+    if low >= 0:
+        return Reading(f"{what} at probability 0.5", "threshold", threshold=0.5)
+    at_half_right, least = ((answers > 0.5) == right).double(), (right == (right.double().mean() > 0.5)).double()
+    gained = at_half_right - ((answers > 0) == right).double()
+    near = float(((answers >= -1) & (answers <= 2)).double().mean()) > _MOST
+    if float(gained.mean()) > _GAIN and clear_gain(gained) and (near or clear_gain(at_half_right - least)):
+        raise asks(f"{why}, and more of them are right at 0.5 than at logit 0", at_half, UndecidedError)
+    return Reading("accuracy of signs" if signs else f"{what} at logit 0", "threshold")
+
+
+def numbers(of: Tensor, name: str, *, own: bool = False, notes: tuple[str, ...] = ()) -> Reading:
+    """R2 of numbers `[N, ...]`: the mean over columns of a table, and over all positions together of anything else."""
+    center, variance = deviations(of)
+    varies = variance > 1e-12 * center.square().clamp(min=1e-12)
+    if not bool(varies.any()):
+        raise TargetError(
+            "the undefended model answers the same to every sample; look at its weights, or define `evaluate`"
+            if own
+            else "all labels are the same number, which nothing can be measured by; give labels that vary"
+        )
+    if of.ndim == 2:
+        spread = torch.where(varies, variance * varies.sum(), torch.inf)
+        if not bool(varies.all()):
+            notes = (*notes, f"{int((~varies).sum())} of {len(varies)} numbers of an output do not vary: not scored")
+    else:
+        spread = variance.sum().expand(center.shape)
+    return Reading(name, "values", own=own, center=center, spread=spread, notes=notes)
+
+
+def axes_of(given: Tensor) -> list[int]:
+    """Dimensions that may hold classes: the first after the samples, and the last."""
+    last = [] if given.ndim < 3 else [-1]
+    return [axis for axis in ([1] if given.ndim > 1 else []) + last if given.shape[axis] > 1]
+
+
+def squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Without one channel at either end: `[N, 1]` is `[N]`, a map `[N, 1, H, W]` is `[N, H, W]`."""
+    if shape[:1] == (1,):
+        return shape[1:]
+    return shape[:-1] if shape[-1:] == (1,) else shape
