@@ -35,8 +35,9 @@ from .sandwich import half_width
 from .seeds import generator_for
 from .token_attackers import Examples, Predictor, classifier, readable, ridge
 from .token_bag import by_counts, by_pursuit, counts_of, likeliest, overlap
-from .token_places import Reading, beside, candidate_places
-from .token_references import Edge, edge_references, edge_shares, table_references
+from .token_places import Places, Reading, beside, candidate_places
+from .token_references import alongside, edge_references, edge_shares, placewise, table_references
+from .token_traces import Edge, traced_places
 from .tokens import TokenInput
 
 MIN_SAMPLES = 20
@@ -144,18 +145,21 @@ class _OneInput:
             return
         drawn = torch.randperm(self.length, generator=generator_for(seed, "places"))[:POSITIONS]
         self.positions = drawn.sort().values
+        self.places, placed = self._places(tokens, at, edge)
         self.reading = self._settled()
         self.mean, self.variance = self._moments()
         self.shares = None
         if edge is not None and self.pooled:
             self.shares = edge_shares(rows, self.tokens, self.candidates, edge, self.reading, self.train)
         self.references = None if edge is None else edge_references(
-            rows, tokens, at, self.candidates, edge, self.positions, self.tested
+            rows, tokens, at, self.candidates, edge, placed, self.positions, self.tested
         )  # fmt: skip
         if self.references is not None:
             self.positions = self.references.positions
         else:
-            self.references = table_references(rows, self.tokens, self.candidates, self.positions, self.train)
+            self.references = table_references(
+                rows, self.tokens, self.candidates, self.places, self.positions, self.train
+            )
 
     @property
     def pooled(self) -> bool:
@@ -223,20 +227,42 @@ class _OneInput:
         smoothed = counts + SMOOTHING * everywhere
         return (smoothed / smoothed.sum(dim=1, keepdim=True)).log()
 
+    def _places(
+        self, tokens: Sequence[TokenInput], at: int, edge: Edge | None
+    ) -> tuple[list[list[Places]], tuple[tuple[int, Places], ...]]:
+        """By tensor, all places that are tried; and those where each row depends on one token alone."""
+        places = [candidate_places(row.shape[1:], self.length) for row in self.rows]
+        if edge is None:
+            return places, ()
+        group = alongside(tokens, at)
+        placed = placewise(places, group, edge)
+        if len(placed) == len(places):
+            return places, placed
+        traced = traced_places(self.rows, self.tokens, self.candidates, edge, self.seed)
+        places = [[*guessed, *shown] for guessed, shown in zip(places, traced, strict=True)]
+        return places, placewise(places, group, edge)
+
     def _settled(self) -> Reading:
         """The places that a ridge reads best by, undefended."""
         shapes = [tuple(row.shape[1:]) for row in self.rows]
         best = []
-        for part, shape in enumerate(shapes):
-            tried = [Reading(part, places) for places in candidate_places(shape, self.length)]
-            best.append(max((self._readable(each), -at, each) for at, each in enumerate(tried)))
+        for part, tried in enumerate(self.places):
+            best.append(max((self._reads(Reading(part, each)), -at, each) for at, each in enumerate(tried)))
         part = max(range(len(best)), key=lambda at: best[at][:2])
-        places = best[part][2].places
-        reading = Reading(part, places, 0, beside(shapes, part, [each[2].places for each in best]))
+        places = best[part][2]
+        reading = Reading(part, places, 0, beside(shapes, part, [each[2] for each in best]))
         wider = replace(reading, radius=1)
         if places.rows > 1 and wider.width(shapes) <= WINDOW and self._readable(wider) >= self._readable(reading):
             return wider
         return reading
+
+    def _reads(self, reading: Reading) -> float:
+        """What a ridge reads, with neighbours or without: a running sum is nothing without the row before."""
+        wider = replace(reading, radius=1)
+        alone = self._readable(reading)
+        if reading.places.rows == 1 or wider.width([row.shape[1:] for row in self.rows]) > WINDOW:
+            return alone
+        return max(alone, self._readable(wider))
 
     def _readable(self, reading: Reading) -> float:
         """What a ridge reads of the held-out tokens in undefended rows."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,11 +10,9 @@ from torch import Tensor
 
 from .defenses import Defense
 from .token_attackers import nearest
-from .token_places import Places, Reading, candidate_places
+from .token_places import Places, Reading
+from .token_traces import Edge
 from .tokens import TokenInput
-
-Edge = Callable[[dict[int, Tensor]], Sequence[Tensor]]
-"""Runs the edge half on tokens by the input's position, each `[n, L]`; gives rows of the private crossings."""
 
 MOST = 8192
 """Tokens (or combinations, of several inputs) that the edge half is run on."""
@@ -54,12 +52,15 @@ class References:
         scales, seen, weights, values = [], [], [], []
         for (part, places), references, missed in zip(self.parts, self.values, self.missed, strict=True):
             quantizer, random = defense.quantizers[part], defense.randomizes and not defense.only_drops
-            exact = quantizer is not None and not random
+            exact = quantizer is not None and not random and places.unmixed is None
             values.append(quantizer.dequantize(quantizer.quantize(references), torch.float32) if exact else references)  # type: ignore[union-attr]
-            scales.append((missed + defense.floor.stds[part] ** 2).clamp(min=1e-30).rsqrt())
+            floor = torch.full((1, *released[part].shape[1:]), defense.floor.stds[part] ** 2)
+            floor = places.of(floor, variance=True).mean(dim=(0, 1))
+            scales.append((missed + floor).clamp(min=1e-30).rsqrt())
             seen.append(places.of(released[part])[:, self.positions])
             if kept is not None:
-                weights.append(places.of(kept[part])[:, self.positions])
+                most = places.of(torch.ones(1, *released[part].shape[1:]), variance=True)
+                weights.append((places.of(kept[part], variance=True) / most)[:, self.positions])
         scale = torch.cat(scales)
         found = []
         for at in range(len(self.positions)):
@@ -81,6 +82,7 @@ def edge_references(
     at: int,
     candidates: Tensor,
     edge: Edge,
+    parts: Sequence[tuple[int, Places]],
     positions: Tensor,
     tested: Tensor,
 ) -> References | None:
@@ -93,14 +95,14 @@ def edge_references(
         tokens: all private inputs of tokens, of which number `at` is attacked.
         candidates: `[C]`, its ids in the data.
         edge: runs the edge half.
+        parts: the tensors that are `placewise`, with their places.
         positions: `[P]` that are to be tested; fewer are where references would be too many numbers.
         tested: `[T]`, samples whose tokens must be among those that are tried.
     """
     own = tokens[at]
-    group = [each for each in tokens if each.ids.shape == own.ids.shape]
-    parts = _placewise(rows, group, edge)
     if not parts:
         return None
+    group = alongside(tokens, at)
     combinations, number = _combinations(group, tested)
     width = sum(rows[part][0].numel() // places.rows for part, places in parts)
     most = max(FEWEST_POSITIONS, int(REFERENCE_NUMBERS / (len(combinations) * width)))
@@ -117,7 +119,7 @@ def edge_references(
     others[tested] = False
     return References(
         positions,
-        parts,
+        tuple(parts),
         values,
         missed,
         _log_counts(here[others], known[others], len(combinations)),
@@ -180,15 +182,20 @@ def edge_shares(
 
 
 def table_references(
-    rows: Sequence[Tensor], own: TokenInput, candidates: Tensor, positions: Tensor, train: Tensor
+    rows: Sequence[Tensor],
+    own: TokenInput,
+    candidates: Tensor,
+    tried: Sequence[Sequence[Places]],
+    positions: Tensor,
+    train: Tensor,
 ) -> References | None:
     """The embedding's rows, brought to the mean of what crosses at each place; None where nothing is as wide."""
     if own.table is None:
         return None
     vectors = own.vectors(candidates)
     for part, row in enumerate(rows):
-        for places in candidate_places(row.shape[1:], own.ids.shape[1]):
-            if places.one_to_one and row[0].numel() == places.rows * vectors.shape[1]:
+        for places in tried[part]:
+            if places.one_to_one and places.width(row.shape[1:]) == vectors.shape[1]:
                 here = torch.searchsorted(candidates, own.ids[:, positions])
                 seen = places.of(row.float())[:, positions]
                 middle = seen[train].mean(dim=0) - vectors[here[train]].mean(dim=0)
@@ -201,8 +208,15 @@ def table_references(
     return None
 
 
-def _placewise(rows: Sequence[Tensor], group: Sequence[TokenInput], edge: Edge) -> tuple[tuple[int, Places], ...]:
-    """The tensors whose row l depends on the tokens at place l alone, with their places.
+def alongside(tokens: Sequence[TokenInput], at: int) -> list[TokenInput]:
+    """The inputs as long as number `at`, with it."""
+    return [each for each in tokens if each.ids.shape == tokens[at].ids.shape]
+
+
+def placewise(
+    tried: Sequence[Sequence[Places]], group: Sequence[TokenInput], edge: Edge
+) -> tuple[tuple[int, Places], ...]:
+    """The tensors whose row l depends on the tokens at place l alone, with their places among those that are `tried`.
 
     Sequences are mixed, every other place from another one: then each row must be that of the one it came from.
     """
@@ -213,8 +227,8 @@ def _placewise(rows: Sequence[Tensor], group: Sequence[TokenInput], edge: Edge) 
     mixed = edge({each.position: torch.where(evenly, each.ids[first], each.ids[second]) for each in group})
     alone = [edge({each.position: each.ids[chosen] for each in group}) for chosen in (first, second)]
     found = []
-    for part, row in enumerate(rows):
-        for places in candidate_places(row.shape[1:], length):
+    for part, each_tried in enumerate(tried):
+        for places in each_tried:
             if not places.one_to_one:
                 continue
             here, left, right = (places.of(each[part].float()) for each in (mixed, *alone))
