@@ -35,6 +35,7 @@ class Places:
     Attributes:
         taken: which of the sample's own rows each of `rows` is; None where they are those of the sample.
         unmixed: `[rows, sample's rows]`, weights by which each of `rows` is a sum of the sample's own.
+        view: the shape that a sample is first brought to; None for its own.
     """
 
     start: int
@@ -43,11 +44,14 @@ class Places:
     row_of: tuple[int, ...]
     taken: tuple[int, ...] | None = None
     unmixed: Tensor | None = None
+    view: tuple[int, ...] | None = None
 
     def of(self, tensor: Tensor, *, variance: bool = False) -> Tensor:
         """A tensor `[n, *sample_shape]` as `[n, rows, features]`; where it holds variances, those of the rows."""
         if self.start == self.stop:
             return tensor.reshape(tensor.shape[0], 1, -1)
+        if self.view is not None:
+            tensor = tensor.reshape(tensor.shape[0], *self.view)
         counting = range(1 + self.start, 1 + self.stop)
         moved = tensor.movedim(tuple(counting), tuple(range(1, 1 + len(counting))))
         moved = moved.reshape(tensor.shape[0], math.prod(tensor.shape[1 + self.start : 1 + self.stop]), -1)
@@ -57,6 +61,7 @@ class Places:
 
     def width(self, shape: Sequence[int]) -> int:
         """Features of each row of a sample of `shape`."""
+        shape = shape if self.view is None else self.view
         return math.prod(shape[: self.start]) * math.prod(shape[self.stop :])
 
     @property

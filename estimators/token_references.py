@@ -38,6 +38,7 @@ class References:
         missed: per part `[F]`, the variance by which the true ones miss what crosses: 0 where they are exact.
         log_prior: `[P, C]`.
         candidate: `[C]`, which candidate of the attacked input each reference is of.
+        spreads: of every tensor, each number's variance `[*sample_shape]`.
     """
 
     positions: Tensor
@@ -46,21 +47,27 @@ class References:
     missed: tuple[Tensor, ...]
     log_prior: Tensor
     candidate: Tensor
+    spreads: tuple[Tensor, ...]
 
     def answers(self, released: Sequence[Tensor], kept: Sequence[Tensor] | None, defense: Defense) -> Tensor:
-        """Candidates `[n, P]` for tensors `[n, *sample_shape]` released under `defense`; 1 in `kept` is not dropped."""
+        """Candidates `[n, P]` for tensors `[n, *sample_shape]` released under `defense`; 1 in `kept` is not dropped.
+
+        What was dropped must be filled with its mean.
+        """
         scales, seen, weights, values = [], [], [], []
         for (part, places), references, missed in zip(self.parts, self.values, self.missed, strict=True):
             quantizer, random = defense.quantizers[part], defense.randomizes and not defense.only_drops
             exact = quantizer is not None and not random and places.unmixed is None
             values.append(quantizer.dequantize(quantizer.quantize(references), torch.float32) if exact else references)  # type: ignore[union-attr]
             floor = torch.full((1, *released[part].shape[1:]), defense.floor.stds[part] ** 2)
-            floor = places.of(floor, variance=True).mean(dim=(0, 1))
-            scales.append((missed + floor).clamp(min=1e-30).rsqrt())
+            error = (missed + places.of(floor, variance=True).mean(dim=(0, 1))).clamp(min=1e-30)
+            scales.append(error.rsqrt())
             seen.append(places.of(released[part])[:, self.positions])
-            if kept is not None:
-                most = places.of(torch.ones(1, *released[part].shape[1:]), variance=True)
-                weights.append((places.of(kept[part], variance=True) / most)[:, self.positions])
+            if kept is not None and places.unmixed is None:
+                weights.append(places.of(kept[part])[:, self.positions])
+            elif kept is not None:  # the mean stands for what was dropped, and misses by as much as that varies
+                added = places.of((1 - kept[part]) * self.spreads[part], variance=True)[:, self.positions]
+                weights.append(error / (error + added))
         scale = torch.cat(scales)
         found = []
         for at in range(len(self.positions)):
@@ -124,6 +131,7 @@ def edge_references(
         missed,
         _log_counts(here[others], known[others], len(combinations)),
         torch.searchsorted(candidates, combinations[:, group.index(own)].contiguous()),
+        _spreads(rows, others),
     )
 
 
@@ -204,7 +212,8 @@ def table_references(
                 missed = _missed(seen[train], values, here[train], known[train])
                 log_prior = _log_counts(here[train], known[train], len(candidates))
                 numbers = torch.arange(len(candidates))
-                return References(positions, ((part, places),), (values,), (missed,), log_prior, numbers)
+                spreads = _spreads(rows, train)
+                return References(positions, ((part, places),), (values,), (missed,), log_prior, numbers, spreads)
     return None
 
 
@@ -286,6 +295,11 @@ def _missed(seen: Tensor, values: Tensor, here: Tensor, known: Tensor) -> Tensor
         total += (seen[used, at].float() - values[here[used, at], at]).square().sum(dim=0)
     mean = total / max(int(known.sum()), 1)
     return torch.where(mean > 1e-8 * values.square().mean(dim=(0, 1)), mean, 0.0)
+
+
+def _spreads(rows: Sequence[Tensor], chosen: Tensor) -> tuple[Tensor, ...]:
+    """Of every tensor, the variance `[*sample_shape]` of each number over the chosen samples."""
+    return tuple(row[chosen].float().var(dim=0, unbiased=False) for row in rows)
 
 
 def _log_counts(here: Tensor, known: Tensor, count: int) -> Tensor:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -81,31 +81,41 @@ def traced_places(
     length = own.ids.shape[1]
     if len(candidates) < 2 or length < 2:
         return [[] for _ in rows]
-    tried = [_dimensions(row.shape[1:], length) for row in rows]
-    found: list[list[Places]] = []
-    for ranges, traces in zip(tried, _traces(tried, own, candidates, edge, seed), strict=True):
-        found.append([])
-        for (start, stop), trace in zip(ranges, traces, strict=True):
-            found[-1] += _places(start, stop, trace)
+    vector = own.vectors(candidates[:1]).shape[1]
+    tried = [_countings(tuple(row.shape[1:]), length, vector) for row in rows]
+    traces = _traces(tried, own, candidates, edge, seed)
+    return [
+        [places for counting, trace in zip(countings, found, strict=True) for places in _places(counting, trace)]
+        for countings, found in zip(tried, traces, strict=True)
+    ]
+
+
+def _countings(shape: tuple[int, ...], length: int, vector: int) -> list[Places]:
+    """The dimensions that may count tokens in any order, of the sample or, where that is flat, of a view of it."""
+    found = [Places(start, stop, rows, ()) for start, stop, rows in _dimensions(shape, length)]
+    if len(shape) == 1:
+        sizes = {(shape[0] // size, size) for size in (shape[0] // length, vector) if size and not shape[0] % size}
+        for view in sorted(sizes | {(width, rows) for rows, width in sizes}):
+            found += [Places(start, stop, rows, (), view=view) for start, stop, rows in _dimensions(view, length)]
     return found
 
 
-def _dimensions(shape: Sequence[int], length: int) -> list[tuple[int, int]]:
-    """Ranges of dimensions that may count tokens in any order."""
+def _dimensions(shape: Sequence[int], length: int) -> list[tuple[int, int, int]]:
+    """Ranges of dimensions that may count tokens in any order, with their rows."""
     found = []
     for start in range(len(shape)):
         for stop in range(start + 1, len(shape) + 1):
             rows = math.prod(shape[start:stop])
             likely = stop == start + 1 and 2 <= rows <= LONGEST * length + 64 and rows * COARSEST >= length
             if rows == length or likely:
-                found.append((start, stop))
+                found.append((start, stop, rows))
     return found
 
 
 def _traces(
-    tried: Sequence[Sequence[tuple[int, int]]], own: TokenInput, candidates: Tensor, edge: Edge, seed: int
+    tried: Sequence[Sequence[Places]], own: TokenInput, candidates: Tensor, edge: Edge, seed: int
 ) -> list[list[_Trace]]:
-    """Runs every base and its L changes; by tensor and range."""
+    """Runs every base and its L changes; by tensor and what counts its rows."""
     length = own.ids.shape[1]
     generator = generator_for(seed, "traces")
     found: dict[tuple[int, int], list[_Trace]] = {}
@@ -115,11 +125,11 @@ def _traces(
         changed = torch.where(torch.eye(length, dtype=torch.bool), second[None], first[None])
         for chunk in torch.split(changed, CHUNK):
             crossed = edge({own.position: chunk})
-            for part, ranges in enumerate(tried):
+            for part, countings in enumerate(tried):
                 difference = crossed[part].float() - still[part].float()
-                for at, (start, stop) in enumerate(ranges):
-                    found.setdefault((part, at), []).append(_moved(difference, start, stop, base))
-    return [[_joined(found[part, at], length) for at in range(len(ranges))] for part, ranges in enumerate(tried)]
+                for at, counting in enumerate(countings):
+                    found.setdefault((part, at), []).append(_moved(counting.of(difference), base))
+    return [[_joined(found[part, at], length) for at in range(len(each))] for part, each in enumerate(tried)]
 
 
 def _base(own: TokenInput, candidates: Tensor, alike: bool, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -135,22 +145,22 @@ def _base(own: TokenInput, candidates: Tensor, alike: bool, generator: torch.Gen
     return first, torch.where(second == first, another, second)
 
 
-def _moved(difference: Tensor, start: int, stop: int, base: int) -> _Trace:
-    """The trace of some changes `[m, *sample_shape]` of one base; no sketches where changes differ."""
-    rows = math.prod(difference.shape[1 + start : 1 + stop])
-    read = Places(start, stop, rows, ()).of(difference)
+def _moved(read: Tensor, base: int) -> _Trace:
+    """The trace of the movement `[m, rows, F]` by some changes of one base; no sketches where changes differ."""
     directions = torch.randn(read.shape[2], SKETCH if base % 2 == 0 else 0, generator=generator_for(base, "sketch"))
     return _Trace(read.square().sum(dim=2), read @ directions)
 
 
 def _joined(chunks: Sequence[_Trace], length: int) -> _Trace:
     """All chunks of all bases, one after the other, as one trace."""
-    moved = torch.cat([each.moved for each in chunks]).unflatten(0, (-1, length)).sum(dim=0)
-    alike = torch.cat([each.sketches for each in chunks if each.sketches.shape[2]]).unflatten(0, (-1, length))
-    return _Trace(moved, alike.movedim(0, 2).flatten(2))
+    moved = torch.cat([each.moved for each in chunks])
+    alike = torch.cat([each.sketches for each in chunks if each.sketches.shape[2]])
+    rows = moved.shape[1]
+    sketches = alike.reshape(-1, length, rows, SKETCH).movedim(0, 2).reshape(length, rows, -1)
+    return _Trace(moved.reshape(-1, length, rows).sum(dim=0), sketches)
 
 
-def _places(start: int, stop: int, trace: _Trace) -> list[Places]:
+def _places(counting: Places, trace: _Trace) -> list[Places]:
     """Rows in the order of the tokens, and a mixture undone; nothing where row l is that of token l alone."""
     length, rows = trace.moved.shape
     looked_at = trace.moved.sum(dim=1) > UNMOVED * trace.moved.sum(dim=1).mean()
@@ -159,11 +169,13 @@ def _places(start: int, stop: int, trace: _Trace) -> list[Places]:
     each = tuple(range(length))
     row_of = _row_of(trace.moved, looked_at)
     if rows < length:
-        return [Places(start, stop, rows, row_of)]
-    found = [] if row_of == each and rows == length else [Places(start, stop, length, each, taken=row_of)]
+        return [replace(counting, row_of=row_of)]
+    as_tokens = replace(counting, rows=length, row_of=each)
+    same = row_of == each and rows == length and counting.view is None
+    found = [] if same else [replace(as_tokens, taken=row_of)]
     apart = trace.moved[torch.arange(length), list(row_of)].sum() > OWN_ROW * trace.moved.sum()
     unmixed = None if apart else _unmixed(trace.sketches)
-    return found if unmixed is None else [*found, Places(start, stop, length, each, unmixed=unmixed)]
+    return found if unmixed is None else [*found, replace(as_tokens, unmixed=unmixed)]
 
 
 def _row_of(moved: Tensor, looked_at: Tensor) -> tuple[int, ...]:
@@ -197,4 +209,5 @@ def _unmixed(sketches: Tensor) -> Tensor | None:
     if float(values[-1]) < SAME_VECTOR * float(values.sum()):
         return None
     mixture = (flat @ directions[:, -1]).reshape(length, rows).T
-    return torch.linalg.pinv(mixture / mixture.abs().max(), rtol=WEAKEST).float()
+    inverse: Tensor = torch.linalg.pinv(mixture / mixture.abs().max(), rtol=WEAKEST).float()
+    return inverse
