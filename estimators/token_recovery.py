@@ -10,6 +10,7 @@ dropped, and hold the model's weights. The greatest counts:
   positions, normalisation, a network at each place) the edge half itself is run on every token at every place, so that
   whatever it does there is undone exactly. Elsewhere the rows of the embedding stand for the crossing, where it is as
   wide.
+- **successive**: the same where rows are mixed, one token after the other (`token_successive.py`).
 - **ridge**: a ridge regression onto the embedding, then the nearest row.
 - **inversion**: the same regression of all tokens on everything that crosses at once, learnt from sequences that the
   attackers make (`token_inversion.py`).
@@ -73,7 +74,10 @@ EVENNESS = 0.01
 SMOOTHING = 5.0
 """Of each place's own commonest tokens: so many sequences' worth of those of all places."""
 
-ATTACKERS = ("nearest", "ridge", "inversion", "classifier", "bag")
+ATTACKERS = ("nearest", "successive", "ridge", "inversion", "classifier", "bag")
+
+LEARNT = ("ridge", "classifier", "bag")
+"""Those that would read more with more samples."""
 
 READ = 0.98
 """What others read so much of is not inverted: there is nothing to win."""
@@ -154,6 +158,8 @@ class _OneInput:
         drawn = torch.randperm(self.length, generator=generator_for(seed, "places"))[:POSITIONS]
         self.positions = drawn.sort().values
         self.places, placed = self._places(tokens, at, edge)
+        if any(each.unmixed is not None for _, each in placed):
+            self.positions = torch.arange(self.length)  # a token tells about its neighbours in a mixture
         self.reading = self._settled()
         self.middles = [row[self.train].float().mean(dim=0) for row in rows]
         self.mean, self.variance = self._moments()
@@ -201,7 +207,7 @@ class _OneInput:
                 break
         best = max(scores, key=lambda name: scores[name].value)
         score, halved = scores[best], None
-        if best not in ("nearest", "inversion") and 0 < score.value < 1 and len(self.train) >= MIN_SAMPLES:
+        if best in LEARNT and 0 < score.value < 1 and len(self.train) >= MIN_SAMPLES:
             halved = attack.score(best, share=2)
         return self._recovered(score, None if halved is None else halved.value, best)
 
@@ -347,6 +353,11 @@ class _Attack:
                 if known is None
                 else secret.score_places(known.answers(self._filled(self.seen, self.kept), self.kept, self.defense))
             )
+        if name == "successive":
+            known = secret.references
+            if known is None or not known.mixed or self.kept is not None:
+                return None
+            return secret.score_places(known.successive(self.seen, self.defense))
         if name == "inversion":
             return None if secret.made is None else secret.score_places(self._inverted(secret.made))
         return secret.score_places(self._answers(name, share))

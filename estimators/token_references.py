@@ -11,6 +11,7 @@ from torch import Tensor
 from .defenses import Defense
 from .token_attackers import nearest
 from .token_places import Places, Reading
+from .token_successive import successive
 from .token_traces import Edge
 from .tokens import TokenInput
 
@@ -19,6 +20,9 @@ MOST = 8192
 
 REFERENCE_NUMBERS = 6e7
 """Numbers that references hold at most: with many wide ones fewer places are tested."""
+
+LEAST_ERROR = 1e-6
+"""Variance of what is not rounded at all, relative to the crossing's own."""
 
 FEWEST_POSITIONS = 4
 PAIRS = 4
@@ -81,6 +85,22 @@ class References:
                 )
             )
         return self.candidate[torch.stack(found, dim=1)]
+
+    @property
+    def mixed(self) -> bool:
+        """True where the references are of one tensor's rows unmixed, whose errors hang together."""
+        return len(self.parts) == 1 and self.parts[0][1].unmixed is not None
+
+    def successive(self, released: Sequence[Tensor], defense: Defense) -> Tensor:
+        """The same as `answers`, one token after the other, where they are `mixed` and nothing was dropped."""
+        ((part, places),), (values,), (missed,) = self.parts, self.values, self.missed
+        assert places.unmixed is not None
+        weights = places.unmixed[self.positions].double()
+        floor = max(defense.floor.stds[part] ** 2, LEAST_ERROR * float(self.spreads[part].mean()))
+        covariance = floor * weights @ weights.T
+        covariance.diagonal().add_(float(missed.mean()) + LEAST_ERROR * float(covariance.diagonal().mean()))
+        seen = places.of(released[part])[:, self.positions]
+        return self.candidate[successive(seen, values, covariance, self.log_prior)]
 
 
 def edge_references(

@@ -133,6 +133,19 @@ def test_dropout_is_made_up_for_by_the_numbers_that_are_left(name):
     assert found.index.value > 0.95
 
 
+def test_of_a_coarse_running_sum_each_token_is_read_with_those_before_it_known():
+    found, released, ids = recovered(ARRANGEMENTS["a running sum"][0], bits=4)
+    table = Arranged(None).table.weight.detach()
+    total, right = torch.zeros(COUNT, E), 0.0
+    for at in range(L):
+        answered = torch.cdist(released[:, at] - total, table).argmin(1)
+        total = total + table[answered]
+        right += float((answered == ids[:, at]).double().mean()) / L
+    prior = float((ids == ids.mode(0).values).double().mean())
+    assert found.index.high >= (right - prior) / (1 - prior) - 0.02
+    assert found.index.value > 0.5
+
+
 def test_rows_that_hold_nothing_are_not_read_as_tokens():
     found, _, _ = recovered(lambda _, e: e.flip(1) * 0 + PROMPT[:, :1], bits=8)
     assert found.index.value == 0
