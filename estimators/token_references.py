@@ -131,7 +131,7 @@ def edge_references(
         return None
     group = alongside(tokens, at)
     combinations, number = _combinations(group, tested)
-    width = sum(rows[part][0].numel() // places.rows for part, places in parts)
+    width = sum(places.width(rows[part].shape[1:]) for part, places in parts)
     most = max(FEWEST_POSITIONS, int(REFERENCE_NUMBERS / (len(combinations) * width)))
     if most < len(positions):
         positions = positions[torch.linspace(0, len(positions) - 1, most).round().long()]
