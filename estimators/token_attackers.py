@@ -82,7 +82,16 @@ Predictor = Callable[[Tensor], Tensor]
 """From features `[n, R, F]` to what an attacker answers, `[n, R, S]` of candidates."""
 
 
-def ridge(train: Examples, held: Examples, vectors: Tensor, log_prior: Tensor, slots: Tensor) -> Predictor:
+def ridge(
+    train: Examples,
+    held: Examples,
+    vectors: Tensor,
+    log_prior: Tensor,
+    slots: Tensor,
+    *,
+    penalties: Sequence[float] = PENALTIES,
+    widest: int | None = None,
+) -> Predictor:
     """Regression of each token's vector on its row, then the likeliest token.
 
     Args:
@@ -91,9 +100,11 @@ def ridge(train: Examples, held: Examples, vectors: Tensor, log_prior: Tensor, s
         vectors: `[C, E]`.
         log_prior: `[L, C]` by position.
         slots: `[R, S]`: the positions in each row, -1 where there is none.
+        penalties: to choose among.
+        widest: leading components of the vectors that are regressed, `WIDEST` unless it is given.
     """
-    vectors = _whitened(vectors, WIDEST)
-    parts = [_RidgeSlots(train, held, vectors, alike, PENALTIES) for alike in _alike(slots)]
+    vectors = _whitened(vectors, WIDEST if widest is None else min(widest, WIDEST))
+    parts = [_RidgeSlots(train, held, vectors, alike, penalties) for alike in _alike(slots)]
 
     def predict(features: Tensor) -> Tensor:
         answers = torch.full((*features.shape[:2], slots.shape[1]), -1)

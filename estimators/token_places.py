@@ -2,7 +2,8 @@
 
 Nothing in a graph says which dimension of a crossing counts the tokens: `[tokens, features]` in a transformer,
 `[channels, tokens]` before a convolution, `[heads, tokens, features]` inside attention, fewer rows than tokens after a
-stride, none at all after a pooling. All of these are tried, and what is read best is taken.
+stride, none at all after a pooling. All of these are tried, and what is read best is taken. Rows in another order than
+the tokens, or mixtures of them, are found by the edge half itself (`token_traces.py`).
 """
 
 from __future__ import annotations
@@ -25,25 +26,43 @@ LONGEST_WHOLE = 2048
 """Most numbers of a tensor without rows that are read beside each row of another."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Places:
     """A sample's dimensions `start` to `stop` (excluded) count `rows`; position l of L lies in row `row_of[l]`.
 
     Where `start == stop` there is one row, the whole sample.
+
+    Attributes:
+        taken: which of the sample's own rows each of `rows` is; None where they are those of the sample.
+        unmixed: `[rows, sample's rows]`, weights by which each of `rows` is a sum of the sample's own.
+        view: the shape that a sample is first brought to; None for its own.
     """
 
     start: int
     stop: int
     rows: int
     row_of: tuple[int, ...]
+    taken: tuple[int, ...] | None = None
+    unmixed: Tensor | None = None
+    view: tuple[int, ...] | None = None
 
-    def of(self, tensor: Tensor) -> Tensor:
-        """A tensor `[n, *sample_shape]` as `[n, rows, features]`."""
+    def of(self, tensor: Tensor, *, variance: bool = False) -> Tensor:
+        """A tensor `[n, *sample_shape]` as `[n, rows, features]`; where it holds variances, those of the rows."""
         if self.start == self.stop:
             return tensor.reshape(tensor.shape[0], 1, -1)
+        if self.view is not None:
+            tensor = tensor.reshape(tensor.shape[0], *self.view)
         counting = range(1 + self.start, 1 + self.stop)
         moved = tensor.movedim(tuple(counting), tuple(range(1, 1 + len(counting))))
-        return moved.reshape(tensor.shape[0], self.rows, -1)
+        moved = moved.reshape(tensor.shape[0], math.prod(tensor.shape[1 + self.start : 1 + self.stop]), -1)
+        if self.unmixed is not None:
+            return (self.unmixed.square() if variance else self.unmixed) @ moved.float()
+        return moved if self.taken is None else moved[:, list(self.taken)]
+
+    def width(self, shape: Sequence[int]) -> int:
+        """Features of each row of a sample of `shape`."""
+        shape = shape if self.view is None else self.view
+        return math.prod(shape[: self.start]) * math.prod(shape[self.stop :])
 
     @property
     def one_to_one(self) -> bool:
@@ -96,13 +115,13 @@ class Reading:
     radius: int = 0
     others: tuple[tuple[int, Places], ...] = ()
 
-    def of(self, tensors: Sequence[Tensor], rows: Tensor | None = None) -> Tensor:
+    def of(self, tensors: Sequence[Tensor], rows: Tensor | None = None, *, variance: bool = False) -> Tensor:
         """Tensors `[n, *sample_shape]` as `[n, R, F]`: all rows, or those at `rows` `[R]`."""
         count = self.places.rows
         chosen = torch.arange(count) if rows is None else rows
         found = []
         for part, places in ((self.part, self.places), *self.others):
-            read = places.of(tensors[part])
+            read = places.of(tensors[part], variance=variance)
             if read.shape[1] != count:
                 found.append(read.reshape(len(read), 1, -1).expand(-1, len(chosen), -1))
                 continue
@@ -114,8 +133,9 @@ class Reading:
         """F for samples of these shapes."""
         total = 0
         for part, places in ((self.part, self.places), *self.others):
-            numbers = math.prod(shapes[part])
-            total += numbers // places.rows * (2 * self.radius + 1) if places.rows == self.places.rows else numbers
+            width = places.width(shapes[part])
+            beside_each = places.rows == self.places.rows
+            total += width * (2 * self.radius + 1) if beside_each else width * places.rows
         return total
 
 

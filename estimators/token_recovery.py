@@ -10,10 +10,14 @@ dropped, and hold the model's weights. The greatest counts:
   positions, normalisation, a network at each place) the edge half itself is run on every token at every place, so that
   whatever it does there is undone exactly. Elsewhere the rows of the embedding stand for the crossing, where it is as
   wide.
+- **successive**: the same where rows are mixed, one token after the other (`token_successive.py`).
 - **ridge**: a ridge regression onto the embedding, then the nearest row.
+- **inversion**: the same regression of all tokens on everything that crosses at once, learnt from sequences that the
+  attackers make (`token_inversion.py`).
 - **classifier**: a small network per place, with the same weights at each, trained on releases.
 
-Where nothing that crosses belongs to a place, as after a pooling, a fourth asks for the tokens wherever they stand: the
+Which rows belong to which token the edge half itself shows (`token_traces.py`): they may stand in any order, or mixed.
+Where nothing that crosses belongs to a place, as after a pooling, a fifth asks for the tokens wherever they stand: the
 **bag** (`token_bag.py`). Its zero is the bag of commonest tokens.
 
 Candidates are the tokens that occur in the data: who attacks text knows its vocabulary. What it does not mean: a search
@@ -35,8 +39,11 @@ from .sandwich import half_width
 from .seeds import generator_for
 from .token_attackers import Examples, Predictor, classifier, readable, ridge
 from .token_bag import by_counts, by_pursuit, counts_of, likeliest, overlap
-from .token_places import Reading, beside, candidate_places
-from .token_references import Edge, edge_references, edge_shares, table_references
+from .token_inversion import HELD as INVERSION_HELD
+from .token_inversion import PENALTIES, Made, made_sequences
+from .token_places import Places, Reading, beside, candidate_places
+from .token_references import alongside, edge_references, edge_shares, placewise, table_references
+from .token_traces import Edge, traced_places
 from .tokens import TokenInput
 
 MIN_SAMPLES = 20
@@ -67,7 +74,13 @@ EVENNESS = 0.01
 SMOOTHING = 5.0
 """Of each place's own commonest tokens: so many sequences' worth of those of all places."""
 
-ATTACKERS = ("nearest", "ridge", "classifier", "bag")
+ATTACKERS = ("nearest", "successive", "ridge", "inversion", "classifier", "bag")
+
+LEARNT = ("ridge", "classifier", "bag")
+"""Those that would read more with more samples."""
+
+READ = 0.98
+"""What others read so much of is not inverted: there is nothing to win."""
 
 SURE = 0.025
 """Half of what a 95 % interval leaves out, at either end."""
@@ -144,23 +157,38 @@ class _OneInput:
             return
         drawn = torch.randperm(self.length, generator=generator_for(seed, "places"))[:POSITIONS]
         self.positions = drawn.sort().values
+        self.places, placed = self._places(tokens, at, edge)
+        if any(each.unmixed is not None for _, each in placed):
+            self.positions = torch.arange(self.length)  # a token tells about its neighbours in a mixture
         self.reading = self._settled()
+        self.middles = [row[self.train].float().mean(dim=0) for row in rows]
         self.mean, self.variance = self._moments()
+        self.made: Made | None = None
+        if edge is not None and len(placed) < len(rows):
+            self.made = made_sequences(
+                rows, self.tokens, self.train, self.candidates, edge, generator_for(seed, "inversion")
+            )
         self.shares = None
         if edge is not None and self.pooled:
             self.shares = edge_shares(rows, self.tokens, self.candidates, edge, self.reading, self.train)
         self.references = None if edge is None else edge_references(
-            rows, tokens, at, self.candidates, edge, self.positions, self.tested
+            rows, tokens, at, self.candidates, edge, placed, self.positions, self.tested
         )  # fmt: skip
         if self.references is not None:
             self.positions = self.references.positions
         else:
-            self.references = table_references(rows, self.tokens, self.candidates, self.positions, self.train)
+            self.references = table_references(
+                rows, self.tokens, self.candidates, self.places, self.positions, self.train
+            )
 
     @property
     def pooled(self) -> bool:
         """True where nothing that crosses belongs to a place."""
         return self.reading.places.rows == 1 and self.length > 1
+
+    def rows_of(self, indices: Tensor) -> list[Tensor]:
+        """What crosses of some sequences `[M]`, undefended."""
+        return [row[indices] for row in self.rows]
 
     def under(self, defense: Defense, seed: int) -> Recovered:
         """What the attackers recover at most."""
@@ -170,6 +198,8 @@ class _OneInput:
         attack = _Attack(self, defense, seed)
         scores: dict[str, _Score] = {}
         for name in ATTACKERS:
+            if name == "inversion" and any(each.value >= READ for each in scores.values()):
+                continue
             found = attack.score(name)
             if found is not None:
                 scores[name] = found
@@ -177,7 +207,7 @@ class _OneInput:
                 break
         best = max(scores, key=lambda name: scores[name].value)
         score, halved = scores[best], None
-        if best != "nearest" and 0 < score.value < 1 and len(self.train) >= MIN_SAMPLES:
+        if best in LEARNT and 0 < score.value < 1 and len(self.train) >= MIN_SAMPLES:
             halved = attack.score(best, share=2)
         return self._recovered(score, None if halved is None else halved.value, best)
 
@@ -223,20 +253,42 @@ class _OneInput:
         smoothed = counts + SMOOTHING * everywhere
         return (smoothed / smoothed.sum(dim=1, keepdim=True)).log()
 
+    def _places(
+        self, tokens: Sequence[TokenInput], at: int, edge: Edge | None
+    ) -> tuple[list[list[Places]], tuple[tuple[int, Places], ...]]:
+        """By tensor, all places that are tried; and those where each row depends on one token alone."""
+        places = [candidate_places(row.shape[1:], self.length) for row in self.rows]
+        if edge is None:
+            return places, ()
+        group = alongside(tokens, at)
+        placed = placewise(places, group, edge)
+        if len(placed) == len(places):
+            return places, placed
+        traced = traced_places(self.rows, self.tokens, self.candidates, edge, self.seed)
+        places = [[*guessed, *shown] for guessed, shown in zip(places, traced, strict=True)]
+        return places, placewise(places, group, edge)
+
     def _settled(self) -> Reading:
         """The places that a ridge reads best by, undefended."""
         shapes = [tuple(row.shape[1:]) for row in self.rows]
         best = []
-        for part, shape in enumerate(shapes):
-            tried = [Reading(part, places) for places in candidate_places(shape, self.length)]
-            best.append(max((self._readable(each), -at, each) for at, each in enumerate(tried)))
+        for part, tried in enumerate(self.places):
+            best.append(max((self._reads(Reading(part, each)), -at, each) for at, each in enumerate(tried)))
         part = max(range(len(best)), key=lambda at: best[at][:2])
-        places = best[part][2].places
-        reading = Reading(part, places, 0, beside(shapes, part, [each[2].places for each in best]))
+        places = best[part][2]
+        reading = Reading(part, places, 0, beside(shapes, part, [each[2] for each in best]))
         wider = replace(reading, radius=1)
         if places.rows > 1 and wider.width(shapes) <= WINDOW and self._readable(wider) >= self._readable(reading):
             return wider
         return reading
+
+    def _reads(self, reading: Reading) -> float:
+        """What a ridge reads, with neighbours or without: a running sum is nothing without the row before."""
+        wider = replace(reading, radius=1)
+        alone = self._readable(reading)
+        if reading.places.rows == 1 or wider.width([row.shape[1:] for row in self.rows]) > WINDOW:
+            return alone
+        return max(alone, self._readable(wider))
 
     def _readable(self, reading: Reading) -> float:
         """What a ridge reads of the held-out tokens in undefended rows."""
@@ -287,7 +339,7 @@ class _Attack:
         self.undropped = Defense(plain, defense.crossing)
         self.random = defense.randomizes
         self.noise = self._noise_variance()
-        self.seen, self.kept = self._release(secret.tested, self._generator("tested"))
+        self.seen, self.kept = self._release(secret.rows_of(secret.tested), self._generator("tested"))
 
     def score(self, name: str, share: int = 1) -> _Score | None:
         """What an attacker recovers with one of `share` of its own sequences; None where it has nothing to go by."""
@@ -296,7 +348,18 @@ class _Attack:
             return secret.score_bags(self._bag(share)) if secret.pooled else None
         if name == "nearest":
             known = secret.references
-            return None if known is None else secret.score_places(known.answers(self.seen, self.kept, self.defense))
+            return (
+                None
+                if known is None
+                else secret.score_places(known.answers(self._filled(self.seen, self.kept), self.kept, self.defense))
+            )
+        if name == "successive":
+            known = secret.references
+            if known is None or not known.mixed or self.kept is not None:
+                return None
+            return secret.score_places(known.successive(self.seen, self.defense))
+        if name == "inversion":
+            return None if secret.made is None else secret.score_places(self._inverted(secret.made))
         return secret.score_places(self._answers(name, share))
 
     def _answers(self, name: str, share: int) -> Tensor:
@@ -309,11 +372,33 @@ class _Attack:
         found[:, slots[rows, columns]] = answered[:, rows, columns]
         return found[:, self.secret.positions]
 
+    def _inverted(self, made: Made) -> Tensor:
+        """Candidates `[tested, positions]` by a regression of all tokens on everything at once."""
+        released = self._filled(*self._release(made.rows, self._generator("inversion")))
+        features = made.reading.of(released)
+        spread, mean = torch.var_mean(features, dim=0, unbiased=False)
+        scale = (spread + EVENNESS * spread.mean() + 1e-12).rsqrt()
+        features, wanted = (features - mean) * scale, made.wanted[:, None]
+        own = len(features) - INVERSION_HELD
+        predict = ridge(
+            Examples(features[:own], wanted[:own]),
+            Examples(features[own:], wanted[own:]),
+            self.secret.tokens.vectors(self.secret.candidates),
+            self.secret.log_prior,
+            made.reading.places.slots,
+            penalties=PENALTIES,
+            widest=made.width,
+        )
+        seen = (made.reading.of(self._filled(self.seen, self.kept)) - mean) * scale
+        return predict(seen)[:, 0][:, self.secret.positions]
+
     def _bag(self, share: int) -> Tensor:
         """Tokens `[tested, L]` wherever they stand."""
         secret, generator = self.secret, self._generator("bag")
         own = secret.train[::share]
-        features = [self._features(*self._release(indices, generator)) for indices in (own, secret.held)]
+        features = [
+            self._features(*self._release(secret.rows_of(indices), generator)) for indices in (own, secret.held)
+        ]
         sizes = (secret.wanted[secret.tested] >= 0).sum(dim=1)
         counted = by_counts(
             (features[0][:, 0], features[1][:, 0], self._features(self.seen, self.kept)[:, 0]),
@@ -365,13 +450,12 @@ class _Attack:
         rows = reading.places.rows
         most = max(1, int(DRAWN_NUMBERS / (len(indices) * len(self.secret.variance))))
         chosen = None if most >= rows else torch.randperm(rows, generator=generator)[:most].sort().values
-        features = self._features(*self._release(indices, generator), chosen)
+        features = self._features(*self._release(self.secret.rows_of(indices), generator), chosen)
         wanted = _in_slots(self.secret.wanted[indices], reading.places.slots)
         return Examples(features, wanted if chosen is None else wanted[:, chosen])
 
-    def _release(self, indices: Tensor, generator: torch.Generator) -> tuple[list[Tensor], list[Tensor] | None]:
-        """Tensors as they are released `[n, *sample_shape]` float32, and 1 where nothing was dropped."""
-        rows = [row[indices] for row in self.secret.rows]
+    def _release(self, rows: Sequence[Tensor], generator: torch.Generator) -> tuple[list[Tensor], list[Tensor] | None]:
+        """Tensors `[n, *sample_shape]` as they are released, float32, and 1 where nothing was dropped."""
         source = Simulated(generator)
         masks = [
             self.defense.mask(crossing, len(row), source).expand_as(row)
@@ -384,12 +468,20 @@ class _Attack:
         return released, [mask.float() for mask in masks] if self.defense.rate else None
 
     def _features(self, released: list[Tensor], kept: list[Tensor] | None, rows: Tensor | None = None) -> Tensor:
-        """What is read of a release: `[n, R, F]`, centred, of about unit variance, 0 where it was dropped."""
+        """What is read of a release: `[n, R, F]`, centred, of about unit variance, about 0 where it was dropped."""
         secret = self.secret
         mean = secret.mean if rows is None else secret.mean[rows]
         scale = (secret.variance + EVENNESS * secret.variance.mean() + self.noise + 1e-12).rsqrt()
-        features = (secret.reading.of(released, rows) - mean) * scale
-        return features if kept is None else features * secret.reading.of(kept, rows)
+        return (secret.reading.of(self._filled(released, kept), rows) - mean) * scale
+
+    def _filled(self, released: list[Tensor], kept: list[Tensor] | None) -> list[Tensor]:
+        """With the mean where something was dropped: then it says nothing, in a sum of rows neither."""
+        if kept is None:
+            return released
+        return [
+            torch.where(mask > 0, row, middle)
+            for row, mask, middle in zip(released, kept, self.secret.middles, strict=True)
+        ]
 
     def _noise_variance(self) -> Tensor:
         """`[F]`: of the noise in each number that is read; 0 without."""
@@ -401,4 +493,4 @@ class _Attack:
             torch.full((1, *crossing.sample_shape), std**2)
             for crossing, std in zip(self.defense.crossing, self.defense.floor.stds, strict=True)
         ]
-        return self.secret.reading.of(levels).amax(dim=(0, 1))
+        return self.secret.reading.of(levels, variance=True).amax(dim=(0, 1))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,17 +10,19 @@ from torch import Tensor
 
 from .defenses import Defense
 from .token_attackers import nearest
-from .token_places import Places, Reading, candidate_places
+from .token_places import Places, Reading
+from .token_successive import successive
+from .token_traces import Edge
 from .tokens import TokenInput
-
-Edge = Callable[[dict[int, Tensor]], Sequence[Tensor]]
-"""Runs the edge half on tokens by the input's position, each `[n, L]`; gives rows of the private crossings."""
 
 MOST = 8192
 """Tokens (or combinations, of several inputs) that the edge half is run on."""
 
 REFERENCE_NUMBERS = 6e7
 """Numbers that references hold at most: with many wide ones fewer places are tested."""
+
+LEAST_ERROR = 1e-6
+"""Variance of what is not rounded at all, relative to the crossing's own."""
 
 FEWEST_POSITIONS = 4
 PAIRS = 4
@@ -40,6 +42,7 @@ class References:
         missed: per part `[F]`, the variance by which the true ones miss what crosses: 0 where they are exact.
         log_prior: `[P, C]`.
         candidate: `[C]`, which candidate of the attacked input each reference is of.
+        spreads: of every tensor, each number's variance `[*sample_shape]`.
     """
 
     positions: Tensor
@@ -48,18 +51,27 @@ class References:
     missed: tuple[Tensor, ...]
     log_prior: Tensor
     candidate: Tensor
+    spreads: tuple[Tensor, ...]
 
     def answers(self, released: Sequence[Tensor], kept: Sequence[Tensor] | None, defense: Defense) -> Tensor:
-        """Candidates `[n, P]` for tensors `[n, *sample_shape]` released under `defense`; 1 in `kept` is not dropped."""
+        """Candidates `[n, P]` for tensors `[n, *sample_shape]` released under `defense`; 1 in `kept` is not dropped.
+
+        What was dropped must be filled with its mean.
+        """
         scales, seen, weights, values = [], [], [], []
         for (part, places), references, missed in zip(self.parts, self.values, self.missed, strict=True):
             quantizer, random = defense.quantizers[part], defense.randomizes and not defense.only_drops
-            exact = quantizer is not None and not random
+            exact = quantizer is not None and not random and places.unmixed is None
             values.append(quantizer.dequantize(quantizer.quantize(references), torch.float32) if exact else references)  # type: ignore[union-attr]
-            scales.append((missed + defense.floor.stds[part] ** 2).clamp(min=1e-30).rsqrt())
+            floor = torch.full((1, *released[part].shape[1:]), defense.floor.stds[part] ** 2)
+            error = (missed + places.of(floor, variance=True).mean(dim=(0, 1))).clamp(min=1e-30)
+            scales.append(error.rsqrt())
             seen.append(places.of(released[part])[:, self.positions])
-            if kept is not None:
+            if kept is not None and places.unmixed is None:
                 weights.append(places.of(kept[part])[:, self.positions])
+            elif kept is not None:  # the mean stands for what was dropped, and misses by as much as that varies
+                added = places.of((1 - kept[part]) * self.spreads[part], variance=True)[:, self.positions]
+                weights.append(error / (error + added))
         scale = torch.cat(scales)
         found = []
         for at in range(len(self.positions)):
@@ -74,6 +86,22 @@ class References:
             )
         return self.candidate[torch.stack(found, dim=1)]
 
+    @property
+    def mixed(self) -> bool:
+        """True where the references are of one tensor's rows unmixed, whose errors hang together."""
+        return len(self.parts) == 1 and self.parts[0][1].unmixed is not None
+
+    def successive(self, released: Sequence[Tensor], defense: Defense) -> Tensor:
+        """The same as `answers`, one token after the other, where they are `mixed` and nothing was dropped."""
+        ((part, places),), (values,), (missed,) = self.parts, self.values, self.missed
+        assert places.unmixed is not None
+        weights = places.unmixed[self.positions].double()
+        floor = max(defense.floor.stds[part] ** 2, LEAST_ERROR * float(self.spreads[part].mean()))
+        covariance = floor * weights @ weights.T
+        covariance.diagonal().add_(float(missed.mean()) + LEAST_ERROR * float(covariance.diagonal().mean()))
+        seen = places.of(released[part])[:, self.positions]
+        return self.candidate[successive(seen, values, covariance, self.log_prior)]
+
 
 def edge_references(
     rows: Sequence[Tensor],
@@ -81,6 +109,7 @@ def edge_references(
     at: int,
     candidates: Tensor,
     edge: Edge,
+    parts: Sequence[tuple[int, Places]],
     positions: Tensor,
     tested: Tensor,
 ) -> References | None:
@@ -93,16 +122,16 @@ def edge_references(
         tokens: all private inputs of tokens, of which number `at` is attacked.
         candidates: `[C]`, its ids in the data.
         edge: runs the edge half.
+        parts: the tensors that are `placewise`, with their places.
         positions: `[P]` that are to be tested; fewer are where references would be too many numbers.
         tested: `[T]`, samples whose tokens must be among those that are tried.
     """
     own = tokens[at]
-    group = [each for each in tokens if each.ids.shape == own.ids.shape]
-    parts = _placewise(rows, group, edge)
     if not parts:
         return None
+    group = alongside(tokens, at)
     combinations, number = _combinations(group, tested)
-    width = sum(rows[part][0].numel() // places.rows for part, places in parts)
+    width = sum(places.width(rows[part].shape[1:]) for part, places in parts)
     most = max(FEWEST_POSITIONS, int(REFERENCE_NUMBERS / (len(combinations) * width)))
     if most < len(positions):
         positions = positions[torch.linspace(0, len(positions) - 1, most).round().long()]
@@ -117,11 +146,12 @@ def edge_references(
     others[tested] = False
     return References(
         positions,
-        parts,
+        tuple(parts),
         values,
         missed,
         _log_counts(here[others], known[others], len(combinations)),
         torch.searchsorted(candidates, combinations[:, group.index(own)].contiguous()),
+        _spreads(rows, others),
     )
 
 
@@ -180,15 +210,20 @@ def edge_shares(
 
 
 def table_references(
-    rows: Sequence[Tensor], own: TokenInput, candidates: Tensor, positions: Tensor, train: Tensor
+    rows: Sequence[Tensor],
+    own: TokenInput,
+    candidates: Tensor,
+    tried: Sequence[Sequence[Places]],
+    positions: Tensor,
+    train: Tensor,
 ) -> References | None:
     """The embedding's rows, brought to the mean of what crosses at each place; None where nothing is as wide."""
     if own.table is None:
         return None
     vectors = own.vectors(candidates)
     for part, row in enumerate(rows):
-        for places in candidate_places(row.shape[1:], own.ids.shape[1]):
-            if places.one_to_one and row[0].numel() == places.rows * vectors.shape[1]:
+        for places in tried[part]:
+            if places.one_to_one and places.width(row.shape[1:]) == vectors.shape[1]:
                 here = torch.searchsorted(candidates, own.ids[:, positions])
                 seen = places.of(row.float())[:, positions]
                 middle = seen[train].mean(dim=0) - vectors[here[train]].mean(dim=0)
@@ -197,12 +232,20 @@ def table_references(
                 missed = _missed(seen[train], values, here[train], known[train])
                 log_prior = _log_counts(here[train], known[train], len(candidates))
                 numbers = torch.arange(len(candidates))
-                return References(positions, ((part, places),), (values,), (missed,), log_prior, numbers)
+                spreads = _spreads(rows, train)
+                return References(positions, ((part, places),), (values,), (missed,), log_prior, numbers, spreads)
     return None
 
 
-def _placewise(rows: Sequence[Tensor], group: Sequence[TokenInput], edge: Edge) -> tuple[tuple[int, Places], ...]:
-    """The tensors whose row l depends on the tokens at place l alone, with their places.
+def alongside(tokens: Sequence[TokenInput], at: int) -> list[TokenInput]:
+    """The inputs as long as number `at`, with it."""
+    return [each for each in tokens if each.ids.shape == tokens[at].ids.shape]
+
+
+def placewise(
+    tried: Sequence[Sequence[Places]], group: Sequence[TokenInput], edge: Edge
+) -> tuple[tuple[int, Places], ...]:
+    """The tensors whose row l depends on the tokens at place l alone, with their places among those that are `tried`.
 
     Sequences are mixed, every other place from another one: then each row must be that of the one it came from.
     """
@@ -213,8 +256,8 @@ def _placewise(rows: Sequence[Tensor], group: Sequence[TokenInput], edge: Edge) 
     mixed = edge({each.position: torch.where(evenly, each.ids[first], each.ids[second]) for each in group})
     alone = [edge({each.position: each.ids[chosen] for each in group}) for chosen in (first, second)]
     found = []
-    for part, row in enumerate(rows):
-        for places in candidate_places(row.shape[1:], length):
+    for part, each_tried in enumerate(tried):
+        for places in each_tried:
             if not places.one_to_one:
                 continue
             here, left, right = (places.of(each[part].float()) for each in (mixed, *alone))
@@ -272,6 +315,11 @@ def _missed(seen: Tensor, values: Tensor, here: Tensor, known: Tensor) -> Tensor
         total += (seen[used, at].float() - values[here[used, at], at]).square().sum(dim=0)
     mean = total / max(int(known.sum()), 1)
     return torch.where(mean > 1e-8 * values.square().mean(dim=(0, 1)), mean, 0.0)
+
+
+def _spreads(rows: Sequence[Tensor], chosen: Tensor) -> tuple[Tensor, ...]:
+    """Of every tensor, the variance `[*sample_shape]` of each number over the chosen samples."""
+    return tuple(row[chosen].float().var(dim=0, unbiased=False) for row in rows)
 
 
 def _log_counts(here: Tensor, known: Tensor, count: int) -> Tensor:

@@ -43,8 +43,8 @@ class Leakage(Record):
     *unmeasured* (then it is 1: assume the worst). 0 = no better than the data prior, 1 = perfect reconstruction.
     `index_by_samples` is the same figure on fewer samples. `index_of` says what the index counts: variance of the
     inputs that is reconstructed, or private *tokens* that are recovered exactly beyond the commonest ones; of tokens,
-    `token_attacker` is who recovered most (nearest, ridge, classifier; prior where nothing varies), `token_input` which
-    input they are.
+    `token_attacker` is who recovered most (nearest, successive, ridge, inversion, classifier, bag; prior where nothing
+    varies), `token_input` which input they are.
 
     `information_low_nats` and `information_high_nats` are the ends of the sandwich's 95 % interval above
     `noise_floor`; a *surrogate* where that floor is a quantizer's, since a deterministic quantizer adds no noise. When
