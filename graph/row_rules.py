@@ -447,7 +447,7 @@ _RULES: dict[str, Callable[[Call], State]] = dict(_table())
 _POINTWISE = {
     "_to_copy", "to", "prelu", "hardswish", "dropout", "floor_divide", "resolve_conj", "log_sigmoid", "divide",
     "multiply", "subtract", "__and__", "__or__", "clone", "alias", "detach", "softplus", "relu6", "selu", "type_as",
-    "where",
+    "where", "fill",
 }  # fmt: skip
 """Entry by entry, though torch does not tag them so."""
 

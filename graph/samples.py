@@ -64,7 +64,7 @@ def find_samples(traced: TracedGraph, nodes: Sequence[fx.Node]) -> Samples:
     outputs = {node for node in traced.flat.graph.output_node().all_input_nodes if traced.kinds[node.name] == "value"}
     if not traced.dynamic_batch and traced.traced_batch == 1:
         return Samples({name: next(iter(given), None) for name, given in options.items()}, None)
-    if traced.dynamic_batch:
+    if traced.dynamic_batch and traced.batch_symbol is not None:
         by_rule = _by_rule(traced, options)
         if by_rule is not None:
             return by_rule
