@@ -64,7 +64,7 @@ def find_samples(traced: TracedGraph, nodes: Sequence[fx.Node]) -> Samples:
     outputs = {node for node in traced.flat.graph.output_node().all_input_nodes if traced.kinds[node.name] == "value"}
     if not traced.dynamic_batch and traced.traced_batch == 1:
         return Samples({name: next(iter(given), None) for name, given in options.items()}, None)
-    if traced.dynamic_batch and traced.batch_symbol is not None:
+    if traced.dynamic_batch:
         by_rule = _by_rule(traced, options)
         if by_rule is not None:
             return by_rule
@@ -209,7 +209,10 @@ def _crowds(
         if spec.batch_dim is not None:
             first = second = resize_batch(example, spec.batch_dim, size)
             if change == "everything" or _is_private_number(spec):
-                first, second = other_values(first, generator), other_values(second, generator, scale=1e4 if extreme else 10)
+                first, second = (
+                    other_values(first, generator),
+                    other_values(second, generator, scale=1e4 if extreme else 10),
+                )
                 if extreme and second.is_floating_point():
                     second.narrow(spec.batch_dim, 1, 1).fill_(float("nan"))
             elif change == "places":
