@@ -124,7 +124,7 @@ class FixedBatch(nn.Module):
         self.across = across
 
     def forward(self, x: Tensor) -> Tensor:
-        rows = x * torch.arange(1.0, 4.0)[:, None]
+        rows = 2 * x.reshape(3, 4)
         return torch.tanh(rows - rows.mean(0)) if self.across else torch.tanh(rows)
 
 
