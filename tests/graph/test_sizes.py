@@ -68,7 +68,7 @@ MODELS: dict[str, tuple[nn.Module, tuple[int, ...]]] = {
 @pytest.mark.parametrize("name", MODELS)
 def test_every_offered_cut_composes_whatever_sizes_depend_on_values(name):
     model, batches = MODELS[name]
-    traced = trace(model, torch.randn(batches[0], 4))
+    traced = trace(model, torch.randn(batches[0], 4), batch_dims=0)
     cuts = candidate_cuts(traced)
     assert any(cut.kind == "proper" for cut in cuts)
     for cut in cuts:
