@@ -71,6 +71,16 @@ def test_labels_of_two_kinds_are_refused_with_a_line_that_fits(run: Run, target:
     assert "def evaluate" in (line := refused(run, says=says)) or "give these as one tensor" in line
 
 
+def test_labels_of_two_kinds_with_a_metric_ask_for_no_metric(run: Run, target: Write) -> None:
+    target(
+        "\nx, y, v = _parts()\nvalidation_data = (x, (y, v))\n"
+        "def evaluate(outputs, labels):\n    return (outputs[0].argmax(1) == labels[0]).float()\n",
+        base=TWO_HEADS,
+    )
+    line = refused(run, says="torch.stack([classes, values], dim=1) say, which `evaluate` is given as they are")
+    assert "def evaluate" not in line
+
+
 def test_labels_of_one_of_two_heads_find_it(run: Run, target: Write) -> None:
     target("\nx, y, v = _parts()\nvalidation_data = (x, v)\n", base=TWO_HEADS)
     assert "R2 of outputs[1]" in run(*PROFILE).out
