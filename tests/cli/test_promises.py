@@ -142,6 +142,35 @@ def test_profile_says_what_accuracy_will_be(run: Run, target: Write, extra: str,
     assert says in " ".join((ran.out + ran.err).split())
 
 
+RAGGED = """
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Linear(6, 8)
+    def forward(self, x):
+        h = self.stem(x).relu()
+        return h[h.sum(1) > 1]
+"""
+
+
+def test_an_output_that_no_plan_can_serve_is_told_before_a_metric_is_asked_for(run: Run, target: Write) -> None:
+    target(f"{RAGGED}{DATA}")
+    assert "no plan can be made: the model returns a tensor [?, 8]" in refused(run, says="return one of fixed size")
+
+
+def test_a_model_worse_than_a_constant_is_told_by_profile(run: Run, target: Write) -> None:
+    target(f"{DATA}\ndef validation_data():\n    x = _rows(1, 120)[0]\n    return x, 50 + x[:, :3]\n")
+    ran = run(*PROFILE)
+    assert "is no better than always answering with the mean label (" in " ".join((ran.out + ran.err).split())
+    target(
+        f"{DATA}\ndef model():\n    torch.manual_seed(0)\n    return Net()\n"
+        "def validation_data():\n    x = _rows(1, 120)[0]\n    return x, model()(x).detach()\n"
+    )
+    ran = run(*PROFILE)
+    assert ran.code == 0
+    assert "no better" not in ran.out + ran.err
+
+
 def test_a_dataset_is_looked_at_not_read(run: Run, target: Write) -> None:
     target(
         "\nclass Rows(torch.utils.data.Dataset):\n"
