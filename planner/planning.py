@@ -95,7 +95,12 @@ def optimize(problem: Problem, options: SearchOptions, folder: Path, on_progress
         if plan is None or choice.searched is None
         else objectives.directions(point_of(choice.searched)),
         audits=0 if audits is None else audits.made,
-        notes=(*objectives.notes, *_turned_round(problem, choice.candidates), *(notes if audits is None else audits.notes), *_unsought(options)),
+        notes=(
+            *objectives.notes,
+            *_turned_round(problem, choice.candidates),
+            *(notes if audits is None else audits.notes),
+            *_unsought(options),
+        ),
         objectives=options.objectives,
         power=problem.power,
     )
