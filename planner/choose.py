@@ -321,7 +321,7 @@ def _undecided(missed: Sequence[Check]) -> str:
     needed, samples = [check.samples_needed for check in missed], missed[0].samples
     more = [count for count in needed if count is not None]
     if len(more) == len(needed):
-        said += f"about {2 * max(more):,} validation samples (there are {2 * samples:,}), or "
+        said += f"about {float(format(2 * max(more), '.2g')):,.0f} validation samples (there are {2 * samples:,}), or "
     ends = [
         f"a least accuracy of {math.floor(1000 * (1 - check.figure)) / 1000:g}"
         if check.name == "accuracy"
