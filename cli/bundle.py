@@ -114,12 +114,13 @@ def bundle(
 
 def show(plan: Plan, written: WrittenBundle, folder: Path, sizes: dict[str, int], output: Output) -> None:
     """Say what lies where, and what its holder should know."""
+    from .tables import crosses
+
     part = written.edge.part
     if written.cloud is None:
         output.say("everything runs on the device: nothing is sent, and there is no cloud part")
     else:
-        names = ", ".join(crossing.name for crossing in part.wire.crossing)
-        output.say(f"cut {part.cut_name}: {names} crosses, {part.wire.payload_bytes:,} bytes a sample")
+        output.say(f"cut {part.cut_name}: {crosses(part.wire.crossing)}, {part.wire.payload_bytes:,} bytes a sample")
     for role, size in sizes.items():
         output.say(f"{role} part: {folder / role} ({size / 1e6:,.2f} MB)")
     what = "model" if plan.tuned_weights is None else "model with the fine-tuned cloud half"

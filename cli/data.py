@@ -48,7 +48,13 @@ class _Batch:
 
 
 def read_data(
-    value: Any, specs: Sequence[InputSpec], name: str, file: Path | None, most: int | None = None
+    value: Any,
+    specs: Sequence[InputSpec],
+    name: str,
+    file: Path | None,
+    most: int | None = None,
+    *,
+    evaluates: bool = False,
 ) -> LoadedData:
     """Read one data set of a target.
 
@@ -58,6 +64,7 @@ def read_data(
         name: `validation_data`, for messages.
         file: the target's file, whose line is named when the user's code raises.
         most: how many samples suffice, where each costs something: of a Dataset or an iterable. None: all.
+        evaluates: the target says itself what is right, for messages.
 
     Raises:
         TargetError: empty, not data, another shape or dtype than the model's, NaN, or the user's code raised.
@@ -66,6 +73,8 @@ def read_data(
         if callable(value) and not isinstance(value, Dataset | Iterable | Mapping):
             value = value()
         value = as_dataset(value, specs, name)
+        if _lists_samples(value, specs, name):
+            value = _Listed(value)
         batches, notes = _batches(value, name, most)
         columns: list[list[Tensor]] = [[] for _ in specs]
         labels: list[Tensor] = []
@@ -81,7 +90,7 @@ def read_data(
             for column, tensor in zip(columns, inputs, strict=True):
                 column.append(tensor)
             if batch.labels is not None:
-                labels.append(_labels(batch.labels, len(inputs[0]), name))
+                labels.append(_labels(batch.labels, len(inputs[0]), name, evaluates=evaluates))
             taken += sum(tensor.nbytes for tensor in inputs)
             if taken > MAX_BYTES and len(columns[0]) > 1:
                 notes.append(f"only the first {taken / 1e9:.1f} GB were read")
@@ -114,6 +123,36 @@ def refuse_overlap(sets: Mapping[str, Data]) -> None:
                 f"{first} and {second} share {len(shared)} samples by content (sample {here} of {first} is sample "
                 f"{there} of {second}); divide the data so that no sample is in two sets"
             )
+
+
+class _Listed(Dataset[Any]):
+    """A list of samples."""
+
+    def __init__(self, items: list[Any]) -> None:
+        self.items = items
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.items[index]
+
+
+def _lists_samples(value: Any, specs: Sequence[InputSpec], name: str) -> bool:
+    """Whether a list holds one sample after the other, not batches: its first inputs have the shape of a sample."""
+    if not isinstance(value, list) or not value or not isinstance(value[0], tuple | list | Mapping):
+        return False
+    try:
+        given = _ordered(_divide(value[0], name).inputs, specs, name)
+    except TargetError:
+        return False  # reading it as batches says what is wrong
+    return all(tuple(tensor.shape) == sample_shape(spec) for tensor, spec in zip(given, specs, strict=True))
+
+
+def sample_shape(spec: InputSpec) -> tuple[int, ...]:
+    """The shape of one sample of an input."""
+    assert spec.shape is not None
+    return tuple(size for dim, size in enumerate(spec.shape) if dim != spec.batch_dim)
 
 
 def _is_sampled(value: Any) -> bool:
@@ -213,11 +252,15 @@ def _ordered(inputs: Any, specs: Sequence[InputSpec], name: str) -> list[Tensor]
 
 def _fit(tensor: Tensor, spec: InputSpec, name: str) -> Tensor:
     """The tensor in the model's dtype, refused where its samples have another shape."""
-    assert spec.shape is not None
     assert spec.dtype is not None
+    wanted = sample_shape(spec)
+    if tuple(tensor.shape) == wanted:
+        raise TargetError(
+            f"{name} gives one sample {shape_text(wanted)} for input {spec.name!r} where a batch is needed; give a "
+            "list or a Dataset of (input, label), or stack the samples: torch.stack([x for x, _ in samples])"
+        )
     if tensor.ndim == 0:
         raise TargetError(f"{name} gives a scalar for input {spec.name!r}; a batch dimension comes first")
-    wanted = tuple(size for d, size in enumerate(spec.shape) if d != spec.batch_dim)
     if tuple(tensor.shape[1:]) != wanted:
         raise TargetError(
             f"{name} has samples of shape {shape_text(tensor.shape[1:])} for input {spec.name!r}, the model takes "
@@ -267,13 +310,18 @@ def _assemble(columns: Sequence[Sequence[Tensor]], labels: Sequence[Tensor], nam
     return data
 
 
-def _labels(value: Any, count: int, name: str) -> Tensor:
+def _labels(value: Any, count: int, name: str, *, evaluates: bool) -> Tensor:
     """Labels of `count` samples as one tensor; a class and a number for each sample are two columns of it."""
     if isinstance(value, Mapping) or (isinstance(value, tuple | list) and len(value) != count):
+        told = "which `evaluate` is given as they are (labels[:, 0] the classes)"
+        if not evaluates:
+            told = (
+                "and what is right: "
+                "def evaluate(outputs, labels): return (outputs[0].argmax(1) == labels[:, 0]).float()"
+            )
         raise TargetError(
             f"the labels of {name} are a {type(value).__name__} of {len(value)} for {count} samples; give one tensor "
-            "with a row for each sample, torch.stack([classes, values], dim=1) say, and what is right: "
-            "def evaluate(outputs, labels): return (outputs[0].argmax(1) == labels[:, 0]).float()"
+            f"with a row for each sample, torch.stack([classes, values], dim=1) say, {told}"
         )
     return _tensor(value, f"the labels of {name}")
 

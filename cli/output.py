@@ -7,6 +7,7 @@ everything else goes to stderr. Progress shows on terminals only, once a step ha
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -44,13 +45,21 @@ class Advance(Protocol):
         """`done` of `total` units; `what` names the part at hand."""
 
 
+class _Results(Console):
+    """Goes on in silence where the reader has left (`| head`): what a command makes is wanted all the same."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
+
+
 class Output:
     """The two streams of one command."""
 
     def __init__(self, *, as_json: bool = False) -> None:
         self.as_json = as_json
         self._stdout = sys.stdout
-        self.results = Console(file=sys.stderr if as_json else sys.stdout, highlight=False)
+        self.results = _Results(file=sys.stderr if as_json else sys.stdout, highlight=False)
         self.progress = Console(file=sys.stderr, highlight=False)
 
     def show(self, *renderables: RenderableType) -> None:

@@ -83,11 +83,11 @@ def profile(
         loaded, traced, output, max_crossing=max_crossing, device=device, role=role, batch=batch, threads=threads,
         dtype=dtype, seconds=seconds,
     )  # fmt: skip
-    show_profile(made, output)
-    path = Workspace.here().save_profile(made)
+    path = Workspace.here().save_profile(made)  # before the report, whose reader may leave early: `| head`
     if file is not None:
         save(made, file)
         path = file
+    show_profile(made, output)
     output.wrote("profile", path)
     output.document(made)
 

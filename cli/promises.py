@@ -8,10 +8,12 @@ import torch
 from torch import Tensor
 
 from ..estimators import EdgeActivations
-from ..planner.accuracy import Evaluate, Scorer, require_enough
+from ..graph.signature import ragged_outputs
+from ..planner.accuracy import Evaluate, Scorer, beside_constant, require_enough
 from ..planner.readings import Reading, concatenated
 from ..planner.recognise import read_outputs, recognised
 from ..planner.suggestions import UndecidedError
+from ..records import CollabplanError, CutError
 from .target import Finding, Target, TargetData
 
 if TYPE_CHECKING:
@@ -46,7 +48,18 @@ def check_accuracy(target: Target, traced: TracedGraph, data: TargetData) -> Fin
 
     Raises:
         TargetError: there is no metric, or its scores are none.
+        CutError: and no plan can be made anyway, since values decide the shape of what the model returns.
     """
+    try:
+        return _accuracy(target, traced, data)
+    except CollabplanError as error:
+        ragged = ragged_outputs(traced)
+        if ragged is None:
+            raise
+        raise CutError(f"no plan can be made: {ragged}") from error
+
+
+def _accuracy(target: Target, traced: TracedGraph, data: TargetData) -> Finding:
     activations = _runs(traced)
     few = _chosen(data.validation)
     try:
@@ -63,7 +76,10 @@ def check_accuracy(target: Target, traced: TracedGraph, data: TargetData) -> Fin
     how = f"{scorer.metric}, {float(scores.nanmean()):.3f} undefended on {len(few)} samples"
     if not isinstance(metric, Reading):
         return Finding("accuracy", f"by the target's own metric {how}")
-    return Finding("accuracy", "; ".join([how, *metric.notes]))
+    counted = scores.double().numpy()[~scores.isnan().numpy()]
+    # So few samples show no small gain; that they show none at all is worth a word.
+    poor = beside_constant(metric, counted, few.labels, few=True) if len(counted) else None
+    return Finding("accuracy", "; ".join([how, *metric.notes, *([poor] if poor else [])]))
 
 
 def metric_of(target: Target, traced: TracedGraph, data: TargetData) -> Evaluate | Reading:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .options import Debug, Json, OtherTarget, examples
+
+if TYPE_CHECKING:
+    from ..records import Plan
 
 EXAMPLES = examples(
     ("write halves/edge and halves/cloud", "collabplan split plan.json -o halves"),
@@ -46,8 +49,7 @@ def split(
             halves = replace(halves, cloud=with_weights(halves.cloud, found.tuned))
         write_halves(found.traced, halves, folder, tuned=found.tuned is not None)
     sizes = {half: sum(file.stat().st_size for file in (folder / half).iterdir()) for half in ("edge", "cloud")}
-    names = ", ".join(crossing.name for crossing in found.cut.crossing) or "nothing"
-    output.say(f"cut {found.cut.name}: {names} crosses")
+    output.say(f"cut {found.cut.name}: {_crossing(found.plan)}")
     for half, size in sizes.items():
         output.say(f"{half} half: {folder / half} ({size / 1e6:,.2f} MB)")
     what = "model" if found.tuned is None else "model with the fine-tuned cloud half"
@@ -63,3 +65,13 @@ def split(
             "composes": True,
         }
     )
+
+
+def _crossing(plan: Plan) -> str:
+    """What the device sends. Where it computes everything, that is the answer, if anything."""
+    from .tables import crosses
+
+    if plan.cut_kind != "edge-only":
+        return crosses(plan.crossing)
+    sent = "nothing is sent" if plan.budgets.result_at == "edge" else "only the answer is sent"
+    return f"the edge half computes the whole answer, {sent}"

@@ -17,6 +17,7 @@ from ..records import (
     Audited,
     Baseline,
     Candidate,
+    Crossing,
     CutProfile,
     EdgePower,
     Interval,
@@ -32,6 +33,8 @@ from ..records import (
 MAX_CUTS = 20
 MAX_FRONT = 16
 _NAMES, _NAMES_WITH_ENERGY = 20, 14
+_SIGNS = 3
+"""What an interval of negative numbers takes from the names: `-0.90 to -0.37` beside `0.370-0.900`."""
 USUAL_BITS = 8
 _MARKS = ">: the chosen plan; x: misses a budget, or failed on the confirm half. Leakage: "
 _RECONSTRUCTION = (
@@ -56,9 +59,11 @@ def expensive_nodes(profile: Profile, count: int = 8) -> Table:
             spread(node.timing),
             f"{100 * share:.0f} %",
             number(node.output_bytes / 1024),
-            "unknown" if node.flops is None else number(node.flops / 1e6),
+            "-" if node.flops is None else number(node.flops / 1e6),
         )
     table.caption = "ms: median ± half the interquartile range, in an interpreter; the sum is not the model's latency."
+    if any(node.flops is None for node in profile.nodes):
+        table.caption += " MFLOP -: not known."
     return table
 
 
@@ -104,7 +109,8 @@ def candidates(
     known = any(candidate.edge_energy_mj is not None for *_, candidate in rows)
     if known:
         table.add_column("edge\nmJ", justify="right", no_wrap=True)
-    width = _NAMES_WITH_ENERGY if known else _NAMES
+    wide = any(candidate.accuracy.accuracy.low < 0 for *_, candidate in rows)
+    width = (_NAMES_WITH_ENERGY if known else _NAMES) - (_SIGNS if wide else 0)
     for mark, above, below, candidate in rows:
         table.add_row(
             mark,
@@ -268,6 +274,12 @@ def _sent(plan: Plan) -> str:
     return "crosses: " + ", ".join(f"{c.name} {'x'.join(map(str, c.sample_shape))}" for c in plan.crossing)
 
 
+def crosses(crossing: Sequence[Crossing]) -> str:
+    """`h crosses`, or `h, mask cross`."""
+    names = ", ".join(each.name for each in crossing) or "nothing"
+    return f"{names} {'cross' if len(crossing) > 1 else 'crosses'}"
+
+
 def information(candidate: Candidate) -> str:
     """The sandwich's interval in one line, with what it is, or that it says nothing."""
     leak = candidate.leakage
@@ -319,15 +331,27 @@ def measured_power(profile: Profile) -> str:
 
 
 def thinned(cuts: Sequence[CutProfile], limit: int = MAX_CUTS) -> list[CutProfile]:
-    """At most `limit` cuts by depth: the two ends, then those crossed by the fewest tensors, evenly spread."""
+    """At most `limit` cuts by depth: the two ends, then those that one private tensor crosses, then others.
+
+    Of each kind they are evenly spread. Public inputs cross with any tensor that is computed with them: they do not
+    count.
+    """
     ordered = sorted(cuts, key=lambda cut: cut.depth)
     if len(ordered) <= limit:
         return ordered
-    inner = [cut for cut in ordered[1:-1] if len(cut.crossing) == 1 and cut.searchable] or list(ordered[1:-1])
-    room = limit - 2
-    if len(inner) > room:
-        inner = [inner[(2 * i + 1) * len(inner) // (2 * room)] for i in range(room)]
-    return [ordered[0], *inner, ordered[-1]]
+    inner, room = ordered[1:-1], limit - 2
+    single = [cut for cut in inner if cut.searchable and sum(not crossing.public for crossing in cut.crossing) <= 1]
+    others = [cut for cut in inner if cut not in single]
+    kept = _spread(single, room)
+    kept += _spread(others, room - len(kept))
+    return [ordered[0], *sorted(kept, key=lambda cut: cut.depth), ordered[-1]]
+
+
+def _spread(cuts: Sequence[CutProfile], count: int) -> list[CutProfile]:
+    """At most `count` of them, evenly spread."""
+    if len(cuts) <= count:
+        return list(cuts)
+    return [cuts[(2 * i + 1) * len(cuts) // (2 * count)] for i in range(count)]
 
 
 def dropout(candidate: Candidate) -> str:
@@ -418,7 +442,8 @@ def middle(text: str, width: int) -> str:
 
 def _with_interval(value: Interval, form: object) -> str:
     write = form if callable(form) else number
-    return f"{write(value.value)}\n[dim]{write(value.low)}-{write(value.high)}[/dim]"
+    ends = f"{value.low:.2f} to {value.high:.2f}" if value.low < 0 else f"{write(value.low)}-{write(value.high)}"
+    return f"{write(value.value)}\n[dim]{ends}[/dim]"
 
 
 def plain_table(title: str) -> Table:
@@ -466,6 +491,8 @@ def _cut_caption(profile: Profile, shown: Sequence[CutProfile]) -> str:
     timings = [t for cut in shown for t in (cut.edge, cut.cloud) if t is not None]
     if any(timing.scatters for timing in timings):
         parts.append("!: scatters by more than 10 %.")
+    if len(shown) < len(profile.cuts):
+        parts.append("All cuts: --json, or the profile's file.")
     return " ".join(parts)
 
 

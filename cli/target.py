@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from ..graph.weights import module_parameter_count, usual_dtype
 from ..records import TargetError, TargetIdentity, hash_file
-from .data import LoadedData, read_data, refuse_overlap
+from .data import LoadedData, read_data, refuse_overlap, sample_shape
 from .inputs import ExampleInputs, from_options, from_value, read_batch_dim
 from .model import find_model, require_usable_weights
 from .options import InputOptions
@@ -144,7 +144,14 @@ class Target:
         """
         self.require_validation_data()
         loaded = {
-            name: read_data(self.declared[name], traced.tensor_inputs, name, self.file, most)
+            name: read_data(
+                self.declared[name],
+                traced.tensor_inputs,
+                name,
+                self.file,
+                most,
+                evaluates=self.declared.get("evaluate") is not None,
+            )
             for name in DATA_NAMES
             if self.declared.get(name) is not None
             and (most is None or name == "validation_data" or not callable(self.declared[name]))
@@ -162,7 +169,7 @@ class Target:
             other_attacker=loaded["other_attacker_data"].data if "other_attacker_data" in loaded else None,
             sensitive_labels=self._sensitive_labels(len(validation)) if loaded["validation_data"].whole else None,
             scaling=scaling,
-            findings=(*_data_findings(loaded, search, confirm), _scaling_finding(self.declared)),
+            findings=(*_data_findings(loaded, search, confirm), *_scaling_findings(self.declared, traced)),
             whole=loaded["validation_data"].whole,
         )
 
@@ -305,6 +312,16 @@ def _data_findings(loaded: Mapping[str, LoadedData], search: Data, confirm: Data
             how += f": {len(search):,} for the search, {len(confirm):,} to confirm the plan"
         findings.append(Finding(name, "; ".join([how, *entry.notes])))
     return findings
+
+
+def _scaling_findings(declared: Mapping[str, Any], traced: TracedGraph) -> list[Finding]:
+    """How pixels are scaled; of an assumed range nothing is said where no private input looks like an image."""
+    images = any(
+        not spec.public and spec.dtype is not None and spec.dtype.is_floating_point and len(sample_shape(spec)) >= 3
+        for spec in traced.tensor_inputs
+    )
+    declares = any(declared.get(name) is not None for name in ("input_range", "input_mean"))
+    return [_scaling_finding(declared)] if images or declares else []
 
 
 def _scaling_finding(declared: Mapping[str, Any]) -> Finding:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .inputs import close_values, resize_batch, same_values
     from .layout import from_samples, to_samples
     from .minimum import Step
-    from .program import Program, load_program, parse_program, save_program
+    from .program import Program, load_program, parse_program, save_program, stored_outputs
     from .signature import input_specs, output_spec, require_fixed_outputs
     from .structures import Cut, Halves, InputSpec, TracedGraph, differ_by_sample
     from .tracing import trace
@@ -44,6 +44,7 @@ _HOMES = {
     "same_values": "inputs",
     "shared_tensors": "halves",
     "save_program": "program",
+    "stored_outputs": "program",
     "split": "halves",
     "to_samples": "layout",
     "trace": "tracing",
@@ -77,6 +78,7 @@ __all__ = [
     "save_program",
     "shared_tensors",
     "split",
+    "stored_outputs",
     "to_samples",
     "trace",
     "unwrapped",

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from ..records import TraceError
-from .inputs import parameters
+from .inputs import parameters, positional_parameters
 from .refusals import first_line, forward_line, place
 from .weights import usual_dtype
 
@@ -205,16 +205,21 @@ def run_eagerly(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, An
         given = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
         raise TraceError(
             f"the model itself fails on the example inputs (shapes {[list(leaf.shape) for leaf in given]}): "
-            f"{first_line(error)}{place(error)}; {_remedy(model, given, error)}"
+            f"{first_line(error)}{place(error)}; {_remedy(model, kwargs, given, error)}"
         ) from error
 
 
-def _remedy(model: nn.Module, given: Sequence[Tensor], error: BaseException) -> str:
+def _remedy(model: nn.Module, kwargs: Mapping[str, Any], given: Sequence[Tensor], error: BaseException) -> str:
     own, theirs = usual_dtype(model.parameters()), usual_dtype(given)
     if own and theirs and own != theirs:
         return f"give floating inputs in {own}, as the model's weights are"
     if "CUDA" in str(error) or "NVIDIA" in str(error):
         return "build it on the CPU and take devices from its inputs (x.device); `--device cuda` moves the whole"
+    named = [p.name for p in parameters(model) if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
+    if any(name not in kwargs for name in named):
+        by_name = "{" + ", ".join(f'"{name}": ...' for name in named) + "}"
+        example = f"((...,), {by_name})" if positional_parameters(model) else by_name
+        return f"forward takes {', '.join(named)} by keyword only: example_inputs = {example}"
     return f"give example inputs that the model accepts: forward takes ({', '.join(map(_shown, parameters(model)))})"
 
 

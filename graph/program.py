@@ -196,6 +196,18 @@ def parse_program(graph: bytes, weights: bytes, folder: Path) -> Program:
         raise RecordError(f"program {folder} is damaged ({type(error).__name__}: {said}); {_AGAIN}") from None
 
 
+def stored_outputs(leaves: Sequence[Any], structure: pytree.TreeSpec) -> Any:
+    """A graph's outputs in the form that its program returns them in: in dicts, lists and tuples.
+
+    Args:
+        leaves: what the graph returns, in order.
+        structure: the model's own nesting of them.
+    """
+    names = [{"ref": f"n{index}"} for index in range(len(leaves))]
+    values = {f"n{index}": leaf for index, leaf in enumerate(leaves)}
+    return _build(_structure(structure, iter(names)), values, torch.device("cpu"))
+
+
 def identify(flat: fx.GraphModule, inputs: Sequence[InputSpec], name: str) -> ModelIdentity:
     """Hashes of structure (canonical graph) and weights of a traced model.
 

@@ -181,22 +181,25 @@ def require_enough(metric: str, total: int) -> None:
         )
 
 
-def beside_constant(reading: Reading, undefended: Scores, labels: Tensor | None) -> str | None:
+def beside_constant(
+    reading: Reading, undefended: NDArray[np.float64], labels: Tensor | None, *, few: bool = False
+) -> str | None:
     """What to say where the undefended model is no better, on these samples, than an answer that never changes.
 
     Args:
-        undefended: its scores by `reading`.
+        undefended: its scores by `reading`, without those of samples that do not count.
         labels: of the same samples, in their order.
+        few: the samples are too few to tell what chance explains; any gain at all is enough.
     """
     if reading.own or labels is None:
         return None
     scores, what = reading.constant(labels)
     least = scores.numpy()[~np.isnan(scores.numpy())]
-    gained = undefended.values - least
-    if clear_gain(torch.from_numpy(gained)):
+    gained = undefended - least
+    if gained.mean() > 0 if few else clear_gain(torch.from_numpy(gained)):
         return None
     return (
-        f"undefended {reading.name} {undefended.values.mean():.3f} is no better than always answering {what} "
+        f"undefended {reading.name} {undefended.mean():.3f} is no better than always answering {what} "
         f"({least.mean():.3f}): a drop from it means nothing; look at labels and weights, or define `evaluate`"
     )
 

@@ -36,7 +36,8 @@ class Check:
 
     `excess` is relative to the budget: 0 or less where it holds, 0.2 where the figure is 20 % too
     high. Shares (accuracy drop, leakage) are compared with at least `floor`, so that a budget of 0
-    does not make every excess infinite.
+    does not make every excess infinite. Of a figure that is the end of an interval, `measured` is its middle, on
+    `samples` of one half of the validation data.
     """
 
     name: str
@@ -44,6 +45,8 @@ class Check:
     budget: float
     text: str
     floor: float = 0.0
+    measured: float | None = None
+    samples: int = 0
 
     @property
     def excess(self) -> float:
@@ -54,6 +57,18 @@ class Check:
     def holds(self) -> bool:
         """True where the figure keeps within the budget."""
         return self.figure <= self.budget
+
+    @property
+    def undecided(self) -> bool:
+        """True where what was measured keeps the budget, and too few samples leave it open whether that is so."""
+        return self.measured is not None and self.measured <= self.budget < self.figure
+
+    @property
+    def samples_needed(self) -> int | None:
+        """Of one half, about so many would decide, since an interval shrinks with their root; None: no number would."""
+        assert self.measured is not None
+        room = self.budget - self.measured
+        return round(self.samples * ((self.figure - self.measured) / room) ** 2) if room > 1e-6 else None
 
 
 PRIVACY = ("max_leakage", "max_reconstruction", "max_linkage")
@@ -93,16 +108,17 @@ def cost_checks(costs: Costs, budgets: Budgets) -> list[Check]:
 
 def checks(candidate: Candidate, budgets: Budgets) -> list[Check]:
     """Every budget that was asked for, held against `candidate`."""
-    found = cost_checks(Costs.of(candidate), budgets)
+    found, samples = cost_checks(Costs.of(candidate), budgets), candidate.accuracy.sample_count
     if budgets.max_accuracy_drop is not None:
         drop = candidate.accuracy.drop
         text = f"accuracy drop up to {drop.high:.4f} (measured {drop.value:.4f}) against {budgets.max_accuracy_drop:g}"
-        found.append(Check("accuracy drop", drop.high, budgets.max_accuracy_drop, text, floor=0.01))
+        found.append(Check("accuracy drop", drop.high, budgets.max_accuracy_drop, text, 0.01, drop.value, samples))
     if budgets.min_accuracy is not None:
         accuracy = candidate.accuracy.accuracy
         text = f"accuracy from {accuracy.low:.4f} (measured {accuracy.value:.4f}) against {budgets.min_accuracy:g}"
         # What is lost is compared, so that more is worse as everywhere else.
-        found.append(Check("accuracy", 1 - accuracy.low, 1 - budgets.min_accuracy, text, floor=0.01))
+        lost = 1 - accuracy.low, 1 - budgets.min_accuracy
+        found.append(Check("accuracy", *lost, text, 0.01, 1 - accuracy.value, samples))
     return [*found, *privacy_checks(candidate, budgets)]
 
 

@@ -18,6 +18,7 @@ whole suite. A baseline beats no candidate until it has been attacked by the sam
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -309,7 +310,25 @@ def described(candidate: Candidate) -> str:
 
 
 def _missed(found: Sequence[Check]) -> str:
-    return ", ".join(check.text for check in found if not check.holds)
+    missed = [check for check in found if not check.holds]
+    said = ", ".join(check.text for check in missed)
+    return said + (_undecided(missed) if missed and all(check.undecided for check in missed) else "")
+
+
+def _undecided(missed: Sequence[Check]) -> str:
+    """What would do where only the intervals exceed the budgets, for too few samples."""
+    said = " (what was measured keeps the budget, and only its interval does not: "
+    needed, samples = [check.samples_needed for check in missed], missed[0].samples
+    more = [count for count in needed if count is not None]
+    if len(more) == len(needed):
+        said += f"about {float(format(2 * max(more), '.2g')):,.0f} validation samples (there are {2 * samples:,}), or "
+    ends = [
+        f"a least accuracy of {math.floor(1000 * (1 - check.figure)) / 1000:g}"
+        if check.name == "accuracy"
+        else f"an {check.name} of up to {math.ceil(1000 * check.figure) / 1000:g}"
+        for check in missed
+    ]
+    return f"{said}{' and '.join(ends)}, would do)"
 
 
 def _rank(candidate: Candidate) -> tuple[float, float, float, float, str]:

@@ -376,7 +376,7 @@ class Objectives:
             )
         if self.problem.evaluate is None:
             notes += self.reading.notes
-            said = beside_constant(self.reading, self._whole("search").scores, self.problem.search.labels)
+            said = beside_constant(self.reading, self._whole("search").scores.values, self.problem.search.labels)
             notes += [said] if said else []
         return tuple(notes)
 

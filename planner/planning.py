@@ -95,9 +95,33 @@ def optimize(problem: Problem, options: SearchOptions, folder: Path, on_progress
         if plan is None or choice.searched is None
         else objectives.directions(point_of(choice.searched)),
         audits=0 if audits is None else audits.made,
-        notes=(*objectives.notes, *(notes if audits is None else audits.notes), *_unsought(options)),
+        notes=(
+            *objectives.notes,
+            *_turned_round(problem, choice.candidates),
+            *(notes if audits is None else audits.notes),
+            *_unsought(options),
+        ),
         objectives=options.objectives,
         power=problem.power,
+    )
+
+
+def _turned_round(problem: Problem, candidates: Sequence[Candidate]) -> tuple[str, ...]:
+    """The question whether higher is better in the target's own metric, where defenses seem to do the model good.
+
+    That a few of many do, by chance or since a little noise is harmless, tells nothing; nor does a tuned cloud half.
+    """
+    defended = [candidate for candidate in candidates if not candidate.tuned]
+    better = [candidate for candidate in defended if candidate.accuracy.drop.high < 0]
+    worse = [candidate for candidate in defended if candidate.accuracy.drop.low > 0]
+    if problem.evaluate is None or len(better) <= max(len(worse), len(defended) / 20):
+        return ()
+    most = min(better, key=lambda candidate: candidate.accuracy.drop.value)
+    found = most.accuracy
+    return (
+        f"{found.metric} scores better with a defense than without at {len(better)} of {len(defended)} candidates "
+        f"({found.accuracy.value:.3f} against {found.undefended:.3f}, {described(most)}): is higher better in "
+        "`evaluate`? Return a loss with its sign changed",
     )
 
 

@@ -60,6 +60,9 @@ def new_folder(path: Path) -> Iterator[Path]:
         _take_place(temporary, path)
     except OSError as error:
         raise CollabplanError(write_failure(path, error)) from error
+    except CollabplanError as error:
+        error.args = (str(error).replace(str(temporary), str(path)),)  # the name that the user gave
+        raise
     finally:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)

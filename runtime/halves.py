@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
-from ..graph import Halves, Program, TracedGraph, load_program, same_values, save_program
+from ..graph import Halves, Program, TracedGraph, load_program, same_values, save_program, stored_outputs
 from ..records import BudgetError
 
 
@@ -29,8 +30,8 @@ def write_halves(traced: TracedGraph, halves: Halves, folder: Path, *, tuned: bo
     edge, cloud = load_program(folder / "edge"), load_program(folder / "cloud")
     with torch.no_grad():
         composed = cloud(*edge(*_inputs(traced)))
-        expected = halves.cloud(*_graph(halves.edge)(*_inputs(traced))) if tuned else _whole(traced)
-    _require_same(composed, expected, folder, "the halves do not compose to the model")
+        leaves = _graph(halves.cloud)(*_graph(halves.edge)(*_inputs(traced))) if tuned else _whole(traced)
+    _require_same(composed, leaves, traced, "the halves do not compose to the model")
     return edge, cloud
 
 
@@ -43,7 +44,7 @@ def write_whole(traced: TracedGraph, folder: Path) -> Program:
     save_program(traced.module, folder)
     program = load_program(folder)
     with torch.no_grad():
-        _require_same(program(*_inputs(traced)), _whole(traced), folder, "the program does not equal the model")
+        _require_same(program(*_inputs(traced)), _whole(traced), traced, "the program does not equal the model")
     return program
 
 
@@ -52,9 +53,8 @@ def _inputs(traced: TracedGraph) -> list[torch.Tensor]:
 
 
 def _whole(traced: TracedGraph) -> Any:
-    """What the trace returns; `trace` has compared it with the model."""
-    structure: pytree.TreeSpec = traced.module.output_structure  # type: ignore[assignment]
-    return pytree.tree_unflatten(_graph(traced.module)(*_inputs(traced)), structure)
+    """What the trace returns, flat; `trace` has compared it with the model."""
+    return _graph(traced.module)(*_inputs(traced))
 
 
 def _graph(module: nn.Module) -> nn.Module:
@@ -63,6 +63,7 @@ def _graph(module: nn.Module) -> nn.Module:
     return graph
 
 
-def _require_same(found: Any, expected: Any, folder: Path, fault: str) -> None:
-    if not same_values(found, expected):
-        raise BudgetError(f"{folder}: {fault} bit for bit; do not deploy this, and report it with `collabplan env`")
+def _require_same(found: Any, leaves: Sequence[Any], traced: TracedGraph, fault: str) -> None:
+    structure: pytree.TreeSpec = traced.module.output_structure  # type: ignore[assignment]
+    if not same_values(found, stored_outputs(leaves, structure)):
+        raise BudgetError(f"{fault} bit for bit; do not deploy this, and report it with `collabplan env`")

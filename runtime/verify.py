@@ -22,7 +22,7 @@ from torch.utils import _pytree as pytree
 
 from ..estimators import Directions, EdgeActivations
 from ..estimators.data import Data, InputScaling
-from ..graph import Cut, TracedGraph, same_values, split, with_weights
+from ..graph import Cut, TracedGraph, same_values, split, stored_outputs, with_weights
 from ..planner.accuracy import Evaluate, Scorer, paired_accuracy
 from ..planner.latency import over_link
 from ..planner.readings import Reading, first_rows
@@ -234,13 +234,15 @@ class _InMemory:
 
     def __init__(self, subject: Subject) -> None:
         halves = split(subject.traced, subject.cut)
+        cloud = halves.cloud if subject.tuned is None else with_weights(halves.cloud, subject.tuned)
         self._edge: Any = halves.edge.graph_module
-        self._cloud = halves.cloud if subject.tuned is None else with_weights(halves.cloud, subject.tuned)
+        self._cloud: Any = cloud.graph_module
+        self._structure: Any = cloud.output_structure
 
     def halves(self, inputs: tuple[Tensor, ...]) -> Any:
-        """What the halves make of it, with the tuned cloud half where there is one."""
+        """What the halves make of it, in a program's form, with the tuned cloud half where there is one."""
         with torch.no_grad():
-            return self._cloud(*self._edge(*inputs))
+            return stored_outputs(self._cloud(*self._edge(*inputs)), self._structure)
 
 
 def _whole(traced: TracedGraph, inputs: tuple[Tensor, ...]) -> Any:

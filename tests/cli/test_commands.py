@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -66,6 +69,27 @@ def test_a_changed_file_is_refused_without_a_target_and_profiled_anew_with_one(p
     assert ran.code == 2
     assert "model.py has changed since it was profiled" in ran.line
     assert "profiling it now" in run("optimize", "model.py", *SEARCH).out
+
+
+def test_a_reader_who_leaves_early_loses_no_profile(here: Path, target: Write) -> None:
+    target(DATA)
+    reading, writing = os.pipe()
+    os.close(reading)  # as `| head` does once it has its lines
+    code = f"from collabplan.cli.main import main; main({list(PROFILE)})"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert list((here / ".collabplan" / "profiles").glob("*.json"))
+
+
+@pytest.mark.usefixtures("planned")
+def test_halves_of_a_plan_that_stays_on_the_device_send_nothing(run: Run) -> None:
+    assert load(Plan, Path("plan.json")).cut_kind == "edge-only"
+    assert "the edge half computes the whole answer, nothing is sent" in run("split", "plan.json", "-o", "halves").out
+    assert run("optimize", *SEARCH, "--max-edge-params", "60").code == 0
+    out = run("split", "plan.json", "-o", "others").out
+    assert "crosses\n" in out
 
 
 def test_json_is_one_document_and_everything_else_goes_to_stderr(planned: Path, run: Run) -> None:

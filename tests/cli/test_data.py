@@ -47,6 +47,10 @@ class Stream(IterableDataset[Any]):
         Stream(),
         DataLoader(Rows(), batch_size=3),
         [(X[:5], Y[:5]), (X[5:], Y[5:])],
+        list(zip(X, Y, strict=True)),
+        [[x.numpy(), int(y)] for x, y in zip(X, Y, strict=True)],
+        [{"x": x, "label": int(y)} for x, y in zip(X, Y, strict=True)],
+        lambda: [(x, y) for x, y in zip(X, Y, strict=True)],
         lambda: (X, Y),
         lambda: DataLoader(TensorDataset(X, Y), batch_size=4),
     ],
@@ -61,6 +65,14 @@ def test_every_form_gives_the_same_tensors(value: Any) -> None:
 
 def test_inputs_without_labels() -> None:
     assert read_data(X, ONE, "attacker_data", None).data.labels is None
+
+
+def test_a_list_of_samples_may_have_several_inputs() -> None:
+    mask = torch.ones(8, 2, dtype=torch.int64)
+    for value in ([((X[i], mask[i]), i) for i in range(8)], [(X[i], mask[i], i) for i in range(8)]):
+        data = read_data(value, TWO, "validation_data", None).data
+        assert [tuple(tensor.shape) for tensor in data.inputs] == [(8, 3), (8, 2)]
+        assert torch.equal(data.labels, Y)
 
 
 def test_several_inputs_by_order_and_by_name() -> None:
@@ -78,6 +90,8 @@ def test_several_inputs_by_order_and_by_name() -> None:
         ((X.reshape(8, 1, 3), Y), "samples of shape 1x3 for input 'x', the model takes 3"),
         ((X.long(), Y), "gives int64 for input 'x', the model takes float32"),
         ((X / 0, Y), "NaN or infinity"),
+        (zip(X, Y, strict=True), "gives one sample 3 for input 'x' where a batch is needed; give a list"),
+        ([(X[0], 1), (X[0][:2], 1)], "samples of shape 2 for input 'x', the model takes 3"),
         ((X, Y[:5]), "disagree about the number"),
         (((X, X), Y), "gives 2 inputs, the model takes 1"),
         (({"y": X}, Y), "lacks the model's input 'x'"),

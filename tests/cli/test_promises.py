@@ -71,6 +71,16 @@ def test_labels_of_two_kinds_are_refused_with_a_line_that_fits(run: Run, target:
     assert "def evaluate" in (line := refused(run, says=says)) or "give these as one tensor" in line
 
 
+def test_labels_of_two_kinds_with_a_metric_ask_for_no_metric(run: Run, target: Write) -> None:
+    target(
+        "\nx, y, v = _parts()\nvalidation_data = (x, (y, v))\n"
+        "def evaluate(outputs, labels):\n    return (outputs[0].argmax(1) == labels[0]).float()\n",
+        base=TWO_HEADS,
+    )
+    line = refused(run, says="torch.stack([classes, values], dim=1) say, which `evaluate` is given as they are")
+    assert "def evaluate" not in line
+
+
 def test_labels_of_one_of_two_heads_find_it(run: Run, target: Write) -> None:
     target("\nx, y, v = _parts()\nvalidation_data = (x, v)\n", base=TWO_HEADS)
     assert "R2 of outputs[1]" in run(*PROFILE).out
@@ -130,6 +140,35 @@ def test_profile_says_what_accuracy_will_be(run: Run, target: Write, extra: str,
     ran = run(*PROFILE)
     assert ran.code == 0
     assert says in " ".join((ran.out + ran.err).split())
+
+
+RAGGED = """
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Linear(6, 8)
+    def forward(self, x):
+        h = self.stem(x).relu()
+        return h[h.sum(1) > 1]
+"""
+
+
+def test_an_output_that_no_plan_can_serve_is_told_before_a_metric_is_asked_for(run: Run, target: Write) -> None:
+    target(f"{RAGGED}{DATA}")
+    assert "no plan can be made: the model returns a tensor [?, 8]" in refused(run, says="return one of fixed size")
+
+
+def test_a_model_worse_than_a_constant_is_told_by_profile(run: Run, target: Write) -> None:
+    target(f"{DATA}\ndef validation_data():\n    x = _rows(1, 120)[0]\n    return x, 50 + x[:, :3]\n")
+    ran = run(*PROFILE)
+    assert "is no better than always answering with the mean label (" in " ".join((ran.out + ran.err).split())
+    target(
+        f"{DATA}\ndef model():\n    torch.manual_seed(0)\n    return Net()\n"
+        "def validation_data():\n    x = _rows(1, 120)[0]\n    return x, model()(x).detach()\n"
+    )
+    ran = run(*PROFILE)
+    assert ran.code == 0
+    assert "no better" not in ran.out + ran.err
 
 
 def test_a_dataset_is_looked_at_not_read(run: Run, target: Write) -> None:

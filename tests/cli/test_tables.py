@@ -139,6 +139,36 @@ def test_many_cuts_are_thinned_to_their_ends_and_single_crossings() -> None:
     assert all(len(one.crossing) == 1 for one in kept[:-1])
 
 
+def test_public_inputs_that_cross_with_every_tensor_hide_no_cut() -> None:
+    mask = Crossing(name="mask", node="mask", dtype="int64", sample_shape=(4,), public=True)
+    cuts = [cut(depth) for depth in range(41)]
+    cuts = [one.model_copy(update={"crossing": (*one.crossing, mask)}) for one in cuts]
+    assert len(tables.thinned(cuts)) == tables.MAX_CUTS
+
+
+def test_rows_that_single_crossings_leave_free_are_filled() -> None:
+    cuts = [cut(depth, crossings=1 if depth in (7, 19) else 2) for depth in range(41)]
+    depths = [one.depth for one in tables.thinned(cuts)]
+    assert len(depths) == tables.MAX_CUTS
+    assert {0, 7, 19, 40} <= set(depths)
+    assert depths == sorted(depths)
+
+
+def test_an_interval_of_negative_numbers_reads_as_one() -> None:
+    bad = Interval(value=-0.6, low=-0.9, high=-0.37)
+    made = candidate()
+    made = made.model_copy(update={"accuracy": made.accuracy.model_copy(update={"accuracy": bad})})
+    text = shown(tables.comparison(None, [Baseline(role="cloud-only", candidate=made)]))
+    assert "-0.90 to -0.37" in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_one_tensor_crosses_and_several_cross() -> None:
+    one = Crossing(name="h", node="h", dtype="float32", sample_shape=(3,))
+    assert tables.crosses([one]) == "h crosses"
+    assert tables.crosses([one, one]) == "h, h cross"
+
+
 def test_an_assumed_link_says_so() -> None:
     assert "assumed" in tables.link_text(Link.assumed())
     declared = tables.link_text(Link(bandwidth_bps=8e6, rtt_ms=40.0), edge_slowdown=4.0)

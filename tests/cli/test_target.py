@@ -128,6 +128,21 @@ def test_a_target_without_example_inputs_says_what_to_add(target: Write) -> None
         load_target(str(target("\ndel example_inputs\n")))
 
 
+@pytest.mark.parametrize(
+    ("example", "rows", "said"),
+    [
+        ("torch.zeros(1, 6)", "torch.rand(40, 6)", False),
+        ("torch.zeros(1, 3, 4, 6)", "torch.rand(40, 3, 4, 6)", True),
+        ("torch.zeros(1, 3, 4, 6).double()", "torch.rand(40, 3, 4, 6).double()", True),
+    ],
+)
+def test_an_assumed_range_of_pixels_is_told_of_images_alone(target: Write, example: str, rows: str, said: bool) -> None:
+    text = f"\nmodel = lambda: Net().double() if {said and 'double' in example} else Net()\n"
+    loaded = load_target(str(target(f"{text}example_inputs = ({example},)\nvalidation_data = {rows}\n")))
+    findings = loaded.load_data(loaded.trace()).findings
+    assert any(finding.what == "pixels" for finding in findings) == said
+
+
 def test_validation_data_is_divided_once_into_disjoint_halves(target: Write) -> None:
     loaded = load_target(str(target(DATA)))
     data, again = loaded.load_data(loaded.trace()), loaded.load_data(loaded.trace())

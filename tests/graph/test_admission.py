@@ -315,6 +315,21 @@ def test_a_model_called_with_the_wrong_arguments_is_told_what_its_forward_takes(
         trace(Two(), X)
 
 
+def test_an_argument_that_forward_takes_by_keyword_alone_is_told() -> None:
+    class Named(nn.Module):
+        def forward(self, *, features: Tensor, scale: float = 1.0) -> Tensor:
+            return features * scale
+
+    class Both(nn.Module):
+        def forward(self, x: Tensor, *, mask: Tensor) -> Tensor:
+            return x * mask
+
+    with pytest.raises(TraceError, match=r'features by keyword only: example_inputs = \{"features": \.\.\.\}$'):
+        trace(Named(), X)
+    with pytest.raises(TraceError, match=r'mask by keyword only: example_inputs = \(\(\.\.\.,\), \{"mask": .*\}\)$'):
+        trace(Both(), (X, X))
+
+
 def test_a_line_of_the_standard_library_is_not_taken_for_the_users() -> None:
     class Pool(nn.Module):
         def forward(self, x: Tensor) -> Tensor:

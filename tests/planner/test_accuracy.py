@@ -143,9 +143,9 @@ def test_a_model_no_better_than_a_constant_is_told():
         (torch.randn(400, 1, generator=generator) + 9 * labels[:, None] - 4, None),
     ):
         reading = recognise(outputs, labels, 400)
-        said = beside_constant(reading, tallied(Scorer(reading), outputs, labels), labels)
+        said = beside_constant(reading, tallied(Scorer(reading), outputs, labels).values, labels)
         assert (said is None) if says is None else (says in said)
     numbers = torch.randn(400, generator=generator)
     reading = recognise(numbers.flip(0), numbers, 400)
-    said = beside_constant(reading, tallied(Scorer(reading), numbers.flip(0), numbers), numbers)
+    said = beside_constant(reading, tallied(Scorer(reading), numbers.flip(0), numbers).values, numbers)
     assert "always answering with the mean label" in said

@@ -86,6 +86,20 @@ def test_the_nearest_miss_is_named_with_its_figures():
     assert choice.nearest_miss == f"the nearest miss is {expected}"
 
 
+def test_where_only_the_interval_misses_a_budget_the_samples_that_would_do_are_told():
+    missed = choose([candidate()], Budgets(max_accuracy_drop=0.005), lambda c: c).nearest_miss
+    assert "about 800 validation samples (there are 200), or an accuracy drop of up to 0.01, would do)" in missed
+    missed = choose([candidate(accuracy=0.9)], Budgets(min_accuracy=0.895), lambda c: c).nearest_miss
+    assert "about 800 validation samples (there are 200), or a least accuracy of 0.89, would do)" in missed
+    missed = choose([candidate()], Budgets(max_accuracy_drop=0.0), lambda c: c).nearest_miss
+    assert "only its interval does not: an accuracy drop of up to 0.01, would do)" in missed
+    for made, budgets in (
+        (candidate(drop=0.02), Budgets(max_accuracy_drop=0.005)),
+        (candidate(latency_ms=50.0), Budgets(max_accuracy_drop=0.005, latency_p95_ms=10.0)),
+    ):
+        assert "validation samples" not in choose([made], budgets, lambda c: c).nearest_miss
+
+
 def test_what_costs_rule_out_is_counted_and_its_nearest_named():
     budgets = Budgets(latency_p95_ms=10.0)
     excluded = [

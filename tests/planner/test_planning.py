@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,10 +11,11 @@ from collabplan.graph import candidate_cuts, split, trace
 from collabplan.planner import SearchOptions, optimize
 from collabplan.planner.front import pareto_front
 from collabplan.planner.objectives import Objectives
-from collabplan.planner.planning import options_of, plan_for, setup_of
+from collabplan.planner.planning import _turned_round, options_of, plan_for, setup_of
 from collabplan.planner.space import Point, Wire, point_of
 from collabplan.profilers import profile_model
 from collabplan.records import Budgets, CollabplanError, EdgePower, Link, MismatchError, Plan, StudySetup, load, save
+from planner_fakes import candidate
 from torch import nn
 
 OPTIONS = SearchOptions(rates=(0.3, 0.6), draws=2, leakage_samples=100)
@@ -61,6 +63,26 @@ def test_a_second_search_finds_the_same(problem, outcome, tmp_path):
 def test_a_candidate_does_not_depend_on_what_was_evaluated_before_it(problem, outcome):
     chosen = outcome.plan.searched
     assert Objectives(problem, OPTIONS).evaluate(point_of(chosen)) == chosen
+
+
+@pytest.mark.parametrize(("sign", "asks"), [(1, True), (-1, False)])
+def test_a_metric_that_defenses_improve_is_asked_about(problem, tmp_path, sign, asks):
+    def loss(outputs, labels):
+        return sign * nn.functional.cross_entropy(outputs, labels, reduction="none")
+
+    own = dataclasses.replace(problem, evaluate=loss, budgets=Budgets())
+    notes = optimize(own, OPTIONS, tmp_path).notes
+    assert any("is higher better in `evaluate`?" in note for note in notes) == asks
+
+
+def test_a_few_lucky_defenses_of_many_ask_nothing():
+    def lucky(count):
+        gained = [candidate(drop=-0.02) for _ in range(count)]
+        return _turned_round(SimpleNamespace(evaluate=len), [*gained, *[candidate(drop=0.0) for _ in range(40)]])
+
+    assert lucky(2) == ()
+    assert len(lucky(3)) == 1
+    assert _turned_round(SimpleNamespace(evaluate=None), [candidate(drop=-0.02)]) == ()
 
 
 def test_a_search_goes_on_under_another_link_and_other_budgets(problem, tmp_path):

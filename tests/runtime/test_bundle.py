@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -29,8 +30,8 @@ from bundle_plans import (
 )
 from collabplan.estimators import Fresh
 from collabplan.graph import same_values, split
-from collabplan.records import BundleManifest as Manifest
 from collabplan.records import (
+    BudgetError,
     CollabplanError,
     DefenseSpec,
     MismatchError,
@@ -39,8 +40,11 @@ from collabplan.records import (
     hash_tensors,
     load,
 )
+from collabplan.records import BundleManifest as Manifest
 from collabplan.runtime import WrittenBundle, open_cloud, open_edge, write_bundle
+from collabplan.runtime import halves as halves_module
 from safetensors.torch import load_file
+from torch import Tensor, nn
 
 MODELS: dict[str, Callable[[], Made]] = {
     "a skip connection, two crossings": lambda: make(SkipNet(), images, crossing("relu", "conv2d_1")),
@@ -93,6 +97,69 @@ def test_the_parts_compose_to_the_model_bit_for_bit(name: str, tmp_path: Path) -
     assert part.wire.payload_bytes == made.plan.chosen.payload_bytes
     assert cloud.manifest.part.inputs == ()
     assert cloud.plan == edge.plan == made.plan.portable()
+
+
+@dataclass
+class Answer:
+    """What a model may return once it is registered; a program file holds a dict, with None for what is absent."""
+
+    logits: Tensor
+    loss: Tensor | None = None
+    hidden: tuple[Tensor, ...] | None = None
+
+
+torch.export.register_dataclass(Answer, serialized_type_name="collabplan.tests.Answer")
+
+
+class Answers(nn.Module):
+    def __init__(self, form: Callable[[Tensor], object]) -> None:
+        super().__init__()
+        self.first, self.second, self.form = nn.Linear(6, 7), nn.Linear(7, 3), form
+
+    def forward(self, x: Tensor) -> object:
+        return self.form(self.second(torch.tanh(self.first(x))))
+
+
+@pytest.mark.parametrize("choose", [middle, last], ids=["cut", "whole"])
+@pytest.mark.parametrize(
+    "form",
+    [Answer, lambda y: Answer(y, None, (y, y + 1)), lambda y: Answer(y, y.sum(1)), lambda y: [Answer(y), {"n": None}]],
+)
+def test_fields_of_a_registered_class_that_are_none_are_no_difference(form, choose, tmp_path: Path) -> None:
+    made = make(Answers(form), rows, choose)
+    written(made, tmp_path / "bundle")
+    edge = open_edge(tmp_path / "bundle")
+    found = edge.program(*rows(2))
+    if choose is middle:
+        found = open_cloud(tmp_path / "bundle").program(*found)
+    wanted = made.model(*rows(2))
+    answer, expected = (found[0], wanted[0]) if isinstance(found, list) else (found, wanted)
+    assert sorted(answer) == ["hidden", "logits", "loss"]
+    assert all(same_values(answer[name], getattr(expected, name)) for name in answer)
+
+
+def test_halves_that_compute_something_else_are_refused_without_the_temporary_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = make(Answers(Answer), rows, middle)
+    load = halves_module.load_program
+
+    def damaged(folder: Path) -> object:
+        program = load(folder)
+        for parameter in program.parameters():
+            parameter.data += 1e-3
+        return program
+
+    monkeypatch.setattr(halves_module, "load_program", damaged)
+    with pytest.raises(BudgetError, match=r"^the halves do not compose to the model bit for bit"):
+        written(made, tmp_path / "bundle")
+
+    def unreadable(folder: Path) -> object:
+        raise RecordError(f"program {folder} is damaged")
+
+    monkeypatch.setattr(halves_module, "load_program", unreadable)
+    with pytest.raises(RecordError, match=f"^program {re.escape(str(tmp_path / 'bundle' / 'edge'))} is damaged"):
+        written(made, tmp_path / "bundle")
 
 
 def test_both_parts_get_the_directions_and_no_others(tmp_path: Path) -> None:
