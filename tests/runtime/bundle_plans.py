@@ -94,7 +94,7 @@ class FixedBatch(nn.Module):
         self.first, self.second = nn.Linear(6, 6), nn.Linear(6, 2)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.second(torch.relu(self.first(x)) + torch.arange(3.0)[:, None])
+        return self.second(torch.relu(self.first(x)).reshape(3, 6))
 
 
 class OneMemory(nn.Module):
