@@ -25,7 +25,7 @@ aten = torch.ops.aten
 _REARRANGED = {
     aten.reshape.default, aten.flatten.using_ints, aten.unflatten.int, aten.contiguous.default, aten.chunk.default,
     aten.narrow.default, aten.movedim.int, aten.movedim.intlist, aten.numpy_T.default, aten.to.dtype,
-    aten.to.dtype_layout, aten.to.device,
+    aten.to.dtype_layout, aten.to.device, aten.expand_as.default, aten.view_as.default, aten.reshape_as.default,
 }  # fmt: skip
 """Composite operators that may return a view, and are as good as what they are composed of."""
 

@@ -61,6 +61,13 @@ _FILLS: dict[Any, float | None] = {
 """Tensors that depend on a shape alone; uninitialised ones become zeros, so that a run is reproducible."""
 
 
+_SHAPED_LIKE: dict[Any, Any] = {
+    aten.expand_as.default: aten.expand.default,
+    aten.view_as.default: aten.reshape.default,
+    aten.reshape_as.default: aten.reshape.default,
+}
+"""Operators that take a shape from a tensor, and those that take its sizes."""
+
 _WHATEVER_STRIDES: dict[Any, Any] = {
     aten.view.default: aten.reshape.default,
     aten._unsafe_view.default: aten.reshape.default,
@@ -225,6 +232,9 @@ class _Builder:
             if target in _FILLS:
                 self.new[node] = self._fill(node, target)
                 return
+            if target in _SHAPED_LIKE:
+                self.new[node] = self._shaped(node, _SHAPED_LIKE[target])
+                return
             if target is aten.copy.default:
                 self.new[node] = self._overwritten(node)
                 return
@@ -271,6 +281,13 @@ class _Builder:
         size = [self._dimension(extent) for extent in value.shape]
         options = {"dtype": value.dtype, "device": value.device}
         made = self.graph.create_node("call_function", aten.full.default, (size, content), options, name=node.name)
+        self._describe(made, node)
+        return made
+
+    def _shaped(self, node: fx.Node, target: Any) -> fx.Node:
+        """A tensor in the shape of another: by its sizes, so that the other need not be there."""
+        sizes = [self._dimension(extent) for extent in node.meta["val"].shape]
+        made = self.graph.call_function(target, (self._map(node.args[0]), sizes))
         self._describe(made, node)
         return made
 
