@@ -11,11 +11,14 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-_FLOORS = ("records", "graph", "profilers", "estimators", "planner", "runtime", "cli")
-__all__ = ["__version__", *_FLOORS]
+FLOORS = (
+    "records", "graph", "profilers", "targets", "defenses", "estimators", "attacks", "planner", "runtime", "workflows",
+    "cli",
+)  # fmt: skip
+__all__ = ["__version__", *FLOORS]
 
 
-def lazy_face(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+def lazy_api(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """`__getattr__` and `__dir__` (PEP 562) of a floor whose names are loaded when they are first asked for.
 
     Args:
@@ -35,9 +38,9 @@ def lazy_face(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], A
 
 
 def __getattr__(name: str) -> Any:
-    if name in _FLOORS:
+    if name in FLOORS:
         return importlib.import_module(f".{name}", __name__)
-    raise AttributeError(f"module 'collabplan' has no attribute {name!r}; it has {', '.join(_FLOORS)}")
+    raise AttributeError(f"module 'collabplan' has no attribute {name!r}; it has {', '.join(FLOORS)}")
 
 
 def __dir__() -> list[str]:

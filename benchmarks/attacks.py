@@ -21,23 +21,25 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from collabplan.estimators import Data, Defense, EdgeActivations, InputScaling
-from collabplan.estimators.attacks import (
+from collabplan.attacks import (
     EFFORTS,
+    AdversaryView,
+    ArtifactCache,
     Attack,
+    AuditRequest,
+    AuditTarget,
     Effort,
-    Question,
-    Scene,
-    Shared,
-    Victim,
     attack_named,
     run_audit,
 )
-from collabplan.estimators.attacks.likelihood import MaximumLikelihood
-from collabplan.estimators.attacks.metrics import psnr_db, squared_errors, ssim
-from collabplan.estimators.seeds import generator_for
+from collabplan.attacks.likelihood import MaximumLikelihood
+from collabplan.attacks.metrics import psnr_db, squared_errors, ssim
+from collabplan.defenses import Defense
+from collabplan.defenses.seeds import generator_for
+from collabplan.estimators import EdgeActivations
 from collabplan.graph import Cut, TracedGraph, candidate_cuts, trace
 from collabplan.records import DefenseSpec, Threat, hash_json
+from collabplan.targets import Data, InputScaling
 from report import bar, machine
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -97,7 +99,7 @@ class Bench:
     attacker: Data
     train: Data
 
-    def victim(self, layer: str, spec: DefenseSpec) -> Victim:
+    def victim(self, layer: str, spec: DefenseSpec) -> AuditTarget:
         """The device cut behind `layer`, its quantizer calibrated on intercepted images."""
         cut = next(cut for cut in self.cuts if cut.name == layer)
         defense = Defense.for_cut(spec, cut)
@@ -105,7 +107,7 @@ class Bench:
             activations = EdgeActivations(self.traced, cache_bytes=0)
             rows = activations.rows(cut, self.intercepted.take(torch.arange(512)))
             defense = defense.calibrate(activations.to_graph(cut, rows))
-        return Victim(self.traced, cut, defense, SCALING)
+        return AuditTarget(self.traced, cut, defense, SCALING)
 
 
 @cache
@@ -126,7 +128,14 @@ def data_name(name: str) -> str:
 
 
 def reconstructed(
-    device: Bench, layer: str, attack: Attack, threat: Threat, own: Data, effort: Effort, work: Path, shared: Shared
+    device: Bench,
+    layer: str,
+    attack: Attack,
+    threat: Threat,
+    own: Data,
+    effort: Effort,
+    work: Path,
+    shared: ArtifactCache,
 ) -> Tensor:
     """Reconstructions of the first targets, undefended; from `work` where they were made before."""
     count = effort.optimised_targets if attack.per_image else effort.targets
@@ -137,7 +146,7 @@ def reconstructed(
     victim = device.victim(layer, DefenseSpec(bits=None))
     draws = generator_for(SEED, device.name, layer, attack.name)
     seen = victim.release(device.intercepted.take(torch.arange(2000)), draws) if threat == "query-free" else None
-    scene = Scene(victim, own, threat, intercepted=seen, shared=shared).limited(effort.fit_samples)
+    scene = AdversaryView(victim, own, threat, intercepted=seen, shared=shared).limited(effort.fit_samples)
     released = victim.release(device.targets.take(torch.arange(count)), draws)
     started = time.perf_counter()
     images = attack.fit(scene, effort, draws).reconstruct(released, draws).images
@@ -159,7 +168,7 @@ def own_range_ssim(images: Tensor, originals: Tensor) -> float:
 def table(name: str, layers: Sequence[str], work: Path, effort: Effort) -> None:
     """Bar 3.1: every threat model at the published layers."""
     device = bench(name)
-    shared = Shared(SEED)
+    shared = ArtifactCache(SEED)
     for row in (row for row in PUBLISHED if row.example == name and (not layers or row.layer in layers)):
         attacker, train = device.attacker, device.train
         tiers: list[tuple[str, Threat, tuple[float, float], Data, Sequence[str]]] = [
@@ -210,13 +219,13 @@ def curve(name: str, layers: Sequence[str], rates: Sequence[float], work: Path, 
     """Bar 3.2: what dropout does to attackers who do not know of it, and to those who do."""
     device = bench(name)
     attacks = [attack_named(attack) for attack in ("prior", "ridge", "inverse")]
-    shared = Shared(SEED)
+    shared = ArtifactCache(SEED)
     for row in (row for row in PUBLISHED if row.example == name and (not layers or row.layer in layers)):
         points = []
         for masks, rate in [("fresh", 0.0), *((masks, rate) for rate in rates for masks in ("fresh", "keyed"))]:
             spec = DefenseSpec(dropout="element" if rate else "none", rate=rate, masks=masks)  # type: ignore[arg-type]
             victim = device.victim(row.layer, spec)
-            question = Question(victim, device.targets, device.attacker, device.intercepted)
+            question = AuditRequest(victim, device.targets, device.attacker, device.intercepted)
             made = run_audit(question, attacks, effort, seed=SEED, folder=work, shared=shared).record
             entry: dict[str, Any] = {
                 "rate": rate,
@@ -250,7 +259,7 @@ def curve(name: str, layers: Sequence[str], rates: Sequence[float], work: Path, 
 
 
 @torch.no_grad()
-def defended_accuracy(device: Bench, victim: Victim) -> float:
+def defended_accuracy(device: Bench, victim: AuditTarget) -> float:
     """Top-1 accuracy on all targets, one draw of the masks."""
     draws, right = generator_for(SEED, "accuracy"), 0
     data = device.targets
@@ -268,7 +277,7 @@ def speed() -> None:
     device = bench("mnist_lenet")
     for layer in ("conv1", "ReLU2"):
         victim = device.victim(layer, DefenseSpec(bits=None))
-        scene = Scene(victim, device.attacker, "white-box").limited(1000)
+        scene = AdversaryView(victim, device.attacker, "white-box").limited(1000)
         effort = replace(EFFORTS["quick"], iterations=300)
         attacker = MaximumLikelihood(priors=((1e-2, 0.0),), starts=1).fit(scene, effort, generator_for(SEED, "speed"))
         data = device.targets.take(torch.arange(64))
@@ -297,7 +306,7 @@ def speed() -> None:
     device = bench("cifar10_resnet20")
     victim = device.victim("layer2.2", DefenseSpec(dropout="element", rate=0.5))
     names = ("prior", "ridge", "inverse", "likelihood", "latent", "untrained", "shadow-same", "shadow-other")
-    question = Question(victim, device.targets, device.attacker, device.intercepted.take(torch.arange(2000)))
+    question = AuditRequest(victim, device.targets, device.attacker, device.intercepted.take(torch.arange(2000)))
     seconds, made = timed(
         lambda: run_audit(question, [attack_named(name) for name in names], EFFORTS["quick"], seed=SEED).record
     )

@@ -22,20 +22,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from collabplan.estimators import (
-    Components,
-    CutLeakage,
-    Data,
-    Defense,
-    EdgeActivations,
-    InputScaling,
-    estimator_named,
-    private_inputs,
-)
+from collabplan.defenses import Defense
+from collabplan.estimators import Components, CutLeakage, EdgeActivations, estimator_named, private_inputs
+from collabplan.estimators.gram import clean_rows, squared_distances
 from collabplan.estimators.interface import Channel
-from collabplan.estimators.wire import clean_rows, squared_distances
 from collabplan.graph import Cut, candidate_cuts, trace
 from collabplan.records import DefenseSpec
+from collabplan.targets import Data, InputScaling
 from report import bar, machine
 from scipy.stats import spearmanr
 from torch import Tensor, nn

@@ -21,17 +21,17 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from collabplan.estimators import Data, InputScaling
 from collabplan.graph import Cut, TracedGraph, candidate_cuts, trace
 from collabplan.planner import Problem, SearchOptions
 from collabplan.planner.baselines import baseline_cuts
+from collabplan.planner.evaluator import Evaluator
 from collabplan.planner.fastest import fastest_cut
-from collabplan.planner.objectives import Objectives
 from collabplan.planner.space import Point
 from collabplan.profilers import profile_model
 from collabplan.profilers.breakdown import Breakdown
 from collabplan.profilers.link import HEADER_BYTES
 from collabplan.records import Budgets, Latency, Link, Profile, TargetIdentity
+from collabplan.targets import Data, InputScaling
 from report import bar, machine
 from torch import Tensor, nn
 from zoo import torchvision_module
@@ -112,7 +112,7 @@ def along_the_nodes(profile: Profile, cuts: tuple[Cut, ...]) -> Profile:
 
 def compare(problem: Problem, exact_ms: float | None = None) -> dict[str, Any]:
     """Predicted medians in milliseconds under one link and slowdown; `exact_ms` None: the problem's own."""
-    objectives = Objectives(problem, SearchOptions())
+    objectives = Evaluator(problem, SearchOptions())
 
     def latency(cut: Cut) -> Latency:
         return objectives.costs(objectives.space.undefended(cut.id)).latency

@@ -21,16 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from collabplan.graph import (
-    Halves,
-    candidate_cuts,
-    close_values,
-    load_program,
-    same_values,
-    save_program,
-    split,
-    trace,
-)
+from collabplan.graph import Halves, candidate_cuts, close_values, load_program, same_values, save_program, split, trace
 from collabplan.records import CollabplanError
 from operator_cases import Case, cases
 from report import bar, machine

@@ -26,7 +26,7 @@ from collabplan.cli.workspace import Workspace
 from collabplan.planner import Point, Problem, SearchOptions, optimize
 from collabplan.planner.audits import Audits
 from collabplan.planner.baselines import baseline_cuts
-from collabplan.planner.objectives import Objectives
+from collabplan.planner.evaluator import Evaluator
 from collabplan.records import Budgets, Candidate, Interval, Link
 from report import bar, machine
 
@@ -120,7 +120,7 @@ def main() -> None:
     searched = problem if given.deepest is None else dataclasses.replace(problem, cuts=problem.cuts[-given.deepest :])
     outcome = optimize(searched, options, kept)
     took = time.perf_counter() - started
-    found = Objectives(problem, dataclasses.replace(options, tuning=None), kept)
+    found = Evaluator(problem, dataclasses.replace(options, tuning=None), kept)
     audits = Audits(found, audit, kept / "audits")
     roles = baseline_cuts(problem.cuts, lambda cut: found.costs(Point(cut.id)).latency)
     undefended = [found.evaluate(Point(cut.id)) for cut in problem.cuts]

@@ -35,9 +35,8 @@ import torch
 from collabplan import planner
 from collabplan.cli.output import Output
 from collabplan.cli.problem import prepare, state
-from collabplan.cli.target import load_target
 from collabplan.cli.workspace import Workspace
-from collabplan.estimators import Defense
+from collabplan.defenses import Defense
 from collabplan.graph import Cut, TracedGraph, candidate_cuts, split, trace
 from collabplan.planner.latency import defense_ms, predict_latency
 from collabplan.profilers import profile_model
@@ -61,12 +60,13 @@ from collabplan.records import (
     collect_provenance,
 )
 from collabplan.runtime import keep_memory, open_cloud, open_edge, write_bundle
-from collabplan.runtime.answers import answer_bytes
-from collabplan.runtime.bodies import Undefended
-from collabplan.runtime.loopback import LoopbackServer
+from collabplan.runtime.device.stopwatch import Spent, TimedClient
+from collabplan.runtime.server.loopback import LoopbackServer
 from collabplan.runtime.shaping import Shape, ShapedLink
-from collabplan.runtime.timed import Spent, TimedClient
 from collabplan.runtime.verify import Subject, verify
+from collabplan.runtime.wire.request_codec import PlainCodec
+from collabplan.runtime.wire.response_codec import answer_bytes
+from collabplan.targets.target import load_target
 from report import bar, machine
 from torch import Tensor
 
@@ -314,7 +314,7 @@ def echo_server(folder: Path, threads: int) -> None:
             body = bytearray(up)
             each.recv_into(body, up, socket.MSG_WAITALL)
             if what == TAKE:
-                crossing = Undefended(cloud.defense).unpack(body, 1)
+                crossing = PlainCodec(cloud.defense).unpack(body, 1)
             elif what == RUN:
                 cloud.program(*crossing)
             each.sendall(bytes(down))
@@ -328,7 +328,7 @@ def raw_echo(folder: Path, threads: int, crossing: tuple[Tensor, ...]) -> Iterat
         assert process.stdout is not None
         with socket.create_connection(("127.0.0.1", int(process.stdout.readline()))) as connection:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            echoed(connection, TAKE, Undefended(open_edge(folder).defense).pack(crossing, 1), 1)
+            echoed(connection, TAKE, PlainCodec(open_edge(folder).defense).pack(crossing, 1), 1)
             yield connection
         assert process.stdin is not None
         process.stdin.close()

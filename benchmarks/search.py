@@ -33,8 +33,8 @@ from collabplan.cli.workspace import Workspace
 from collabplan.graph import candidate_cuts
 from collabplan.planner import Point, SearchOptions, hypervolume, pareto_front
 from collabplan.planner.audits import Audits
+from collabplan.planner.evaluator import Evaluator
 from collabplan.planner.front import Values, objectives
-from collabplan.planner.objectives import Objectives
 from collabplan.planner.space import point_of
 from collabplan.records import Budgets, Candidate, Link, hash_json, write_text
 from pydantic import BaseModel
@@ -56,7 +56,7 @@ class Measured(BaseModel):
     audit_s: float
 
 
-def open_objectives(name: str, folder: Path, steps: int, without: str | None) -> Objectives:
+def open_objectives(name: str, folder: Path, steps: int, without: str | None) -> Evaluator:
     """The example's problem with proper cuts of one crossing, profiled in `folder`."""
     os.chdir(folder)
     output = Output(as_json=True)
@@ -73,7 +73,7 @@ def open_objectives(name: str, folder: Path, steps: int, without: str | None) ->
     options = SearchOptions(
         rates=RATES, dropouts=("element",), draws=1, leakage_samples=500, audit=audit, fastest=False
     )
-    return Objectives(dataclasses.replace(problem, cuts=cuts), options)
+    return Evaluator(dataclasses.replace(problem, cuts=cuts), options)
 
 
 def place(folder: Path, point: Point) -> Path:
@@ -81,7 +81,7 @@ def place(folder: Path, point: Point) -> Path:
     return folder / "points" / f"{hash_json(point.key)[:24]}.json"
 
 
-def fill(found: Objectives, folder: Path, first: int, step: int) -> None:
+def fill(found: Evaluator, folder: Path, first: int, step: int) -> None:
     """Measure every `step`-th cut from the `first` on."""
     audit = found.options.audit
     assert audit is not None
@@ -152,7 +152,7 @@ class Run:
     seconds: float
 
 
-def ours(grid: Grid, found: Objectives, seed: int) -> Run:
+def ours(grid: Grid, found: Evaluator, seed: int) -> Run:
     """One search."""
     assert found.options.audit is not None
     options = dataclasses.replace(found.options, seed=seed)
@@ -174,7 +174,7 @@ def ours(grid: Grid, found: Objectives, seed: int) -> Run:
 
 
 def sampled(
-    grid: Grid, found: Objectives, sampler: Callable[[int], optuna.samplers.BaseSampler], seed: int, budget: int
+    grid: Grid, found: Evaluator, sampler: Callable[[int], optuna.samplers.BaseSampler], seed: int, budget: int
 ) -> tuple[float, int, float]:
     """What an Optuna sampler finds that audits every point it visits; repeated points are free."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)

@@ -10,7 +10,7 @@ import typer
 from .options import Debug, Json, OutputFile, examples
 
 if TYPE_CHECKING:
-    from ..estimators.attacks import Pair
+    from ..attacks import Pair
     from ..records import AgreementReport, Audit, AuditReport, LeakageReport, LeakageRow, Releases, Threat
 
 EXAMPLES = examples(
@@ -68,8 +68,8 @@ def make_report(
     """
     import numpy as np
 
-    from ..estimators.attacks import measure_agreement
-    from ..estimators.attacks.agreement import FEWEST
+    from ..attacks import measure_agreement
+    from ..attacks.agreement import FEWEST
     from ..records import AgreementReport, CollabplanError, collect_provenance
 
     audited.model.require_same(estimated.model, record=f"audit {audit}")
@@ -102,7 +102,7 @@ def make_report(
 
 def matched(estimated: LeakageReport, audited: AuditReport, threat: Threat, releases: Releases) -> list[Pair]:
     """The pairs of cut and defense that both reports hold, and that this tier attacked with so many releases."""
-    from ..estimators.attacks import Pair, tier_figures
+    from ..attacks import Pair, tier_figures
 
     rows = {_key(row): row for row in estimated.rows}
     pairs = []

@@ -9,18 +9,19 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from ..targets.input_options import InputOptions
 from .defense_options import KEPT_HELP, parse_bits, parse_kept, parse_noise, parse_rates, parts
-from .options import RUNS_CODE, BatchDim, Debug, InputOptions, Inputs, Json, MaxCrossing, OutputFile, examples
+from .options import RUNS_CODE, BatchDim, Debug, Inputs, Json, MaxCrossing, OutputFile, examples
 
 if TYPE_CHECKING:
-    from ..estimators.attacks import Outcome
+    from ..attacks import AuditOutcome
     from ..graph import Cut, TracedGraph
     from ..planner.accuracy import Evaluate
     from ..planner.readings import Reading
     from ..records import AuditReport, Plan
-    from .attack_run import Asked, Session
+    from ..targets.target import Target, TargetData
+    from .attack_run import AttackRun, AttackSettings
     from .output import Output
-    from .target import Target, TargetData
 
 EXAMPLES = examples(
     (
@@ -145,13 +146,13 @@ def attack(
         require_within(made, session, limit)
 
 
-def require_within(made: AuditReport, session: Session, limit: float) -> None:
+def require_within(made: AuditReport, session: AttackRun, limit: float) -> None:
     """Refuse a leakage budget that the audits do not prove.
 
     Raises:
         BudgetError: naming each cut and why; the exit code is 1.
     """
-    from ..estimators.attacks import budget_objection
+    from ..attacks import budget_objection
     from ..records import BudgetError
 
     missed = [f"{cut.name}: the raw input crosses" for cut in session.cuts if cut.sends_raw_input]
@@ -166,23 +167,23 @@ def require_within(made: AuditReport, session: Session, limit: float) -> None:
 def checked_options(
     dropout: str, kind: Literal["element", "channel"], masks: Literal["fresh", "keyed"], noise: str | None, bits: str,
     keep: str, attacks: str, effort: Literal["quick", "standard", "thorough"], seed: int, device: str,
-) -> Asked:  # fmt: skip
+) -> AttackSettings:  # fmt: skip
     """The options as one record.
 
     Raises:
         CollabplanError: one that is not possible; it names the option and what would be.
     """
-    from ..estimators.attacks import ALWAYS, ATTACKS, EFFORTS, attack_named
+    from ..attacks import ALWAYS, ATTACKS, EFFORTS, attack_named
     from ..profilers.timers import resolve_device
     from ..records import CollabplanError
-    from .attack_run import Asked
+    from .attack_run import AttackSettings
 
     named = parts(attacks)
     if not named:
         raise CollabplanError(f"--attacks is empty; give {EVERY}, or some of {', '.join(ATTACKS)}")
     names = list(ATTACKS) if named == [EVERY] else list(dict.fromkeys([*ALWAYS, *named]))
     noise_kind, noise_std = parse_noise(noise)
-    return Asked(
+    return AttackSettings(
         rates=parse_rates(dropout),
         dropout=kind,
         masks=masks,
@@ -199,8 +200,8 @@ def checked_options(
 
 def prepare_target(text: str, inputs: InputOptions, output: Output) -> tuple[Target, TracedGraph]:
     """Load and trace a target. Raises CollabplanError where it has no data, or cannot be traced."""
+    from ..targets.target import load_target
     from .profile import trace_target
-    from .target import load_target
 
     with output.step(f"loading {text}"):
         target = load_target(text, inputs)
@@ -210,14 +211,20 @@ def prepare_target(text: str, inputs: InputOptions, output: Output) -> tuple[Tar
 
 
 def open_session(
-    target: Target, traced: TracedGraph, plan: Plan | None, wanted: str, max_crossing: int, asked: Asked, output: Output
-) -> Session:  # fmt: skip
+    target: Target,
+    traced: TracedGraph,
+    plan: Plan | None,
+    wanted: str,
+    max_crossing: int,
+    asked: AttackSettings,
+    output: Output,
+) -> AttackRun:  # fmt: skip
     """Read the data and say who owns what. Raises CollabplanError for an unknown cut, too little data or inputs
     that no attack is built for."""
-    from ..estimators.attacks.victim import attacked_input
+    from ..attacks.audit_target import attacked_input
     from ..graph import candidate_cuts
     from ..profilers.placement import place
-    from .attack_run import Session, divide
+    from .attack_run import AttackRun, divide
     from .leakage import choose_cuts
     from .planned import planned_cut
     from .workspace import Workspace
@@ -235,7 +242,7 @@ def open_session(
         planned = planned_cut(plan, placed)
         every += [planned] if planned.id not in {cut.id for cut in every} else []
     cuts: list[Cut] = choose_cuts(every, plan.cut_id if plan is not None else wanted, crossing)
-    return Session(
+    return AttackRun(
         target=target,
         traced=placed,
         cuts=tuple(cuts),
@@ -263,7 +270,7 @@ def _metric(target: Target, traced: TracedGraph, data: TargetData) -> tuple[Eval
 
 
 def make_report(
-    target: Target, session: Session, outcomes: Sequence[Outcome], pictures: Path | None, output: Output
+    target: Target, session: AttackRun, outcomes: Sequence[AuditOutcome], pictures: Path | None, output: Output
 ) -> AuditReport:
     """The report, with its pictures where they are wanted."""
     from ..records import AuditReport, collect_provenance

@@ -11,30 +11,23 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ..estimators import Data, Defense, Directions, EdgeActivations, InputScaling, by_definition
-from ..estimators.attacks import Attack, Effort, Outcome, Question, Shared, random_queries, run_audit
-from ..estimators.seeds import derive_seed, generator_for
+from ..attacks import ArtifactCache, Attack, AuditOutcome, AuditRequest, Effort, random_queries, run_audit
+from ..defenses import Defense, ProjectionMatrices
+from ..defenses.seeds import derive_seed, generator_for
+from ..estimators import EdgeActivations, by_definition
 from ..graph import Cut, TracedGraph, with_weights
 from ..planner.accuracy import Evaluate, Scorer, paired_accuracy
 from ..planner.audits import ask
 from ..planner.readings import Reading, first_rows
 from ..planner.roles import Roles
-from ..records import (
-    Audit,
-    DefenseSpec,
-    DropoutKind,
-    Interval,
-    MaskKind,
-    NoiseKind,
-    Plan,
-    TierFigures,
-)
+from ..records import Audit, DefenseSpec, DropoutKind, Interval, MaskKind, NoiseKind, Plan, TierFigures
+from ..targets import Data, InputScaling
+from ..targets.target import HALVES_SEED, Finding
 from .narrowing import Narrowing
-from .target import HALVES_SEED, Finding
 
 if TYPE_CHECKING:
+    from ..targets.target import Target, TargetData
     from .output import Advance
-    from .target import Target, TargetData
 
 CALIBRATION = 512
 """Images that the quantizer's ranges are taken from."""
@@ -43,7 +36,7 @@ BATCH = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class AttackSettings:
     """What the command was asked for."""
 
     rates: tuple[float, ...]
@@ -97,7 +90,7 @@ def divide(data: TargetData) -> tuple[Roles, list[Finding]]:
 
 
 @dataclass(frozen=True, eq=False)
-class Session:
+class AttackRun:
     """One run of the command over several cuts and rates, or over a plan's. Without `metric` no accuracy is told."""
 
     target: Target
@@ -106,11 +99,11 @@ class Session:
     plan: Plan | None
     roles: Roles
     scaling: InputScaling
-    asked: Asked
+    asked: AttackSettings
     folder: Path
     metric: Evaluate | Reading | None = None
     tuned: Mapping[str, Tensor] | None = None
-    directions: Directions | None = None
+    directions: ProjectionMatrices | None = None
     notes: list[str] = field(default_factory=list)
 
     def pairs(self) -> Iterator[tuple[Cut, DefenseSpec]]:
@@ -139,7 +132,7 @@ class Session:
         inputs[at] = self.scaling.from_unit(pixels).to(inputs[at].dtype)
         return {**found, "random queries": Data(tuple(inputs))}
 
-    def run(self, advance: Advance, say: Callable[[str], None]) -> list[Outcome]:
+    def run(self, advance: Advance, say: Callable[[str], None]) -> list[AuditOutcome]:
         """Every audit, edge to cloud.
 
         Raises:
@@ -149,7 +142,7 @@ class Session:
         activations = EdgeActivations(self.traced, cache_bytes=0, batch_size=BATCH, device=self.asked.device)
         assert self.roles.intercepted is not None
         narrowing = Narrowing(activations, self.roles.intercepted, self.asked.kept, self.asked.seed, self.notes)
-        made, shared = [], Shared(self.asked.seed)
+        made, shared = [], ArtifactCache(self.asked.seed)
         for done, (cut, spec) in enumerate(pairs):
             name = f"{cut.name} at {spec.rate:g}" if spec.dropout != "none" else cut.name
             if cut.kind != "edge-only" and by_definition(cut) is not None:
@@ -174,7 +167,7 @@ class Session:
             say(f"{name}: {told(found.record)}")
         return made
 
-    def _question(self, narrowing: Narrowing, cut: Cut, spec: DefenseSpec) -> Question:
+    def _question(self, narrowing: Narrowing, cut: Cut, spec: DefenseSpec) -> AuditRequest:
         activations = narrowing.activations
         if self.plan is not None and cut.kind != "edge-only":
             defense = Defense.bound(spec, cut.crossing, self.directions)
@@ -225,9 +218,9 @@ class Session:
         return paired_accuracy(clean.finish(), [defended.finish()], changes=defense.changes).accuracy
 
 
-def picture(outcome: Outcome, folder: Path) -> Path | None:
+def picture(outcome: AuditOutcome, folder: Path) -> Path | None:
     """Originals beside every attack's reconstructions, as one PNG; None where inputs are no images."""
-    from ..estimators.attacks.pictures import save_grid
+    from ..attacks.pictures import save_grid
 
     made = outcome.record
     if outcome.originals.ndim != 4 or not outcome.pictures:

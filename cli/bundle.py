@@ -22,7 +22,7 @@ EXAMPLES = examples(
 )
 
 
-class Engine(StrEnum):
+class ExportFormat(StrEnum):
     """What `--format` takes (typer knows no list of literals)."""
 
     onnx = "onnx"
@@ -35,7 +35,7 @@ def bundle(
         Path, typer.Option("-o", "--output", metavar="DIR", help="Folder for the bundle.", rich_help_panel="Output")
     ],
     formats: Annotated[
-        list[Engine] | None,
+        list[ExportFormat] | None,
         typer.Option(
             "--format",
             help="Also write the halves for other engines. Once per format.",

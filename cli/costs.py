@@ -17,12 +17,12 @@ from ..records import (
     parse_bandwidth,
     parse_duration_ms,
 )
+from ..targets.input_options import InputOptions
 from .checks import checked
-from .options import InputOptions
 from .workspace import Workspace, require_unchanged
 
 if TYPE_CHECKING:
-    from .target import Target
+    from ..targets.target import Target
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from .options import AuditEffort, AuditIt, AuditSeeds, Debug, InputOptions, Json, MaxLeakage, MaxPayload, examples
+from ..targets.input_options import InputOptions
+from .options import AuditEffort, AuditIt, AuditSeeds, Debug, Json, MaxLeakage, MaxPayload, examples
 
 if TYPE_CHECKING:
-    from ..planner.planning import Planned
+    from ..planner.planning import ChosenPlan
     from ..records import Budgets, Candidate, Plan
     from .output import Output
 
@@ -72,7 +73,7 @@ def front(
         made = exported(
             loaded, plan, budgets, picked(rows, export), (audit_effort, audit_seeds) if audit else None, output
         )
-        from .plan_files import save_plan
+        from ..planner.plan_files import save_plan
 
         save_plan(made.plan, made.tuned_weights, made.directions, file)
         output.wrote("plan", file)
@@ -145,7 +146,7 @@ def exported(
     candidate: Candidate,
     audit: tuple[Literal["quick", "standard", "thorough"], int] | None,
     output: Output,
-) -> Planned:
+) -> ChosenPlan:
     """The plan of a candidate.
 
     Raises:

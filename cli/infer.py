@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from ..targets.input_options import InputOptions
 from .cloud_options import Ca, Insecure, ServerName, TlsCert, TlsKey, client_tls
-from .options import Debug, InputOptions, Json, examples
+from .options import Debug, Json, examples
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..estimators.data import InputScaling
     from ..runtime import EdgePart
+    from ..targets.data import InputScaling
     from .output import Output
 
 EXAMPLES = examples(
@@ -157,8 +158,8 @@ def infer(
 
     from ..records import CollabplanError
     from ..runtime import EdgeClient, ReleasePolicy, keep_memory, open_edge
+    from ..runtime.device.tensor_files import batches, require_ending, write_outputs
     from .output import Output
-    from .tensor_files import batches, require_ending, write_outputs
 
     output = Output(as_json=as_json)
     if (data is None) == (model is None):
@@ -235,15 +236,15 @@ def _inputs(
     output: Output,
 ) -> tuple[dict[str, Tensor], InputScaling | None]:
     """The inputs by name, and how keyed masks read them."""
-    from ..estimators.data import InputScaling
-    from .tensor_files import read_inputs
+    from ..runtime.device.tensor_files import read_inputs
+    from ..targets.data import InputScaling
 
     specs = part.manifest.part.inputs
     scaling = None if input_range is None else InputScaling.from_range(*input_range)
     if data is not None:
         return read_inputs(data, specs), scaling
+    from ..targets.target import load_target
     from .profile import trace_target
-    from .target import load_target
 
     assert model is not None
     with output.step(f"loading {model}"):

@@ -27,8 +27,8 @@ def init(
     """
     from ..records.atomic import write_text
     from ..records.errors import CollabplanError
+    from ..targets.template import TEMPLATE
     from .output import Output
-    from .template import TEMPLATE
 
     if file.suffix != ".py":
         raise CollabplanError(f"{file} does not end in .py; a target is a Python file, for example model.py")

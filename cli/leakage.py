@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from ..targets.input_options import InputOptions
 from .defense_options import KEPT_HELP, parse_bits, parse_kept, parse_noise, parse_rates, parts
-from .options import RUNS_CODE, BatchDim, Debug, InputOptions, Inputs, Json, MaxCrossing, OutputFile, examples
+from .options import RUNS_CODE, BatchDim, Debug, Inputs, Json, MaxCrossing, OutputFile, examples
 
 if TYPE_CHECKING:
     from ..graph import Cut, TracedGraph
     from ..records import ControlRow, LeakageReport, LeakageRow
-    from .leakage_run import Asked, Finished, Session
+    from ..targets.target import Target
+    from .leakage_run import Finished, LeakageRun, LeakageSettings
     from .output import Output
-    from .target import Target
     from .workspace import Workspace
 
 EXAMPLES = examples(
@@ -130,7 +131,7 @@ def leakage(
 def checked_options(
     dropout: str, kind: Literal["element", "channel"], noise: str | None, bits: str, keep: str, estimators: str,
     samples: int, seed: int, cache_gb: float,
-) -> Asked:  # fmt: skip
+) -> LeakageSettings:  # fmt: skip
     """The options as one record.
 
     Raises:
@@ -145,11 +146,11 @@ def checked_options(
     if not 0 < cache_gb < float("inf"):
         raise CollabplanError(f"--cache-gb {cache_gb:g} is not possible: it must be greater than 0")
     from ..estimators.ridge import MIN_SAMPLES
-    from .leakage_run import Asked
+    from .leakage_run import LeakageSettings
 
     if samples < MIN_SAMPLES:
         raise CollabplanError(f"--samples {samples} is too few: leakage needs at least {MIN_SAMPLES}")
-    return Asked(
+    return LeakageSettings(
         rates=rates,
         dropout=kind,
         noise=noise_kind,
@@ -182,9 +183,9 @@ def prepare(text: str | None, inputs: InputOptions, workspace: Workspace, output
     Raises:
         CollabplanError: nothing profiled and no TARGET, a file changed since, no data, or what tracing refuses.
     """
+    from ..targets.target import load_target
     from .costs import last_profile
     from .profile import trace_target
-    from .target import load_target
 
     if text is None:
         profiles = last_profile(workspace)
@@ -199,9 +200,9 @@ def prepare(text: str | None, inputs: InputOptions, workspace: Workspace, output
 
 
 def open_session(
-    target: Target, traced: TracedGraph, wanted: str, max_crossing: int, samples: int, asked: Asked,
+    target: Target, traced: TracedGraph, wanted: str, max_crossing: int, samples: int, asked: LeakageSettings,
     workspace: Workspace, output: Output,
-) -> tuple[Session, list[str]]:  # fmt: skip
+) -> tuple[LeakageRun, list[str]]:  # fmt: skip
     """Read the data and say which cuts and samples are measured; also gives what the report should note.
 
     Raises:
@@ -209,9 +210,9 @@ def open_session(
     """
     import torch
 
-    from ..estimators.seeds import generator_for
+    from ..defenses.seeds import generator_for
     from ..graph import candidate_cuts
-    from .leakage_run import Session, affordable_batch, affordable_samples
+    from .leakage_run import LeakageRun, affordable_batch, affordable_samples
 
     every = candidate_cuts(traced, max_crossing)
     chosen = choose_cuts(every, wanted, max_crossing)
@@ -226,7 +227,7 @@ def open_session(
     if count.note is not None:
         notes.append(count.note)
     order = torch.randperm(len(data.validation), generator=generator_for(asked.seed, "leakage samples"))
-    session = Session(
+    session = LeakageRun(
         traced=traced,
         cuts=tuple(chosen),
         data=data.validation.take(order[: count.count]),
@@ -273,7 +274,7 @@ def choose_cuts(every: Sequence[Cut], wanted: str, max_crossing: int) -> list[Cu
     return sorted([*chosen, *floor], key=lambda cut: cut.depth)
 
 
-def measure(session: Session, output: Output) -> dict[str, Finished]:
+def measure(session: LeakageRun, output: Output) -> dict[str, Finished]:
     """Every cut's rows, with a progress bar; earlier ones are said to be so."""
     if session.kept:
         output.say(f"{len(session.kept)} of {len(session.cuts)} cuts were measured before: their figures are kept")
@@ -282,7 +283,7 @@ def measure(session: Session, output: Output) -> dict[str, Finished]:
 
 
 def make_report(
-    target: Target, session: Session, found: dict[str, Finished], max_crossing: int,
+    target: Target, session: LeakageRun, found: dict[str, Finished], max_crossing: int,
     controls: tuple[ControlRow, ...], notes: Sequence[str],
 ) -> LeakageReport:  # fmt: skip
     """The report: rows by depth, the model's output alone as the floor."""
@@ -334,11 +335,11 @@ def show_report(made: LeakageReport, output: Output) -> None:
         show_controls(made.controls, output)
 
 
-def run_checks(asked: Asked, samples: int, output: Output) -> tuple[ControlRow, ...]:
+def run_checks(asked: LeakageSettings, samples: int, output: Output) -> tuple[ControlRow, ...]:
     """The estimators that were asked for, on data whose answer is known: as many samples as asked, 200 at least."""
+    from ..defenses.seeds import generator_for
     from ..estimators import estimator_named
     from ..estimators.controls import run_controls
-    from ..estimators.seeds import generator_for
 
     with output.step("controls"):
         return run_controls(

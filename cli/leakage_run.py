@@ -16,20 +16,11 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import ValidationError
 
 from .. import __version__
-from ..estimators import (
-    CutLeakage,
-    Data,
-    Defense,
-    EdgeActivations,
-    InputScaling,
-    Secrets,
-    Sensitivity,
-    by_definition,
-    estimator_named,
-)
+from ..defenses import Defense
+from ..defenses.seeds import derive_seed, generator_for
+from ..estimators import CutLeakage, EdgeActivations, Secrets, Sensitivity, by_definition, estimator_named
 from ..estimators.leakage import MAX_PRODUCT
 from ..estimators.ridge import MIN_SAMPLES
-from ..estimators.seeds import derive_seed, generator_for
 from ..estimators.tokens import token_inputs
 from ..graph import Cut, TracedGraph, differ_by_sample
 from ..records import (
@@ -44,6 +35,7 @@ from ..records import (
     hash_json,
     save,
 )
+from ..targets import Data, InputScaling
 from .narrowing import Narrowing
 
 if TYPE_CHECKING:
@@ -62,7 +54,7 @@ UNSEEN = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class LeakageSettings:
     """What the command was asked to measure, of every cut."""
 
     rates: tuple[float, ...]
@@ -139,7 +131,7 @@ def affordable_batch(cuts: Sequence[Cut]) -> int:
 
 
 @dataclass(frozen=True, eq=False)
-class Session:
+class LeakageRun:
     """One measurement of several cuts on one set of samples.
 
     Attributes:
@@ -154,7 +146,7 @@ class Session:
     cuts: tuple[Cut, ...]
     data: Data
     scaling: InputScaling
-    asked: Asked
+    asked: LeakageSettings
     batch: int
     folder: Path
 
@@ -260,7 +252,7 @@ class Session:
 class _Measurement:
     """All defenses at one cut."""
 
-    def __init__(self, session: Session, activations: EdgeActivations, cut: Cut, rows: Sequence[Tensor]) -> None:
+    def __init__(self, session: LeakageRun, activations: EdgeActivations, cut: Cut, rows: Sequence[Tensor]) -> None:
         self.session, self.cut, self.asked = session, cut, session.asked
         self.rates = session.rates(cut)
         narrowing = Narrowing(activations, session.data, self.asked.kept, self.asked.seed)

@@ -49,8 +49,8 @@ def link(
     It moves some megabytes, for at least 5 seconds. The server answers out of its own memory; no model runs.
     """
     from ..records import parse_size, save
-    from ..runtime.measuring import FIRST_BYTES, measure_link
-    from ..runtime.session import Address
+    from ..runtime.device.link_measurement import FIRST_BYTES, measure_link
+    from ..runtime.device.session import Address
     from .output import Output
     from .tables import latency, link_text
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ..estimators import Data, Defense, Directions, EdgeActivations, directions_at
-from ..estimators.seeds import generator_for
+from ..defenses import Defense, ProjectionMatrices
+from ..defenses.seeds import generator_for
+from ..estimators import EdgeActivations, projection_at
 from ..graph import Cut
 from ..records import DefenseSpec, kept_in_words
+from ..targets import Data
 
 
 @dataclass(eq=False)
@@ -23,7 +25,7 @@ class Narrowing:
     kept: float
     seed: int
     notes: list[str] = field(default_factory=list)
-    _last: tuple[str, Directions | None] | None = None
+    _last: tuple[str, ProjectionMatrices | None] | None = None
 
     def bound(self, spec: DefenseSpec, cut: Cut) -> Defense:
         """The defense with its directions, not yet calibrated; with all of them where none can be left out.
@@ -39,10 +41,10 @@ class Narrowing:
             return Defense.for_cut(spec.model_copy(update={"kept": 1.0}), cut)
         return defense.keeping(directions)
 
-    def _fitted(self, cut: Cut) -> Directions | None:
+    def _fitted(self, cut: Cut) -> ProjectionMatrices | None:
         if self._last is None or self._last[0] != cut.id:
             generator = generator_for(self.seed, cut.id, "directions")
-            self._last = cut.id, directions_at(self.activations, cut, self.data, self.kept, generator)
+            self._last = cut.id, projection_at(self.activations, cut, self.data, self.kept, generator)
             if self._last[1] is None:
                 kept = kept_in_words(self.kept)
                 self.notes.append(f"{cut.name}: no directions to choose {kept} from; all are kept")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from ..targets.input_options import InputOptions
 from .options import (
     RUNS_CODE,
     Artifacts,
@@ -15,7 +16,6 @@ from .options import (
     AuditSeeds,
     BatchDim,
     Debug,
-    InputOptions,
     Inputs,
     Json,
     MaxLeakage,
@@ -25,7 +25,7 @@ from .options import (
 )
 
 if TYPE_CHECKING:
-    from ..planner import Outcome
+    from ..planner import SearchResult
     from ..records import Plan
     from .output import Output
 
@@ -413,14 +413,14 @@ def optimize(
     report(outcome, file, output)
 
 
-def report(outcome: Outcome, file: Path, output: Output) -> None:
+def report(outcome: SearchResult, file: Path, output: Output) -> None:
     """Show the front, the plan and the comparison; write the plan.
 
     Raises:
         BudgetError: no plan meets the budgets; the nearest miss is named.
     """
+    from ..planner.plan_files import save_plan
     from ..records import BudgetError
-    from .plan_files import save_plan
     from .tables import chosen_plan, comparison, front
 
     plan = outcome.plan
@@ -449,7 +449,7 @@ def report(outcome: Outcome, file: Path, output: Output) -> None:
         raise BudgetError(f"no plan meets the budgets; {outcome.nearest_miss or 'no candidate could be evaluated'}")
 
 
-def told(outcome: Outcome) -> str:
+def told(outcome: SearchResult) -> str:
     """How much was searched, in one line."""
     parts = [f"{outcome.trials} of {outcome.space} candidates evaluated"]
     if outcome.reused:
@@ -463,7 +463,7 @@ def told(outcome: Outcome) -> str:
     return ", ".join(parts)
 
 
-def document(outcome: Outcome, plan: Plan | None, file: Path) -> dict[str, Any]:
+def document(outcome: SearchResult, plan: Plan | None, file: Path) -> dict[str, Any]:
     """What `--json` prints: the plan or null, the front, the baselines, the nearest miss."""
     return {
         "plan_file": None if plan is None else str(file),

@@ -30,7 +30,7 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from ..records import Record
-    from .target import Finding
+    from ..targets.target import Finding
 
 PATIENCE_S = 1.0
 """How long a step may take before its progress bar appears."""

@@ -7,20 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .options import InputOptions
+from ..targets.input_options import InputOptions
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..estimators import Directions
+    from ..defenses import ProjectionMatrices
     from ..graph.structures import Cut, TracedGraph
     from ..records import Plan
+    from ..targets.target import Target
     from .output import Output
-    from .target import Target
 
 
 @dataclass(frozen=True, eq=False)
-class Planned:
+class LoadedPlan:
     """A plan, its target, the trace of its model, its cut there; fine-tuned weights and directions where it has any."""
 
     plan: Plan
@@ -28,10 +28,10 @@ class Planned:
     traced: TracedGraph
     cut: Cut
     tuned: Mapping[str, Tensor] | None
-    directions: Directions | None
+    directions: ProjectionMatrices | None
 
 
-def open_planned(path: Path, model: str | None, output: Output, *, with_data: bool = False) -> Planned:
+def open_planned(path: Path, model: str | None, output: Output, *, with_data: bool = False) -> LoadedPlan:
     """Read a plan, load its target (**this runs the user's code**) and trace it.
 
     Args:
@@ -43,8 +43,8 @@ def open_planned(path: Path, model: str | None, output: Output, *, with_data: bo
     Raises:
         CollabplanError: a file cannot be read, the model is not the plan's, or there is no data.
     """
+    from ..planner.plan_files import load_directions, load_weights
     from ..records import Plan, load
-    from .plan_files import load_directions, load_weights
     from .profile import trace_target
 
     plan = load(Plan, path)
@@ -56,7 +56,7 @@ def open_planned(path: Path, model: str | None, output: Output, *, with_data: bo
     traced = trace_target(target, output)
     plan.model.require_same(traced.identity, record=f"plan {path}")
     cut = planned_cut(plan, traced)
-    return Planned(plan, target, traced, cut, load_weights(plan, path), load_directions(plan, path))
+    return LoadedPlan(plan, target, traced, cut, load_weights(plan, path), load_directions(plan, path))
 
 
 def load_plan_target(plan: Plan, path: Path, target: str | None) -> Target:
@@ -65,7 +65,7 @@ def load_plan_target(plan: Plan, path: Path, target: str | None) -> Target:
     Raises:
         TargetError: it cannot be loaded.
     """
-    from .target import load_target
+    from ..targets.target import load_target
 
     spec = target or plan.target.spec
     head = spec.rpartition(":")[0] if not spec.endswith(".py") else spec

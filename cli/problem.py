@@ -5,15 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .options import InputOptions
+from ..targets.input_options import InputOptions
 
 if TYPE_CHECKING:
     from ..graph import TracedGraph
     from ..planner import Problem
     from ..records import Budgets, EdgePower, Link
+    from ..targets.target import Target
     from .costs import Profiles
     from .output import Output
-    from .target import Target
     from .workspace import Workspace
 
 
@@ -27,10 +27,10 @@ def prepare(
         CollabplanError: nothing profiled and no TARGET, a file changed since, another model's profile, or what
             loading and tracing refuse.
     """
+    from ..targets.target import load_target
     from .costs import Profiles, fitting_profile, given_profiles, last_profile
     from .profile import measure, trace_target
     from .promises import check_promises
-    from .target import load_target
 
     profiles = given_profiles(edge, cloud)
     if profiles is None and text is None:

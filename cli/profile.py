@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from .options import RUNS_CODE, BatchDim, Debug, InputOptions, Inputs, Json, MaxCrossing, OutputFile, examples
+from ..targets.input_options import InputOptions
+from .options import RUNS_CODE, BatchDim, Debug, Inputs, Json, MaxCrossing, OutputFile, examples
 
 if TYPE_CHECKING:
     from ..graph import TracedGraph
     from ..records import Profile
+    from ..targets.target import Target
     from .output import Output
-    from .target import Target
 
 EXAMPLES = examples(
     ("a file that defines model and example_inputs", "collabplan profile model.py"),
@@ -67,9 +68,9 @@ def profile(
     Keeps the profile in .collabplan, where `collabplan optimize` finds it. Loading TARGET runs its Python code.
     """
     from ..records import save
+    from ..targets.target import load_target
     from .output import Output
     from .promises import check_promises
-    from .target import load_target
     from .workspace import Workspace
 
     output = Output(as_json=as_json)

@@ -14,11 +14,11 @@ from ..planner.readings import Reading, concatenated
 from ..planner.recognise import read_outputs, recognised
 from ..planner.suggestions import UndecidedError
 from ..records import CollabplanError, CutError
-from .target import Finding, Target, TargetData
+from ..targets.target import Finding, Target, TargetData
 
 if TYPE_CHECKING:
-    from ..estimators import Data
     from ..graph import TracedGraph
+    from ..targets import Data
     from .output import Output
 
 SAMPLES = 32

@@ -101,7 +101,7 @@ def require_slowdown(slowdown: float, edge: Path | None, cloud: Path | None) -> 
 
 def audit_options(effort: Literal["quick", "standard", "thorough"], seeds: int, most: int | None) -> AuditOptions:
     """How the planner audits: the whole suite on the winner."""
-    from ..estimators.attacks import ATTACKS, EFFORTS, attack_named
+    from ..attacks import ATTACKS, EFFORTS, attack_named
     from ..planner import AuditOptions
 
     suite = tuple(attack_named(name) for name in ATTACKS)

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from .options import Artifacts, Debug, InputOptions, Json, OtherTarget, Storage, examples
+from ..targets.input_options import InputOptions
+from .options import Artifacts, Debug, Json, OtherTarget, Storage, examples
 
 EXAMPLES = examples(
     (
@@ -38,11 +39,11 @@ def worker(
     from ..planner import join_search, read_setup
     from ..planner.planning import options_of
     from ..records import CollabplanError, StudySetup
+    from ..targets.target import load_target
     from .costs import Profiles
     from .output import Output
     from .problem import state
     from .profile import trace_target
-    from .target import load_target
     from .workspace import Workspace
 
     output = Output(as_json=as_json)

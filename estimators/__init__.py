@@ -1,60 +1,45 @@
-"""Floor 4: what leaves the device tells. Defenses, activations, mutual information, the leakage index.
+"""What leaves the device says about the input: mutual information, the leakage index, Fisher information, controls.
 
-The face is lazy: a name loads its module, and torch with it, on first use.
+The public API is lazy: a name loads its module, and torch with it, on first use.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .. import lazy_face
+from .. import lazy_api
 
 if TYPE_CHECKING:
     from .activations import EdgeActivations
     from .catalogue import ESTIMATORS, estimator_named
     from .conformance import check_estimator
     from .controls import run_controls
-    from .data import Data, InputScaling
-    from .defenses import Defense, Floor
-    from .directions import Directions
-    from .directions_fit import FittedDirections, directions_at, fit_directions
     from .fisher import Sensitivity, fisher_leakage
-    from .inputs import Components, Secrets, private_inputs
     from .interface import Channel, Estimate, Estimator
     from .leakage import CutLeakage, by_definition, estimate_leakage
-    from .quantizer import Quantizer
-    from .randomness import Fresh, Keyed, Randomness, Simulated
+    from .projection_fit import FittedProjection, fit_projection, projection_at
+    from .secrets import Components, Secrets, private_inputs
 
 _HOMES = {
-    "check_estimator": "conformance",
-    "run_controls": "controls",
-    "ESTIMATORS": "catalogue",
     "Channel": "interface",
-    "Components": "inputs",
+    "Components": "secrets",
     "CutLeakage": "leakage",
-    "Data": "data",
-    "Defense": "defenses",
-    "Directions": "directions",
+    "ESTIMATORS": "catalogue",
     "EdgeActivations": "activations",
     "Estimate": "interface",
     "Estimator": "interface",
-    "FittedDirections": "directions_fit",
-    "Floor": "defenses",
-    "Fresh": "randomness",
-    "InputScaling": "data",
-    "Keyed": "randomness",
-    "Quantizer": "quantizer",
-    "Randomness": "randomness",
-    "Secrets": "inputs",
+    "FittedProjection": "projection_fit",
+    "Secrets": "secrets",
     "Sensitivity": "fisher",
-    "Simulated": "randomness",
     "by_definition": "leakage",
-    "directions_at": "directions_fit",
+    "check_estimator": "conformance",
+    "projection_at": "projection_fit",
     "estimate_leakage": "leakage",
     "estimator_named": "catalogue",
-    "fit_directions": "directions_fit",
     "fisher_leakage": "fisher",
-    "private_inputs": "inputs",
+    "fit_projection": "projection_fit",
+    "private_inputs": "secrets",
+    "run_controls": "controls",
 }
 
 __all__ = [
@@ -62,31 +47,21 @@ __all__ = [
     "Channel",
     "Components",
     "CutLeakage",
-    "Data",
-    "Defense",
-    "Directions",
     "EdgeActivations",
     "Estimate",
     "Estimator",
-    "FittedDirections",
-    "Floor",
-    "Fresh",
-    "InputScaling",
-    "Keyed",
-    "Quantizer",
-    "Randomness",
+    "FittedProjection",
     "Secrets",
     "Sensitivity",
-    "Simulated",
     "by_definition",
     "check_estimator",
-    "directions_at",
     "estimate_leakage",
     "estimator_named",
     "fisher_leakage",
-    "fit_directions",
+    "fit_projection",
     "private_inputs",
+    "projection_at",
     "run_controls",
 ]
 
-__getattr__, __dir__ = lazy_face(__name__, _HOMES)
+__getattr__, __dir__ = lazy_api(__name__, _HOMES)

@@ -12,7 +12,7 @@ from torch import Tensor, fx
 
 from ..graph import Cut, Halves, InputSpec, TracedGraph, from_samples, split, to_samples
 from ..records import CollabplanError, Crossing, CutError
-from .data import Data
+from ..targets.data import Data
 
 Key = tuple[str, str, str]
 

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from ..records import CollabplanError, ControlRow
-from .inputs import Components
 from .interface import Channel, Estimate, Estimator
 from .ridge import Kernels, ridge_index
+from .secrets import Components
 
 GAUSSIAN_FEATURES = 3072
 GAUSSIAN_NATS = (1.0, 3.0, 5.0)

@@ -26,11 +26,11 @@ import torch
 from scipy.special import stdtrit
 from torch import Tensor
 
+from ..defenses.pipeline import Defense
 from ..graph import Cut, dead_gradients, differ_by_sample, to_samples
 from ..records import CollabplanError, Crossing, Interval
+from ..targets.data import Data, InputScaling
 from .activations import EdgeActivations
-from .data import Data, InputScaling
-from .defenses import Defense
 
 SAMPLES = 64
 PROBES = 2

@@ -10,19 +10,19 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from ..defenses.pipeline import Defense
+from ..defenses.seeds import generator_for
 from ..graph import Cut
 from ..records import CollabplanError, CutProfile, IndexAt, InformationEstimate, Interval, Leakage, ResultAt
-from .data import Data
-from .defenses import Defense
+from ..targets.data import Data
 from .fano import reidentification_ceiling
-from .inputs import Components, Secrets
+from .gram import NestedMasks, WireRows, clean_rows, dropped, even_weights, squared_distances
 from .interface import Channel, Estimate, Estimator
 from .kde import kullback_leibler_nats
 from .ridge import EVENNESS, Kernels, RidgeIndex, ridge_index, tested_count
 from .sandwich import Bounds, SampledNoise, Sandwich, averaged, bounds_from_log_likelihood
-from .seeds import generator_for
+from .secrets import Components, Secrets
 from .token_recovery import Recovered, TokenRecovery
-from .wire import NestedMasks, WireRows, clean_rows, dropped, even_weights, squared_distances
 
 DRAWS = 3
 """Masks that figures are averaged over where a single one is not typical."""

@@ -29,8 +29,8 @@ from scipy.special import stdtrit
 from torch import Tensor
 
 from ..records import CollabplanError, Interval
-from .inputs import Components
 from .sandwich import half_width
+from .secrets import Components
 
 MIN_SAMPLES = 20
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .token_places import Places, Reading
+from .token_places import Places, TokenContext
 from .token_traces import Edge
 from .tokens import TokenInput
 
@@ -46,7 +46,7 @@ class Made:
 
     rows: list[Tensor]
     wanted: Tensor
-    reading: Reading
+    reading: TokenContext
     width: int
 
 
@@ -78,7 +78,7 @@ def made_sequences(
     wanted = torch.where(torch.rand(wanted.shape, generator=generator) < 0.5, usual.gather(0, drawn), wanted)
     crossed = [edge({own.position: candidates[chunk]}) for chunk in torch.split(wanted, CHUNK)]
     whole = Places(0, 0, 1, (0,) * length)
-    reading = Reading(0, whole, 0, tuple((part, whole) for part in range(1, len(rows))))
+    reading = TokenContext(0, whole, 0, tuple((part, whole) for part in range(1, len(rows))))
     return Made(
         [torch.cat([each[part] for each in crossed]) for part in range(len(rows))],
         wanted,

@@ -100,7 +100,7 @@ def _rows_of(rows: int, length: int) -> list[tuple[int, ...]]:
 
 
 @dataclass(frozen=True, eq=False)
-class Reading:
+class TokenContext:
     """What attackers look at: a row of one tensor with its neighbours, and what else crosses beside it.
 
     Attributes:

@@ -32,16 +32,16 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from ..defenses.pipeline import Defense
+from ..defenses.randomness import Simulated
+from ..defenses.seeds import generator_for
 from ..records import CollabplanError, Interval
-from .defenses import Defense
-from .randomness import Simulated
 from .sandwich import half_width
-from .seeds import generator_for
 from .token_attackers import Examples, Predictor, classifier, readable, ridge
 from .token_bag import by_counts, by_pursuit, counts_of, likeliest, overlap
 from .token_inversion import HELD as INVERSION_HELD
 from .token_inversion import PENALTIES, Made, made_sequences
-from .token_places import Places, Reading, beside, candidate_places
+from .token_places import Places, TokenContext, beside, candidate_places
 from .token_references import alongside, edge_references, edge_shares, placewise, table_references
 from .token_traces import Edge, traced_places
 from .tokens import TokenInput
@@ -268,21 +268,21 @@ class _OneInput:
         places = [[*guessed, *shown] for guessed, shown in zip(places, traced, strict=True)]
         return places, placewise(places, group, edge)
 
-    def _settled(self) -> Reading:
+    def _settled(self) -> TokenContext:
         """The places that a ridge reads best by, undefended."""
         shapes = [tuple(row.shape[1:]) for row in self.rows]
         best = []
         for part, tried in enumerate(self.places):
-            best.append(max((self._reads(Reading(part, each)), -at, each) for at, each in enumerate(tried)))
+            best.append(max((self._reads(TokenContext(part, each)), -at, each) for at, each in enumerate(tried)))
         part = max(range(len(best)), key=lambda at: best[at][:2])
         places = best[part][2]
-        reading = Reading(part, places, 0, beside(shapes, part, [each[2] for each in best]))
+        reading = TokenContext(part, places, 0, beside(shapes, part, [each[2] for each in best]))
         wider = replace(reading, radius=1)
         if places.rows > 1 and wider.width(shapes) <= WINDOW and self._readable(wider) >= self._readable(reading):
             return wider
         return reading
 
-    def _reads(self, reading: Reading) -> float:
+    def _reads(self, reading: TokenContext) -> float:
         """What a ridge reads, with neighbours or without: a running sum is nothing without the row before."""
         wider = replace(reading, radius=1)
         alone = self._readable(reading)
@@ -290,7 +290,7 @@ class _OneInput:
             return alone
         return max(alone, self._readable(wider))
 
-    def _readable(self, reading: Reading) -> float:
+    def _readable(self, reading: TokenContext) -> float:
         """What a ridge reads of the held-out tokens in undefended rows."""
         most = max(MIN_SAMPLES, SETTLING_ROWS // reading.places.rows)
         own, held = self.train[:most], self.held[: max(2, most // 4)]

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .defenses import Defense
+from ..defenses.pipeline import Defense
 from .token_attackers import nearest
-from .token_places import Places, Reading
+from .token_places import Places, TokenContext
 from .token_successive import successive
 from .token_traces import Edge
 from .tokens import TokenInput
@@ -183,7 +183,7 @@ class Shares:
 
 
 def edge_shares(
-    rows: Sequence[Tensor], own: TokenInput, candidates: Tensor, edge: Edge, reading: Reading, train: Tensor
+    rows: Sequence[Tensor], own: TokenInput, candidates: Tensor, edge: Edge, reading: TokenContext, train: Tensor
 ) -> Shares | None:
     """Shares by running the edge half on sequences of one token over and over; None where these are too many numbers.
 

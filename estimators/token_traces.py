@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from .seeds import generator_for
+from ..defenses.seeds import generator_for
 from .token_places import COARSEST, Places
 from .tokens import TokenInput
 

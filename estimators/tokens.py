@@ -19,7 +19,7 @@ from ..graph import TracedGraph, differ_by_sample
 from ..graph.units import FREE_VIEWS
 from ..graph.weights import fetched
 from ..records import CollabplanError
-from .data import Data
+from ..targets.data import Data
 
 aten = torch.ops.aten
 

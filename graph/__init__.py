@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .. import lazy_face
+from .. import lazy_api
 
 if TYPE_CHECKING:
     from .admission import unwrapped
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from .halves import shared_tensors, split, with_weights
     from .inputs import close_values, resize_batch, same_values
     from .layout import from_samples, to_samples
-    from .minimum import Step
+    from .min_cut import Step
     from .program import Program, load_program, parse_program, save_program, stored_outputs
     from .signature import input_specs, output_spec, require_fixed_outputs
     from .structures import Cut, Halves, InputSpec, TracedGraph, differ_by_sample
@@ -85,4 +85,4 @@ __all__ = [
     "with_weights",
 ]
 
-__getattr__, __dir__ = lazy_face(__name__, _HOMES)
+__getattr__, __dir__ = lazy_api(__name__, _HOMES)

@@ -16,7 +16,7 @@ import numpy as np
 from torch import fx
 
 from ..records import Crossing, CutError, CutKind, Layout, canonical_json
-from .minimum import Box, Costs, Network, Step, SteppedSearch
+from .min_cut import Box, Costs, Network, Step, SteppedSearch
 from .structures import Cut, TracedGraph
 from .units import Mask, Units, crossing_record, units
 

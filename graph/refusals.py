@@ -13,10 +13,10 @@ from pathlib import Path
 import torch
 from torch import fx, nn
 
+from .. import FLOORS
 from ..records import TraceError
 
 _OURS = Path(__file__).parent.parent
-_FLOORS = {"records", "graph", "profilers", "estimators", "planner", "runtime", "cli"}
 _LIBRARIES = (*{Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib")}, Path(torch.__file__).parent)
 _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+)')
 
@@ -114,4 +114,4 @@ def _is_users(filename: str) -> bool:
     path = Path(filename).resolve()
     if any(path.is_relative_to(library) for library in _LIBRARIES):
         return False
-    return not (path.is_relative_to(_OURS) and path.relative_to(_OURS).parts[0] in _FLOORS)
+    return not (path.is_relative_to(_OURS) and path.relative_to(_OURS).parts[0] in FLOORS)

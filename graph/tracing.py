@@ -31,14 +31,7 @@ from .admission import (
 from .batch_dims import BatchDims, ask_which, batch_dims_of, require_known
 from .batches import failure_at, free_batch, resized
 from .exporting import TRACED_BATCH, exported
-from .inputs import (
-    InputBinder,
-    close_values,
-    describe_inputs,
-    flatten_inputs,
-    input_names,
-    same_values,
-)
+from .inputs import InputBinder, close_values, describe_inputs, flatten_inputs, input_names, same_values
 from .normalise import normalise
 from .program import identify
 from .refusals import fixed_batch, forward_line, untraceable

@@ -1,19 +1,19 @@
-"""Floor 5: searches cut x defense, keeps the Pareto front, chooses the plan.
+"""Searches cut x defense, keeps the Pareto front, chooses the plan.
 
-The face is lazy: a name loads its module, and Optuna or torch with it, on first use.
+The public API is lazy: a name loads its module, and torch with it, on first use.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .. import lazy_face
+from .. import lazy_api
 
 if TYPE_CHECKING:
     from .front import hypervolume, pareto_front
     from .latency import predict_latency
     from .planning import join_search, optimize, plan_for
-    from .problem import AuditOptions, Outcome, Problem, RuledOut, SearchOptions
+    from .problem import AuditOptions, Problem, RuledOut, SearchOptions, SearchResult
     from .roles import Roles
     from .search import search_points
     from .shared_study import read_setup
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "AuditOptions": "problem",
-    "Outcome": "problem",
+    "SearchResult": "problem",
     "Point": "space",
     "Problem": "problem",
     "Roles": "roles",
@@ -43,12 +43,12 @@ _HOMES = {
 
 __all__ = [
     "AuditOptions",
-    "Outcome",
     "Point",
     "Problem",
     "Roles",
     "RuledOut",
     "SearchOptions",
+    "SearchResult",
     "Space",
     "Wire",
     "hypervolume",
@@ -62,4 +62,4 @@ __all__ = [
     "search_points",
 ]
 
-__getattr__, __dir__ = lazy_face(__name__, _HOMES)
+__getattr__, __dir__ = lazy_api(__name__, _HOMES)

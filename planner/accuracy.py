@@ -70,9 +70,9 @@ class Scorer:
         assert self._reading is not None
         return self._reading.own_labels(outputs)
 
-    def tally(self) -> Tally:
+    def tally(self) -> ScoreTally:
         """Collects the scores of one run."""
-        return Tally(self)
+        return ScoreTally(self)
 
     def call(self, outputs: Any, labels: Tensor | None, count: int) -> Tensor:
         """Scores of one batch of `count` samples: `[count]` (NaN where one does not count), or a single one `[]`.
@@ -120,7 +120,7 @@ class Scorer:
         return score
 
 
-class Tally:
+class ScoreTally:
     """Scores of one run over the samples, batch by batch. Made by `Scorer.tally`."""
 
     def __init__(self, scorer: Scorer) -> None:

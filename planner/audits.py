@@ -16,22 +16,22 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..estimators.attacks.audit import Question, run_audit
-from ..estimators.attacks.catalogue import attack_named
-from ..estimators.attacks.interface import Attack, Effort
-from ..estimators.attacks.shared import Shared
-from ..estimators.attacks.tiers import worst_tiers
-from ..estimators.attacks.victim import Victim
-from ..estimators.data import Data, InputScaling
-from ..estimators.defenses import Defense
-from ..estimators.directions import is_whole
-from ..estimators.seeds import derive_seed, generator_for
+from ..attacks.artifact_cache import ArtifactCache
+from ..attacks.audit import AuditRequest, run_audit
+from ..attacks.audit_target import AuditTarget
+from ..attacks.catalogue import attack_named
+from ..attacks.interface import Attack, Effort
+from ..attacks.tiers import worst_tiers
+from ..defenses.pipeline import Defense
+from ..defenses.projection import is_whole
+from ..defenses.seeds import derive_seed, generator_for
 from ..graph.structures import Cut, TracedGraph
 from ..records import DEFAULT_OBJECTIVES, Audited, Candidate, CollabplanError, Interval, Objective
+from ..targets.data import Data, InputScaling
 from .budgets import PRIVACY, judged, without
 from .calibration import CALIBRATION_AUDITS, Calibration, Seen
+from .evaluator import Evaluator, Half
 from .front import Values, added_volume, hypervolume, objectives, pareto_indices
-from .objectives import Half, Objectives
 from .problem import AuditOptions
 from .roles import Roles
 from .space import Point, point_of
@@ -68,9 +68,9 @@ def ask(
     others: Mapping[str, Data] | None = None,
     accuracy: Interval | None = None,
     tuned: Mapping[str, Tensor] | None = None,
-) -> Question:
-    """What an audit of a calibrated defense is about. Raises CollabplanError as `Victim` does."""
-    victim = Victim(
+) -> AuditRequest:
+    """What an audit of a calibrated defense is about. Raises CollabplanError as `AuditTarget` does."""
+    victim = AuditTarget(
         traced,
         cut,
         defense,
@@ -80,7 +80,7 @@ def ask(
         secret=seed.to_bytes(32, "little"),
         tuned=tuned,
     )
-    return Question(
+    return AuditRequest(
         victim=victim,
         targets=roles.targets,
         own=roles.own,
@@ -95,13 +95,13 @@ def ask(
 class Audits:
     """The audits of one search. Finished attacks are kept in `folder`, by content, and never run twice."""
 
-    objectives: Objectives
+    objectives: Evaluator
     options: AuditOptions
     folder: Path
     tell: Callable[[str, float], None] = lambda _, __: None
     calibration: Calibration = field(default_factory=lambda: Calibration((), ()))
     _made: dict[Point, Audited] = field(default_factory=dict)
-    _shared: dict[int, Shared] = field(default_factory=dict)
+    _shared: dict[int, ArtifactCache] = field(default_factory=dict)
     _open: bool = False
 
     @property
@@ -238,7 +238,7 @@ class Audits:
                 folder=self.folder,
                 strongest=half == "search",
                 exchange=objectives.exchange,
-                shared=self._shared.setdefault(seed, Shared(seed)),
+                shared=self._shared.setdefault(seed, ArtifactCache(seed)),
                 step=lambda what: self.tell(f"{cut.name}: {what}", 0.0) if half == "confirm" else None,
             )
             found.append(outcome.record)
@@ -281,7 +281,7 @@ def most_telling(
 
 
 def _scaled(candidates: Sequence[Candidate], names: Sequence[Objective]) -> Callable[[Values], Values]:
-    """Objectives with the candidates' best at 0 and worst at 1; the leakage index is its own scale."""
+    """Evaluator with the candidates' best at 0 and worst at 1; the leakage index is its own scale."""
     columns = zip(*(objectives(candidate, names) for candidate in candidates), strict=True)
     ends = [
         (0.0, 1.0) if name == "leakage" else (min(column), max(column))

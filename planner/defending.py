@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 
+from ..defenses.pipeline import Defense
+from ..defenses.projection import ProjectionMatrices, can_narrow, is_whole
+from ..defenses.seeds import generator_for
 from ..estimators.activations import EdgeActivations
-from ..estimators.data import Data
-from ..estimators.defenses import Defense
-from ..estimators.directions import Directions, can_narrow, is_whole
-from ..estimators.directions_fit import FittedDirections, fit_directions
-from ..estimators.seeds import generator_for
+from ..estimators.projection_fit import FittedProjection, fit_projection
 from ..graph.structures import Cut
 from ..records import CollabplanError, Crossing, CutError, DefenseSpec, TensorRange, kept_in_words
+from ..targets.data import Data
 from .problem import SearchOptions
 from .space import Point
 
@@ -26,9 +26,9 @@ class Defenses:
     ) -> None:
         self._activations, self._search, self._cuts, self._options = activations, search, cuts, options
         self._ranges: dict[tuple[str, str | None, int | None], tuple[TensorRange, ...]] = {}
-        self._fitted: dict[tuple[str, bool], FittedDirections | None] = {}
+        self._fitted: dict[tuple[str, bool], FittedProjection | None] = {}
 
-    def bound(self, point: Point, directions: Directions | None) -> Defense:
+    def bound(self, point: Point, directions: ProjectionMatrices | None) -> Defense:
         """The point's defense with these directions, and with its static ranges."""
         cut = self._cuts[point.cut_id]
         defense = Defense.for_cut(point.spec(self._options.masks), cut)
@@ -42,7 +42,7 @@ class Defenses:
             self._ranges[key] = tuple(_merged(ranges) for ranges in zip(*found, strict=True))
         return replace(defense, spec=defense.spec.model_copy(update={"ranges": self._ranges[key]}))
 
-    def fitted(self, point: Point) -> Directions | None:
+    def fitted(self, point: Point) -> ProjectionMatrices | None:
         """The directions that a point keeps before anything is trained; None where it keeps all.
 
         Raises:
@@ -67,7 +67,7 @@ class Defenses:
         fitted = self._fit(cut, kept)
         return fitted is not None and bool(fitted.narrowed(kept).encode)
 
-    def _fit(self, cut: Cut, kept: float) -> FittedDirections | None:
+    def _fit(self, cut: Cut, kept: float) -> FittedProjection | None:
         """The directions of a cut, of the kind that `kept` says; None where none can be left out.
 
         Nor can any where no gradient of the cloud half tells them apart.
@@ -80,7 +80,7 @@ class Defenses:
             generator = generator_for(self._options.seed, cut.id, "directions")
             most = max((int(wire.kept) for wire in self._options.wires if is_whole(wire.kept)), default=0)
             with suppress(CutError):
-                self._fitted[key] = fit_directions(
+                self._fitted[key] = fit_projection(
                     self._activations, cut, self._search, generator, whole=most if whole else 0
                 )
         return self._fitted[key]

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..estimators.defenses import Defense
+from ..defenses.pipeline import Defense
 from ..graph import cheapest_stepped_cut, find_cut
 from ..graph.structures import Cut
 from ..profilers.breakdown import Breakdown

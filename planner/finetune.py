@@ -7,7 +7,7 @@ statistics of normalisation layers stay frozen, as the exported graph has them.
 Where the defense keeps fewer directions than all, their matrices are trained along with the half: those that were
 fitted are the best to first order, and a few numbers are worth more when both sides agree on what to say with them.
 What rounding, masks and noise do to a code passes gradients as if it did nothing (the straight-through estimator:
-Bengio, Leonard & Courville, arXiv 1308.3432, 2013). Directions of the whole can be trained against a linear reader
+Bengio, Leonard & Courville, arXiv 1308.3432, 2013). Projections of the whole can be trained against a linear reader
 too (`linear_reader.py`), who sees the codes before masks and noise, as many releases would show them.
 """
 
@@ -22,16 +22,16 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils import _pytree as pytree
 
+from ..defenses.pipeline import Defense
+from ..defenses.projection import ProjectionMatrices, axis_of, is_whole, vectors_of
 from ..estimators.activations import EdgeActivations
-from ..estimators.data import Data, InputScaling
-from ..estimators.defenses import Defense
-from ..estimators.directions import Directions, axis_of, is_whole, vectors_of
-from ..estimators.inputs import private_inputs
-from ..estimators.precision import widened
+from ..estimators.secrets import private_inputs
 from ..graph import from_samples, to_samples
 from ..graph.halves import tunable
+from ..graph.precision import widened
 from ..graph.structures import Cut
 from ..records import CollabplanError, Crossing, Tuning
+from ..targets.data import Data, InputScaling
 from .linear_reader import LinearReader
 from .losses import distilled, supervised
 from .readings import TOP1, Reading, first_rows
@@ -61,7 +61,7 @@ class Tuned:
     """
 
     weights: dict[str, Tensor]
-    directions: Directions | None = None
+    directions: ProjectionMatrices | None = None
 
     @property
     def tensors(self) -> dict[str, Tensor]:
@@ -77,7 +77,7 @@ class Tuned:
         directions = {
             name.removeprefix(_DIRECTIONS): value for name, value in tensors.items() if name.startswith(_DIRECTIONS)
         }
-        return cls(weights, Directions.from_tensors(directions) if directions else None) if weights else None
+        return cls(weights, ProjectionMatrices.from_tensors(directions) if directions else None) if weights else None
 
 
 def fine_tune(
@@ -163,7 +163,7 @@ def fine_tune(
                     total += float(student.loss(weights, batch, crossed, received)) * len(batch)
         return total
 
-    def read_of(directions: Directions | None, against: _Against) -> float:
+    def read_of(directions: ProjectionMatrices | None, against: _Against) -> float:
         """The share of the held-out inputs that the linear reader reads."""
         assert directions is not None
         crossings = _crossed(activations, cut, held, torch.arange(len(held)))
@@ -216,13 +216,13 @@ def _crossed(
 
 
 class _Matrices:
-    """Directions that learn, under the rest of their defense.
+    """Projections that learn, under the rest of their defense.
 
     Their numbers are held in units of their own size, or one learning rate could not be right for all cuts; and codes
     are brought to the size that the defense's ranges are for, whatever the matrices have become.
     """
 
-    def __init__(self, defense: Defense, directions: Directions) -> None:
+    def __init__(self, defense: Defense, directions: ProjectionMatrices) -> None:
         self.defense, self.mean = defense, directions.mean
         self.parts = {"encode": directions.encode, "decode": directions.decode}
         self.sizes = {
@@ -241,12 +241,12 @@ class _Matrices:
         return [{"params": list(self.learnt[part].values()), "lr": rate * pace} for part, pace in paces.items()]
 
     @property
-    def directions(self) -> Directions:
+    def directions(self) -> ProjectionMatrices:
         """As they stand."""
         encode, decode = (
             {node: each * self.sizes[part][node] for node, each in self.learnt[part].items()} for part in self.learnt
         )
-        return Directions(self.mean, encode, decode)
+        return ProjectionMatrices(self.mean, encode, decode)
 
     def simulate(
         self, tensors: tuple[Tensor, ...], generator: torch.Generator
@@ -271,7 +271,7 @@ class _Matrices:
         return directions.decoded_in_graph(self.defense.crossing, codes), clean
 
     @torch.no_grad()
-    def finished(self, batches: Iterable[tuple[Tensor, ...]]) -> Directions:
+    def finished(self, batches: Iterable[tuple[Tensor, ...]]) -> ProjectionMatrices:
         """The directions, their codes brought to size over all `batches` of what crosses."""
         directions, total, count = self.directions, dict.fromkeys(self.squares, torch.zeros(())), 0
         for tensors in batches:
@@ -281,7 +281,7 @@ class _Matrices:
                     total[code.node] = total[code.node] + _squares(code, given)
             count += 1
         sizes = {node: (each / count).sqrt().clamp(min=_SMALLEST) for node, each in total.items()}
-        return Directions(
+        return ProjectionMatrices(
             self.mean,
             {node: each / sizes[node][:, None] for node, each in directions.encode.items()},
             {node: each * sizes[node] for node, each in directions.decode.items()},

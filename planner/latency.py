@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import math
 
-from ..estimators.defenses import Defense
-from ..estimators.directions import width_of
+from ..defenses.pipeline import Defense
+from ..defenses.projection import width_of
 from ..profilers.cuts import MIN_SAMPLES
 from ..profilers.joining import JoinedCut
 from ..profilers.link import serialisation_ms, transfer_interval

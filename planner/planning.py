@@ -10,8 +10,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ..estimators.attacks.victim import attacked_input
-from ..estimators.directions import Directions
+from ..attacks.audit_target import attacked_input
+from ..defenses.projection import ProjectionMatrices
 from ..records import (
     Baseline,
     BudgetError,
@@ -29,16 +29,18 @@ from .audits import Audits
 from .baselines import Role, baseline_cuts
 from .budgets import AUDITED_ONLY, cost_checks, judged, without
 from .choose import Choice, Excluded, choose, described, shown_front
+from .evaluator import Evaluator
 from .front import Values, hypervolume
-from .objectives import Objectives
-from .problem import Outcome, Problem, RuledOut, SearchOptions, fingerprint
+from .problem import Problem, RuledOut, SearchOptions, SearchResult, fingerprint
 from .search import OnProgress, Searched, search_points, search_together
 from .shared_study import SharedStore, open_shared_store
 from .space import Point, Wire, point_of
 from .study import TrialStore, locked, open_store
 
 
-def optimize(problem: Problem, options: SearchOptions, folder: Path, on_progress: OnProgress | None = None) -> Outcome:
+def optimize(
+    problem: Problem, options: SearchOptions, folder: Path, on_progress: OnProgress | None = None
+) -> SearchResult:
     """Search cut x dropout for the plan that leaks least within the budgets.
 
     Args:
@@ -54,7 +56,7 @@ def optimize(problem: Problem, options: SearchOptions, folder: Path, on_progress
         MismatchError: the profiles, or with `resume` the studies in `folder`, are of something else.
         CollabplanError: another process searches in `folder`, no space is left, or a figure cannot be measured.
     """
-    objectives = Objectives(problem, options, folder)
+    objectives = Evaluator(problem, options, folder)
     if not objectives.space.points:
         raise CollabplanError(
             "no cut of this model can be searched: what crosses cannot be divided into samples; see the profile's table"
@@ -77,7 +79,7 @@ def optimize(problem: Problem, options: SearchOptions, folder: Path, on_progress
         baselines = tuple(Baseline(role=role, candidate=shown[point]) for role, point in roles.items())
         front = shown_front(choice.candidates, choice.searched, options.objectives)
         plan = _plan(objectives, choice, front, baselines, len(found.candidates), store.name)
-    return Outcome(
+    return SearchResult(
         plan=plan,
         chosen=choice.searched,
         front=front,
@@ -126,12 +128,12 @@ def _turned_round(problem: Problem, candidates: Sequence[Candidate]) -> tuple[st
 
 
 @dataclass(frozen=True)
-class Planned:
+class ChosenPlan:
     """A plan, the cloud half's fine-tuned weights by name and the directions that it keeps, where there are any."""
 
     plan: Plan
     tuned_weights: Mapping[str, Tensor] | None
-    directions: Directions | None
+    directions: ProjectionMatrices | None
 
 
 def plan_for(
@@ -141,7 +143,7 @@ def plan_for(
     candidate: Candidate,
     folder: Path,
     on_progress: OnProgress | None = None,
-) -> Planned:
+) -> ChosenPlan:
     """The plan of another candidate that the search behind `found` measured.
 
     Args:
@@ -154,7 +156,7 @@ def plan_for(
         BudgetError: the candidate misses a budget on the confirm half.
         CollabplanError: a figure cannot be measured.
     """
-    objectives = Objectives(problem, options, folder, named=candidate)
+    objectives = Evaluator(problem, options, folder, named=candidate)
     if candidate.cut_id not in objectives.cuts:
         raise CollabplanError(f"{candidate.cut_name} is no cut that was profiled here; profile with its --max-crossing")
     audits, _ = _audits(objectives, folder, _telling(objectives, on_progress))
@@ -166,10 +168,10 @@ def plan_for(
         raise BudgetError(f"{described(confirmed)} misses on the confirm half: {', '.join(confirmed.violations)}")
     made = _plan(objectives, Choice(candidate, confirmed, 1), found.front, found.baselines, found.trials, found.study)
     assert made is not None
-    return Planned(made, objectives.tuned(point_of(candidate)), objectives.directions(point_of(candidate)))
+    return ChosenPlan(made, objectives.tuned(point_of(candidate)), objectives.directions(point_of(candidate)))
 
 
-def _telling(objectives: Objectives, on_progress: OnProgress | None) -> OnProgress:
+def _telling(objectives: Evaluator, on_progress: OnProgress | None) -> OnProgress:
     """`on_progress`, which hears of what takes long within a candidate too, at the share that was done before it."""
     last = 0.0
 
@@ -183,7 +185,7 @@ def _telling(objectives: Objectives, on_progress: OnProgress | None) -> OnProgre
     return tell
 
 
-def _audits(objectives: Objectives, folder: Path, tell: OnProgress) -> tuple[Audits | None, list[str]]:
+def _audits(objectives: Evaluator, folder: Path, tell: OnProgress) -> tuple[Audits | None, list[str]]:
     """The audits of this search, None where none are asked for or possible; what there is to say about that."""
     options = objectives.options.audit
     if options is None:
@@ -196,7 +198,7 @@ def _audits(objectives: Objectives, folder: Path, tell: OnProgress) -> tuple[Aud
 
 
 @contextmanager
-def _store(objectives: Objectives, folder: Path, marks: Mapping[str, str]) -> Iterator[TrialStore | SharedStore]:
+def _store(objectives: Evaluator, folder: Path, marks: Mapping[str, str]) -> Iterator[TrialStore | SharedStore]:
     """The study, in the folder or in a database that workers may join; the folder is locked in either case."""
     problem, options = objectives.problem, objectives.options
     if options.storage is None:
@@ -221,7 +223,7 @@ def _store(objectives: Objectives, folder: Path, marks: Mapping[str, str]) -> It
 
 
 def _searched(
-    objectives: Objectives, store: TrialStore | SharedStore, allowed: Sequence[Point], tell: OnProgress
+    objectives: Evaluator, store: TrialStore | SharedStore, allowed: Sequence[Point], tell: OnProgress
 ) -> Searched:
     problem, options = objectives.problem, objectives.options
     search: Callable[..., Searched] = (
@@ -256,7 +258,7 @@ def join_search(
     """
     if options.storage is None:
         raise CollabplanError("a worker needs the database of the study")
-    objectives = Objectives(problem, options, folder)
+    objectives = Evaluator(problem, options, folder)
     allowed, _ = _divide(objectives, problem.budgets)
     marks = fingerprint(problem, options, objectives.leakage_samples, objectives.metric)
     with open_shared_store(
@@ -331,7 +333,7 @@ def options_of(setup: StudySetup, storage: str, artifacts: str | None = None) ->
     )
 
 
-def _divide(objectives: Objectives, budgets: Budgets) -> tuple[list[Point], list[Excluded]]:
+def _divide(objectives: Evaluator, budgets: Budgets) -> tuple[list[Point], list[Excluded]]:
     """The points whose costs keep within the budgets, and the others; nothing is run."""
     allowed, excluded = [], []
     for point in objectives.space.points:
@@ -342,7 +344,7 @@ def _divide(objectives: Objectives, budgets: Budgets) -> tuple[list[Point], list
     return allowed, excluded
 
 
-def _affordable(objectives: Objectives, point: Point, budgets: Budgets) -> bool:
+def _affordable(objectives: Evaluator, point: Point, budgets: Budgets) -> bool:
     return all(check.holds for check in cost_checks(objectives.costs(point), budgets))
 
 
@@ -352,7 +354,7 @@ def _cuts_without(allowed: Sequence[Point], excluded: Sequence[Excluded]) -> int
 
 
 def _baselines(
-    objectives: Objectives, known: Container[Point], tell: OnProgress
+    objectives: Evaluator, known: Container[Point], tell: OnProgress
 ) -> tuple[Mapping[Role, Point], list[Candidate], list[Candidate]]:
     """The baseline cuts undefended but quantized, which are measured whether the search visited them or not.
 
@@ -381,7 +383,7 @@ def _baselines(
 
 
 def _plan(
-    objectives: Objectives,
+    objectives: Evaluator,
     choice: Choice,
     front: tuple[Candidate, ...],
     baselines: tuple[Baseline, ...],
@@ -426,13 +428,13 @@ def _plan(
     )
 
 
-def _tuned_weights(objectives: Objectives, candidate: Candidate) -> TensorFile | None:
+def _tuned_weights(objectives: Evaluator, candidate: Candidate) -> TensorFile | None:
     """What identifies the plan's fine-tuned weights; where they lie is known once they are written."""
     weights = objectives.tuned(point_of(candidate))
     return None if weights is None else TensorFile(file="", sha256=hash_tensors(weights))
 
 
-def _directions(objectives: Objectives, candidate: Candidate) -> TensorFile | None:
+def _directions(objectives: Evaluator, candidate: Candidate) -> TensorFile | None:
     """The same for the directions that it keeps."""
     found = objectives.directions(point_of(candidate))
     return None if found is None else TensorFile(file="", sha256=found.sha256)
@@ -463,8 +465,8 @@ def _standing(chosen: Candidate) -> str:
     return said
 
 
-def _hypervolume(objectives: Objectives, front: Sequence[Candidate]) -> float:
-    """See `Outcome.hypervolume`."""
+def _hypervolume(objectives: Evaluator, front: Sequence[Candidate]) -> float:
+    """See `SearchResult.hypervolume`."""
     names = objectives.options.objectives
     costs = [objectives.costs(point) for point in objectives.space.points]
     most = {

@@ -11,9 +11,8 @@ from typing import Any
 
 from torch import Tensor
 
-from ..estimators.attacks.interface import Attack, Effort
-from ..estimators.data import Data, InputScaling
-from ..estimators.directions import Directions, is_whole
+from ..attacks.interface import Attack, Effort
+from ..defenses.projection import ProjectionMatrices, is_whole
 from ..graph.structures import Cut, TracedGraph
 from ..profilers.joining import JoinedProfile, join
 from ..records import (
@@ -34,9 +33,10 @@ from ..records import (
     Tuning,
     hash_json,
 )
+from ..targets.data import Data, InputScaling
 from .front import checked_objectives
-from .proposers import Sampler
 from .roles import Roles
+from .samplers import Sampler
 from .space import DEFAULT_RATES, Wire
 
 
@@ -178,7 +178,7 @@ class RuledOut:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class SearchResult:
     """What a search found.
 
     `plan` is None where nothing meets the budgets; `nearest_miss` then says what came nearest and by
@@ -206,7 +206,7 @@ class Outcome:
     study: str
     audits: int = 0
     tuned_weights: Mapping[str, Tensor] | None = None
-    directions: Directions | None = None
+    directions: ProjectionMatrices | None = None
     notes: tuple[str, ...] = ()
     objectives: tuple[Objective, ...] = DEFAULT_OBJECTIVES
     power: EdgePower | None = None

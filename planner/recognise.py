@@ -24,17 +24,9 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from ..estimators.activations import EdgeActivations
-from ..estimators.data import Data
 from ..records import TargetError
-from .kinds import (
-    axes_of,
-    better_than_constant,
-    classes_along,
-    equal,
-    numbers,
-    same_shape,
-    squeezed,
-)
+from ..targets.data import Data
+from .kinds import axes_of, better_than_constant, classes_along, equal, numbers, same_shape, squeezed
 from .labels import whole_values
 from .readings import Reading, concatenated, first_rows, tensors_of
 from .suggestions import AskedError, Found, UndecidedError, asks, listed, score_line, size

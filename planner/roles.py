@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..estimators.data import Data
-from ..estimators.seeds import generator_for
+from ..defenses.seeds import generator_for
+from ..targets.data import Data
 
 MOST_INTERCEPTED = 2000
 

@@ -9,7 +9,7 @@ from datetime import datetime
 
 from ..records import Budgets, Candidate
 from .budgets import judged
-from .proposers import Proposer, Sampler, proposer_named
+from .samplers import Proposer, Sampler, proposer_named
 from .shared_study import SharedStore
 from .space import Point, point_of
 from .study import TrialStore

@@ -13,7 +13,7 @@ from functools import cached_property
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from ..estimators.directions import is_whole
+from ..defenses.projection import is_whole
 from ..records import Candidate, CollabplanError, DefenseSpec, DropoutKind, MaskKind, NoiseKind
 
 DEFAULT_RATES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)

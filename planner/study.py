@@ -26,15 +26,7 @@ import pydantic
 import sqlalchemy.exc
 from optuna.trial import TrialState, create_trial
 
-from ..records import (
-    DEFAULT_OBJECTIVES,
-    Budgets,
-    Candidate,
-    CollabplanError,
-    MismatchError,
-    Objective,
-    write_text,
-)
+from ..records import DEFAULT_OBJECTIVES, Budgets, Candidate, CollabplanError, MismatchError, Objective, write_text
 from ..records.atomic import write_failure
 from .budgets import checks
 from .space import Space, point_of

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .. import lazy_face
+from .. import lazy_api
 
 if TYPE_CHECKING:
     from .joining import JoinedCut, JoinedProfile, join
@@ -44,4 +44,4 @@ __all__ = [
     "transfer_ms",
 ]
 
-__getattr__, __dir__ = lazy_face(__name__, _HOMES)
+__getattr__, __dir__ = lazy_api(__name__, _HOMES)

@@ -10,16 +10,7 @@ import torch
 
 from ..graph import candidate_cuts, dead_gradients, split
 from ..graph.structures import Cut, TracedGraph
-from ..records import (
-    CollabplanError,
-    Crossing,
-    CutProfile,
-    Profile,
-    Role,
-    TargetIdentity,
-    Timing,
-    collect_provenance,
-)
+from ..records import CollabplanError, Crossing, CutProfile, Profile, Role, TargetIdentity, Timing, collect_provenance
 from .cuts import CutTiming, CutTimings, time_cuts
 from .energy import measure_power
 from .memory import EdgeMemory, EdgeUse, measured_peak_bytes

@@ -20,30 +20,13 @@ from .base import Interval, Record, Timing
 from .bundle import BundleFile, BundleManifest, BundlePart, BundleRole, OutputSpec, TensorSpec, WireFormat, output_key
 from .defense import DefenseSpec, DropoutKind, Kept, MaskKind, NoiseKind, Rounding, TensorRange, kept_in_words
 from .energy import COVERS, EdgePower, MeasuredPower, PowerSource
-from .errors import (
-    BudgetError,
-    CollabplanError,
-    CutError,
-    MismatchError,
-    RecordError,
-    TargetError,
-    TraceError,
-)
+from .errors import BudgetError, CollabplanError, CutError, MismatchError, RecordError, TargetError, TraceError
 from .exchange import ALONE, Exchange
 from .files import load, parse, record_text, save, schema_text
 from .hashing import canonical_json, hash_file, hash_json, hash_rows, hash_tensors
 from .leakage import ControlRow, IndexAt, InformationEstimate, Leakage, LeakageReport, LeakageRow
 from .link import EchoTimes, Link, LinkReport
-from .model import (
-    DTYPE_BYTES,
-    Crossing,
-    CutKind,
-    DeviceIdentity,
-    Layout,
-    ModelIdentity,
-    Provenance,
-    TargetIdentity,
-)
+from .model import DTYPE_BYTES, Crossing, CutKind, DeviceIdentity, Layout, ModelIdentity, Provenance, TargetIdentity
 from .plan import (
     DEFAULT_OBJECTIVES,
     Accuracy,

@@ -1,37 +1,37 @@
-"""Floor 6: runs a plan. The bundle, the edge client, the cloud server and the verification live here.
+"""Runs a plan. The bundle, the edge client, the cloud server and the verification live here.
 
-The face is lazy. What a device needs imports neither Optuna nor scikit-learn.
+The public API is lazy: a name loads its module, and torch with it, on first use.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .. import lazy_face
+from .. import lazy_api
 
 if TYPE_CHECKING:
-    from .accountant import ReleasePolicy
     from .bundle import WrittenBundle, write_bundle
-    from .cloud import CloudServer, ServeOptions
-    from .edge import EdgeClient
+    from .device.client import EdgeClient
+    from .device.release_limiter import ReleasePolicy
+    from .device.session import UnreachableError
     from .halves import write_halves
-    from .memory import keep_memory
+    from .malloc import keep_memory
     from .parts import CloudPart, EdgePart, open_cloud, open_edge
-    from .service import ClientTls, ServerTls
-    from .session import UnreachableError
+    from .server.server import CloudServer, ServeOptions
+    from .wire.service import ClientTls, ServerTls
 
 _HOMES = {
-    "ClientTls": "service",
+    "ClientTls": "wire.service",
     "CloudPart": "parts",
-    "CloudServer": "cloud",
-    "EdgeClient": "edge",
+    "CloudServer": "server.server",
+    "EdgeClient": "device.client",
     "EdgePart": "parts",
-    "ReleasePolicy": "accountant",
-    "ServeOptions": "cloud",
-    "ServerTls": "service",
-    "UnreachableError": "session",
+    "ReleasePolicy": "device.release_limiter",
+    "ServeOptions": "server.server",
+    "ServerTls": "wire.service",
+    "UnreachableError": "device.session",
     "WrittenBundle": "bundle",
-    "keep_memory": "memory",
+    "keep_memory": "malloc",
     "open_cloud": "parts",
     "open_edge": "parts",
     "write_bundle": "bundle",
@@ -56,4 +56,4 @@ __all__ = [
     "write_halves",
 ]
 
-__getattr__, __dir__ = lazy_face(__name__, _HOMES)
+__getattr__, __dir__ = lazy_api(__name__, _HOMES)

@@ -17,7 +17,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor, fx
 
 from .. import __version__
-from ..estimators import Defense, Directions
+from ..defenses import Defense, ProjectionMatrices
 from ..graph import (
     Cut,
     Halves,
@@ -74,7 +74,7 @@ def write_bundle(
     folder: Path,
     *,
     tuned: Mapping[str, Tensor] | None = None,
-    directions: Directions | None = None,
+    directions: ProjectionMatrices | None = None,
     allow_shared_weights: bool = False,
     fallback: bool = False,
     formats: Sequence[Format] = (),

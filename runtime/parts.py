@@ -14,8 +14,8 @@ from pathlib import Path
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 
-from ..estimators.defenses import Defense
-from ..estimators.directions import Directions
+from ..defenses.pipeline import Defense
+from ..defenses.projection import ProjectionMatrices
 from ..graph import Program, parse_program
 from ..records import (
     BundleFile,
@@ -155,8 +155,8 @@ def _open(path: Path, role: BundleRole) -> tuple[Path, BundleManifest, Plan, Pro
     return folder, manifest, plan, program, defense
 
 
-def _directions(data: bytes | None) -> Directions | None:
-    return None if data is None else Directions.from_tensors(load_tensors(data))
+def _directions(data: bytes | None) -> ProjectionMatrices | None:
+    return None if data is None else ProjectionMatrices.from_tensors(load_tensors(data))
 
 
 def _manifest(path: Path, role: BundleRole) -> tuple[Path, BundleManifest]:

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 
 from ..records import CollabplanError, Link, parse_bandwidth, parse_duration_ms
 from ..records.link import HEADER_BYTES, INITIAL_WINDOW_SEGMENTS, SEGMENT_BYTES
-from .children import Child
+from .child_process import Child
 
 RESTART_S = 0.2
 """Linux's least retransmission timeout: a connection idle for longer starts slowly again."""

@@ -20,22 +20,23 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from ..estimators import Directions, EdgeActivations
-from ..estimators.data import Data, InputScaling
+from ..defenses import ProjectionMatrices
+from ..estimators import EdgeActivations
 from ..graph import Cut, TracedGraph, same_values, split, stored_outputs, with_weights
 from ..planner.accuracy import Evaluate, Scorer, paired_accuracy
 from ..planner.latency import over_link
 from ..planner.readings import Reading, first_rows
 from ..planner.recognise import recognised
 from ..records import CollabplanError, Interval, Latency, Link, Measured, Plan, TensorSpec, collect_provenance
-from .answers import answer_bytes
+from ..targets.data import Data, InputScaling
 from .bundle import write_bundle
-from .edge import EdgeClient
-from .loopback import LoopbackServer
+from .device.client import EdgeClient
+from .device.stopwatch import Spent, TimedClient, timing
 from .parts import EdgePart, open_edge
-from .service import ClientTls
+from .server.loopback import LoopbackServer
 from .shaping import Shape, ShapedLink
-from .timed import Spent, TimedClient, timing
+from .wire.response_codec import answer_bytes
+from .wire.service import ClientTls
 
 _LOCAL_RESTART_S = 0.02
 """A shaped link starts slowly again after so long, so that each request is as one after a pause."""
@@ -65,7 +66,7 @@ class Subject:
     cut: Cut
     data: Data
     tuned: Mapping[str, Tensor] | None = None
-    directions: Directions | None = None
+    directions: ProjectionMatrices | None = None
     evaluate: Evaluate | None = None
     scaling: InputScaling | None = None
     same_samples: bool = True

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 from cli_targets import DATA, NET, ran_in
+from collabplan.attacks.audit import AuditOutcome
 from collabplan.cli.attack_run import picture
 from collabplan.cli.main import main
-from collabplan.estimators.attacks.audit import Outcome
 from collabplan.records import AgreementReport, AuditReport, load
 
 ATTACK = ("attack", "model.py", "--attacks", "ridge", "--dropout", "0,0.5,0.9")
@@ -51,7 +51,7 @@ def test_pictures_are_written_of_images_alone(made: Path, tmp_path: Path) -> Non
     report = load(AuditReport, made / "audit.json")
     assert report.pictures == (), "its inputs are six numbers"
     images = torch.rand(3, 1, 4, 4, generator=torch.Generator().manual_seed(0))
-    path = picture(Outcome(report.audits[0], images, {"ridge": images}), tmp_path)
+    path = picture(AuditOutcome(report.audits[0], images, {"ridge": images}), tmp_path)
     assert path is not None
     assert path.read_bytes().startswith(b"\x89PNG")
 
@@ -93,7 +93,7 @@ def test_from_standard_effort_on_other_images_and_random_queries_are_tried(
 def test_a_second_run_attacks_nothing_anew(
     attacked: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from collabplan.estimators.attacks.ridge import LinearRidge
+    from collabplan.attacks.ridge import LinearRidge
 
     def fitted_again(*_: object) -> None:
         raise AssertionError("a finished attack was repeated")

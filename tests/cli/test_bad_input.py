@@ -164,7 +164,7 @@ def test_out_of_memory_is_one_line(run: Run, target: Write, monkeypatch: pytest.
     def exhausted(*_: Any, **__: Any) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("collabplan.cli.target.find_model", exhausted)
+    monkeypatch.setattr("collabplan.targets.target.find_model", exhausted)
     refused(run, "profile", str(target()), says="out of memory")
 
 
@@ -172,7 +172,7 @@ def test_a_fault_of_our_own_is_one_line_too(run: Run, target: Write, monkeypatch
     def fault(*_: Any, **__: Any) -> None:
         raise ZeroDivisionError("here")
 
-    monkeypatch.setattr("collabplan.cli.target.find_model", fault)
+    monkeypatch.setattr("collabplan.targets.target.find_model", fault)
     ran = run("profile", str(target()))
     assert ran.code == 70
     assert "internal fault: ZeroDivisionError: here" in ran.line

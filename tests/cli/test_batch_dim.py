@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 from cli_targets import SEARCH, Run
-from collabplan.cli.inputs import read_batch_dim
-from collabplan.cli.options import InputOptions
-from collabplan.cli.target import load_target
 from collabplan.records import Plan, TargetError, load
-from collabplan.runtime.cloud import CloudServer, ServeOptions
 from collabplan.runtime.parts import open_cloud
+from collabplan.runtime.server.server import CloudServer, ServeOptions
+from collabplan.targets.example_inputs import read_batch_dim
+from collabplan.targets.input_options import InputOptions
+from collabplan.targets.target import load_target
 from safetensors.torch import load_file
 
 Write = Callable[..., Path]

@@ -36,7 +36,7 @@ def test_bundle_writes_parts_that_compose(planned: Path, run: Run) -> None:
     assert "WARNING" not in said
     edge, cloud = open_edge(planned / "bundle"), open_cloud(planned / "bundle")
     assert edge.manifest.bundle_id in said
-    from collabplan.cli.target import load_target
+    from collabplan.targets.target import load_target
 
     net, x = load_target("model.py").model.eval(), torch.rand(4, 6)
     with torch.no_grad():

@@ -129,7 +129,7 @@ def test_without_attacks_a_plan_says_that_it_is_estimated(run: Run) -> None:
 
 @pytest.mark.usefixtures("planned")
 def test_the_plan_that_wins_was_attacked(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    from collabplan.estimators.attacks import EFFORTS, Effort
+    from collabplan.attacks import EFFORTS, Effort
 
     monkeypatch.setitem(EFFORTS, "quick", Effort("quick", 40, 60, 10, 5, 4, 8, False))
     audits = (
@@ -444,7 +444,7 @@ def test_split_writes_halves_that_compose(planned: Path, run: Run) -> None:
     assert ran.code == 0, ran.err
     assert ran.document["composes"] is True
     edge, cloud = load_program(planned / "halves" / "edge"), load_program(planned / "halves" / "cloud")
-    from collabplan.cli.target import load_target
+    from collabplan.targets.target import load_target
 
     net = load_target("model.py").model.eval()
     x = torch.rand(4, 6)

@@ -81,7 +81,7 @@ def test_shell_completion_proposes_options() -> None:
 
 def test_interruption_is_one_clean_line() -> None:
     code = (
-        "import collabplan.cli.profile as p, collabplan.cli.target as t\n"
+        "import collabplan.cli.profile as p, collabplan.targets.target as t\n"
         "def stop(*_): raise KeyboardInterrupt\n"
         "t.load_target = stop\n"
         "from collabplan.cli.main import main\nmain(['profile', 'model.py'])"

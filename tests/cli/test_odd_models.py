@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 from cli_targets import Run
-from collabplan.cli.target import load_target
 from collabplan.graph import candidate_cuts, same_values, split
 from collabplan.graph.admission import evaluation_mode, run_plainly
 from collabplan.graph.batches import resized
 from collabplan.graph.inputs import flatten_inputs
+from collabplan.targets.target import load_target
 from torch.utils import _pytree as pytree
 
 HEAD = """

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from cli_targets import DATA, PROFILE, SEARCH, Run
-from collabplan.cli.target import DATA_NAMES
+from collabplan.targets.target import DATA_NAMES
 
 Write = Callable[..., Path]
 

@@ -5,17 +5,11 @@ import weakref
 
 import pytest
 import torch
-from collabplan.estimators import (
-    Components,
-    Data,
-    Defense,
-    EdgeActivations,
-    InputScaling,
-    estimate_leakage,
-    private_inputs,
-)
+from collabplan.defenses import Defense
+from collabplan.estimators import Components, EdgeActivations, estimate_leakage, private_inputs
 from collabplan.graph import candidate_cuts, trace
 from collabplan.records import CollabplanError, CutError, DefenseSpec
+from collabplan.targets import Data, InputScaling
 
 
 @pytest.fixture

@@ -4,9 +4,11 @@ import math
 
 import pytest
 import torch
-from collabplan.estimators import Data, Defense, EdgeActivations, InputScaling, Sensitivity, fisher_leakage
+from collabplan.defenses import Defense
+from collabplan.estimators import EdgeActivations, Sensitivity, fisher_leakage
 from collabplan.graph import candidate_cuts, trace
 from collabplan.records import CollabplanError, DefenseSpec
+from collabplan.targets import Data, InputScaling
 from torch import nn
 
 UNIT = InputScaling.from_range(0, 1)

@@ -2,14 +2,8 @@
 
 import pytest
 import torch
-from collabplan.estimators import (
-    Components,
-    CutLeakage,
-    Defense,
-    by_definition,
-    estimate_leakage,
-    estimator_named,
-)
+from collabplan.defenses import Defense
+from collabplan.estimators import Components, CutLeakage, by_definition, estimate_leakage, estimator_named
 from collabplan.records import CollabplanError, Crossing, DefenseSpec
 
 

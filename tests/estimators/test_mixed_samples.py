@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from collabplan.estimators import Data, Defense, EdgeActivations, InputScaling
-from collabplan.estimators.attacks.victim import Victim
+from collabplan.attacks.audit_target import AuditTarget
+from collabplan.defenses import Defense
+from collabplan.estimators import EdgeActivations
 from collabplan.estimators.fisher import Sensitivity
 from collabplan.graph import Cut, TracedGraph, candidate_cuts, trace
 from collabplan.records import DefenseSpec
+from collabplan.targets import Data, InputScaling
 from torch import Tensor, nn
 
 
@@ -55,7 +57,7 @@ def test_activations(traced: TracedGraph, data: Data) -> None:
 def test_what_is_attacked_and_what_the_cloud_makes_of_it(traced: TracedGraph, data: Data) -> None:
     cut = named(traced, "norm")
     defense = Defense(DefenseSpec(bits=None), cut.crossing)
-    victim = Victim(traced, cut, defense, InputScaling.from_range(0, 1))
+    victim = AuditTarget(traced, cut, defense, InputScaling.from_range(0, 1))
     pixels = data.inputs[0].clone().requires_grad_()
     rows = victim.edge(victim.with_pixels(data, pixels))
     (gradient,) = torch.autograd.grad(rows[0][2].square().sum(), pixels)

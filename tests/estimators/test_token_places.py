@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from collabplan.estimators.token_places import Places, Reading, beside, candidate_places
+from collabplan.estimators.token_places import Places, TokenContext, beside, candidate_places
 
 
 @pytest.mark.parametrize(
@@ -40,17 +40,17 @@ def test_a_row_more_at_an_end_is_tried_as_either_end():
 def test_neighbours_are_read_with_each_row_and_zeros_beyond_the_ends():
     tensor = torch.arange(8.0).reshape(1, 4, 2)
     places = Places(0, 1, 4, (0, 1, 2, 3))
-    read = Reading(0, places, radius=1).of([tensor])
+    read = TokenContext(0, places, radius=1).of([tensor])
     assert read[0, 0].tolist() == [0, 0, 0, 1, 2, 3]
     assert read[0, 2].tolist() == [2, 3, 4, 5, 6, 7]
-    assert torch.equal(Reading(0, places, radius=1).of([tensor], torch.tensor([2])), read[:, 2:3])
+    assert torch.equal(TokenContext(0, places, radius=1).of([tensor], torch.tensor([2])), read[:, 2:3])
 
 
 def test_a_pooled_tensor_is_read_beside_each_row_of_another():
     shapes = [(4, 2), (3,)]
     places = [candidate_places(shape, 4) for shape in shapes]
     rows, whole = places[0][0], places[1][-1]
-    reading = Reading(0, rows, 0, beside(shapes, 0, [rows, whole]))
+    reading = TokenContext(0, rows, 0, beside(shapes, 0, [rows, whole]))
     read = reading.of([torch.zeros(2, 4, 2), torch.ones(2, 3)])
     assert read.shape == (2, 4, reading.width(shapes)) == (2, 4, 5)
     assert read[0, 3].tolist() == [0, 0, 1, 1, 1]

@@ -2,9 +2,11 @@
 
 import pytest
 import torch
-from collabplan.estimators import CutLeakage, Data, Defense, EdgeActivations, InputScaling, Secrets
+from collabplan.defenses import Defense
+from collabplan.estimators import CutLeakage, EdgeActivations, Secrets
 from collabplan.graph import candidate_cuts, trace
 from collabplan.records import CollabplanError, DefenseSpec
+from collabplan.targets import Data, InputScaling
 from torch import nn
 
 UNIT = InputScaling.from_range(0, 1)

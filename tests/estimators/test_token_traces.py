@@ -2,11 +2,13 @@
 
 import pytest
 import torch
-from collabplan.estimators import CutLeakage, Data, Defense, EdgeActivations, InputScaling, Secrets
+from collabplan.defenses import Defense
+from collabplan.estimators import CutLeakage, EdgeActivations, Secrets
 from collabplan.estimators.token_traces import traced_places
 from collabplan.estimators.tokens import token_inputs
 from collabplan.graph import candidate_cuts, trace
 from collabplan.records import DefenseSpec
+from collabplan.targets import Data, InputScaling
 from torch import nn
 
 V, L, E, COUNT = 60, 24, 16, 100

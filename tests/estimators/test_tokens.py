@@ -2,11 +2,12 @@
 
 import pytest
 import torch
-from collabplan.estimators import Data, InputScaling, Secrets, private_inputs
-from collabplan.estimators.attacks.victim import attacked_input
+from collabplan.attacks.audit_target import attacked_input
+from collabplan.estimators import Secrets, private_inputs
 from collabplan.estimators.tokens import token_inputs
 from collabplan.graph import trace
 from collabplan.records import CollabplanError
+from collabplan.targets import Data, InputScaling
 from torch import nn
 
 UNIT = InputScaling.from_range(0, 1)

@@ -11,16 +11,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from collabplan.graph import (
-    Step,
-    candidate_cuts,
-    cheapest_cut,
-    cheapest_stepped_cut,
-    cut_of,
-    same_values,
-    split,
-    trace,
-)
+from collabplan.graph import Step, candidate_cuts, cheapest_cut, cheapest_stepped_cut, cut_of, same_values, split, trace
 from collabplan.graph.units import units
 from collabplan.records import CutError
 from hypothesis import HealthCheck, assume, given, settings

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from collabplan.estimators import Data, InputScaling
-from collabplan.estimators.inputs import private_inputs
+from collabplan.estimators.secrets import private_inputs
 from collabplan.graph import (
     Cut,
     TracedGraph,
@@ -21,6 +20,7 @@ from collabplan.graph import (
     trace,
 )
 from collabplan.records import CollabplanError
+from collabplan.targets import Data, InputScaling
 from torch import Tensor, nn
 from torch.fft import fft, ifft, irfft, rfft
 

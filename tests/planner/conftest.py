@@ -1,19 +1,14 @@
-"""Makes `planner_fakes` importable (under pytest's importlib mode a test folder is not on the path); a real problem."""
-
-import sys
-from pathlib import Path
+"""A real problem: a small network trained on digits, profiled."""
 
 import pytest
 import torch
-from collabplan.estimators import Data, InputScaling
 from collabplan.graph import candidate_cuts, trace
 from collabplan.planner import Problem
 from collabplan.profilers import profile_model
 from collabplan.records import Budgets, Link, TargetIdentity
+from collabplan.targets import Data, InputScaling
 from sklearn.datasets import load_digits
 from torch import nn
-
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
 
 
 class Net(nn.Module):

@@ -5,11 +5,11 @@ import io
 from pathlib import Path
 
 import pytest
-from collabplan.estimators.attacks import EFFORTS, attack_named
+from collabplan.attacks import EFFORTS, attack_named
 from collabplan.planner import AuditOptions, SearchOptions
 from collabplan.planner.artifacts import Artifacts, open_artifacts
 from collabplan.planner.audits import Audits
-from collabplan.planner.objectives import Objectives
+from collabplan.planner.evaluator import Evaluator
 from collabplan.planner.space import Point
 from collabplan.records import CollabplanError, Tuning, hash_tensors
 from optuna.artifacts.exceptions import ArtifactNotFound
@@ -43,13 +43,13 @@ class Broken(Bucket):
 
 
 def point(problem):
-    space = Objectives(problem, OPTIONS).space
+    space = Evaluator(problem, OPTIONS).space
     return Point(next(cut.id for cut in problem.cuts if space.kinds.get(cut.id)), "element", 0.6)
 
 
 def worked(problem, folder: Path, artifacts: str):
     """One machine tunes and attacks a candidate; its weights and its audit."""
-    found = Objectives(problem, dataclasses.replace(OPTIONS, artifacts=artifacts), folder)
+    found = Evaluator(problem, dataclasses.replace(OPTIONS, artifacts=artifacts), folder)
     weights = found.tuned(point(problem))
     audited = Audits(found, AUDIT, folder / "audits").searched(found.evaluate(point(problem)))
     return weights, audited.audited
@@ -58,8 +58,8 @@ def worked(problem, folder: Path, artifacts: str):
 def test_the_second_machine_makes_nothing_again(problem, tmp_path, monkeypatch):
     shared = str(tmp_path / "shared")
     weights, audited = worked(problem, tmp_path / "first", shared)
-    monkeypatch.setattr("collabplan.planner.objectives.fine_tune", lambda *_, **__: pytest.fail("tuned again"))
-    monkeypatch.setattr("collabplan.estimators.attacks.audit._Runner._fit", lambda *_: pytest.fail("attacked again"))
+    monkeypatch.setattr("collabplan.planner.evaluator.fine_tune", lambda *_, **__: pytest.fail("tuned again"))
+    monkeypatch.setattr("collabplan.attacks.audit._Runner._fit", lambda *_: pytest.fail("attacked again"))
     again, same = worked(problem, tmp_path / "second", shared)
     assert hash_tensors(again) == hash_tensors(weights)
     assert same == audited

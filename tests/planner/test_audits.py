@@ -6,9 +6,8 @@ import dataclasses
 
 import pytest
 import torch
-from collabplan.estimators import Data
-from collabplan.estimators.attacks import Effort, attack_named
-from collabplan.estimators.attacks.inverse import InverseNetwork
+from collabplan.attacks import Effort, attack_named
+from collabplan.attacks.inverse import InverseNetwork
 from collabplan.graph import candidate_cuts, trace
 from collabplan.planner import AuditOptions, Roles, SearchOptions, optimize
 from collabplan.planner.audits import most_telling
@@ -17,6 +16,7 @@ from collabplan.planner.choose import CONFIRM_TRIES, LATE_AUDITS, choose
 from collabplan.planner.space import Point
 from collabplan.profilers import profile_model
 from collabplan.records import Budgets, Interval
+from collabplan.targets import Data
 from planner_fakes import audited, candidate
 from torch import nn
 

@@ -4,12 +4,12 @@ import dataclasses
 
 import pytest
 import torch
-from collabplan.estimators import Defense
-from collabplan.estimators.attacks import EFFORTS
-from collabplan.planner import Outcome, SearchOptions, optimize
+from collabplan.attacks import EFFORTS
+from collabplan.defenses import Defense
+from collabplan.planner import SearchOptions, SearchResult, optimize
 from collabplan.planner.audits import ask
 from collabplan.planner.choose import described
-from collabplan.planner.objectives import Objectives
+from collabplan.planner.evaluator import Evaluator
 from collabplan.planner.planning import options_of, setup_of
 from collabplan.planner.space import Point, Space, Wire, point_of
 from collabplan.records import Budgets, CollabplanError, CutError, MismatchError
@@ -20,12 +20,12 @@ OPTIONS = SearchOptions(rates=(0.5,), dropouts=("element",), wires=WIRES, draws=
 
 def defended(problem):
     """The id of the first cut that a defense acts on."""
-    space = Objectives(problem, OPTIONS).space
+    space = Evaluator(problem, OPTIONS).space
     return next(cut.id for cut in problem.cuts if space.kinds.get(cut.id))
 
 
 def test_fewer_directions_are_cheaper_leak_less_and_cost_accuracy(problem):
-    found = Objectives(problem, OPTIONS)
+    found = Evaluator(problem, OPTIONS)
     whole, half, one = (found.evaluate(Point(defended(problem), wire=wire)) for wire in WIRES)
     assert (half.payload_bytes * 2, one.payload_bytes * 6) == (whole.payload_bytes, whole.payload_bytes)
     assert one.latency.parts.transfer_ms < half.latency.parts.transfer_ms < whole.latency.parts.transfer_ms
@@ -36,7 +36,7 @@ def test_fewer_directions_are_cheaper_leak_less_and_cost_accuracy(problem):
 
 
 def test_the_ones_that_are_kept_cost_less_accuracy_than_any_others(problem):
-    found = Objectives(problem, OPTIONS)
+    found = Evaluator(problem, OPTIONS)
     point = Point(defended(problem), wire=WIRES[1])
     best = found.evaluate(point).accuracy.accuracy.value
     key = (point.cut_id, False)
@@ -49,14 +49,14 @@ def test_the_ones_that_are_kept_cost_less_accuracy_than_any_others(problem):
             decode={node: each.flip(1) for node, each in every.decode.items()},
         ),
     )
-    other = Objectives(problem, OPTIONS)
+    other = Evaluator(problem, OPTIONS)
     other.defenses._fitted[key] = last
     assert best > other.evaluate(point).accuracy.accuracy.value + 0.1
 
 
 def test_baselines_keep_all_directions_and_so_does_what_has_none_to_leave_out(problem):
     narrow = dataclasses.replace(OPTIONS, wires=WIRES[1:])
-    space = Objectives(problem, narrow).space
+    space = Evaluator(problem, narrow).space
     assert space.undefended(defended(problem)) == Point(defended(problem))
     scalar = Space(
         ("a", "b"), {"a": ("element",), "b": ("element",)}, (0.5,), WIRES, refused=frozenset({("b", 0.5), ("b", 0.17)})
@@ -70,7 +70,7 @@ def test_baselines_keep_all_directions_and_so_does_what_has_none_to_leave_out(pr
 
 def test_directions_of_the_whole_have_no_channels_to_drop(problem):
     wires = (Wire(), Wire(bits=4, kept=5))
-    found = Objectives(problem, dataclasses.replace(OPTIONS, dropouts=("element", "channel"), wires=wires))
+    found = Evaluator(problem, dataclasses.replace(OPTIONS, dropouts=("element", "channel"), wires=wires))
     cut = defended(problem)
     assert [(point.wire.kept, point.dropout) for point in found.space.points_of(cut)] == [
         (1, "none"), (1, "element"), (1, "channel"), (5, "none"), (5, "element"),
@@ -88,14 +88,14 @@ def test_where_no_gradient_tells_directions_apart_all_are_kept(problem, monkeypa
         raise CutError("no gradient crosses")
 
     monkeypatch.setattr("collabplan.planner.defending.fit_directions", dead)
-    found = Objectives(problem, OPTIONS)
+    found = Evaluator(problem, OPTIONS)
     assert {point.wire for point in found.space.points} == {Wire()}
     with pytest.raises(CollabplanError, match="keep all of them"):
         found.evaluate(Point(defended(problem), wire=WIRES[1]))
 
 
 def test_the_attackers_device_ends_in_codes(problem):
-    found = Objectives(problem, OPTIONS)
+    found = Evaluator(problem, OPTIONS)
     point = Point(defended(problem), wire=WIRES[1])
     defense, cut = found.defense(point), found.cuts[point.cut_id]
     victim = ask(problem.traced, cut, defense, problem.scaling, problem.attackers, seed=0).victim
@@ -112,7 +112,7 @@ def test_the_attackers_device_ends_in_codes(problem):
     assert not torch.allclose(outputs, halves.cloud(rows), atol=1e-2)
 
 
-def planned(problem, folder) -> Outcome:
+def planned(problem, folder) -> SearchResult:
     budgets = Budgets(max_accuracy_drop=0.9, max_payload_bytes=50, max_edge_parameters=900)
     return optimize(dataclasses.replace(problem, budgets=budgets), OPTIONS, folder)
 
@@ -143,7 +143,7 @@ def test_workers_search_the_same_wires(problem):
 
 
 def test_attacks_on_a_plan_with_directions_run(problem, tmp_path):
-    from collabplan.estimators.attacks import attack_named
+    from collabplan.attacks import attack_named
     from collabplan.planner import AuditOptions
 
     quick = dataclasses.replace(EFFORTS["quick"], targets=40, fit_samples=60, train_steps=5)

@@ -9,18 +9,19 @@ import numpy as np
 import pytest
 import torch
 from branchy import Branchy
-from collabplan.estimators import Data, Defense, InputScaling
+from collabplan.defenses import Defense
 from collabplan.graph import candidate_cuts, load_program, same_values, save_program, split, trace
 from collabplan.graph.cuts import cut_of
 from collabplan.planner import Problem, SearchOptions, optimize, plan_for, predict_latency
 from collabplan.planner.baselines import baseline_cuts
+from collabplan.planner.evaluator import Evaluator
 from collabplan.planner.fastest import named_cut
 from collabplan.planner.latency import defense_ms
-from collabplan.planner.objectives import Objectives
 from collabplan.planner.space import Point
 from collabplan.profilers import JoinedCut, profile_model
 from collabplan.profilers.link import HEADER_BYTES
 from collabplan.records import Budgets, CollabplanError, Link, Plan, TargetIdentity, Timing, load, save
+from collabplan.targets import Data, InputScaling
 
 TARGET = TargetIdentity(spec="tests")
 OPTIONS = SearchOptions(rates=(0.5,), draws=1, leakage_samples=60)
@@ -144,7 +145,7 @@ def test_the_latency_optimal_cut_is_the_fastest_of_all_down_sets(stated):
     beats_chain, extras = 0, 0
     for _ in range(30):
         problem, unit_ms = drawn(stated, draw, measured=lambda _cut: True)
-        objectives = Objectives(problem, OPTIONS)
+        objectives = Evaluator(problem, OPTIONS)
         best = min(by_hand_ms(problem, unit_ms, mask, proper) for mask in masks)
         header_ms = HEADER_BYTES * 8e3 / problem.link.bandwidth_bps
         found = optimal_ms(objectives)
@@ -163,7 +164,7 @@ def test_a_cut_between_measured_ones_takes_what_its_nodes_add_to_them(stated):
     cut = cut_of(problem.traced, names, problem.cuts)
     candidate = named_cut(problem, named(problem, cut))
     assert candidate.id == cut.id
-    extra = Objectives(problem, OPTIONS, named=named(problem, cut)).extra
+    extra = Evaluator(problem, OPTIONS, named=named(problem, cut)).extra
     assert extra.joined.interpolated
     assert extra.joined.edge.p50_ms == pytest.approx(unit_ms[0][cut.edge].sum())
     assert extra.joined.cloud.p50_ms == pytest.approx(unit_ms[1][~cut.edge].sum())
@@ -172,7 +173,7 @@ def test_a_cut_between_measured_ones_takes_what_its_nodes_add_to_them(stated):
 def named(problem, cut, cut_id=None):
     """A candidate that was measured at `cut`, if not with these figures."""
     first = next(each for each in problem.cuts if each.kind == "proper")
-    found = Objectives(problem, OPTIONS).evaluate(Point(first.id))
+    found = Evaluator(problem, OPTIONS).evaluate(Point(first.id))
     return found.model_copy(update={"cut_id": cut_id or cut.id, "cut_name": cut.name})
 
 
@@ -182,7 +183,7 @@ def with_extra(stated):
     draw = random.Random(0)
     while True:
         problem, _ = drawn(stated, draw, measured=lambda _cut: True)
-        objectives = Objectives(problem, OPTIONS)
+        objectives = Evaluator(problem, OPTIONS)
         if objectives.extra is not None:
             own = objectives.costs(Point(objectives.extra.cut.id)).latency.p95_ms
             others = min(objectives.costs(Point(cut.id)).latency.p95_ms for cut in problem.cuts)
@@ -200,7 +201,7 @@ def test_a_plan_at_the_extra_cut_is_written_found_again_and_split_bit_for_bit(wi
     from collabplan.cli.planned import planned_cut
 
     outcome, _ = planned
-    extra = Objectives(with_extra, OPTIONS).extra.cut
+    extra = Evaluator(with_extra, OPTIONS).extra.cut
     assert outcome.plan.cut_id == extra.id
     assert extra.id not in {cut.id for cut in with_extra.cuts}
     assert {b.role: b.candidate.cut_id for b in outcome.baselines}["latency-optimal"] == extra.id
@@ -218,7 +219,7 @@ def test_a_plan_at_the_extra_cut_is_written_found_again_and_split_bit_for_bit(wi
 def test_commands_that_take_cuts_by_name_take_the_extra_cut_too(with_extra):
     from collabplan.cli.leakage import choose_cuts
 
-    extra = Objectives(with_extra, OPTIONS).extra.cut
+    extra = Evaluator(with_extra, OPTIONS).extra.cut
     chosen = choose_cuts(with_extra.cuts, extra.name, 4)
     assert [cut.id for cut in chosen] == [extra.id, with_extra.cuts[-1].id]
     assert [cut.depth for cut in chosen] == [extra.depth, with_extra.cuts[-1].depth]
@@ -230,7 +231,7 @@ def test_another_link_leaves_the_extra_trials_out_and_the_first_link_finds_them_
     outcome, folder = planned
     resume = dataclasses.replace(OPTIONS, resume=True)
     near = dataclasses.replace(with_extra, link=Link(bandwidth_bps=1e12, rtt_ms=0.01), budgets=Budgets())
-    found = Objectives(near, OPTIONS).extra
+    found = Evaluator(near, OPTIONS).extra
     assert found is None or found.cut.id != outcome.plan.cut_id
     other = optimize(near, dataclasses.replace(resume, trials=2), folder)
     assert other.study == outcome.study
@@ -243,7 +244,7 @@ def test_another_link_leaves_the_extra_trials_out_and_the_first_link_finds_them_
 
 
 def test_a_trial_at_a_cut_that_the_model_does_not_have_is_refused(with_extra):
-    objectives = Objectives(with_extra, OPTIONS)
+    objectives = Evaluator(with_extra, OPTIONS)
     for cut_id in ("0" * 12, with_extra.cuts[1].id[::-1]):
         with pytest.raises(CollabplanError, match="does not have"):
             objectives.reprice(named(with_extra, objectives.extra.cut, cut_id))

@@ -7,15 +7,17 @@ import dataclasses
 import pytest
 import torch
 from collabplan.cli.search_options import tuning_options
-from collabplan.estimators import Data, Defense, EdgeActivations, InputScaling
-from collabplan.estimators.directions_fit import directions_at
+from collabplan.defenses import Defense
+from collabplan.estimators import EdgeActivations
+from collabplan.estimators.projection_fit import projection_at
 from collabplan.graph import candidate_cuts, split, trace, with_weights
 from collabplan.planner import SearchOptions, optimize
+from collabplan.planner.evaluator import Evaluator
 from collabplan.planner.finetune import fine_tune
 from collabplan.planner.linear_reader import LinearReader
-from collabplan.planner.objectives import Objectives
 from collabplan.planner.space import Point, Wire
 from collabplan.records import Budgets, CollabplanError, CutError, Tuning, hash_tensors
+from collabplan.targets import Data, InputScaling
 from torch import nn
 
 OPTIONS = SearchOptions(rates=(0.3, 0.6), draws=2, leakage_samples=100)
@@ -24,7 +26,7 @@ SCALING = InputScaling.from_range(0, 1)
 
 
 def objectives(problem, tuning=None, folder=None):
-    return Objectives(problem, dataclasses.replace(OPTIONS, tuning=tuning), folder)
+    return Evaluator(problem, dataclasses.replace(OPTIONS, tuning=tuning), folder)
 
 
 def early(problem):
@@ -82,7 +84,7 @@ def test_without_rows_that_fit_the_cache_the_same_is_learnt(problem):
     point, cut = early(problem), objectives(problem).cuts[early(problem).cut_id]
     found = []
     for cache in (4_000_000_000, 0):
-        made = Objectives(problem, dataclasses.replace(OPTIONS, cache_bytes=cache))
+        made = Evaluator(problem, dataclasses.replace(OPTIONS, cache_bytes=cache))
         draws = torch.Generator().manual_seed(0)
         defense = objectives(problem).defense(point)
         found.append(
@@ -107,8 +109,8 @@ def test_a_half_without_parameters_and_a_target_without_training_data_are_refuse
 @pytest.mark.parametrize("wire", [Wire(bits=3, kept=2), Wire(bits=4, kept=0.34)], ids=["whole", "share"])
 def test_directions_are_trained_with_the_half_and_are_worth_more_then(problem, wire, tmp_path):
     point, options = Point(early(problem).cut_id, wire=wire), dataclasses.replace(OPTIONS, wires=(Wire(), wire))
-    fitted = Objectives(problem, options)
-    learning = Objectives(problem, dataclasses.replace(options, tuning=TUNING), tmp_path)
+    fitted = Evaluator(problem, options)
+    learning = Evaluator(problem, dataclasses.replace(options, tuning=TUNING), tmp_path)
     before, after = fitted.directions(point), learning.directions(point)
     assert before.sha256 != after.sha256
     assert learning.defense(point).spec.directions == after.sha256
@@ -121,7 +123,7 @@ def test_directions_are_trained_with_the_half_and_are_worth_more_then(problem, w
     assert sizes.tolist() == pytest.approx([1.0] * len(sizes), abs=0.1)
     bound = learning.defense(point)
     assert learning.evaluate(point).accuracy.drop.value < 0.7 * fitted.evaluate(point).accuracy.drop.value
-    again = Objectives(problem, dataclasses.replace(options, tuning=TUNING), tmp_path)
+    again = Evaluator(problem, dataclasses.replace(options, tuning=TUNING), tmp_path)
     assert again.defense(point).spec == bound.spec, "kept, and not learnt again"
 
 
@@ -132,7 +134,7 @@ def test_directions_trained_against_a_linear_reader_tell_it_less(problem, tmp_pa
     reader, told, reached = LinearReader([(pixels,)]), {}, {}
     for penalty in (0.0, 3.0):
         tuning = TUNING.model_copy(update={"penalty": penalty})
-        found = Objectives(problem, dataclasses.replace(options, tuning=tuning), tmp_path)
+        found = Evaluator(problem, dataclasses.replace(options, tuning=tuning), tmp_path)
         assert any("trained against a linear attacker" in note for note in found.notes) == (penalty > 0)
         cut = found.cuts[point.cut_id]
         (rows,) = found.activations.rows(cut, problem.train)
@@ -145,12 +147,12 @@ def test_directions_trained_against_a_linear_reader_tell_it_less(problem, tmp_pa
 
 def test_what_costs_no_accuracy_is_trained_against_the_reader_all_the_same(problem, monkeypatch):
     asked = []
-    monkeypatch.setattr("collabplan.planner.objectives.fine_tune", lambda *_, **__: asked.append(1))
-    monkeypatch.setattr("collabplan.planner.objectives.WORTH_TUNING", 1.0)
+    monkeypatch.setattr("collabplan.planner.evaluator.fine_tune", lambda *_, **__: asked.append(1))
+    monkeypatch.setattr("collabplan.planner.evaluator.WORTH_TUNING", 1.0)
     point = Point(early(problem).cut_id, wire=Wire(kept=8))
     options = dataclasses.replace(OPTIONS, wires=(point.wire,))
     for penalty, count in ((0.0, 0), (0.3, 1)):
-        Objectives(problem, dataclasses.replace(options, tuning=Tuning(penalty=penalty))).tuned(point)
+        Evaluator(problem, dataclasses.replace(options, tuning=Tuning(penalty=penalty))).tuned(point)
         assert len(asked) == count
 
 
@@ -188,7 +190,7 @@ def test_tuned_weights_are_kept_and_go_with_the_plan(problem, tmp_path, monkeypa
     def refuse(*_, **__):
         raise AssertionError("tuned again")
 
-    monkeypatch.setattr("collabplan.planner.objectives.fine_tune", refuse)
+    monkeypatch.setattr("collabplan.planner.evaluator.fine_tune", refuse)
     again = optimize(asked, dataclasses.replace(options, resume=True), tmp_path)
     assert again.front == found.front
     assert found.plan.searched.tuned
@@ -222,7 +224,7 @@ def test_a_frozen_model_is_tuned_like_a_trainable_one_in_its_own_dtype(dtype, wi
         cut = next(cut for cut in candidate_cuts(traced) if cut.kind == "proper")
         defense = Defense.for_cut(Point(cut.id, wire=wire).spec(), cut)
         draws = torch.Generator().manual_seed(0)
-        directions = directions_at(activations, cut, Data((inputs,)), wire.kept, draws)
+        directions = projection_at(activations, cut, Data((inputs,)), wire.kept, draws)
         if directions is not None:
             defense = defense.keeping(directions)
         defense = defense.calibrate(activations.rows(cut, Data((inputs,))))

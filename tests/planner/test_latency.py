@@ -7,7 +7,7 @@ import random
 import statistics
 
 import pytest
-from collabplan.estimators.defenses import Defense
+from collabplan.defenses.pipeline import Defense
 from collabplan.planner.latency import (
     RECEIVE_FIXED_MS,
     REQUEST_FIXED_MS,

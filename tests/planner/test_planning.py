@@ -9,8 +9,8 @@ import pytest
 import torch
 from collabplan.graph import candidate_cuts, split, trace
 from collabplan.planner import SearchOptions, optimize
+from collabplan.planner.evaluator import Evaluator
 from collabplan.planner.front import pareto_front
-from collabplan.planner.objectives import Objectives
 from collabplan.planner.planning import _turned_round, options_of, plan_for, setup_of
 from collabplan.planner.space import Point, Wire, point_of
 from collabplan.profilers import profile_model
@@ -47,7 +47,7 @@ def test_the_plan_survives_its_file(outcome, tmp_path):
 
 
 def test_the_total_and_what_was_ruled_out_add_up_to_the_space(problem, outcome):
-    space = Objectives(problem, OPTIONS).space
+    space = Evaluator(problem, OPTIONS).space
     assert outcome.trials == outcome.space
     assert outcome.space + outcome.ruled_out.points == len(space.points)
     assert outcome.ruled_out.points > 0, "edge-only has more than 900 parameters"
@@ -62,7 +62,7 @@ def test_a_second_search_finds_the_same(problem, outcome, tmp_path):
 
 def test_a_candidate_does_not_depend_on_what_was_evaluated_before_it(problem, outcome):
     chosen = outcome.plan.searched
-    assert Objectives(problem, OPTIONS).evaluate(point_of(chosen)) == chosen
+    assert Evaluator(problem, OPTIONS).evaluate(point_of(chosen)) == chosen
 
 
 @pytest.mark.parametrize(("sign", "asks"), [(1, True), (-1, False)])
@@ -118,11 +118,11 @@ def test_energy_is_told_where_power_is_declared_and_can_be_a_budget(problem, tmp
     assert found.plan is None
     assert found.trials == 0
     assert "edge energy" in found.nearest_miss
-    objectives = Objectives(declared, OPTIONS)
+    objectives = Evaluator(declared, OPTIONS)
     whole = next(cut for cut in problem.cuts if cut.kind == "edge-only")
     costs = objectives.costs(Point(whole.id))
     assert costs.edge_energy_mj == pytest.approx(3.0 * costs.latency.parts.edge_ms), "nothing is sent"
-    assert Objectives(problem, OPTIONS).costs(Point(whole.id)).edge_energy_mj is None
+    assert Evaluator(problem, OPTIONS).costs(Point(whole.id)).edge_energy_mj is None
 
 
 EVERYTHING = ("accuracy", "latency", "leakage", "energy", "payload")
@@ -179,7 +179,7 @@ def test_the_baselines_are_what_they_are_called(problem, outcome):
     assert set(found) == {"cloud-only", "edge-only", "latency-optimal", "middle"}
     assert found["cloud-only"].leakage.index.value == 1.0
     assert found["edge-only"].leakage.index.value == 0.0
-    objectives = Objectives(problem, OPTIONS)
+    objectives = Evaluator(problem, OPTIONS)
     proper = [objectives.costs(Point(cut.id)).latency.p50_ms.value for cut in problem.cuts if cut.kind == "proper"]
     assert found["latency-optimal"].latency.p50_ms.value == min(proper)
     assert all(candidate.dropout == "none" for candidate in found.values())
@@ -211,26 +211,26 @@ def test_a_baseline_is_no_better_than_the_plan_beside_it_also_where_the_space_la
 
 def test_nothing_is_measured_twice(problem, tmp_path, monkeypatch):
     asked = []
-    evaluate = Objectives.evaluate
+    evaluate = Evaluator.evaluate
 
     def noted(self, point, half="search"):
         asked.append((point, half))
         return evaluate(self, point, half)
 
-    monkeypatch.setattr(Objectives, "evaluate", noted)
+    monkeypatch.setattr(Evaluator, "evaluate", noted)
     optimize(problem, dataclasses.replace(OPTIONS, trials=4), tmp_path)
     assert len(asked) == len(set(asked))
 
 
 def test_dropout_is_offered_only_where_it_can_act(problem):
-    space = Objectives(problem, OPTIONS).space
+    space = Evaluator(problem, OPTIONS).space
     assert not any(cut.id in space.kinds for cut in problem.cuts if cut.kind != "proper")
     assert ("element", "channel") in space.kinds.values()
 
 
 def test_without_dropout_the_other_defenses_are_searched(problem):
     wires = (Wire(), Wire(bits=2), Wire(noise="gaussian", noise_std=0.3))
-    space = Objectives(problem, dataclasses.replace(OPTIONS, wires=wires, dropouts=())).space
+    space = Evaluator(problem, dataclasses.replace(OPTIONS, wires=wires, dropouts=())).space
     defended = next(iter(space.kinds))
     assert space.points_of(defended) == [Point(defended, wire=wire) for wire in wires]
     assert space.spelled(defended, "element", 2, 1) == Point(defended, wire=wires[1])
@@ -243,12 +243,12 @@ def test_channel_dropout_of_a_plain_vector_is_element_dropout(problem):
     vectors = dataclasses.replace(
         problem, traced=traced, cuts=tuple(candidate_cuts(traced)), edge_profile=profile, cloud_profile=profile
     )
-    kinds = Objectives(vectors, OPTIONS).space.kinds
+    kinds = Evaluator(vectors, OPTIONS).space.kinds
     assert {kinds[cut.id] for cut in vectors.cuts if cut.kind == "proper"} == {("element",)}
 
 
 def test_more_dropout_costs_accuracy_and_nothing_else(problem):
-    objectives = Objectives(problem, OPTIONS)
+    objectives = Evaluator(problem, OPTIONS)
     cut = next(cut for cut in problem.cuts if cut.id in objectives.space.kinds)
     none, some = (objectives.evaluate(Point(cut.id, kind, rate)) for kind, rate in (("none", 0.0), ("element", 0.6)))
     assert some.accuracy.drop.value > none.accuracy.drop.value
@@ -258,7 +258,7 @@ def test_more_dropout_costs_accuracy_and_nothing_else(problem):
 
 def test_fewer_bits_are_cheaper_and_noise_leaks_less(problem):
     wires = (Wire(), Wire(bits=2), Wire(noise="gaussian", noise_std=0.3))
-    objectives = Objectives(problem, dataclasses.replace(OPTIONS, wires=wires))
+    objectives = Evaluator(problem, dataclasses.replace(OPTIONS, wires=wires))
     cut = next(cut for cut in problem.cuts if cut.id in objectives.space.kinds)
     usual, coarse, noisy = (objectives.evaluate(Point(cut.id, wire=wire)) for wire in wires)
     assert coarse.payload_bytes * 4 == usual.payload_bytes
@@ -271,7 +271,7 @@ def test_fewer_bits_are_cheaper_and_noise_leaks_less(problem):
 
 
 def test_the_undefended_cut_without_quantizer_loses_nothing(problem):
-    objectives = Objectives(problem, dataclasses.replace(OPTIONS, wires=(Wire(bits=None),)))
+    objectives = Evaluator(problem, dataclasses.replace(OPTIONS, wires=(Wire(bits=None),)))
     cut = next(cut for cut in problem.cuts if cut.kind == "proper")
     accuracy = objectives.evaluate(objectives.space.undefended(cut.id)).accuracy
     whole = split(problem.traced, cut)
@@ -281,7 +281,7 @@ def test_the_undefended_cut_without_quantizer_loses_nothing(problem):
 
 
 def test_rows_for_leakage_shrink_with_the_cache_and_say_so(problem):
-    narrow = Objectives(problem, dataclasses.replace(OPTIONS, cache_bytes=60_000))
+    narrow = Evaluator(problem, dataclasses.replace(OPTIONS, cache_bytes=60_000))
     assert narrow.leakage_samples < 100
     assert "leakage is estimated on" in narrow.notes[0]
 
@@ -289,4 +289,4 @@ def test_rows_for_leakage_shrink_with_the_cache_and_say_so(problem):
 def test_a_profile_of_another_model_is_refused(problem):
     other = trace(nn.Sequential(nn.Linear(8, 3)).eval(), (torch.rand(2, 8),))
     with pytest.raises(MismatchError, match="another structure"):
-        Objectives(dataclasses.replace(problem, traced=other), OPTIONS)
+        Evaluator(dataclasses.replace(problem, traced=other), OPTIONS)

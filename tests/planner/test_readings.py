@@ -6,13 +6,13 @@ import dataclasses
 
 import pytest
 import torch
-from collabplan.estimators import Data, InputScaling
 from collabplan.graph import candidate_cuts, split, trace
 from collabplan.planner import Problem, SearchOptions, optimize
-from collabplan.planner.objectives import Objectives
+from collabplan.planner.evaluator import Evaluator
 from collabplan.planner.space import Point
 from collabplan.profilers import profile_model
 from collabplan.records import Budgets, Link, MismatchError, TargetError, TargetIdentity, Tuning
+from collabplan.targets import Data, InputScaling
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss
 
@@ -82,7 +82,7 @@ def dropped(problem, half, share=0.9, draws=40):
 
 
 def test_what_dropout_costs_a_classifier_with_one_logit_is_measured(one_logit):
-    found = Objectives(one_logit, OPTIONS).accuracy(Point(after_relu(one_logit).id, "element", 0.9), "search")
+    found = Evaluator(one_logit, OPTIONS).accuracy(Point(after_relu(one_logit).id, "element", 0.9), "search")
     right = one_logit.search.labels[:, 0] > 0
     undefended = ((one_logit.traced.flat(one_logit.search.inputs[0])[0][:, 0] > 0) == right).float().mean()
     defended = ((dropped(one_logit, one_logit.search) > 0) == right).float().mean()
@@ -103,18 +103,18 @@ def test_the_plan_of_a_classifier_with_one_logit_keeps_its_budget(one_logit, tmp
 
 def test_fine_tuning_wins_back_what_dropout_cost_a_classifier_with_one_logit(one_logit):
     point = Point(after_relu(one_logit).id, "element", 0.9)
-    before = Objectives(one_logit, OPTIONS).accuracy(point, "confirm").accuracy.value
+    before = Evaluator(one_logit, OPTIONS).accuracy(point, "confirm").accuracy.value
     for loss in ("distillation", "cross-entropy"):
-        tuned = Objectives(one_logit, dataclasses.replace(OPTIONS, tuning=Tuning(epochs=10, rate=5e-3, loss=loss)))
+        tuned = Evaluator(one_logit, dataclasses.replace(OPTIONS, tuning=Tuning(epochs=10, rate=5e-3, loss=loss)))
         assert tuned.accuracy(point, "confirm").accuracy.value > before + 0.02
 
 
 def test_a_probability_is_measured_as_its_logit_is(one_logit):
     point = Point(after_relu(one_logit).id, "element", 0.9)
     probability = planned(binary_cross_entropy_with_logits, positive, nn.Sigmoid())
-    wanted = Objectives(one_logit, OPTIONS).accuracy(point, "search")
+    wanted = Evaluator(one_logit, OPTIONS).accuracy(point, "search")
     nested = next(cut for cut in probability.cuts if cut.name.endswith("0.1"))
-    found = Objectives(probability, OPTIONS).accuracy(Point(nested.id, "element", 0.9), "search")
+    found = Evaluator(probability, OPTIONS).accuracy(Point(nested.id, "element", 0.9), "search")
     assert found.metric == "accuracy at probability 0.5"
     assert found.undefended == wanted.undefended
     assert found.drop.value == pytest.approx(wanted.drop.value, abs=0.04)
@@ -122,7 +122,7 @@ def test_a_probability_is_measured_as_its_logit_is(one_logit):
 
 def test_a_regression_is_measured_by_what_it_explains():
     problem = planned(lambda out, labels: mse_loss(out[:, 0], labels), summed)
-    found = Objectives(problem, OPTIONS).accuracy(Point(after_relu(problem).id, "element", 0.1), "search")
+    found = Evaluator(problem, OPTIONS).accuracy(Point(after_relu(problem).id, "element", 0.1), "search")
     labels = torch.cat([problem.search.labels, problem.confirm.labels]).double()
     error = (dropped(problem, problem.search, 0.1) - problem.search.labels).double().square().mean()
     assert found.metric == "R2"

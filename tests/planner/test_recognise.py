@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from collabplan.estimators import Data, EdgeActivations
+from collabplan.estimators import EdgeActivations
 from collabplan.graph import trace
 from collabplan.planner.readings import first_rows, tensors_of
 from collabplan.planner.recognise import recognise, recognised
 from collabplan.planner.suggestions import UndecidedError
 from collabplan.records import TargetError
+from collabplan.targets import Data
 from torch import nn
 
 N = 60

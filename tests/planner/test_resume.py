@@ -22,7 +22,7 @@ from collabplan.records import Budgets
 from optuna.trial import TrialState
 from planner_fakes import FINGERPRINT, candidate, evaluate, space
 
-SCRIPT = Path(__file__).parent / "search_process.py"
+SCRIPT = Path(__file__).parents[1] / "support" / "search_process.py"
 BUDGETS = Budgets(latency_p95_ms=45.0, max_leakage=0.6)
 
 

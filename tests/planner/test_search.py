@@ -7,7 +7,7 @@ from datetime import datetime
 import optuna
 import pytest
 from collabplan.planner.front import hypervolume, objectives
-from collabplan.planner.proposers import proposer_named
+from collabplan.planner.samplers import proposer_named
 from collabplan.planner.search import search_points
 from collabplan.planner.space import Point, Space, Wire, point_of
 from collabplan.planner.study import open_store
@@ -106,7 +106,7 @@ def test_proposals_beat_chance(tmp_path, monkeypatch):
         return hypervolume([objectives(item) for item in found if item.meets_budgets], reference)
 
     guided = volume("guided")
-    monkeypatch.setattr("collabplan.planner.proposers.STARTUP_TRIALS", 10**6)
+    monkeypatch.setattr("collabplan.planner.samplers.STARTUP_TRIALS", 10**6)
     assert guided > volume("chance")
 
 

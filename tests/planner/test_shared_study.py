@@ -22,7 +22,7 @@ from collabplan.records import Budgets, CollabplanError, MismatchError
 from optuna.trial import TrialState, create_trial
 from planner_fakes import FINGERPRINT, evaluate, space
 
-SCRIPT = Path(__file__).parent / "worker_process.py"
+SCRIPT = Path(__file__).parents[1] / "support" / "worker_process.py"
 CUTS = 4
 
 

@@ -28,7 +28,7 @@ from bundle_plans import (
     rows,
     tokens,
 )
-from collabplan.estimators import Fresh
+from collabplan.defenses import Fresh
 from collabplan.graph import same_values, split
 from collabplan.records import (
     BudgetError,

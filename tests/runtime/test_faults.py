@@ -19,12 +19,12 @@ import pytest
 import torch
 from bundle_plans import images
 from collabplan.records import CollabplanError, DefenseSpec
-from collabplan.runtime.cloud import CloudServer, ServeOptions
-from collabplan.runtime.edge import EdgeClient
-from collabplan.runtime.frames import Request, Status, Wire, pack_request, unpack_answer, unpack_request
+from collabplan.runtime.device.client import EdgeClient
+from collabplan.runtime.device.session import UnreachableError
 from collabplan.runtime.parts import open_cloud, open_edge
-from collabplan.runtime.service import BUNDLE_KEY, PART_KEY, Stub
-from collabplan.runtime.session import UnreachableError
+from collabplan.runtime.server.server import CloudServer, ServeOptions
+from collabplan.runtime.wire.framing import BodyKind, Request, Status, pack_request, unpack_answer, unpack_request
+from collabplan.runtime.wire.service import BUNDLE_KEY, PART_KEY, Stub
 from http2 import read
 from serving import ANYWHERE, Proxy, serving, written
 from torch import Tensor
@@ -219,7 +219,7 @@ def test_frames_that_are_wrong_on_purpose_are_answered_with_a_status(bundle: Pat
         for batch in (1, 2, 3, 2**32 - 1):
             for length in (0, 1, size - 1, size, 2 * size, 3 * size):
                 body = generator.randbytes(length)
-                frames.append(pack_request(Request(Wire.plan, len(frames), batch, 2**32 - 1, body)))
+                frames.append(pack_request(Request(BodyKind.plan, len(frames), batch, 2**32 - 1, body)))
         statuses = [unpack_answer(answer).status for answer in stub.infer(iter(frames), metadata=metadata)]
         assert len(statuses) == len(frames)
         assert set(statuses) <= {Status.ok, Status.invalid}

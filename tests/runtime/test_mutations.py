@@ -18,24 +18,24 @@ import pytest
 import torch
 from bundle_plans import images
 from collabplan.records import DefenseSpec, Plan, RecordError, load
-from collabplan.runtime import protocol_pb2 as messages
-from collabplan.runtime.answers import AnswerError, pack_outputs, unpack_outputs
-from collabplan.runtime.bodies import Released
-from collabplan.runtime.cloud import CloudServer
-from collabplan.runtime.edge import EdgeClient
-from collabplan.runtime.frames import (
+from collabplan.runtime.device.client import EdgeClient
+from collabplan.runtime.parts import EdgePart, open_edge
+from collabplan.runtime.server.server import CloudServer
+from collabplan.runtime.wire import protocol_pb2 as messages
+from collabplan.runtime.wire.framing import (
     PROTOCOL,
     Answer,
+    BodyKind,
     FrameError,
     Request,
     Status,
-    Wire,
     pack_answer,
     pack_request,
     unpack_answer,
 )
-from collabplan.runtime.parts import EdgePart, open_edge
-from collabplan.runtime.service import BUNDLE_KEY, PART_KEY
+from collabplan.runtime.wire.request_codec import DefendedCodec
+from collabplan.runtime.wire.response_codec import AnswerError, pack_outputs, unpack_outputs
+from collabplan.runtime.wire.service import BUNDLE_KEY, PART_KEY
 from damage import damaged, edit, edited
 from google.protobuf.message import DecodeError
 from serving import Proxy, serving, written
@@ -85,7 +85,7 @@ def server(edge: EdgePart) -> Iterator[CloudServer]:
 @pytest.fixture(scope="module")
 def bodies(edge: EdgePart) -> dict[int, bytes]:
     """What the device releases, by number of samples."""
-    layout = Released(edge.defense)
+    layout = DefendedCodec(edge.defense)
     with torch.no_grad():
         return {
             batch: layout.pack(edge.defense.release(edge.program(*images(batch)), torch.Generator()), batch)
@@ -110,7 +110,7 @@ def answer_of(server: CloudServer, edge: EdgePart, frame: bytes) -> Answer | Non
 
 def test_damaged_requests_end_their_stream(server: CloudServer, edge: EdgePart, bodies: dict[int, bytes]) -> None:
     draw = random.Random("requests")
-    frames = {batch: pack_request(Request(Wire.plan, 7, batch, 10_000, body)) for batch, body in bodies.items()}
+    frames = {batch: pack_request(Request(BodyKind.plan, 7, batch, 10_000, body)) for batch, body in bodies.items()}
     whole = {batch: answer_of(server, edge, frame) for batch, frame in frames.items()}
     assert all(answer is not None and answer.status is Status.ok for answer in whole.values())
     for _ in range(REQUESTS):
@@ -130,18 +130,18 @@ def test_requests_whose_checksum_is_right_are_answered_or_refused_by_size(
     server: CloudServer, edge: EdgePart, bodies: dict[int, bytes]
 ) -> None:
     """An attacker can compute checksums too."""
-    draw, layout = random.Random("forged"), Released(edge.defense)
+    draw, layout = random.Random("forged"), DefendedCodec(edge.defense)
     statuses = []
     for _ in range(FORGED):
         body = damaged(bodies[draw.choice(list(bodies))], draw)
         batch = draw.choice((1, 2, 3, 4, 5, 2**32 - 1))
-        request = Request(draw.choice(list(Wire)), draw.randrange(2**64), batch, draw.randrange(2**32), body)
+        request = Request(draw.choice(list(BodyKind)), draw.randrange(2**64), batch, draw.randrange(2**32), body)
         answer = answer_of(server, edge, pack_request(request))
         assert answer is not None
         assert answer.id == request.id
         statuses.append(answer.status)
         if answer.status is Status.ok:
-            assert request.wire is Wire.plan
+            assert request.wire is BodyKind.plan
             assert batch <= 4
             assert len(body) == layout.body_bytes(batch)
             assert unpack_outputs(answer.body, edge.manifest.part.outputs, batch)["logits"].shape == (batch, 5)
@@ -151,7 +151,7 @@ def test_requests_whose_checksum_is_right_are_answered_or_refused_by_size(
 
 def test_damaged_answers_are_not_taken(server: CloudServer, edge: EdgePart, bodies: dict[int, bytes]) -> None:
     draw, spec = random.Random("answers"), edge.manifest.part.outputs
-    right = answer_of(server, edge, pack_request(Request(Wire.plan, 7, 2, 10_000, bodies[2])))
+    right = answer_of(server, edge, pack_request(Request(BodyKind.plan, 7, 2, 10_000, bodies[2])))
     assert right is not None
     output = unpack_outputs(right.body, spec, 2)
     frame = pack_answer(right)

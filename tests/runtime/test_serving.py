@@ -28,17 +28,17 @@ from bundle_plans import (
     rows,
     tokens,
 )
-from collabplan.estimators.randomness import Keyed
+from collabplan.defenses.randomness import Keyed
 from collabplan.records import CollabplanError, DefenseSpec, MismatchError
-from collabplan.runtime import protocol_pb2 as messages
 from collabplan.runtime import write_bundle
-from collabplan.runtime.bodies import Released
-from collabplan.runtime.cloud import CloudServer, ServeOptions
-from collabplan.runtime.edge import EdgeClient
-from collabplan.runtime.frames import PROTOCOL, Request, Status, Wire, pack_request, unpack_answer
+from collabplan.runtime.device.client import EdgeClient
+from collabplan.runtime.device.session import UnreachableError
 from collabplan.runtime.parts import CloudPart, open_cloud, open_edge
-from collabplan.runtime.service import BUNDLE_KEY, PART_KEY, Stub
-from collabplan.runtime.session import UnreachableError
+from collabplan.runtime.server.server import CloudServer, ServeOptions
+from collabplan.runtime.wire import protocol_pb2 as messages
+from collabplan.runtime.wire.framing import PROTOCOL, BodyKind, Request, Status, pack_request, unpack_answer
+from collabplan.runtime.wire.request_codec import DefendedCodec
+from collabplan.runtime.wire.service import BUNDLE_KEY, PART_KEY, Stub
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from serving import ANYWHERE, serving, written
 from torch import Tensor, nn
@@ -94,7 +94,7 @@ def test_fewer_directions_are_fewer_bytes(spec: DefenseSpec, size: int, tmp_path
     made = make(SkipNet(), images, crossing("relu"), spec=spec)
     folder = tmp_path / "bundle"
     write_bundle(made.plan, made.traced, made.cut, folder, directions=made.directions)
-    assert Released(open_edge(folder).defense).body_bytes(3) == 3 * size
+    assert DefendedCodec(open_edge(folder).defense).body_bytes(3) == 3 * size
     with serving(folder) as server, EdgeClient(folder, server.address) as client:
         assert same(client.infer(images(3)), simulated(folder, images(3)))
     with (
@@ -236,7 +236,7 @@ def test_undefended_tensors_must_be_allowed_by_the_server(bundle: Path) -> None:
         with pytest.raises(MismatchError, match="--allow-undefended"):
             client.infer(images(1))
         manifest = open_edge(bundle).manifest
-        frame = pack_request(Request(Wire.undefended, 1, 1, 1000, b""))
+        frame = pack_request(Request(BodyKind.undefended, 1, 1, 1000, b""))
         with grpc.insecure_channel(strict.address) as channel:
             metadata = [(BUNDLE_KEY, manifest.bundle_id), (PART_KEY, manifest.part_sha256)]
             answer = unpack_answer(next(Stub(channel).infer(iter([frame]), metadata=metadata)))

@@ -9,11 +9,11 @@ import pytest
 from bundle_plans import images
 from certificates import authority, needs_openssl, signed
 from collabplan.records import CollabplanError, DefenseSpec
-from collabplan.runtime.cloud import CloudServer, ServeOptions
-from collabplan.runtime.edge import EdgeClient
+from collabplan.runtime.device.client import EdgeClient
+from collabplan.runtime.device.session import UnreachableError
 from collabplan.runtime.parts import open_cloud
-from collabplan.runtime.service import ClientTls, ServerTls
-from collabplan.runtime.session import UnreachableError
+from collabplan.runtime.server.server import CloudServer, ServeOptions
+from collabplan.runtime.wire.service import ClientTls, ServerTls
 from serving import ANYWHERE, serving, written
 
 pytestmark = needs_openssl

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 from bundle_plans import FixedBatch, Made, SkipNet, crossing, images, last, make, middle, rows
-from collabplan.estimators.data import Data, InputScaling
 from collabplan.records import DefenseSpec
+from collabplan.runtime.device.stopwatch import Spent, timing
 from collabplan.runtime.parts import open_edge
 from collabplan.runtime.shaping import Shape
-from collabplan.runtime.timed import Spent, timing
 from collabplan.runtime.verify import Server, Subject, median_interval, verify
+from collabplan.targets.data import Data, InputScaling
 from serving import serving
 
 NEAR = Shape.parse("1gbps,200us")

@@ -1,0 +1,79 @@
+"""What an adversary really recovers: attacks behind one Protocol, their judgement, and how estimates agree with it.
+
+The public API is lazy: a name loads its module, and torch with it, on first use.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .. import lazy_api
+
+if TYPE_CHECKING:
+    from .adversary_view import AdversaryView
+    from .agreement import Pair, measure_agreement
+    from .artifact_cache import ArtifactCache
+    from .audit import AttackVariant, AuditOutcome, AuditRequest, run_audit
+    from .audit_target import AuditTarget, ObservedReleases
+    from .catalogue import ALWAYS, ATTACKS, attack_named
+    from .interface import EFFORTS, TIERS, Attack, Attacker, AttackFailed, Effort, Reconstruction, Training
+    from .queries import random_queries
+    from .tiers import budget_objection, tier_figures, worst_tiers
+
+_HOMES = {
+    "ALWAYS": "catalogue",
+    "ATTACKS": "catalogue",
+    "Attack": "interface",
+    "AttackFailed": "interface",
+    "Attacker": "interface",
+    "AttackVariant": "audit",
+    "EFFORTS": "interface",
+    "Effort": "interface",
+    "AuditOutcome": "audit",
+    "Pair": "agreement",
+    "AuditRequest": "audit",
+    "Reconstruction": "interface",
+    "ObservedReleases": "audit_target",
+    "AdversaryView": "adversary_view",
+    "ArtifactCache": "artifact_cache",
+    "TIERS": "interface",
+    "Training": "interface",
+    "AuditTarget": "audit_target",
+    "attack_named": "catalogue",
+    "budget_objection": "tiers",
+    "measure_agreement": "agreement",
+    "random_queries": "queries",
+    "run_audit": "audit",
+    "tier_figures": "tiers",
+    "worst_tiers": "tiers",
+}
+
+__all__ = [
+    "ALWAYS",
+    "ATTACKS",
+    "EFFORTS",
+    "TIERS",
+    "AdversaryView",
+    "ArtifactCache",
+    "Attack",
+    "AttackFailed",
+    "AttackVariant",
+    "Attacker",
+    "AuditOutcome",
+    "AuditRequest",
+    "AuditTarget",
+    "Effort",
+    "ObservedReleases",
+    "Pair",
+    "Reconstruction",
+    "Training",
+    "attack_named",
+    "budget_objection",
+    "measure_agreement",
+    "random_queries",
+    "run_audit",
+    "tier_figures",
+    "worst_tiers",
+]
+
+__getattr__, __dir__ = lazy_api(__name__, _HOMES)

@@ -1,0 +1,155 @@
+"""How success is measured, so that it cannot be gamed: against the mean image, on a fixed range, with intervals.
+
+A reconstruction is pulled towards the mean before its index is taken, by a factor per channel that the attacker's
+own held-out images advise: whoever guesses wildly is no worse than who answers with the mean. Re-identification shares
+the credit of a tie, so that a constant reconstruction has chance and no more. PSNR counts from a peak of 1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torchmetrics.functional.image import structural_similarity_index_measure
+
+from ..records import AttackFigures, Interval
+
+RESAMPLES = 1000
+RECOGNISED_SSIM = 0.3
+SMALLEST_SIDE = 11
+"""Of images whose SSIM is defined: its window."""
+
+CHUNK = 256
+SAME = 1e-10
+"""Squared distances that differ by less, relative to the greatest image's square, are a tie."""
+
+LEAST_ERROR = 1e-10
+"""A perfect reconstruction counts as 100 dB."""
+
+
+@dataclass(frozen=True, eq=False)
+class Judge:
+    """Judges reconstructions by one attacker.
+
+    Attributes:
+        mean: `[*image_shape]`, the mean of the attacker's images.
+        held: `[m, *image_shape]`, held-out images of the attacker.
+        practice: `[m, *image_shape]`, its reconstructions of them.
+        prior: `[*image_shape]`, the mean of images of the targets' kind, which figures are measured against: not the
+            attacker's own mean, or who owns odd images would look strong beside it.
+    """
+
+    mean: Tensor
+    held: Tensor
+    practice: Tensor
+    prior: Tensor
+
+    @property
+    def trust(self) -> Tensor:
+        """`[C]` (or `[]` for flat inputs) in [0, 1]: least squares of the images on their reconstructions."""
+        over = [0, *range(2, self.held.ndim)] if self.held.ndim > 2 else [0, 1]
+        guess, truth = self.practice - self.mean, self.held - self.mean
+        size = guess.square().sum(dim=over)
+        return torch.where(size > 0, (guess * truth).sum(dim=over) / size, torch.zeros_like(size)).clamp(0, 1)
+
+    def pulled(self, images: Tensor) -> Tensor:
+        """mean + trust (images - mean), `[n, *image_shape]`."""
+        trust = self.trust
+        if images.ndim > 2:
+            trust = trust.reshape(-1, *[1] * (images.ndim - 2))
+        return self.mean + trust * (images - self.mean)
+
+    def figures(
+        self, originals: Tensor, images: Tensor, gallery: Tensor, *, generator: torch.Generator
+    ) -> AttackFigures:
+        """All figures of `images` `[n, *image_shape]`; `gallery` begins with the `originals`."""
+        errors = squared_errors(images, originals)
+        prior = squared_errors(self.prior.expand_as(originals), originals)
+        pulled = squared_errors(self.pulled(images), originals)
+        found = reidentified(images, gallery)
+        similar, blank = ssim(images, originals), ssim(self.prior.expand_as(originals), originals)
+        rate = None
+        if similar is not None and blank is not None:
+            by_prior = reidentified(self.prior.expand_as(originals), gallery) * (blank >= RECOGNISED_SSIM)
+            rate = bootstrap(found * (similar >= RECOGNISED_SSIM) - by_prior, generator)
+        return AttackFigures(
+            index=bootstrap_ratio(pulled, prior, generator),
+            mse=float(errors.mean()),
+            psnr_db=None if originals.ndim < 4 else bootstrap(psnr_db(errors), generator),
+            ssim=None if similar is None else bootstrap(similar, generator),
+            reidentification=bootstrap(found, generator),
+            reconstruction_rate=rate,
+            target_count=len(originals),
+            gallery_count=len(gallery),
+        )
+
+
+def squared_errors(images: Tensor, originals: Tensor) -> Tensor:
+    """`[n, ...]` twice -> `[n]` float64: mean squared error per image."""
+    return (images.double() - originals.double()).square().flatten(1).mean(dim=1)
+
+
+def psnr_db(errors: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio per image in dB, of mean squared errors `[n]` on [0, 1]: the peak is 1."""
+    return -10 * errors.clamp(min=LEAST_ERROR).log10()
+
+
+def ssim(images: Tensor, originals: Tensor) -> Tensor | None:
+    """Structural similarity per image, `[n, C, H, W]` twice in [0, 1] -> `[n]` float64; None for what is no image.
+
+    Wang et al., IEEE TIP 2004, with an 11 x 11 Gaussian window and the range fixed at 1.
+    """
+    if images.ndim != 4 or min(images.shape[2:]) < SMALLEST_SIDE:
+        return None
+    found = [
+        structural_similarity_index_measure(own, truth, data_range=1.0, reduction="none")
+        for own, truth in zip(torch.split(images.float(), CHUNK), torch.split(originals.float(), CHUNK), strict=True)
+    ]
+    parts = [torch.as_tensor(part).reshape(-1) for part in found]
+    return torch.cat(parts).double()
+
+
+def reidentified(images: Tensor, gallery: Tensor) -> Tensor:
+    """`[n, ...]`, `[g, ...]` -> `[n]` float64: 1 where the nearest of the gallery is the image's own, the i-th.
+
+    Where k are equally near and its own is among them, 1 / k.
+    """
+    centre = gallery.double().flatten(1).mean(dim=0)
+    own, all_of_them = images.double().flatten(1) - centre, gallery.double().flatten(1) - centre
+    norms = all_of_them.square().sum(dim=1)
+    distances = own.square().sum(dim=1)[:, None] + norms[None, :] - 2 * own @ all_of_them.T
+    tied = distances <= distances.min(dim=1).values[:, None] + SAME * float(norms.max())
+    at = torch.arange(len(images))
+    return tied[at, at].double() / tied.sum(dim=1)
+
+
+def bootstrap(values: Tensor, generator: torch.Generator) -> Interval:
+    """The mean of `values` `[n]` with its 95 % percentile interval over images."""
+    return _interval(float(values.mean()), _resampled(values.double(), generator))
+
+
+def bootstrap_ratio(errors: Tensor, prior: Tensor, generator: torch.Generator) -> Interval:
+    """max(0, 1 - sum errors / sum prior) over images `[n]`, with its interval; 0 where the prior makes no error."""
+    if float(prior.sum()) == 0:
+        return Interval(value=0.0, low=0.0, high=0.0)
+    counts = _counts(len(errors), generator)
+    return _interval(
+        max(0.0, 1 - float(errors.sum() / prior.sum())), (1 - (counts @ errors) / (counts @ prior)).clamp(min=0)
+    )
+
+
+def _resampled(values: Tensor, generator: torch.Generator) -> Tensor:
+    return _counts(len(values), generator) @ values / len(values)
+
+
+def _counts(count: int, generator: torch.Generator) -> Tensor:
+    """`[RESAMPLES, count]` float64: how often each image is in each resample."""
+    drawn = torch.randint(0, count, (RESAMPLES, count), generator=generator)
+    ones = torch.ones(RESAMPLES, count, dtype=torch.float64)
+    return torch.zeros(RESAMPLES, count, dtype=torch.float64).scatter_add_(1, drawn, ones)
+
+
+def _interval(value: float, resampled: Tensor) -> Interval:
+    low, high = (float(end) for end in torch.quantile(resampled, torch.tensor([0.025, 0.975], dtype=torch.float64)))
+    return Interval(value=value, low=min(low, value), high=max(high, value))

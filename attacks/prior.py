@@ -1,0 +1,35 @@
+"""The attacker who looks at nothing and answers with the mean of its own images; figures are measured against it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from ..records import Threat
+from .adversary_view import AdversaryView
+from .audit_target import ObservedReleases
+from .interface import Attacker, Effort, Reconstruction, Training
+
+
+@dataclass(frozen=True, slots=True)
+class PriorOnly:
+    """The mean image."""
+
+    name: str = "prior"
+    threat: Threat = "query-free"
+    per_image: bool = False
+
+    def fit(self, scene: AdversaryView, effort: Effort, generator: torch.Generator) -> Attacker:  # noqa: ARG002
+        """The mean of the attacker's own training images."""
+        return _Mean(scene.pixels(scene.training).mean(dim=0))
+
+
+@dataclass(frozen=True, eq=False)
+class _Mean:
+    image: Tensor
+    training: Training = field(default_factory=Training)
+
+    def reconstruct(self, released: ObservedReleases, generator: torch.Generator) -> Reconstruction:  # noqa: ARG002
+        return Reconstruction(self.image.expand(len(released), *self.image.shape).clone())

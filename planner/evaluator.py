@@ -1,0 +1,438 @@
+"""Accuracy, latency and leakage of one candidate: a deterministic function of (point, seed, data).
+
+Every random draw comes from a generator seeded by (seed, point, purpose), so that a candidate has the
+same figures whenever, and after whatever, it is evaluated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor, nn
+
+from .. import __version__
+from ..defenses.pipeline import Defense
+from ..defenses.projection import ProjectionMatrices
+from ..defenses.seeds import derive_seed, generator_for
+from ..estimators.activations import EdgeActivations
+from ..estimators.leakage import CutLeakage, by_definition
+from ..estimators.ridge import MIN_SAMPLES
+from ..estimators.secrets import Secrets
+from ..graph.halves import with_weights
+from ..graph.signature import require_fixed_outputs
+from ..graph.structures import Cut
+from ..profilers.joining import JoinedProfile
+from ..records import ALONE, Accuracy, Candidate, CollabplanError, DropoutKind, Leakage, Tuning, hash_json, write_bytes
+from ..targets.data import Data
+from .accuracy import Scorer, Scores, beside_constant, paired_accuracy
+from .artifacts import open_artifacts
+from .budgets import Costs, judged
+from .defending import Defenses, defends, dropped
+from .fastest import ExtraCut, extra_cut, named_cut, priced
+from .finetune import Tuned, fine_tune, trains_against
+from .latency import defense_ms, edge_energy_mj, predict_latency
+from .problem import Problem, SearchOptions, described_metric
+from .readings import Reading, first_rows
+from .recognise import recognised
+from .space import Point, Space, point_of
+
+Half = Literal["search", "confirm"]
+
+WORTH_TUNING = 0.002
+"""Accuracy that a defense must cost, measured on the search half, before the cloud half is fine-tuned under it."""
+
+KEPT_CUTS = 3
+"""Cuts whose Gram matrices, and points whose fine-tuned weights, are kept: a search comes back to the same ones."""
+
+
+@dataclass(frozen=True, eq=False)
+class UndefendedScores:
+    """The whole model's scores on one half, and the labels of its batches."""
+
+    scores: Scores
+    labels: tuple[Tensor | None, ...]
+
+
+class Evaluator:
+    """Evaluates points of one problem. Keeps edge activations in a bounded cache; `tell` hears what takes long.
+
+    Beside the problem's candidates it knows one cut more, where the fastest of all cuts is none of them; in its place
+    that of `named`, where a candidate is given that was measured at another such cut.
+    """
+
+    def __init__(
+        self, problem: Problem, options: SearchOptions, folder: Path | None = None, named: Candidate | None = None
+    ) -> None:
+        if options.tuning is not None and problem.train is None:
+            raise CollabplanError("fine-tuning needs train_data; define it in the target file")
+        if "energy" in options.objectives and problem.power is None:
+            raise CollabplanError("energy as an objective needs the device's power; declare it with --edge-watts")
+        require_fixed_outputs(problem.traced)
+        self.problem = problem
+        self.folder = folder
+        self.tell: Callable[[str], None] = lambda _: None
+        self.exchange = ALONE if options.artifacts is None else open_artifacts(options.artifacts)
+        self.options = options
+        self.profile: JoinedProfile = problem.joined()
+        self.cuts: dict[str, Cut] = {cut.id: cut for cut in problem.cuts}
+        self.extra, self._extra_notes = self._find_extra(named)
+        if self.extra is not None:
+            self.cuts[self.extra.cut.id] = self.extra.cut
+            self.profile = self.profile.with_cut(self.extra.joined)
+        self._left_out: set[str] = set()
+        self.activations = EdgeActivations(problem.traced, cache_bytes=options.cache_bytes, batch_size=options.batch)
+        self.defenses = Defenses(self.activations, problem.search, self.cuts, options)
+        self._undefended: dict[Half, UndefendedScores] = {}
+        self._subsets: dict[Half, Data] = {}
+        self._secrets: dict[Half, Secrets] = {}
+        self._tuned: dict[Point, Tuned | None] = {}
+        self._cut_leakages: dict[tuple[str, Half, str | None], CutLeakage] = {}
+
+    def _find_extra(self, named: Candidate | None) -> tuple[ExtraCut | None, list[str]]:
+        """The one cut more, None where there is none; what there is to say about it."""
+        cut = None if named is None else named_cut(self.problem, named)
+        try:
+            if cut is not None:
+                return (None if cut.id in self.cuts else priced(self.problem, cut)), []
+            if not self.options.fastest:
+                return None, []
+            undefended = Point(self.problem.cuts[0].id, wire=self.options.wires[0]).spec(self.options.masks)
+            extra = extra_cut(self.problem, undefended)
+        except CollabplanError as error:
+            return None, [f"only the profiled cuts are searched: {error}"]
+        if extra is None:
+            return None, []
+        which = "the fastest of all cuts" if extra.proven else "the fastest cut that was found (not proven)"
+        return extra, [f"{which} undefended is none of the profiled ones and is searched too: {extra.cut.name}"]
+
+    @cached_property
+    def reading(self) -> Reading:
+        """How the model's outputs are read where the target defines no metric; decided over all validation data.
+
+        Raises:
+            TargetError: in no way that is right (see `recognised`).
+        """
+        return recognised(self.activations, self.problem.search, self.problem.confirm)
+
+    @cached_property
+    def metric(self) -> str:
+        """What accuracy is, in words that another metric does not share."""
+        return self.reading.name if self.problem.evaluate is None else described_metric(self.problem.evaluate)
+
+    @cached_property
+    def _scorer(self) -> Scorer:
+        return Scorer(self.problem.evaluate or self.reading)
+
+    @cached_property
+    def space(self) -> Space:
+        """Every point that can be measured, whatever the budgets; the cut that was not profiled comes last."""
+        searchable = [cut for cut in self.cuts.values() if cut.searchable]
+        kinds = {cut.id: self._admitted(cut) for cut in searchable if defends(cut)}
+        asked = {wire.kept for wire in self.options.wires} - {1}
+        refused = frozenset(
+            (cut.id, kept)
+            for cut in searchable
+            for kept in asked
+            if not (cut.id in kinds and self.defenses.narrows(cut, kept))
+        )
+        return Space(tuple(cut.id for cut in searchable), kinds, self.options.rates, self.options.wires, refused)
+
+    def _admitted(self, cut: Cut) -> tuple[DropoutKind, ...]:
+        """Dropout kinds worth trying at a cut, beside none. Channel dropout of plain vectors is element dropout."""
+        acted_on = dropped(cut)
+        vectors = all(c.sample_elements == (c.sample_shape[0] if c.sample_shape else 1) for c in acted_on)
+        return tuple(kind for kind in self.options.dropouts if not (kind == "channel" and vectors))
+
+    def costs(self, point: Point) -> Costs:
+        """Latency, payload, memory and parameters of a point, by the additive model: nothing is run."""
+        cut, joined = self.cuts[point.cut_id], self.profile.cuts[point.cut_id]
+        defense = Defense.for_cut(point.spec(self.options.masks), cut)
+        batch, result_at = self.profile.batch, self.problem.budgets.result_at
+        stays = cut.kind == "edge-only" and result_at == "edge"
+        payload = 0 if stays else defense.payload_bytes()
+        download = self.problem.edge_profile.sample_output_bytes * batch
+        latency = predict_latency(
+            joined,
+            self.problem.link,
+            upload_bytes=payload * batch,
+            download_bytes=download,
+            device_defense_ms=defense_ms(defense, batch),
+            edge_slowdown=self.problem.edge_slowdown,
+            result_at=result_at,
+        )
+        fetched = download if latency.parts.download_ms else 0
+        power = self.problem.power
+        energy = None if power is None else edge_energy_mj(latency, payload * batch + fetched, power)
+        return Costs(latency, payload, joined.cut.edge_peak_bytes, joined.cut.edge_parameter_count, energy)
+
+    def reprice(self, candidate: Candidate) -> Candidate | None:
+        """A candidate of an earlier run with its costs by the present profiles and link.
+
+        None where its cut was the fastest of all under another link or profile, and is not now: it has no costs here.
+
+        Raises:
+            CollabplanError: the candidate's cut is none of this model's.
+        """
+        if candidate.cut_id not in self.cuts:
+            if named_cut(self.problem, candidate) is not None:
+                self._left_out.add(candidate.cut_name)
+                return None
+            raise CollabplanError(
+                f"the study holds a trial at cut {candidate.cut_name!r}, which this model does not have"
+            )
+        return candidate.model_copy(update=_cost_fields(self.costs(point_of(candidate))))
+
+    def evaluate(self, point: Point, half: Half = "search") -> Candidate:
+        """Measure one point on one half of the validation data.
+
+        Raises:
+            CollabplanError: a figure cannot be measured; it says which and why.
+        """
+        cut = self.cuts[point.cut_id]
+        candidate = Candidate(
+            cut_id=cut.id,
+            cut_name=cut.name,
+            cut_kind=cut.kind,
+            dropout=point.dropout,
+            rate=point.rate,
+            bits=point.wire.bits,
+            noise=point.wire.noise,
+            noise_std=point.wire.noise_std,
+            kept=point.wire.kept,
+            **_cost_fields(self.costs(point)),
+            accuracy=self.accuracy(point, half),
+            leakage=self.leakage(point, half),
+            tuned=self.tuned(point) is not None,
+            meets_budgets=True,
+        )
+        return judged(candidate, self.problem.budgets)
+
+    def confirm(self, candidate: Candidate) -> Candidate:
+        """The candidate's point measured again on the confirm half. Raises as `evaluate`."""
+        return self.evaluate(point_of(candidate), "confirm")
+
+    def defense(self, point: Point) -> Defense:
+        """The point's defense with its static ranges, calibrated on the search half (never on the confirm half)."""
+        return self.defenses.bound(point, self.directions(point))
+
+    def directions(self, point: Point) -> ProjectionMatrices | None:
+        """The directions that a point keeps, fitted on the search half or trained; None where it keeps all."""
+        if point.wire.kept == 1:
+            return None
+        tuned = self._learnt(point)
+        return self.defenses.fitted(point) if tuned is None else tuned.directions
+
+    def accuracy(self, point: Point, half: Half) -> Accuracy:
+        """Accuracy over all samples of a half, with fresh masks per sample, averaged over the draws."""
+        return self._accuracy(point, half, self.defense(point), self.tuned(point))
+
+    def _accuracy(self, point: Point, half: Half, defense: Defense, weights: Mapping[str, Tensor] | None) -> Accuracy:
+        undefended, cut = self._whole(half), self.cuts[point.cut_id]
+        if not defense.changes:
+            return paired_accuracy(undefended.scores, [undefended.scores], changes=False)
+        draws = self.options.draws if defense.randomizes else 1
+        tallies = [self._scorer.tally() for _ in range(draws)]
+        generators = [generator_for(self.options.seed, point.key, half, "accuracy", draw) for draw in range(draws)]
+        cloud = self.activations.halves(cut).cloud
+        if weights is not None:
+            cloud = with_weights(cloud, weights)
+        for (samples, tensors), labels in zip(self._crossing(cut, half), undefended.labels, strict=True):
+            for tally, generator in zip(tallies, generators, strict=True):
+                outputs = self._run(cloud, defense.simulate(tensors, generator), len(samples))
+                tally.add(outputs, labels, len(samples))
+        return paired_accuracy(undefended.scores, [tally.finish() for tally in tallies])
+
+    def tuned(self, point: Point) -> dict[str, Tensor] | None:
+        """The cloud half's parameters fine-tuned under a point's defense, by name.
+
+        None where none is asked for, the defense costs nothing on the search half, or tuning gained nothing.
+        """
+        learnt = self._learnt(point)
+        return None if learnt is None else learnt.weights
+
+    def _learnt(self, point: Point) -> Tuned | None:
+        """What fine-tuning gave. Kept in the folder by the content of everything that it depends on."""
+        if point not in self._tuned:
+            while len(self._tuned) >= KEPT_CUTS:
+                self._tuned.pop(next(iter(self._tuned)))
+            self._tuned[point] = self._tune(point)
+        return self._tuned[point]
+
+    def _tune(self, point: Point) -> Tuned | None:
+        tuning, train, cut = self.options.tuning, self.problem.train, self.cuts[point.cut_id]
+        if tuning is None or train is None:
+            return None
+        defense = self.defenses.bound(point, self.defenses.fitted(point))
+        key = [
+            self.problem.traced.identity.model_dump(mode="json"), cut.id, defense.spec.model_dump(mode="json"),
+            train.content_hash, self.problem.search.content_hash, tuning.marks(), self.options.seed,
+            self.options.draws, self.options.batch, self.metric, __version__,
+        ]  # fmt: skip
+        place = self.folder and self.folder / "tuned" / f"{hash_json(key)[:24]}.safetensors"
+        if place is not None:
+            self.exchange.fetch(place)
+        kept = None if place is None else _read_tensors(place)
+        if kept is not None:
+            return Tuned.from_tensors(kept)
+        found = None
+        if trains_against(tuning, defense) or (
+            self._accuracy(point, "search", defense, None).drop.value > WORTH_TUNING
+        ):
+            found = fine_tune(
+                self.activations,
+                cut,
+                defense,
+                train,
+                tuning,
+                generator_for(self.options.seed, point.key, "tuning"),
+                scaling=self.problem.scaling,
+                reading=self._taught(tuning),
+                step=lambda done: self.tell(f"fine-tuning at {cut.name}: {done:.0%}"),
+            )
+        if place is not None:
+            write_bytes(place, save_tensors({} if found is None else found.tensors))
+            self.exchange.offer(place)
+        return found
+
+    def _taught(self, tuning: Tuning) -> Reading | None:
+        """How fine-tuning reads the outputs; None where only the target's own metric knows."""
+        own_metric = self.problem.evaluate is not None and tuning.loss == "distillation"
+        return None if own_metric else self.reading
+
+    def leakage(self, point: Point, half: Half) -> Leakage:
+        """Leakage of the released tensors, estimated on `leakage_samples` samples of a half."""
+        cut, result_at = self.cuts[point.cut_id], self.problem.budgets.result_at
+        known = by_definition(cut, result_at=result_at)
+        if known is not None:
+            return known
+        generator = generator_for(self.options.seed, point.key, half, "leakage")
+        defense = self.defense(point)
+        return self._cut_leakage(cut, half, defense).under(defense.coded, generator=generator)
+
+    def _cut_leakage(self, cut: Cut, half: Half, defense: Defense) -> CutLeakage:
+        """What all defenses at a cut share that keep the same directions; the last few are kept."""
+        key = (cut.id, half, defense.spec.directions)
+        if key not in self._cut_leakages:
+            while len(self._cut_leakages) >= KEPT_CUTS:
+                self._cut_leakages.pop(next(iter(self._cut_leakages)))
+            self._cut_leakages[key] = CutLeakage(
+                defense.encode_rows(self._rows(cut, half)),
+                self._inputs(half),
+                replace(cut, crossing=defense.coded.crossing),
+                result_at=self.problem.budgets.result_at,
+                rates=(0.0, *self.options.rates),
+                seed=derive_seed(self.options.seed, cut.id, half, "leakage"),
+                edge=lambda data: defense.encode_rows(self.activations.computed(cut, data)),
+            )
+        return self._cut_leakages[key]
+
+    @cached_property
+    def leakage_samples(self) -> int:
+        """Samples that leakage is estimated on: as many at every cut, or the cuts could not be compared.
+
+        The rows of the widest profiled cut must fit in half of the cache's bytes (the cut that was not profiled depends
+        on the link, on which no figure of a study may depend).
+        """
+        widths = [cut.payload_bytes for cut in self.problem.cuts if cut.searchable and self._measured(cut)]
+        fitting = self.options.cache_bytes // (2 * max(widths, default=1))
+        given = min(len(self.problem.search), len(self.problem.confirm))
+        return max(min(self.options.leakage_samples, given, fitting), min(given, MIN_SAMPLES))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know about how the figures were made."""
+        asked, used = self.options.leakage_samples, self.leakage_samples
+        given = min(len(self.problem.search), len(self.problem.confirm))
+        notes = [*self._extra_notes]
+        if self._left_out:
+            notes.append(
+                "earlier trials are left out whose cut was the fastest of all under another link or profile: "
+                f"{', '.join(sorted(self._left_out))}"
+            )
+        if used < min(asked, given):
+            notes.append(f"leakage is estimated on {used} samples, not {asked}: more activations do not fit the cache")
+        if self.options.tuning is not None and self.options.tuning.penalty:
+            notes.append(
+                "directions of the whole were trained against a linear attacker, and estimates of leakage are by a "
+                "relative of it: they flatter such candidates, and only audits tell"
+            )
+        if self.problem.evaluate is None:
+            notes += self.reading.notes
+            said = beside_constant(self.reading, self._whole("search").scores.values, self.problem.search.labels)
+            notes += [said] if said else []
+        return tuple(notes)
+
+    def _measured(self, cut: Cut) -> bool:
+        return by_definition(cut, result_at=self.problem.budgets.result_at) is None
+
+    def _inputs(self, half: Half) -> Secrets:
+        if half not in self._secrets:
+            self._secrets[half] = Secrets.of(self._subset(half), self.problem.traced, self.problem.scaling)
+        return self._secrets[half]
+
+    def _whole(self, half: Half) -> UndefendedScores:
+        """The undefended model on a half: its scores, and the labels that all scores of this half are taken against."""
+        if half not in self._undefended:
+            tally, labels = self._scorer.tally(), []
+            cut = self.problem.cuts[0]
+            for samples, tensors in self._crossing(cut, half):
+                outputs = self._run(self.activations.halves(cut).cloud, tensors, len(samples))
+                own = self._scorer.needs_own_labels
+                labels.append(self._scorer.own_labels(outputs) if own else samples.labels)
+                tally.add(outputs, labels[-1], len(samples))
+            self._undefended[half] = UndefendedScores(tally.finish(), tuple(labels))
+        return self._undefended[half]
+
+    def _crossing(self, cut: Cut, half: Half) -> Iterator[tuple[Data, tuple[Tensor, ...]]]:
+        """Successive batches of a half with what crosses at `cut`, in the graph's layout."""
+        return self.activations.batches(cut, self._data(half))
+
+    def _run(self, cloud: nn.Module, tensors: tuple[Tensor, ...], count: int) -> Any:
+        with torch.inference_mode():
+            return first_rows(cloud(*tensors), count, self.activations.rows_run(count))
+
+    def _rows(self, cut: Cut, half: Half) -> list[Tensor]:
+        """The first `leakage_samples` rows of every crossing, laid back to samples."""
+        data = self._data(half)
+        whole_fits = self.activations.affordable_samples(cut) >= len(data)
+        rows = self.activations.rows(cut, data if whole_fits else self._subset(half))
+        return [
+            row if c.layout is None else row[: self.leakage_samples] for row, c in zip(rows, cut.crossing, strict=True)
+        ]
+
+    def _data(self, half: Half) -> Data:
+        return self.problem.search if half == "search" else self.problem.confirm
+
+    def _subset(self, half: Half) -> Data:
+        """The samples that leakage is estimated on. Halves are random, so their first samples are too."""
+        if half not in self._subsets:
+            self._subsets[half] = self._data(half).take(range(self.leakage_samples))
+        return self._subsets[half]
+
+
+def _cost_fields(costs: Costs) -> dict[str, object]:
+    return {
+        "latency": costs.latency,
+        "payload_bytes": costs.payload_bytes,
+        "edge_peak_bytes": costs.edge_peak_bytes,
+        "edge_parameter_count": costs.edge_parameter_count,
+        "edge_energy_mj": costs.edge_energy_mj,
+    }
+
+
+def _read_tensors(place: Path) -> dict[str, Tensor] | None:
+    """What an earlier run tuned, empty where that gained nothing; None where there is nothing, or something damaged."""
+    if not place.is_file():
+        return None
+    try:
+        return load_tensors(place.read_bytes())
+    except (OSError, SafetensorError, ValueError):
+        return None

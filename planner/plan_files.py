@@ -1,0 +1,79 @@
+"""A plan on disk: its JSON, and beside it fine-tuned weights and the directions that it keeps, where it has any."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..records import MismatchError, Plan, RecordError, TensorFile, hash_tensors, save, write_bytes
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..defenses import ProjectionMatrices
+
+
+def save_plan(
+    plan: Plan, weights: Mapping[str, Tensor] | None, directions: ProjectionMatrices | None, file: Path
+) -> Plan:
+    """Write the plan, its tensors first, so that no plan ever names a file that is not there; returns it as written."""
+    tensors = None if directions is None else directions.tensors
+    plan = plan.model_copy(
+        update={
+            "tuned_weights": _written(plan.tuned_weights, weights, file, "weights"),
+            "directions": _written(plan.directions, tensors, file, "directions"),
+        }
+    )
+    save(plan, file)
+    return plan
+
+
+def _written(
+    named: TensorFile | None, tensors: Mapping[str, Tensor] | None, file: Path, what: str
+) -> TensorFile | None:
+    if named is None or tensors is None:
+        return None
+    from safetensors.torch import save as save_tensors
+
+    place = file.with_name(f"{file.stem}.{what}.safetensors")
+    write_bytes(place, save_tensors({name: value.contiguous() for name, value in tensors.items()}))
+    return named.model_copy(update={"file": place.name})
+
+
+def load_weights(plan: Plan, path: Path) -> dict[str, Tensor] | None:
+    """The fine-tuned weights of a plan that lies at `path`; None where it has none.
+
+    Raises:
+        RecordError: the file is missing or damaged.
+        MismatchError: it holds other weights than the plan's.
+    """
+    return _read(plan.tuned_weights, path, "fine-tuned weights")
+
+
+def load_directions(plan: Plan, path: Path) -> ProjectionMatrices | None:
+    """The directions that a plan keeps; None where it keeps all. Raises as `load_weights`."""
+    from ..defenses import ProjectionMatrices
+
+    tensors = _read(plan.directions, path, "directions")
+    return None if tensors is None else ProjectionMatrices.from_tensors(tensors)
+
+
+def _read(named: TensorFile | None, path: Path, what: str) -> dict[str, Tensor] | None:
+    if named is None:
+        return None
+    from safetensors import SafetensorError
+    from safetensors.torch import load as load_tensors
+
+    place = path.with_name(named.file)
+    try:
+        tensors = load_tensors(place.read_bytes())
+    except (OSError, SafetensorError, ValueError) as error:
+        raise RecordError(
+            f"{place}, the {what} of plan {path}, cannot be read ({error}); copy it beside the plan"
+        ) from error
+    if hash_tensors(tensors) != named.sha256:
+        raise MismatchError(
+            f"{place} holds other {what} than plan {path} was measured with; take the file that was written with it"
+        )
+    return dict(tensors)

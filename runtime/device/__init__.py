@@ -1,0 +1,1 @@
+"""The device's side: the client, its session, and what it keeps."""

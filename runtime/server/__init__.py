@@ -1,0 +1,1 @@
+"""The cloud's side: the server, its queue and its counters."""

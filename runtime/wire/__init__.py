@@ -1,0 +1,1 @@
+"""What crosses the network: frames, request and answer bodies, the gRPC service."""

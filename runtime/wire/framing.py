@@ -1,0 +1,173 @@
+"""Frames: what one request and one answer look like on the wire.
+
+A fixed little-endian header, then raw bytes. A request's size follows from the plan and its number of samples alone,
+never from what is in it. A checksum over all of it finds damage; against somebody who damages on purpose there is TLS.
+
+Request (32 bytes): magic, version, wire, two zero bytes, request id, samples, body bytes, patience in milliseconds,
+CRC. Answer (40 bytes): magic, version, status, two zero bytes, request id, samples, body bytes, microseconds waited,
+microseconds computed, the request's CRC, CRC.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+from ...records import CollabplanError
+
+PROTOCOL = 1
+_REQUEST, _ANSWER = b"CPRQ", b"CPAN"
+_REQUEST_HEAD, _ANSWER_HEAD = struct.Struct("<4sBBHQIII"), struct.Struct("<4sBBHQIIIII")
+_CRC = struct.Struct("<I")
+
+REQUEST_HEADER_BYTES = _REQUEST_HEAD.size + _CRC.size
+ANSWER_HEADER_BYTES = _ANSWER_HEAD.size + _CRC.size
+
+MOST_REASON_BYTES = 500
+_MOST_U32 = 2**32 - 1
+
+
+class FrameError(CollabplanError):
+    """A frame that cannot be read: too short, of another kind, or damaged on its way."""
+
+
+class BodyKind(IntEnum):
+    """What a request's body holds."""
+
+    plan = 1
+    """What the plan's defense releases."""
+    undefended = 2
+    """The crossing tensors as they are, to verify the halves."""
+
+
+class Status(IntEnum):
+    """What became of a request."""
+
+    ok = 0
+    invalid = 1
+    """The body is not what the plan says."""
+    overloaded = 2
+    """The server's queue is full; the request was not run."""
+    late = 3
+    """It waited longer than its patience and was not run."""
+    failed = 4
+    """The cloud half raised."""
+    stopping = 5
+    """The server stops; the request was not run."""
+
+    @property
+    def may_help_later(self) -> bool:
+        """True where the same request may be answered when it is sent again."""
+        return self in (Status.overloaded, Status.stopping)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request. `body` is a view of the received bytes, or what is to be sent."""
+
+    wire: BodyKind
+    id: int
+    batch: int
+    patience_ms: int
+    body: bytes | memoryview
+    crc: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer. Where `status` is not ok, `body` is a short reason in UTF-8."""
+
+    status: Status
+    id: int
+    batch: int
+    body: bytes | memoryview
+    queue_us: int = 0
+    compute_us: int = 0
+    request_crc: int = 0
+
+    @property
+    def reason(self) -> str:
+        """Why there is no output, in words."""
+        text = bytes(self.body[:MOST_REASON_BYTES]).decode("utf-8", "replace")
+        return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
+def pack_request(request: Request) -> bytes:
+    """The bytes of a request; they end in its body."""
+    head = _REQUEST_HEAD.pack(
+        _REQUEST, PROTOCOL, request.wire, 0, request.id, request.batch, len(request.body), request.patience_ms
+    )
+    return b"".join((head, _crc(head, request.body), request.body))
+
+
+def crc_of(frame: bytes) -> int:
+    """The checksum that a packed request carries."""
+    return int(_CRC.unpack_from(frame, _REQUEST_HEAD.size)[0])
+
+
+def unpack_request(frame: bytes) -> Request:
+    """Read a request. Nothing is copied, nothing that a header claims is allocated.
+
+    Raises:
+        FrameError: as its class says.
+    """
+    magic, version, wire, zero, number, batch, size, patience_ms = _head(frame, _REQUEST_HEAD)
+    body = _body(frame, _REQUEST_HEAD, magic == _REQUEST and zero == 0, version, size)
+    if wire not in tuple(BodyKind) or batch == 0:
+        raise FrameError("the frame is of a kind that this server does not know")
+    return Request(BodyKind(wire), number, batch, patience_ms, body, crc_of(frame))
+
+
+def pack_answer(answer: Answer) -> bytes:
+    """The bytes of an answer."""
+    head = _ANSWER_HEAD.pack(
+        _ANSWER,
+        PROTOCOL,
+        answer.status,
+        0,
+        answer.id,
+        answer.batch,
+        len(answer.body),
+        min(answer.queue_us, _MOST_U32),
+        min(answer.compute_us, _MOST_U32),
+        answer.request_crc,
+    )
+    return b"".join((head, _crc(head, answer.body), answer.body))
+
+
+def unpack_answer(frame: bytes) -> Answer:
+    """Read an answer. Raises FrameError."""
+    head = _head(frame, _ANSWER_HEAD)
+    magic, version, status, zero, number, batch, size, queue_us, compute_us, request_crc = head
+    body = _body(frame, _ANSWER_HEAD, magic == _ANSWER and zero == 0, version, size)
+    if status not in tuple(Status):
+        raise FrameError(f"the frame has the unknown status {status}")
+    return Answer(Status(status), number, batch, body, queue_us, compute_us, request_crc)
+
+
+def _crc(head: bytes, body: bytes | memoryview) -> bytes:
+    return _CRC.pack(zlib.crc32(body, zlib.crc32(head)))
+
+
+def _head(frame: bytes, layout: struct.Struct) -> tuple[Any, ...]:
+    if len(frame) < layout.size + _CRC.size:
+        raise FrameError(f"a frame of {len(frame)} bytes is shorter than its header")
+    return layout.unpack_from(frame)
+
+
+def _body(frame: bytes, layout: struct.Struct, ours: bool, version: int, size: int) -> memoryview:
+    """What follows the header, once the header, its claim of size and the checksum are right."""
+    view = memoryview(frame)
+    if not ours:
+        raise FrameError("these bytes are no frame of collabplan")
+    if version != PROTOCOL:
+        raise FrameError(f"the frame is of protocol {version}, this side speaks {PROTOCOL}")
+    start = layout.size + _CRC.size
+    if len(frame) - start != size:
+        raise FrameError(f"the frame's header says {size} bytes, {len(frame) - start} came")
+    if _crc(bytes(view[: layout.size]), view[start:]) != view[layout.size : start]:
+        raise FrameError("the frame was damaged on its way (its checksum is another)")
+    return view[start:]

@@ -1,0 +1,199 @@
+"""The gRPC service `collabplan.Cloud`: its methods, and the options that both sides set.
+
+Registered by generic handlers, so that the frames of `Infer` are raw bytes. `Hello`, `Status` and `Echo` are protobuf.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...records import CollabplanError
+from ..optional_deps import grpc
+from . import protocol_pb2 as messages
+
+SERVICE = "collabplan.Cloud"
+BUNDLE_KEY, PART_KEY, UNDEFENDED_KEY = "collabplan-bundle", "collabplan-part", "collabplan-undefended"
+"""Metadata of an `Infer` call: a stream without a match is refused as a handshake is."""
+
+LEAST_MESSAGE_BYTES = 1 << 20
+"""Every server takes messages of this size, for the handshake and for measuring a link."""
+
+METADATA_BYTES = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class ServerTls:
+    """Files in PEM. With `client_ca`, a client must show a certificate that this authority signed."""
+
+    certificate: Path
+    key: Path
+    client_ca: Path | None = None
+
+    def credentials(self) -> Any:
+        """What gRPC takes. Raises CollabplanError where a file cannot be read."""
+        authority = None if self.client_ca is None else _pem(self.client_ca)
+        pair = (_pem(self.key), _pem(self.certificate))
+        return grpc.ssl_server_credentials(
+            [pair], root_certificates=authority, require_client_auth=authority is not None
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ClientTls:
+    """Files in PEM. `ca`: who signed the server's certificate (None: the system's authorities).
+
+    `certificate` and `key` are shown to a server that asks for them. `server_name`: the name in the server's
+    certificate, where it is not that of the address.
+    """
+
+    ca: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+    server_name: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.certificate is None) != (self.key is None):
+            raise CollabplanError("a client's certificate and its key belong together; give both or neither")
+
+    def credentials(self) -> Any:
+        """What gRPC takes. Raises CollabplanError where a file cannot be read."""
+        ca, key, certificate = (None if f is None else _pem(f) for f in (self.ca, self.key, self.certificate))
+        return grpc.ssl_channel_credentials(root_certificates=ca, private_key=key, certificate_chain=certificate)
+
+
+def _pem(path: Path) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise CollabplanError(f"{path} cannot be read ({error.strerror}); give a file in PEM") from None
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """`HOST:PORT` as host (without brackets) and port.
+
+    Raises:
+        CollabplanError: another form.
+    """
+    host, colon, port = text.rpartition(":")
+    host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    ambiguous = ":" in host and "[" not in text
+    if not colon or not host or ambiguous or not port.isdecimal() or int(port) > 65535:
+        raise CollabplanError(f"{text!r} is no address; write HOST:PORT, for example 127.0.0.1:7433 or [::1]:7433")
+    return host, int(port)
+
+
+def is_loopback(host: str) -> bool:
+    """True where only this machine can be meant."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def require_safe(host: str, *, tls: bool, insecure: bool) -> None:
+    """Refuse plaintext between machines, unless it was asked for.
+
+    Raises:
+        CollabplanError: it was not.
+    """
+    if not (tls or insecure or is_loopback(host)):
+        raise CollabplanError(
+            f"{host} is another machine, and plaintext can be read and changed on the way; give TLS files "
+            "(see docs/deploy.md), or --insecure in a network that you trust"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Methods:
+    """What a server does for each method; `infer` takes and yields frames."""
+
+    hello: Callable[[Any, Any], Any]
+    infer: Callable[[Iterator[bytes], Any], Iterator[bytes]]
+    status: Callable[[Any, Any], Any]
+    echo: Callable[[Any, Any], Any]
+
+    def handler(self) -> Any:
+        """For `server.add_generic_rpc_handlers`."""
+
+        def unary(function: Callable[[Any, Any], Any], kind: Any) -> Any:
+            return grpc.unary_unary_rpc_method_handler(
+                function, request_deserializer=kind.FromString, response_serializer=_serialized
+            )
+
+        return grpc.method_handlers_generic_handler(
+            SERVICE,
+            {
+                "Hello": unary(self.hello, messages.HelloRequest),
+                "Status": unary(self.status, messages.StatusRequest),
+                "Echo": unary(self.echo, messages.EchoRequest),
+                "Infer": grpc.stream_stream_rpc_method_handler(self.infer),
+            },
+        )
+
+
+class Stub:
+    """The methods as a client calls them."""
+
+    def __init__(self, channel: Any) -> None:
+        def unary(name: str, kind: Any) -> Any:
+            return channel.unary_unary(
+                f"/{SERVICE}/{name}", request_serializer=_serialized, response_deserializer=kind.FromString
+            )
+
+        self.hello = unary("Hello", messages.HelloReply)
+        self.status = unary("Status", messages.StatusReply)
+        self.echo = unary("Echo", messages.EchoReply)
+        self.infer = channel.stream_stream(f"/{SERVICE}/Infer")
+
+
+def _serialized(message: Any) -> bytes:
+    data: bytes = message.SerializeToString()
+    return data
+
+
+_FRAMES: list[tuple[str, Any]] = [
+    ("grpc.http2.max_frame_size", 1 << 20),
+    ("grpc.http2.lookahead_bytes", 1 << 22),
+]
+"""Large pieces and a wide window: a request need not wait for the other side halfway."""
+
+
+def server_options(most_bytes: int) -> list[tuple[str, Any]]:
+    """A server's: what is larger than `most_bytes` is refused before it is read, dead connections are noticed."""
+    return [
+        *_FRAMES,
+        ("grpc.max_receive_message_length", most_bytes),
+        ("grpc.max_send_message_length", -1),
+        ("grpc.max_metadata_size", METADATA_BYTES),
+        ("grpc.so_reuseport", 0),
+        ("grpc.keepalive_time_ms", 20_000),
+        ("grpc.keepalive_timeout_ms", 10_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.max_pings_without_data", 0),
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+        ("grpc.server_handshake_timeout_ms", 10_000),
+    ]
+
+
+def client_options(most_bytes: int, server_name: str | None) -> list[tuple[str, Any]]:
+    """A client's: quick to reconnect, and an answer no larger than the plan's."""
+    options = [
+        *_FRAMES,
+        ("grpc.max_receive_message_length", most_bytes),
+        ("grpc.max_send_message_length", -1),
+        ("grpc.keepalive_time_ms", 10_000),
+        ("grpc.keepalive_timeout_ms", 5_000),
+        ("grpc.http2.max_pings_without_data", 0),
+        ("grpc.initial_reconnect_backoff_ms", 100),
+        ("grpc.min_reconnect_backoff_ms", 5_000),  # how long one attempt to connect may take
+        ("grpc.max_reconnect_backoff_ms", 1_000),
+        ("grpc.enable_retries", 0),
+        ("grpc.use_local_subchannel_pool", 1),
+    ]
+    if server_name is not None:
+        options.append(("grpc.ssl_target_name_override", server_name))
+    return options

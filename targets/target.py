@@ -1,0 +1,332 @@
+"""Loads the target that a user brings: a model, what it is called with, and the data to judge it by.
+
+`load_target` runs the file (see `user_code`) and finds the model and its example inputs; data is read
+only when a command needs it, by `Target.load_data`. What was found and why is kept as `findings`, one
+line each, for the terminal.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from ..graph.weights import module_parameter_count, usual_dtype
+from ..records import TargetError, TargetIdentity, hash_file
+from .example_inputs import ExampleInputs, from_options, from_value, read_batch_dim
+from .input_options import InputOptions
+from .user_code import TargetSpec, call, guarded, load_module, main_block
+from .user_data import LoadedData, read_data, refuse_overlap, sample_shape
+from .user_model import find_model, require_usable_weights
+
+if TYPE_CHECKING:
+    from ..graph import TracedGraph
+    from ..graph.batch_dims import BatchDims
+    from .data import Data, InputScaling
+
+DATA_NAMES = ("validation_data", "train_data", "attacker_data", "other_attacker_data")
+HALVES_SEED = 0
+"""Divides validation data, once and always the same way: another half would be another measurement."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of what was found: `what`, and `how` it was found or what its absence means."""
+
+    what: str
+    how: str
+
+
+@dataclass(frozen=True, eq=False)
+class TargetData:
+    """The target's data, checked: finite, of the model's shape, no sample in two sets.
+
+    `search` and `confirm` are disjoint halves of the validation data, of which only a part was read where it is not
+    `whole`.
+    """
+
+    validation: Data
+    search: Data
+    confirm: Data
+    train: Data | None
+    attacker: Data | None
+    other_attacker: Data | None
+    sensitive_labels: Tensor | None
+    scaling: InputScaling | None
+    findings: tuple[Finding, ...]
+    whole: bool = True
+
+    def pixel_scaling(self, traced: TracedGraph) -> InputScaling:
+        """The declared scaling, else one assumed from the private floating inputs ([0, 1] where there is none)."""
+        from .data import InputScaling
+
+        if self.scaling is not None:
+            return self.scaling
+        private = [
+            tensor
+            for tensor, spec in zip(self.validation.inputs, traced.tensor_inputs, strict=True)
+            if tensor.is_floating_point() and not spec.public
+        ]
+        return InputScaling.from_data(*private) if private else InputScaling.from_range(0, 1)
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """A loaded target. `declared` holds the file's own names (data, ranges, `evaluate`), unread."""
+
+    identity: TargetIdentity
+    file: Path | None
+    model: nn.Module
+    example: ExampleInputs
+    batch_dims: BatchDims
+    public_inputs: tuple[str, ...]
+    declared: Mapping[str, Any]
+    findings: tuple[Finding, ...]
+
+    @property
+    def evaluate(self) -> Callable[..., Any] | None:
+        """The file's own measure of quality, or None for accuracy."""
+        value = self.declared.get("evaluate")
+        if value is None:
+            return None
+        if not callable(value):
+            raise TargetError(f"evaluate is of type {type(value).__name__}; it must be a function (outputs, labels)")
+
+        @functools.wraps(value)
+        def evaluate(*args: Any) -> Any:
+            with guarded("evaluate raised", self.file):
+                return value(*args)
+
+        return evaluate
+
+    def running(self) -> AbstractContextManager[None]:
+        """Runs the model within: what it prints goes to stderr, a failure is told with its line."""
+        return guarded("running the model raised", self.file)
+
+    def trace(self) -> TracedGraph:
+        """Trace the model; what it prints goes to stderr. Raises TraceError (see `graph.trace`)."""
+        from ..graph import trace
+
+        with self.running():
+            return trace(
+                self.model,
+                self.example.args,
+                self.example.kwargs,
+                batch_dims=self.batch_dims,
+                public_inputs=self.public_inputs,
+            )
+
+    def require_validation_data(self) -> None:
+        """Refuse a target that nothing can be optimized for. Raises TargetError."""
+        if self.declared.get("validation_data") is None:
+            raise TargetError(
+                f"{self.identity.spec} defines no validation_data, so accuracy and leakage cannot be measured; add "
+                "validation_data = (inputs, labels), or a function that returns it"
+            )
+
+    def load_data(self, traced: TracedGraph, most: int | None = None) -> TargetData:
+        """Read and check every data set of the target.
+
+        Args:
+            most: for a first look: how many samples of a set suffice, where each costs something; and functions that
+                make other sets than the validation data are not called. None: everything is read.
+
+        Raises:
+            TargetError: no validation data, or one of the faults that `data.read_data`,
+                `data.refuse_overlap` and the scaling name.
+        """
+        self.require_validation_data()
+        loaded = {
+            name: read_data(
+                self.declared[name],
+                traced.tensor_inputs,
+                name,
+                self.file,
+                most,
+                evaluates=self.declared.get("evaluate") is not None,
+            )
+            for name in DATA_NAMES
+            if self.declared.get(name) is not None
+            and (most is None or name == "validation_data" or not callable(self.declared[name]))
+        }
+        refuse_overlap({name: _first(entry.data, most) for name, entry in loaded.items()})
+        validation = loaded["validation_data"].data
+        search, confirm = validation.halves(HALVES_SEED)
+        scaling = read_scaling(self.declared)
+        return TargetData(
+            validation=validation,
+            search=search,
+            confirm=confirm,
+            train=loaded["train_data"].data if "train_data" in loaded else None,
+            attacker=loaded["attacker_data"].data if "attacker_data" in loaded else None,
+            other_attacker=loaded["other_attacker_data"].data if "other_attacker_data" in loaded else None,
+            sensitive_labels=self._sensitive_labels(len(validation)) if loaded["validation_data"].whole else None,
+            scaling=scaling,
+            findings=(*_data_findings(loaded, search, confirm), *_scaling_findings(self.declared, traced)),
+            whole=loaded["validation_data"].whole,
+        )
+
+    def _sensitive_labels(self, count: int) -> Tensor | None:
+        value = self.declared.get("sensitive_labels")
+        if value is None:
+            return None
+        if callable(value):
+            value = call(value, "sensitive_labels", self.file)
+        try:
+            labels = torch.as_tensor(value)
+        except (TypeError, ValueError, RuntimeError):
+            raise TargetError(
+                f"sensitive_labels is of type {type(value).__name__}; give one number per sample"
+            ) from None
+        if labels.ndim == 0 or labels.shape[0] != count:
+            got = "a scalar" if labels.ndim == 0 else f"{labels.shape[0]}"
+            raise TargetError(f"sensitive_labels needs one label for each of {count} validation samples, got {got}")
+        return labels
+
+
+def load_target(text: str, inputs: Sequence[str] | InputOptions = ()) -> Target:
+    """Load `path.py`, `path.py:attr` or `package.module:attr`. **This runs the user's code.**
+
+    Args:
+        text: the target as typed.
+        inputs: `--input` options, or with `--batch-dim` too; they replace the file's `example_inputs` and `batch_dim`.
+
+    Raises:
+        TargetError: no such file, it raises (its line is named), no model or no example inputs in it, NaN weights, or
+            a batch dimension that is none.
+    """
+    given = inputs if isinstance(inputs, InputOptions) else InputOptions(tuple(inputs))
+    spec = TargetSpec.parse(text)
+    module, file = load_module(spec)
+    model, how = find_model(module, spec, file)
+    require_usable_weights(model)
+    declared = vars(module)
+    example = _example_inputs(declared, given.inputs, spec, file, usual_dtype(model.parameters()) or torch.float32)
+    public = _public_inputs(declared)
+    return Target(
+        identity=TargetIdentity(
+            spec=text,
+            file=None if file is None else str(spec.file or file),
+            file_sha256=None if file is None else hash_file(file),
+            options=given.options,
+        ),
+        file=file,
+        model=model,
+        example=example,
+        batch_dims=read_batch_dim(declared, given.batch_dim),
+        public_inputs=public,
+        declared=declared,
+        findings=(
+            Finding("model", f"{how}, {module_parameter_count(model):,} parameters"),
+            Finding("example inputs", f"{example.summary()}, from {example.source}"),
+            Finding("public inputs", ", ".join(public) if public else "none declared: every input is private"),
+            *_declared_findings(declared),
+        ),
+    )
+
+
+def read_scaling(declared: Mapping[str, Any]) -> InputScaling | None:
+    """How inputs come back to pixels in [0, 1]: `input_range`, or `input_mean` and `input_std`; None = not declared.
+
+    Raises:
+        TargetError: both forms, half a form, or not numbers.
+    """
+    from .data import InputScaling
+
+    bounds, mean, std = (declared.get(name) for name in ("input_range", "input_mean", "input_std"))
+    if bounds is not None and (mean is not None or std is not None):
+        raise TargetError("the target defines input_range and input_mean/input_std; keep the one that is true")
+    if bounds is not None:
+        ends = _numbers(bounds, "input_range")
+        if len(ends) != 2:
+            raise TargetError(f"input_range needs (low, high), got {len(ends)} numbers")
+        return InputScaling.from_range(ends[0], ends[1])
+    if mean is None and std is None:
+        return None
+    if mean is None or std is None:
+        raise TargetError(
+            f"the target defines input_{'std' if mean is None else 'mean'} alone; define both, or input_range"
+        )
+    return InputScaling.from_mean_std(_numbers(mean, "input_mean"), _numbers(std, "input_std"))
+
+
+def _numbers(value: Any, name: str) -> list[float]:
+    try:
+        numbers = [float(number) for number in (value if hasattr(value, "__iter__") else [value])]
+    except (TypeError, ValueError):
+        raise TargetError(f"{name} must hold numbers, got {value!r:.80}") from None
+    if not all(math.isfinite(number) for number in numbers):
+        raise TargetError(f"{name} must hold finite numbers, got {numbers}")
+    return numbers
+
+
+def _example_inputs(
+    declared: Mapping[str, Any], options: Sequence[str], spec: TargetSpec, file: Path | None, usual: torch.dtype
+) -> ExampleInputs:
+    if options:
+        return from_options(options, usual)
+    value = declared.get("example_inputs")
+    if value is None:
+        raise TargetError(
+            f"{spec.text} defines no example_inputs; add example_inputs = (torch.zeros(1, 3, 32, 32),) with your "
+            f"shape, or give --input 1x3x32x32{main_block(file)}"
+        )
+    return from_value(call(value, "example_inputs", file) if callable(value) else value)
+
+
+def _public_inputs(declared: Mapping[str, Any]) -> tuple[str, ...]:
+    value = declared.get("public_inputs") or ()
+    names = (value,) if isinstance(value, str) else tuple(value)
+    if not all(isinstance(name, str) for name in names):
+        raise TargetError("public_inputs must hold names of the model's inputs, for example ['attention_mask']")
+    return names
+
+
+def _declared_findings(declared: Mapping[str, Any]) -> list[Finding]:
+    """Which data the file defines, before it is read; what cannot be done without it."""
+    names = [name for name in (*DATA_NAMES, "sensitive_labels", "evaluate") if declared.get(name) is not None]
+    findings = [Finding("data", f"{', '.join(names)}: read by `optimize`" if names else "none defined")]
+    if "validation_data" not in names:
+        findings.append(
+            Finding("", "no validation_data: this can be profiled, but `optimize` cannot measure accuracy and leakage")
+        )
+    return findings
+
+
+def _first(data: Data, most: int | None) -> Data:
+    return data if most is None or len(data) <= most else data.take(range(most))
+
+
+def _data_findings(loaded: Mapping[str, LoadedData], search: Data, confirm: Data) -> list[Finding]:
+    findings = []
+    for name, entry in loaded.items():
+        how = f"{len(entry.data):,} samples"
+        if name == "validation_data":
+            how += f": {len(search):,} for the search, {len(confirm):,} to confirm the plan"
+        findings.append(Finding(name, "; ".join([how, *entry.notes])))
+    return findings
+
+
+def _scaling_findings(declared: Mapping[str, Any], traced: TracedGraph) -> list[Finding]:
+    """How pixels are scaled; of an assumed range nothing is said where no private input looks like an image."""
+    images = any(
+        not spec.public and spec.dtype is not None and spec.dtype.is_floating_point and len(sample_shape(spec)) >= 3
+        for spec in traced.tensor_inputs
+    )
+    declares = any(declared.get(name) is not None for name in ("input_range", "input_mean"))
+    return [_scaling_finding(declared)] if images or declares else []
+
+
+def _scaling_finding(declared: Mapping[str, Any]) -> Finding:
+    if declared.get("input_range") is not None:
+        return Finding("pixels", "scaled to [0, 1] by `input_range`")
+    if declared.get("input_mean") is not None:
+        return Finding("pixels", "scaled to [0, 1] by `input_mean` and `input_std`")
+    return Finding("pixels", "range assumed from the data's least and greatest value; declare `input_range`")

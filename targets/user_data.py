@@ -1,0 +1,355 @@
+"""Brings what a target file calls data into one form: tensors, batch first, in the model's input order.
+
+Accepted: `(inputs, labels)`, one tensor, a dict by input name, a torch Dataset, a DataLoader or any
+iterable of batches, or a function that returns one of these. Inputs may be numpy arrays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, IterableDataset, TensorDataset
+
+from ..records import TargetError
+from .data import Data
+from .example_inputs import shape_text
+from .table_rows import LABEL_COLUMNS, as_dataset
+from .user_code import guarded
+
+if TYPE_CHECKING:
+    from ..graph.structures import InputSpec
+
+MAX_BYTES = 2_000_000_000
+"""How much of a Dataset or an iterable is read into memory; the rest is left out, and that is said."""
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedData:
+    """Data as read, with what the user should know about it. `whole`: nothing was left out because few were asked."""
+
+    data: Data
+    notes: tuple[str, ...] = ()
+    whole: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """Inputs as given (one, several, or by name) and labels; all with a batch dimension."""
+
+    inputs: Any
+    labels: Any
+
+
+def read_data(
+    value: Any,
+    specs: Sequence[InputSpec],
+    name: str,
+    file: Path | None,
+    most: int | None = None,
+    *,
+    evaluates: bool = False,
+) -> LoadedData:
+    """Read one data set of a target.
+
+    Args:
+        value: what the target file binds to `name`.
+        specs: the model's tensor inputs, in order: shapes and dtypes must agree with them.
+        name: `validation_data`, for messages.
+        file: the target's file, whose line is named when the user's code raises.
+        most: how many samples suffice, where each costs something: of a Dataset or an iterable. None: all.
+        evaluates: the target says itself what is right, for messages.
+
+    Raises:
+        TargetError: empty, not data, another shape or dtype than the model's, NaN, or the user's code raised.
+    """
+    with guarded(f"{name} raised", file):
+        if callable(value) and not isinstance(value, Dataset | Iterable | Mapping):
+            value = value()
+        value = as_dataset(value, specs, name)
+        if _lists_samples(value, specs, name):
+            value = _Listed(value)
+        batches, notes = _batches(value, name, most)
+        columns: list[list[Tensor]] = [[] for _ in specs]
+        labels: list[Tensor] = []
+        taken, whole = 0, most is None or not _is_sampled(value) or len(value) <= most
+        for batch in batches:
+            if most is not None and sum(map(len, columns[0])) >= most:
+                whole = False
+                break
+            given = _ordered(batch.inputs, specs, name)
+            inputs = [_fit(tensor, spec, name) for tensor, spec in zip(given, specs, strict=True)]
+            if not columns[0]:
+                notes += _rounded(given, specs)
+            for column, tensor in zip(columns, inputs, strict=True):
+                column.append(tensor)
+            if batch.labels is not None:
+                labels.append(_labels(batch.labels, len(inputs[0]), name, evaluates=evaluates))
+            taken += sum(tensor.nbytes for tensor in inputs)
+            if taken > MAX_BYTES and len(columns[0]) > 1:
+                notes.append(f"only the first {taken / 1e9:.1f} GB were read")
+                break
+    if not columns[0] or sum(column.shape[0] for column in columns[0]) == 0:
+        raise TargetError(f"{name} is empty; at least one sample is needed")
+    data = _assemble(columns, labels, name)
+    twins = 0 if most is not None else len(data) - len(set(data.sample_hashes()))
+    if twins:
+        notes.append(f"{twins} samples occur more than once")
+    return LoadedData(data, tuple(notes), whole)
+
+
+def refuse_overlap(sets: Mapping[str, Data]) -> None:
+    """Refuse data sets that share a sample, by content.
+
+    An attacker who owns the very images that he is tested on is no measurement, and neither is a
+    model tested on what it was trained on.
+
+    Raises:
+        TargetError: names the two sets and one shared sample of each.
+    """
+    hashes = {name: data.sample_hashes() for name, data in sets.items()}
+    for first, second in combinations(hashes, 2):
+        shared = set(hashes[first]) & set(hashes[second])
+        if shared:
+            here = next(i for i, h in enumerate(hashes[first]) if h in shared)
+            there = hashes[second].index(hashes[first][here])
+            raise TargetError(
+                f"{first} and {second} share {len(shared)} samples by content (sample {here} of {first} is sample "
+                f"{there} of {second}); divide the data so that no sample is in two sets"
+            )
+
+
+class _Listed(Dataset[Any]):
+    """A list of samples."""
+
+    def __init__(self, items: list[Any]) -> None:
+        self.items = items
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.items[index]
+
+
+def _lists_samples(value: Any, specs: Sequence[InputSpec], name: str) -> bool:
+    """Whether a list holds one sample after the other, not batches: its first inputs have the shape of a sample."""
+    if not isinstance(value, list) or not value or not isinstance(value[0], tuple | list | Mapping):
+        return False
+    try:
+        given = _ordered(_divide(value[0], name).inputs, specs, name)
+    except TargetError:
+        return False  # reading it as batches says what is wrong
+    return all(tuple(tensor.shape) == sample_shape(spec) for tensor, spec in zip(given, specs, strict=True))
+
+
+def sample_shape(spec: InputSpec) -> tuple[int, ...]:
+    """The shape of one sample of an input."""
+    assert spec.shape is not None
+    return tuple(size for dim, size in enumerate(spec.shape) if dim != spec.batch_dim)
+
+
+def _is_sampled(value: Any) -> bool:
+    """Whether it is a Dataset that hands out one sample after the other."""
+    return isinstance(value, Dataset) and not isinstance(value, IterableDataset | TensorDataset)
+
+
+def _batches(value: Any, name: str, most: int | None) -> tuple[Iterator[_Batch], list[str]]:
+    """The batches of any accepted form, and notes on what was left out."""
+    if isinstance(value, TensorDataset):
+        return iter([_divide(value.tensors, name)]), []
+    if _is_sampled(value):
+        return _from_dataset(value, name, most)
+    if isinstance(value, IterableDataset):
+        return (_with_batch_dimension(_divide(item, name)) for item in value), []
+    whole = isinstance(value, Tensor | np.ndarray | Mapping | tuple)
+    if whole or (
+        isinstance(value, list) and len(value) == 2 and all(isinstance(v, Tensor | np.ndarray) for v in value)
+    ):
+        return iter([_divide(value, name)]), []
+    if isinstance(value, Iterable) and not isinstance(value, str | bytes):
+        return (_divide(item, name) for item in value), []
+    raise TargetError(
+        f"{name} is of type {type(value).__name__}; give (inputs, labels), a Dataset, a DataLoader, "
+        "or a function that returns one of these"
+    )
+
+
+def _from_dataset(dataset: Dataset[Any], name: str, most: int | None) -> tuple[Iterator[_Batch], list[str]]:
+    """Samples of a map-style Dataset; of one too large for memory, evenly spaced ones."""
+    total = len(dataset)  # type: ignore[arg-type]
+    if total == 0:
+        return iter([]), []
+    first = _with_batch_dimension(_divide(dataset[0], name))
+    bytes_each = max(sum(_tensor(part, name).nbytes for part in _parts(first.inputs)), 1)
+    count = min(total, max(MAX_BYTES // bytes_each, 1))
+    count = count if most is None else min(count, most)
+    notes = [] if count in (total, most) else [f"{count:,} evenly spaced samples of {total:,} were read (2 GB)"]
+    indices = [position * total // count for position in range(count)]
+    return (_with_batch_dimension(_divide(dataset[index], name)) for index in indices), notes
+
+
+def _divide(item: Any, name: str) -> _Batch:
+    """Inputs and labels of one item: `x`, `(x, y)`, `(x1, x2, y)`, or a dict with a label key."""
+    if isinstance(item, Mapping):
+        key = next((key for key in LABEL_COLUMNS if key in item), None)
+        return _Batch({k: v for k, v in item.items() if k != key}, item[key] if key else None)
+    if isinstance(item, tuple | list):
+        if len(item) == 2:
+            return _Batch(item[0], item[1])
+        if len(item) > 2:
+            return _Batch(tuple(item[:-1]), item[-1])
+        if len(item) == 1:
+            return _Batch(item[0], None)
+        raise TargetError(f"{name} holds an empty tuple; give (inputs, labels)")
+    return _Batch(item, None)
+
+
+def _with_batch_dimension(sample: _Batch) -> _Batch:
+    """A single sample as a batch of one."""
+
+    def lift(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {key: lift(part) for key, part in value.items()}
+        if isinstance(value, tuple | list):
+            return tuple(lift(part) for part in value)
+        return _tensor(value, "a sample").unsqueeze(0)
+
+    several = isinstance(sample.labels, tuple | Mapping)
+    labels = sample.labels if several or sample.labels is None else _tensor(sample.labels, "a label").unsqueeze(0)
+    return _Batch(lift(sample.inputs), labels)
+
+
+def _parts(inputs: Any) -> list[Any]:
+    if isinstance(inputs, Mapping):
+        return list(inputs.values())
+    return list(inputs) if isinstance(inputs, tuple | list) else [inputs]
+
+
+def _ordered(inputs: Any, specs: Sequence[InputSpec], name: str) -> list[Tensor]:
+    """The input tensors in the model's order."""
+    if isinstance(inputs, Mapping):
+        missing = [spec.name for spec in specs if spec.name not in inputs]
+        if missing:
+            raise TargetError(f"{name} lacks the model's input {missing[0]!r}; it has {', '.join(map(str, inputs))}")
+        return [_tensor(inputs[spec.name], name) for spec in specs]
+    parts = _parts(inputs)
+    if len(parts) != len(specs):
+        wanted = ", ".join(spec.name for spec in specs)
+        several = len(parts) > len(specs)
+        raise TargetError(
+            f"{name} gives {len(parts)} inputs, the model takes {len(specs)} ({wanted})"
+            f"{'; the last of a tuple alone is taken for labels: give these as one tensor' if several else ''}"
+        )
+    return [_tensor(part, name) for part in parts]
+
+
+def _fit(tensor: Tensor, spec: InputSpec, name: str) -> Tensor:
+    """The tensor in the model's dtype, refused where its samples have another shape."""
+    assert spec.dtype is not None
+    wanted = sample_shape(spec)
+    if tuple(tensor.shape) == wanted:
+        raise TargetError(
+            f"{name} gives one sample {shape_text(wanted)} for input {spec.name!r} where a batch is needed; give a "
+            "list or a Dataset of (input, label), or stack the samples: torch.stack([x for x, _ in samples])"
+        )
+    if tensor.ndim == 0:
+        raise TargetError(f"{name} gives a scalar for input {spec.name!r}; a batch dimension comes first")
+    if tuple(tensor.shape[1:]) != wanted:
+        raise TargetError(
+            f"{name} has samples of shape {shape_text(tensor.shape[1:])} for input {spec.name!r}, the model takes "
+            f"{shape_text(wanted)} (from the example inputs); {_order(spec)}"
+        )
+    if tensor.dtype != spec.dtype:
+        if tensor.is_floating_point() != spec.dtype.is_floating_point or tensor.dtype == torch.bool:
+            raise TargetError(
+                f"{name} gives {_dtype(tensor.dtype)} for input {spec.name!r}, the model takes {_dtype(spec.dtype)}; "
+                "convert it (and scale it as in training)"
+            )
+        fitted = tensor.to(spec.dtype)
+        if fitted.is_floating_point() and not torch.equal(torch.isfinite(fitted), torch.isfinite(tensor)):
+            raise TargetError(
+                f"{name} has values up to {float(tensor.abs().max()):.3g} for input {spec.name!r}, more than the "
+                f"{_dtype(spec.dtype)} that the model takes can hold; scale them as in training"
+            )
+        return fitted
+    return tensor
+
+
+def _order(spec: InputSpec) -> str:
+    """How data lie, and where the model has its samples."""
+    if spec.batch_dim == 0:
+        return "a batch dimension comes first (another one that counts samples in the model: batch_dim)"
+    if spec.batch_dim is None:
+        return "in data, samples come first, though the model takes one at a time"
+    return f"in data, samples come first, though the model has them in dimension {spec.batch_dim}: they are moved there"
+
+
+def _rounded(given: Sequence[Tensor], specs: Sequence[InputSpec]) -> list[str]:
+    """What there is to say of inputs that half precision rounds."""
+    return [
+        f"{_dtype(tensor.dtype)} rounded to {_dtype(spec.dtype)}, which the model takes as {spec.name!r}"
+        for tensor, spec in zip(given, specs, strict=True)
+        if spec.dtype in (torch.float16, torch.bfloat16) and tensor.dtype != spec.dtype
+    ]
+
+
+def _assemble(columns: Sequence[Sequence[Tensor]], labels: Sequence[Tensor], name: str) -> Data:
+    try:
+        inputs = tuple(torch.cat(list(column)) for column in columns)
+        data = Data(inputs, torch.cat(list(labels)) if labels else None)
+        data.require_finite()
+    except (TargetError, RuntimeError) as error:
+        raise TargetError(f"{name}: {error}") from error
+    return data
+
+
+def _labels(value: Any, count: int, name: str, *, evaluates: bool) -> Tensor:
+    """Labels of `count` samples as one tensor; a class and a number for each sample are two columns of it."""
+    if isinstance(value, Mapping) or (isinstance(value, tuple | list) and len(value) != count):
+        told = "which `evaluate` is given as they are (labels[:, 0] the classes)"
+        if not evaluates:
+            told = (
+                "and what is right: "
+                "def evaluate(outputs, labels): return (outputs[0].argmax(1) == labels[:, 0]).float()"
+            )
+        raise TargetError(
+            f"the labels of {name} are a {type(value).__name__} of {len(value)} for {count} samples; give one tensor "
+            f"with a row for each sample, torch.stack([classes, values], dim=1) say, {told}"
+        )
+    return _tensor(value, f"the labels of {name}")
+
+
+def _tensor(value: Any, what: str) -> Tensor:
+    """`value` as a detached CPU tensor."""
+    if isinstance(value, Tensor):
+        return (value if value.layout is torch.strided else value.to_dense()).detach().cpu()
+    try:
+        return torch.as_tensor(np.asarray(value) if not isinstance(value, list) else value)
+    except (TypeError, ValueError, RuntimeError):
+        raise TargetError(f"{what} {_no_tensor(value)}") from None
+
+
+def _no_tensor(value: Any) -> str:
+    """What is wrong with a value that makes no tensor, and the line that mends it."""
+    if isinstance(value, list) and len({len(row) for row in value if isinstance(row, list)}) > 1:
+        return "holds rows of several lengths; pad them to one"
+    first = value
+    while isinstance(first, list | tuple | np.ndarray) and len(first):
+        first = first[0]
+    if isinstance(first, str):
+        return (
+            f"holds a str where a tensor is needed ({str(first)!r}); class names become numbers in the order "
+            "of the model's outputs, torch.tensor([CLASSES.index(name) for name in names]); text is tokenized"
+        )
+    return f"holds a {type(first).__name__} where a tensor is needed; convert it in the target file"
+
+
+def _dtype(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

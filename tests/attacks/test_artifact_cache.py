@@ -1,0 +1,44 @@
+"""What audits share is made once, and the same whenever it is made."""
+
+from __future__ import annotations
+
+import torch
+from collabplan.attacks import ArtifactCache
+
+
+def number(draws: torch.Generator) -> float:
+    return float(torch.rand(1, generator=draws))
+
+
+def test_a_thing_is_made_once() -> None:
+    shared, made = ArtifactCache(0), []
+
+    def make(draws: torch.Generator) -> float:
+        made.append(1)
+        return number(draws)
+
+    assert shared.once("generator", make) == shared.once("generator", make)
+    assert len(made) == 1
+
+
+def test_draws_depend_on_seed_and_key_and_not_on_the_order() -> None:
+    first, second = ArtifactCache(0), ArtifactCache(0)
+    a, b = first.once("a", number), first.once("b", number)
+    assert (second.once("b", number), second.once("a", number)) == (b, a)
+    assert a != b
+    assert ArtifactCache(1).once("a", number) != a
+
+
+def test_a_cuts_things_are_forgotten_at_the_next_cut_and_made_the_same_again() -> None:
+    shared, made = ArtifactCache(0), []
+
+    def make(draws: torch.Generator) -> float:
+        made.append(1)
+        return number(draws)
+
+    everywhere = shared.once("generator", number)
+    here = shared.once("fit", make, at="layer1")
+    assert shared.once("fit", make, at="layer2") != here
+    assert shared.once("fit", make, at="layer1") == here
+    assert len(made) == 3
+    assert shared.once("generator", number) == everywhere

@@ -1,0 +1,293 @@
+"""The suite: the worst attack counts, failed ones are failed, and finished ones are never repeated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+import torch
+from attack_views import EFFORT, Constant, digits, first_layer, victim
+from collabplan.attacks import (
+    AdversaryView,
+    ArtifactCache,
+    Attack,
+    Attacker,
+    AttackFailed,
+    AuditOutcome,
+    AuditRequest,
+    AuditTarget,
+    Effort,
+    ObservedReleases,
+    Reconstruction,
+    Training,
+    attack_named,
+    budget_objection,
+    run_audit,
+)
+from collabplan.attacks.audit import MANY, AttackVariant, campaigns
+from collabplan.attacks.ridge import LinearRidge
+from collabplan.records import AttackResult, DefenseSpec, Threat
+from collabplan.targets import Data
+from torch import Tensor
+
+CHEAP = tuple(attack_named(name) for name in ("prior", "ridge"))
+
+
+@dataclass(frozen=True)
+class Pretender:
+    """Answers with whatever it was told to, and counts how often it was fitted."""
+
+    images: Tensor
+    converged: bool = True
+    fits: list[int] = field(default_factory=list, repr=False)
+    name: str = "pretender"
+    threat: Threat = "white-box"
+    per_image: bool = True
+
+    @property
+    def training(self) -> Training:
+        return Training(10, (1.0, 0.5), self.converged)
+
+    def fit(self, *_: object) -> Pretender:
+        self.fits.append(1)
+        return self
+
+    def reconstruct(self, released: ObservedReleases, generator: torch.Generator) -> Reconstruction:  # noqa: ARG002
+        return Reconstruction(self.images[: len(released)])
+
+
+class Broken(Pretender):
+    def fit(self, *_: object) -> Pretender:
+        raise AttackFailed("the loss is nan")
+
+
+def question(device: AuditTarget, **more: object) -> AuditRequest:
+    targets, intercepted, own = digits()
+    return AuditRequest(device, targets, own, intercepted, **more)  # type: ignore[arg-type]
+
+
+def audited(
+    device: AuditTarget, *attacks: Attack, until_converged: bool = False, folder: Path | None = None
+) -> AuditOutcome:
+    effort = replace(EFFORT, until_converged=until_converged)
+    return run_audit(question(device), [*CHEAP, *attacks], effort, seed=0, folder=folder)
+
+
+def result(outcome: AuditOutcome, name: str) -> AttackResult:
+    return next(each for each in outcome.record.attacks if each.attack == name)
+
+
+@pytest.fixture(scope="module")
+def device() -> AuditTarget:
+    return victim(first_layer(), 6)
+
+
+def test_a_stronger_tier_leaks_no_less_than_a_weaker_one(device: AuditTarget) -> None:
+    outcome = audited(device, attack_named("likelihood"))
+    indices = [tier.index.value for tier in outcome.record.tiers]
+    assert [tier.threat for tier in outcome.record.tiers] == ["query-free", "black-box", "white-box"]
+    assert indices == sorted(indices)
+    assert indices[0] <= 0.01
+    assert indices[-1] > 0.95
+    assert outcome.record.tiers[-1].conclusive
+
+
+def test_the_first_layer_is_linked_and_so_are_near_copies_under_dropout() -> None:
+    found = audited(victim(first_layer(), 6, DefenseSpec(dropout="element", rate=0.9)))
+    rates = {rate.copies: rate.rate.value for rate in found.record.linkage}
+    assert rates["exact"] == 1.0
+    assert rates["near"] > 0.25, "chance is 0.005"
+
+
+def test_a_constant_release_gives_nothing_to_any_attack() -> None:
+    outcome = audited(victim(Constant(), 1), attack_named("likelihood"))
+    assert outcome.record.tiers
+    assert outcome.record.linkage
+    for tier in outcome.record.tiers:
+        assert tier.index.value <= 0.01
+        assert tier.reidentification.value == pytest.approx(outcome.record.chance, abs=0.01)
+    assert all(rate.rate.value == pytest.approx(rate.chance) for rate in outcome.record.linkage)
+    assert result(outcome, "likelihood").status == "failed"
+    assert not outcome.record.tiers[-1].conclusive or outcome.record.tiers[-1].threat != "white-box"
+
+
+def test_an_attack_below_the_prior_is_failed_and_leaves_its_tier_inconclusive(device: AuditTarget) -> None:
+    wild = torch.rand(8, 1, 16, 16, generator=torch.Generator().manual_seed(0)).round()
+    outcome = audited(device, Pretender(wild))
+    found = result(outcome, "pretender")
+    assert found.status == "failed"
+    assert "below the prior" in found.reason
+    tiers = {tier.threat: tier for tier in outcome.record.tiers}
+    assert not tiers["white-box"].conclusive
+    assert tiers["white-box"].failed == ("pretender",)
+    assert tiers["black-box"].conclusive
+
+
+def test_an_attack_that_has_not_converged_is_failed_where_convergence_was_asked_for(device: AuditTarget) -> None:
+    own = digits()[0].inputs[0][:8]
+    assert result(audited(device, Pretender(own, converged=False)), "pretender").status == "ok"
+    outcome = audited(device, Pretender(own, converged=False), until_converged=True)
+    assert "not converged" in result(outcome, "pretender").reason
+    assert not outcome.record.tiers[-1].conclusive
+    assert outcome.record.tiers[-1].index.value > 0.9, "what was recovered was recovered"
+
+
+def test_a_diverging_attack_is_failed_and_has_no_figures(device: AuditTarget) -> None:
+    outcome = audited(device, Broken(torch.zeros(8, 1, 16, 16)))
+    found = result(outcome, "pretender")
+    assert (found.status, found.figures, found.reason) == ("failed", None, "the loss is nan")
+
+
+def test_images_that_are_not_finite_are_a_failed_attack(device: AuditTarget) -> None:
+    found = result(audited(device, Pretender(torch.full((8, 1, 16, 16), torch.nan))), "pretender")
+    assert "not finite" in found.reason
+
+
+def test_a_finished_attack_is_not_repeated(device: AuditTarget, tmp_path: Path) -> None:
+    attack = Pretender(digits()[0].inputs[0][:8])
+    first = audited(device, attack, folder=tmp_path)
+    again = audited(device, attack, folder=tmp_path)
+    assert len(attack.fits) == 1
+    assert again.record == first.record
+    assert set(again.pictures) == set(first.pictures)
+
+
+def test_a_damaged_result_is_made_again(device: AuditTarget, tmp_path: Path) -> None:
+    attack = Pretender(digits()[0].inputs[0][:8])
+    first = audited(device, attack, folder=tmp_path)
+    for file in tmp_path.iterdir():
+        file.write_bytes(file.read_bytes()[:20])
+    again = audited(device, attack, folder=tmp_path)
+    assert len(attack.fits) == 2
+    assert [each.figures for each in again.record.attacks] == [each.figures for each in first.record.attacks]
+
+
+def test_another_seed_or_defense_is_another_question(device: AuditTarget, tmp_path: Path) -> None:
+    attack = Pretender(digits()[0].inputs[0][:8])
+    audited(device, attack, folder=tmp_path)
+    run_audit(question(device), [*CHEAP, attack], EFFORT, seed=1, folder=tmp_path)
+    audited(victim(first_layer(), 6, DefenseSpec(bits=6)), attack, folder=tmp_path)
+    assert len(attack.fits) == 3
+
+
+def test_probes_find_the_class_and_not_a_coin() -> None:
+    device = victim(first_layer(), 6)
+    targets, intercepted, own = digits()
+    assert targets.labels is not None
+    assert intercepted.labels is not None
+    asked = AuditRequest(device, targets, own, intercepted, sensitive=(targets.labels, intercepted.labels))
+    found = run_audit(asked, CHEAP, EFFORT, seed=0).record
+    assert {rate.probe for rate in found.attributes} == {"linear", "mlp"}
+    assert max(rate.accuracy.value for rate in found.attributes) > 0.7
+    coins = torch.randint(0, 2, (200,), generator=torch.Generator().manual_seed(0))
+    asked = AuditRequest(device, targets, own, intercepted, sensitive=(coins, coins.roll(3)))
+    found = run_audit(asked, CHEAP, EFFORT, seed=0).record
+    assert max(rate.accuracy.value for rate in found.attributes) < 0.65
+
+
+def test_campaigns_are_labelled_by_what_differs() -> None:
+    attack = attack_named("inverse")
+    assert AttackVariant(attack).label == "inverse"
+    assert AttackVariant(attack, naive=True).label == "inverse (naive)"
+    assert AttackVariant(attack, queries=10).label == "inverse (10 releases)"
+
+
+def dropping(masks: str = "fresh") -> AuditTarget:
+    return victim(first_layer(), 6, DefenseSpec(dropout="element", rate=0.7, masks=masks))  # type: ignore[arg-type]
+
+
+def test_the_suite_grows_with_the_effort_and_with_what_is_random(device: AuditTarget) -> None:
+    attacks = [attack_named(name) for name in ("prior", "ridge", "likelihood", "shadow-same")]
+    standard = replace(EFFORT, name="standard")
+    others = {"random queries": digits()[2]}
+
+    def labels(place: AuditTarget, effort: Effort) -> set[str]:
+        return {each.label for each in campaigns(question(place, others=others), attacks, effort)}
+
+    plain = {"prior", "ridge", "likelihood", "shadow-same"}
+    assert labels(device, EFFORT) == plain
+    assert labels(dropping(), EFFORT) == plain | {"ridge (naive)", "ridge (10 releases)"}
+    assert labels(dropping(), standard) == plain | {
+        "ridge (naive)", "ridge (10 releases)", "ridge (random queries)", "likelihood (naive)",
+        "likelihood (10 releases)",
+    }  # fmt: skip
+
+
+def test_keyed_masks_are_tried_on_near_duplicates_alone() -> None:
+    fresh, keyed = audited(dropping()), audited(dropping("keyed"))
+    near = f"ridge ({MANY} releases), near-duplicates"
+    assert f"ridge ({MANY} releases)" in {each.attack for each in fresh.record.attacks}
+    assert f"ridge ({MANY} releases)" not in {each.attack for each in keyed.record.attacks}
+    once, repeated = (result(keyed, name).figures for name in ("ridge", near))
+    assert once is not None
+    assert repeated is not None
+    assert repeated.index.low > once.index.high, "a key per input does not protect near-duplicates"
+
+
+def test_who_learns_without_dropout_is_fitted_once_for_all_rates(monkeypatch: pytest.MonkeyPatch) -> None:
+    fitted, fit = [], LinearRidge.fit
+
+    def counted(self: LinearRidge, scene: AdversaryView, effort: Effort, generator: torch.Generator) -> Attacker:
+        fitted.append(scene.believed.rate)
+        return fit(self, scene, effort, generator)
+
+    monkeypatch.setattr(LinearRidge, "fit", counted)
+    shared, found = ArtifactCache(0), []
+    for rate in (0.3, 0.7):
+        place = victim(first_layer(), 6, DefenseSpec(dropout="element", rate=rate))
+        found.append(run_audit(question(place), CHEAP, EFFORT, seed=0, shared=shared))
+    assert sorted(fitted) == [0.0, 0.3, 0.3, 0.7, 0.7], "naive once; adaptive and many releases per rate"
+    alone = run_audit(question(place), CHEAP, EFFORT, seed=0)
+    assert result(alone, "ridge (naive)").figures == result(found[1], "ridge (naive)").figures
+
+
+def test_images_of_another_kind_do_not_make_an_attacker_look_stronger_or_a_tier_inconclusive(
+    device: AuditTarget,
+) -> None:
+    noise = Data((torch.rand(600, 1, 16, 16, generator=torch.Generator().manual_seed(0)),))
+    asked = question(device, others={"random queries": noise})
+    outcome = run_audit(asked, CHEAP, replace(EFFORT, name="standard"), seed=0)
+    own, other = (result(outcome, name).figures for name in ("ridge", "ridge (random queries)"))
+    assert own is not None
+    assert other is not None
+    assert other.index.value <= own.index.value
+    wild = run_audit(asked, [*CHEAP, Guessing()], replace(EFFORT, name="standard"), seed=0)
+    assert result(wild, "guessing (random queries)").status == "failed"
+    assert wild.record.tier("black-box").conclusive
+
+
+@dataclass(frozen=True)
+class Guessing:
+    """The mean image where it owns images of the targets' kind, else noise."""
+
+    name: str = "guessing"
+    threat: Threat = "black-box"
+    per_image: bool = False
+
+    def fit(self, scene: AdversaryView, effort: Effort, generator: torch.Generator) -> Attacker:
+        known = torch.equal(scene.own.inputs[0], digits()[2].inputs[0])
+        return attack_named("prior").fit(scene, effort, generator) if known else Noise()
+
+
+class Noise:
+    training = Training()
+
+    def reconstruct(self, released: ObservedReleases, generator: torch.Generator) -> Reconstruction:
+        return Reconstruction(torch.rand(len(released), 1, 16, 16, generator=generator).round())
+
+
+def test_an_audit_shows_a_budget_to_hold_only_where_it_is_sound(device: AuditTarget) -> None:
+    own = digits()[0].inputs[0][:8]
+    mean = digits()[2].inputs[0].mean(dim=0).expand(8, 1, 16, 16)
+    constant = victim(Constant(), 1)
+    cheap = run_audit(question(constant), CHEAP, replace(EFFORT, name="standard"), seed=0).record
+    assert budget_objection(cheap, 0.1) is None
+    assert "against 0.1" in str(budget_objection(audited(device).record, 0.1))
+    assert "lower bounds" in str(budget_objection(audited(constant).record, 0.1))
+    failed = run_audit(
+        question(constant), [*CHEAP, Pretender(mean, converged=False)],
+        replace(EFFORT, name="standard", until_converged=True), seed=0,
+    )  # fmt: skip
+    assert "nothing is proven, since attacks FAILED: pretender" in str(budget_objection(failed.record, 0.1))
+    assert "index up to 1.000" in str(budget_objection(audited(device, Pretender(own)).record, 0.9))

@@ -1,0 +1,97 @@
+"""Metrics that cannot be gamed: chance for constants, no clipping per image, a fixed range."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from collabplan.attacks.metrics import Judge, bootstrap_ratio, psnr_db, reidentified, squared_errors, ssim
+from torch import Tensor
+
+COUNT = 60
+
+
+@pytest.fixture
+def images() -> Tensor:
+    return torch.rand(COUNT, 1, 16, 16, generator=torch.Generator().manual_seed(4))
+
+
+def draws() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+def judge(images: Tensor, practice: Tensor) -> Judge:
+    return Judge(images.mean(dim=0), images, practice, images.mean(dim=0))
+
+
+def test_a_perfect_reconstruction_has_all_of_it(images: Tensor) -> None:
+    found = judge(images, images).figures(images, images, images, generator=draws())
+    assert found.index.value == pytest.approx(1.0)
+    assert found.reidentification.value == 1.0
+    assert found.ssim is not None
+    assert found.ssim.value == pytest.approx(1.0)
+    assert found.reconstruction_rate is not None
+    assert found.reconstruction_rate.value == 1.0
+
+
+def test_a_constant_reconstruction_has_nothing_and_re_identifies_by_chance(images: Tensor) -> None:
+    constant = torch.full_like(images, 0.3)
+    found = judge(images, constant).figures(images, constant, images, generator=draws())
+    assert found.index.value == 0.0
+    assert found.reidentification.value == pytest.approx(1 / COUNT)
+
+
+def test_swapped_pairs_have_nothing(images: Tensor) -> None:
+    swapped = images.roll(1, dims=0)
+    found = judge(images, swapped).figures(images, swapped, images, generator=draws())
+    assert found.index.value < 0.02
+    assert found.reidentification.value == 0.0
+
+
+def test_wild_guesses_are_pulled_to_the_mean(images: Tensor) -> None:
+    noise = torch.rand(images.shape, generator=torch.Generator().manual_seed(9))
+    found = judge(images, noise).figures(images, noise, images, generator=draws())
+    assert found.mse > float((images - images.mean(dim=0)).square().mean())
+    assert found.index.value < 0.02
+
+
+def test_the_index_of_a_noisy_copy_is_what_shrinkage_leaves(images: Tensor) -> None:
+    mean = images.mean(dim=0)
+    noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(9)) * 0.3
+    copy = images + noise
+    variance = float((images - mean).square().mean())
+    found = judge(images, copy).figures(images, copy, images, generator=draws())
+    assert found.index.value == pytest.approx(variance / (variance + 0.09), abs=0.02)
+    assert found.index.low < found.index.value < found.index.high
+
+
+def test_psnr_counts_from_a_peak_of_one(images: Tensor) -> None:
+    assert psnr_db(squared_errors(images, images + 0.1)).tolist() == pytest.approx([20.0] * COUNT, abs=1e-4)
+
+
+def test_equal_candidates_share_the_credit(images: Tensor) -> None:
+    gallery = torch.cat([images, images[:1]])
+    credit = reidentified(images[:2], gallery)
+    assert credit.tolist() == [0.5, 1.0]
+
+
+def test_what_is_no_image_has_no_ssim(images: Tensor) -> None:
+    assert ssim(images.flatten(1), images.flatten(1)) is None
+    assert ssim(images[:, :, :8, :8], images[:, :, :8, :8]) is None
+
+
+def test_ssim_keeps_its_range(images: Tensor) -> None:
+    """With the reconstruction's own range a dim copy would score as well as the image itself."""
+    found = ssim(images * 0.1, images)
+    assert found is not None
+    assert float(found.mean()) < 0.4
+
+
+def test_an_interval_covers_the_index_in_most_samples() -> None:
+    generator = torch.Generator().manual_seed(5)
+    held = 0
+    for _ in range(100):
+        prior = torch.rand(100, generator=generator, dtype=torch.float64) + 0.5
+        errors = prior * (0.3 + 0.2 * torch.rand(100, generator=generator, dtype=torch.float64))
+        found = bootstrap_ratio(errors, prior, generator)
+        held += found.low <= 0.6 <= found.high
+    assert held >= 88

@@ -1,0 +1,74 @@
+"""Small devices to attack: the embedded digits at 16 x 16, cut behind layers whose inverse is known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+
+import torch
+from collabplan.attacks import AdversaryView, AuditTarget, Effort
+from collabplan.defenses import Defense
+from collabplan.estimators import EdgeActivations
+from collabplan.graph import candidate_cuts, trace
+from collabplan.records import DefenseSpec, Threat
+from collabplan.targets import Data, InputScaling
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+SIDE = 16
+EFFORT = Effort("quick", 100, 600, 250, 120, 8, 16, False)
+SCALING = InputScaling.from_range(0, 1)
+
+
+@cache
+def digits() -> tuple[Data, Data, Data]:
+    """Targets, intercepted and the attacker's images: 200, 200 and 600."""
+    from sklearn.datasets import load_digits
+
+    found = load_digits()
+    small = torch.tensor(found.images, dtype=torch.float32)[:, None] / 16
+    images = interpolate(small, size=SIDE, mode="bilinear", align_corners=False)
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(1))
+    data = Data((images[order],), torch.tensor(found.target)[order])
+    return tuple(data.take(part) for part in torch.arange(1000).split([200, 200, 600]))  # type: ignore[return-value]
+
+
+class Constant(nn.Module):
+    """What crosses is the same for every input, though it depends on it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * 0 + 1
+
+
+def network(first: nn.Module, width: int) -> nn.Module:
+    """`first`, whose output has `width` channels, and a classifier."""
+    return nn.Sequential(first, nn.Conv2d(width, 8, 3, 2, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 64, 10))
+
+
+def first_layer() -> nn.Module:
+    """A convolution to six channels, invertible in all but the rarest draws."""
+    return seeded(lambda: nn.Conv2d(1, 6, 3, padding=1))
+
+
+def seeded(make: Callable[[], nn.Module], seed: int = 0) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return make()
+
+
+def victim(first: nn.Module, width: int, spec: DefenseSpec | None = None, *, cut: int = 1) -> AuditTarget:
+    """The device whose `cut`-th cut (by depth, the raw input being the first) lies behind `first`."""
+    model = seeded(lambda: network(first, width)).eval()
+    traced = trace(model, (torch.zeros(2, 1, SIDE, SIDE),))
+    chosen = sorted(candidate_cuts(traced, 1), key=lambda each: each.depth)[cut]
+    defense = Defense.for_cut(spec or DefenseSpec(), chosen)
+    if defense.spec.bits is not None or defense.spec.noise != "none":
+        activations = EdgeActivations(traced, cache_bytes=0)
+        rows = activations.rows(chosen, digits()[1])
+        defense = defense.calibrate(activations.to_graph(chosen, rows))
+    return AuditTarget(traced, chosen, defense, SCALING)
+
+
+def scene(device: AuditTarget, threat: Threat = "white-box", **options: object) -> AdversaryView:
+    """The device as an attacker of this tier meets it."""
+    return AdversaryView(device, digits()[2], threat, **options)  # type: ignore[arg-type]

@@ -1,0 +1,99 @@
+"""Servers on loopback for tests: small models, a proxy that can see, cut, hold and damage what passes."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from bundle_plans import Made, SkipNet, crossing, images, make
+from collabplan.records import DefenseSpec
+from collabplan.runtime import write_bundle
+from collabplan.runtime.parts import open_cloud
+from collabplan.runtime.server.server import CloudServer, ServeOptions
+
+ANYWHERE = "127.0.0.1:0"
+
+
+def written(folder: Path, spec: DefenseSpec | None = None, **options: bool) -> Made:
+    """A bundle of SkipNet in `folder`: two tensors cross."""
+    made = make(SkipNet(), images, crossing("relu", "conv2d_1"), spec=spec)
+    write_bundle(made.plan, made.traced, made.cut, folder, **options)  # type: ignore[arg-type]
+    return made
+
+
+@contextlib.contextmanager
+def serving(bundle: Path, listen: str = ANYWHERE, **options: object) -> Iterator[CloudServer]:
+    with CloudServer(open_cloud(bundle), listen, ServeOptions(**options)) as server:  # type: ignore[arg-type]
+        yield server
+
+
+class Proxy:
+    """Passes bytes on to a server. `up` keeps what a client sent, per connection.
+
+    `change` may replace a piece of it; `held` True passes nothing; `cut` breaks every connection.
+    """
+
+    def __init__(self, target: str) -> None:
+        self._target = target.rpartition(":")[0], int(target.rpartition(":")[2])
+        self.up: list[bytearray] = []
+        self.change: Callable[[bytes], bytes] = lambda piece: piece
+        self.change_down: Callable[[bytes], bytes] = lambda piece: piece
+        self.held = threading.Event()
+        self._sockets: list[socket.socket] = []
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def retarget(self, target: str) -> None:
+        self._target = target.rpartition(":")[0], int(target.rpartition(":")[2])
+
+    def cut(self) -> None:
+        for each in self._sockets:
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+            each.close()
+        self._sockets.clear()
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)  # else the thread in `accept` keeps it open
+        self._listener.close()
+        self.cut()
+
+    def __enter__(self) -> Proxy:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            try:
+                server = socket.create_connection(self._target)
+            except OSError:
+                client.close()
+                continue
+            self._sockets += [client, server]
+            kept = bytearray()
+            self.up.append(kept)
+            for source, sink, upwards in ((client, server, kept), (server, client, None)):
+                threading.Thread(target=self._pump, args=(source, sink, upwards), daemon=True).start()
+
+    def _pump(self, source: socket.socket, sink: socket.socket, kept: bytearray | None) -> None:
+        with contextlib.suppress(OSError):
+            while piece := source.recv(1 << 16):
+                if kept is not None:
+                    kept += piece
+                if self.held.is_set():
+                    continue
+                sink.sendall(self.change(piece) if kept is not None else self.change_down(piece))
+        for each in (source, sink):
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)

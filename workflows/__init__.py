@@ -1,0 +1,1 @@
+"""What a command does, without a terminal: each workflow reports through a `Reporter` and returns records."""
