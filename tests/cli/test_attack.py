@@ -9,9 +9,9 @@ import pytest
 import torch
 from cli_targets import DATA, NET, ran_in
 from collabplan.attacks.audit import AuditOutcome
-from collabplan.cli.attack_run import picture
 from collabplan.cli.main import main
 from collabplan.records import AgreementReport, AuditReport, load
+from collabplan.workflows.attack import picture
 
 ATTACK = ("attack", "model.py", "--attacks", "ridge", "--dropout", "0,0.5,0.9")
 

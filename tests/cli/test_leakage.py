@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 from cli_targets import DATA, Run, ran_in
-from collabplan.cli import leakage_run
 from collabplan.cli.leakage_table import bar, compact, head, leakage_table, legend
 from collabplan.records import ControlRow, LeakageReport, load
+from collabplan.workflows import leakage_run
 from rich.console import Console
 
 Write = Callable[..., Path]

@@ -11,9 +11,10 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from math import isqrt
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pydantic import ValidationError
+from torch import Tensor
 
 from .. import __version__
 from ..defenses import Defense
@@ -37,11 +38,7 @@ from ..records import (
 )
 from ..targets import Data, InputScaling
 from .narrowing import Narrowing
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from .output import Advance
+from .reporter import Advance
 
 RIDGE = "ridge"
 LEARNED = ("mine",)
