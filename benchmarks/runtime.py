@@ -63,7 +63,12 @@ from collabplan.runtime.shaping import Shape, ShapedLink
 from collabplan.runtime.verify import Subject, verify
 from collabplan.runtime.wire.request_codec import PlainCodec
 from collabplan.runtime.wire.response_codec import answer_bytes
+from collabplan.targets.input_options import InputOptions
 from collabplan.targets.target import load_target
+from collabplan.workflows.conditions import Conditions
+from collabplan.workflows.problem import prepare, state_problem
+from collabplan.workflows.reporter import Silent
+from collabplan.workflows.workspace import Workspace
 from report import bar, machine
 from torch import Tensor
 

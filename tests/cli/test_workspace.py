@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 from cli_targets import Run
-from collabplan.cli.cache import clear, entries
-from collabplan.cli.workspace import Workspace
 from collabplan.records import CollabplanError
+from collabplan.workflows.cache import clear, entries
+from collabplan.workflows.workspace import Workspace
 
 
 def test_the_folder_ignores_itself_in_git(here: Path) -> None:
