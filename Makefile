@@ -3,6 +3,7 @@
 PYTHON ?= python3
 BIN := "$(CURDIR)/.venv/bin"
 INSTALLED := .venv/.installed
+NAMED := .venv/named/collabplan
 
 .PHONY: demo test coverage lint docs schemas bench-env clean
 .DELETE_ON_ERROR:
@@ -33,17 +34,20 @@ test: lint docs
 coverage: $(INSTALLED)
 	$(BIN)/python -m pytest tests -n 2 --dist loadfile --cov=collabplan --cov-config=pyproject.toml --cov-report=term:skip-covered --cov-report=html
 
-# mypy takes a package's name from its folder, and a clone may bear any name: hence the link.
-lint: $(INSTALLED)
+# mypy and griffe take a package's name from its folder, and a clone may have any name.
+$(NAMED): $(INSTALLED)
+	mkdir -p $(@D) && ln -sfn ../.. $@
+
+lint: $(INSTALLED) $(NAMED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	mkdir -p .venv/named && ln -sfn ../.. .venv/named/collabplan
 	cd .venv/named && $(BIN)/mypy --config-file collabplan/pyproject.toml collabplan
 	$(BIN)/lint-imports
 
-# The documentation as a site in site/; a broken link or an undocumented public name stops it.
-docs: $(INSTALLED)
-	$(BIN)/python -m mkdocs build --strict --quiet
+# The documentation as a site in site/. Strict: a broken link or a name that is not there stops it.
+docs: export NO_MKDOCS_2_WARNING = 1
+docs: $(INSTALLED) $(NAMED)
+	$(BIN)/mkdocs build --strict --quiet
 
 # After a change of a record: publish its JSON Schema anew.
 schemas: $(INSTALLED)
