@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,21 +24,21 @@ _CONTEXT = {"help_option_names": ["-h", "--help"]}
 class _Commands(MutableMapping[str, Any]):
     """The commands by name, each built when it is asked for."""
 
-    def __init__(self) -> None:
-        self.built: dict[str, Any] = {}
+    def __init__(self, others: Mapping[str, Any]) -> None:
+        self.built: dict[str, Any] = dict(others)
 
     def __getitem__(self, name: str) -> Any:
-        if name not in COMMANDS:
-            raise KeyError(name)
         if name not in self.built:
+            if name not in COMMANDS:
+                raise KeyError(name)
             self.built[name] = _built(name)
         return self.built[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(COMMANDS)
+        return iter({**COMMANDS, **self.built})
 
     def __len__(self) -> int:
-        return len(COMMANDS)
+        return len({**COMMANDS, **self.built})
 
     def __setitem__(self, name: str, command: Any) -> None:
         self.built[name] = command
@@ -52,7 +52,7 @@ class Group(TyperGroup):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
-        self.commands = _Commands()
+        self.commands = _Commands(self.commands)
 
     def invoke(self, ctx: Any) -> Any:
         """Run the chosen command."""
@@ -63,7 +63,7 @@ class Group(TyperGroup):
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002
         """The commands in the order of the help page."""
-        return list(COMMANDS)
+        return list(self.commands)
 
     def get_help(self, ctx: Any) -> str:  # noqa: ARG002
         """The page of `collabplan --help`."""

@@ -144,7 +144,7 @@ def test_directions_that_are_kept_are_what_is_attacked(attacked: Path, capsys: p
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--attacks", "magic"), "there is no attack 'magic'; there are prior, ridge, kernel, inverse"),
+        (("--attacks", "magic"), "there is no attack 'magic'; known are prior, ridge, kernel, inverse"),
         (("--attacks", ","), "--attacks is empty"),
         (("--cuts", "nowhere"), "--cuts has the unknown 'nowhere'"),
         (("--keep", "0"), "--keep 0 is not possible"),

@@ -291,7 +291,7 @@ FAILED = ControlRow(control="independent T", estimator="ridge", truth=0.0, value
 def controls(monkeypatch: pytest.MonkeyPatch) -> list[ControlRow]:
     """What the controls are made to find."""
     found = list(CONTROLS)
-    monkeypatch.setattr("collabplan.estimators.controls.run_controls", lambda *_, **__: tuple(found))
+    monkeypatch.setattr("collabplan.workflows.leakage.run_controls", lambda *_, **__: tuple(found))
     return found
 
 
