@@ -1,5 +1,9 @@
 """collabplan decides with evidence where to split a PyTorch model between an edge device and an untrusted cloud.
 
+    study = collabplan.open("model.py")        # or collabplan.Target(model, example_inputs, validation_data=...)
+    study.profile(); study.leakage(cuts="all"); plan = study.optimize(budget_ms=50); study.attack(plan)
+    plan.split("halves")
+
 The public API is lazy: importing it loads no torch. Each floor is reachable as `collabplan.FLOOR`.
 """
 
@@ -7,7 +11,10 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .workflows.study import Study, Target, open  # noqa: F401
 
 __version__ = "0.1.0"
 
@@ -15,7 +22,10 @@ FLOORS = (
     "records", "graph", "profilers", "targets", "defenses", "estimators", "attacks", "planner", "runtime", "workflows",
     "cli",
 )  # fmt: skip
-__all__ = ["__version__", *FLOORS]
+STUDY = ("Study", "Target", "open")
+"""The way in from Python. `open` is not in `__all__`: a star import must not hide Python's own."""
+
+__all__ = ["Study", "Target", "__version__", *FLOORS]
 
 
 def lazy_api(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
@@ -47,11 +57,16 @@ def lazy_api(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], An
     return load, names
 
 
+load_study, _ = lazy_api(f"{__name__}.workflows", dict.fromkeys(STUDY, "study"))
+
+
 def __getattr__(name: str) -> Any:
     if name in FLOORS:
         return importlib.import_module(f".{name}", __name__)
-    raise AttributeError(f"module 'collabplan' has no attribute {name!r}; it has {', '.join(FLOORS)}")
+    if name in STUDY:
+        return load_study(name)
+    raise AttributeError(f"module 'collabplan' has no attribute {name!r}; it has {', '.join((*STUDY, *FLOORS))}")
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted((*__all__, "open"))

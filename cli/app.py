@@ -14,7 +14,7 @@ from typer.main import get_command
 
 from .. import __version__
 from .catalogue import ABOUT, COMMANDS, page
-from .main import Interrupted
+from .faults import Interrupted
 from .options import Debug
 
 _HELP_FLAGS = ("--help", "-h", "--help-all", "--version", "--show-completion", "--install-completion")

@@ -209,18 +209,50 @@ def load_target(text: str, inputs: Sequence[str] | InputOptions = ()) -> Target:
     require_usable_weights(model)
     declared = vars(module)
     example = _example_inputs(declared, given.inputs, spec, file, usual_dtype(model.parameters()) or torch.float32)
+    identity = TargetIdentity(
+        spec=text,
+        file=None if file is None else str(spec.file or file),
+        file_sha256=None if file is None else hash_file(file),
+        options=given.options,
+    )
+    return _assembled(identity, file, model, how, example, declared, given.batch_dim)
+
+
+def target_in_memory(model: nn.Module, example_inputs: Any, declared: Mapping[str, Any]) -> Target:
+    """The target of a model that this process holds already.
+
+    Args:
+        model: as a target file's `model`.
+        example_inputs: a tensor, a tuple of the model's arguments, a dict of its keyword arguments, or (args, kwargs).
+        declared: what a target file would define beside them, by name: `validation_data`, `input_range`...
+
+    Raises:
+        TargetError: no model, NaN weights, or example inputs or a batch dimension that are none.
+    """
+    if not isinstance(model, nn.Module):
+        raise TargetError(f"model is of type {type(model).__name__}; give a torch.nn.Module")
+    require_usable_weights(model)
+    identity = TargetIdentity(spec=f"{type(model).__name__} (in memory)")
+    return _assembled(identity, None, model, type(model).__name__, from_value(example_inputs), declared, ())
+
+
+def _assembled(
+    identity: TargetIdentity,
+    file: Path | None,
+    model: nn.Module,
+    how: str,
+    example: ExampleInputs,
+    declared: Mapping[str, Any],
+    batch_dim: Sequence[str],
+) -> Target:
+    """The target, with what was found: `how` says where the model is from."""
     public = _public_inputs(declared)
     return Target(
-        identity=TargetIdentity(
-            spec=text,
-            file=None if file is None else str(spec.file or file),
-            file_sha256=None if file is None else hash_file(file),
-            options=given.options,
-        ),
+        identity=identity,
         file=file,
         model=model,
         example=example,
-        batch_dims=read_batch_dim(declared, given.batch_dim),
+        batch_dims=read_batch_dim(declared, batch_dim),
         public_inputs=public,
         declared=declared,
         findings=(

@@ -15,6 +15,7 @@ from .workspace import Workspace
 
 _KEPT = {
     "profiles": "profiles",
+    "plans": "plans that Python searched",
     "last-profile": "which profile was the last",
     "study": "the search's trials: --resume needs them",
     "lock": "the lock of a running optimize",

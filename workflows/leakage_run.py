@@ -13,7 +13,7 @@ from math import isqrt
 from pathlib import Path
 from typing import Literal
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 from torch import Tensor
 
 from ..defenses import Defense
@@ -87,7 +87,7 @@ class Finished(Record):
 
     format: Literal["collabplan.leakage-cut"] = "collabplan.leakage-cut"
     cut_id: str
-    revisions: dict[str, int] = {}
+    revisions: dict[str, int] = Field(default_factory=dict)
     rows: tuple[LeakageRow, ...]
     notes: tuple[str, ...] = ()
 

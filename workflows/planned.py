@@ -16,7 +16,7 @@ from ..records import MismatchError, Plan, load
 from ..targets.input_options import InputOptions
 from ..targets.target import Target
 from .reporter import Reporter
-from .session import open_session, plan_target_spec
+from .session import Session, open_session, plan_target_spec
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,12 +38,12 @@ class LoadedPlan:
     directions: ProjectionMatrices | None
 
 
-def open_plan(path: Path, model: str | Target | None, reporter: Reporter, *, needs_data: bool = False) -> LoadedPlan:
+def open_plan(path: Path, model: str | Session | None, reporter: Reporter, *, needs_data: bool = False) -> LoadedPlan:
     """Read a plan, load its target (**this runs the user's code**) and trace it.
 
     Args:
         path: the plan file.
-        model: the target, where it is not where it was planned.
+        model: the target, where it is not where it was planned; or a session of it.
         reporter: hears what was found.
         needs_data: the target must have validation data too.
 
@@ -53,9 +53,11 @@ def open_plan(path: Path, model: str | Target | None, reporter: Reporter, *, nee
         CollabplanError: the target cannot be loaded or traced, or has no data.
     """
     plan = load(Plan, path)
-    spec = model if isinstance(model, Target) else plan_target_spec(plan, path, model)
-    inputs = InputOptions.kept_in(plan.target.options)
-    session = open_session(spec, inputs, reporter, needs_data=needs_data, findings=None if needs_data else 2)
+    if isinstance(model, Session):
+        session = model
+    else:
+        inputs, spec = InputOptions.kept_in(plan.target.options), plan_target_spec(plan, path, model)
+        session = open_session(spec, inputs, reporter, needs_data=needs_data, findings=None if needs_data else 2)
     plan.model.require_same(session.traced.identity, record=f"plan {path}")
     cut = planned_cut(plan, session.traced)
     tuned, directions = load_weights(plan, path), load_directions(plan, path)

@@ -1,0 +1,87 @@
+"""What went wrong, in one line with an exit code."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from typing import Any
+
+INTERNAL_FAULT = 70
+INTERRUPTED = 130
+
+
+class Interrupted(Exception):
+    """The user pressed Ctrl-C."""
+
+
+def explained(error: BaseException) -> tuple[str, int]:
+    """One line for whatever went wrong, and the exit code."""
+    from ..records.errors import CollabplanError
+
+    if isinstance(error, CollabplanError):
+        return _one_line(str(error)), error.exit_code
+    if isinstance(error, Interrupted | KeyboardInterrupt):
+        return (
+            "interrupted; what was completed is kept (`leakage` goes on by itself, `optimize` with --resume)",
+            INTERRUPTED,
+        )
+    if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # click's errors, vendored or not
+        return _usage(error), int(error.exit_code)
+    if isinstance(error, BrokenPipeError):
+        _close_stdout()
+        return "", 1
+    if _is_no_space(error):
+        return "no space left on the device; free some space and run the command again", 2
+    if _is_no_memory(error):
+        return "out of memory; give a smaller --batch or --cache-gb, less data, or a smaller model", 2
+    if isinstance(error, OSError):
+        return _one_line(f"{error.strerror or error}: {error.filename}" if error.filename else str(error)), 2
+    said = _one_line(str(error))
+    return (
+        f"internal fault: {type(error).__name__}: {said}; run again with --debug and report it with `collabplan env`",
+        INTERNAL_FAULT,
+    )
+
+
+def _usage(error: Any) -> str:
+    """A usage error with the command that explains the options."""
+    message = _one_line(error.format_message())
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "collabplan"
+    if type(error).__name__ == "NoArgsIsHelpError":
+        return ""
+    return f"{message} (see `{command} --help`)"
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _causes(error: BaseException | None) -> list[BaseException]:
+    """The error and what caused it."""
+    chain: list[BaseException] = []
+    while error is not None and error not in chain:
+        chain.append(error)
+        error = error.__cause__ or error.__context__
+    return chain
+
+
+def _is_no_space(error: BaseException) -> bool:
+    """ENOSPC, or SQLite's words for it."""
+    return any(
+        (isinstance(cause, OSError) and cause.errno == errno.ENOSPC) or "database or disk is full" in str(cause)
+        for cause in _causes(error)
+    )
+
+
+def _is_no_memory(error: BaseException) -> bool:
+    """Python's, the CPU allocator's or CUDA's lack of memory."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+
+
+def _close_stdout() -> None:
+    """Whoever read our output is gone: keep the interpreter from complaining on the way out."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
