@@ -24,7 +24,7 @@ _HOMES = {
     "Halves": "structures",
     "InputSpec": "structures",
     "Program": "program",
-    "Step": "minimum",
+    "Step": "min_cut",
     "TracedGraph": "structures",
     "candidate_cuts": "cuts",
     "cheapest_cut": "cuts",
