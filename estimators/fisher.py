@@ -18,12 +18,10 @@ local too (nothing about inputs far apart), and a surrogate where the noise floo
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from scipy.special import stdtrit
 from torch import Tensor
 
 from ..defenses.pipeline import Defense
@@ -31,6 +29,7 @@ from ..graph import Cut, dead_gradients, differ_by_sample, to_samples
 from ..records import CollabplanError, Crossing, Interval
 from ..targets.data import Data, InputScaling
 from .activations import EdgeActivations
+from .t_interval import t_half_width
 
 SAMPLES = 64
 PROBES = 2
@@ -116,7 +115,7 @@ class Sensitivity:
         if not len(total):
             return Interval(value=0.0, low=0.0, high=0.0)
         value, count = float(total.mean()), len(total)
-        half = float(stdtrit(count - 1, 0.975)) * float(total.std()) / math.sqrt(count)
+        half = t_half_width(float(total.std()), count)
         return Interval(value=value, low=max(value - half, 0.0), high=value + half)
 
 
