@@ -97,7 +97,7 @@ def clear(folder: Path, *, everything: bool) -> list[dict[str, Any]]:
     doomed = [row for row in entries(folder) if everything or row["is_cache"]]
     if not doomed:
         return []
-    from ..planner.study import locked
+    from ..planner.folder_lock import locked
 
     with locked(folder):
         for row in doomed:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import subprocess
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from cli_targets import Run
 from collabplan.cli.cache import clear, entries
 from collabplan.cli.workspace import Workspace
 from collabplan.records import CollabplanError
+from filelock import FileLock
 
 
 def test_the_folder_ignores_itself_in_git(here: Path) -> None:
@@ -53,10 +53,8 @@ def test_clear_drops_caches_and_with_all_everything(here: Path) -> None:
 
 def test_nothing_is_cleared_under_a_running_optimize(here: Path) -> None:
     folder = filled(here)
-    with open(folder / "lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(CollabplanError, match="another"):
-            clear(folder, everything=True)
+    with FileLock(folder / "lock"), pytest.raises(CollabplanError, match="another"):
+        clear(folder, everything=True)
     assert (folder / "study.db").exists()
 
 
