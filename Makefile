@@ -4,12 +4,12 @@ PYTHON ?= python3
 BIN := "$(CURDIR)/.venv/bin"
 INSTALLED := .venv/.installed
 
-.PHONY: demo test lint schemas bench-env clean
+.PHONY: demo test coverage lint docs schemas bench-env clean
 .DELETE_ON_ERROR:
 
 # A network as small as the example, and those of the tests, is run by one thread: on a busy machine two
 # wait for each other most of the time.
-demo test: export OMP_NUM_THREADS = 1
+demo test coverage: export OMP_NUM_THREADS = 1
 
 # Profile, optimize and split the embedded example. The edge is declared five times slower than this
 # machine and too small for the whole model; the link is the assumed one. One tensor crosses: without
@@ -26,8 +26,12 @@ demo: $(INSTALLED)
 
 # Everything that .ci/run runs.
 # Two files at a time: most of a test's time is torch on one thread.
-test: lint
+test: lint docs
 	$(BIN)/python -m pytest tests -n 2 --dist loadfile
+
+# The tests again, with the share of branches that they reach, floor by floor in .coverage-report/.
+coverage: $(INSTALLED)
+	$(BIN)/python -m pytest tests -n 2 --dist loadfile --cov=collabplan --cov-config=pyproject.toml --cov-report=term:skip-covered --cov-report=html
 
 # mypy takes a package's name from its folder, and a clone may bear any name: hence the link.
 lint: $(INSTALLED)
@@ -36,6 +40,10 @@ lint: $(INSTALLED)
 	mkdir -p .venv/named && ln -sfn ../.. .venv/named/collabplan
 	cd .venv/named && $(BIN)/mypy --config-file collabplan/pyproject.toml collabplan
 	$(BIN)/lint-imports
+
+# The documentation as a site in site/; a broken link or an undocumented public name stops it.
+docs: $(INSTALLED)
+	$(BIN)/python -m mkdocs build --strict --quiet
 
 # After a change of a record: publish its JSON Schema anew.
 schemas: $(INSTALLED)
@@ -47,7 +55,7 @@ bench-env: bench-env/.installed
 
 bench-env/.installed: pyproject.toml constraints.txt
 	test -x bench-env/bin/python || $(PYTHON) -m venv bench-env
-	bench-env/bin/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[runtime]'
+	bench-env/bin/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[all]'
 	bench-env/bin/python -m pip install -qq --disable-pip-version-check --no-deps 'torchvision==0.28.*' timm
 	bench-env/bin/python -m pip install -qq --disable-pip-version-check transformers pyyaml
 	@touch $@
@@ -57,8 +65,8 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("collabplan needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; name another: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "Installing into .venv (torch is large: some minutes)"
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-compile -c constraints.txt -e '.[dev]'
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-compile -c constraints.txt -e '.[dev,docs]'
 	@touch $@
 
 clean:
-	rm -rf .venv bench-env build demo *.egg-info
+	rm -rf .venv bench-env build demo site .coverage .coverage-report *.egg-info

@@ -6,11 +6,9 @@ from .errors import CollabplanError
 
 EXTRAS = {
     "boto3": ("boto3", "s3"),
-    "filelock": ("filelock", "plan"),
     "google": ("protobuf", "device"),
     "grpc": ("grpcio", "device"),
     "grpc_health": ("grpcio-health-checking", "server"),
-    "networkx": ("networkx", "plan"),
     "onnx": ("onnx", "onnx"),
     "onnxruntime": ("onnxruntime", "onnx"),
     "onnxscript": ("onnxscript", "onnx"),
