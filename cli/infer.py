@@ -194,20 +194,20 @@ def infer(
     if file is not None:
         write_outputs(found, part.manifest.part.outputs, file)
         output.wrote("outputs", file)
-    tally = client.tally
+    counts = client.counts
     output.say(
-        f"{len(found)} requests in {took_s:.2f} s: {tally.bytes_sent:,} bytes sent, {tally.retries} retries, "
-        f"{tally.repeated} samples sent again as before, {tally.fallbacks} answered on the device alone"
+        f"{len(found)} requests in {took_s:.2f} s: {counts.bytes_sent:,} bytes sent, {counts.retries} retries, "
+        f"{counts.repeated} samples sent again as before, {counts.fallbacks} answered on the device alone"
     )
     output.document(
         {
             "bundle_id": part.manifest.bundle_id,
             "requests": len(found),
             "seconds": took_s,
-            "bytes_sent": tally.bytes_sent,
-            "retries": tally.retries,
-            "repeated": tally.repeated,
-            "fallbacks": tally.fallbacks,
+            "bytes_sent": counts.bytes_sent,
+            "retries": counts.retries,
+            "repeated": counts.repeated,
+            "fallbacks": counts.fallbacks,
             "wire": wire,
             "outputs": None if file is None else str(file),
         }

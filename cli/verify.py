@@ -82,8 +82,9 @@ def verify(
     """
     from ..records import BudgetError, CollabplanError
     from ..runtime import keep_memory
+    from ..runtime.over_the_wire import Subject
     from ..runtime.shaping import Shape
-    from ..runtime.verify import Server, Subject
+    from ..runtime.verify import Server
     from ..runtime.verify import verify as run
     from .output import Output
     from .planned import open_planned
