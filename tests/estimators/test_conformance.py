@@ -81,7 +81,7 @@ class Undaunted:
 
 @pytest.mark.parametrize("declared", [{"revision": None}, {"revision": "1"}, {"name": ""}])
 def test_a_missing_name_or_revision_is_noticed(declared):
-    with pytest.raises(AssertionError, match="name|revision"):
+    with pytest.raises(AssertionError, match=r"name|revision"):
         check_estimator(type("Undeclared", (Flawed,), declared)(lambda found, _: found))
 
 
