@@ -57,14 +57,14 @@ def lazy_api(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], An
     return load, names
 
 
-load_study, _ = lazy_api(f"{__name__}.workflows", dict.fromkeys(STUDY, "study"))
+_study, _ = lazy_api(f"{__name__}.workflows", dict.fromkeys(STUDY, "study"))
 
 
 def __getattr__(name: str) -> Any:
     if name in FLOORS:
         return importlib.import_module(f".{name}", __name__)
     if name in STUDY:
-        return load_study(name)
+        return _study(name)
     raise AttributeError(f"module 'collabplan' has no attribute {name!r}; it has {', '.join((*STUDY, *FLOORS))}")
 
 

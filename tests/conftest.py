@@ -1,4 +1,4 @@
-"""Fixtures that several floors share: small crossings, a traced residual network, the command line in this process."""
+"""Fixtures that several floors share: small crossings, a traced residual network, target files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-from collabplan.cli.main import main
 from collabplan.defenses import Defense
 from collabplan.graph import TracedGraph, trace
 from collabplan.records import Crossing, DefenseSpec, Layout
@@ -18,7 +17,7 @@ from torch import Tensor, nn
 
 # Under pytest's importlib mode a test folder is not on the path.
 sys.path.insert(0, str(Path(__file__).parent / "support"))
-from cli_targets import NET, Ran, Run
+from target_files import NET
 
 
 @pytest.fixture(autouse=True)
@@ -89,23 +88,6 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "80")
     return tmp_path
-
-
-@pytest.fixture
-def run(here: Path, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run `collabplan` with these arguments in the working directory."""
-    assert Path.cwd() == here
-
-    def command(*arguments: str) -> Ran:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as stop:
-            main(arguments)
-        streams = capsys.readouterr()
-        code = stop.value.code
-        assert isinstance(code, int)
-        return Ran(code, streams.out, streams.err)
-
-    return command
 
 
 @pytest.fixture

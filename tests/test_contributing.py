@@ -12,12 +12,9 @@ from typing import Any
 import pytest
 import torch
 from bundle_plans import SkipNet, images, make, middle
-from cli_targets import Run
 from collabplan.attacks import AdversaryView, AuditRequest, AuditTarget, Effort, attack_named, run_audit
-from collabplan.cli.app import app
 from collabplan.defenses import Defense
 from collabplan.estimators import Channel, check_estimator
-from collabplan.records import save
 from collabplan.targets import Data, InputScaling
 
 CONTRIBUTING = Path(__file__).resolve().parents[1] / "CONTRIBUTING.md"
@@ -81,17 +78,3 @@ def test_the_estimator_is_exact_on_a_gaussian_channel(example: Callable[[str], A
         .estimate(Channel.from_rows(rows, rows, 2.0), torch.Generator())
     )
     assert estimate.value == pytest.approx(1.5 * torch.log(torch.tensor(1 + 4.0)).item(), abs=0.1)
-
-
-def test_the_command_prints_what_a_plan_sends(
-    example: Callable[[str], Any], run: Run, here: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    command = example("workflows/payload.py")
-    monkeypatch.setattr(app, "registered_commands", [*app.registered_commands])
-    app.command("payload", epilog=command.EXAMPLES)(command.payload)
-    plan = make(SkipNet(), images, middle).plan
-    save(plan, here / "plan.json")
-    assert run("payload", "plan.json").out == f"{plan.chosen.payload_bytes} B\n"
-    absent = run("payload", "absent.json")
-    assert absent.code == 2
-    assert "absent.json" in absent.line

@@ -50,3 +50,29 @@ def test_no_module_imports_itself_by_way_of_others() -> None:
         graphlib.TopologicalSorter(graph).prepare()
     except graphlib.CycleError as error:
         pytest.fail("a circle of imports: " + " <- ".join(error.args[1]))
+
+
+def test_only_the_command_line_and_its_tests_import_it() -> None:
+    outside = [
+        file
+        for file in ROOT.rglob("*.py")
+        if file.relative_to(ROOT).parts[0] not in ("cli", ".venv", "build", "bench-env", "demo")
+        and file.relative_to(ROOT).parts[:2] != ("tests", "cli")
+    ]
+    assert len(outside) > 100
+    importing = [file for file in outside if "collabplan.cli" in imports_of(file)]
+    assert importing == []
+
+
+def imports_of(file: Path) -> set[str]:
+    """The packages of ours that `file` names in an import."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {".".join(alias.name.split(".")[:2]) for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names = [node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)]
+            found |= {".".join(name.split(".")[:2]) for name in names}
+            found |= {"collabplan.cli" for name in names if node.level and name.split(".")[0] == "cli"}
+            found |= {"collabplan.cli" for alias in node.names if node.level and alias.name == "cli"}
+    return found

@@ -12,7 +12,18 @@ from collabplan import FLOORS
 from collabplan.records.extras import EXTRAS
 
 ROOT = Path(__file__).resolve().parents[1]
-PUBLIC = ("records", "graph", "profilers", "targets", "defenses", "estimators", "attacks", "planner", "runtime")
+PUBLIC = (
+    "records",
+    "graph",
+    "profilers",
+    "targets",
+    "defenses",
+    "estimators",
+    "attacks",
+    "planner",
+    "runtime",
+    "workflows",
+)
 """Floors with a public API."""
 
 PLANNING = tuple(module for module, (_, extra) in EXTRAS.items() if extra == "plan")

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from cli_targets import DATA, NET, ran_in
 from collabplan.attacks.audit import AuditOutcome
 from collabplan.cli.main import main
 from collabplan.records import AgreementReport, AuditReport, load
 from collabplan.workflows.attack import picture
+from command_line import ran_in
+from target_files import DATA, NET
 
 ATTACK = ("attack", "model.py", "--attacks", "ridge", "--dropout", "0,0.5,0.9")
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_targets import DATA, NET, Run
+from command_line import Run
+from target_files import DATA, NET
 
 Write = Callable[..., Path]
 

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from cli_targets import SEARCH, Run
 from collabplan.records import Plan, TargetError, load
 from collabplan.runtime.parts import open_cloud
 from collabplan.runtime.server.server import CloudServer, ServeOptions
 from collabplan.targets.example_inputs import read_batch_dim
 from collabplan.targets.input_options import InputOptions
 from collabplan.targets.target import load_target
+from command_line import SEARCH, Run
 from safetensors.torch import load_file
 
 Write = Callable[..., Path]

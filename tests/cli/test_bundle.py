@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from cli_targets import PROFILE, SEARCH, Run, ran_in
 from collabplan.runtime import open_cloud, open_edge
+from command_line import PROFILE, SEARCH, Run, ran_in
 
 WRITE = ("bundle", "plan.json", "-o", "bundle")
 

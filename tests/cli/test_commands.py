@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from cli_targets import DATA, NET, PROFILE, SEARCH, Ran, Run, ran_in
 from collabplan.graph import load_program
 from collabplan.records import EdgePower, MeasuredPower, Plan, Profile, load, save
+from command_line import PROFILE, SEARCH, Ran, Run, ran_in
 from filelock import FileLock
+from target_files import DATA, NET
 
 Write = Callable[..., Path]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from cli_targets import Run
 from collabplan.cli.config import Config, find_config
 from collabplan.records import CollabplanError
+from command_line import Run
 
 COMMANDS = {"optimize": {"budget-ms": "budget_ms", "target": "target", "seed": "seed"}, "profile": {"target": "target"}}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from cli_targets import DATA, NET
+from target_files import DATA, NET
 
 WIDE = """
 class Wide(nn.Module):

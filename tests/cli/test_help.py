@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from importlib import import_module
+from pathlib import Path
 
 import pytest
-from cli_targets import Run
+from collabplan.cli.catalogue import COMMANDS as CATALOGUE
+from collabplan.cli.options import unwrapped
+from command_line import Run
 
 COMMANDS = [
     "",
@@ -90,3 +94,43 @@ def test_interruption_is_one_clean_line() -> None:
     assert done.returncode == 130
     assert done.stderr.count("\n") == 1
     assert "interrupted" in done.stderr
+
+
+def test_help_of_optimize_fits_on_two_screens(run: Run) -> None:
+    shown = run("optimize", "--help").out.rstrip()
+    assert len(shown.splitlines()) <= 100
+    assert "--draws" not in shown
+
+
+def test_help_all_shows_the_rare_options_too(run: Run) -> None:
+    shown = run("optimize", "--help-all").out
+    for rare in ("--draws", "--sampler", "--max-linkage", "--storage", "--joules-per-mb", "--batch-dim"):
+        assert rare in shown
+    assert max(len(line) for line in shown.splitlines()) <= 80
+
+
+@pytest.mark.parametrize("name", [name for name in CATALOGUE if name != "cache"])
+def test_the_summary_of_a_command_is_the_first_sentence_of_its_help(name: str) -> None:
+    about = unwrapped(getattr(import_module(f"collabplan.cli.{name}"), name)).replace("\\[", "[")
+    assert about.startswith(CATALOGUE[name].summary)
+
+
+def test_the_first_page_lists_every_command(run: Run) -> None:
+    shown = run("--help").out
+    assert all(f"\n  {name} " in shown for name in CATALOGUE)
+
+
+def test_the_first_page_is_printed_without_typer() -> None:
+    code = (
+        "import sys\nfrom collabplan.cli.main import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit: pass\n"
+        "heavy = {'typer', 'rich', 'pydantic', 'torch'} & set(sys.modules)\n"
+        "sys.exit(f'imported {heavy}' if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_configured_value_of_a_rare_option_counts(run: Run, here: Path) -> None:
+    (here / "collabplan.toml").write_text('[optimize]\nbudget-ms = 50\nsampler = "best"\n')
+    assert "'best' is not one of" in run("optimize", "model.py").line

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_targets import DATA, Run, ran_in
 from collabplan.cli.leakage_table import bar, compact, head, leakage_table, legend
 from collabplan.records import ControlRow, LeakageReport, load
 from collabplan.workflows import leakage_run
+from command_line import Run, ran_in
 from rich.console import Console
+from target_files import DATA
 
 Write = Callable[..., Path]
 FEW = ("--dropout", "0,0.6", "--samples", "100")

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from cli_targets import DATA, Run
 from collabplan.records import LinkReport, Plan, load
 from collabplan.runtime.shaping import Shape, ShapedLink
+from command_line import Run
 from serving import serving, written
+from target_files import DATA
 
 
 @pytest.fixture

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from cli_targets import Run
 from collabplan.graph import candidate_cuts, same_values, split
 from collabplan.graph.admission import evaluation_mode, run_plainly
 from collabplan.graph.batches import resized
 from collabplan.graph.inputs import flatten_inputs
 from collabplan.targets.target import load_target
+from command_line import Run
 from torch.utils import _pytree as pytree
+
+Write = Callable[..., Path]
 
 HEAD = """
 import torch
@@ -179,3 +182,11 @@ def test_one_of_them_is_profiled_from_the_command_line(run: Run, here: Path) -> 
     ran = run("profile", "model.py", "--seconds", "1")
     assert ran.code == 0, ran.err
     assert "in dimension 1" in ran.out + ran.err
+
+
+def test_output_paths_are_where_the_user_started(run: Run, target: Write, here: Path) -> None:
+    (here / "inner").mkdir()
+    target("\nimport os\nos.chdir('inner')\n")
+    assert run("profile", "model.py", "--seconds", "1", "-o", "profile.json").code == 0
+    assert (here / "profile.json").exists()
+    assert not list((here / "inner").iterdir())

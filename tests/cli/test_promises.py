@@ -7,8 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from cli_targets import DATA, PROFILE, SEARCH, Run
 from collabplan.targets.target import DATA_NAMES
+from command_line import PROFILE, SEARCH, Run
+from target_files import DATA
 
 Write = Callable[..., Path]
 

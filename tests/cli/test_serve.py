@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import torch
 from bundle_plans import images
-from cli_targets import Run
 from collabplan.records import DefenseSpec
 from collabplan.runtime import open_cloud, open_edge
+from command_line import Run
 from safetensors.torch import load_file, save_file
 from serving import written
 

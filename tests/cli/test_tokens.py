@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from cli_targets import Run
+from command_line import Run
 
 TOKENS = """
 import torch

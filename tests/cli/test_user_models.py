@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 import torch
-from cli_targets import PROFILE, Run
 from collabplan.graph import load_program, resize_batch, same_values
 from collabplan.records import Plan, Profile, load
 from collabplan.targets.target import load_target
+from command_line import PROFILE, Run
 from user_models import EVALUATE, HEAD, USER_MODELS, UserModel
 
 SEARCH = ("--budget-ms", "60000", "--max-accuracy-drop", "1", "--no-audit", "--trials", "3", "--draws", "1")

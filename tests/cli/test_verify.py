@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from cli_targets import PROFILE, SEARCH, Run, ran_in
 from collabplan.records import Interval, Latency, Plan, load, save
+from command_line import PROFILE, SEARCH, Run, ran_in
 
 VERIFY = ("verify", "plan.json", "--requests", "4")
 

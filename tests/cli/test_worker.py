@@ -7,7 +7,8 @@ from pathlib import Path
 
 import postgres
 import pytest
-from cli_targets import DATA, NET, Run
+from command_line import Run
+from target_files import DATA, NET
 
 SEARCH = ("--budget-ms", "5000", "--max-accuracy-drop", "1", "--trials", "6", "--draws", "1", "--no-audit")
 

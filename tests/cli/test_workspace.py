@@ -7,11 +7,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from cli_targets import Run
 from collabplan.attacks.ridge import KernelRidge
 from collabplan.records import CollabplanError
 from collabplan.workflows.cache import clear, entries
 from collabplan.workflows.workspace import Workspace
+from command_line import Run
 from filelock import FileLock
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from cli_targets import Run
 from collabplan.records import TargetError
 from collabplan.targets.target import load_target
 
@@ -28,14 +27,6 @@ def example_inputs():
     loaded = load_target(str(target(moves).name))
     assert Path.cwd() == here
     assert loaded.example.summary() == "float32 1x6"
-
-
-def test_output_paths_are_where_the_user_started(run: Run, target: Write, here: Path) -> None:
-    (here / "inner").mkdir()
-    target("\nimport os\nos.chdir('inner')\n")
-    assert run("profile", "model.py", "--seconds", "1", "-o", "profile.json").code == 0
-    assert (here / "profile.json").exists()
-    assert not list((here / "inner").iterdir())
 
 
 def test_defaults_of_torch_that_the_target_sets_are_its_own(target: Write) -> None:

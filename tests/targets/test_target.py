@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from cli_targets import DATA
 from collabplan.records import TargetError
 from collabplan.targets.target import Target, load_target, read_scaling
 from collabplan.targets.user_code import TargetSpec
+from target_files import DATA
 
 Write = Callable[..., Path]
 
