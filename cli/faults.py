@@ -18,6 +18,7 @@ class Interrupted(Exception):
 def explained(error: BaseException) -> tuple[str, int]:
     """One line for whatever went wrong, and the exit code."""
     from ..records.errors import CollabplanError
+    from ..records.extras import missing_package
 
     if isinstance(error, CollabplanError):
         return _one_line(str(error)), error.exit_code
@@ -31,6 +32,10 @@ def explained(error: BaseException) -> tuple[str, int]:
     if isinstance(error, BrokenPipeError):
         _close_stdout()
         return "", 1
+    if isinstance(error, ModuleNotFoundError):
+        missing = missing_package(error)
+        if missing is not None:
+            return _one_line(str(missing)), missing.exit_code
     if _is_no_space(error):
         return "no space left on the device; free some space and run the command again", 2
     if _is_no_memory(error):

@@ -6,17 +6,11 @@ here and nowhere else. This module imports nothing heavy.
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_type_hints
-
-from ..records.errors import CollabplanError
+from typing import Literal
 
 Effort = Literal["quick", "standard", "thorough"]
-Options = TypeVar("Options")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -368,64 +362,3 @@ class ServerOptions:
     grace_s: float = 30.0
     metrics: str | None = None
     allow_undefended: bool = False
-
-
-def options_from(kind: type[Options], values: Mapping[str, Any]) -> Options:
-    """The options `kind` with these values; the options of its groups are given by their own names.
-
-    Several values of one option may be a list in place of a text with commas.
-
-    Raises:
-        CollabplanError: a name that no option has, a value that it cannot take, or a required option is missing.
-
-    Example:
-        >>> options_from(OptimizeOptions, {"budget_ms": 50, "trials": 10}).search.trials
-        10
-        >>> options_from(LeakageOptions, {"cuts": ["layer1", "layer2"]}).cuts
-        'layer1,layer2'
-    """
-    groups = groups_of(kind)
-    known = {name for group in groups.values() for name in names_of(group)}
-    for name in values:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(known))}"
-            raise CollabplanError(f"there is no option {name!r}; {hint}")
-    made = {
-        field: _validated(group, {name: values[name] for name in names_of(group) if name in values})
-        for field, group in groups.items()
-    }
-    return made[""] if "" in made else kind(**made)
-
-
-def groups_of(kind: type[Any]) -> dict[str, type[Any]]:
-    """The option groups by the field of `kind` that holds each; `kind` itself under `""` where it has none."""
-    hints = get_type_hints(kind)
-    groups = {name: hint for name, hint in hints.items() if isinstance(hint, type) and dataclasses.is_dataclass(hint)}
-    return groups or {"": kind}
-
-
-def names_of(group: type[Any]) -> tuple[str, ...]:
-    """The names of a group's options."""
-    return tuple(field.name for field in dataclasses.fields(group))
-
-
-def _validated(group: type[Any], values: Mapping[str, Any]) -> Any:
-    """The group; a value of another type is converted where that loses nothing, else refused by the option's name."""
-    from pydantic import TypeAdapter, ValidationError
-
-    hints = get_type_hints(group)
-    texts = {name for name, hint in hints.items() if str in (hint, *get_args(hint))}
-    given = {
-        name: ",".join(map(str, value)) if name in texts and isinstance(value, list | tuple) else value
-        for name, value in values.items()
-    }
-    try:
-        return TypeAdapter(group).validate_python(given)
-    except ValidationError as error:
-        first = error.errors()[0]
-        name, message = first["loc"][0], str(first["msg"])
-        if first["type"] == "missing":
-            raise CollabplanError(f"the option {name!r} is needed") from None
-        wanted = message[0].lower() + message[1:]
-        raise CollabplanError(f"the option {name!r} cannot be {first['input']!r}: {wanted}") from None

@@ -30,6 +30,7 @@ from .bundle import Bundled, bundle_plan
 from .explain import explanation
 from .front import front_rows
 from .leakage import measure_leakage
+from .named_options import options_from
 from .notebook import usual_reporter
 from .optimize import how_much, no_plan, plan_notes, search_plan
 from .options import (
@@ -39,7 +40,6 @@ from .options import (
     OptimizeOptions,
     ProfileOptions,
     VerifyOptions,
-    options_from,
 )
 from .planned import LoadedPlan, open_plan, planned_cut
 from .profile import profile_session
