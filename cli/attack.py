@@ -68,7 +68,7 @@ def attack(
     """Run attacks against each cut and defense, and report the worst case for each threat model.
 
     All attackers know the defense and own images of the same kind. White-box ones have the edge's weights, black-box
-    ones may query the device, query-free ones have the cloud half alone; a stronger one can do all that a weaker one
+    ones may query the device, query-free ones have only the cloud half; a stronger one can do all that a weaker one
     can. Finished attacks are kept: run the same command again after an interruption and it continues.
     Loading TARGET runs its Python code.
     """

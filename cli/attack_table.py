@@ -19,7 +19,7 @@ TIERS: tuple[Threat, ...] = ("query-free", "black-box", "white-box")
 
 
 def attack_table(report: AuditReport, width: int) -> Table:
-    """Cuts by depth, a row per defense, the model's output alone as the last, in at most `width` columns."""
+    """Cuts by depth, a row per defense, then the model's output, in at most `width` columns."""
     rows = [*report.audits, *([report.output_floor] if report.output_floor is not None else [])]
     columns = [column for column in _columns() if any(column.cell(row) for row in rows)]
     return fitted(columns, width, lambda left: [_filled(left, report)])
@@ -78,7 +78,7 @@ def legend(report: AuditReport) -> list[str]:
     ]
     for kept in dict.fromkeys(audit.defense.kept for audit in report.audits if audit.defense.kept != 1):
         names = ", ".join(dict.fromkeys(audit.cut_name for audit in report.audits if audit.defense.kept == kept))
-        lines.append(f"released alone: {kept_in_words(kept)}, at {names}")
+        lines.append(f"only {kept_in_words(kept)} are released, at {names}")
     if any(audit.effort == "quick" for audit in report.audits):
         lines.append("≥: quick effort, a LOWER BOUND; run --effort standard before you sign")
     if any(not tier.conclusive for audit in report.audits for tier in audit.tiers):

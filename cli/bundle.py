@@ -58,7 +58,7 @@ def bundle(
     """Write the folder that deploys a plan: DIR/edge for the device, DIR/cloud for the server.
 
     Each part is a program (graph.json and weights.safetensors), the plan, and a manifest with the SHA-256 of each file.
-    It can be copied alone, holds none of the other's weights, and executes nothing when it is opened. Both are read
+    It can be copied by itself, holds none of the other's weights, and executes nothing when it is opened. Both are read
     back first, and compose to the model bit for bit.
 
     Loading the plan's target runs its Python code. A plan for other weights, another structure or another torch is

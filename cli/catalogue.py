@@ -47,7 +47,7 @@ COMMANDS = {
                 "server."),
         Command("verify", "Run the two halves of a plan and print predicted against measured: latency part by part, "
                 "and accuracy."),
-        Command("leakage", "Estimate what each cut tells about the private input, by depth and dropout rate."),
+        Command("leakage", "Estimate how much each cut leaks about the private input, by depth and dropout rate."),
         Command("attack", "Run attacks against each cut and defense, and report the worst case for each threat "
                 "model."),
         Command("agreement", "Rank correlation between every estimate and what attacks really recovered, beside "
@@ -69,7 +69,7 @@ EXAMPLES = (
     ("write a target file to start from, with a model and data that work", "collabplan init"),
     ("measure the model on this machine, node by node and cut by cut", "collabplan profile model.py"),
     ("search cut and defense; write plan.json", "collabplan optimize --budget-ms 50"),
-    ("see what each cut tells about the input", "collabplan leakage"),
+    ("see how much each cut leaks about the input", "collabplan leakage"),
     ("see what attackers really recover under the plan", "collabplan attack plan.json"),
     ("write what the device and the cloud each need to run it", "collabplan bundle plan.json -o bundle"),
     ("answer devices with the cloud's part", "collabplan serve bundle"),

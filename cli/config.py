@@ -1,7 +1,7 @@
 """Configuration: `collabplan.toml`, or `[tool.collabplan]` in `pyproject.toml`, of the nearest folder upwards.
 
 A key is an option without its dashes. At the top it holds for every command that has the option, in a
-table named after a command for that one alone. The command line wins over both.
+table named after a command it holds for that command. The command line wins over both.
 
     target = "model.py"
     bandwidth = "20mbps"
@@ -72,7 +72,7 @@ class Config:
 
 
 def find_config(start: Path) -> Config | None:
-    """The configuration of `start` or its nearest parent that has one; None where there is none.
+    """The configuration of `start` or its nearest parent that has one, else None.
 
     Raises:
         CollabplanError: the file is not TOML, or cannot be read.

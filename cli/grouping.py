@@ -70,9 +70,9 @@ def option(
     Args:
         text: the help.
         metavar: stands for its value.
-        panel: of the help, where it is listed.
+        panel: the section of the help that lists it.
         flags: in place of the name that the field gives.
-        rare: listed by `--help-all` alone.
+        rare: only `--help-all` lists it.
         default: print the default too.
         least, most: bounds of a number.
         envvar: gives the value where the command line does not.

@@ -33,7 +33,7 @@ _SHOWN = {
     ),
     "data": option("Inputs, samples first: .safetensors by name, or .npy, once for each input.", "FILE", _DATA),
     "model": option("Take this target's validation data. Loading it runs its Python code.", "TARGET", _DATA),
-    "samples": option("The first N alone.", "N", _DATA, least=1),
+    "samples": option("Only the first N.", "N", _DATA, least=1),
     "batch": option("Samples of one request.", "N", _DATA, default=True, least=1),
     "threads": option("Threads inside an operator; default: torch's choice.", "N", _DATA, least=1),
     "key_file": option("Secret mask keys, for a plan with keyed masks.", "FILE", _PRIVACY),
@@ -54,7 +54,7 @@ _SHOWN = {
 
 @grouped(options=_SHOWN, tls=CLOUD_OPTIONS)
 def infer(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A bundle, or its edge part alone.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A bundle, or only its edge part.")],
     options: InferOptions,
     tls: CloudOptions,
     file: Annotated[
@@ -81,7 +81,7 @@ def infer(
         output.wrote("outputs", file)
     output.say(
         f"{len(found.outputs)} requests in {found.seconds:.2f} s: {found.bytes_sent:,} bytes sent, {found.retries} "
-        f"retries, {found.repeated} samples sent again as before, {found.fallbacks} answered on the device alone"
+        f"retries, {found.repeated} samples sent again as before, {found.fallbacks} answered by the device itself"
     )
     output.document(
         {

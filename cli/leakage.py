@@ -1,4 +1,4 @@
-"""`collabplan leakage`: what each cut tells about the input, under each defense; tests its own estimators."""
+"""`collabplan leakage`: how much each cut leaks about the input, under each defense; tests its own estimators."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def leakage(
     _debug: Debug = False,
     _help_all: HelpAll = False,
 ) -> None:
-    """Estimate what each cut tells about the private input, by depth and dropout rate.
+    """Estimate how much each cut leaks about the private input, by depth and dropout rate.
 
     Each cut is kept when it is finished: run the same command again after an interruption and it continues.
     The index is estimated, a lower bound on what attackers recover. Loading TARGET runs its Python code.
@@ -114,7 +114,7 @@ def show_controls(checked: Sequence[ControlRow], output: Output) -> None:
 
 
 def finish_controls(checked: Sequence[ControlRow], file: Path | None, output: Output) -> None:
-    """Print the controls alone. Raises BudgetError where one failed."""
+    """Print only the controls. Raises BudgetError where one failed."""
     from ..workflows.leakage import require_passed, write_controls
 
     show_controls(checked, output)

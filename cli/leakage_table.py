@@ -64,7 +64,7 @@ def legend(report: LeakageReport) -> list[str]:
 
 
 def leakage_table(report: LeakageReport, width: int) -> Table:
-    """Cuts by depth, a row per dropout rate, the model's output alone as the last, in at most `width` columns."""
+    """Cuts by depth, a row per dropout rate, then the model's output, in at most `width` columns."""
     groups = [list(rows) for _, rows in groupby(report.rows, key=lambda row: row.cut_id)]
     shown = _thinned(groups)
     title = f"{len(shown)} of {len(groups)} cuts; -o FILE holds all" if len(shown) < len(groups) else ""
@@ -248,7 +248,7 @@ def control_remarks(rows: Sequence[ControlRow]) -> list[str]:
 
 
 def _control_table(rows: Sequence[ControlRow], *, notes: bool) -> Table:
-    table = plain_table("Controls: what the estimators say where the answer is known")
+    table = plain_table("Controls: the estimators on data whose answer is known")
     for name in ("control", "estimator"):
         table.add_column(name, no_wrap=True)
     for name in ("truth", "value", "interval"):

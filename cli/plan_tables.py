@@ -84,7 +84,7 @@ def front(
 
 
 def front_text(objectives: Sequence[Objective]) -> str:
-    """`Front on the search split`, with what it is made of where that is not the usual."""
+    """`Front on the search split`, with the objectives if they are not the default ones."""
     said = "" if tuple(objectives) == DEFAULT_OBJECTIVES else f" by {', '.join(objectives)}"
     return f"Front on the search split{said}"
 

@@ -36,7 +36,7 @@ def expensive_nodes(profile: Profile, count: int = 8) -> Table:
 
 
 def candidate_cuts(profile: Profile) -> Table:
-    """The candidate cuts from the input to the output, thinned where there are many."""
+    """The candidate cuts from the input to the output, thinned out if they are many."""
     shown = thinned(profile.cuts)
     table = plain_table(f"Candidate cuts ({len(shown)} of {len(profile.cuts)}), input to output")
     table.add_column("cut", no_wrap=True)

@@ -22,7 +22,7 @@ EXAMPLES = examples(
         "collabplan serve bundle --listen 0.0.0.0:7433 --tls-cert server.pem --tls-key server.key",
     ),
     (
-        "for devices with a certificate alone",
+        "only for devices with a certificate",
         "collabplan serve cloud --listen 0.0.0.0:7433 --tls-cert server.pem --tls-key server.key --client-ca ca.pem",
     ),
     ("figures for Prometheus", "collabplan serve bundle --metrics 127.0.0.1:9433"),
@@ -61,7 +61,7 @@ _SHOWN = {
 
 @grouped(options=_SHOWN)
 def serve(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A bundle, or its cloud part alone.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A bundle, or only its cloud part.")],
     options: ServerOptions,
     as_json: Json = False,
     _debug: Debug = False,
@@ -70,8 +70,8 @@ def serve(
     """Answer devices with the cloud half of a bundle, until SIGTERM or Ctrl-C.
 
     A device must run the edge part of the same bundle. What it sends is checked against the plan before it is run;
-    nothing in it is executed or logged. Plaintext is spoken on loopback alone, unless --insecure is given. At the end
-    requests that run are finished and new ones refused.
+    nothing in it is executed or logged. Plaintext is spoken only on loopback, unless --insecure is given. At the end,
+    running requests are finished and new ones are refused.
 
     gRPC's health service answers on the same port.
     """

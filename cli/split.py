@@ -27,8 +27,8 @@ def split(
 ) -> None:
     """Write the two halves of a plan and check that they compose to the model, bit for bit.
 
-    Each half is graph.json and weights.safetensors alone, to look at or for programs of your own; to deploy a plan, use
-    `collabplan bundle`. Loading a half executes nothing. Loading the plan's target runs its Python code. A plan for
+    Each half is two files, graph.json and weights.safetensors, for inspection or for programs of your own; to deploy a
+    plan, use `collabplan bundle`. Loading a half executes nothing. Loading the plan's target runs its Python code. A plan for
     other weights, another structure or another torch is refused.
     """
     from ..workflows.planned import open_plan

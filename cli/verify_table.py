@@ -10,7 +10,7 @@ from .tables import plain_table, spread
 
 
 def against(measured: Measured) -> Table:
-    """The latency of a request and where it goes."""
+    """The latency of a request, part by part."""
     parts = measured.predicted.parts
     table = plain_table(f"One request after the other, {len(measured.total.samples_ms)} in all")
     table.add_column("part", no_wrap=True)

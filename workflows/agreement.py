@@ -101,7 +101,7 @@ def _strongest(report: AuditReport) -> Threat:
 
 
 def _key(row: LeakageRow | Audit) -> tuple[object, ...]:
-    """A cut and all that tells defenses apart but what was fitted to data: each report has its own ranges."""
+    """The cut and its defense without what was fitted to data: each report has its own ranges."""
     return row.cut_id, row.defense.model_copy(update={"directions": None, "ranges": ()})
 
 

@@ -37,7 +37,7 @@ class Attacked:
 
     Attributes:
         report: every audit.
-        missed: why the leakage budget is not shown to hold, cut by cut; empty where it holds or there is none.
+        missed: why the leakage budget is not shown to hold, cut by cut; empty if it holds or there is none.
     """
 
     report: AuditReport
@@ -138,7 +138,7 @@ def _open_run(
     workspace: Workspace,
     reporter: Reporter,
 ) -> AttackRun:
-    """Read the data, say who owns what, and choose the cuts."""
+    """Read the data, divide it among target and attacker, and choose the cuts."""
     target, traced = session.target, session.traced
     attacked_input(traced)
     with reporter.progress("reading the data"):
@@ -170,7 +170,7 @@ def _open_run(
 
 
 def _metric(target: Target, traced: TracedGraph, data: TargetData) -> tuple[Evaluate | Reading | None, list[str]]:
-    """What accuracy is, None where there are no labels or none can be told; what there is to say about that."""
+    """How accuracy is measured, and notes; None without labels, or if the outputs fit no metric."""
     if target.evaluate is None and data.validation.labels is None:
         return None, []
     try:

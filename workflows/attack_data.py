@@ -8,13 +8,13 @@ from ..targets.target import HALVES_SEED, Finding, TargetData
 
 
 def divide(data: TargetData) -> tuple[Roles, list[Finding]]:
-    """Who owns which of the target's images, and what there is to say about it; see `Roles.divide`."""
+    """The roles of the target's images, and findings about them; see `Roles.divide`."""
     sensitive = None
     if data.sensitive_labels is not None:
-        known, asked = Data(data.validation.inputs, data.sensitive_labels).halves(HALVES_SEED)
-        assert known.labels is not None
-        assert asked.labels is not None
-        sensitive = (asked.labels, known.labels)
+        search, confirm = Data(data.validation.inputs, data.sensitive_labels).halves(HALVES_SEED)
+        assert search.labels is not None
+        assert confirm.labels is not None
+        sensitive = (confirm.labels, search.labels)
     roles = Roles.divide(
         data.search,
         data.confirm,

@@ -66,7 +66,7 @@ def bundle_plan(
 
 
 def bundle_notes(planned: LoadedPlan, bundled: Bundled) -> list[str]:
-    """What the holder of each part should know; a note opens with `WARNING` where it concerns weights."""
+    """What the holder of each part should know; a note about weights opens with `WARNING`."""
     part, notes = bundled.written.edge.part, []
     if part.shared_tensors:
         notes.append(f"WARNING: both parts hold {', '.join(part.shared_tensors)}")

@@ -88,7 +88,7 @@ def clear_outdated(workspace: Workspace) -> list[Entry]:
 
 
 def outdated_files(path: Path) -> Iterator[Path]:
-    """The kept results at `path` or below it that say no revision, or another than the current one."""
+    """The results kept at `path` or below it whose revisions are missing or not the current ones."""
     current = current_revisions()
     files = sorted(path.rglob("*")) if path.is_dir() else [path]
     for file in files:

@@ -1,4 +1,4 @@
-"""Options that become a record: what the record refuses is told in the option's name."""
+"""Options that become a record: an error names the option, not the record's field."""
 
 from __future__ import annotations
 

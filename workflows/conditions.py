@@ -52,7 +52,7 @@ def declared_power(watts: float | None, joules_per_megabyte: float | None) -> Ed
 
 @dataclass(frozen=True, slots=True)
 class Power:
-    """What is known of the edge's power, None for nothing, and where it is from or why it is not known."""
+    """The device's power, None if unknown, and where it comes from or why it is unknown."""
 
     known: EdgePower | None
     said: str
@@ -127,10 +127,10 @@ def chosen_link(
 
 
 def require_power(budgets: Budgets, objectives: tuple[Objective, ...], power: Power) -> None:
-    """Refuse energy as a budget or an objective where nothing is known of the device's power.
+    """Check that the device's power is known if energy is a budget or an objective.
 
     Raises:
-        CollabplanError: as said.
+        CollabplanError: it is unknown; the message says why.
     """
     asked = "--max-energy-mj" if budgets.max_edge_energy_mj is not None else "the objective energy"
     if (budgets.max_edge_energy_mj is not None or "energy" in objectives) and power.known is None:
@@ -138,10 +138,10 @@ def require_power(budgets: Budgets, objectives: tuple[Objective, ...], power: Po
 
 
 def require_slowdown(slowdown: float, edge: Path | None, cloud: Path | None) -> None:
-    """Refuse a slowdown that is not a factor, or beside a profile of the edge itself.
+    """Check that the slowdown is a factor, and that the device itself was not profiled.
 
     Raises:
-        CollabplanError: as said.
+        CollabplanError: it is not greater than 0, or both machines have a profile of their own.
     """
     if not 0 < slowdown < float("inf"):
         raise CollabplanError(f"--edge-slowdown {slowdown:g} is not possible: it must be greater than 0")

@@ -12,9 +12,9 @@ from .defense_options import parts
 
 
 def choose_cuts(every: Sequence[Cut], wanted: str, max_crossing: int) -> list[Cut]:
-    """The cuts of `--cuts` by depth, and the edge-only one, where it can be measured: it is the floor.
+    """The chosen cuts by depth, and the edge-only cut as the floor if it can be measured.
 
-    A name may also be that of a cut which is no candidate, as a plan may have it: tensors joined by ` + `.
+    A plan may have a cut that is no candidate. Its name, tensors joined by ` + `, is accepted too.
 
     Raises:
         CollabplanError: a name that no cut has, or a cut that cannot be measured.

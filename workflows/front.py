@@ -50,7 +50,7 @@ def front_rows(plan: Plan, budgets: Budgets) -> list[Candidate]:
 
 
 def picked(rows: list[Candidate], number: int) -> Candidate:
-    """The row with this number, from 1. Raises CollabplanError where there is none."""
+    """The row with this number, from 1. Raises CollabplanError if there is none."""
     if not 1 <= number <= len(rows):
         raise CollabplanError(f"there is no row {number}; the front has {len(rows)}")
     return rows[number - 1]

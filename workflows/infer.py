@@ -32,7 +32,7 @@ class Answers:
         bytes_sent: by the device, retries included.
         retries: tries beyond the first.
         repeated: samples whose earlier bytes were sent again.
-        fallbacks: requests answered on the device alone.
+        fallbacks: requests that the device answered by itself.
     """
 
     bundle_id: str
@@ -50,7 +50,7 @@ def infer(
     """Run the edge half of a bundle on data, and ask a server for the rest.
 
     Args:
-        folder: a bundle, or its edge part alone.
+        folder: a bundle, or only its edge part.
         options: data, server and what may leave the device.
         cloud: how the server is spoken to.
         reporter: hears what is done.

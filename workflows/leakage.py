@@ -1,4 +1,4 @@
-"""What each cut tells about the private input, under each defense; tests its own estimators."""
+"""How much each cut leaks about the private input, under each defense; tests its own estimators."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def measure_leakage(
     reporter: Reporter,
     controls: Sequence[ControlRow] = (),
 ) -> LeakageReport:
-    """Estimate what each cut tells about the private input. Every finished cut is kept in the workspace.
+    """Estimate how much each cut leaks about the private input. Every finished cut is kept in the workspace.
 
     Args:
         spec: the target, or a session of it; None: what was profiled last in the workspace.
@@ -130,7 +130,7 @@ def require_passed(controls: Sequence[ControlRow]) -> None:
 
 
 def write_controls(controls: Sequence[ControlRow], file: Path) -> None:
-    """Write the controls alone."""
+    """Write only the controls."""
     document = {"controls": [row.model_dump(mode="json") for row in controls]}
     write_text(file, json.dumps(document, indent=1, allow_nan=False) + "\n")
 
@@ -190,7 +190,7 @@ def _report(
     target: Target, run: LeakageRun, found: dict[str, Finished], max_crossing: int,
     controls: tuple[ControlRow, ...], notes: Sequence[str],
 ) -> LeakageReport:  # fmt: skip
-    """The report: rows by depth, the model's output alone as the floor."""
+    """The report: rows by depth, and the model's output as the floor."""
     rows: list[LeakageRow] = []
     floor: LeakageRow | None = None
     for cut in sorted(run.cuts, key=lambda cut: cut.depth):

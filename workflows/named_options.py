@@ -44,7 +44,7 @@ def options_from(kind: type[Options], values: Mapping[str, Any]) -> Options:
 
 
 def groups_of(kind: type[Any]) -> dict[str, type[Any]]:
-    """The option groups by the field of `kind` that holds each; `kind` itself under `""` where it has none."""
+    """The option groups by the field of `kind` that holds each; `kind` itself under `""` if it has none."""
     hints = get_type_hints(kind)
     groups = {name: hint for name, hint in hints.items() if isinstance(hint, type) and dataclasses.is_dataclass(hint)}
     return groups or {"": kind}
@@ -56,7 +56,7 @@ def names_of(group: type[Any]) -> tuple[str, ...]:
 
 
 def _validated(group: type[Any], values: Mapping[str, Any]) -> Any:
-    """The group; a value of another type is converted where that loses nothing, else refused by the option's name."""
+    """The group; a value of another type is converted if that loses nothing, else refused."""
     hints = get_type_hints(group)
     texts = {name for name, hint in hints.items() if str in (hint, *get_args(hint))}
     given = {

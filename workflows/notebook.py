@@ -1,4 +1,4 @@
-"""Reporters for Python: progress that a notebook shows, and log records where there is no notebook."""
+"""Reporters for Python: progress that a notebook shows, and log records elsewhere."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Display = Callable[[str], Shown]
 
 
 class Logged(Silent):
-    """Writes notes and warnings to the logger `collabplan`; notes show where its level is INFO."""
+    """Writes notes and warnings to the logger `collabplan`; notes show if its level is INFO."""
 
     def note(self, text: str, findings: Sequence[Finding] = ()) -> None:
         """Log at level INFO."""

@@ -80,7 +80,7 @@ def search_plan(
 
 
 def write_plan(found: SearchResult, file: Path) -> Plan | None:
-    """Write the plan of a search with its tensors beside it; None where there is no plan."""
+    """Write the plan of a search with its tensors beside it; None if there is no plan."""
     if found.plan is None:
         return None
     return save_plan(found.plan, found.tuned_weights, found.directions, file)

@@ -1,4 +1,4 @@
-"""What each workflow can be asked for, as plain values with their defaults.
+"""The options of each workflow, as plain values with their defaults.
 
 The command line makes its options of these fields, and a `Study` takes them as keyword arguments: a default is written
 here and nowhere else. This module imports nothing heavy.
@@ -102,7 +102,7 @@ class SearchSettings:
 
     Attributes:
         trials: total of trials, earlier ones included; None: every candidate up to 200, else 200.
-        sampler: proposes candidates where there are more than trials.
+        sampler: proposes candidates if there are more than trials.
         seed: the same seed gives the same front.
         resume: continue the study in the workspace.
         reuse: the name of the study to continue, also for another link or device.
@@ -189,7 +189,7 @@ class OptimizeOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeakageOptions:
-    """What is measured of which cuts.
+    """Which cuts and defenses are measured, and how.
 
     Attributes:
         cuts: `all`, or names separated by commas.
@@ -272,7 +272,7 @@ class CloudOptions:
     Attributes:
         ca: who signed the server's certificate.
         tls_cert, tls_key: this device's certificate and its secret key.
-        server_name: the name in the server's certificate, where it is not the host's.
+        server_name: the name in the server's certificate, if it is not the host's.
         insecure: speak plaintext to any address.
     """
 
@@ -294,7 +294,7 @@ class InferOptions:
         fallback: where the cloud does not answer, run the whole model on the device.
         data: files with inputs.
         model: the target whose validation data are the inputs.
-        samples: the first ones alone; None: all.
+        samples: only the first ones; None: all.
         batch: samples of one request.
         threads: inside an operator; None: torch's own choice.
         key_file: secret mask keys, for a plan with keyed masks.

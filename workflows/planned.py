@@ -43,7 +43,7 @@ def open_plan(path: Path, model: str | Session | None, reporter: Reporter, *, ne
 
     Args:
         path: the plan file.
-        model: the target, where it is not where it was planned; or a session of it.
+        model: the target, if it has moved since; or a session of it.
         reporter: hears what was found.
         needs_data: the target must have validation data too.
 

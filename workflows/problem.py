@@ -12,9 +12,9 @@ from ..targets.target import Target
 from .attack_data import divide
 from .conditions import Conditions
 from .options import ProfileOptions
-from .profile import profile_session
+from .profile import measure_profile
 from .profiles import Profiles, fitting_profile, last_profile
-from .promises import check_accuracy
+from .promises import check_accuracy, check_promises
 from .reporter import Reporter
 from .session import Session, load_session_target, trace_session
 from .wording import link_text
@@ -63,9 +63,10 @@ def prepare_session(session: Session, profiles: Profiles | None, workspace: Work
     """As `prepare`, of a session that is open."""
     profiles = profiles or fitting_profile(workspace, session)
     if profiles is None:
+        check_promises(session.target, session.traced, reporter)
         reporter.note("no profile of this target here: profiling it now")
-        made, path = profile_session(session, ProfileOptions(), workspace, reporter)
-        profiles = Profiles(made, made, f"profile {path}")
+        made = measure_profile(session, ProfileOptions(), reporter)
+        profiles = Profiles(made, made, f"profile {workspace.save_profile(made)}")
     reporter.note(profiles.said)
     for profile in (profiles.edge, profiles.cloud):
         record = f"the profile of {profile.target.spec}"

@@ -30,7 +30,7 @@ def given_profiles(edge: Path | None, cloud: Path | None) -> Profiles | None:
 
     Raises:
         RecordError: a file is not a profile.
-        CollabplanError: one file alone that is of one role only.
+        CollabplanError: a single file that is of one role.
     """
     if edge is not None and cloud is not None:
         return Profiles(load(Profile, edge), load(Profile, cloud), f"profiles {edge} (edge) and {cloud} (cloud)")
@@ -43,7 +43,7 @@ def given_profiles(edge: Path | None, cloud: Path | None) -> Profiles | None:
 
 
 def last_profile(workspace: Workspace) -> Profiles:
-    """The profile made last here, refused where its target's file has changed since.
+    """The profile made last here, if its target's file has not changed since.
 
     Raises:
         RecordError: there is none, or it is damaged.
@@ -56,7 +56,7 @@ def last_profile(workspace: Workspace) -> Profiles:
 
 
 def fitting_profile(workspace: Workspace, session: Session) -> Profiles | None:
-    """The last profile made here, where it is of this very target and of both roles; else None.
+    """The last profile made here, if it is of this very target and of both roles; else None.
 
     A target without a file is known by its model's structure.
     """
@@ -76,12 +76,12 @@ def fitting_profile(workspace: Workspace, session: Session) -> Profiles | None:
 
 
 def require_both_roles(profile: Profile, path: Path) -> None:
-    """Refuse one profile for two machines where it measured one half only."""
+    """Refuse one profile for two machines if it measured only one half."""
     if profile.role == "both":
         return
     other = "cloud" if profile.role == "edge" else "edge"
     raise MismatchError(
-        f"profile {path} is of role {profile.role} alone; give --{profile.role}-profile and --{other}-profile"
+        f"profile {path} is only of role {profile.role}; give --{profile.role}-profile and --{other}-profile"
     )
 
 

@@ -44,14 +44,14 @@ def parsed_objectives(text: str) -> tuple[Objective, ...]:
 
 
 def require_audits(budgets: Budgets, *, audit: bool) -> None:
-    """Refuse budgets that only attacks can be held against, without attacks.
+    """Refuse budgets that only attacks can check if no attack is run.
 
     Raises:
-        CollabplanError: as said.
+        CollabplanError: names the budget.
     """
     for name in ("max_reconstruction", "max_linkage"):
         if getattr(budgets, name) is not None and not audit:
-            raise CollabplanError(f"{_BUDGET_OPTIONS[name]} is held against attacks alone; leave out --no-audit")
+            raise CollabplanError(f"{_BUDGET_OPTIONS[name]} can only be checked by attacks; leave out --no-audit")
 
 
 def audit_options(effort: Literal["quick", "standard", "thorough"], seeds: int, most: int | None) -> AuditOptions:

@@ -58,7 +58,7 @@ class Study:
         target: `path.py`, `path.py:NAME`, `package.module:NAME`, or a loaded target.
         inputs: takes the place of what the file says of its inputs.
         workspace: folder for profiles, studies and finished attacks.
-        reporter: hears of progress; default: the notebook, or the logger `collabplan` where there is no notebook.
+        reporter: hears of progress; default: the notebook, or the logger `collabplan` elsewhere.
 
     Attributes:
         last_search: the front and the baselines of the last `optimize`, whether or not it found a plan.

@@ -126,7 +126,7 @@ def test_without_attacks_a_plan_says_that_it_is_estimated(run: Run) -> None:
     ran = run("optimize", *SEARCH, "--max-edge-params", "60")
     assert "ESTIMATED, not audited" in " ".join(ran.out.split())
     assert "ESTIMATED, not audited" in load(Plan, Path("plan.json")).headline
-    assert "--max-linkage is held against attacks alone" in run("optimize", *SEARCH, "--max-linkage", "0.5").line
+    assert "--max-linkage can only be checked by attacks" in run("optimize", *SEARCH, "--max-linkage", "0.5").line
 
 
 @pytest.mark.usefixtures("planned")
