@@ -14,7 +14,9 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .workflows.study import Study, Target, open  # noqa: F401
+    from .workflows.study import Study as Study
+    from .workflows.study import Target as Target
+    from .workflows.study import open as open
 
 __version__ = "0.1.0"
 

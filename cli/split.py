@@ -28,8 +28,8 @@ def split(
     """Write the two halves of a plan and check that they compose to the model, bit for bit.
 
     Each half is two files, graph.json and weights.safetensors, for inspection or for programs of your own; to deploy a
-    plan, use `collabplan bundle`. Loading a half executes nothing. Loading the plan's target runs its Python code. A plan for
-    other weights, another structure or another torch is refused.
+    plan, use `collabplan bundle`. Loading a half executes nothing. Loading the plan's target runs its Python code. A
+    plan for other weights, another structure or another torch is refused.
     """
     from ..workflows.planned import open_plan
     from ..workflows.split import split_plan

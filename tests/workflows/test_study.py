@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import collabplan
 import pytest
@@ -18,7 +19,7 @@ from collabplan.workflows.study import PlanResult, Study
 from torch import nn
 
 DIGITS = Path(__file__).resolve().parents[2] / "examples" / "digits" / "model.py"
-SEARCH = {
+SEARCH: dict[str, Any] = {
     "trials": 2,
     "draws": 1,
     "audit": False,
@@ -46,7 +47,7 @@ def plan(study: Study) -> PlanResult:
 def small(tmp_path: Path) -> Callable[..., Study]:
     """A study of a small model in memory."""
 
-    def make(**declared: object) -> Study:
+    def make(**declared: Any) -> Study:
         torch.manual_seed(0)
         model = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3))
         return collabplan.Target(model, torch.zeros(1, 6), workspace=tmp_path, reporter=Silent(), **declared)
