@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -118,7 +117,7 @@ def examples(*pairs: tuple[str, str]) -> str:
 
 def defense_option(panel: str, group: type[Any]) -> OptionInfo:
     """`--defense`, as all commands take it. `group` holds its default."""
-    default = next(field.default for field in fields(group) if field.name == "defense")
+    default: tuple[str, ...] = group.__dataclass_fields__["defense"].default
     return option(
         f"{_FAMILIES} Default: {', '.join(default)}.",
         "FAMILY",

@@ -45,7 +45,7 @@ class AttackSettings:
 
 @dataclass(frozen=True, eq=False)
 class AttackRun:
-    """One run of the command over several cuts and defenses, or over a plan's. Without `metric` accuracy is not reported."""
+    """Attacks on several cuts and defenses, or on those of a plan. Without `metric` accuracy is not reported."""
 
     target: Target
     traced: TracedGraph
