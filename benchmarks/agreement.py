@@ -62,7 +62,7 @@ def measured(name: str, cuts: Sequence[str], attacks: str, effort: str, folder: 
     target = str(EXAMPLES / name / "model.py")
     options = ("--attacks", attacks, "--effort", effort, "--defense", f"dropout:element:{RATES}")
     estimate = (
-        "leakage", target, "--cuts", ",".join(cuts), "--defense", f"dropout:element:{RATES}", "--estimators", ESTIMATORS,
+        "leakage", target, "--cuts", ",".join(cuts), *options[4:], "--estimators", ESTIMATORS,
         "--samples", str(SAMPLES), "-o", "leakage.json",
     )  # fmt: skip
     shares = [cuts[first::jobs] for first in range(jobs)]
