@@ -47,7 +47,7 @@ COMMANDS = {
                 "server."),
         Command("verify", "Run the two halves of a plan and print predicted against measured: latency part by part, "
                 "and accuracy."),
-        Command("leakage", "Estimate how much each cut leaks about the private input, by depth and dropout rate."),
+        Command("leakage", "Estimate how much each cut leaks about the private input, by depth and defense."),
         Command("attack", "Run attacks against each cut and defense, and report the worst case for each threat "
                 "model."),
         Command("agreement", "Rank correlation between every estimate and what attacks really recovered, beside "

@@ -12,11 +12,12 @@ import pytest
 import torch
 from collabplan.defenses import Defense
 from collabplan.graph import TracedGraph, trace
-from collabplan.records import Crossing, DefenseSpec, Layout
+from collabplan.records import Crossing, Layout
 from torch import Tensor, nn
 
 # Under pytest's importlib mode a test folder is not on the path.
 sys.path.insert(0, str(Path(__file__).parent / "support"))
+from defense_records import defense_record
 from target_files import NET
 
 
@@ -46,7 +47,7 @@ def defend() -> Callable[..., Defense]:
 
     def make(*rows: Tensor, **spec: Any) -> Defense:
         crossed = tuple(crossing_of(row, f"t{position}") for position, row in enumerate(rows))
-        return Defense(DefenseSpec(**spec), crossed).calibrate(rows)
+        return Defense(defense_record(**spec), crossed).calibrate(rows)
 
     return make
 
