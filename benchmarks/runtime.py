@@ -30,6 +30,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from collabplan import planner
@@ -205,7 +206,9 @@ def latency(given: Subjects, repeats: int, seconds: float) -> None:
     errors_before, covered_before = held(given, asked)
     given = replace(given, profile=pooled(given.profile, timings))
     errors, covered = held(given, asked)
-    parts, widths, rows = {"edge": [], "cloud": []}, [], []
+    parts: dict[str, list[Any]] = {"edge": [], "cloud": []}
+    widths: list[float] = []
+    rows: list[Any] = []
     for each in asked:
         expected = predicted(given, each.cut, each.defense, each.link)
         p50, planned_p50 = median(each.spent, "total"), expected.p50_ms
@@ -483,7 +486,7 @@ def accuracy(name: str, trials: int) -> None:
         cut = next(cut for cut in problem.cuts if cut.id == plan.cut_id)
         halves = {"the plan's own half": (data.confirm, True), "the whole set": (data.validation, False)}
         for which, (samples, same) in halves.items():
-            subject = Subject(plan, traced, cut, samples, outcome.tuned_weights, outcome.directions,
+            subject = Subject(plan, traced, cut, samples, outcome.tuned_weights, outcome.projection,
                               loaded.evaluate, data.pixel_scaling(traced), same_samples=same)  # fmt: skip
             found, wanted = verify(subject, requests=5), plan.chosen.accuracy.accuracy
             got = found.accuracy
@@ -493,7 +496,7 @@ def accuracy(name: str, trials: int) -> None:
                 interval=[round(got.low, 4), round(got.high, 4)])  # fmt: skip
         os.chdir(before)
     bar("5.5", f"{name}: undefended samples that equal the halves bit for bit", found.exact_samples, "samples",
-        target=found.sample_count, holds=0 < found.exact_samples == found.sample_count)  # fmt: skip
+        target=found.sample_count, holds=0 < (found.exact_samples or 0) == found.sample_count)  # fmt: skip
 
 
 def loaded_parameters(profile: Profile) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 from collections.abc import Mapping
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -58,13 +58,17 @@ def names_of(group: type[Any]) -> tuple[str, ...]:
 def _validated(group: type[Any], values: Mapping[str, Any]) -> Any:
     """The group; a value of another type is converted if that loses nothing, else refused."""
     hints = get_type_hints(group)
-    texts = {name for name, hint in hints.items() if str in (hint, *get_args(hint))}
+    several = {name for name, hint in hints.items() if get_origin(hint) is tuple and Ellipsis in get_args(hint)}
+    texts = {name for name, hint in hints.items() if str in (hint, *get_args(hint))} - several
     given = {
         name: ",".join(map(str, value)) if name in texts and isinstance(value, list | tuple) else value
         for name, value in values.items()
+        if name not in several
     }
+    # A defense may be an object of the caller's, so what may be given several times is checked where it is used.
+    listed = {name: _listed(value) for name, value in values.items() if name in several}
     try:
-        return TypeAdapter(group).validate_python(given)
+        return dataclasses.replace(TypeAdapter(group).validate_python(given), **listed)
     except ValidationError as error:
         first = error.errors()[0]
         name, message = first["loc"][0], str(first["msg"])
@@ -72,3 +76,8 @@ def _validated(group: type[Any], values: Mapping[str, Any]) -> Any:
             raise CollabplanError(f"the option {name!r} is needed") from None
         wanted = message[0].lower() + message[1:]
         raise CollabplanError(f"the option {name!r} cannot be {first['input']!r}: {wanted}") from None
+
+
+def _listed(value: Any) -> tuple[Any, ...]:
+    """One value or several, as a tuple."""
+    return tuple(value) if isinstance(value, list | tuple) else (value,)

@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 from torch import nn
 
+from ..defenses import CustomStage
 from ..planner import SearchResult
 from ..planner.plan_files import save_plan
 from ..records import BudgetError, Plan
@@ -120,7 +121,8 @@ class Study:
 
         Args:
             budget_ms: longest predicted latency of a request, 95th percentile, in ms.
-            options: of `OptimizeOptions`: max_accuracy_drop, max_leakage, bandwidth, trials, audit...
+            options: of `OptimizeOptions`: max_accuracy_drop, max_leakage, bandwidth, trials, audit... `defense` may hold
+                stages of your own beside texts.
 
         Returns:
             The plan that leaks least within the budgets.
@@ -224,10 +226,10 @@ class Study:
         """A plan with its model, written into the workspace."""
         file = self.workspace.prepare() / "plans" / f"{plan.study}-{plan.cut_id}.json"
         file.parent.mkdir(exist_ok=True)
-        plan = save_plan(plan, found.tuned_weights, found.directions, file)
+        plan = save_plan(plan, found.tuned_weights, found.projection, file)
         target, traced = self.session.target, self.session.traced
         cut = planned_cut(plan, traced)
-        return LoadedPlan(plan, file, target, traced, cut, found.tuned_weights, found.directions)
+        return LoadedPlan(plan, file, target, traced, cut, found.tuned_weights, found.projection)
 
 
 class Target(Study):
@@ -242,7 +244,8 @@ class Target(Study):
         evaluate: (outputs, labels) -> score, higher is better.
         public_inputs: names of inputs that are no secret.
         input_range: values of black and white, or `input_mean` and `input_std` instead.
-        batch_dim: the dimension that counts samples, where it is not the first.
+        batch_dim: the dimension that counts samples, if it is not the first.
+        defense_stages: classes of defense stages of your own, which plans of this model may name.
         workspace, reporter: as of `Study`.
 
     Raises:
@@ -273,6 +276,7 @@ class Target(Study):
         input_mean: Any = None,
         input_std: Any = None,
         batch_dim: int | Mapping[str, int | None] | None = 0,
+        defense_stages: Sequence[type[CustomStage]] = (),
         workspace: str | Path | None = None,
         reporter: Reporter | None = None,
     ) -> None:
@@ -287,6 +291,7 @@ class Target(Study):
             "input_range": input_range,
             "input_mean": input_mean,
             "input_std": input_std,
+            "defense_stages": tuple(defense_stages),
             **({} if batch_dim == 0 else {"batch_dim": batch_dim}),
         }
         super().__init__(target_in_memory(model, example_inputs, declared), workspace=workspace, reporter=reporter)
@@ -329,7 +334,7 @@ class PlanResult(Result[Plan]):
         Raises:
             CollabplanError: the file cannot be written.
         """
-        save_plan(self.record, self.planned.tuned, self.planned.directions, Path(file))
+        save_plan(self.record, self.planned.tuned, self.planned.projection, Path(file))
         return Path(file)
 
     def explain(self) -> dict[str, list[str]]:

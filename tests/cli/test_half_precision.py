@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import pytest
+from command_line import Run
 from target_files import DATA, NET
+
+Write = Callable[..., Path]
 
 WIDE = """
 class Wide(nn.Module):
@@ -32,7 +39,7 @@ OPTIMIZE = (
 )  # fmt: skip
 
 
-def half(target, run, kind, extra=""):
+def half(target: Write, run: Run, kind: str, extra: str = "") -> Any:
     """The wide network in that dtype, profiled."""
     target(DATA + WIDE.replace("DTYPE", kind) + extra)
     ran = run("profile", "model.py", "--seconds", "1", "--threads", "1", "--json")
@@ -41,7 +48,7 @@ def half(target, run, kind, extra=""):
 
 
 @pytest.mark.parametrize(("kind", "dtype"), [("half", "float16"), ("bfloat16", "bfloat16")])
-def test_a_model_in_half_precision_goes_the_whole_way(target, run, kind, dtype):
+def test_a_model_in_half_precision_goes_the_whole_way(target: Write, run: Run, kind: str, dtype: str) -> None:
     profile = half(target, run, kind)
     assert profile["dtype"] == dtype
     assert {crossing["dtype"] for cut in profile["cuts"] for crossing in cut["crossing"]} == {dtype}
@@ -59,7 +66,7 @@ def test_a_model_in_half_precision_goes_the_whole_way(target, run, kind, dtype):
     assert parts.code == 0, parts.err
 
 
-def test_the_leakage_of_half_precision_is_that_of_the_same_numbers_in_float32(target, run):
+def test_the_leakage_of_half_precision_is_that_of_the_same_numbers_in_float32(target: Write, run: Run) -> None:
     indices = {}
     for kind in ("half", "float"):
         half(target, run, kind)
@@ -68,28 +75,28 @@ def test_the_leakage_of_half_precision_is_that_of_the_same_numbers_in_float32(ta
     assert indices["half"] == pytest.approx(indices["float"], abs=0.03)
 
 
-def test_a_copy_in_another_dtype_is_said_to_be_one(target, run):
+def test_a_copy_in_another_dtype_is_said_to_be_one(target: Write, run: Run) -> None:
     target(DATA + WIDE.replace("DTYPE", "bfloat16"))
     profile = run("profile", "model.py", "--dtype", "float32", "--seconds", "1", "--threads", "1", "--json").document
     assert profile["dtype"] == "float32"
     assert any("a copy in float32; the model itself computes in bfloat16" in said for said in profile["warnings"])
 
 
-def test_shapes_alone_mean_inputs_in_the_models_own_dtype(target, run):
+def test_shapes_alone_mean_inputs_in_the_models_own_dtype(target: Write, run: Run) -> None:
     target(DATA + WIDE.replace("DTYPE", "half"))
     ran = run("profile", "model.py", "--input", "1x6", "--seconds", "1", "--threads", "1", "--json")
     assert ran.document["dtype"] == "float16"
     assert "float16 1x6, from `--input`" in ran.err
 
 
-def test_inputs_of_another_dtype_are_refused_with_the_right_one(target, run):
+def test_inputs_of_another_dtype_are_refused_with_the_right_one(target: Write, run: Run) -> None:
     target(DATA + WIDE.replace("DTYPE", "bfloat16") + "\nexample_inputs = (torch.zeros(1, 6),)\n")
     ran = run("profile", "model.py")
     assert ran.code == 2
     assert "give floating inputs in torch.bfloat16, as the model's weights are" in ran.err
 
 
-def test_data_beyond_half_precision_are_refused(target, run):
+def test_data_beyond_half_precision_are_refused(target: Write, run: Run) -> None:
     large = "\ndef validation_data():\n    return 1e6 * torch.rand(80, 6), torch.zeros(80).long()\n"
     target(DATA + WIDE.replace("DTYPE", "half") + large)
     ran = run("profile", "model.py", "--seconds", "1")
@@ -97,6 +104,6 @@ def test_data_beyond_half_precision_are_refused(target, run):
     assert "more than the float16 that the model takes can hold; scale them as in training" in ran.err
 
 
-def test_a_float32_model_is_profiled_in_float32(target, run):
+def test_a_float32_model_is_profiled_in_float32(target: Write, run: Run) -> None:
     target(DATA, base=NET)
     assert run("profile", "model.py", "--seconds", "1", "--threads", "1", "--json").document["dtype"] == "float32"

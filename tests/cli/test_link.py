@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ def measured(here: Path, run: Run) -> Path:
     return here / "link.json"
 
 
-def test_what_is_measured_is_planned_with(measured: Path, run: Run, target: object) -> None:
+def test_what_is_measured_is_planned_with(measured: Path, run: Run, target: Callable[..., Path]) -> None:
     target(DATA)
     run("profile", "model.py", "--seconds", "1", "--threads", "1")
     search = ("--budget-ms", "5000", "--max-accuracy-drop", "1", "--trials", "3", "--draws", "1", "--no-audit")

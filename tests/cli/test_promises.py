@@ -203,7 +203,7 @@ def test_optimize_without_a_profile_holds_to_promises_before_it_profiles(run: Ru
 def test_the_readme_lists_every_name_that_a_target_file_may_define() -> None:
     folder = Path(__file__).parents[2]
     readme = (folder / "README.md").read_text()
-    source = "".join((folder / "cli" / name).read_text() for name in ("target.py", "model.py"))
+    source = "".join((folder / "targets" / name).read_text() for name in ("target.py", "user_model.py"))
     read = (
         set(re.findall(r'declared\.get\("(\w+)"\)', source)) | set(DATA_NAMES) | {"model", "input_range", "input_std"}
     )

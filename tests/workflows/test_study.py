@@ -64,9 +64,10 @@ def test_a_profile_is_kept_where_the_command_line_finds_it(study: Study) -> None
 
 
 def test_leakage_of_named_cuts_is_a_table(study: Study) -> None:
-    found = study.leakage(cuts=["layer4"], dropout="0", estimators="ridge", samples=64)
+    found = study.leakage(cuts=["layer4"], defense="dropout:element:0.5", estimators="ridge", samples=64)
     assert isinstance(found, LeakageResult)
     cuts = {row["cut"]: row for row in found.rows()}
+    assert cuts["layer4"]["defense"] == "dropout:element:0.5"
     assert 0 <= cuts["layer4"]["index"] <= cuts["layer4"]["index_high"] <= 1
     assert "ESTIMATED" in repr(found)
 
