@@ -121,8 +121,8 @@ class Study:
 
         Args:
             budget_ms: longest predicted latency of a request, 95th percentile, in ms.
-            options: of `OptimizeOptions`: max_accuracy_drop, max_leakage, bandwidth, trials, audit... `defense` may hold
-                stages of your own beside texts.
+            options: of `OptimizeOptions`: max_accuracy_drop, max_leakage, bandwidth, trials, audit... `defense` takes
+                texts, records, and stages of your own.
 
         Returns:
             The plan that leaks least within the budgets.
