@@ -1,4 +1,4 @@
-"""What audits of one model share, so that it is made once: it takes long and does not depend on what differs."""
+"""What audits of one model share: artifacts that are expensive and do not depend on what differs between the audits."""
 
 from __future__ import annotations
 
@@ -13,27 +13,38 @@ T = TypeVar("T")
 
 
 class ArtifactCache:
-    """Things by key, each made once, with draws that its key and `seed` decide.
+    """Artifacts by key, each made once per process.
 
-    So it makes no difference to any figure whether a thing was there already or not.
+    Every artifact draws from a generator of its own, so no figure depends on which audit made it first.
+
+    Args:
+        seed: of all draws.
+
+    Example:
+        >>> artifacts = ArtifactCache(seed=0)
+        >>> first = artifacts.once("weights", lambda draws: torch.rand(2, generator=draws))
+        >>> torch.equal(first, artifacts.once("weights", lambda _: torch.zeros(2)))
+        True
     """
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
-        self._everywhere: dict[str, object] = {}
-        self._place = ""
-        self._here: dict[str, object] = {}
+        self._of_all_cuts: dict[str, object] = {}
+        self._cut = ""
+        self._of_this_cut: dict[str, object] = {}
 
-    def once(self, key: str, make: Callable[[torch.Generator], T], *, at: str = "") -> T:
-        """What `make` made of a generator when it was first asked for.
+    def once(self, key: str, make: Callable[[torch.Generator], T], *, at: str = "", draws_as: str | None = None) -> T:
+        """The artifact of `key`, made on the first request.
 
         Args:
-            key: tells it from all others, of whatever type.
-            at: a cut that it belongs to; it is forgotten when another cut's is asked for.
+            key: everything that the artifact depends on, revisions included.
+            make: makes it with a generator on the CPU.
+            at: the cut that it belongs to. It is dropped when an artifact of another cut is requested.
+            draws_as: seeds the generator; `key` by default. It stays the same when a revision is raised.
         """
-        if at and at != self._place:
-            self._place, self._here = at, {}
-        kept = self._here if at else self._everywhere
+        if at and at != self._cut:
+            self._cut, self._of_this_cut = at, {}
+        kept = self._of_this_cut if at else self._of_all_cuts
         if key not in kept:
-            kept[key] = make(generator_for(self.seed, at, key))
+            kept[key] = make(generator_for(self.seed, at, key if draws_as is None else draws_as))
         return cast("T", kept[key])

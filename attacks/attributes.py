@@ -11,10 +11,14 @@ from sklearn.neural_network import MLPClassifier
 from torch import Tensor
 
 from ..records import AttributeRate
+from ..records.revisions import Part
 from .adversary_view import AdversaryView
 from .audit_target import ObservedReleases
 from .features import Standard
 from .metrics import bootstrap
+
+ATTRIBUTES = Part("attributes")
+"""Raise its revision whenever the same releases tell the probes something else."""
 
 MOST_FEATURES = 2048
 """Wider releases are projected at random to so many numbers."""

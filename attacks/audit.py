@@ -8,18 +8,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
 import torch
-from pydantic import TypeAdapter, ValidationError
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from pydantic import TypeAdapter
 from torch import Tensor
 
-from .. import __version__
 from ..defenses.seeds import generator_for
 from ..records import (
     ALONE,
@@ -32,15 +28,17 @@ from ..records import (
     Threat,
     hash_json,
     hash_rows,
-    write_bytes,
 )
+from ..records.revisions import Part
 from ..targets.data import Data
 from .adversary_view import AdversaryView
 from .artifact_cache import ArtifactCache
-from .attributes import attribute_rates
-from .audit_target import AuditTarget, ObservedReleases
+from .attributes import ATTRIBUTES, attribute_rates
+from .audit_files import read_attack, remembered, write_attack
+from .audit_keys import attack_key, attack_revisions, fit_key, fit_seed, part_revisions
+from .audit_target import RELEASES, AuditTarget, ObservedReleases
 from .interface import OWN, Attack, Attacker, AttackFailed, Effort, Reconstruction, Training
-from .linkage import linkage_rates
+from .linkage import LINKAGE, linkage_rates
 from .metrics import Judge
 from .tiers import tier_figures
 
@@ -58,8 +56,8 @@ HELD_FOR_PULL = 200
 LARGEST_GALLERY = 1000
 
 T = TypeVar("T")
-LINKAGE = TypeAdapter(tuple[LinkageRate, ...])
-ATTRIBUTES = TypeAdapter(tuple[AttributeRate, ...])
+LINKAGE_RATES = TypeAdapter(tuple[LinkageRate, ...])
+ATTRIBUTE_RATES = TypeAdapter(tuple[AttributeRate, ...])
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +225,9 @@ class _Runner:
             self.victim.traced.identity.model_dump(mode="json"), self.victim.cut.id,
             self.victim.spec.model_dump(mode="json"), self.targets.content_hash, question.own.content_hash,
             [self.victim.scaling.low, self.victim.scaling.high], asdict(effort), seed, shared.seed,
-            self.victim.device.type, __version__, *([self.victim.tuned_hash] if self.victim.tuned_hash else []),
+            self.victim.device.type, self.victim.tuned_hash, self.victim.secret_hash,
+            question.targets.take(torch.arange(self.gallery_count)).content_hash,
+            None if question.intercepted is None else question.intercepted.content_hash,
             *[[queries, each.content_hash] for queries, each in sorted((question.captured or {}).items())],
         ]  # fmt: skip
         self.mean = self.victim.pixels(self.scene("black-box").training).mean(dim=0)
@@ -269,7 +269,7 @@ class _Runner:
         if campaign.queries > 1:
             ways = [True] if self.victim.defense.spec.masks == "keyed" else [False, True]
         places = [self._place(campaign, near) for near in ways]
-        kept = [_read(place, self.exchange) for place in places]
+        kept = [read_attack(place, self.exchange) for place in places]
         found = [pair for pair in kept if pair is not None]
         if len(found) == len(ways):
             return found
@@ -289,7 +289,7 @@ class _Runner:
                 result, pictures = self._judge(campaign, attacker, scene, near, draws)
             result = result.model_copy(update={"seconds": time.perf_counter() - started})
             started = time.perf_counter()
-            _write(place, result, pictures, self.exchange)
+            write_attack(place, result, pictures, attack_revisions(campaign.attack), self.exchange)
             found.append((result, pictures))
         return found
 
@@ -297,9 +297,12 @@ class _Runner:
         """The fitted attack; who learns without dropout and noise learns the same under every one of them."""
         if scene.believed.randomizes:
             return campaign.attack.fit(scene, self.effort, draws)
-        key = hash_json([repr(campaign.attack), scene.believed.spec.model_dump(mode="json"), scene.own.content_hash])
+        attack, believed = campaign.attack, scene.believed
         return self.shared.once(
-            key, lambda shared_draws: campaign.attack.fit(scene, self.effort, shared_draws), at=self.victim.cut.id
+            fit_key(attack, believed, scene.own, self.effort),
+            lambda shared_draws: attack.fit(scene, self.effort, shared_draws),
+            at=self.victim.cut.id,
+            draws_as=fit_seed(attack, believed, scene.own),
         )
 
     def _judge(
@@ -362,12 +365,13 @@ class _Runner:
         if self.folder is None:
             return None
         other = (self.question.others or {})[campaign.other].content_hash if campaign.other else ""
-        key = hash_json([*self.key, repr(campaign.attack), campaign.label, other, near])
+        attack = campaign.attack
+        key = hash_json([*self.key, attack_key(attack), attack_revisions(attack), campaign.label, other, near])
         return self.folder / f"{key[:24]}.safetensors"
 
     def linkage(self) -> tuple[LinkageRate, ...]:
         """Exact and near copies, by whoever may query the device."""
-        return self._remembered("linkage", LINKAGE, self._linkage)
+        return self._remembered(LINKAGE, LINKAGE_RATES, self._linkage)
 
     def _linkage(self) -> tuple[LinkageRate, ...]:
         gallery = self.question.targets.take(torch.arange(self.gallery_count))
@@ -384,7 +388,7 @@ class _Runner:
 
     def attributes(self) -> tuple[AttributeRate, ...]:
         """Probes for the sensitive labels, where there are any."""
-        return self._remembered("attributes", ATTRIBUTES, self._attributes)
+        return self._remembered(ATTRIBUTES, ATTRIBUTE_RATES, self._attributes)
 
     def _attributes(self) -> tuple[AttributeRate, ...]:
         if self.question.sensitive is None or self.question.intercepted is None:
@@ -400,20 +404,12 @@ class _Runner:
             draws,
         )
 
-    def _remembered(self, what: str, kind: TypeAdapter[T], compute: Callable[[], T]) -> T:
+    def _remembered(self, what: Part, kind: TypeAdapter[T], compute: Callable[[], T]) -> T:
         """What an earlier run found, else what `compute` finds, kept. A damaged file counts for nothing."""
         labels = [hash_rows(part) for part in self.question.sensitive or ()]
-        place = self.folder and self.folder / f"{hash_json([*self.key, what, labels])[:24]}.json"
-        if place is not None:
-            self.exchange.fetch(place)
-        if place is not None and place.is_file():
-            with suppress(ValidationError, OSError):
-                return kind.validate_json(place.read_bytes())
-        found = compute()
-        if place is not None:
-            write_bytes(place, kind.dump_json(found))
-            self.exchange.offer(place)
-        return found
+        revisions = part_revisions(RELEASES, what)
+        place = self.folder and self.folder / f"{hash_json([*self.key, what.name, labels, revisions])[:24]}.json"
+        return remembered(place, kind, revisions, compute, self.exchange)
 
 
 def _longest(fitted: Training, made: Reconstruction) -> Training:
@@ -421,26 +417,3 @@ def _longest(fitted: Training, made: Reconstruction) -> Training:
     if made.training.steps:
         return replace(made.training, converged=made.training.converged and fitted.converged)
     return fitted
-
-
-def _write(place: Path | None, result: AttackResult, pictures: Tensor | None, exchange: Exchange) -> None:
-    if place is not None:
-        tensors = {} if pictures is None else {"pictures": (pictures * 255).round().to(torch.uint8).contiguous()}
-        write_bytes(place, save(tensors, {"result": result.model_dump_json()}))
-        exchange.offer(place)
-
-
-def _read(place: Path | None, exchange: Exchange) -> tuple[AttackResult, Tensor | None] | None:
-    """What an earlier run found; None where there is nothing, or something damaged."""
-    if place is None:
-        return None
-    exchange.fetch(place)
-    if not place.is_file():
-        return None
-    try:
-        with safe_open(place, framework="pt") as file:
-            result = AttackResult.model_validate_json((file.metadata() or {})["result"])
-            pictures = file.get_tensor("pictures").float() / 255 if "pictures" in file.keys() else None  # noqa: SIM118
-    except (OSError, SafetensorError, KeyError, ValueError):
-        return None
-    return result, pictures

@@ -6,6 +6,7 @@ known; with noise the mean counts.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -27,7 +28,11 @@ from ..graph import (
     with_weights,
 )
 from ..records import CollabplanError, hash_tensors
+from ..records.revisions import Part
 from ..targets.data import FEW, Data, InputScaling
+
+RELEASES = Part("releases")
+"""Raise its revision whenever the same inputs and seed give attackers other releases."""
 
 CONTEXT = b"audit"
 SHIFT = 1
@@ -143,6 +148,7 @@ class AuditTarget:
         if tuned is not None:
             self.halves = replace(self.halves, cloud=with_weights(self.halves.cloud, tuned))
         self._secret = secret
+        self.secret_hash = hashlib.sha256(secret).hexdigest()
         self._kept = [at for at, crossing in enumerate(cut.crossing) if not crossing.public]
 
     def pixels(self, data: Data) -> Tensor:

@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 from torch.nn.functional import interpolate, mse_loss
 
-from ..records import Threat
+from ..records import Threat, hash_json
 from .adversary_view import AdversaryView
 from .audit_target import ObservedReleases
 from .descent import descend, in_batches, settled
@@ -113,6 +114,7 @@ class Autoencoder(nn.Module):
 class LatentPrior:
     """Optimises the latent vector of a generator that was trained on the attacker's images."""
 
+    revision: ClassVar[int] = 1
     name: str = "latent"
     threat: Threat = "white-box"
     per_image: bool = True
@@ -121,8 +123,9 @@ class LatentPrior:
         """Trains the generator. Raises AttackFailed where that diverges, or nothing varies at the cut."""
         law = ReleaseLaw.of(scene)
         made, training = scene.shared.once(
-            f"generator {effort} {scene.device.type} {scene.own.content_hash}",
+            hash_json(["generator", self.revision, asdict(effort), scene.device.type, scene.own.content_hash]),
             lambda draws: _trained_generator(scene, effort, draws),
+            draws_as=f"generator {effort} {scene.device.type} {scene.own.content_hash}",
         )
         return _LatentAttacker(law, made, effort.iterations, training)
 
@@ -178,6 +181,7 @@ class _LatentAttacker:
 class UntrainedPrior:
     """Optimises the weights of an untrained generator, one per image."""
 
+    revision: ClassVar[int] = 1
     name: str = "untrained"
     threat: Threat = "white-box"
     per_image: bool = True

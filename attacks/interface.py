@@ -103,12 +103,16 @@ class Attack(Protocol):
 
     Attributes:
         name: as on the command line and in tables.
+        revision: of the class, raised by whoever changes what it recovers. Results of another revision are not used.
         threat: the weakest tier that permits it.
         per_image: True where every image is optimised by itself, so that only `Effort.optimised_targets` are.
     """
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def revision(self) -> int: ...
 
     @property
     def threat(self) -> Threat: ...

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -317,6 +318,7 @@ def held_loss(decoder: nn.Module, prepare: DecoderInput, held: tuple[ObservedRel
 class InverseNetwork:
     """The attack."""
 
+    revision: ClassVar[int] = 1
     name: str = "inverse"
     threat: Threat = "black-box"
     per_image: bool = False

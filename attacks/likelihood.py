@@ -10,6 +10,7 @@ chosen on the attacker's own images; of several starts the one with the least ob
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -37,6 +38,7 @@ START_NOISE = 0.2
 class MaximumLikelihood:
     """The attack, with `priors` to choose from and `starts` per image."""
 
+    revision: ClassVar[int] = 1
     priors: tuple[tuple[float, float], ...] = PRIORS
     starts: int = STARTS
     name: str = "likelihood"

@@ -10,11 +10,15 @@ import torch
 from torch import Tensor
 
 from ..records import LinkageRate
+from ..records.revisions import Part
 from ..targets.data import Data
 from .adversary_view import AdversaryView
 from .audit_target import ObservedReleases, near_copy
 from .features import ZERO_IMAGES, zero_weights
 from .metrics import bootstrap
+
+LINKAGE = Part("linkage")
+"""Raise its revision whenever the same releases are linked differently."""
 
 CHUNK = 2048
 """Features per matrix product."""

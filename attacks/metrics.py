@@ -14,6 +14,10 @@ from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from ..records import AttackFigures, Interval
+from ..records.revisions import Part
+
+JUDGE = Part("judge")
+"""Raise its revision whenever the same reconstructions are judged differently."""
 
 RESAMPLES = 1000
 RECOGNISED_SSIM = 0.3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -17,6 +18,7 @@ from .interface import Attacker, Effort, Reconstruction, Training
 class PriorOnly:
     """The mean image."""
 
+    revision: ClassVar[int] = 1
     name: str = "prior"
     threat: Threat = "query-free"
     per_image: bool = False

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from functools import partial
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -77,6 +78,7 @@ class _Pairs:
 class LinearRidge:
     """The best linear reconstruction, in dual form; the penalty is chosen on held-out images."""
 
+    revision: ClassVar[int] = 1
     name: str = "ridge"
     threat: Threat = "black-box"
     per_image: bool = False
@@ -96,6 +98,7 @@ class KernelRidge:
     Divide and Conquer Kernel Ridge Regression, JMLR 2015).
     """
 
+    revision: ClassVar[int] = 1
     name: str = "kernel"
     threat: Threat = "black-box"
     per_image: bool = False

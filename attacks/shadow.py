@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor, fx, nn
@@ -66,6 +67,7 @@ LEAST = 1e-3
 class ShadowModel:
     """The attack; the shadow has the edge half's own architecture (with weights at random), or one of its own."""
 
+    revision: ClassVar[int] = 1
     same_architecture: bool = True
     threat: Threat = "query-free"
     per_image: bool = False

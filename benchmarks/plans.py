@@ -19,15 +19,17 @@ import time
 from pathlib import Path
 from typing import Any
 
-from collabplan.cli.output import Output
-from collabplan.cli.problem import prepare, state
-from collabplan.cli.search_options import audit_options, tuning_options, wires
-from collabplan.cli.workspace import Workspace
 from collabplan.planner import Point, Problem, SearchOptions, optimize
 from collabplan.planner.audits import Audits
 from collabplan.planner.baselines import baseline_cuts
 from collabplan.planner.evaluator import Evaluator
 from collabplan.records import Budgets, Candidate, Interval, Link
+from collabplan.targets.input_options import InputOptions
+from collabplan.workflows.conditions import Conditions
+from collabplan.workflows.problem import prepare, state_problem
+from collabplan.workflows.reporter import Silent
+from collabplan.workflows.search_options import audit_options, tuning_options, wires
+from collabplan.workflows.workspace import Workspace
 from report import bar, machine
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
@@ -38,11 +40,10 @@ SLOWDOWN, DROP, CLOUD_SHARE, RATIO = 5.0, 0.05, 0.3, 0.4
 def stated(name: str, folder: Path) -> Problem:
     """The example's problem with those cuts that leave the cloud its share of the FLOPs."""
     os.chdir(folder)
-    output = Output(as_json=True)
     target = str(EXAMPLES / name / "model.py")
-    loaded, traced, profiles = prepare(target, (), None, None, Workspace.here(), output)
-    problem = state(loaded, traced, profiles, LINK, SLOWDOWN, Budgets(max_accuracy_drop=DROP), output)
-    known = {cut.id: cut for cut in profiles.edge.cuts}
+    prepared = prepare(target, InputOptions(), None, Workspace.here(), Silent())
+    problem = state_problem(prepared, Conditions(LINK, SLOWDOWN), Budgets(max_accuracy_drop=DROP), Silent())
+    known = {cut.id: cut for cut in prepared.profiles.edge.cuts}
     whole = max(cut.edge_flops_counted for cut in known.values())
     cuts = tuple(
         cut

@@ -33,9 +33,6 @@ from pathlib import Path
 
 import torch
 from collabplan import planner
-from collabplan.cli.output import Output
-from collabplan.cli.problem import prepare, state
-from collabplan.cli.workspace import Workspace
 from collabplan.defenses import Defense
 from collabplan.graph import Cut, TracedGraph, candidate_cuts, split, trace
 from collabplan.planner.latency import defense_ms, predict_latency
@@ -66,7 +63,12 @@ from collabplan.runtime.shaping import Shape, ShapedLink
 from collabplan.runtime.verify import Subject, verify
 from collabplan.runtime.wire.request_codec import PlainCodec
 from collabplan.runtime.wire.response_codec import answer_bytes
+from collabplan.targets.input_options import InputOptions
 from collabplan.targets.target import load_target
+from collabplan.workflows.conditions import Conditions
+from collabplan.workflows.problem import prepare, state_problem
+from collabplan.workflows.reporter import Silent
+from collabplan.workflows.workspace import Workspace
 from report import bar, machine
 from torch import Tensor
 
@@ -467,11 +469,12 @@ def accuracy(name: str, trials: int) -> None:
     before = Path.cwd()
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
-        output, workspace = Output(as_json=True), Workspace.here()
-        loaded, traced, profiles = prepare(str(EXAMPLES / name / "model.py"), (), None, None, workspace, output)
+        workspace = Workspace.here()
+        prepared = prepare(str(EXAMPLES / name / "model.py"), InputOptions(), None, workspace, Silent())
+        loaded, traced, profiles = prepared.session.target, prepared.session.traced, prepared.profiles
         link = Link(bandwidth_bps=1e9, rtt_ms=0.2, slow_start=False)
         budgets = Budgets(max_accuracy_drop=0.05, max_edge_parameters=loaded_parameters(profiles.edge) // 2)
-        problem = state(loaded, traced, profiles, link, 1.0, budgets, output)
+        problem = state_problem(prepared, Conditions(link), budgets, Silent())
         outcome = planner.optimize(problem, planner.SearchOptions(trials=trials), workspace.prepare())
         plan, data = outcome.plan, loaded.load_data(traced)
         if plan is None:

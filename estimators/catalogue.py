@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from ..records import CollabplanError
+from ..records.revisions import Revised, revisions_of
+from .controls import CONTROLS
+from .fisher import FISHER
 from .interface import Estimator
 from .kde import Kde
 from .ksg import Ksg
 from .logdet import LogDet
 from .mine import Mine
-from .sandwich import Sandwich
+from .ridge import RIDGE_INDEX
+from .sandwich import SANDWICH_BOUNDS, Sandwich
+from .token_recovery import TOKEN_RECOVERY
 
 ESTIMATORS: dict[str, Callable[[], Estimator]] = {
     "kde": Kde,
@@ -20,16 +25,39 @@ ESTIMATORS: dict[str, Callable[[], Estimator]] = {
     "mine": Mine,
 }
 
+PARTS = (RIDGE_INDEX, TOKEN_RECOVERY, SANDWICH_BOUNDS, FISHER, CONTROLS)
+"""What a leakage result is computed by beside the estimators."""
+
 
 def estimator_named(name: str) -> Estimator:
-    """The estimator of this name with its defaults.
+    """The estimator of this name, with its defaults.
 
     Raises:
-        CollabplanError: no such name; it lists those there are.
+        CollabplanError: no estimator has this name; the message lists those that exist.
+
+    Example:
+        >>> estimator_named("kde").revision
+        1
     """
     if name not in ESTIMATORS:
         raise CollabplanError(
-            f"there is no estimator {name!r}; known are {', '.join(ESTIMATORS)}. Your own is passed as an instance "
-            "(see collabplan.estimators.interface.Estimator)"
+            f"there is no estimator {name!r}; known are {', '.join(ESTIMATORS)}. In Python, pass an instance of your "
+            "own (see collabplan.estimators.Estimator)"
         )
     return ESTIMATORS[name]()
+
+
+def current_revisions(others: Iterable[Revised] = ()) -> dict[str, int]:
+    """The revision of every estimator, and of everything else that a leakage result is computed by.
+
+    Args:
+        others: estimators that are not in the catalogue.
+
+    Example:
+        >>> [name for name in current_revisions() if name.startswith("leakage:")][0]
+        'leakage:controls'
+    """
+    return {
+        **revisions_of("estimator", [*(make() for make in ESTIMATORS.values()), *others]),
+        **revisions_of("leakage", PARTS),
+    }

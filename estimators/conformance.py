@@ -38,6 +38,14 @@ def _estimate(estimator: Estimator, channel: Channel) -> Estimate:
     return estimator.estimate(channel, torch.Generator().manual_seed(5))
 
 
+def check_declaration(estimator: Estimator) -> None:
+    """It has a name, and its class an integer revision."""
+    name, revision = getattr(estimator, "name", None), getattr(estimator, "revision", None)
+    assert isinstance(name, str), f"an estimator's name is text, got {name!r}"
+    assert name, "an estimator needs a name that is not empty"
+    assert type(revision) is int, f"{name}: `revision` is an integer, got {revision!r}"
+
+
 def check_constant(estimator: Estimator) -> None:
     """A constant T tells exactly nothing, in all three figures."""
     inputs = torch.randn(SAMPLES, 2, generator=torch.Generator().manual_seed(1))
@@ -90,6 +98,6 @@ def check_refusal(estimator: Estimator) -> None:
 
 
 CHECKS: tuple[Callable[[Estimator], None], ...] = (
-    check_constant, check_known_truth, check_description, check_repeatable, check_refusal
+    check_declaration, check_constant, check_known_truth, check_description, check_repeatable, check_refusal
 )  # fmt: skip
 """The suite, for a test that wants a case each."""

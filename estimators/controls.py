@@ -13,9 +13,13 @@ import torch
 from torch import Tensor
 
 from ..records import CollabplanError, ControlRow
+from ..records.revisions import Part
 from .interface import Channel, Estimate, Estimator
 from .ridge import Kernels, ridge_index
 from .secrets import Components
+
+CONTROLS = Part("controls")
+"""Raise its revision whenever the same estimators are checked differently."""
 
 GAUSSIAN_FEATURES = 3072
 GAUSSIAN_NATS = (1.0, 3.0, 5.0)

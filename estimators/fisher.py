@@ -29,8 +29,12 @@ from torch import Tensor
 from ..defenses.pipeline import Defense
 from ..graph import Cut, dead_gradients, differ_by_sample, to_samples
 from ..records import CollabplanError, Crossing, Interval
+from ..records.revisions import Part
 from ..targets.data import Data, InputScaling
 from .activations import EdgeActivations
+
+FISHER = Part("fisher")
+"""Raise its revision whenever the same edge half gives another dFIL."""
 
 SAMPLES = 64
 PROBES = 2

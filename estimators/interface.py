@@ -122,6 +122,10 @@ class Estimator(Protocol):
     def name(self) -> str:
         """Its name on the command line and in records."""
 
+    @property
+    def revision(self) -> int:
+        """Of the class, raised by whoever changes what it computes. Results of another revision are not used."""
+
     def estimate(self, channel: Channel, generator: torch.Generator) -> Estimate:
         """The estimate; every random draw comes from `generator` (CPU).
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -58,6 +59,7 @@ def _pairwise(distances: Tensor, divisor: float) -> float:
 class Kde:
     """The pair; `value` is their middle."""
 
+    revision: ClassVar[int] = 1
     name: str = "kde"
 
     def estimate(self, channel: Channel, generator: torch.Generator) -> Estimate:  # noqa: ARG002

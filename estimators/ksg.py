@@ -11,6 +11,7 @@ dimensions it falls far below the truth (0.2 of 1.02 nats in 25 + 25), so that m
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -70,6 +71,7 @@ def _prepared(values: Tensor, generator: torch.Generator) -> np.ndarray:
 class Ksg:
     """KSG on X and one released T of few dimensions each."""
 
+    revision: ClassVar[int] = 1
     neighbours: int = NEIGHBOURS
     name: str = "ksg"
 

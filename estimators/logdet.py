@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -49,6 +50,7 @@ def log_det_nats(channel: Channel, keep: float = 1.0) -> float:
 class LogDet:
     """The log-det with Ledoit-Wolf shrinkage."""
 
+    revision: ClassVar[int] = 1
     name: str = "logdet"
 
     def estimate(self, channel: Channel, generator: torch.Generator) -> Estimate:  # noqa: ARG002

@@ -22,6 +22,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from scipy.special import ndtri
@@ -285,6 +286,7 @@ def _evaluate(critics: Sequence[_Critic], u: Tensor, v: Tensor, shifts: int) -> 
 class Mine:
     """MINE on the leading components of X and of one released T."""
 
+    revision: ClassVar[int] = 1
     seeds: int = SEEDS
     steps: int = STEPS
     name: str = "mine"

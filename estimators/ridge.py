@@ -29,8 +29,12 @@ from scipy.special import stdtrit
 from torch import Tensor
 
 from ..records import CollabplanError, Interval
+from ..records.revisions import Part
 from .sandwich import half_width
 from .secrets import Components
+
+RIDGE_INDEX = Part("ridge-index")
+"""Raise its revision whenever the same releases give another leakage index, `gram.py` included."""
 
 MIN_SAMPLES = 20
 

@@ -19,14 +19,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from scipy.special import stdtrit
 from torch import Tensor
 
 from ..records import CollabplanError
+from ..records.revisions import Part
 from .interface import Channel, Estimate
 from .kde import require_samples
+
+SANDWICH_BOUNDS = Part("sandwich-bounds")
+"""Raise its revision whenever the same channel gets other bounds."""
 
 BLOCKS = 20
 DRAWS = 2
@@ -220,6 +225,7 @@ def half_width(values: Tensor) -> float:
 class Sandwich:
     """Both bounds, from `draws` noises per sample."""
 
+    revision: ClassVar[int] = SANDWICH_BOUNDS.revision
     draws: int = DRAWS
     name: str = "sandwich"
 

@@ -36,6 +36,7 @@ from ..defenses.pipeline import Defense
 from ..defenses.randomness import Simulated
 from ..defenses.seeds import generator_for
 from ..records import CollabplanError, Interval
+from ..records.revisions import Part
 from .sandwich import half_width
 from .token_attackers import Examples, Predictor, classifier, readable, ridge
 from .token_bag import by_counts, by_pursuit, counts_of, likeliest, overlap
@@ -45,6 +46,9 @@ from .token_places import Places, TokenContext, beside, candidate_places
 from .token_references import alongside, edge_references, edge_shares, placewise, table_references
 from .token_traces import Edge, traced_places
 from .tokens import TokenInput
+
+TOKEN_RECOVERY = Part("token-recovery")
+"""Raise its revision whenever the same releases give another recovery, any `token_*.py` included."""
 
 MIN_SAMPLES = 20
 TESTED = 200

@@ -448,21 +448,8 @@ def _headline(chosen: Candidate, power: EdgePower | None) -> str:
     return (
         f"{described(chosen)}: latency p95 {chosen.latency.p95_ms:.1f} ms, {chosen.accuracy.metric} "
         f"{chosen.accuracy.accuracy.value:.4f} (drop {drop.value:.4f}, at most {drop.high:.4f}), "
-        f"{chosen.leakage.index_name} at most {index.high:.3f} ({_standing(chosen)}){energy}"
+        f"{chosen.leakage.index_name} at most {index.high:.3f} ({chosen.standing}){energy}"
     )
-
-
-def _standing(chosen: Candidate) -> str:
-    """What the leakage index is, so that an estimate does not pass for an audit."""
-    if chosen.audited is None:
-        return "ESTIMATED, not audited" if chosen.leakage.status == "estimated" else chosen.leakage.status
-    audited = chosen.audited
-    said = f"audited at {audited.effort} effort, {audited.seeds} seed{'s' * (audited.seeds > 1)}"
-    if audited.figures.lower_bound:
-        said += ", a lower bound"
-    if not audited.figures.conclusive:
-        said += f", NOT CONCLUSIVE: {', '.join(audited.figures.failed)} FAILED"
-    return said
 
 
 def _hypervolume(objectives: Evaluator, front: Sequence[Candidate]) -> float:

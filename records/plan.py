@@ -170,6 +170,19 @@ class Candidate(Record):
             return "audited"
         return "predicted" if self.predicted is not None else self.leakage.status
 
+    @property
+    def standing(self) -> str:
+        """What `index` is worth, in words: an estimate must not pass for an audit."""
+        audited = self.audited
+        if audited is None:
+            return "ESTIMATED, not audited" if self.leakage.status == "estimated" else self.leakage.status
+        said = f"audited at {audited.effort} effort, {audited.seeds} seed{'s' * (audited.seeds > 1)}"
+        if audited.figures.lower_bound:
+            said += ", a lower bound"
+        if not audited.figures.conclusive:
+            said += f", NOT CONCLUSIVE: {', '.join(audited.figures.failed)} FAILED"
+        return said
+
 
 class Baseline(Record):
     """A cut that people choose without evidence, evaluated undefended for comparison."""

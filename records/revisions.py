@@ -8,7 +8,14 @@ current. The package's version does not serve: it stays the same between two com
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Protocol
+from dataclasses import dataclass, fields, is_dataclass
+from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
+
+from .errors import CollabplanError
+from .hashing import hash_tensors
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Revisions = Mapping[str, int]
 """Revisions by `kind:name`, `attack:kernel` or `estimator:mine` for example."""
@@ -26,8 +33,19 @@ class Revised(Protocol):
         """Raised whenever the same input gives another result."""
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The revision of what is no class of its own: a judge, an index, a bound."""
+
+    name: str
+    revision: int = 1
+
+
 def revisions_of(kind: str, parts: Iterable[Revised]) -> dict[str, int]:
     """The revisions of `parts`, sorted by name.
+
+    Raises:
+        CollabplanError: a part without a revision, whose results could not be told from those of other code.
 
     Example:
         >>> class Kernel:
@@ -35,7 +53,16 @@ def revisions_of(kind: str, parts: Iterable[Revised]) -> dict[str, int]:
         >>> revisions_of("attack", [Kernel()])
         {'attack:kernel': 2}
     """
-    return dict(sorted((f"{kind}:{part.name}", part.revision) for part in parts))
+    found = {}
+    for part in parts:
+        revision = getattr(part, "revision", None)
+        if type(revision) is not int:
+            raise CollabplanError(
+                f"the {kind} {part.name!r} needs an integer `revision`, got {revision!r}; write `revision = 1` in its "
+                "class, and raise it whenever the class computes something else"
+            )
+        found[f"{kind}:{part.name}"] = revision
+    return dict(sorted(found.items()))
 
 
 def outdated(kept: Revisions, current: Revisions) -> tuple[str, ...]:
@@ -46,3 +73,41 @@ def outdated(kept: Revisions, current: Revisions) -> tuple[str, ...]:
         ('attack:kernel',)
     """
     return tuple(name for name, revision in sorted(kept.items()) if current.get(name) != revision)
+
+
+def settings_of(part: object) -> dict[str, Any]:
+    """What an instance was made with, as JSON: together with its name and revision it tells one result from another.
+
+    Of a dataclass these are the fields that its `repr` shows, of other objects their attributes. A tensor stands as the
+    hash of its content. An object without a JSON form stands as its `repr`; where that names an address in memory,
+    no later process will use the result again, which is slow but never wrong.
+
+    Example:
+        >>> settings_of(Part("judge", 2))
+        {'name': 'judge', 'revision': 2}
+    """
+    if is_dataclass(part):
+        names = [field.name for field in fields(part) if field.repr]
+    else:
+        slots = (name for kind in type(part).__mro__ for name in getattr(kind, "__slots__", ()))
+        names = [name for name in (*getattr(part, "__dict__", {}), *slots) if hasattr(part, name)]
+    return {name: _as_json(getattr(part, name)) for name in sorted(names)}
+
+
+def _as_json(value: object) -> Any:
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float) and abs(value) < float("inf"):
+        return value
+    if isinstance(value, (list, tuple)):
+        return [_as_json(each) for each in value]
+    if isinstance(value, Mapping):
+        return {str(key): _as_json(each) for key, each in value.items()}
+    if is_dataclass(value) and not isinstance(value, type):
+        return settings_of(value)
+    return hash_tensors({"": value}) if _is_tensor(value) else repr(value)
+
+
+def _is_tensor(value: object) -> TypeGuard[Tensor]:
+    """Without an import of torch, which few readers of records need."""
+    return type(value).__module__.startswith("torch") and hasattr(value, "untyped_storage")

@@ -14,7 +14,7 @@ import torch
 from bundle_plans import SkipNet, images, make, middle
 from cli_targets import Run
 from collabplan.attacks import AdversaryView, AuditRequest, AuditTarget, Effort, attack_named, run_audit
-from collabplan.cli.main import app
+from collabplan.cli.app import app
 from collabplan.defenses import Defense
 from collabplan.estimators import Channel, check_estimator
 from collabplan.records import save

@@ -13,7 +13,7 @@ from collabplan.attacks import ATTACKS, Attack, AttackFailed, AuditTarget, Effor
 from collabplan.attacks.likelihood import MaximumLikelihood
 from collabplan.attacks.metrics import Judge, ssim
 from collabplan.attacks.training import seeded
-from collabplan.records import CollabplanError, DefenseSpec
+from collabplan.records import DefenseSpec
 from torch import Tensor, nn
 
 ABLE = ("ridge", "inverse", "likelihood", "untrained")
@@ -233,8 +233,3 @@ def test_an_attack_cannot_pass_for_a_weaker_one(name: str, allowed: str) -> None
     place = scene(victim(first_layer(), 6), allowed)  # type: ignore[arg-type]
     with pytest.raises(AttackFailed, match="may not"):
         attack_named(name).fit(place, EFFORT, torch.Generator().manual_seed(0))
-
-
-def test_an_unknown_attack_is_told_which_there_are() -> None:
-    with pytest.raises(CollabplanError, match="inverse"):
-        attack_named("magic")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
@@ -41,6 +42,7 @@ class Pretender:
     images: Tensor
     converged: bool = True
     fits: list[int] = field(default_factory=list, repr=False)
+    revision: ClassVar[int] = 1
     name: str = "pretender"
     threat: Threat = "white-box"
     per_image: bool = True
@@ -261,6 +263,7 @@ def test_images_of_another_kind_do_not_make_an_attacker_look_stronger_or_a_tier_
 class Guessing:
     """The mean image where it owns images of the targets' kind, else noise."""
 
+    revision: ClassVar[int] = 1
     name: str = "guessing"
     threat: Threat = "black-box"
     per_image: bool = False

@@ -9,9 +9,9 @@ import pytest
 import torch
 from cli_targets import DATA, NET, ran_in
 from collabplan.attacks.audit import AuditOutcome
-from collabplan.cli.attack_run import picture
 from collabplan.cli.main import main
 from collabplan.records import AgreementReport, AuditReport, load
+from collabplan.workflows.attack import picture
 
 ATTACK = ("attack", "model.py", "--attacks", "ridge", "--dropout", "0,0.5,0.9")
 
@@ -144,7 +144,7 @@ def test_directions_that_are_kept_are_what_is_attacked(attacked: Path, capsys: p
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--attacks", "magic"), "there is no attack 'magic'; there are prior, ridge, kernel, inverse"),
+        (("--attacks", "magic"), "there is no attack 'magic'; known are prior, ridge, kernel, inverse"),
         (("--attacks", ","), "--attacks is empty"),
         (("--cuts", "nowhere"), "--cuts has the unknown 'nowhere'"),
         (("--keep", "0"), "--keep 0 is not possible"),

@@ -58,7 +58,7 @@ def test_without_a_target_the_last_profile_is_taken_and_named(planned: Path, run
     assert ran.code == 0
     assert "last profile .collabplan/profiles/Net-" in ran.out
     assert "assumed: give --bandwidth" in ran.out.replace("\n", " ")
-    for part in ("Front on the search half", "Chosen plan", "latency-optimal", "cloud-only", "edge-only", "middle"):
+    for part in ("Front on the search split", "Chosen plan", "latency-optimal", "cloud-only", "edge-only", "middle"):
         assert part in ran.out
     assert load(Plan, planned / "plan.json").link.source == "assumed"
 
@@ -98,7 +98,7 @@ def test_json_is_one_document_and_everything_else_goes_to_stderr(planned: Path, 
     assert document["plan_file"] == "other.json"
     assert document["plan"]["link"]["source"] == "declared"
     assert {baseline["role"] for baseline in document["baselines"]} >= {"cloud-only", "edge-only"}
-    assert "Front on the search half" in ran.err
+    assert "Front on the search split" in ran.err
     assert json.loads((planned / "other.json").read_text()) == document["plan"]
 
 
@@ -327,7 +327,7 @@ def test_the_power_of_another_machine_is_not_the_edges(run: Run) -> None:
     slower = ("--profile", "measured.json", "--edge-slowdown", "4")
     ran = run("optimize", *SEARCH, *slower)
     why = "the power measured with its profile is not that of an edge declared 4 times slower"
-    assert f"no energy is told: {why}" in " ".join(ran.out.split())
+    assert f"energy not reported: {why}" in " ".join(ran.out.split())
     assert load(Plan, Path("plan.json")).edge_power is None
     assert f"needs --edge-watts: {why}" in run("optimize", *SEARCH, *slower, "--max-energy-mj", "1").err
     assert run("optimize", *SEARCH, *slower, "--edge-watts", "1").code == 0
@@ -341,7 +341,7 @@ def test_objectives_can_be_chosen(run: Run) -> None:
     chosen = ("--objectives", "energy,leakage,accuracy,payload", "--edge-watts", "2", "--trials", "8")
     ran = run("optimize", *SEARCH, *chosen)
     assert ran.code == 0
-    head = "Front on the search half by accuracy, leakage, energy, payload"
+    head = "Front on the search split by accuracy, leakage, energy, payload"
     assert head in " ".join(ran.out.split())
     assert load(Plan, Path("plan.json")).objectives == ("accuracy", "leakage", "energy", "payload")
     assert head in " ".join(run("front", "plan.json").out.split())

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 from cli_targets import DATA, Run, ran_in
-from collabplan.cli import leakage_run
 from collabplan.cli.leakage_table import bar, compact, head, leakage_table, legend
 from collabplan.records import ControlRow, LeakageReport, load
+from collabplan.workflows import leakage_run
 from rich.console import Console
 
 Write = Callable[..., Path]
@@ -291,7 +291,7 @@ FAILED = ControlRow(control="independent T", estimator="ridge", truth=0.0, value
 def controls(monkeypatch: pytest.MonkeyPatch) -> list[ControlRow]:
     """What the controls are made to find."""
     found = list(CONTROLS)
-    monkeypatch.setattr("collabplan.estimators.controls.run_controls", lambda *_, **__: tuple(found))
+    monkeypatch.setattr("collabplan.workflows.leakage.run_controls", lambda *_, **__: tuple(found))
     return found
 
 

@@ -9,7 +9,6 @@ from collabplan.estimators.conformance import CHECKS
 from collabplan.estimators.interface import Estimate
 from collabplan.estimators.mine import Mine
 from collabplan.estimators.sandwich import Sandwich
-from collabplan.records import CollabplanError
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
@@ -21,7 +20,7 @@ def test_every_estimator_conforms(name, check):
 class Flawed:
     """The sandwich, but for one flaw."""
 
-    name = "flawed"
+    name, revision = "flawed", 1
 
     def __init__(self, flaw):
         self.flaw = flaw
@@ -73,18 +72,19 @@ def test_a_flaw_is_noticed(flaw, message):
 class Undaunted:
     """Answers whatever it is given."""
 
-    name = "undaunted"
+    name, revision = "undaunted", 1
 
     def estimate(self, channel, generator):
         few = Estimate(0.0, None, None, meaning="surrogate", saturated=False, samples=1, assumes="nothing")
         return few if len(channel) < 2 else Sandwich().estimate(channel, generator)
 
 
+@pytest.mark.parametrize("declared", [{"revision": None}, {"revision": "1"}, {"name": ""}])
+def test_a_missing_name_or_revision_is_noticed(declared):
+    with pytest.raises(AssertionError, match="name|revision"):
+        check_estimator(type("Undeclared", (Flawed,), declared)(lambda found, _: found))
+
+
 def test_an_estimate_from_one_sample_is_noticed():
     with pytest.raises(AssertionError, match="one sample must be refused"):
         check_estimator(Undaunted())
-
-
-def test_an_unknown_name_lists_what_there_is():
-    with pytest.raises(CollabplanError, match="kde, sandwich, logdet, ksg, mine"):
-        estimator_named("kd")

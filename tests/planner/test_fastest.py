@@ -198,7 +198,7 @@ def planned(with_extra, tmp_path_factory):
 
 
 def test_a_plan_at_the_extra_cut_is_written_found_again_and_split_bit_for_bit(with_extra, planned, tmp_path):
-    from collabplan.cli.planned import planned_cut
+    from collabplan.workflows.planned import planned_cut
 
     outcome, _ = planned
     extra = Evaluator(with_extra, OPTIONS).extra.cut
@@ -217,7 +217,7 @@ def test_a_plan_at_the_extra_cut_is_written_found_again_and_split_bit_for_bit(wi
 
 
 def test_commands_that_take_cuts_by_name_take_the_extra_cut_too(with_extra):
-    from collabplan.cli.leakage import choose_cuts
+    from collabplan.workflows.cut_choice import choose_cuts
 
     extra = Evaluator(with_extra, OPTIONS).extra.cut
     chosen = choose_cuts(with_extra.cuts, extra.name, 4)

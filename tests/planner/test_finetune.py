@@ -6,7 +6,6 @@ import dataclasses
 
 import pytest
 import torch
-from collabplan.cli.search_options import tuning_options
 from collabplan.defenses import Defense
 from collabplan.estimators import EdgeActivations
 from collabplan.estimators.projection_fit import projection_at
@@ -17,6 +16,7 @@ from collabplan.planner.finetune import fine_tune
 from collabplan.planner.linear_reader import LinearReader
 from collabplan.planner.space import Point, Wire
 from collabplan.records import Budgets, CollabplanError, CutError, Tuning, hash_tensors
+from collabplan.workflows.search_options import tuning_options
 from collabplan.targets import Data, InputScaling
 from torch import nn
 

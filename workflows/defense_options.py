@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from ..records import DropoutKind, NoiseKind
+from ..records import CollabplanError, DropoutKind, NoiseKind
 
 MOST_BITS = 16
-
-KEPT_HELP = (
-    "Of the directions that the cloud half uses most: 0.25 is a share of those at each position, 12 a count of those "
-    "of the whole tensor."
-)
 
 
 def parse_rates(text: str) -> tuple[float, ...]:
     """The rates of `--dropout`, ascending. Raises CollabplanError for what is no rate."""
-    from ..records import CollabplanError
-
     rates = set()
     for part in parts(text):
         try:
@@ -35,8 +25,6 @@ def parse_rates(text: str) -> tuple[float, ...]:
 
 def parse_kinds(text: str) -> tuple[DropoutKind, ...]:
     """The kinds of `--dropout-kinds`; none is none. Raises CollabplanError for what is no kind."""
-    from ..records import CollabplanError
-
     named = tuple(dict.fromkeys(parts(text)))
     kinds: dict[str, DropoutKind] = {"element": "element", "channel": "channel"}
     if named == ("none",):
@@ -50,8 +38,6 @@ def parse_kinds(text: str) -> tuple[DropoutKind, ...]:
 
 def parse_noise(text: str | None) -> tuple[NoiseKind, float]:
     """Kind and size of `--noise`. Raises CollabplanError for what is no noise."""
-    from ..records import CollabplanError
-
     if text is None:
         return "none", 0.0
     kind, _, size = text.partition(":")
@@ -68,8 +54,6 @@ def parse_noise(text: str | None) -> tuple[NoiseKind, float]:
 
 def parse_bits(text: str) -> int | None:
     """The bits of `--bits`. Raises CollabplanError for what no quantizer has."""
-    from ..records import CollabplanError
-
     if text == "none":
         return None
     if not text.isdecimal() or not 1 <= int(text) <= MOST_BITS:
@@ -79,8 +63,6 @@ def parse_bits(text: str) -> int | None:
 
 def parse_kept(text: str) -> float:
     """A share or count of `--keep`. Raises CollabplanError for what is neither."""
-    from ..records import CollabplanError
-
     if text.isdecimal() and int(text) > 1:
         return int(text)
     try:

@@ -1,96 +1,39 @@
-"""Which profiles `optimize` plans with: files given, the last one made here, or one made now."""
+"""What a search assumes about the world: the link, the device's power and how much slower the device is."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ..records import (
+    Budgets,
     CollabplanError,
     EdgePower,
     Link,
     LinkReport,
-    MismatchError,
+    Objective,
     Profile,
     load,
     parse_bandwidth,
     parse_duration_ms,
 )
-from ..targets.input_options import InputOptions
 from .checks import checked
-from .workspace import Workspace, require_unchanged
-
-if TYPE_CHECKING:
-    from ..targets.target import Target
+from .wording import power_text
 
 
 @dataclass(frozen=True, slots=True)
-class Profiles:
-    """The edge's and the cloud's profile (one profile twice for a single machine), and where they lie."""
+class Conditions:
+    """Link, slowdown and power of one search.
 
-    edge: Profile
-    cloud: Profile
-    said: str
-
-    @property
-    def single(self) -> bool:
-        """True where one profile stands for both machines."""
-        return self.edge is self.cloud
-
-
-def given_profiles(edge: Path | None, cloud: Path | None) -> Profiles | None:
-    """The profiles of `--edge-profile` and `--cloud-profile`; None where neither is given.
-
-    Raises:
-        RecordError: a file is not a profile.
-        CollabplanError: one file alone that is of one role only.
+    Attributes:
+        link: the network between device and cloud.
+        edge_slowdown: factor on what the device computes; 1 where the device was profiled itself.
+        power: what the device draws; None where it is neither declared nor measured.
     """
-    if edge is not None and cloud is not None:
-        return Profiles(load(Profile, edge), load(Profile, cloud), f"profiles {edge} (edge) and {cloud} (cloud)")
-    path = edge or cloud
-    if path is None:
-        return None
-    profile = load(Profile, path)
-    require_both_roles(profile, path)
-    return Profiles(profile, profile, f"profile {path}")
 
-
-def last_profile(workspace: Workspace) -> Profiles:
-    """The profile made last here, refused where its target's file has changed since.
-
-    Raises:
-        RecordError: there is none, or it is damaged.
-        TargetError: the target's file is gone or another.
-    """
-    profile, path = workspace.last_profile()
-    require_both_roles(profile, path)
-    require_unchanged(profile, path)
-    return Profiles(profile, profile, f"last profile {path} of {profile.target.spec}")
-
-
-def fitting_profile(workspace: Workspace, target: Target) -> Profiles | None:
-    """The last profile made here, where it is of this very target and of both roles; else None."""
-    try:
-        profile, path = workspace.last_profile()
-    except CollabplanError:
-        return None
-    before, now = profile.target, target.identity
-    same_file = before.file_sha256 == now.file_sha256 and before.spec == now.spec
-    same_inputs = InputOptions.kept_in(before.options) == InputOptions.kept_in(now.options)
-    if profile.role != "both" or not same_file or not same_inputs:
-        return None
-    return Profiles(profile, profile, f"last profile {path} (the target has not changed since)")
-
-
-def require_both_roles(profile: Profile, path: Path) -> None:
-    """Refuse one profile for two machines where it measured one half only."""
-    if profile.role == "both":
-        return
-    other = "cloud" if profile.role == "edge" else "edge"
-    raise MismatchError(
-        f"profile {path} is of role {profile.role} alone; give --{profile.role}-profile and --{other}-profile"
-    )
+    link: Link
+    edge_slowdown: float = 1.0
+    power: EdgePower | None = None
 
 
 _POWER_OPTIONS = {"watts": "--edge-watts", "joules_per_megabyte": "--joules-per-mb"}
@@ -125,8 +68,6 @@ def edge_power(declared: EdgePower | None, joules_per_megabyte: float | None, ed
     Raises:
         CollabplanError: a radio without watts, or a quantity out of range.
     """
-    from .tables import power_text
-
     measured = edge.power
     if measured is None:
         missing = f"its profile has no measured power ({edge.power_missing or 'it is older'})"
@@ -183,3 +124,26 @@ def chosen_link(
     if given:
         raise CollabplanError(f"--link brings bandwidth, round trip and spread as measured; leave {given[0]} out")
     return load(LinkReport, file).link
+
+
+def require_power(budgets: Budgets, objectives: tuple[Objective, ...], power: Power) -> None:
+    """Refuse energy as a budget or an objective where nothing is known of the device's power.
+
+    Raises:
+        CollabplanError: as said.
+    """
+    asked = "--max-energy-mj" if budgets.max_edge_energy_mj is not None else "the objective energy"
+    if (budgets.max_edge_energy_mj is not None or "energy" in objectives) and power.known is None:
+        raise CollabplanError(f"{asked} needs --edge-watts: {power.said}")
+
+
+def require_slowdown(slowdown: float, edge: Path | None, cloud: Path | None) -> None:
+    """Refuse a slowdown that is not a factor, or beside a profile of the edge itself.
+
+    Raises:
+        CollabplanError: as said.
+    """
+    if not 0 < slowdown < float("inf"):
+        raise CollabplanError(f"--edge-slowdown {slowdown:g} is not possible: it must be greater than 0")
+    if slowdown != 1 and edge is not None and cloud is not None:
+        raise CollabplanError("--edge-slowdown is for one profile; with --edge-profile the edge itself was measured")

@@ -11,14 +11,15 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from math import isqrt
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pydantic import ValidationError
+from torch import Tensor
 
-from .. import __version__
 from ..defenses import Defense
 from ..defenses.seeds import derive_seed, generator_for
 from ..estimators import CutLeakage, EdgeActivations, Secrets, Sensitivity, by_definition, estimator_named
+from ..estimators.catalogue import PARTS
 from ..estimators.leakage import MAX_PRODUCT
 from ..estimators.ridge import MIN_SAMPLES
 from ..estimators.tokens import token_inputs
@@ -35,13 +36,10 @@ from ..records import (
     hash_json,
     save,
 )
+from ..records.revisions import revisions_of
 from ..targets import Data, InputScaling
 from .narrowing import Narrowing
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from .output import Advance
+from .reporter import Advance
 
 RIDGE = "ridge"
 LEARNED = ("mine",)
@@ -80,10 +78,16 @@ class LeakageSettings:
 
 
 class Finished(Record):
-    """One finished cut, as it lies in the workspace. `notes` say what could not be measured there."""
+    """One finished cut, as it lies in the workspace.
+
+    Attributes:
+        revisions: of the code that measured it.
+        notes: what could not be measured there.
+    """
 
     format: Literal["collabplan.leakage-cut"] = "collabplan.leakage-cut"
     cut_id: str
+    revisions: dict[str, int] = {}
     rows: tuple[LeakageRow, ...]
     notes: tuple[str, ...] = ()
 
@@ -151,8 +155,14 @@ class LeakageRun:
     folder: Path
 
     @cached_property
+    def revisions(self) -> dict[str, int]:
+        """Of all code that the figures depend on."""
+        estimators = [estimator_named(name) for name in self.asked.estimators if name != RIDGE]
+        return {**revisions_of("estimator", estimators), **revisions_of("leakage", PARTS)}
+
+    @cached_property
     def place(self) -> Path:
-        """The folder of this very measurement: another model, sample, option, seed or version has another."""
+        """The folder of this very measurement: another model, sample, option, seed or revision has another."""
         options = {key: value for key, value in asdict(self.asked).items() if key not in ("cache_bytes", "rates")}
         key = hash_json(
             [
@@ -163,7 +173,7 @@ class LeakageRun:
                 options,
                 self.asked.rates,
                 self.batch,
-                __version__,
+                self.revisions,
             ]
         )
         return self.folder / key[:16]
@@ -202,7 +212,7 @@ class LeakageRun:
             if by_definition(cut, result_at=_result_at(cut)) is None:
                 to_sweep.append(cut)
                 continue
-            done[cut.id] = self._keep(Finished(cut_id=cut.id, rows=self._certain(cut)))
+            done[cut.id] = self._keep(self.finished(cut, self._certain(cut)))
             finished += len(self.rates(cut))
         # Half of the budget is for rows, the other half for what is computed from them.
         activations = EdgeActivations(self.traced, cache_bytes=self.asked.cache_bytes // 2, batch_size=self.batch)
@@ -238,6 +248,10 @@ class LeakageRun:
             defense=defense.spec,
             leakage=leakage,
         )
+
+    def finished(self, cut: Cut, rows: tuple[LeakageRow, ...], notes: tuple[str, ...] = ()) -> Finished:
+        """A cut as it is kept."""
+        return Finished(cut_id=cut.id, rows=rows, notes=notes, revisions=self.revisions)
 
     def _certain(self, cut: Cut) -> tuple[LeakageRow, ...]:
         known = by_definition(cut, result_at=_result_at(cut))
@@ -289,7 +303,7 @@ class _Measurement:
             step(count)
             defense = self._defense(rate)
             rows.append(self.session.row(self.cut, defense, self._under(defense, rate)))
-        return Finished(cut_id=self.cut.id, rows=tuple(rows), notes=tuple(self.notes))
+        return self.session.finished(self.cut, tuple(rows), tuple(self.notes))
 
     def _defense(self, rate: float) -> Defense:
         update = {"dropout": self.asked.spec(rate).dropout, "rate": rate}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-if TYPE_CHECKING:
-    from ..planner import AuditOptions, Wire
-    from ..records import Budgets, Objective, Tuning
-    from .costs import Power
+from ..attacks import ATTACKS, EFFORTS, attack_named
+from ..planner import AuditOptions, Wire
+from ..planner.front import checked_objectives
+from ..records import Budgets, CollabplanError, Objective, Tuning, parse_size
+from .checks import checked
+from .defense_options import parse_bits, parse_kept, parse_noise, parts
 
 _BUDGET_OPTIONS = {
     "latency_p95_ms": "--budget-ms",
@@ -29,24 +30,16 @@ def checked_budgets(**values: object) -> Budgets:
     Raises:
         CollabplanError: one out of its range, named by its option.
     """
-    from ..records import Budgets
-    from .checks import checked
-
     return checked(Budgets, _BUDGET_OPTIONS, **values)
 
 
 def parsed_size(text: str | None) -> int | None:
     """Bytes. Raises CollabplanError for what is no size."""
-    from ..records import parse_size
-
     return None if text is None else parse_size(text)
 
 
 def parsed_objectives(text: str) -> tuple[Objective, ...]:
     """The objectives of `--objectives`. Raises CollabplanError for an unknown name, a second one, or fewer than two."""
-    from ..planner.front import checked_objectives
-    from .defense_options import parts
-
     return checked_objectives(parts(text))
 
 
@@ -56,64 +49,19 @@ def require_audits(budgets: Budgets, *, audit: bool) -> None:
     Raises:
         CollabplanError: as said.
     """
-    from ..records import CollabplanError
-
     for name in ("max_reconstruction", "max_linkage"):
         if getattr(budgets, name) is not None and not audit:
             raise CollabplanError(f"{_BUDGET_OPTIONS[name]} is held against attacks alone; leave out --no-audit")
 
 
-def require_power(budgets: Budgets, objectives: tuple[Objective, ...], power: Power) -> None:
-    """Refuse energy as a budget or an objective where nothing is known of the device's power.
-
-    Raises:
-        CollabplanError: as said.
-    """
-    from ..records import CollabplanError
-
-    asked = "--max-energy-mj" if budgets.max_edge_energy_mj is not None else "the objective energy"
-    if (budgets.max_edge_energy_mj is not None or "energy" in objectives) and power.known is None:
-        raise CollabplanError(f"{asked} needs --edge-watts: {power.said}")
-
-
-def require_alone(profile: Path, edge: Path | None, cloud: Path | None) -> Path:
-    """The profile of both machines. Raises CollabplanError where one of them is given again."""
-    from ..records import CollabplanError
-
-    if edge is not None or cloud is not None:
-        raise CollabplanError("--profile is for both machines; leave it out beside --edge-profile and --cloud-profile")
-    return profile
-
-
-def require_slowdown(slowdown: float, edge: Path | None, cloud: Path | None) -> None:
-    """Refuse a slowdown that is not a factor, or beside a profile of the edge itself.
-
-    Raises:
-        CollabplanError: as said.
-    """
-    from ..records import CollabplanError
-
-    if not 0 < slowdown < float("inf"):
-        raise CollabplanError(f"--edge-slowdown {slowdown:g} is not possible: it must be greater than 0")
-    if slowdown != 1 and edge is not None and cloud is not None:
-        raise CollabplanError("--edge-slowdown is for one profile; with --edge-profile the edge itself was measured")
-
-
 def audit_options(effort: Literal["quick", "standard", "thorough"], seeds: int, most: int | None) -> AuditOptions:
     """How the planner audits: the whole suite on the winner."""
-    from ..attacks import ATTACKS, EFFORTS, attack_named
-    from ..planner import AuditOptions
-
     suite = tuple(attack_named(name) for name in ATTACKS)
     return AuditOptions(EFFORTS["quick"], EFFORTS[effort], suite, seeds=seeds, most=most)
 
 
 def wires(bits: str, noise: str, keep: str = "1") -> tuple[Wire, ...]:
     """Every quantizer with every noise and share of directions. Raises CollabplanError for what is none, or nothing."""
-    from ..planner import Wire
-    from ..records import CollabplanError
-    from .defense_options import parse_bits, parse_kept, parse_noise, parts
-
     every = [parse_bits(part) for part in parts(bits)]
     noises = [parse_noise(None if part == "none" else part) for part in parts(noise)]
     shares = [parse_kept(part) for part in parts(keep)]
@@ -126,8 +74,6 @@ def tuning_options(
     epochs: int, loss: Literal["distillation", "cross-entropy"], samples: int, penalty: float
 ) -> Tuning | None:
     """How the planner fine-tunes; None for no epoch. Raises CollabplanError for a penalty and no epoch."""
-    from ..records import CollabplanError, Tuning
-
     if penalty and not epochs:
         raise CollabplanError("--finetune-penalty trains directions; give epochs by --finetune 10 say")
     return Tuning(epochs=epochs, loss=loss, samples=samples, penalty=penalty) if epochs else None

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -22,12 +21,9 @@ from ..planner.readings import Reading, first_rows
 from ..planner.roles import Roles
 from ..records import Audit, DefenseSpec, DropoutKind, Interval, MaskKind, NoiseKind, Plan, TierFigures
 from ..targets import Data, InputScaling
-from ..targets.target import HALVES_SEED, Finding
+from ..targets.target import Target
 from .narrowing import Narrowing
-
-if TYPE_CHECKING:
-    from ..targets.target import Target, TargetData
-    from .output import Advance
+from .reporter import Advance
 
 CALIBRATION = 512
 """Images that the quantizer's ranges are taken from."""
@@ -62,31 +58,6 @@ class AttackSettings:
             bits=self.bits,
             kept=self.kept,
         )
-
-
-def divide(data: TargetData) -> tuple[Roles, list[Finding]]:
-    """Who owns which of the target's images, and what there is to say about it; see `Roles.divide`."""
-    sensitive = None
-    if data.sensitive_labels is not None:
-        known, asked = Data(data.validation.inputs, data.sensitive_labels).halves(HALVES_SEED)
-        assert known.labels is not None
-        assert asked.labels is not None
-        sensitive = (asked.labels, known.labels)
-    roles = Roles.divide(
-        data.search,
-        data.confirm,
-        attacker=data.attacker,
-        train=data.train,
-        other=data.other_attacker,
-        sensitive=sensitive,
-        seed=HALVES_SEED,
-    )
-    findings = [
-        Finding("targets", f"{len(roles.targets):,} images, half of validation_data"),
-        Finding("attacker's images", f"{len(roles.own):,}, from {roles.source}; none of them is a target"),
-        *[finding for finding in data.findings if finding.what == "pixels"],
-    ]
-    return roles, findings
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,7 +135,7 @@ class AttackRun:
                 step=lambda what: advance(done, len(pairs), f"{name}: {what}"),  # noqa: B023
             )
             made.append(found)
-            say(f"{name}: {told(found.record)}")
+            say(f"{name}: {worst_tier(found.record)}")
         return made
 
     def _question(self, narrowing: Narrowing, cut: Cut, spec: DefenseSpec) -> AuditRequest:
@@ -218,20 +189,7 @@ class AttackRun:
         return paired_accuracy(clean.finish(), [defended.finish()], changes=defense.changes).accuracy
 
 
-def picture(outcome: AuditOutcome, folder: Path) -> Path | None:
-    """Originals beside every attack's reconstructions, as one PNG; None where inputs are no images."""
-    from ..attacks.pictures import save_grid
-
-    made = outcome.record
-    if outcome.originals.ndim != 4 or not outcome.pictures:
-        return None
-    rate = f"-{made.defense.dropout}-{made.defense.rate:g}" if made.defense.dropout != "none" else ""
-    path = folder / f"{made.depth:03d}-{made.cut_name.replace('/', '_').replace(' ', '')[:60]}{rate}.png"
-    save_grid(outcome.originals, outcome.pictures, path)
-    return path
-
-
-def told(made: Audit) -> str:
+def worst_tier(made: Audit) -> str:
     """The worst tier in one line."""
     worst = made.tiers[-1] if made.tiers else None
     if worst is None:

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
 from ..estimators import EdgeActivations
+from ..graph import TracedGraph
 from ..graph.signature import ragged_outputs
 from ..planner.accuracy import Evaluate, Scorer, beside_constant, require_enough
 from ..planner.readings import Reading, concatenated
 from ..planner.recognise import read_outputs, recognised
 from ..planner.suggestions import UndecidedError
 from ..records import CollabplanError, CutError
+from ..targets import Data
 from ..targets.target import Finding, Target, TargetData
-
-if TYPE_CHECKING:
-    from ..graph import TracedGraph
-    from ..targets import Data
-    from .output import Output
+from .reporter import Reporter
 
 SAMPLES = 32
 """How many the model is run on, to see what it answers."""
@@ -28,7 +24,7 @@ READ = 128
 """How many are read of a set that hands them out one by one."""
 
 
-def check_promises(target: Target, traced: TracedGraph, output: Output) -> None:
+def check_promises(target: Target, traced: TracedGraph, reporter: Reporter) -> None:
     """Read the target's data and score the undefended model on a few samples, within seconds; say what accuracy is.
 
     Raises:
@@ -37,10 +33,10 @@ def check_promises(target: Target, traced: TracedGraph, output: Output) -> None:
     if target.evaluate is None and target.declared.get("validation_data") is None:
         return
     target.require_validation_data()
-    with output.step("checking the data and the metric"):
+    with reporter.progress("checking the data and the metric"):
         data = target.load_data(traced, most=READ)
         accuracy = check_accuracy(target, traced, data)
-    output.found("Data, at a first look", (accuracy,))
+    reporter.note("Data, at a first look", (accuracy,))
 
 
 def check_accuracy(target: Target, traced: TracedGraph, data: TargetData) -> Finding:

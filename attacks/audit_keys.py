@@ -1,0 +1,63 @@
+"""The names of kept audit results: everything that a result depends on, and the revisions of the code that made it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, fields, is_dataclass
+from typing import Any
+
+from ..defenses.pipeline import Defense
+from ..records import hash_json
+from ..records.revisions import Part, revisions_of, settings_of
+from ..targets.data import Data
+from .attributes import ATTRIBUTES
+from .audit_target import RELEASES
+from .interface import Attack, Effort
+from .linkage import LINKAGE
+from .metrics import JUDGE
+
+PARTS = (RELEASES, JUDGE, LINKAGE, ATTRIBUTES)
+"""What an audit computes beside its attacks."""
+
+
+def attack_revisions(attack: Attack) -> dict[str, int]:
+    """The revisions behind the figures of one attack."""
+    return {**revisions_of("attack", [attack]), **part_revisions(RELEASES, JUDGE)}
+
+
+def part_revisions(*parts: Part) -> dict[str, int]:
+    """The revisions behind figures that need no attack."""
+    return revisions_of("audit", parts)
+
+
+def attack_key(attack: Attack) -> list[Any]:
+    """What tells one attack's results from another's: its name, its class and its settings."""
+    return [attack.name, type(attack).__qualname__, settings_of(attack)]
+
+
+def fit_key(attack: Attack, believed: Defense, auxiliary: Data, effort: Effort) -> str:
+    """What a fitted attack depends on beside the cut, where the defense that it believes in draws nothing."""
+    return hash_json(
+        [
+            attack_key(attack),
+            attack_revisions(attack),
+            believed.spec.model_dump(mode="json"),
+            auxiliary.content_hash,
+            asdict(effort),
+        ]
+    )
+
+
+def fit_seed(attack: Attack, believed: Defense, auxiliary: Data) -> str:
+    """What seeds the draws of that fit.
+
+    The wording is fixed: another one would draw other weights, and every figure of such an attack would change.
+    """
+    return hash_json([_seed_text(attack), believed.spec.model_dump(mode="json"), auxiliary.content_hash])
+
+
+def _seed_text(attack: Attack) -> str:
+    """`LinearRidge(name='ridge', ...)` of a dataclass; of another class its name, since a `repr` may differ by run."""
+    if not is_dataclass(attack):
+        return f"{type(attack).__qualname__}({attack.name})"
+    shown = ", ".join(f"{field.name}={getattr(attack, field.name)!r}" for field in fields(attack) if field.repr)
+    return f"{type(attack).__qualname__}({shown})"
