@@ -11,7 +11,7 @@ from .. import lazy_api
 
 if TYPE_CHECKING:
     from .activations import EdgeActivations
-    from .catalogue import ESTIMATORS, estimator_named
+    from .catalogue import ESTIMATORS, current_revisions, estimator_named
     from .conformance import check_estimator
     from .controls import run_controls
     from .fisher import Sensitivity, fisher_leakage
@@ -33,6 +33,7 @@ _HOMES = {
     "Sensitivity": "fisher",
     "by_definition": "leakage",
     "check_estimator": "conformance",
+    "current_revisions": "catalogue",
     "projection_at": "projection_fit",
     "estimate_leakage": "leakage",
     "estimator_named": "catalogue",
@@ -55,6 +56,7 @@ __all__ = [
     "Sensitivity",
     "by_definition",
     "check_estimator",
+    "current_revisions",
     "estimate_leakage",
     "estimator_named",
     "fisher_leakage",
