@@ -14,7 +14,7 @@ import torch
 from bundle_plans import SkipNet, images, make, middle
 from cli_targets import Run
 from collabplan.attacks import AdversaryView, AuditRequest, AuditTarget, Effort, attack_named, run_audit
-from collabplan.cli.app import app
+from collabplan.cli.catalogue import COMMANDS, Command
 from collabplan.defenses import Defense
 from collabplan.estimators import Channel, check_estimator
 from collabplan.records import save
@@ -86,12 +86,13 @@ def test_the_estimator_is_exact_on_a_gaussian_channel(example: Callable[[str], A
 def test_the_command_prints_what_a_plan_sends(
     example: Callable[[str], Any], run: Run, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    command = example("workflows/payload.py")
-    monkeypatch.setattr(app, "registered_commands", [*app.registered_commands])
-    app.command("payload", epilog=command.EXAMPLES)(command.payload)
+    monkeypatch.setitem(sys.modules, "collabplan.cli.payload", example("workflows/payload.py"))
+    summary = "Print how many bytes the device sends for one sample."
+    monkeypatch.setitem(COMMANDS, "payload", Command("payload", summary))
     plan = make(SkipNet(), images, middle).plan
     save(plan, here / "plan.json")
     assert run("payload", "plan.json").out == f"{plan.chosen.payload_bytes} B\n"
+    assert "collabplan payload plan.json" in run("payload", "--help").out
     absent = run("payload", "absent.json")
     assert absent.code == 2
     assert "absent.json" in absent.line
