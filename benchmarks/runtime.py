@@ -57,10 +57,11 @@ from collabplan.records import (
     collect_provenance,
 )
 from collabplan.runtime import keep_memory, open_cloud, open_edge, write_bundle
-from collabplan.runtime.device.stopwatch import Spent, TimedClient
+from collabplan.runtime.device.stopwatch import TimedClient, TimeSpent
+from collabplan.runtime.over_the_wire import Subject
 from collabplan.runtime.server.loopback import LoopbackServer
 from collabplan.runtime.shaping import Shape, ShapedLink
-from collabplan.runtime.verify import Subject, verify
+from collabplan.runtime.verify import verify
 from collabplan.runtime.wire.request_codec import PlainCodec
 from collabplan.runtime.wire.response_codec import answer_bytes
 from collabplan.targets.input_options import InputOptions
@@ -173,7 +174,7 @@ def deployed(given: Subjects, cut: Cut, *, micro_batch: int = 1) -> Iterator[tup
             yield folder, server.address
 
 
-def median(spent: list[Spent], part: str) -> float:
+def median(spent: list[TimeSpent], part: str) -> float:
     """Milliseconds."""
     return statistics.median(float(getattr(each, part)) for each in spent)
 
@@ -194,7 +195,7 @@ class Asked:
     link: Link
     text: str
     defense: Defense
-    spent: list[Spent]
+    spent: list[TimeSpent]
 
 
 def latency(given: Subjects, repeats: int, seconds: float) -> None:
@@ -371,7 +372,7 @@ def overhead_at(given: Subjects, cut: Cut, folder: Path, near: str, repeats: int
     """
     part, cloud = open_edge(folder), open_cloud(folder)
     body, down = os.urandom(part.defense.payload_bytes()), answer_bytes(part.manifest.part.outputs, 1)
-    spent: list[Spent] = []
+    spent: list[TimeSpent] = []
     with torch.no_grad():
         crossing = part.program(*given.inputs)
         with (
@@ -426,17 +427,17 @@ def answered_per_s(given: Subjects, folder: Path, address: str, seconds: float) 
 
     def ask(number: int) -> None:
         with TimedClient(open_edge(folder), address, policy=None, timeout_s=60.0, connect_timeout_s=60.0) as client:
-            made = [client._made(*client._checked(given.inputs)) for _ in range(2)]
-            client._settled(client._send(made[0]))
+            made = [client.prepare(given.inputs) for _ in range(2)]
+            client.collect(client.submit(made[0]))
             ready.wait()
             until = time.perf_counter() + seconds
-            under_way = deque(client._send(each) for each in made)
+            under_way = deque(client.submit(each) for each in made)
             while under_way:
                 done = under_way.popleft()
-                client._settled(done)
+                client.collect(done)
                 answered[number] += 1
                 if time.perf_counter() < until:
-                    under_way.append(client._send(done))
+                    under_way.append(client.submit(done))
 
     threads = [threading.Thread(target=ask, args=(number,)) for number in range(CLIENTS)]
     for thread in threads:

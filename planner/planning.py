@@ -30,12 +30,13 @@ from .baselines import Role, baseline_cuts
 from .budgets import AUDITED_ONLY, cost_checks, judged, without
 from .choose import Choice, Excluded, choose, described, shown_front
 from .evaluator import Evaluator
+from .folder_lock import locked
 from .front import Values, hypervolume
 from .problem import Problem, RuledOut, SearchOptions, SearchResult, fingerprint
 from .search import OnProgress, Searched, search_points, search_together
 from .shared_study import SharedStore, open_shared_store
 from .space import Point, Wire, point_of
-from .study import TrialStore, locked, open_store
+from .study import TrialStore, open_store
 
 
 def optimize(

@@ -9,8 +9,6 @@ temporary file and renamed, so that a kill during creation leaves no half-made t
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import json
 import os
 import sqlite3
@@ -26,9 +24,10 @@ import pydantic
 import sqlalchemy.exc
 from optuna.trial import TrialState, create_trial
 
-from ..records import DEFAULT_OBJECTIVES, Budgets, Candidate, CollabplanError, MismatchError, Objective, write_text
+from ..records import DEFAULT_OBJECTIVES, Budgets, Candidate, CollabplanError, MismatchError, Objective
 from ..records.atomic import write_failure
 from .budgets import checks
+from .folder_lock import locked
 from .space import Space, point_of
 
 Figure = tuple[str, Literal["minimize", "maximize"], Callable[[Candidate], float | None]]
@@ -55,43 +54,6 @@ _STORAGE_FAILURES = (
     ValueError,
     AssertionError,
 )
-
-
-@contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Holds `folder` for one writer. The system frees the lock when the process ends, however it ends.
-
-    Raises:
-        CollabplanError: another process holds it, or the folder cannot be written.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if not (folder / ".gitignore").exists():
-            write_text(folder / ".gitignore", "*\n")
-        handle = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise CollabplanError(write_failure(folder / "lock", error)) from error
-    try:
-        _take(handle, folder)
-        yield
-    finally:
-        os.close(handle)
-
-
-def _take(handle: int, folder: Path) -> None:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-            raise CollabplanError(f"cannot lock {folder}: {error.strerror}; keep it on a local disk") from error
-        holder = os.pread(handle, 32, 0).decode(errors="replace").strip()
-        raise CollabplanError(
-            f"another optimize{f' (process {holder})' if holder else ''} is writing to {folder}; "
-            "wait until it ends, stop it, or work in another folder"
-        ) from None
-    with contextlib.suppress(OSError):  # the number only serves the message above; a full disk must not matter here
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, str(os.getpid()).encode(), 0)
 
 
 @dataclass

@@ -24,6 +24,7 @@ from torch import Tensor
 from ..graph import split
 from ..graph.structures import Cut, TracedGraph
 from ..records import Role, Timing
+from ..records.byte_cache import ByteBoundedCache
 from .timers import R, Timer, timed
 
 MIN_SAMPLES = 5
@@ -62,7 +63,6 @@ class _Run:
     cut: Cut
     edge: Callable[..., Any]
     cloud: Callable[..., Any]
-    crossing: tuple[Tensor, ...] | None = None
     edge_ms: list[float] = field(default_factory=list)
     cloud_ms: list[float] = field(default_factory=list)
 
@@ -122,7 +122,7 @@ class _Session:
         self.on_fraction = on_fraction
         self.runs: list[_Run] = []
         self.whole_ms: list[float] = []
-        self.cached_bytes = 0
+        self.crossings = ByteBoundedCache[str, tuple[Tensor, ...]](CACHE_BYTES, _storage_bytes, evicts=False)
 
     def warm_up(self) -> None:
         """Three runs of the whole model: the first prepares kernels, the others set the expectation."""
@@ -207,8 +207,7 @@ class _Session:
     def run_once(self, run: _Run) -> None:
         """One sample of the cut's halves, as far as the role asks for them."""
         if self.role == "cloud":
-            crossing = run.crossing or run.edge(*self.inputs)
-            self.keep(run, crossing)
+            crossing = self.crossing_of(run)
         else:
             elapsed_ms, crossing = self.timed(run.edge, *self.inputs)
             run.edge_ms.append(elapsed_ms)
@@ -216,18 +215,23 @@ class _Session:
             elapsed_ms, _ = self.timed(run.cloud, *crossing)
             run.cloud_ms.append(elapsed_ms)
 
-    def keep(self, run: _Run, crossing: tuple[Tensor, ...]) -> None:
-        """Keep what crosses for the next samples of a suffix, while there is room."""
-        size = sum(tensor.untyped_storage().nbytes() for tensor in crossing)
-        if run.crossing is None and self.cached_bytes + size <= CACHE_BYTES:
-            run.crossing = crossing
-            self.cached_bytes += size
+    def crossing_of(self, run: _Run) -> tuple[Tensor, ...]:
+        """What crosses the cut, kept for the next samples of its suffix while there is room."""
+        crossing = self.crossings.get(run.cut.id)
+        if crossing is None:
+            crossing = run.edge(*self.inputs)
+            self.crossings.put(run.cut.id, crossing)
+        return crossing
 
     def report(self) -> None:
         """Tell how far it is, between two rounds."""
         if self.on_fraction:
             spent = time.monotonic() - self.started
             self.on_fraction(min(1.0, spent / max(self.deadline - self.started, 1e-9)))
+
+
+def _storage_bytes(crossing: tuple[Tensor, ...]) -> int:
+    return sum(tensor.untyped_storage().nbytes() for tensor in crossing)
 
 
 def cost_share(role: Role, share: float) -> float:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
+from collections.abc import Iterator
+
 from .errors import CollabplanError
 
 EXTRAS = {
@@ -40,3 +44,34 @@ def missing_package(error: ModuleNotFoundError) -> CollabplanError | None:
         return None
     package, extra = known
     return CollabplanError(f"this needs {package}, which is not installed; run: pip install 'collabplan[{extra}]'")
+
+
+@contextlib.contextmanager
+def optional_imports() -> Iterator[None]:
+    """Within: importing a package that is not installed raises the error that names its extra.
+
+    Raises:
+        CollabplanError: an import within failed because an extra is not installed.
+
+    Example:
+        >>> with optional_imports():
+        ...     import torch
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (missing := missing_package(error)) is None:
+            raise
+        raise missing from error
+
+
+def require_modules(*names: str) -> None:
+    """Refuse to go on if a module is not installed, without importing it.
+
+    Raises:
+        CollabplanError: names the first module's package and its extra.
+    """
+    for name in names:
+        if importlib.util.find_spec(name) is None:
+            with optional_imports():
+                raise ModuleNotFoundError(f"No module named {name!r}", name=name)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..attacks.audit_files import kept_revisions
-from ..planner.study import locked
+from ..planner.folder_lock import locked
 from ..records.revisions import outdated
 from .revisions import current_revisions
 from .workspace import Workspace

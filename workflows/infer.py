@@ -76,7 +76,7 @@ def infer(
     outputs, seconds = _ask(client, requests, reporter)
     if file is not None:
         write_outputs(outputs, part.manifest.part.outputs, file)
-    counts = client.tally
+    counts = client.counts
     return Answers(
         part.manifest.bundle_id,
         outputs,

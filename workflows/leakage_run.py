@@ -87,7 +87,7 @@ class Finished(Record):
 
     format: Literal["collabplan.leakage-cut"] = "collabplan.leakage-cut"
     cut_id: str
-    revisions: dict[str, int] = {}
+    revisions: dict[str, int] = Field(default_factory=dict)
     rows: tuple[LeakageRow, ...]
     notes: tuple[str, ...] = ()
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from ..records import CollabplanError, Measured, Plan, processor_name, save, write_bytes
 from ..runtime import keep_memory
+from ..runtime.over_the_wire import Subject
 from ..runtime.shaping import Shape
-from ..runtime.verify import Server, Subject, verify
+from ..runtime.verify import Server, verify
 from .cloud import client_tls
 from .options import CloudOptions, VerifyOptions
 from .planned import LoadedPlan

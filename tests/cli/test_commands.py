@@ -15,6 +15,7 @@ import torch
 from cli_targets import DATA, NET, PROFILE, SEARCH, Ran, Run, ran_in
 from collabplan.graph import load_program
 from collabplan.records import EdgePower, MeasuredPower, Plan, Profile, load, save
+from filelock import FileLock
 
 Write = Callable[..., Path]
 
@@ -408,10 +409,7 @@ def test_explain_says_what_was_rejected_and_by_how_much(run: Run) -> None:
 
 
 def test_a_second_optimize_in_the_same_folder_is_refused(planned: Path, run: Run) -> None:
-    import fcntl
-
-    with open(planned / ".collabplan" / "lock", "a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with FileLock(planned / ".collabplan" / "lock"):
         ran = run("optimize", *SEARCH)
     assert ran.code == 2
     assert "another optimize" in ran.err.splitlines()[-1]

@@ -121,7 +121,7 @@ def test_without_a_server_there_is_one_line_or_the_fallback(bundle: Path, run: R
         (("serve", "BUNDLE", "--listen", "0.0.0.0:0"), "plaintext can be read"),
         (("serve", "BUNDLE", "--tls-cert", "a.pem"), "belong together"),
         (("serve", "BUNDLE/edge"), "needs the cloud part"),
-        (("serve", "BUNDLE", "--listen", "nowhere"), "no address"),
+        (("serve", "BUNDLE", "--listen", "nowhere"), "is not an address"),
         (("serve", "BUNDLE", "--micro-batch", "4"), "without --micro-batch"),
     ],
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import subprocess
 from pathlib import Path
@@ -13,6 +12,7 @@ from collabplan.attacks.ridge import KernelRidge
 from collabplan.records import CollabplanError
 from collabplan.workflows.cache import clear, entries
 from collabplan.workflows.workspace import Workspace
+from filelock import FileLock
 
 
 def test_the_folder_ignores_itself_in_git(here: Path) -> None:
@@ -56,10 +56,8 @@ def test_clear_drops_caches_and_with_all_everything(here: Path) -> None:
 
 def test_nothing_is_cleared_under_a_running_optimize(here: Path) -> None:
     workspace = filled(here)
-    with open(workspace.folder / "lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(CollabplanError, match="another"):
-            clear(workspace, everything=True)
+    with FileLock(workspace.folder / "lock"), pytest.raises(CollabplanError, match="another"):
+        clear(workspace, everything=True)
     assert (workspace.folder / "study.db").exists()
 
 

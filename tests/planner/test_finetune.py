@@ -16,8 +16,8 @@ from collabplan.planner.finetune import fine_tune
 from collabplan.planner.linear_reader import LinearReader
 from collabplan.planner.space import Point, Wire
 from collabplan.records import Budgets, CollabplanError, CutError, Tuning, hash_tensors
-from collabplan.workflows.search_options import tuning_options
 from collabplan.targets import Data, InputScaling
+from collabplan.workflows.search_options import tuning_options
 from torch import nn
 
 OPTIONS = SearchOptions(rates=(0.3, 0.6), draws=2, leakage_samples=100)

@@ -103,14 +103,14 @@ def memory_stays(server: CloudServer) -> Iterator[None]:  # noqa: ARG001
 def answer_of(server: CloudServer, edge: EdgePart, frame: bytes) -> Answer | None:
     """What the server answers, None where it ends the stream."""
     try:
-        return unpack_answer(next(server._infer(iter([frame]), Context(edge))))
+        return unpack_answer(next(server.methods.infer(iter([frame]), Context(edge))))
     except Aborted:
         return None
 
 
 def test_damaged_requests_end_their_stream(server: CloudServer, edge: EdgePart, bodies: dict[int, bytes]) -> None:
     draw = random.Random("requests")
-    frames = {batch: pack_request(Request(BodyKind.plan, 7, batch, 10_000, body)) for batch, body in bodies.items()}
+    frames = {batch: pack_request(Request(BodyKind.defended, 7, batch, 10_000, body)) for batch, body in bodies.items()}
     whole = {batch: answer_of(server, edge, frame) for batch, frame in frames.items()}
     assert all(answer is not None and answer.status is Status.ok for answer in whole.values())
     for _ in range(REQUESTS):
@@ -118,7 +118,7 @@ def test_damaged_requests_end_their_stream(server: CloudServer, edge: EdgePart, 
         frame = damaged(frames[batch], draw)
         found = answer_of(server, edge, frame)
         assert (found is None) == (frame != frames[batch])
-    assert not server._streams
+    assert server.methods.status(None, Context(edge)).streams == 0
     for batch, frame in frames.items():
         again, first = answer_of(server, edge, frame), whole[batch]
         assert again is not None
@@ -141,7 +141,7 @@ def test_requests_whose_checksum_is_right_are_answered_or_refused_by_size(
         assert answer.id == request.id
         statuses.append(answer.status)
         if answer.status is Status.ok:
-            assert request.wire is BodyKind.plan
+            assert request.kind is BodyKind.defended
             assert batch <= 4
             assert len(body) == layout.body_bytes(batch)
             assert unpack_outputs(answer.body, edge.manifest.part.outputs, batch)["logits"].shape == (batch, 5)
@@ -151,7 +151,7 @@ def test_requests_whose_checksum_is_right_are_answered_or_refused_by_size(
 
 def test_damaged_answers_are_not_taken(server: CloudServer, edge: EdgePart, bodies: dict[int, bytes]) -> None:
     draw, spec = random.Random("answers"), edge.manifest.part.outputs
-    right = answer_of(server, edge, pack_request(Request(BodyKind.plan, 7, 2, 10_000, bodies[2])))
+    right = answer_of(server, edge, pack_request(Request(BodyKind.defended, 7, 2, 10_000, bodies[2])))
     assert right is not None
     output = unpack_outputs(right.body, spec, 2)
     frame = pack_answer(right)
@@ -182,13 +182,13 @@ def test_damaged_handshakes_are_refused(server: CloudServer, edge: EdgePart) -> 
         part_sha256=edge.manifest.part_sha256,
         torch_version="2.0",
     )
-    assert server._hello(right, Context(edge)).accepted
+    assert server.methods.hello(right, Context(edge)).accepted
     for _ in range(HANDSHAKES):
         try:
             request = messages.HelloRequest.FromString(damaged(right.SerializeToString(), draw))
         except (DecodeError, UnicodeDecodeError):
             continue
-        reply = server._hello(request, Context(edge))
+        reply = server.methods.hello(request, Context(edge))
         assert reply.accepted == all(
             getattr(request, field) == getattr(right, field)
             for field in ("protocol", "bundle_id", "plan_sha256", "part_sha256", "undefended")

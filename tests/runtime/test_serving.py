@@ -32,7 +32,7 @@ from collabplan.defenses.randomness import Keyed
 from collabplan.records import CollabplanError, DefenseSpec, MismatchError
 from collabplan.runtime import write_bundle
 from collabplan.runtime.device.client import EdgeClient
-from collabplan.runtime.device.session import UnreachableError
+from collabplan.runtime.device.errors import UnreachableError
 from collabplan.runtime.parts import CloudPart, open_cloud, open_edge
 from collabplan.runtime.server.server import CloudServer, ServeOptions
 from collabplan.runtime.wire import protocol_pb2 as messages
@@ -40,7 +40,7 @@ from collabplan.runtime.wire.framing import PROTOCOL, BodyKind, Request, Status,
 from collabplan.runtime.wire.request_codec import DefendedCodec
 from collabplan.runtime.wire.service import BUNDLE_KEY, PART_KEY, Stub
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from serving import ANYWHERE, serving, written
+from serving import ANYWHERE, serving, until, written
 from torch import Tensor, nn
 
 STEADY = DefenseSpec()
@@ -275,15 +275,13 @@ def test_what_does_not_fit_into_the_queue_is_refused_at_once_and_late_requests_a
         assert entered.wait(10)
         threads.append(threading.Thread(target=ask, args=("impatient", impatient)))
         threads[1].start()
-        while not server._engine.waiting:
-            time.sleep(0.01)
+        until(lambda: server.methods.status(None, None).waiting > 0)
         ask("refused", refused)
         threads[1].join()
         time.sleep(0.1)
         go_on.set()
         threads[0].join()
-        while server.counts.answered().get("late", 0) == 0:
-            time.sleep(0.01)
+        until(lambda: server.counts.answered().get("late", 0) > 0)
     assert isinstance(outcomes["running"], dict)
     assert "overloaded: the server's queue is full" in outcomes["refused"]
     assert "no answer within 0.2 s" in outcomes["impatient"]
@@ -408,7 +406,7 @@ def test_without_the_cloud_there_is_a_clear_error_or_the_fallback(bundle: Path) 
         client.infer(images(1))
     with EdgeClient(bundle, "127.0.0.1:9", retries=0, fallback=True) as client:
         answers = [client.infer(images(2)), *client.stream([images(2)])]
-        assert client.tally.fallbacks == 2
+        assert client.counts.fallbacks == 2
     expected = make(SkipNet(), images, crossing("relu", "conv2d_1")).model
     with torch.no_grad():
         assert all(same(answer, expected(*images(2))) for answer in answers)
@@ -421,7 +419,7 @@ def test_plaintext_leaves_the_machine_only_where_it_is_asked_for(bundle: Path) -
         EdgeClient(bundle, "192.0.2.1:7433")
     with serving(bundle, "0.0.0.0:0", insecure=True) as server:
         assert server.port
-    with pytest.raises(CollabplanError, match="no address"):
+    with pytest.raises(CollabplanError, match="not an address"):
         EdgeClient(bundle, "localhost")
 
 

@@ -10,7 +10,7 @@ from bundle_plans import images
 from certificates import authority, needs_openssl, signed
 from collabplan.records import CollabplanError, DefenseSpec
 from collabplan.runtime.device.client import EdgeClient
-from collabplan.runtime.device.session import UnreachableError
+from collabplan.runtime.device.errors import UnreachableError
 from collabplan.runtime.parts import open_cloud
 from collabplan.runtime.server.server import CloudServer, ServeOptions
 from collabplan.runtime.wire.service import ClientTls, ServerTls

@@ -6,10 +6,10 @@ import pytest
 import torch
 from bundle_plans import FixedBatch, Made, SkipNet, crossing, images, last, make, middle, rows
 from collabplan.records import DefenseSpec
-from collabplan.runtime.device.stopwatch import Spent, timing
+from collabplan.runtime.over_the_wire import Subject
 from collabplan.runtime.parts import open_edge
 from collabplan.runtime.shaping import Shape
-from collabplan.runtime.verify import Server, Subject, median_interval, verify
+from collabplan.runtime.verify import Server, verify
 from collabplan.targets.data import Data, InputScaling
 from serving import serving
 
@@ -63,17 +63,3 @@ def test_a_running_server_is_asked(tmp_path_factory: pytest.TempPathFactory) -> 
         found = verify(subject(made), requests=2, server=Server(server.address))
     assert (found.direct, found.exact_samples, found.shaped) == (None, None, False)
     assert found.link == made.plan.link
-
-
-def test_a_slower_device_is_declared_and_not_measured() -> None:
-    spent = [Spent(total=10.0, edge=2.0, defense=1.0, way=4.0, cloud=3.0)]
-    times = {part: timing(spent, part, 5.0).p50_ms for part in ("total", "edge", "defense", "way", "cloud")}
-    assert times == {"total": 22.0, "edge": 10.0, "defense": 5.0, "way": 4.0, "cloud": 3.0}
-
-
-def test_the_median_has_an_interval() -> None:
-    found = median_interval([float(number) for number in range(101)])
-    assert found.value == 50.0
-    assert 40 <= found.low < 50 < found.high <= 60
-    one = median_interval([3.0])
-    assert (one.low, one.value, one.high) == (3.0, 3.0, 3.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,6 +16,14 @@ from collabplan.runtime.parts import open_cloud
 from collabplan.runtime.server.server import CloudServer, ServeOptions
 
 ANYWHERE = "127.0.0.1:0"
+
+
+def until(holds: Callable[[], bool], *, within_s: float = 10.0) -> None:
+    """Wait until something holds; fail if it does not do so in time."""
+    deadline = time.monotonic() + within_s
+    while not holds():
+        assert time.monotonic() < deadline, f"did not hold within {within_s:g} s"
+        time.sleep(0.01)
 
 
 def written(folder: Path, spec: DefenseSpec | None = None, **options: bool) -> Made:

@@ -80,7 +80,7 @@ def test_only_the_defended_tensors_and_public_inputs_cross_in_messages_of_one_si
     assert len(found.messages[requests]) == len(inputs)
     for number, (frame, (ids, mask)) in enumerate(zip(found.messages[requests], inputs, strict=True), start=1):
         request = unpack_request(frame)
-        assert (request.id, request.batch, request.wire, request.patience_ms) == (number, 1, BodyKind.plan, 10_000)
+        assert (request.id, request.batch, request.kind, request.patience_ms) == (number, 1, BodyKind.defended, 10_000)
         assert len(frame) == REQUEST_HEADER_BYTES + bodies.body_bytes(1)
         source = Keyed(bytes.fromhex(secret), edge.manifest.part.plan_sha256.encode(), [ids])
         with torch.no_grad():
