@@ -13,7 +13,7 @@ from math import isqrt
 from pathlib import Path
 from typing import Literal
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 from torch import Tensor
 
 from ..defenses import Defense
