@@ -13,7 +13,7 @@ import pytest
 import torch
 from bundle_plans import SkipNet, images, make, middle
 from cli_targets import Run
-from collabplan.attacks import AdversaryView, AuditRequest, AuditTarget, Effort, attack_named, run_audit
+from collabplan.attacks import AdversaryView, AuditRequest, AuditTarget, Effort, attack_named, check_attack, run_audit
 from collabplan.cli.catalogue import COMMANDS, Command
 from collabplan.defenses import Defense
 from collabplan.estimators import Channel, check_estimator
@@ -67,6 +67,10 @@ def test_the_attack_finds_the_image_behind_a_release_and_is_part_of_an_audit(exa
     audit = run_audit(AuditRequest(target, targets, own), attacks, EFFORT, seed=0).record
     indices = {(each.attack, each.queries): each.figures.index.value for each in audit.attacks if each.status == "ok"}
     assert indices["nearest (10 releases)", 10] > 0.99
+
+
+def test_the_attack_passes_the_conformance_suite(example: Callable[[str], Any]) -> None:
+    check_attack(example("attacks/nearest.py").Nearest())
 
 
 def test_the_estimator_passes_the_conformance_suite(example: Callable[[str], Any]) -> None:
