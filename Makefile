@@ -20,7 +20,7 @@ demo test coverage: export OMP_NUM_THREADS = 1
 demo: $(INSTALLED)
 	rm -rf demo && mkdir demo
 	cd demo && ../.venv/bin/collabplan profile ../examples/digits/model.py --max-crossing 1
-	cd demo && ../.venv/bin/collabplan optimize --budget-ms 60 --max-edge-params 60000 --edge-slowdown 5 --keep 1,4 --dropout-kinds none --finetune 8 --no-audit -o plan.json
+	cd demo && ../.venv/bin/collabplan optimize --budget-ms 60 --max-edge-params 60000 --edge-slowdown 5 --defense none --defense projection:rank=4 --finetune 8 --no-audit -o plan.json
 	cd demo && ../.venv/bin/collabplan attack plan.json --attacks inverse,kernel
 	cd demo && ../.venv/bin/collabplan split plan.json -o halves
 	@echo "The plan lies in demo/plan.json, its two halves in demo/halves, profile and study in demo/.collabplan."

@@ -12,8 +12,10 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from ..defenses.interface import CustomStage
 from ..defenses.pipeline import Defense
-from ..records import Threat
+from ..defenses.randomness import Simulated
+from ..records import CollabplanError, Threat
 from ..targets.data import Data
 from .artifact_cache import ArtifactCache
 from .audit_target import AuditTarget, ObservedReleases
@@ -63,8 +65,16 @@ class AdversaryView:
         if TIERS.index(self.threat) < TIERS.index(threat):
             raise AttackFailed(f"a {self.threat} attacker may not {what}; that takes a {threat} one")
 
+    def require_differentiable(self) -> None:
+        """Refuse custom stages that no gradient crosses. Raises AttackFailed."""
+        stages = (*self.victim.transforms.stages, *self.believed.transforms.stages)
+        for stage in stages:
+            if isinstance(stage, CustomStage) and not stage.differentiable:
+                raise AttackFailed(f"not computable here: no gradient crosses stage {stage.name}, which is no privacy")
+
     def require_gradients(self) -> None:
         """Refuse a cut whose gradients do not tell how it moves between the attacker's images. Raises AttackFailed."""
+        self.require_differentiable()
         dead = self.victim.dead_gradients(self.training)
         if dead:
             names = "; ".join(f"{name}: {', '.join(where)}" for name, where in dead.items())
@@ -95,7 +105,7 @@ class AdversaryView:
     @property
     def row_shapes(self) -> list[tuple[int, ...]]:
         """Per private crossing, the shape of one sample."""
-        return [tuple(crossing.sample_shape) for crossing in self.victim.defense.crossing]
+        return [tuple(crossing.sample_shape) for crossing in self.victim.defense.tail.crossing]
 
     @property
     def device(self) -> torch.device:
@@ -106,23 +116,52 @@ class AdversaryView:
     def believed(self) -> Defense:
         """The defense that the attacker believes in: the real one, or, if naive, its quantizer alone.
 
+        A naive attacker keeps random custom stages that change a shape: without them nothing would fit.
+
         Masks are learned about as if they were fresh: to whoever does not have the key, those of other inputs are.
         """
         real = self.victim.defense
-        update: dict[str, object] = {"masks": "fresh"}
+        record = real.record
         if self.naive:
-            update |= {"dropout": "none", "rate": 0.0, "noise": "none", "noise_std": 0.0}
-        return Defense(real.spec.model_copy(update=update), real.crossing)
+            reshapes = real.transforms.codes != real.crossing
+            record = record.without("dropout", "noise", *([] if reshapes else ["custom"]))
+        return replace(real, record=record.model_copy(update={"masks": "fresh"}))
 
     @property
     def releases(self) -> int:
         """How many of the releases that it has of an input differ: keyed ones of exact repeats are all the same."""
-        keyed = self.victim.defense.spec.masks == "keyed"
+        keyed = self.victim.defense.record.masks == "keyed"
         return 1 if keyed and not self.near_copies else self.queries
 
     def perceived(self, released: ObservedReleases) -> ObservedReleases:
         """What the attacker makes of a release: to a naive one zeros are numbers like others."""
         return replace(released, seen=tuple(None for _ in released.seen)) if self.naive else released
+
+    def typical(self, rows: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Activations `[n, *sample_shape]` as random custom stages make them once; as they are without such stages."""
+        stages = self.believed.transforms
+        return (
+            tuple(stages.apply_rows(rows, Simulated(torch.Generator().manual_seed(0)))) if stages.stages else (*rows,)
+        )
+
+    def expected(self, rows: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """The mean of what random custom stages make of activations, with gradients.
+
+        Raises:
+            AttackFailed: a stage does not say.
+        """
+        try:
+            return tuple(self.believed.transforms.expected_rows(rows))
+        except CollabplanError as error:
+            raise AttackFailed(f"not computable here: {error}; that is no privacy") from None
+
+    def averaged(self, rows: Sequence[Tensor], draws: int) -> tuple[Tensor, ...]:
+        """The same by asking: the average of `draws` draws; activations as they are without random custom stages."""
+        stages, source = self.believed.transforms, Simulated(torch.Generator().manual_seed(0))
+        if not stages.stages:
+            return tuple(rows)
+        drawn = [stages.apply_rows(rows, source) for _ in range(draws)]
+        return tuple(torch.stack(each).float().mean(dim=0) for each in zip(*drawn, strict=True))
 
     def pixels(self, data: Data) -> Tensor:
         """Images of its own in [0, 1], `[n, *image_shape]` float32."""

@@ -1,7 +1,7 @@
 """Do estimates rank (cut, defense) pairs as attacks do? The proof, or the disproof, that one may steer a search.
 
-Rank correlation between each estimate and the audited index: over all pairs; within a dropout rate across cuts and
-within a cut across rates (the median over them), since a good pooled figure may come of the rates alone; and over the
+Rank correlation between each estimate and the audited index: over all pairs; within a defense across cuts and within
+a cut across defenses (the median over them), since a good pooled figure may come of the defenses alone; and over the
 pairs whose accuracy drop somebody would accept. Depth, payload and accuracy stand beside them: an estimate that does
 not beat these is not worth its price. Intervals are bootstraps that resample whole cuts, whose pairs are not
 independent.
@@ -28,7 +28,7 @@ AFFORDABLE_DROP = 0.10
 LISTED = 5
 """Discordant pairs that are listed, per estimate."""
 
-Scope = Literal["pooled", "within rate", "within cut", "accuracy drop <= 10 points"]
+Scope = Literal["pooled", "within defense", "within cut", "accuracy drop <= 10 points"]
 Floats = NDArray[np.float64]
 Rank = Callable[[Floats, Floats, Floats], Floats]
 
@@ -38,7 +38,8 @@ class Pair:
     """One (cut, defense): what was estimated, and what attacks recovered.
 
     Attributes:
-        label: for tables, `layer2 at 0.5`.
+        label: for tables, `layer2 at dropout:element:0.5`.
+        defense: names the defense, whatever the cut.
         estimates: by name; larger should mean that more leaks.
     """
 
@@ -46,6 +47,7 @@ class Pair:
     cut_id: str
     depth: int
     rate: float
+    defense: str
     payload_bytes: int
     accuracy: float | None
     audited: Interval
@@ -86,7 +88,7 @@ def _rows(
     audited = [pair.audited.value for pair in pairs]
     scopes: dict[Scope, list[list[int]]] = {
         "pooled": [list(range(len(pairs)))],
-        "within rate": _groups(pair.rate for pair in pairs),
+        "within defense": _groups(pair.defense for pair in pairs),
         "within cut": _groups(pair.cut_id for pair in pairs),
         "accuracy drop <= 10 points": [_affordable(pairs)],
     }

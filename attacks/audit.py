@@ -16,6 +16,7 @@ import torch
 from pydantic import TypeAdapter
 from torch import Tensor
 
+from ..defenses.catalogue import stage_revisions
 from ..defenses.seeds import generator_for
 from ..records import (
     ALONE,
@@ -122,8 +123,7 @@ def campaigns(
             tells; with keyed masks they are of near-duplicates, and tell something else.
     """
     if strongest:
-        spec = question.victim.spec
-        repeats = question.victim.defense.randomizes and spec.masks == "fresh"
+        repeats = question.victim.defense.repeats
         return [AttackVariant(each, queries=MANY if repeats and each.threat != "query-free" else 1) for each in attacks]
     quick, randomizes = effort.name == "quick", question.victim.defense.randomizes
     found = [AttackVariant(attack) for attack in attacks]
@@ -190,7 +190,7 @@ def run_audit(
         cut_kind=cut.kind,
         depth=cut.depth,
         payload_bytes=victim.payload_bytes,
-        defense=victim.spec,
+        defense=victim.record,
         effort=effort.name,
         accuracy=question.accuracy,
         attacks=tuple(results),
@@ -223,7 +223,8 @@ class _Runner:
         self._rows: tuple[Tensor, ...] | None = None
         self.key = [
             self.victim.traced.identity.model_dump(mode="json"), self.victim.cut.id,
-            self.victim.spec.model_dump(mode="json"), self.targets.content_hash, question.own.content_hash,
+            self.victim.record.model_dump(mode="json"), stage_revisions(self.victim.record),
+            self.targets.content_hash, question.own.content_hash,
             [self.victim.scaling.low, self.victim.scaling.high], asdict(effort), seed, shared.seed,
             self.victim.device.type, self.victim.tuned_hash, self.victim.secret_hash,
             question.targets.take(torch.arange(self.gallery_count)).content_hash,
@@ -238,7 +239,7 @@ class _Runner:
         if campaign is not None:
             own = (self.question.others or {})[campaign.other] if campaign.other else own
             queries, naive = campaign.queries, campaign.naive
-        keyed = self.victim.defense.spec.masks == "keyed"
+        keyed = self.victim.defense.record.masks == "keyed"
         seen = None
         if self.question.intercepted is not None and threat == "query-free":
             seen = self.victim.release(self.question.intercepted, generator_for(self.seed, "intercepted"))
@@ -267,7 +268,7 @@ class _Runner:
         """
         ways = [False]
         if campaign.queries > 1:
-            ways = [True] if self.victim.defense.spec.masks == "keyed" else [False, True]
+            ways = [True] if self.victim.defense.record.masks == "keyed" else [False, True]
         places = [self._place(campaign, near) for near in ways]
         kept = [read_attack(place, self.exchange) for place in places]
         found = [pair for pair in kept if pair is not None]
@@ -376,7 +377,7 @@ class _Runner:
     def _linkage(self) -> tuple[LinkageRate, ...]:
         gallery = self.question.targets.take(torch.arange(self.gallery_count))
         defense = self.victim.defense
-        repeats = [1, MANY] if defense.randomizes and defense.spec.masks == "fresh" else [1]
+        repeats = [1, MANY] if defense.repeats else [1]
         rows, found = self.victim.clean_rows(gallery), []
         for near in (False, True):
             for queries in repeats:

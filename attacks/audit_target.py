@@ -13,8 +13,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from ..defenses.interface import NO_RANDOMNESS
 from ..defenses.pipeline import Defense
 from ..defenses.randomness import Keyed, Simulated
+from ..defenses.transforms import Transforms
 from ..estimators.tokens import holds_tokens
 from ..graph import (
     Cut,
@@ -111,8 +113,8 @@ class AuditTarget:
     Args:
         traced: the model.
         cut: where it is divided.
-        defense: calibrated, over the cut's crossings. Where it keeps fewer directions than all, the device ends in
-            codes: whatever is said of activations here is said of these.
+        defense: calibrated, over the cut's crossings. Where it has a projection, or custom stages that draw nothing,
+            the device ends in their codes: whatever is said of activations here is said of these.
         scaling: between pixels in [0, 1] and what the model reads.
         device: where the model runs; what is released is on the CPU.
         batch_size: inputs per forward pass.
@@ -136,10 +138,11 @@ class AuditTarget:
         tuned: Mapping[str, Tensor] | None = None,
     ) -> None:
         self.traced, self.cut, self.scaling = traced, cut, scaling
-        self.defense = defense.private.coded
-        self.directions = defense.directions
+        # What draws nothing is part of the edge for an attacker; what draws is drawn anew for each release.
+        steady = defense.transforms.steady
+        self.defense = defense.after(steady).private
         self.payload_bytes = defense.payload_bytes()
-        self.spec = defense.spec
+        self.record = defense.record
         self.device = torch.device(device)
         self.batch_size = traced.samples_at_once(batch_size)
         self.position = attacked_input(traced)
@@ -150,6 +153,8 @@ class AuditTarget:
         self._secret = secret
         self.secret_hash = hashlib.sha256(secret).hexdigest()
         self._kept = [at for at, crossing in enumerate(cut.crossing) if not crossing.public]
+        private = tuple(cut.crossing[at] for at in self._kept)
+        self.transforms = Transforms(defense.transforms.first(steady).stages, private)
 
     def pixels(self, data: Data) -> Tensor:
         """The private input in [0, 1], `[n, *shape]` float32."""
@@ -179,9 +184,8 @@ class AuditTarget:
         for at in self._kept:
             layout = self.cut.crossing[at].layout
             assert layout is not None  # Defense refuses private tensors without one
-            row = to_samples(crossed[at], layout)[: len(data)]
-            rows.append(row if self.directions is None else self.directions.encoded(self.cut.crossing[at], row))
-        return tuple(rows)
+            rows.append(to_samples(crossed[at], layout)[: len(data)])
+        return tuple(self.transforms.apply_rows(rows, NO_RANDOMNESS))
 
     def dead_gradients(self, data: Data) -> dict[str, tuple[str, ...]]:
         """Private crossings whose gradients do not tell how they move between the inputs `data`, and where these end.
@@ -225,10 +229,8 @@ class AuditTarget:
         if self.traced.mixed_at is not None and len(rows[0]) > 1:
             return torch.cat([self.cloud(one) for one in zip(*(torch.split(row, 1) for row in rows), strict=True)])
         tensors = []
-        for row, crossing in zip(rows, self.cut.crossing, strict=True):
+        for row, crossing in zip(self.transforms.receive_rows(rows), self.cut.crossing, strict=True):
             assert crossing.layout is not None
-            if self.directions is not None:
-                row = self.directions.decoded(crossing, row)
             tensors.append(from_samples(row, crossing.layout).to(getattr(torch, crossing.dtype)))
         outputs = self.halves.cloud.graph_module(*tensors)  # type: ignore[operator]
         for output in outputs if isinstance(outputs, (tuple, list)) else (outputs,):
@@ -260,13 +262,13 @@ class AuditTarget:
     ) -> ObservedReleases:  # fmt: skip
         """The same for activations `[n, *sample_shape]` of `data`; `defense` may replace the real one."""
         defense = defense or self.defense
-        if not defense.randomizes or defense.spec.masks == "keyed":
+        if not defense.repeats:
             queries = 1  # the same thing comes out every time
         fused = _Fused(defense)
-        if defense.only_drops:
+        if defense.only_drops and defense.record.dropout is not None:
             # What was seen once is known, and q fresh masks leave a number unseen as often as one of rate p^q does.
-            rarer = defense.spec.model_copy(update={"rate": defense.spec.rate**queries})
-            fused.add(self._once(rows, data, generator, Defense(rarer, defense.crossing)))
+            rarer = defense.record.dropout.model_copy(update={"rate": defense.rate**queries})
+            fused.add(self._once(rows, data, generator, replace(defense, record=defense.record.replacing(rarer))))
             return replace(fused.released(self.blank(data)), queries=queries)
         for _ in range(queries):
             fused.add(self._once(rows, data, generator, defense))
@@ -288,7 +290,7 @@ class AuditTarget:
     def _once(
         self, rows: Sequence[Tensor], data: Data, generator: torch.Generator, defense: Defense
     ) -> tuple[Tensor, ...]:
-        keyed = defense.spec.masks == "keyed" and defense.randomizes
+        keyed = defense.record.masks == "keyed" and defense.randomizes
         source = Keyed(self._secret, CONTEXT, self.pixels(data)) if keyed else Simulated(generator)
         return tuple(row.float() for row in defense.observed(defense.release(rows, source)))
 
@@ -322,7 +324,7 @@ class _Fused:
         assert self.times is not None  # something was added
         rows: list[Tensor] = []
         seen: list[Tensor | None] = []
-        for total, times, crossing in zip(self.sums, self.times, self.defense.crossing, strict=True):
+        for total, times, crossing in zip(self.sums, self.times, self.defense.tail.crossing, strict=True):
             if self.defense.drops(crossing) and not self.defense.noises(crossing):
                 rows.append(total if self.count == 1 else total / times.clamp(min=1))
                 seen.append(times > 0)

@@ -61,7 +61,7 @@ def zero_weights(scene: AdversaryView, clean: Sequence[Tensor], released: Observ
     A number other than 0 surely is. A 0 was dropped with probability p, and otherwise is the edge's own 0 as often as
     in `clean` rows of own images. Under channel dropout a channel with any other number was not dropped.
     """
-    defense = scene.believed
+    defense, clean = scene.believed.tail, scene.typical(clean)
     missed = defense.rate**scene.releases
     found: list[Tensor | None] = []
     for crossing, rows, seen in zip(defense.crossing, clean, released.seen, strict=True):
@@ -69,7 +69,7 @@ def zero_weights(scene: AdversaryView, clean: Sequence[Tensor], released: Observ
             found.append(None)
             continue
         zero = _reads_zero(scene, crossing.node, rows)
-        if defense.spec.dropout == "channel":
+        if defense.dropout is not None and defense.dropout.by_channel:
             apart = list(range(2, seen.ndim))
             kept = seen.any(dim=apart, keepdim=True) if apart else seen
             own = (zero.all(dim=apart, keepdim=True) if apart else zero).float().mean(dim=0)
@@ -82,7 +82,8 @@ def zero_weights(scene: AdversaryView, clean: Sequence[Tensor], released: Observ
 
 def _reads_zero(scene: AdversaryView, node: str, rows: Tensor) -> Tensor:
     """Where clean `rows` would be released as 0 without any dropout."""
-    for crossing, quantizer in zip(scene.believed.crossing, scene.believed.quantizers, strict=True):
+    defense = scene.believed.tail
+    for crossing, quantizer in zip(defense.crossing, defense.quantizers, strict=True):
         if crossing.node == node and quantizer is not None:
             return quantizer.quantize(rows) == quantizer.zero_point
     return rows == 0

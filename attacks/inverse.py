@@ -329,9 +329,9 @@ class InverseNetwork:
         images = scene.pixels(data)
         bank = RowBank(lambda positions: scene.ask(data.take(positions)), len(data))
         held = scene.query(scene.held_out, generator), scene.pixels(scene.held_out)
-        defense = scene.believed
+        defense = scene.believed.tail
         marked = any(defense.drops(crossing) and not defense.noises(crossing) for crossing in defense.crossing)
-        prepare = DecoderInput(Standard.of(bank.some), shapes_read(scene), marked, scene.device)
+        prepare = DecoderInput(Standard.of(scene.typical(bank.some)), shapes_read(scene), marked, scene.device)
 
         def pairs(positions: Tensor, draws: torch.Generator) -> tuple[ObservedReleases, Tensor]:
             return scene.release(bank.at(positions), data.take(positions), draws), images[positions]

@@ -25,6 +25,9 @@ CHUNK = 2048
 
 SAME = 1e-6
 
+ASKED = 10
+"""Releases of each candidate that are averaged where custom stages draw."""
+
 
 def linkage_rates(
     scene: AdversaryView, targets: Data, released: ObservedReleases, generator: torch.Generator, *, near: bool
@@ -45,7 +48,7 @@ def linkage_rates(
         gallery = scene.victim.with_pixels(targets, near_copy(scene.pixels(targets), generator))
     features = scene.ask(gallery)
     few = scene.training.take(torch.arange(min(ZERO_IMAGES, len(scene.training))))
-    distances = seen_distances(scene, scene.ask(few), released, features)
+    distances = seen_distances(scene, scene.ask(few), released, scene.averaged(features, ASKED))
     nearest = distances.min(dim=1).values
     tied = distances <= nearest[:, None] + SAME * nearest.abs()[:, None] + 1e-9
     own = torch.arange(len(released))
@@ -61,17 +64,17 @@ def linkage_rates(
 
 
 def seen_distances(
-    scene: AdversaryView, clean: tuple[Tensor, ...], released: ObservedReleases, features: tuple[Tensor, ...]
+    scene: AdversaryView, asked: tuple[Tensor, ...], released: ObservedReleases, features: tuple[Tensor, ...]
 ) -> Tensor:
     """`[n, g]` float64: mean squared deviation of each candidate's `features` from what each release shows.
 
     sum w (t - f)^2 = sum w t^2 - 2 (w t) f + w f^2, by matrix products over chunks of numbers; per crossing in units
-    of its variance over `clean` rows. Under noise the release's expectation is compared.
+    of its variance over the `asked` rows of own images. Under noise the release's expectation is compared.
     """
-    defense = scene.believed
+    defense, clean = scene.believed.tail, scene.typical(asked)
     total = torch.zeros(len(released), len(features[0]), dtype=torch.float64)
     count = torch.zeros(len(released), 1, dtype=torch.float64)
-    weights = zero_weights(scene, clean, released)
+    weights = zero_weights(scene, asked, released)
     for at, crossing in enumerate(defense.crossing):
         keep = 1 - defense.rate if defense.drops(crossing) and weights[at] is None else 1.0
         variance = float(clean[at].float().var(dim=0, unbiased=False).mean()) or 1.0

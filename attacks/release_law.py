@@ -42,15 +42,16 @@ class ReleaseLaw:
         scene.require("white-box", "use the likelihood of a release")
         images = scene.training.take(torch.arange(min(ZERO_IMAGES, len(scene.training))))
         clean = scene.ask(images)
-        scales = [float(row.float().var(dim=0, unbiased=False).mean()) for row in clean]
+        scales = [float(row.float().var(dim=0, unbiased=False).mean()) for row in scene.typical(clean)]
         if not any(scales):
             raise AttackFailed("what crosses is the same for every input, so no gradient leads back to it")
         scene.require_gradients()
+        scene.expected(clean)
         return cls(scene, clean, tuple(scale or 1.0 for scale in scales))
 
     def against(self, released: ObservedReleases) -> ReleaseLoss:
         """The loss of images given these releases."""
-        defense, device = self.scene.believed, self.scene.device
+        defense, device = self.scene.believed.tail, self.scene.device
         keep = [
             1 - defense.rate if defense.drops(crossing) and defense.noises(crossing) else 1.0
             for crossing in defense.crossing
@@ -73,7 +74,7 @@ class ReleaseLoss:
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """`[n, *image_shape]` in [0, 1], n at most a batch -> `[n]`: mean squared deviation over the variance."""
-        crossed = self.scene.edge(pixels, self.released.public)
+        crossed = self.scene.expected(self.scene.edge(pixels, self.released.public))
         total: Tensor | None = None
         for row, wanted, weight, scale, keep in zip(
             crossed, self.rows, self.weights, self.scales, self.keep, strict=True

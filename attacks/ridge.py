@@ -65,7 +65,7 @@ class _Pairs:
         most = min(most, max(20, int(MOST_NUMBERS / max(width, 1))), len(scene.training))
         data = scene.training.take(torch.arange(most))
         clean = scene.ask(data)
-        standard = Standard.of(clean)
+        standard = Standard.of(scene.typical(clean))
         rows = _flat(standard, scene.release(clean, data, generator))
         images = scene.pixels(data).flatten(1)
         centre, mean = rows.mean(dim=0), images.mean(dim=0)

@@ -321,10 +321,11 @@ def _classified(scene: AdversaryView, rows: Sequence[Tensor], classes: Tensor) -
 
 def _defended(scene: AdversaryView, rows: Sequence[Tensor], generator: torch.Generator) -> list[Tensor]:
     """Rows under the defense that the attacker believes in, with gradients: rounding is noise of its variance."""
-    made, defense = [], scene.believed
+    source, made, defense = Simulated(generator), [], scene.believed.tail
+    rows = scene.believed.transforms.apply_rows(rows, source)
     for crossing, quantizer, row in zip(defense.crossing, defense.quantizers, rows, strict=True):
-        if defense.drops(crossing):
-            row = row * defense.mask(crossing, len(row), Simulated(generator)).to(row.device)
+        if defense.dropout is not None and defense.drops(crossing):
+            row = row * defense.dropout.mask(crossing, len(row), source).to(row.device)
         noise = defense.noise(crossing)
         spread = noise.std if noise else quantizer.step / math.sqrt(12) if quantizer else 0.0
         made.append(row + spread * torch.randn(row.shape, generator=generator).to(row.device) if spread else row)
@@ -343,9 +344,9 @@ def _train_inverse(
 
     images, held = scene.pixels(scene.training), scene.pixels(scene.held_out)
     bank, held_rows = RowBank(lambda positions: rows_of(images[positions]), len(images)), rows_of(held)
-    defense = scene.believed
+    defense = scene.believed.tail
     marked = any(defense.drops(crossing) and not defense.noises(crossing) for crossing in defense.crossing)
-    prepare = DecoderInput(Standard.of(bank.some), shapes_read(scene), marked, scene.device)
+    prepare = DecoderInput(Standard.of(scene.typical(bank.some)), shapes_read(scene), marked, scene.device)
 
     def pairs(positions: Tensor, draws: torch.Generator) -> tuple[ObservedReleases, Tensor]:
         return scene.imagine(bank.at(positions), scene.training.take(positions), draws), images[positions]

@@ -60,9 +60,9 @@ def run(jobs: Sequence[Sequence[str]], folder: Path) -> None:
 def measured(name: str, cuts: Sequence[str], attacks: str, effort: str, folder: Path, jobs: int) -> None:
     """Make leakage.json, audit.json and agreement.json in `folder`."""
     target = str(EXAMPLES / name / "model.py")
-    options = ("--attacks", attacks, "--effort", effort, "--dropout", RATES)
+    options = ("--attacks", attacks, "--effort", effort, "--defense", f"dropout:element:{RATES}")
     estimate = (
-        "leakage", target, "--cuts", ",".join(cuts), "--dropout", RATES, "--estimators", ESTIMATORS,
+        "leakage", target, "--cuts", ",".join(cuts), "--defense", f"dropout:element:{RATES}", "--estimators", ESTIMATORS,
         "--samples", str(SAMPLES), "-o", "leakage.json",
     )  # fmt: skip
     shares = [cuts[first::jobs] for first in range(jobs)]

@@ -28,7 +28,7 @@ from collabplan.estimators import Components, CutLeakage, EdgeActivations, estim
 from collabplan.estimators.gram import clean_rows, squared_distances
 from collabplan.estimators.interface import Channel
 from collabplan.graph import Cut, candidate_cuts, trace
-from collabplan.records import DefenseSpec
+from collabplan.records import DefenseRecord, DropoutRecord, QuantizerRecord
 from collabplan.targets import Data, InputScaling
 from report import bar, machine
 from scipy.stats import spearmanr
@@ -129,11 +129,11 @@ def spread(cuts: list[Cut], count: int) -> list[Cut]:
 
 def defenses(cut: Cut, rows: tuple[Tensor, ...]) -> list[Defense]:
     """Element dropout of every rate on an 8-bit wire, calibrated."""
-    plain = Defense(DefenseSpec(), cut.crossing).calibrate(rows)
-    return [
-        Defense(plain.spec.model_copy(update={"dropout": "element" if rate else "none", "rate": rate}), cut.crossing)
-        for rate in RATES
-    ]
+    made = []
+    for rate in RATES:
+        drop = [DropoutRecord(granularity="element", rate=rate)] if rate else []
+        made.append(Defense(DefenseRecord.of(*drop, QuantizerRecord()), cut.crossing).calibrate(rows))
+    return made
 
 
 def indices(rows: tuple[Tensor, ...], inputs: Components, cut: Cut, chosen: list[Defense]) -> list[float]:

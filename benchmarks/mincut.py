@@ -122,7 +122,7 @@ def compare(problem: Problem, exact_ms: float | None = None) -> dict[str, Any]:
 
     extra = None if objectives.extra is None else objectives.extra.cut
     optimal = baseline_cuts(problem.cuts, latency, extra)["latency-optimal"]
-    exact, proven = fastest_cut(problem, Point(problem.cuts[0].id).spec())
+    exact, proven = fastest_cut(problem, Point(problem.cuts[0].id).defense)
     proper = [cut for cut in problem.cuts if cut.kind == "proper" and cut.searchable]
     chain = min((cut for cut in proper if len(cut.crossing) == 1), key=median_ms)
     return {

@@ -45,13 +45,14 @@ from collabplan.records import (
     Budgets,
     Candidate,
     CutProfile,
-    DefenseSpec,
+    DefenseRecord,
     Interval,
     Latency,
     Leakage,
     Link,
     Plan,
     Profile,
+    QuantizerRecord,
     TargetIdentity,
     Timing,
     collect_provenance,
@@ -76,7 +77,7 @@ from torch import Tensor
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 TORCHVISION = ("resnet18", "mobilenet_v2", "vgg11")
 LINKS = ("5mbps,40ms", "20mbps,15ms", "100mbps,5ms", "1gbps,200us")
-SPEC = DefenseSpec(bits=8)
+SPEC = DefenseRecord.of(QuantizerRecord())
 RESTART_S = 0.02
 CLIENTS = 8
 PASSES = 5
@@ -130,7 +131,7 @@ def planned(given: Subjects, cut: Cut, link: Link) -> Plan:
         target=given.profile.target,
         model=given.traced.identity,
         cut_id=cut.id, cut_name=cut.name, cut_kind=cut.kind, crossing=cut.crossing,
-        defense=defense.spec,
+        defense=defense.record,
         batch=1,
         chosen=found, searched=found,
         budgets=Budgets(), link=link,
@@ -155,7 +156,7 @@ def candidate(cut: Cut, defense: Defense, latency: Latency, nothing: Interval) -
     """The plan's candidate."""
     accuracy = Accuracy(metric="none", accuracy=nothing, undefended=0, drop=nothing, sample_count=1, draws=1)
     return Candidate(
-        cut_id=cut.id, cut_name=cut.name, cut_kind=cut.kind, dropout="none", rate=0.0,
+        cut_id=cut.id, cut_name=cut.name, cut_kind=cut.kind, defense=SPEC,
         latency=latency, accuracy=accuracy,
         leakage=Leakage(index=nothing, status="estimated", sample_count=1),
         payload_bytes=defense.payload_bytes(), edge_peak_bytes=0, edge_parameter_count=0, meets_budgets=True,

@@ -73,7 +73,11 @@ def open_objectives(name: str, folder: Path, steps: int, without: str | None) ->
     quick = audit_options("quick", 1, None)
     audit = dataclasses.replace(quick, search_effort=dataclasses.replace(quick.search_effort, train_steps=steps))
     options = SearchOptions(
-        rates=RATES, dropouts=("element",), draws=1, leakage_samples=500, audit=audit, fastest=False
+        defenses=("none", f"dropout:element:{','.join(map(str, RATES))}"),
+        draws=1,
+        leakage_samples=500,
+        audit=audit,
+        fastest=False,
     )
     return Evaluator(dataclasses.replace(problem, cuts=cuts), options)
 

@@ -10,15 +10,29 @@ import typer
 from ..targets.input_options import InputOptions
 from ..workflows.options import AttackOptions
 from .grouping import grouped, option
-from .leakage import defense_options
-from .options import MAX_CROSSING, OUTPUT, RUNS_CODE, BatchDim, Debug, HelpAll, Inputs, Json, OutputFile, examples
+from .options import (
+    MAX_CROSSING,
+    OUTPUT,
+    RUNS_CODE,
+    BatchDim,
+    Debug,
+    HelpAll,
+    Inputs,
+    Json,
+    OutputFile,
+    defense_option,
+    examples,
+)
 
 if TYPE_CHECKING:
     from ..records import AuditReport
     from .output import Output
 
 EXAMPLES = examples(
-    ("every cut, without defense and under strong dropout", "collabplan attack model.py --dropout 0,0.9"),
+    (
+        "every cut, without defense and under strong dropout",
+        "collabplan attack model.py --defense dropout:element:0,0.9",
+    ),
     ("the plan that you are about to ship", "collabplan attack plan.json --effort standard -o audit.json"),
     (
         "one cut, two attacks, with pictures",
@@ -29,8 +43,7 @@ EXAMPLES = examples(
 _WHAT, _HOW = "What to attack", "How to attack"
 _SHOWN = {
     "cuts": option("Names as `profile` prints them.", "all|NAME,...", _WHAT, default=True),
-    **defense_options(_WHAT),
-    "masks": option("A new mask for each release, or one for each input.", None, _WHAT, default=True),
+    "defense": defense_option(_WHAT, AttackOptions),
     "attacks": option("prior and ridge are always among them.", "all|NAME,...", _HOW, default=True),
     "effort": option("quick finds lower bounds; the others train until nothing is gained.", None, _HOW, default=True),
     "seed": option("The same seed gives the same figures.", "N", _HOW, default=True, least=0),

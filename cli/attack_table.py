@@ -9,7 +9,8 @@ from itertools import groupby
 from rich.markup import escape
 from rich.table import Table
 
-from ..records import Audit, AuditReport, Interval, Threat, TierFigures, kept_in_words
+from ..records import Audit, AuditReport, Interval, Threat, TierFigures
+from ..workflows.defense_options import at_defense, shown_defense
 from .leakage_table import bar
 from .tables import Column, fitted, middle, plain_table
 
@@ -31,21 +32,21 @@ def _filled(columns: Sequence[Column[Audit]], report: AuditReport) -> Table:
         table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
     for column in columns:
         table.add_column(column.head, justify="right", no_wrap=True)
+    beside = [audit.defense for audit in report.audits]
     for _, group in groupby(report.audits, key=lambda audit: audit.cut_id):
         for position, audit in enumerate(group):
             name = middle(audit.cut_name, NAMES) if position == 0 else ""
-            _add(table, name, audit, columns)
+            _add(table, name, shown_defense(audit.defense, beside), audit, columns)
     if report.output_floor is not None:
         table.add_section()
-        _add(table, "output alone", report.output_floor, columns)
+        _add(table, "output alone", "0", report.output_floor, columns)
     return table
 
 
-def _add(table: Table, name: str, audit: Audit, columns: Sequence[Column[Audit]]) -> None:
+def _add(table: Table, name: str, defense: str, audit: Audit, columns: Sequence[Column[Audit]]) -> None:
     worst = _worst(audit)
     shown = "-" if worst is None else bar(worst.index.value, worst.index.high, BAR)
-    rate = f"{audit.defense.rate:g}" if audit.defense.dropout != "none" else "0"
-    table.add_row(escape(name), rate, shown, *(column.cell(audit) for column in columns))
+    table.add_row(escape(name), escape(defense), shown, *(column.cell(audit) for column in columns))
 
 
 def _columns() -> list[Column[Audit]]:
@@ -76,9 +77,11 @@ def legend(report: AuditReport) -> list[str]:
         f"re-identified: the reconstruction's nearest original is its own (chance {chance:.1%}); linked: the release "
         "itself was matched to its candidate, which takes no reconstruction",
     ]
-    for kept in dict.fromkeys(audit.defense.kept for audit in report.audits if audit.defense.kept != 1):
-        names = ", ".join(dict.fromkeys(audit.cut_name for audit in report.audits if audit.defense.kept == kept))
-        lines.append(f"released alone: {kept_in_words(kept)}, at {names}")
+    projected: dict[str, dict[str, None]] = {}
+    for audit in report.audits:
+        if audit.defense.projection is not None:
+            projected.setdefault(audit.defense.projection.words, {})[audit.cut_name] = None
+    lines += [f"released alone: {words}, at {', '.join(names)}" for words, names in projected.items()]
     if any(audit.effort == "quick" for audit in report.audits):
         lines.append("≥: quick effort, a LOWER BOUND; run --effort standard before you sign")
     if any(not tier.conclusive for audit in report.audits for tier in audit.tiers):
@@ -92,7 +95,7 @@ def failures(report: AuditReport) -> list[str]:
     for audit in [*report.audits, *([report.output_floor] if report.output_floor is not None else [])]:
         for result in audit.attacks:
             if result.status == "failed":
-                where = f"{audit.cut_name} at dropout {audit.defense.rate:g}"
+                where = at_defense(audit.cut_name, audit.defense)
                 lines.append(f"FAILED at {where}: {result.attack}: {result.reason}")
     return lines
 

@@ -111,7 +111,7 @@ def _parameters(group: type[Any], shown: Shown) -> list[inspect.Parameter]:
 def _made(group: type[Any], shown: Shown, values: dict[str, Any]) -> Any:
     """The group, out of what was parsed."""
     own = {name: values.pop(name) for name in shown if name in values}
-    several = {field.name for field in dataclasses.fields(group) if field.default == ()}
+    several = {field.name for field in dataclasses.fields(group) if isinstance(field.default, tuple)}
     return group(**{name: tuple(value or ()) if name in several else value for name, value in own.items()})
 
 

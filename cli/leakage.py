@@ -10,8 +10,19 @@ import typer
 
 from ..targets.input_options import InputOptions
 from ..workflows.options import LeakageOptions
-from .grouping import Shown, grouped, option
-from .options import MAX_CROSSING, TARGET_HELP, BatchDim, Debug, HelpAll, Inputs, Json, OutputFile, examples
+from .grouping import grouped, option
+from .options import (
+    MAX_CROSSING,
+    TARGET_HELP,
+    BatchDim,
+    Debug,
+    HelpAll,
+    Inputs,
+    Json,
+    OutputFile,
+    defense_option,
+    examples,
+)
 
 if TYPE_CHECKING:
     from ..records import ControlRow, LeakageReport
@@ -19,27 +30,16 @@ if TYPE_CHECKING:
 
 EXAMPLES = examples(
     ("every cut of the model profiled last, four dropout rates", "collabplan leakage"),
-    ("two cuts under noise", "collabplan leakage model.py --cuts layer1,layer2 --noise gaussian:0.05"),
+    ("two cuts under noise", "collabplan leakage model.py --cuts layer1,layer2 --defense noise:gaussian:0.05"),
     ("another estimator too", "collabplan leakage model.py --estimators kde,sandwich,logdet,ridge,mine"),
     ("do the estimators find what is known? (no model needed)", "collabplan leakage --controls"),
 )
 _WHAT, _HOW = "What to measure", "How to measure"
 
 
-def defense_options(panel: str) -> Shown:
-    """The defense that `leakage` and `attack` try."""
-    return {
-        "dropout": option("Dropout rates, 0 to below 1.", "RATE,...", panel, default=True),
-        "dropout_kind": option("What is dropped together.", None, panel, default=True),
-        "noise": option("gaussian:0.05 or laplace:0.1, as a share of each tensor's range.", "KIND:STD", panel),
-        "bits": option("Of the quantizer, 1 to 16, or none.", "N", panel, default=True),
-        "keep": option("Directions that are sent: 0.25 of each position's, or 12 in all.", "N", panel, default=True),
-    }
-
-
 _SHOWN = {
     "cuts": option("Names as in the table.", "all|NAME,...", _WHAT, default=True),
-    **defense_options(_WHAT),
+    "defense": defense_option(_WHAT, LeakageOptions),
     "estimators": option("Of information; ridge is the leakage index. mine is slow.", "NAME,...", _HOW, default=True),
     "samples": option("Most samples, the same at all cuts.", "N", _HOW, default=True),
     "seed": option("The same seed gives the same figures.", "N", _HOW, default=True, least=0),
@@ -63,7 +63,7 @@ def leakage(
     _debug: Debug = False,
     _help_all: HelpAll = False,
 ) -> None:
-    """Estimate what each cut tells about the private input, by depth and dropout rate.
+    """Estimate what each cut tells about the private input, by depth and defense.
 
     Each cut is kept when it is finished: run the same command again after an interruption and it continues.
     The index is estimated, a lower bound on what attackers recover. Loading TARGET runs its Python code.

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..records import ControlRow, Leakage, LeakageReport, LeakageRow
+from ..workflows.defense_options import shown_defense
 from ..workflows.wording import number, share, size
 from .tables import MAX_CUTS, Column, fits, fitted, middle, plain_table
 
@@ -64,7 +65,7 @@ def legend(report: LeakageReport) -> list[str]:
 
 
 def leakage_table(report: LeakageReport, width: int) -> Table:
-    """Cuts by depth, a row per dropout rate, the model's output alone as the last, in at most `width` columns."""
+    """Cuts by depth, a row per defense, the model's output alone as the last, in at most `width` columns."""
     groups = [list(rows) for _, rows in groupby(report.rows, key=lambda row: row.cut_id)]
     shown = _thinned(groups)
     title = f"{len(shown)} of {len(groups)} cuts; -o FILE holds all" if len(shown) < len(groups) else ""
@@ -90,14 +91,16 @@ def _filled(
         table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
     for column in columns:
         table.add_column(column.head, justify="right", no_wrap=True)
+    beside = [row.defense for rows in groups for row in rows]
     for rows in groups:
         for position, row in enumerate(rows):
             name = middle(row.cut_name, names) if position == 0 else ""
-            table.add_row(escape(name), _dropped(row), _bar(row, bars), *(column.cell(row) for column in columns))
+            said = escape(shown_defense(row.defense, beside))
+            table.add_row(escape(name), said, _bar(row, bars), *(column.cell(row) for column in columns))
     if floor is not None:
         table.add_section()
         name = middle("output alone", names)
-        table.add_row(name, _dropped(floor), _bar(floor, bars), *(column.cell(floor) for column in columns))
+        table.add_row(name, "0", _bar(floor, bars), *(column.cell(floor) for column in columns))
     return table
 
 
@@ -122,10 +125,6 @@ def _columns(report: LeakageReport) -> list[Column[LeakageRow]]:
 
 def _estimates(name: str) -> Column[LeakageRow]:
     return Column(f"{name}\nnats", lambda row: _estimate(row, name), drops=6)
-
-
-def _dropped(row: LeakageRow) -> str:
-    return f"{row.defense.rate:g}" if row.defense.dropout != "none" else "0"
 
 
 def bar(value: float, high: float, width: int) -> Text:

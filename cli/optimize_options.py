@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..workflows.options import SearchSettings
 from .grouping import option
 from .options import (
     AUDIT,
@@ -12,6 +13,7 @@ from .options import (
     CONDITIONS,
     SEARCH,
     TUNING,
+    defense_option,
     machine_options,
 )
 
@@ -52,13 +54,7 @@ CONDITION_OPTIONS = {
     "joules_per_mb": option("Declare what its radio takes for 10^6 bytes.", "J", CONDITIONS, rare=True),
 }
 SEARCH_OPTIONS = {
-    "bits": option("Quantizers, 1 to 16 bits or none.", "N,...", SEARCH, default=True),
-    "noise": option("Noises: none,gaussian:0.05, as a share of the range.", "KIND:STD,...", SEARCH, default=True),
-    "keep": option(
-        "Directions that are sent: a share of each position's, or a count.", "KEPT,...", SEARCH, default=True
-    ),
-    "dropout_kinds": option("element,channel or none.", "KIND,...", SEARCH, default=True),
-    "masks": option("A new mask for each release, or one for each input.", None, SEARCH, default=True, rare=True),
+    "defense": defense_option(SEARCH, SearchSettings),
     "trials": option("Candidates in all; default: all up to 200.", "N", SEARCH, least=1),
     "seed": option("The same seed gives the same front.", "N", SEARCH, default=True, least=0),
     "resume": option("Continue the study of this folder.", None, SEARCH, "--resume"),

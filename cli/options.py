@@ -113,3 +113,20 @@ def examples(*pairs: tuple[str, str]) -> str:
     for what, command in pairs:
         lines += ["", f"[dim]# {what}[/dim]", command]
     return "\n".join(lines)
+
+
+def defense_option(panel: str, group: type[Any]) -> OptionInfo:
+    """`--defense`, as all commands take it. `group` holds its default."""
+    default: tuple[str, ...] = group.__dataclass_fields__["defense"].default
+    return option(
+        f"{_FAMILIES} Default: {', '.join(default)}.",
+        "FAMILY",
+        panel,
+    )
+
+
+_FAMILIES = (
+    "Stages separated by blanks, values by commas: none, dropout:element:0.1..0.9, dropout:channel:keyed:0.3, "
+    "noise:gaussian:0.05, projection:share=0.25, 'projection:rank=4,12 quantizer:bits=3,8', quantizer:none. Repeat it "
+    "for each family."
+)

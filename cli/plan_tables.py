@@ -122,7 +122,7 @@ def chosen_plan(plan: Plan) -> Table:
 def _what_it_does(plan: Plan) -> list[tuple[str, str]]:
     how, tuned = plan.tuning, ""
     if how is not None and plan.tuned_weights is not None:
-        against = f", against linear reconstruction by {how.penalty:g}" if how.penalty and plan.directions else ""
+        against = f", against linear reconstruction by {how.penalty:g}" if how.penalty and plan.projection else ""
         tuned = f"; cloud half fine-tuned under it ({how.epochs} epochs, {how.loss}{against})"
     return [
         ("cut", escape(f"{plan.cut_name} ({plan.cut_kind}); {sent(plan)}")),

@@ -109,7 +109,14 @@ class Sensitivity:
 
         1 / value bounds the squared error of unbiased attackers per input number. A surrogate where
         `defense.floor` is one.
+
+        Raises:
+            CollabplanError: a projection or custom stage changes what crosses, so that the floor is in other units.
         """
+        if defense.transforms.stages:
+            raise CollabplanError(
+                f"dFIL is not computable under {defense.record.unfitted.text}: the noise floor is that of its codes"
+            )
         private = defense.private
         total = torch.zeros(0)
         for crossed, trace, std in zip(private.crossing, self.traces, private.floor.stds, strict=True):

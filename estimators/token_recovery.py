@@ -339,8 +339,7 @@ class _Attack:
 
     def __init__(self, secret: _OneInput, defense: Defense, seed: int) -> None:
         self.secret, self.defense, self.seed = secret, defense, seed
-        plain = defense.spec.model_copy(update={"dropout": "none", "rate": 0.0})
-        self.undropped = Defense(plain, defense.crossing)
+        self.undropped = Defense(defense.record.without("dropout"), defense.crossing)
         self.random = defense.randomizes
         self.noise = self._noise_variance()
         self.seen, self.kept = self._release(secret.rows_of(secret.tested), self._generator("tested"))
@@ -462,8 +461,8 @@ class _Attack:
         """Tensors `[n, *sample_shape]` as they are released, float32, and 1 where nothing was dropped."""
         source = Simulated(generator)
         masks = [
-            self.defense.mask(crossing, len(row), source).expand_as(row)
-            if self.defense.drops(crossing)
+            self.defense.dropout.mask(crossing, len(row), source).expand_as(row)
+            if self.defense.dropout is not None and self.defense.drops(crossing)
             else torch.ones_like(row, dtype=torch.bool)
             for crossing, row in zip(self.defense.crossing, rows, strict=True)
         ]
@@ -489,7 +488,7 @@ class _Attack:
 
     def _noise_variance(self) -> Tensor:
         """`[F]`: of the noise in each number that is read; 0 without."""
-        return torch.zeros(()) if self.defense.spec.noise == "none" else self._floor_variance()
+        return torch.zeros(()) if self.defense.record.noise is None else self._floor_variance()
 
     def _floor_variance(self) -> Tensor:
         """`[F]`: of the noise floor of each number that is read."""

@@ -23,7 +23,7 @@ from ..profilers.cuts import CutTiming
 from ..profilers.joining import JoinedCut
 from ..profilers.link import byte_ms, slow_start_steps
 from ..profilers.profile import describe_cut
-from ..records import Candidate, DefenseSpec
+from ..records import Candidate, DefenseRecord
 from .latency import defense_ms
 from .problem import Problem
 
@@ -37,10 +37,10 @@ class ExtraCut:
     proven: bool
 
 
-def fastest_cut(problem: Problem, undefended: DefenseSpec) -> tuple[Cut, bool]:
+def fastest_cut(problem: Problem, undefended: DefenseRecord) -> tuple[Cut, bool]:
     """The proper, searchable cut of least predicted median latency, and whether that is proven.
 
-    A candidate is preferred where no other cut is faster. The same profiles, link and spec give the same cut.
+    A candidate is preferred where no other cut is faster. The same profiles, link and defense give the same cut.
 
     Args:
         undefended: what is done to the tensors of an undefended baseline: the quantizer.
@@ -69,7 +69,7 @@ def fastest_cut(problem: Problem, undefended: DefenseSpec) -> tuple[Cut, bool]:
     )
 
 
-def extra_cut(problem: Problem, undefended: DefenseSpec) -> ExtraCut | None:
+def extra_cut(problem: Problem, undefended: DefenseRecord) -> ExtraCut | None:
     """The fastest cut with its costs, where it is none of the candidates.
 
     Raises:

@@ -35,7 +35,7 @@ from .front import Values, hypervolume
 from .problem import Problem, RuledOut, SearchOptions, SearchResult, fingerprint
 from .search import OnProgress, Searched, search_points, search_together
 from .shared_study import SharedStore, open_shared_store
-from .space import Point, Wire, point_of
+from .space import Point, point_of
 from .study import TrialStore, open_store
 
 
@@ -94,9 +94,9 @@ def optimize(
         hypervolume=_hypervolume(objectives, front),
         study=store.name,
         tuned_weights=None if plan is None or choice.searched is None else objectives.tuned(point_of(choice.searched)),
-        directions=None
+        projection=None
         if plan is None or choice.searched is None
-        else objectives.directions(point_of(choice.searched)),
+        else objectives.projection(point_of(choice.searched)),
         audits=0 if audits is None else audits.made,
         notes=(
             *objectives.notes,
@@ -130,11 +130,11 @@ def _turned_round(problem: Problem, candidates: Sequence[Candidate]) -> tuple[st
 
 @dataclass(frozen=True)
 class ChosenPlan:
-    """A plan, the cloud half's fine-tuned weights by name and the directions that it keeps, where there are any."""
+    """A plan, the cloud half's fine-tuned weights by name and the matrices of its projection, where there are any."""
 
     plan: Plan
     tuned_weights: Mapping[str, Tensor] | None
-    directions: ProjectionMatrices | None
+    projection: ProjectionMatrices | None
 
 
 def plan_for(
@@ -169,7 +169,7 @@ def plan_for(
         raise BudgetError(f"{described(confirmed)} misses on the confirm half: {', '.join(confirmed.violations)}")
     made = _plan(objectives, Choice(candidate, confirmed, 1), found.front, found.baselines, found.trials, found.study)
     assert made is not None
-    return ChosenPlan(made, objectives.tuned(point_of(candidate)), objectives.directions(point_of(candidate)))
+    return ChosenPlan(made, objectives.tuned(point_of(candidate)), objectives.projection(point_of(candidate)))
 
 
 def _telling(objectives: Evaluator, on_progress: OnProgress | None) -> OnProgress:
@@ -297,12 +297,7 @@ def setup_of(problem: Problem, options: SearchOptions) -> StudySetup:
         sampler=options.sampler,
         seed=options.seed,
         draws=options.draws,
-        dropouts=options.dropouts,
-        rates=options.rates,
-        bits=tuple(wire.bits for wire in options.wires),
-        noises=tuple((wire.noise, wire.noise_std) for wire in options.wires),
-        kept=tuple(wire.kept for wire in options.wires),
-        masks=options.masks,
+        defenses=options.searched,
         leakage_samples=options.leakage_samples,
         cache_bytes=options.cache_bytes,
         batch=options.batch,
@@ -318,12 +313,7 @@ def options_of(setup: StudySetup, storage: str, artifacts: str | None = None) ->
         sampler=setup.sampler,
         seed=setup.seed,
         draws=setup.draws,
-        dropouts=setup.dropouts,
-        rates=setup.rates,
-        wires=tuple(
-            Wire(bits, *noise, kept) for bits, noise, kept in zip(setup.bits, setup.noises, setup.kept, strict=True)
-        ),
-        masks=setup.masks,
+        defenses=setup.defenses,
         leakage_samples=setup.leakage_samples,
         cache_bytes=setup.cache_bytes,
         batch=setup.batch,
@@ -404,10 +394,10 @@ def _plan(
         cut_name=cut.name,
         cut_kind=cut.kind,
         crossing=cut.crossing,
-        defense=objectives.defense(point_of(choice.searched)).spec,
+        defense=objectives.defense(point_of(choice.searched)).record,
         tuning=options.tuning,
         tuned_weights=_tuned_weights(objectives, choice.searched),
-        directions=_directions(objectives, choice.searched),
+        projection=_projection(objectives, choice.searched),
         batch=objectives.profile.batch,
         chosen=choice.confirmed,
         searched=choice.searched,
@@ -435,9 +425,9 @@ def _tuned_weights(objectives: Evaluator, candidate: Candidate) -> TensorFile | 
     return None if weights is None else TensorFile(file="", sha256=hash_tensors(weights))
 
 
-def _directions(objectives: Evaluator, candidate: Candidate) -> TensorFile | None:
-    """The same for the directions that it keeps."""
-    found = objectives.directions(point_of(candidate))
+def _projection(objectives: Evaluator, candidate: Candidate) -> TensorFile | None:
+    """The same for the matrices of its projection."""
+    found = objectives.projection(point_of(candidate))
     return None if found is None else TensorFile(file="", sha256=found.sha256)
 
 

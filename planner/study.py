@@ -24,8 +24,9 @@ import pydantic
 import sqlalchemy.exc
 from optuna.trial import TrialState, create_trial
 
-from ..records import DEFAULT_OBJECTIVES, Budgets, Candidate, CollabplanError, MismatchError, Objective
+from ..records import DEFAULT_OBJECTIVES, Budgets, Candidate, CollabplanError, MismatchError, Objective, StudySetup
 from ..records.atomic import write_failure
+from ..records.files import other_version
 from .budgets import checks
 from .folder_lock import locked
 from .space import Space, point_of
@@ -41,7 +42,8 @@ FIGURES: dict[Objective, Figure] = {
 }
 """What the study shows of an objective: its name with the unit, its direction, its value."""
 
-_MARK = "objectives"
+_MARK, _VERSION_MARK = "objectives", "schema version"
+SCHEMA_VERSION: int = StudySetup.model_fields["schema_version"].default
 _FINGERPRINT = "collabplan.fingerprint"
 CANDIDATE = "collabplan.candidate"
 _PREFIX = "search-"
@@ -196,13 +198,13 @@ def pick_study(
         key=lambda study: _number(study.study_name),
         reverse=True,
     )
-    wanted = {**fingerprint, _MARK: ", ".join(objectives)}
+    wanted = {**fingerprint, _MARK: ", ".join(objectives), _VERSION_MARK: str(SCHEMA_VERSION)}
     known = {study.study_name: _marks(study.user_attrs) for study in ours}
     if name is not None:
         if name not in known:
             raise CollabplanError(f"{path} has no study {name!r}; there are: {', '.join(known) or 'none'}")
         if known[name] != wanted:
-            raise MismatchError(_difference(path, name, known[name] or {}, wanted))
+            raise MismatchError(_refusal(path, name, known[name] or {}, wanted))
         return optuna.load_study(study_name=name, storage=storage)
     if (
         ours
@@ -216,7 +218,7 @@ def pick_study(
             if found == wanted:
                 return optuna.load_study(study_name=each, storage=storage)
         latest = next(iter(marked))
-        raise MismatchError(_difference(path, latest, marked[latest], wanted))
+        raise MismatchError(_refusal(path, latest, marked[latest], wanted))
     return _begin(storage, f"{_PREFIX}{_number(ours[0].study_name) + 1 if ours else 1}", wanted, objectives)
 
 
@@ -246,6 +248,14 @@ def _begin(
 def _number(name: str) -> int:
     tail = name.removeprefix(_PREFIX)
     return int(tail) if name.startswith(_PREFIX) and tail.isdecimal() else 0
+
+
+def _refusal(path: Path | str, name: str, found: Mapping[str, Any], expected: Mapping[str, str]) -> str:
+    """Why a study cannot be gone on with: another version made it, or its figures are for something else."""
+    version = found.get(_VERSION_MARK, "1")
+    if version != expected[_VERSION_MARK]:
+        return other_version("study", f"{name} in {path}", version, SCHEMA_VERSION)
+    return _difference(path, name, found, expected)
 
 
 def _difference(path: Path | str, name: str, found: Mapping[str, Any], expected: Mapping[str, str]) -> str:

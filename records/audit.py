@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from .base import Interval, Record
-from .defense import DefenseSpec
+from .defense import DefenseRecord
 from .model import CutKind, ModelIdentity, Provenance, TargetIdentity
 
 Threat = Literal["query-free", "black-box", "white-box"]
@@ -107,7 +107,7 @@ class Audit(Record):
     cut_kind: CutKind
     depth: int = Field(ge=0)
     payload_bytes: int = Field(ge=0)
-    defense: DefenseSpec
+    defense: DefenseRecord
     effort: Literal["quick", "standard", "thorough"]
     accuracy: Interval | None = None
     attacks: tuple[AttackResult, ...]
@@ -129,7 +129,7 @@ class AuditReport(Record):
     """The file that `collabplan attack -o` writes. `output_floor` is the audit of the model's output alone."""
 
     format: Literal["collabplan.audit"] = "collabplan.audit"
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     target: TargetIdentity
     model: ModelIdentity
     data_hash: str
@@ -154,7 +154,7 @@ class AgreementRow(Record):
 
     estimate: str
     trivial: bool
-    scope: Literal["pooled", "within rate", "within cut", "accuracy drop <= 10 points"]
+    scope: Literal["pooled", "within defense", "within cut", "accuracy drop <= 10 points"]
     spearman: Correlation
     kendall: Correlation
 

@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 from pydantic import Field, JsonValue, NonNegativeInt, model_validator
 
 from .base import Record
-from .defense import DefenseSpec
+from .defense import DefenseRecord
 from .errors import RecordError
 from .hashing import hash_json
 from .model import DTYPE_BYTES, Crossing, CutKind
@@ -25,7 +25,7 @@ FileName = Literal[
     "plan.json",
     "graph.json",
     "weights.safetensors",
-    "directions.safetensors",
+    "projection.safetensors",
     "half.onnx",
     "half.pt2",
     "fallback/graph.json",
@@ -34,7 +34,7 @@ FileName = Literal[
 """Every name that a part's file may have. A path from a manifest is never followed anywhere else."""
 
 NEEDED: frozenset[FileName] = frozenset({"plan.json", "graph.json", "weights.safetensors"})
-DIRECTIONS: FileName = "directions.safetensors"
+PROJECTION: FileName = "projection.safetensors"
 FALLBACK: frozenset[FileName] = frozenset({"fallback/graph.json", "fallback/weights.safetensors"})
 MANIFEST_FILE = "manifest.json"
 
@@ -100,7 +100,7 @@ class WireFormat(Record):
     """
 
     crossing: tuple[Crossing, ...]
-    defense: DefenseSpec
+    defense: DefenseRecord
     payload_bytes: int = Field(ge=0)
 
     @model_validator(mode="after")
@@ -153,8 +153,8 @@ class BundlePart(Record):
         lacking = sorted(NEEDED - set(names))
         if lacking:
             raise ValueError(f"the part names no {lacking[0]}")
-        if (DIRECTIONS in names) != (self.wire.defense.directions is not None):
-            raise ValueError(f"{DIRECTIONS} belongs to a defense that keeps fewer directions than all")
+        if (PROJECTION in names) != (self.wire.defense.projection is not None):
+            raise ValueError(f"{PROJECTION} belongs to a defense with a projection")
         if FALLBACK & set(names) and (self.role == "cloud" or not set(names) >= FALLBACK):
             raise ValueError("a fallback is two files of the edge part")
         if self.file("plan.json").sha256 != self.plan_sha256:
@@ -191,7 +191,7 @@ class BundleManifest(Record):
     """
 
     format: Literal["collabplan.bundle"] = "collabplan.bundle"
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     bundle_id: Sha256
     part_sha256: Sha256
     other_part_sha256: Sha256 | None

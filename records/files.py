@@ -26,7 +26,7 @@ SCHEMAS: dict[str, type[Record]] = {
 }  # fmt: skip
 """Every record that has a published JSON Schema, `records/schemas/NAME.schema.json`."""
 
-COMMANDS = {"plan": "optimize", "audit": "attack"}
+COMMANDS = {"plan": "optimize", "audit": "attack", "study": "optimize"}
 """What makes a record, where the command has another name."""
 
 
@@ -62,8 +62,8 @@ def load(kind: type[R], path: Path) -> R:
     return parse(kind, data, path)
 
 
-def parse(kind: type[R], data: bytes, path: Path) -> R:
-    """The record that a file's bytes hold; `path` is for messages.
+def parse(kind: type[R], data: bytes, path: Path | str) -> R:
+    """The record that bytes hold; `path` says in messages where they come from.
 
     Raises:
         RecordError: as `load` does.
@@ -83,7 +83,7 @@ def parse(kind: type[R], data: bytes, path: Path) -> R:
         raise RecordError(f"{path} is not a {what} (format {found!r}, expected {expected!r}); {again}")
     version, known = document.get("schema_version"), kind.model_fields["schema_version"].default
     if version != known:
-        raise RecordError(f"{what} {path} has schema version {version!r}, this collabplan reads {known}; {again}")
+        raise RecordError(other_version(what, path, version, known))
     try:
         return kind.model_validate_json(text)
     except ValidationError as error:
@@ -92,10 +92,28 @@ def parse(kind: type[R], data: bytes, path: Path) -> R:
         raise RecordError(f"{what} {path} is damaged at {place or 'the top'}: {first['msg']}; {again}") from None
 
 
+def other_version(what: str, path: Path | str, version: object, known: object) -> str:
+    """What is said of a record that another version of collabplan made. No older version is migrated.
+
+    Example:
+        >>> other_version("plan", "plan.json", 1, 2)
+        'plan plan.json was made by another version of collabplan (schema version 1, this one reads 2); make it again \
+with `collabplan optimize`'
+    """
+    return (
+        f"{what} {path} was made by another version of collabplan (schema version {version}, this one reads {known}); "
+        f"{_again(what)}"
+    )
+
+
 def _what(kind: type[Record]) -> tuple[str, str]:
     """What such a record is called, and how to make it again."""
     what = str(kind.model_fields["format"].default).removeprefix("collabplan.")
-    return what, f"make it again with `collabplan {COMMANDS.get(what, what)}`"
+    return what, _again(what)
+
+
+def _again(what: str) -> str:
+    return f"make it again with `collabplan {COMMANDS.get(what, what)}`"
 
 
 def schema_text(name: str) -> str:

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from .base import Interval, Record
-from .defense import DefenseSpec
+from .defense import DefenseRecord
 from .model import CutKind, ModelIdentity, Provenance, TargetIdentity
 
 
@@ -86,7 +86,7 @@ class LeakageRow(Record):
     cut_kind: CutKind
     depth: int = Field(ge=0)
     payload_bytes: int = Field(ge=0)
-    defense: DefenseSpec
+    defense: DefenseRecord
     leakage: Leakage
 
 
@@ -114,7 +114,7 @@ class LeakageReport(Record):
     """
 
     format: Literal["collabplan.leakage"] = "collabplan.leakage"
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     target: TargetIdentity
     model: ModelIdentity
     data_hash: str

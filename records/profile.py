@@ -67,7 +67,7 @@ class Profile(Record):
     """
 
     format: Literal["collabplan.profile"] = "collabplan.profile"
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     target: TargetIdentity
     model: ModelIdentity
     role: Role

@@ -30,7 +30,7 @@ class Subject:
     """What is verified: a plan with its model and data.
 
     Attributes:
-        plan, traced, cut, tuned, directions: as `write_bundle` takes them.
+        plan, traced, cut, tuned, projection: as `write_bundle` takes them.
         data: the samples that accuracy is measured on.
         evaluate: the target's own metric; None: `reading` says how outputs are scored, or `data` shows it.
         scaling: how keyed masks read floating inputs as pixels.
@@ -44,7 +44,7 @@ class Subject:
     cut: Cut
     data: Data
     tuned: Mapping[str, Tensor] | None = None
-    directions: ProjectionMatrices | None = None
+    projection: ProjectionMatrices | None = None
     evaluate: Evaluate | None = None
     scaling: InputScaling | None = None
     same_samples: bool = True

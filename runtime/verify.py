@@ -83,7 +83,8 @@ def verify(
         folder = Path(temporary) / "bundle"
         write_bundle(
             plan, subject.traced, subject.cut, folder,
-            tuned=subject.tuned, directions=subject.directions, allow_shared_weights=True,
+            tuned=subject.tuned, projection=subject.projection, allow_shared_weights=True,
+            allow_custom_stages=True,
         )  # fmt: skip
         part = open_edge(folder)
         link = plan.link if shape is None or server is not None else shape.link
@@ -135,7 +136,7 @@ def _client_options(
     if server is not None:
         options |= {"tls": server.tls, "insecure": server.insecure}
     defense = part.defense
-    if defense.spec.masks == "keyed" and defense.randomizes and key_file is None:
+    if defense.record.masks == "keyed" and defense.randomizes and key_file is None:
         options["key_file"] = _temporary_key(folder)
     return options
 

@@ -20,6 +20,7 @@ from ..records import (
     collect_provenance,
     load,
 )
+from .defense_options import at_defense
 
 
 def compare_reports(leakage: Path, audit: Path, releases: Releases, seed: int) -> AgreementReport:
@@ -42,7 +43,7 @@ def compare_reports(leakage: Path, audit: Path, releases: Releases, seed: int) -
     if len(pairs) < FEWEST:
         raise CollabplanError(
             f"{leakage} and {audit} share {len(pairs)} pairs of cut and defense, at least {FEWEST} are needed; give "
-            "both commands the same --cuts, --dropout, --noise and --bits"
+            "both commands the same --cuts and --defense"
         )
     rows, discordant = measure_agreement(pairs, np.random.default_rng(seed))
     notes = []
@@ -75,13 +76,13 @@ def matched(estimated: LeakageReport, audited: AuditReport, threat: Threat, rele
         tiers = [tier for tier in found if tier.threat == threat]
         if row is None or not tiers:
             continue
-        rate = each.defense.rate if each.defense.dropout != "none" else 0.0
         pairs.append(
             Pair(
-                label=f"{each.cut_name} at {rate:g}",
+                label=at_defense(each.cut_name, each.defense),
                 cut_id=each.cut_id,
                 depth=each.depth,
-                rate=rate,
+                rate=each.defense.rate,
+                defense=each.defense.unfitted.text,
                 payload_bytes=each.payload_bytes,
                 accuracy=None if each.accuracy is None else each.accuracy.value,
                 audited=tiers[0].index,
@@ -102,7 +103,7 @@ def _strongest(report: AuditReport) -> Threat:
 
 def _key(row: LeakageRow | Audit) -> tuple[object, ...]:
     """A cut and all that tells defenses apart but what was fitted to data: each report has its own ranges."""
-    return row.cut_id, row.defense.model_copy(update={"directions": None, "ranges": ()})
+    return row.cut_id, row.defense.unfitted
 
 
 def _estimates(row: LeakageRow) -> dict[str, float]:

@@ -9,18 +9,19 @@ from pathlib import Path
 from ..attacks import ALWAYS, ATTACKS, EFFORTS, AuditOutcome, attack_named, budget_objection
 from ..attacks.audit_target import attacked_input
 from ..attacks.pictures import save_grid
+from ..defenses import defenses_of
 from ..graph import TracedGraph, candidate_cuts
 from ..planner.accuracy import Evaluate
 from ..planner.readings import Reading
 from ..profilers.placement import place
 from ..profilers.timers import resolve_device
-from ..records import AuditReport, BudgetError, CollabplanError, TargetError, collect_provenance
+from ..records import AuditReport, BudgetError, CollabplanError, TargetError, collect_provenance, hash_json
 from ..targets.input_options import InputOptions
 from ..targets.target import Target, TargetData
 from .attack_data import divide
 from .attack_run import AttackRun, AttackSettings
 from .cut_choice import choose_cuts
-from .defense_options import parse_bits, parse_kept, parse_noise, parse_rates, parts
+from .defense_options import at_defense, early_defenses, parts
 from .options import AttackOptions
 from .planned import LoadedPlan, open_plan, planned_cut
 from .promises import metric_of
@@ -83,6 +84,7 @@ def attack(
         session = spec
     else:
         session = open_session(spec, inputs, reporter, needs_data=True)
+    settings = replace(settings, defenses=defenses_of(options.defense))
     run = _open_run(session, planned, options, settings, workspace, reporter)
     with reporter.progress("attacking", counted=True) as advance:
         outcomes = run.run(advance, reporter.note)
@@ -103,15 +105,8 @@ def attack_settings(options: AttackOptions) -> AttackSettings:
     if not named:
         raise CollabplanError(f"--attacks is empty; give {EVERY}, or some of {', '.join(ATTACKS)}")
     names = list(ATTACKS) if named == [EVERY] else list(dict.fromkeys([*ALWAYS, *named]))
-    noise_kind, noise_std = parse_noise(options.noise)
     return AttackSettings(
-        rates=parse_rates(options.dropout),
-        dropout=options.dropout_kind,
-        masks=options.masks,
-        noise=noise_kind,
-        noise_std=noise_std,
-        bits=parse_bits(options.bits),
-        kept=parse_kept(options.keep),
+        defenses=early_defenses(options.defense) or (),
         attacks=tuple(attack_named(name) for name in names),
         effort=EFFORTS[options.effort],
         seed=options.seed,
@@ -124,8 +119,9 @@ def picture(outcome: AuditOutcome, folder: Path) -> Path | None:
     made = outcome.record
     if outcome.originals.ndim != 4 or not outcome.pictures:
         return None
-    rate = f"-{made.defense.dropout}-{made.defense.rate:g}" if made.defense.dropout != "none" else ""
-    path = folder / f"{made.depth:03d}-{made.cut_name.replace('/', '_').replace(' ', '')[:60]}{rate}.png"
+    text = made.defense.unfitted.text
+    mark = "" if text in ("none", "quantizer:none") else f"-{hash_json(text)[:8]}"
+    path = folder / f"{made.depth:03d}-{made.cut_name.replace('/', '_').replace(' ', '')[:60]}{mark}.png"
     save_grid(outcome.originals, outcome.pictures, path)
     return path
 
@@ -166,7 +162,7 @@ def _open_run(
         metric=metric,
         notes=notes,
     )
-    return run if planned is None else replace(run, tuned=planned.tuned, directions=planned.directions)
+    return run if planned is None else replace(run, tuned=planned.tuned, projection=planned.projection)
 
 
 def _metric(target: Target, traced: TracedGraph, data: TargetData) -> tuple[Evaluate | Reading | None, list[str]]:
@@ -202,5 +198,5 @@ def _missed(report: AuditReport, run: AttackRun, limit: float) -> tuple[str, ...
     for audit in report.audits:
         objection = budget_objection(audit, limit)
         if objection is not None:
-            missed.append(f"{audit.cut_name} at dropout {audit.defense.rate:g}: {objection}")
+            missed.append(f"{at_defense(audit.cut_name, audit.defense)}: {objection}")
     return tuple(missed)

@@ -12,17 +12,18 @@ from torch import Tensor
 
 from ..attacks import ArtifactCache, Attack, AuditOutcome, AuditRequest, Effort, random_queries, run_audit
 from ..defenses import Defense, ProjectionMatrices
+from ..defenses.pipeline import defenses_at
 from ..defenses.seeds import derive_seed, generator_for
-from ..estimators import EdgeActivations, by_definition
+from ..estimators import EdgeActivations, ProjectionFits, by_definition
 from ..graph import Cut, TracedGraph, with_weights
 from ..planner.accuracy import Evaluate, Scorer, paired_accuracy
 from ..planner.audits import ask
 from ..planner.readings import Reading, first_rows
 from ..planner.roles import Roles
-from ..records import Audit, DefenseSpec, DropoutKind, Interval, MaskKind, NoiseKind, Plan, TierFigures
+from ..records import Audit, DefenseRecord, Interval, Plan, TierFigures
 from ..targets import Data, InputScaling
 from ..targets.target import Target
-from .narrowing import Narrowing
+from .defense_options import at_defense
 from .reporter import Advance
 
 CALIBRATION = 512
@@ -35,34 +36,16 @@ BATCH = 64
 class AttackSettings:
     """What the command was asked for."""
 
-    rates: tuple[float, ...]
-    dropout: DropoutKind
-    masks: MaskKind
-    noise: NoiseKind
-    noise_std: float
-    bits: int | None
-    kept: float
+    defenses: tuple[DefenseRecord, ...]
     attacks: tuple[Attack, ...]
     effort: Effort
     seed: int
     device: torch.device
 
-    def spec(self, rate: float) -> DefenseSpec:
-        """The defense with this dropout rate, not yet calibrated."""
-        return DefenseSpec(
-            dropout=self.dropout if rate else "none",
-            rate=rate,
-            masks=self.masks,
-            noise=self.noise,
-            noise_std=self.noise_std,
-            bits=self.bits,
-            kept=self.kept,
-        )
-
 
 @dataclass(frozen=True, eq=False)
 class AttackRun:
-    """One run of the command over several cuts and rates, or over a plan's. Without `metric` no accuracy is told."""
+    """Attacks on several cuts and defenses, or on those of a plan. Without `metric` accuracy is not reported."""
 
     target: Target
     traced: TracedGraph
@@ -74,21 +57,18 @@ class AttackRun:
     folder: Path
     metric: Evaluate | Reading | None = None
     tuned: Mapping[str, Tensor] | None = None
-    directions: ProjectionMatrices | None = None
+    projection: ProjectionMatrices | None = None
     notes: list[str] = field(default_factory=list)
 
-    def pairs(self) -> Iterator[tuple[Cut, DefenseSpec]]:
-        """What is attacked: each cut under each rate that makes a difference, the model's output as it is."""
+    def pairs(self) -> Iterator[tuple[Cut, DefenseRecord]]:
+        """What is attacked: each cut under each defense that makes a difference, the model's output as it is."""
         for cut in self.cuts:
             if cut.kind == "edge-only":
-                yield cut, DefenseSpec(bits=None)
+                yield cut, DefenseRecord()
             elif self.plan is not None:
                 yield cut, self.plan.defense
             else:
-                probe = Defense.for_cut(DefenseSpec(dropout="element", rate=0.5, bits=self.asked.bits), cut)
-                acts = any(probe.drops(crossing) for crossing in cut.crossing)
-                for rate in self.asked.rates if acts else (0.0,):
-                    yield cut, self.asked.spec(rate)
+                yield from ((cut, defense) for defense in defenses_at(cut, self.asked.defenses))
 
     @cached_property
     def others(self) -> dict[str, Data]:
@@ -109,13 +89,13 @@ class AttackRun:
         Raises:
             CollabplanError: a model that attacks do not apply to, or too little data.
         """
-        pairs = sorted(self.pairs(), key=lambda pair: (pair[0].depth, pair[1].rate))
+        pairs = sorted(self.pairs(), key=lambda pair: pair[0].depth)
         activations = EdgeActivations(self.traced, cache_bytes=0, batch_size=BATCH, device=self.asked.device)
         assert self.roles.intercepted is not None
-        narrowing = Narrowing(activations, self.roles.intercepted, self.asked.kept, self.asked.seed, self.notes)
+        fits = ProjectionFits.of(activations, self.roles.intercepted, self.asked.defenses, self.asked.seed)
         made, shared = [], ArtifactCache(self.asked.seed)
-        for done, (cut, spec) in enumerate(pairs):
-            name = f"{cut.name} at {spec.rate:g}" if spec.dropout != "none" else cut.name
+        for done, (cut, record) in enumerate(pairs):
+            name = at_defense(cut.name, record)
             if cut.kind != "edge-only" and by_definition(cut) is not None:
                 why = (
                     "the raw input crosses, which leaks everything"
@@ -124,7 +104,7 @@ class AttackRun:
                 )
                 self.notes.append(f"{cut.name}: {why}; no attack is needed")
                 continue
-            question = self._question(narrowing, cut, spec)
+            question = self._question(activations, fits, cut, record)
             found = run_audit(
                 question,
                 self.asked.attacks,
@@ -138,15 +118,18 @@ class AttackRun:
             say(f"{name}: {worst_tier(found.record)}")
         return made
 
-    def _question(self, narrowing: Narrowing, cut: Cut, spec: DefenseSpec) -> AuditRequest:
-        activations = narrowing.activations
+    def _question(
+        self, activations: EdgeActivations, fits: ProjectionFits, cut: Cut, record: DefenseRecord
+    ) -> AuditRequest:
         if self.plan is not None and cut.kind != "edge-only":
-            defense = Defense.bound(spec, cut.crossing, self.directions)
+            defense = Defense.bound(record, cut.crossing, self.projection)
         else:
-            defense = narrowing.bound(spec, cut)
-        calibrated = self.plan is not None or (defense.spec.bits is None and defense.spec.noise == "none")
+            defense, note = fits.bound(record, cut)
+            self.notes.extend({note} - {"", *self.notes})
+        calibrated = self.plan is not None or not (defense.record.quantizer or defense.record.noise)
         if not calibrated:
-            few = narrowing.data.take(torch.arange(min(CALIBRATION, len(narrowing.data))))
+            assert self.roles.intercepted is not None
+            few = self.roles.intercepted.take(torch.arange(min(CALIBRATION, len(self.roles.intercepted))))
             rows = activations.rows(cut, few)
             defense = defense.calibrate(activations.to_graph(cut, rows))
         return ask(

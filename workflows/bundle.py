@@ -56,7 +56,7 @@ def bundle_plan(
             planned.cut,
             folder,
             tuned=planned.tuned,
-            directions=planned.directions,
+            projection=planned.projection,
             allow_shared_weights=allow_shared_weights,
             fallback=with_fallback,
             formats=list(formats),

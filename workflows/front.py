@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..planner import SearchOptions, Wire, plan_for
+from ..planner import SearchOptions, plan_for
 from ..planner.budgets import judged
 from ..planner.plan_files import save_plan
 from ..planner.planning import ChosenPlan
@@ -86,8 +86,7 @@ def plan_of_row(
     options = SearchOptions(
         seed=plan.provenance.seed or 0,
         draws=plan.searched.accuracy.draws,
-        wires=(Wire(candidate.bits, candidate.noise, candidate.noise_std, candidate.kept),),
-        masks=plan.defense.masks,
+        defenses=(candidate.defense,),
         audit=audit_options(audit.audit_effort, audit.audit_seeds, None) if audit.audit else None,
         tuning=plan.tuning,
         objectives=plan.objectives,
@@ -100,4 +99,4 @@ def plan_of_row(
 
 def write_row(made: ChosenPlan, file: Path) -> Plan:
     """Write the plan of a row with its tensors beside it."""
-    return save_plan(made.plan, made.tuned_weights, made.directions, file)
+    return save_plan(made.plan, made.tuned_weights, made.projection, file)

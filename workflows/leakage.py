@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
+from ..defenses import defenses_of
 from ..defenses.seeds import generator_for
 from ..estimators import ESTIMATORS, estimator_named
 from ..estimators.controls import run_controls
@@ -21,13 +22,12 @@ from ..records import (
     LeakageReport,
     LeakageRow,
     collect_provenance,
-    kept_in_words,
     write_text,
 )
 from ..targets.input_options import InputOptions
 from ..targets.target import Target
 from .cut_choice import choose_cuts
-from .defense_options import parse_bits, parse_kept, parse_noise, parse_rates, parts
+from .defense_options import early_defenses, parts
 from .leakage_run import RIDGE, Finished, LeakageRun, LeakageSettings, affordable_batch, affordable_samples
 from .options import LeakageOptions
 from .profiles import last_profile
@@ -69,6 +69,7 @@ def measure_leakage(
     """
     settings = leakage_settings(options)
     session = spec if isinstance(spec, Session) else _session(spec, inputs, workspace, reporter)
+    settings = replace(settings, defenses=defenses_of(options.defense))
     opened = _open_run(session, options, settings, workspace, reporter)
     run = opened.run
     if run.kept:
@@ -85,20 +86,12 @@ def leakage_settings(options: LeakageOptions) -> LeakageSettings:
         CollabplanError: one that is not possible; it names the option and what would be.
     """
     names = _estimator_names(options.estimators)
-    rates = parse_rates(options.dropout)
-    noise_kind, noise_std = parse_noise(options.noise)
-    levels = parse_bits(options.bits)
     if not 0 < options.cache_gb < float("inf"):
         raise CollabplanError(f"--cache-gb {options.cache_gb:g} is not possible: it must be greater than 0")
     if options.samples < MIN_SAMPLES:
         raise CollabplanError(f"--samples {options.samples} is too few: leakage needs at least {MIN_SAMPLES}")
     return LeakageSettings(
-        rates=rates,
-        dropout=options.dropout_kind,
-        noise=noise_kind,
-        noise_std=noise_std,
-        bits=levels,
-        kept=parse_kept(options.keep),
+        defenses=early_defenses(options.defense) or (),
         estimators=names,
         seed=options.seed,
         cache_bytes=int(options.cache_gb * 1e9),
@@ -199,12 +192,14 @@ def _report(
         else:
             rows += found[cut.id].rows
     said = [*notes, *(note for cut in run.cuts for note in found[cut.id].notes)]
-    if run.asked.bits is not None or run.asked.noise != "none":
+    defenses = run.asked.defenses
+    if any(defense.quantizer is not None or defense.noise is not None for defense in defenses):
         said.append("ranges of quantizer and noise are those of the same samples")
     if any(row.leakage.index_of == "token recovery" for row in rows):
         said.append("dFIL is not computable for tokens, which have no derivative")
-    if run.asked.kept != 1:
-        said.append(f"{kept_in_words(run.asked.kept)} are released, fitted to the same samples; no dFIL of these")
+    for projection in dict.fromkeys(defense.projection for defense in defenses):
+        if projection is not None:
+            said.append(f"{projection.words} are released, fitted to the same samples; no dFIL of these")
     options = {**target.identity.options, "max_crossing": str(max_crossing)}
     return LeakageReport(
         target=target.identity.model_copy(update={"options": options}),

@@ -7,7 +7,7 @@ with the figures of one that was not.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import isqrt
 from pathlib import Path
@@ -16,9 +16,19 @@ from typing import Literal
 from pydantic import Field, ValidationError
 from torch import Tensor
 
-from ..defenses import Defense
+from ..defenses import Defense, Simulated, stage_revisions
+from ..defenses.catalogue import current_revisions as stage_catalogue
+from ..defenses.pipeline import defenses_at
 from ..defenses.seeds import derive_seed, generator_for
-from ..estimators import CutLeakage, EdgeActivations, Secrets, Sensitivity, by_definition, estimator_named
+from ..estimators import (
+    CutLeakage,
+    EdgeActivations,
+    ProjectionFits,
+    Secrets,
+    Sensitivity,
+    by_definition,
+    estimator_named,
+)
 from ..estimators.catalogue import PARTS
 from ..estimators.leakage import MAX_PRODUCT
 from ..estimators.ridge import MIN_SAMPLES
@@ -26,11 +36,9 @@ from ..estimators.tokens import token_inputs
 from ..graph import Cut, TracedGraph, differ_by_sample
 from ..records import (
     CollabplanError,
-    DefenseSpec,
-    DropoutKind,
+    DefenseRecord,
     Leakage,
     LeakageRow,
-    NoiseKind,
     Record,
     ResultAt,
     hash_json,
@@ -38,7 +46,7 @@ from ..records import (
 )
 from ..records.revisions import revisions_of
 from ..targets import Data, InputScaling
-from .narrowing import Narrowing
+from .defense_options import at_defense
 from .reporter import Advance
 
 RIDGE = "ridge"
@@ -55,26 +63,10 @@ UNSEEN = 3
 class LeakageSettings:
     """What the command was asked to measure, of every cut."""
 
-    rates: tuple[float, ...]
-    dropout: DropoutKind
-    noise: NoiseKind
-    noise_std: float
-    bits: int | None
-    kept: float
+    defenses: tuple[DefenseRecord, ...]
     estimators: tuple[str, ...]
     seed: int
     cache_bytes: int
-
-    def spec(self, rate: float) -> DefenseSpec:
-        """The defense with this dropout rate, not yet calibrated."""
-        return DefenseSpec(
-            dropout=self.dropout if rate else "none",
-            rate=rate,
-            noise=self.noise,
-            noise_std=self.noise_std,
-            bits=self.bits,
-            kept=self.kept,
-        )
 
 
 class Finished(Record):
@@ -158,22 +150,28 @@ class LeakageRun:
     def revisions(self) -> dict[str, int]:
         """Of all code that the figures depend on."""
         estimators = [estimator_named(name) for name in self.asked.estimators if name != RIDGE]
-        return {**revisions_of("estimator", estimators), **revisions_of("leakage", PARTS)}
+        built_in = {name: self.stages[name] for name in stage_catalogue() if name in self.stages}
+        return {**revisions_of("estimator", estimators), **revisions_of("leakage", PARTS), **built_in}
+
+    @cached_property
+    def stages(self) -> dict[str, int]:
+        """The revisions of all defense stages, those of the target's own too."""
+        return {name: value for defense in self.asked.defenses for name, value in stage_revisions(defense).items()}
 
     @cached_property
     def place(self) -> Path:
         """The folder of this very measurement: another model, sample, option, seed or revision has another."""
-        options = {key: value for key, value in asdict(self.asked).items() if key not in ("cache_bytes", "rates")}
         key = hash_json(
             [
                 self.traced.identity.model_dump(mode="json"),
                 [spec.public for spec in self.traced.tensor_inputs],
                 self.data.content_hash,
                 [self.scaling.low, self.scaling.high],
-                options,
-                self.asked.rates,
+                [defense.model_dump(mode="json") for defense in self.asked.defenses],
+                [self.asked.estimators, self.asked.seed],
                 self.batch,
                 self.revisions,
+                self.stages,
             ]
         )
         return self.folder / key[:16]
@@ -206,14 +204,14 @@ class LeakageRun:
         """
         done = dict(self.kept)
         pending = [cut for cut in self.cuts if cut.id not in done]
-        total, finished = sum(len(self.rates(cut)) for cut in pending), 0
+        total, finished = sum(len(self.defenses(cut)) for cut in pending), 0
         to_sweep = []
         for cut in pending:
             if by_definition(cut, result_at=_result_at(cut)) is None:
                 to_sweep.append(cut)
                 continue
             done[cut.id] = self._keep(self.finished(cut, self._certain(cut)))
-            finished += len(self.rates(cut))
+            finished += len(self.defenses(cut))
         # Half of the budget is for rows, the other half for what is computed from them.
         activations = EdgeActivations(self.traced, cache_bytes=self.asked.cache_bytes // 2, batch_size=self.batch)
         if to_sweep:
@@ -226,16 +224,14 @@ class LeakageRun:
             del rows  # it has a copy of its own
             started, name = finished, cut.name
             done[cut.id] = self._keep(measurement.finish(lambda n: advance(started + n, total, name)))  # noqa: B023
-            finished += len(self.rates(cut))
+            finished += len(self.defenses(cut))
             del measurement
             advance(finished, total, "forward pass")
         return done
 
-    def rates(self, cut: Cut) -> tuple[float, ...]:
-        """The dropout rates that make a difference at `cut`: none where dropout acts on nothing that counts."""
-        probe = Defense.for_cut(DefenseSpec(dropout="element", rate=0.5, bits=self.asked.bits), cut)
-        acts = not cut.sends_raw_input and any(probe.drops(crossing) for crossing in cut.crossing)
-        return self.asked.rates if acts and cut.kind != "edge-only" else (0.0,)
+    def defenses(self, cut: Cut) -> tuple[DefenseRecord, ...]:
+        """The defenses that make a difference at `cut`; none at all at the model's output alone."""
+        return (DefenseRecord(),) if cut.kind == "edge-only" else defenses_at(cut, self.asked.defenses)
 
     def row(self, cut: Cut, defense: Defense, leakage: Leakage) -> LeakageRow:
         """A row of the report."""
@@ -245,7 +241,7 @@ class LeakageRun:
             cut_kind=cut.kind,
             depth=cut.depth,
             payload_bytes=defense.payload_bytes(),
-            defense=defense.spec,
+            defense=defense.record,
             leakage=leakage,
         )
 
@@ -256,7 +252,7 @@ class LeakageRun:
     def _certain(self, cut: Cut) -> tuple[LeakageRow, ...]:
         known = by_definition(cut, result_at=_result_at(cut))
         assert known is not None
-        return tuple(self.row(cut, Defense.for_cut(self.asked.spec(rate), cut), known) for rate in self.rates(cut))
+        return tuple(self.row(cut, Defense.for_cut(each, cut), known) for each in self.defenses(cut))
 
     def _keep(self, finished: Finished) -> Finished:
         save(finished, self.place / f"{finished.cut_id}.json")
@@ -267,26 +263,18 @@ class _Measurement:
     """All defenses at one cut."""
 
     def __init__(self, session: LeakageRun, activations: EdgeActivations, cut: Cut, rows: Sequence[Tensor]) -> None:
-        self.session, self.cut, self.asked = session, cut, session.asked
-        self.rates = session.rates(cut)
-        narrowing = Narrowing(activations, session.data, self.asked.kept, self.asked.seed)
-        defense, self.notes = narrowing.bound(self.asked.spec(0.0), cut), narrowing.notes
-        self.bound = defense.calibrate(activations.to_graph(cut, tuple(rows)))
-        self.leakage = CutLeakage(
-            self.bound.encode_rows(rows),
-            session.secrets,
-            replace(cut, crossing=self.bound.coded.crossing),
-            result_at=_result_at(cut),
-            rates=self.rates,
-            seed=derive_seed(self.asked.seed, cut.id),
-            edge=lambda data: self.bound.encode_rows(activations.computed(cut, data)),
-        )
-        self.sensitivity = None if self.bound.directions is not None else self._sensitivity(activations)
+        self.session, self.cut, self.asked, self.rows = session, cut, session.asked, list(rows)
+        self.activations, self.notes = activations, list[str]()
+        self.crossed = activations.to_graph(cut, tuple(rows))
+        self.records = session.defenses(cut)
+        self.fits = ProjectionFits.of(activations, session.data, self.records, self.asked.seed)
+        self.leakages: dict[tuple[object, ...], CutLeakage] = {}
+        self.sensitivity = None if all(_transforms(each) for each in self.records) else self._sensitivity()
 
-    def _sensitivity(self, activations: EdgeActivations) -> Sensitivity | None:
+    def _sensitivity(self) -> Sensitivity | None:
         try:
             return Sensitivity.of(
-                activations,
+                self.activations,
                 self.cut,
                 self.session.data,
                 self.session.scaling,
@@ -297,38 +285,63 @@ class _Measurement:
             return None
 
     def finish(self, step: Callable[[int], None]) -> Finished:
-        """One row per rate; `step` is told before each how many are done."""
+        """One row per defense; `step` hears before each how many are done."""
         rows = []
-        for count, rate in enumerate(self.rates):
+        for count, record in enumerate(self.records):
             step(count)
-            defense = self._defense(rate)
-            rows.append(self.session.row(self.cut, defense, self._under(defense, rate)))
+            defense, note = self.fits.bound(record, self.cut)
+            self.notes.extend({note} - {"", *self.notes})
+            defense = defense.calibrate(self.crossed)
+            rows.append(self.session.row(self.cut, defense, self._under(defense)))
         return self.session.finished(self.cut, tuple(rows), tuple(self.notes))
 
-    def _defense(self, rate: float) -> Defense:
-        update = {"dropout": self.asked.spec(rate).dropout, "rate": rate}
-        return replace(self.bound, spec=self.bound.spec.model_copy(update=update))
+    def _leakage(self, defense: Defense) -> CutLeakage:
+        """What all defenses share that transform what crosses alike."""
+        key = _transforms(defense.record)
+        if key not in self.leakages:
+            # Custom stages are drawn once per sample.
+            source = Simulated(generator_for(self.asked.seed, self.cut.id, "transform", defense.record.unfitted.text))
+            self.leakages[key] = CutLeakage(
+                defense.transforms.apply_rows(self.rows, source),
+                self.session.secrets,
+                replace(self.cut, crossing=defense.tail.crossing),
+                result_at=_result_at(self.cut),
+                rates=sorted({record.rate for record in self.records}),
+                seed=derive_seed(self.asked.seed, self.cut.id),
+                edge=lambda data: defense.transforms.apply_rows(self.activations.computed(self.cut, data), source),
+                random_rows=defense.transforms.draws,
+            )
+        return self.leakages[key]
 
-    def _under(self, defense: Defense, rate: float) -> Leakage:
-        fisher = None if self.sensitivity is None else self.sensitivity.leakage(defense).value
+    def _under(self, defense: Defense) -> Leakage:
+        transformed = bool(_transforms(defense.record))
+        fisher = None if self.sensitivity is None or transformed else self.sensitivity.leakage(defense).value
         names = [name for name in self.asked.estimators if name != RIDGE]
         try:
-            return self._estimate(defense, rate, names, fisher)
+            return self._estimate(defense, names, fisher)
         except CollabplanError as error:
             plain = [name for name in names if name not in LEARNED]
             if plain == names:
                 raise
-            self.notes.append(f"{self.cut.name} at dropout {rate:g}, {' and '.join(LEARNED)}: {error}")
-            return self._estimate(defense, rate, plain, fisher)
+            where = at_defense(self.cut.name, defense.record)
+            self.notes.append(f"{where}, {' and '.join(LEARNED)}: {error}")
+            return self._estimate(defense, plain, fisher)
 
-    def _estimate(self, defense: Defense, rate: float, names: Sequence[str], fisher: float | None) -> Leakage:
-        return self.leakage.under(
-            defense.coded,
-            generator=generator_for(self.asked.seed, self.cut.id, defense.spec.dropout, f"{rate:g}"),
+    def _estimate(self, defense: Defense, names: Sequence[str], fisher: float | None) -> Leakage:
+        dropout = defense.record.dropout
+        kind = "none" if dropout is None else dropout.granularity
+        return self._leakage(defense).under(
+            defense.tail,
+            generator=generator_for(self.asked.seed, self.cut.id, kind, f"{defense.rate:g}"),
             estimators=[estimator_named(name) for name in names],
             ridge=RIDGE in self.asked.estimators,
             fisher=fisher,
         )
+
+
+def _transforms(record: DefenseRecord) -> tuple[object, ...]:
+    """The stages that make codes of what crosses."""
+    return tuple(stage for stage in record.stages if stage.stage in ("projection", "custom"))
 
 
 def _result_at(cut: Cut) -> ResultAt:

@@ -19,7 +19,7 @@ from .conditions import (
     require_power,
     require_slowdown,
 )
-from .defense_options import parse_kinds
+from .defense_options import early_defenses
 from .options import BudgetOptions, ConditionOptions, OptimizeOptions
 from .problem import prepare, prepare_session, state_problem
 from .profiles import Profiles, given_profiles, require_alone
@@ -31,7 +31,6 @@ from .search_options import (
     parsed_size,
     require_audits,
     tuning_options,
-    wires,
 )
 from .session import Session
 from .workspace import Workspace
@@ -83,7 +82,7 @@ def write_plan(found: SearchResult, file: Path) -> Plan | None:
     """Write the plan of a search with its tensors beside it; None where there is no plan."""
     if found.plan is None:
         return None
-    return save_plan(found.plan, found.tuned_weights, found.directions, file)
+    return save_plan(found.plan, found.tuned_weights, found.projection, file)
 
 
 def budgets_of(options: BudgetOptions) -> Budgets:
@@ -121,9 +120,7 @@ def search_options(options: OptimizeOptions) -> SearchOptions:
         draws=search.draws,
         cache_bytes=int(search.cache_gb * 1e9),
         sampler=search.sampler,
-        dropouts=parse_kinds(search.dropout_kinds),
-        wires=wires(search.bits, search.noise, search.keep),
-        masks=search.masks,
+        defenses=early_defenses(search.defense) or search.defense,
         tuning=tuning_options(tuning.finetune, tuning.finetune_loss, tuning.finetune_samples, tuning.finetune_penalty),
         storage=options.machines.storage,
         artifacts=options.machines.artifacts,

@@ -113,8 +113,8 @@ class SearchSettings:
         resume: continue the study in the workspace.
         reuse: the name of the study to continue, also for another link or device.
         objectives: of the front, two or more names separated by commas.
-        bits, noise, keep, dropout_kinds: the defenses to choose from, each separated by commas.
-        masks: a new mask for each release, or always the same one for an input.
+        defense: the defenses to choose from, one family each (see `collabplan.defenses.spelling`); noise and quantizer
+            of the first are those of undefended baselines.
         draws: dropout masks that accuracy is averaged over.
         cache_gb: memory for edge activations, in 10^9 bytes.
     """
@@ -125,11 +125,7 @@ class SearchSettings:
     resume: bool = False
     reuse: str | None = None
     objectives: str = "accuracy,latency,leakage"
-    bits: str = "8"
-    noise: str = "none"
-    keep: str = "1"
-    dropout_kinds: str = "element,channel"
-    masks: Literal["fresh", "keyed"] = "fresh"
+    defense: tuple[str, ...] = ("none", "dropout:element:0.1..0.9", "dropout:channel:0.1..0.9")
     draws: int = 5
     cache_gb: float = 4.0
 
@@ -199,11 +195,7 @@ class LeakageOptions:
 
     Attributes:
         cuts: `all`, or names separated by commas.
-        dropout: rates from 0 to below 1, separated by commas.
-        dropout_kind: what is dropped together.
-        noise: `gaussian:0.05`, the standard deviation as a share of each tensor's range.
-        bits: of the quantizer, 1 to 16, or `none`.
-        keep: share or count of the directions that are released.
+        defense: what is tried at each cut, one family each (see `collabplan.defenses.spelling`).
         estimators: names separated by commas.
         samples: most samples, the same at all cuts.
         seed: the same seed gives the same figures.
@@ -212,11 +204,7 @@ class LeakageOptions:
     """
 
     cuts: str = "all"
-    dropout: str = "0,0.3,0.6,0.9"
-    dropout_kind: Literal["element", "channel"] = "element"
-    noise: str | None = None
-    bits: str = "8"
-    keep: str = "1"
+    defense: tuple[str, ...] = ("none", "dropout:element:0.3,0.6,0.9")
     estimators: str = "kde,sandwich,logdet,ridge"
     samples: int = 2000
     seed: int = 0
@@ -229,8 +217,7 @@ class AttackOptions:
     """Which cuts are attacked, and how.
 
     Attributes:
-        cuts, dropout, dropout_kind, noise, bits, keep, seed, max_crossing: as of `LeakageOptions`.
-        masks: a new mask for each release, or always the same one for an input.
+        cuts, defense, seed, max_crossing: as of `LeakageOptions`.
         attacks: `all`, or names separated by commas.
         effort: quick finds lower bounds; the others train until nothing is gained.
         device: `cpu` or `cuda`.
@@ -239,12 +226,7 @@ class AttackOptions:
     """
 
     cuts: str = "all"
-    dropout: str = "0,0.5,0.9"
-    dropout_kind: Literal["element", "channel"] = "element"
-    masks: Literal["fresh", "keyed"] = "fresh"
-    noise: str | None = None
-    bits: str = "8"
-    keep: str = "1"
+    defense: tuple[str, ...] = ("none", "dropout:element:0.5,0.9")
     attacks: str = "all"
     effort: Effort = "quick"
     seed: int = 0

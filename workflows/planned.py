@@ -11,7 +11,7 @@ from torch import Tensor
 from ..defenses import ProjectionMatrices
 from ..graph import candidate_cuts, find_cut
 from ..graph.structures import Cut, TracedGraph
-from ..planner.plan_files import load_directions, load_weights
+from ..planner.plan_files import load_projection, load_weights
 from ..records import MismatchError, Plan, load
 from ..targets.input_options import InputOptions
 from ..targets.target import Target
@@ -26,7 +26,7 @@ class LoadedPlan:
     Attributes:
         path: the plan's file.
         tuned: the cloud half's fine-tuned weights by name; None where the plan has none.
-        directions: the projection of what crosses; None where the plan has none.
+        projection: the matrices of the defense's projection; None where it has none.
     """
 
     plan: Plan
@@ -35,7 +35,7 @@ class LoadedPlan:
     traced: TracedGraph
     cut: Cut
     tuned: Mapping[str, Tensor] | None
-    directions: ProjectionMatrices | None
+    projection: ProjectionMatrices | None
 
 
 def open_plan(path: Path, model: str | Target | None, reporter: Reporter, *, needs_data: bool = False) -> LoadedPlan:
@@ -58,8 +58,8 @@ def open_plan(path: Path, model: str | Target | None, reporter: Reporter, *, nee
     session = open_session(spec, inputs, reporter, needs_data=needs_data, findings=None if needs_data else 2)
     plan.model.require_same(session.traced.identity, record=f"plan {path}")
     cut = planned_cut(plan, session.traced)
-    tuned, directions = load_weights(plan, path), load_directions(plan, path)
-    return LoadedPlan(plan, path, session.target, session.traced, cut, tuned, directions)
+    tuned, projection = load_weights(plan, path), load_projection(plan, path)
+    return LoadedPlan(plan, path, session.target, session.traced, cut, tuned, projection)
 
 
 def planned_cut(plan: Plan, traced: TracedGraph) -> Cut:

@@ -1,15 +1,15 @@
-"""The options of a search as the planner's records: budgets, audits, wires, fine-tuning."""
+"""The options of a search as the planner's records: budgets, audits, fine-tuning."""
 
 from __future__ import annotations
 
 from typing import Literal
 
 from ..attacks import ATTACKS, EFFORTS, attack_named
-from ..planner import AuditOptions, Wire
+from ..planner import AuditOptions
 from ..planner.front import checked_objectives
 from ..records import Budgets, CollabplanError, Objective, Tuning, parse_size
 from .checks import checked
-from .defense_options import parse_bits, parse_kept, parse_noise, parts
+from .defense_options import parts
 
 _BUDGET_OPTIONS = {
     "latency_p95_ms": "--budget-ms",
@@ -60,20 +60,10 @@ def audit_options(effort: Literal["quick", "standard", "thorough"], seeds: int, 
     return AuditOptions(EFFORTS["quick"], EFFORTS[effort], suite, seeds=seeds, most=most)
 
 
-def wires(bits: str, noise: str, keep: str = "1") -> tuple[Wire, ...]:
-    """Every quantizer with every noise and share of directions. Raises CollabplanError for what is none, or nothing."""
-    every = [parse_bits(part) for part in parts(bits)]
-    noises = [parse_noise(None if part == "none" else part) for part in parts(noise)]
-    shares = [parse_kept(part) for part in parts(keep)]
-    if not every or not noises or not shares:
-        raise CollabplanError("--bits, --noise or --keep is empty; give 8,4 and none,gaussian:0.05 and 1,0.25 say")
-    return tuple(dict.fromkeys(Wire(each, *one, kept) for kept in shares for one in noises for each in every))
-
-
 def tuning_options(
     epochs: int, loss: Literal["distillation", "cross-entropy"], samples: int, penalty: float
 ) -> Tuning | None:
     """How the planner fine-tunes; None for no epoch. Raises CollabplanError for a penalty and no epoch."""
     if penalty and not epochs:
-        raise CollabplanError("--finetune-penalty trains directions; give epochs by --finetune 10 say")
+        raise CollabplanError("--finetune-penalty trains projections; give epochs, for example --finetune 10")
     return Tuning(epochs=epochs, loss=loss, samples=samples, penalty=penalty) if epochs else None

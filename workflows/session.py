@@ -6,6 +6,7 @@ import gc
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..defenses import register
 from ..graph import TracedGraph
 from ..records import Plan
 from ..targets.input_options import InputOptions
@@ -54,6 +55,7 @@ def load_session_target(
     else:
         with reporter.progress(f"loading {spec}"):
             target = load_target(spec, inputs)
+    register(*target.defense_stages)
     if findings != 0:
         reporter.note(f"Target {target.identity.spec}", target.findings[:findings])
     return target

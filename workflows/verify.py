@@ -58,7 +58,7 @@ def verify_plan(
         planned.cut,
         data.confirm if options.data == "confirm" else data.validation,
         planned.tuned,
-        planned.directions,
+        planned.projection,
         planned.target.evaluate,
         data.pixel_scaling(planned.traced),
         reading=reading_of(planned.target, planned.traced, data),
@@ -71,7 +71,7 @@ def verify_plan(
 def write_measured(planned: LoadedPlan, measured: Measured, file: Path) -> Plan:
     """Write the plan with what was measured; its tensors go along to another folder."""
     plan, source = planned.plan.model_copy(update={"measured": measured}), planned.path
-    for named in (plan.tuned_weights, plan.directions):
+    for named in (plan.tuned_weights, plan.projection):
         if named is not None and file.resolve().parent != source.resolve().parent:
             write_bytes(file.with_name(named.file), source.with_name(named.file).read_bytes())
     save(plan, file)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..records import COVERS, Candidate, Crossing, EdgePower, Link, Plan, Profile, kept_in_words
+from ..records import COVERS, Candidate, Crossing, EdgePower, Link, Plan, Profile
 
 USUAL_BITS = 8
 """Of the quantizer; others are named."""
@@ -89,23 +89,29 @@ def sent(plan: Plan) -> str:
 
 
 def dropout(candidate: Candidate) -> str:
-    """`element 0.3`, `element 0.3, tuned`, `keep 12, 3 bit, tuned`, or `no dropout`."""
+    """`element 0.3`, `element 0.3, tuned`, `rank=12, 3 bit, tuned`, or `no dropout`."""
+    record = candidate.defense
+    drop, noise, projection = record.dropout, record.noise, record.projection
     said = [
-        f"{candidate.dropout} {candidate.rate:g}" if candidate.rate else "",
-        f"{candidate.noise[0]}{candidate.noise_std:g}" if candidate.noise != "none" else "",
-        f"keep {candidate.kept:g}" if candidate.kept != 1 else "",
-        f"{candidate.bits or 'no'} bit" if candidate.bits != USUAL_BITS else "",
+        f"{drop.granularity} {drop.rate:g}" if drop else "",
+        f"{noise.distribution[0]}{noise.std:g}" if noise else "",
+        projection.text.removeprefix("projection:") if projection else "",
+        *(custom.text for custom in record.customs),
+        f"{record.bits or 'no'} bit" if record.bits != USUAL_BITS else "",
     ]
     return ", ".join([*filter(None, said)] or ["no dropout"]) + (", tuned" if candidate.tuned else "")
 
 
 def defense(candidate: Candidate) -> str:
-    """`element dropout 0.3`, or `no dropout`; with its noise and the directions that it keeps."""
-    said = f"{candidate.dropout} dropout {candidate.rate:g}" if candidate.rate else "no dropout"
-    if candidate.kept != 1:
-        kept = kept_in_words(candidate.kept)
-        said = f"{said} of {kept}" if candidate.rate else f"{kept}, {said}"
-    return said + (f", {candidate.noise} noise {candidate.noise_std:g}" if candidate.noise != "none" else "")
+    """`element dropout 0.3`, or `no dropout`; with its noise, its projection and custom stages."""
+    record = candidate.defense
+    drop, noise = record.dropout, record.noise
+    said = "no dropout" if drop is None else f"{drop.granularity} dropout {drop.rate:g}"
+    if record.projection is not None:
+        words = record.projection.words
+        said = f"{words}, {said}" if drop is None else f"{said} of {words}"
+    said += "".join(f", {custom.text}" for custom in record.customs)
+    return said + (f", {noise.distribution} noise {noise.std:g}" if noise else "")
 
 
 def bits_text(plan: Plan) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ..planner import join_search, read_setup
 from ..planner.planning import options_of
-from ..records import CollabplanError, StudySetup
+from ..records import CollabplanError, StudySetup, parse
 from ..targets.input_options import InputOptions
 from .conditions import Conditions
 from .problem import Prepared, state_problem
@@ -55,7 +55,7 @@ def join_study(
     """
     if storage is None:
         raise CollabplanError("no database: give --storage URL, or set COLLABPLAN_STORAGE")
-    setup = StudySetup.model_validate_json(read_setup(storage, study))
+    setup = parse(StudySetup, read_setup(storage, study).encode(), study)
     inputs = InputOptions.kept_in(setup.target.options)
     session = open_session(model or setup.target.spec, inputs, reporter, needs_data=True, findings=0)
     profiles = Profiles(setup.edge_profile, setup.cloud_profile, f"profiles of study {study}")

@@ -147,7 +147,7 @@ class RequestMaker:
 
     def _checked_key(self, key_file: Path | None) -> bytes | None:
         defense = self._part.defense
-        keyed = defense.spec.masks == "keyed" and defense.randomizes
+        keyed = defense.record.masks == "keyed" and defense.randomizes
         if keyed and key_file is None and not self._undefended:
             raise CollabplanError("the plan has keyed masks, which need a secret; give --key-file (see docs/deploy.md)")
         if key_file is not None and not keyed:

@@ -54,8 +54,8 @@ class DefendedCodec:
     @cached_property
     def _all(self) -> list[tuple[Crossing, int | None, int]]:
         found: list[tuple[Crossing, int | None, int]] = []
-        for crossing in self.defense.coded.crossing:
-            bits = self.defense.spec.bits if self.defense.acts_on(crossing) else None
+        for crossing in self.defense.tail.crossing:
+            bits = self.defense.wire_bits(crossing)
             elements = crossing.sample_elements
             size = elements * crossing.element_bytes if bits is None else packed_bytes(elements, bits)
             found.append((crossing, bits, size))

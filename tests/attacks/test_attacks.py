@@ -13,7 +13,7 @@ from collabplan.attacks import ATTACKS, Attack, AttackFailed, AuditTarget, Effor
 from collabplan.attacks.likelihood import MaximumLikelihood
 from collabplan.attacks.metrics import Judge, ssim
 from collabplan.attacks.training import seeded
-from collabplan.records import DefenseSpec
+from defense_records import defense_record
 from torch import Tensor, nn
 
 ABLE = ("ridge", "inverse", "likelihood", "untrained")
@@ -114,7 +114,7 @@ def test_more_images_than_one_kernel_holds_tell_more(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("name", ["ridge", "kernel", "inverse", "likelihood"])
 def test_the_same_seed_gives_the_same_images(name: str) -> None:
-    device = victim(first_layer(), 6, DefenseSpec(dropout="element", rate=0.5))
+    device = victim(first_layer(), 6, defense_record(dropout="element", rate=0.5))
     first, second = (attacked(attack_named(name), device, 4, BRIEF)[1] for _ in range(2))
     assert torch.equal(first, second)
 
@@ -189,7 +189,7 @@ def test_a_network_that_died_begins_anew(monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.mark.parametrize("name", ["ridge", "inverse"])
 def test_knowing_the_defense_pays(name: str) -> None:
-    device = victim(first_layer(), 6, DefenseSpec(dropout="element", rate=0.7))
+    device = victim(first_layer(), 6, defense_record(dropout="element", rate=0.7))
     adaptive, naive = (error(attacked(attack_named(name), device, 100, HALF, naive=way)) for way in (False, True))
     assert adaptive < 0.8 * naive
 
@@ -207,13 +207,13 @@ def test_many_keyed_releases_do_not(name: str) -> None:
 
 
 def _after_one_release_and_ten(name: str, masks: Literal["fresh", "keyed"]) -> tuple[float, float]:
-    device = victim(first_layer(), 6, DefenseSpec(dropout="element", rate=0.7, masks=masks))
+    device = victim(first_layer(), 6, defense_record(dropout="element", rate=0.7, masks=masks))
     once, often = (error(attacked(attack_named(name), device, 100, HALF, queries=queries)) for queries in (1, 10))
     return once, often
 
 
 def test_the_likelihood_knows_which_numbers_were_dropped() -> None:
-    device = victim(first_layer(), 6, DefenseSpec(dropout="element", rate=0.5))
+    device = victim(first_layer(), 6, defense_record(dropout="element", rate=0.5))
     attack = attack_named("likelihood")
     adaptive, naive = (error(attacked(attack, device, 8, naive=way)) for way in (False, True))
     assert adaptive < 0.2
@@ -221,7 +221,7 @@ def test_the_likelihood_knows_which_numbers_were_dropped() -> None:
 
 
 def test_total_variation_fills_in_what_was_dropped() -> None:
-    device = victim(first_layer(), 6, DefenseSpec(dropout="element", rate=0.95))
+    device = victim(first_layer(), 6, defense_record(dropout="element", rate=0.95))
     smooth, plain = (
         error(attacked(MaximumLikelihood(priors=(prior,), starts=1), device, 16)) for prior in ((0.1, 0.0), (0.0, 0.0))
     )

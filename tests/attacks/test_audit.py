@@ -28,8 +28,9 @@ from collabplan.attacks import (
 )
 from collabplan.attacks.audit import MANY, AttackVariant, campaigns
 from collabplan.attacks.ridge import LinearRidge
-from collabplan.records import AttackResult, DefenseSpec, Threat
+from collabplan.records import AttackResult, Threat
 from collabplan.targets import Data
+from defense_records import defense_record
 from torch import Tensor
 
 CHEAP = tuple(attack_named(name) for name in ("prior", "ridge"))
@@ -96,7 +97,7 @@ def test_a_stronger_tier_leaks_no_less_than_a_weaker_one(device: AuditTarget) ->
 
 
 def test_the_first_layer_is_linked_and_so_are_near_copies_under_dropout() -> None:
-    found = audited(victim(first_layer(), 6, DefenseSpec(dropout="element", rate=0.9)))
+    found = audited(victim(first_layer(), 6, defense_record(dropout="element", rate=0.9)))
     rates = {rate.copies: rate.rate.value for rate in found.record.linkage}
     assert rates["exact"] == 1.0
     assert rates["near"] > 0.25, "chance is 0.005"
@@ -169,7 +170,7 @@ def test_another_seed_or_defense_is_another_question(device: AuditTarget, tmp_pa
     attack = Pretender(digits()[0].inputs[0][:8])
     audited(device, attack, folder=tmp_path)
     run_audit(question(device), [*CHEAP, attack], EFFORT, seed=1, folder=tmp_path)
-    audited(victim(first_layer(), 6, DefenseSpec(bits=6)), attack, folder=tmp_path)
+    audited(victim(first_layer(), 6, defense_record(bits=6)), attack, folder=tmp_path)
     assert len(attack.fits) == 3
 
 
@@ -196,7 +197,7 @@ def test_campaigns_are_labelled_by_what_differs() -> None:
 
 
 def dropping(masks: str = "fresh") -> AuditTarget:
-    return victim(first_layer(), 6, DefenseSpec(dropout="element", rate=0.7, masks=masks))  # type: ignore[arg-type]
+    return victim(first_layer(), 6, defense_record(dropout="element", rate=0.7, masks=masks))  # type: ignore[arg-type]
 
 
 def test_the_suite_grows_with_the_effort_and_with_what_is_random(device: AuditTarget) -> None:
@@ -237,7 +238,7 @@ def test_who_learns_without_dropout_is_fitted_once_for_all_rates(monkeypatch: py
     monkeypatch.setattr(LinearRidge, "fit", counted)
     shared, found = ArtifactCache(0), []
     for rate in (0.3, 0.7):
-        place = victim(first_layer(), 6, DefenseSpec(dropout="element", rate=rate))
+        place = victim(first_layer(), 6, defense_record(dropout="element", rate=rate))
         found.append(run_audit(question(place), CHEAP, EFFORT, seed=0, shared=shared))
     assert sorted(fitted) == [0.0, 0.3, 0.3, 0.7, 0.7], "naive once; adaptive and many releases per rate"
     alone = run_audit(question(place), CHEAP, EFFORT, seed=0)

@@ -8,7 +8,7 @@ from attack_views import digits, first_layer, scene, victim
 from collabplan.attacks import AuditTarget
 from collabplan.attacks.adversary_view import FEW, RowBank
 from collabplan.attacks.audit_target import near_copy
-from collabplan.records import DefenseSpec
+from defense_records import defense_record
 from torch import Tensor
 
 RATE = 0.7
@@ -19,7 +19,7 @@ def draws(seed: int = 0) -> torch.Generator:
 
 
 def device(**options: object) -> AuditTarget:
-    return victim(first_layer(), 6, DefenseSpec(**{"dropout": "element", "rate": RATE, **options}))  # type: ignore[arg-type]
+    return victim(first_layer(), 6, defense_record(**{"dropout": "element", "rate": RATE, **options}))  # type: ignore[arg-type]
 
 
 def unseen(place: AuditTarget, queries: int, *, near: bool = False) -> float:
@@ -56,7 +56,7 @@ def test_keyed_masks_of_near_duplicates_differ_and_are_undone_like_fresh_ones() 
 
 
 def test_noise_is_averaged_over_releases() -> None:
-    place = victim(first_layer(), 6, DefenseSpec(noise="gaussian", noise_std=0.1, bits=None))
+    place = victim(first_layer(), 6, defense_record(noise="gaussian", noise_std=0.1, bits=None))
     clean = place.clean_rows(digits()[0])[0]
 
     def error(queries: int) -> float:

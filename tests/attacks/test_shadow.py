@@ -8,12 +8,13 @@ from attack_views import EFFORT, digits, first_layer, scene, seeded, victim
 from collabplan.attacks import AuditTarget, ObservedReleases, attack_named
 from collabplan.attacks.metrics import ssim
 from collabplan.attacks.shadow import _neighbourhoods, _Statistics
-from collabplan.records import DefenseSpec
+from collabplan.records import DefenseRecord
+from defense_records import defense_record
 
 SPECS = (
-    DefenseSpec(),
-    DefenseSpec(noise="gaussian", noise_std=0.02),
-    DefenseSpec(dropout="element", rate=0.3),
+    defense_record(),
+    defense_record(noise="gaussian", noise_std=0.02),
+    defense_record(dropout="element", rate=0.3),
 )
 
 
@@ -23,7 +24,7 @@ def seen(device: AuditTarget) -> ObservedReleases:
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=("plain", "noise", "dropout"))
-def test_a_first_convolution_is_found_without_a_query(spec: DefenseSpec) -> None:
+def test_a_first_convolution_is_found_without_a_query(spec: DefenseRecord) -> None:
     device = victim(first_layer(), 6, spec)
     attacker = attack_named("shadow-same").fit(
         scene(device, "query-free", intercepted=seen(device)), EFFORT, torch.Generator().manual_seed(0)

@@ -14,7 +14,7 @@ import pytest
 import torch
 from cli_targets import DATA, NET, PROFILE, SEARCH, Ran, Run, ran_in
 from collabplan.graph import load_program
-from collabplan.records import EdgePower, MeasuredPower, Plan, Profile, load, save
+from collabplan.records import Candidate, EdgePower, MeasuredPower, Plan, Profile, load, save
 from filelock import FileLock
 
 Write = Callable[..., Path]
@@ -202,36 +202,49 @@ def test_fine_tuning_without_training_data_is_refused(run: Run) -> None:
 
 @pytest.mark.usefixtures("planned")
 def test_bits_noise_and_masks_are_searched(run: Run) -> None:
-    wires = ("--bits", "8,2", "--noise", "none,gaussian:0.1", "--masks", "keyed")
+    wires = []
+    for kind in ("element", "channel"):
+        family = f"dropout:{kind}:keyed:0,0.1..0.9 noise:gaussian:0,0.1 quantizer:bits=8,2"
+        wires += ["--defense", family]
     ran = run("optimize", *SEARCH, *wires, "--max-edge-params", "60", "--trials", "30", "--json")
     front = ran.document["front"]
-    assert {candidate["bits"] for candidate in front} == {8, 2}
-    assert {candidate["noise"] for candidate in front} == {"none", "gaussian"}
+    records = [Candidate.model_validate(candidate).defense for candidate in front]
+    assert {record.bits for record in records} == {8, 2}
+    assert {record.noise and record.noise.distribution for record in records} == {None, "gaussian"}
     assert ran.document["plan"]["defense"]["masks"] == "keyed"
-    assert "--bits 17 is not possible" in run("optimize", *SEARCH, "--bits", "17").err
-    assert "is empty" in run("optimize", *SEARCH, "--noise", ",").err
+    assert "bits input should be less than" in run("optimize", *SEARCH, "--defense", "quantizer:bits=17").err
+    assert "is empty" in run("optimize", *SEARCH, "--defense", " ").err
 
 
 @pytest.mark.usefixtures("planned")
 def test_a_plan_that_keeps_some_directions_goes_with_their_matrices(here: Path, run: Run) -> None:
-    kept = ("--keep", "0.5,0.25", "--max-edge-params", "60", "--trials", "20", "--artifacts", str(here / "shared"))
+    families = [f"projection:share=0.5,0.25 dropout:{kind}:0,0.1..0.9" for kind in ("element", "channel")]
+    kept = (
+        *(word for family in families for word in ("--defense", family)),
+        "--max-edge-params",
+        "60",
+        "--trials",
+        "20",
+        "--artifacts",
+        str(here / "shared"),
+    )
     ran = run("optimize", *SEARCH, *kept, "--json")
     assert ran.code == 0
     plan = load(Plan, Path("plan.json"))
-    assert plan.defense.kept < 1
-    assert plan.directions is not None
-    assert plan.directions.file == "plan.directions.safetensors"
-    assert f"of {plan.defense.kept:g} of the directions" in " ".join(run("explain", "plan.json").out.split())
+    assert plan.defense.projection is not None
+    assert plan.projection is not None
+    assert plan.projection.file == "plan.projection.safetensors"
+    assert f"of {plan.defense.projection.words}" in " ".join(run("explain", "plan.json").out.split())
     assert run("split", "plan.json", "-o", "halves").code == 0
     assert run("bundle", "plan.json", "-o", "bundle", "--json").document["payload_bytes"] == plan.chosen.payload_bytes
-    assert (here / "bundle" / "edge" / "directions.safetensors").exists()
+    assert (here / "bundle" / "edge" / "projection.safetensors").exists()
     assert run("attack", "plan.json", "--attacks", "ridge").code == 0
-    (here / "plan.directions.safetensors").unlink()
+    (here / "plan.projection.safetensors").unlink()
     for command in (("attack", "plan.json"), ("bundle", "plan.json", "-o", "other")):
-        assert "the directions of plan plan.json, cannot be read" in " ".join(run(*command).err.split())
+        assert "the projection of plan plan.json, cannot be read" in " ".join(run(*command).err.split())
     assert not (here / "other").exists()
     for wrong in ("0", "1.5", "most"):
-        assert f"--keep {wrong} is not possible" in run("optimize", *SEARCH, "--keep", wrong).err
+        assert "--defense 'projection:share=" in run("optimize", *SEARCH, "--defense", f"projection:share={wrong}").err
 
 
 TAUGHT = """
@@ -255,10 +268,10 @@ def train_data():
 def test_a_plan_of_a_few_numbers_in_place_of_the_whole_tensor(here: Path, run: Run, target: Write) -> None:
     target(DATA + TAUGHT)
     run("profile", *PROFILE[1:])
-    kept = ("--keep", "2", "--bits", "3", "--dropout-kinds", "none", "--finetune", "5", "--max-edge-params", "60")
+    kept = ("--defense", "projection:rank=2 quantizer:bits=3", "--finetune", "5", "--max-edge-params", "60")
     assert run("optimize", *SEARCH, *kept).code == 0
     plan = load(Plan, Path("plan.json"))
-    assert (plan.defense.kept, plan.defense.dropout, plan.chosen.payload_bytes) == (2, "none", 1)
+    assert (plan.defense.unfitted.text, plan.chosen.payload_bytes) == ("projection:rank=2 quantizer:bits=3", 1)
     assert plan.chosen.tuned
     assert "2 directions of the whole" in " ".join(run("explain", "plan.json").out.split())
     assert run("bundle", "plan.json", "-o", "bundle", "--json").document["payload_bytes"] == 1
@@ -267,8 +280,8 @@ def test_a_plan_of_a_few_numbers_in_place_of_the_whole_tensor(here: Path, run: R
     found = {one["cut_name"]: one for one in (*audited.document["audits"], audited.document["output_floor"])}
     assert found.keys() == {plan.cut_name, "edge-only"}
     assert found["edge-only"]["accuracy"]["value"] == 1.0, "of the model itself, whatever was tuned for the plan"
-    assert (here / "bundle" / "cloud" / "directions.safetensors").exists()
-    assert "--dropout-kinds rows is not possible" in run("optimize", *SEARCH, "--dropout-kinds", "rows").err
+    assert (here / "bundle" / "cloud" / "projection.safetensors").exists()
+    assert "give element or channel" in run("optimize", *SEARCH, "--defense", "dropout:rows:0.5").err
 
 
 @pytest.mark.usefixtures("planned")

@@ -14,8 +14,8 @@ import pytest
 import torch
 from bundle_plans import images
 from cli_targets import Run
-from collabplan.records import DefenseSpec
 from collabplan.runtime import open_cloud, open_edge
+from defense_records import defense_record
 from safetensors.torch import load_file, save_file
 from serving import written
 
@@ -25,7 +25,7 @@ COMMAND = (sys.executable, "-c", "from collabplan.cli.main import main; main()")
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("serve") / "bundle"
-    written(folder, DefenseSpec(), fallback=True)
+    written(folder, defense_record(), fallback=True)
     return folder
 
 

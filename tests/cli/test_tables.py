@@ -21,6 +21,7 @@ from collabplan.records import (
     Timing,
 )
 from collabplan.workflows import wording
+from defense_records import defense_record
 from rich.console import Console, RenderableType
 
 LONG = "encoder.layers.encoder_layer_11.self_attention + encoder.layers.encoder_layer_11"
@@ -37,8 +38,7 @@ def candidate(name: str = LONG, *, index: float = 0.5, rate: float = 0.3, meets:
         cut_id=name,
         cut_name=name,
         cut_kind="proper",
-        dropout="channel" if rate else "none",
-        rate=rate,
+        defense=defense_record(dropout="channel", rate=rate),
         latency=Latency(
             p50_ms=Interval(value=1234.5, low=1111.1, high=2345.6, level=0.9),
             p95_ms=2468.0,

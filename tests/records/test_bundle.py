@@ -10,7 +10,6 @@ from collabplan.records import (
     BundlePart,
     CollabplanError,
     Crossing,
-    DefenseSpec,
     OutputSpec,
     RecordError,
     TensorSpec,
@@ -18,6 +17,7 @@ from collabplan.records import (
     collect_provenance,
     new_folder,
 )
+from defense_records import defense_record
 from pydantic import ValidationError
 
 
@@ -29,7 +29,7 @@ def part(role: str = "edge", **fields: Any) -> BundlePart:
         "cut_id": "c1",
         "cut_name": "layer1",
         "cut_kind": "proper",
-        "wire": {"crossing": (), "defense": DefenseSpec(), "payload_bytes": 0},
+        "wire": {"crossing": (), "defense": defense_record(), "payload_bytes": 0},
         "inputs": (),
         "outputs": {"structure": None, "tensors": ()},
         "files": tuple({"name": name, "sha256": "a" * 64, "size_bytes": 1} for name in names),
@@ -125,7 +125,7 @@ def test_a_tensor_that_cannot_cross_is_refused(fields: dict[str, Any], says: str
         {"name": "layer1", "node": "relu", "dtype": "float32", "sample_shape": (4,), **fields}
     )
     with pytest.raises(ValidationError, match=says):
-        WireFormat(crossing=(crossing,), defense=DefenseSpec(), payload_bytes=1)
+        WireFormat(crossing=(crossing,), defense=defense_record(), payload_bytes=1)
 
 
 def test_a_command_line_keeps_no_password() -> None:

@@ -18,13 +18,14 @@ import grpc
 import pytest
 import torch
 from bundle_plans import images
-from collabplan.records import CollabplanError, DefenseSpec
+from collabplan.records import CollabplanError
 from collabplan.runtime.device.client import EdgeClient
 from collabplan.runtime.device.errors import UnreachableError
 from collabplan.runtime.parts import open_cloud, open_edge
 from collabplan.runtime.server.server import CloudServer, ServeOptions
 from collabplan.runtime.wire.framing import BodyKind, Request, Status, pack_request, unpack_answer, unpack_request
 from collabplan.runtime.wire.service import BUNDLE_KEY, PART_KEY, Stub
+from defense_records import defense_record
 from http2 import read
 from serving import ANYWHERE, Proxy, serving, until, written
 from torch import Tensor
@@ -51,7 +52,7 @@ NOWHERE = "127.0.0.1:1"
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("faults") / "bundle"
-    written(folder, DefenseSpec(), fallback=True)
+    written(folder, defense_record(), fallback=True)
     return folder
 
 

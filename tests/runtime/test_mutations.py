@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import torch
 from bundle_plans import images
-from collabplan.records import DefenseSpec, Plan, RecordError, load
+from collabplan.records import Plan, RecordError, load
 from collabplan.runtime.device.client import EdgeClient
 from collabplan.runtime.parts import EdgePart, open_edge
 from collabplan.runtime.server.server import CloudServer
@@ -37,6 +37,7 @@ from collabplan.runtime.wire.request_codec import DefendedCodec
 from collabplan.runtime.wire.response_codec import AnswerError, pack_outputs, unpack_outputs
 from collabplan.runtime.wire.service import BUNDLE_KEY, PART_KEY
 from damage import damaged, edit, edited
+from defense_records import defense_record
 from google.protobuf.message import DecodeError
 from serving import Proxy, serving, written
 
@@ -72,7 +73,7 @@ class Context:
 @pytest.fixture(scope="module")
 def edge(tmp_path_factory: pytest.TempPathFactory) -> EdgePart:
     folder = tmp_path_factory.mktemp("mutations") / "bundle"
-    written(folder, DefenseSpec(bits=5))
+    written(folder, defense_record(bits=5))
     return open_edge(folder / "edge")
 
 

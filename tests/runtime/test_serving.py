@@ -29,7 +29,7 @@ from bundle_plans import (
     tokens,
 )
 from collabplan.defenses.randomness import Keyed
-from collabplan.records import CollabplanError, DefenseSpec, MismatchError
+from collabplan.records import CollabplanError, DefenseRecord, MismatchError
 from collabplan.runtime import write_bundle
 from collabplan.runtime.device.client import EdgeClient
 from collabplan.runtime.device.errors import UnreachableError
@@ -39,11 +39,12 @@ from collabplan.runtime.wire import protocol_pb2 as messages
 from collabplan.runtime.wire.framing import PROTOCOL, BodyKind, Request, Status, pack_request, unpack_answer
 from collabplan.runtime.wire.request_codec import DefendedCodec
 from collabplan.runtime.wire.service import BUNDLE_KEY, PART_KEY, Stub
+from defense_records import defense_record
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from serving import ANYWHERE, serving, until, written
 from torch import Tensor, nn
 
-STEADY = DefenseSpec()
+STEADY = defense_record()
 """A defense without chance: 8 bits, rounded to the nearest."""
 
 
@@ -89,11 +90,11 @@ def test_an_answer_is_that_of_the_halves_and_the_defense(client: EdgeClient, bun
     assert same(client.infer(images(batch)), simulated(bundle, images(batch)))
 
 
-@pytest.mark.parametrize(("spec", "size"), [(DefenseSpec(kept=0.5), 2 * 16), (DefenseSpec(kept=6, bits=3), 3)])
-def test_fewer_directions_are_fewer_bytes(spec: DefenseSpec, size: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("spec", "size"), [(defense_record(share=0.5), 2 * 16), (defense_record(rank=6, bits=3), 3)])
+def test_fewer_directions_are_fewer_bytes(spec: DefenseRecord, size: int, tmp_path: Path) -> None:
     made = make(SkipNet(), images, crossing("relu"), spec=spec)
     folder = tmp_path / "bundle"
-    write_bundle(made.plan, made.traced, made.cut, folder, directions=made.directions)
+    write_bundle(made.plan, made.traced, made.cut, folder, projection=made.projection)
     assert DefendedCodec(open_edge(folder).defense).body_bytes(3) == 3 * size
     with serving(folder) as server, EdgeClient(folder, server.address) as client:
         assert same(client.infer(images(3)), simulated(folder, images(3)))
@@ -199,7 +200,7 @@ def test_inputs_by_name_and_inputs_that_are_not_the_models(client: EdgeClient, b
 
 
 def test_another_bundle_is_refused_by_name(server: CloudServer, tmp_path: Path, bundle: Path) -> None:
-    written(tmp_path / "other", DefenseSpec(bits=4))
+    written(tmp_path / "other", defense_record(bits=4))
     with EdgeClient(tmp_path / "other", server.address) as client, pytest.raises(MismatchError, match="runs the plan"):
         client.infer(images(1))
     manifest = open_edge(bundle).manifest
@@ -377,7 +378,7 @@ def test_samples_that_read_each_other_are_served_alone(tmp_path: Path) -> None:
 
 
 def test_keyed_masks_repeat_and_need_their_key(tmp_path: Path) -> None:
-    written(tmp_path / "bundle", DefenseSpec(dropout="element", rate=0.5, masks="keyed"))
+    written(tmp_path / "bundle", defense_record(dropout="element", rate=0.5, masks="keyed"))
     key = tmp_path / "key"
     key.write_text("00" * 32 + "\n" + "a7" * 32 + "\n")
     key.chmod(0o600)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 from bundle_plans import FixedBatch, Made, SkipNet, crossing, images, last, make, middle, rows
-from collabplan.records import DefenseSpec
 from collabplan.runtime.over_the_wire import Subject
 from collabplan.runtime.parts import open_edge
 from collabplan.runtime.shaping import Shape
 from collabplan.runtime.verify import Server, verify
 from collabplan.targets.data import Data, InputScaling
+from defense_records import defense_record
 from serving import serving
 
 NEAR = Shape.parse("1gbps,200us")
@@ -25,7 +25,7 @@ def subject(made: Made, count: int = 7) -> Subject:
 
     data = Data(made.inputs(count))
     scaling = InputScaling.from_data(*data.inputs)
-    return Subject(made.plan, made.traced, made.cut, data, directions=made.directions, evaluate=score, scaling=scaling)
+    return Subject(made.plan, made.traced, made.cut, data, projection=made.projection, evaluate=score, scaling=scaling)
 
 
 def test_two_tensors_cross_and_come_back_exactly() -> None:
@@ -48,7 +48,7 @@ def test_everything_on_the_device_needs_no_server() -> None:
 
 
 def test_keyed_masks_get_a_key_that_is_thrown_away() -> None:
-    spec = DefenseSpec(dropout="element", rate=0.5, masks="keyed")
+    spec = defense_record(dropout="element", rate=0.5, masks="keyed")
     assert verify(subject(make(SkipNet(), images, middle, spec=spec)), requests=2, shape=NEAR).exact_samples == 7
 
 

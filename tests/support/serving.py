@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from bundle_plans import Made, SkipNet, crossing, images, make
-from collabplan.records import DefenseSpec
+from collabplan.records import DefenseRecord
 from collabplan.runtime import write_bundle
 from collabplan.runtime.parts import open_cloud
 from collabplan.runtime.server.server import CloudServer, ServeOptions
@@ -26,7 +26,7 @@ def until(holds: Callable[[], bool], *, within_s: float = 10.0) -> None:
         time.sleep(0.01)
 
 
-def written(folder: Path, spec: DefenseSpec | None = None, **options: bool) -> Made:
+def written(folder: Path, spec: DefenseRecord | None = None, **options: bool) -> Made:
     """A bundle of SkipNet in `folder`: two tensors cross."""
     made = make(SkipNet(), images, crossing("relu", "conv2d_1"), spec=spec)
     write_bundle(made.plan, made.traced, made.cut, folder, **options)  # type: ignore[arg-type]

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 import torch
 from bundle_plans import images
-from collabplan.records import CollabplanError, DefenseSpec
+from collabplan.records import CollabplanError
 from collabplan.runtime.device.client import EdgeClient
 from collabplan.runtime.device.errors import ReleaseError
 from collabplan.runtime.device.release_limiter import ReleaseLimiter, ReleasePolicy
 from collabplan.runtime.server.server import CloudServer
 from collabplan.runtime.wire.framing import REQUEST_HEADER_BYTES
+from defense_records import defense_record
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from serving import serving, written
@@ -140,7 +141,7 @@ def test_a_store_that_is_none_of_ours_is_told(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("releases") / "bundle"
-    written(folder, DefenseSpec(dropout="element", rate=0.5))
+    written(folder, defense_record(dropout="element", rate=0.5))
     return folder
 
 
