@@ -62,8 +62,8 @@ def measured(name: str, cuts: Sequence[str], attacks: str, effort: str, folder: 
     target = str(EXAMPLES / name / "model.py")
     options = ("--attacks", attacks, "--effort", effort, "--defense", f"dropout:element:{RATES}")
     estimate = (
-        "leakage", target, "--cuts", ",".join(cuts), "--defense", f"dropout:element:{RATES}", "--estimators", ESTIMATORS,
-        "--samples", str(SAMPLES), "-o", "leakage.json",
+        "leakage", target, "--cuts", ",".join(cuts), "--defense", f"dropout:element:{RATES}",
+        "--estimators", ESTIMATORS, "--samples", str(SAMPLES), "-o", "leakage.json",
     )  # fmt: skip
     shares = [cuts[first::jobs] for first in range(jobs)]
     run([("attack", target, "--cuts", ",".join(share), *options) for share in shares if share], folder)
