@@ -205,7 +205,8 @@ def latency(given: Subjects, repeats: int, seconds: float) -> None:
     errors_before, covered_before = held(given, asked)
     given = replace(given, profile=pooled(given.profile, timings))
     errors, covered = held(given, asked)
-    parts, widths, rows = {"edge": [], "cloud": []}, [], []
+    parts: dict[str, list[float]] = {"edge": [], "cloud": []}
+    widths, rows = [], []
     for each in asked:
         expected = predicted(given, each.cut, each.defense, each.link)
         p50, planned_p50 = median(each.spent, "total"), expected.p50_ms
@@ -493,7 +494,7 @@ def accuracy(name: str, trials: int) -> None:
                 interval=[round(got.low, 4), round(got.high, 4)])  # fmt: skip
         os.chdir(before)
     bar("5.5", f"{name}: undefended samples that equal the halves bit for bit", found.exact_samples, "samples",
-        target=found.sample_count, holds=0 < found.exact_samples == found.sample_count)  # fmt: skip
+        target=found.sample_count, holds=0 < (found.exact_samples or 0) == found.sample_count)  # fmt: skip
 
 
 def loaded_parameters(profile: Profile) -> int:

@@ -64,7 +64,8 @@ def main() -> None:
     except CollabplanError as error:
         sys.exit(str(error))
     partial = output.with_suffix(".partial")
-    net = train(example.network, *data["train"], CYCLES[options.example], options.seed, partial)
+    images, labels = data["train"]
+    net = train(example.network, images, labels, CYCLES[options.example], options.seed, partial)
     half = {name: value.half() if value.is_floating_point() else value for name, value in net.state_dict().items()}
     net.load_state_dict({name: value.float() for name, value in half.items()})
     images, labels = data["validation"]
@@ -79,7 +80,7 @@ def train(
 ) -> nn.Module:
     """A network trained on `images` `[N, 3, 32, 32]` and `labels` `[N]`, in eval mode."""
     torch.manual_seed(seed)  # the initial weights draw from torch's own generator
-    net = network().train().to(memory_format=torch.channels_last)
+    net = network().train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     steps = math.ceil(len(images) / BATCH)
     state = torch.load(partial, weights_only=True) if partial.exists() else None
     if state is not None:

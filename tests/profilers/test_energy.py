@@ -44,9 +44,10 @@ def sysfs(tmp_path: Path) -> Path:
 
 def test_packages_are_read_in_joules_and_nothing_else_is(sysfs: Path) -> None:
     found = read_powercap(sysfs)
+    wraps_at: Any = pytest.approx(262_143.32885)
     assert found == {
-        "intel-rapl:0": Count(5.0, pytest.approx(262_143.32885)),
-        "intel-rapl:1": Count(2.5, pytest.approx(262_143.32885)),
+        "intel-rapl:0": Count(5.0, wraps_at),
+        "intel-rapl:1": Count(2.5, wraps_at),
     }
 
 
@@ -178,7 +179,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Callable[[object], None]:
     """Installs a module as `pynvml`; CUDA's first device is GPU-1234."""
     properties = SimpleNamespace(uuid="1234")
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _device: properties)
-    return lambda module: monkeypatch.setitem(sys.modules, "pynvml", module)  # type: ignore[arg-type]
+    return lambda module: monkeypatch.setitem(sys.modules, "pynvml", module)
 
 
 def test_a_cuda_device_is_found_by_its_uuid_and_nvml_is_closed(install: Callable[[object], None]) -> None:
