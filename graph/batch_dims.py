@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from ..records import TraceError
-from .inputs import same_values
-from .samples import UNTRIED, alike, varied
-from .structures import InputSpec
+from .comparing import alike, same_values
+from .probes import varied
+from .samples import UNTRIED
+from .traced_graph import InputSpec
 
 BatchDims = Mapping[str, int | None] | int | Literal["none"] | None
 """One dimension for all inputs, or by name (None: that input has none); "none": no input has one; None: not said."""

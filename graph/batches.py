@@ -20,7 +20,7 @@ from .admission import run_plainly
 from .inputs import resize_batch
 from .refusals import first_line, place
 from .sizes import symbolic
-from .structures import InputSpec
+from .traced_graph import InputSpec
 
 _MAX_READINGS = 64
 

@@ -19,7 +19,7 @@ from .decomposition import decompose
 from .exact import exact_division
 from .functional import functional
 from .inputs import parameters, resize_batch
-from .structures import InputSpec
+from .traced_graph import InputSpec
 from .twins import twins
 
 TRACED_BATCH = 2

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, fx
 from torch.export import ExportedProgram
 
-from .sizes import symbolic
-from .structures import FixedBatchError
+from .sizes import free_dims, symbolic
+from .traced_graph import FixedBatchError
 
 aten = torch.ops.aten
 
@@ -75,8 +75,7 @@ def functional(program: ExportedProgram, *, again: bool = False) -> ExportedProg
 
 
 def _has_free_size(program: ExportedProgram) -> bool:
-    values = [node.meta.get("val") for node in program.graph.nodes if node.op == "placeholder"]
-    return any(symbolic(size) is not None for value in values if isinstance(value, Tensor) for size in value.shape)
+    return any(free_dims(node.meta.get("val")) for node in program.graph.nodes if node.op == "placeholder")
 
 
 class _Rewriter:

@@ -20,8 +20,10 @@ from torch.autograd import forward_ad
 from torch.utils import _pytree as pytree
 
 from .ancestors import ancestors
+from .cut import Cut
 from .inputs import resize_batch
-from .structures import Cut, InputSpec, TracedGraph
+from .probes import is_constant, shuffled
+from .traced_graph import InputSpec, TracedGraph
 
 UNEXPLAINED = 0.2
 """Share of a small movement's energy that derivatives may leave unexplained; smooth networks leave less than 0.03."""
@@ -96,7 +98,7 @@ def _paths(traced: TracedGraph, batches: Sequence[Sequence[Tensor]]) -> list[_Pa
     """From each batch to the next, the last to the first."""
     specs = traced.tensor_inputs
     if len(batches) < 2:
-        batches = _shuffled(traced, batches[0] if batches else None)
+        batches = _reordered(traced, batches[0] if batches else None)
     found = []
     for starts, ends in zip(batches, [*batches[1:], batches[0]], strict=True):
         ways = [
@@ -116,7 +118,7 @@ def _is_continuous(tensor: Tensor) -> bool:
     return tensor.is_floating_point() or tensor.is_complex()
 
 
-def _shuffled(traced: TracedGraph, batch: Sequence[Tensor] | None) -> list[list[Tensor]]:
+def _reordered(traced: TracedGraph, batch: Sequence[Tensor] | None) -> list[list[Tensor]]:
     """One batch, or the example inputs, and the same numbers in another order: inputs within the same range."""
     generator = torch.Generator().manual_seed(0)
     first, second = [], []
@@ -124,11 +126,10 @@ def _shuffled(traced: TracedGraph, batch: Sequence[Tensor] | None) -> list[list[
         start = given
         if batch is None and traced.dynamic_batch and spec.batch_dim is not None:
             start = resize_batch(start, spec.batch_dim, SAMPLES)
-        if _moves(spec, start) and bool((start == start.reshape(-1)[:1]).all()):  # zeros say: slopes there are special
+        if _moves(spec, start) and is_constant(start):  # slopes at zero are often special
             start = start + torch.randn(start.shape, generator=generator).to(start)
-        order = torch.randperm(start.numel(), generator=generator).to(start.device)
         first.append(start)
-        second.append(start.reshape(-1)[order].reshape(start.shape))
+        second.append(shuffled(start, generator))
     return [first, second]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from ..records import TraceError
-from .structures import InputSpec
+from .traced_graph import InputSpec
 
 
 def flatten_inputs(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[list[Any], pytree.TreeSpec]:
@@ -158,35 +158,3 @@ def _in_order(value: Any, structure: pytree.TreeSpec) -> Any:
     if structure.type in (tuple, list) and len(value) == len(children):
         return structure.type(_in_order(part, child) for part, child in zip(value, children, strict=True))
     return value
-
-
-def same_values(left: Any, right: Any) -> bool:
-    """Bitwise equality of two output structures (NaN equals NaN)."""
-    return _compare(left, right, lambda a, b: bool(((a == b) | ((a != a) & (b != b))).all()))
-
-
-def close_values(left: Any, right: Any) -> bool:
-    """Equality up to rounding of two output structures, each tensor's by the precision that its dtype has."""
-    return _compare(left, right, _close)
-
-
-def _close(left: Tensor, right: Tensor) -> bool:
-    if left.dtype not in (torch.float16, torch.bfloat16):
-        return torch.allclose(left, right, rtol=1e-3, atol=1e-4, equal_nan=True)
-    coarse = 4 * torch.finfo(left.dtype).eps
-    left, right = left.float(), right.float()
-    size = float(right.nan_to_num(0, 0, 0).abs().max()) if right.numel() else 0.0
-    return torch.allclose(left, right, rtol=coarse, atol=max(coarse * size, 1e-4), equal_nan=True)
-
-
-def _compare(left: Any, right: Any, equal: Callable[[Tensor, Tensor], bool]) -> bool:
-    left_leaves, right_leaves = pytree.tree_leaves(left), pytree.tree_leaves(right)
-    if len(left_leaves) != len(right_leaves):
-        return False
-    for a, b in zip(left_leaves, right_leaves, strict=True):
-        if isinstance(a, Tensor) and isinstance(b, Tensor):
-            if a.dtype != b.dtype or a.shape != b.shape or not equal(a, b):
-                return False
-        elif isinstance(a, Tensor) or isinstance(b, Tensor) or a != b:
-            return False
-    return True

@@ -9,8 +9,8 @@ from __future__ import annotations
 from torch import Tensor, fx
 
 from ..records import Layout
-from .sizes import per_sample, symbolic
-from .structures import TracedGraph
+from .sizes import free_dims, per_sample
+from .traced_graph import TracedGraph
 
 
 def to_samples(tensor: Tensor, layout: Layout) -> Tensor:
@@ -38,8 +38,8 @@ def sample_shape(shape: tuple[int, ...], layout: Layout) -> tuple[int, ...]:
 
 def possible_layouts(traced: TracedGraph, node: fx.Node) -> list[Layout]:
     """Every layout that the shape of a tensor node admits, the likely ones first; empty where no dimension counts."""
-    shape = tuple(node.meta["val"].shape)
-    free = [dim for dim, size in enumerate(shape) if symbolic(size) is not None]
+    value = node.meta["val"]
+    shape, free = tuple(value.shape), free_dims(value)
     if traced.dynamic_batch:
         groups = per_sample(shape[free[0]], traced.batch_symbol) if len(free) == 1 else None
         return [] if groups is None else _orders(free[0], groups)

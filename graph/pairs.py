@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from .structures import NodeKind
+from .traced_graph import NodeKind
 
 aten = torch.ops.aten
 _TO_PAIRS = aten.view_as_real.default

@@ -29,7 +29,7 @@ from torch import fx
 
 from .row_calls import LOST, Call, Fixed, Mixed, Rows, State, Unknown, is_tensor
 from .row_rules import guess, result_of
-from .structures import TracedGraph
+from .traced_graph import TracedGraph
 
 
 @dataclass(frozen=True)

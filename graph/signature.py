@@ -11,7 +11,7 @@ from torch import Tensor, fx
 from ..records import CutError, OutputSpec, TensorSpec
 from .refusals import user_line
 from .sizes import counts_on_batch, has_fixed_shape, per_sample, symbolic
-from .structures import TracedGraph
+from .traced_graph import TracedGraph
 
 
 def input_specs(traced: TracedGraph) -> tuple[TensorSpec, ...]:

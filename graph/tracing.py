@@ -30,14 +30,16 @@ from .admission import (
 )
 from .batch_dims import BatchDims, ask_which, batch_dims_of, require_known
 from .batches import failure_at, free_batch, resized
+from .comparing import close_values, same_values
 from .exporting import TRACED_BATCH, exported
-from .inputs import InputBinder, close_values, describe_inputs, flatten_inputs, input_names, same_values
+from .inputs import InputBinder, describe_inputs, flatten_inputs, input_names
 from .normalise import normalise
-from .program import identify
+from .probes import noisy, other_values
+from .program_document import identify
 from .refusals import fixed_batch, forward_line, untraceable
-from .samples import UNTRIED, find_samples, noisy, other_values
+from .samples import UNTRIED, find_samples
 from .signature import ragged_outputs
-from .structures import FixedBatchError, InputSpec, TracedGraph
+from .traced_graph import FixedBatchError, InputSpec, TracedGraph
 from .units import units
 
 Method = Literal["non-strict", "strict", "static"]
@@ -202,7 +204,10 @@ class _Search:
 
 def _noted(traced: TracedGraph, *notes: str) -> TracedGraph:
     told = dict.fromkeys([*traced.notes, *(note for note in notes if note)])
-    return replace(traced, notes=tuple(told), cache={})
+    return replace(
+        traced,
+        notes=tuple(told),
+    )
 
 
 def _finished(traced: TracedGraph) -> TracedGraph:
@@ -218,7 +223,11 @@ def _finished(traced: TracedGraph) -> TracedGraph:
         if not traced.dynamic_batch:
             together = f"only {traced.traced_batch} can run together, so no plan can be made"
         notes.append(f"samples of a batch read each other, first at {found.mixed_at}: {together}")
-    return replace(_noted(traced, *notes), layouts=found.layouts, mixed_at=found.mixed_at, cache={})
+    return replace(
+        _noted(traced, *notes),
+        layouts=found.layouts,
+        mixed_at=found.mixed_at,
+    )
 
 
 def _tensor_names(names: Sequence[str], leaves: Sequence[Any]) -> list[str]:

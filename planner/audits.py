@@ -25,7 +25,7 @@ from ..attacks.tiers import worst_tiers
 from ..defenses.pipeline import Defense
 from ..defenses.projection import is_whole
 from ..defenses.seeds import derive_seed, generator_for
-from ..graph.structures import Cut, TracedGraph
+from ..graph import Cut, TracedGraph
 from ..records import DEFAULT_OBJECTIVES, Audited, Candidate, CollabplanError, Interval, Objective
 from ..targets.data import Data, InputScaling
 from .budgets import PRIVACY, judged, without

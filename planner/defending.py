@@ -11,7 +11,7 @@ from ..defenses.projection import ProjectionMatrices, can_narrow, is_whole
 from ..defenses.seeds import generator_for
 from ..estimators.activations import EdgeActivations
 from ..estimators.projection_fit import FittedProjection, fit_projection
-from ..graph.structures import Cut
+from ..graph import Cut
 from ..records import CollabplanError, Crossing, CutError, DefenseSpec, TensorRange, kept_in_words
 from ..targets.data import Data
 from .problem import SearchOptions

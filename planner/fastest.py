@@ -16,8 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..defenses.pipeline import Defense
-from ..graph import cheapest_stepped_cut, find_cut
-from ..graph.structures import Cut
+from ..graph import Cut, cheapest_stepped_cut, find_cut
 from ..profilers.breakdown import Breakdown
 from ..profilers.cuts import CutTiming
 from ..profilers.joining import JoinedCut

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..attacks.interface import Attack, Effort
 from ..defenses.projection import ProjectionMatrices, is_whole
-from ..graph.structures import Cut, TracedGraph
+from ..graph import Cut, TracedGraph
 from ..profilers.joining import JoinedProfile, join
 from ..records import (
     DEFAULT_OBJECTIVES,

@@ -18,7 +18,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..graph.structures import Cut
+from ..graph import Cut
 from ..records import Profile, Timing
 from .cuts import NO_TIME, between
 from .nodes import quickest_ms

@@ -21,8 +21,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..graph import split
-from ..graph.structures import Cut, TracedGraph
+from ..graph import Cut, TracedGraph, split
 from ..records import Role, Timing
 from ..records.byte_cache import ByteBoundedCache
 from .timers import R, Timer, timed

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, fx
 
-from ..graph.structures import Cut
+from ..graph import Cut
 from ..graph.weights import parameter_counts, stored_bytes, stored_tensors
 from .nodes import GraphFacts
 

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, fx, nn
 from torch.fx.node import map_aggregate
 
+from ..graph import TracedGraph
 from ..graph.inputs import resize_batch
-from ..graph.structures import TracedGraph
 from ..graph.weights import stored_tensors, usual_dtype
 from ..records import CollabplanError
 
@@ -46,9 +46,13 @@ def place(traced: TracedGraph, device: torch.device, dtype: str | None, batch: i
     inputs = resize(traced, batch)
     wanted = converted_dtype(traced, device, dtype)
     if wanted is None and device.type == "cpu":
-        return replace(traced, example_inputs=inputs, cache={})
+        return replace(traced, example_inputs=inputs)
     flat = copy_graph(traced.flat, device, wanted)
-    return replace(traced, flat=flat, example_inputs=tuple(move(tensor, device, wanted) for tensor in inputs), cache={})
+    return replace(
+        traced,
+        flat=flat,
+        example_inputs=tuple(move(tensor, device, wanted) for tensor in inputs),
+    )
 
 
 def resize(traced: TracedGraph, batch: int) -> tuple[Tensor, ...]:

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import torch
 
-from ..graph import candidate_cuts, dead_gradients, split
-from ..graph.structures import Cut, TracedGraph
+from ..graph import Cut, TracedGraph, candidate_cuts, dead_gradients, split
 from ..records import CollabplanError, Crossing, CutProfile, Profile, Role, TargetIdentity, Timing, collect_provenance
 from .cuts import CutTiming, CutTimings, time_cuts
 from .energy import measure_power

@@ -7,7 +7,7 @@ from typing import ClassVar
 import pytest
 import torch
 from collabplan.graph import candidate_cuts, output_spec, require_fixed_outputs, same_values, split, trace
-from collabplan.graph.program import encode
+from collabplan.graph.program_document import encode
 from collabplan.records import CutError
 from torch import Tensor, nn
 
