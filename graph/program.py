@@ -160,11 +160,19 @@ def load_program(folder: Path) -> Program:
     """Read a half back. Nothing in the files is executed.
 
     Args:
-        folder: as `save_program` wrote it; see there for an example.
+        folder: as `save_program` wrote it.
 
     Raises:
         RecordError: a file is missing, truncated, not ours, names an operator that is not allowed, or
             the weights are not those that the graph names.
+
+    Example:
+        >>> import tempfile
+        >>> from collabplan.graph import load_program, save_program, trace
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_program(trace(torch.nn.Flatten(), torch.ones(1, 2, 3)).module, Path(folder))
+        ...     load_program(Path(folder))(torch.ones(4, 2, 3)).shape
+        torch.Size([4, 6])
     """
     folder = Path(folder)
     try:

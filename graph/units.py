@@ -11,10 +11,10 @@ import operator
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 from torch import Tensor, fx
 
 from ..records import Crossing, Layout
@@ -25,6 +25,9 @@ from .naming import dtype_name, tensor_names
 from .pairs import is_complex
 from .sizes import at_batch_one, has_fixed_shape, per_sample
 from .traced_graph import TracedGraph
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 Mask = NDArray[np.bool_]
 
@@ -189,6 +192,8 @@ class _Builder:
         return frozenset().union(*(self.public_below.get(node, frozenset()) for node in nodes))
 
     def _readers(self) -> sparse.csr_matrix:
+        from scipy import sparse  # only planning builds unit graphs; a device has no scipy
+
         rows = [tensor for read in self.reads for tensor in read]
         columns = [unit for unit, read in enumerate(self.reads) for _ in read]
         ones = np.ones(len(rows), dtype=np.float32)
