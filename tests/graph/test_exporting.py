@@ -22,18 +22,19 @@ def export(model: nn.Module, x: Tensor, *, dynamic: bool, strict: bool = False) 
         return exported(model.eval(), specs, leaves, structure, strict=strict, dynamic=dynamic)
 
 
-def inputs_of(program: ExportedProgram) -> list[Tensor]:
-    return [node.meta["val"] for node in program.graph.nodes if node.name in program.graph_signature.user_inputs]
+def input_of(program: ExportedProgram) -> Tensor:
+    """The model's input, which follows its weights."""
+    found: Tensor = [node.meta["val"] for node in program.graph.nodes if node.op == "placeholder"][-1]
+    return found
 
 
 @pytest.mark.parametrize("strict", [False, True])
 def test_a_dynamic_export_has_a_free_batch_after_an_example_of_one(strict: bool) -> None:
-    (x,) = inputs_of(export(nn.Linear(3, 2), torch.randn(1, 3), dynamic=True, strict=strict))
-    assert free_dims(x) == [0]
+    assert free_dims(input_of(export(nn.Linear(3, 2), torch.randn(1, 3), dynamic=True, strict=strict))) == [0]
 
 
 def test_a_static_export_has_the_batch_of_the_example() -> None:
-    (x,) = inputs_of(export(nn.Linear(3, 2), torch.randn(5, 3), dynamic=False))
+    x = input_of(export(nn.Linear(3, 2), torch.randn(5, 3), dynamic=False))
     assert (free_dims(x), x.shape[0]) == ([], 5)
     assert TRACED_BATCH > 1, "at batch 1 export fixes the batch"
 

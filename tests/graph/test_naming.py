@@ -37,7 +37,16 @@ def test_a_repeated_call_has_the_path_of_its_module() -> None:
 
     traced = trace(Twice(), torch.randn(1, 3))
     relus = [each for each in traced.flat.graph.nodes if each.name.startswith("relu")]
-    assert {module_path(each) for each in relus} == {"relu"}
+    assert [module_path(each) for each in relus] == ["relu", "relu"]
+
+
+def test_a_name_that_occurs_again_gets_a_number() -> None:
+    class Twice(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.relu(torch.relu(x) - 1)
+
+    traced = trace(Twice(), torch.randn(1, 3))
+    relus = [each for each in traced.flat.graph.nodes if each.name.startswith("relu")]
     assert tensor_names(traced.flat.graph, relus) == ["relu", "relu#2"]
 
 

@@ -95,5 +95,5 @@ def test_a_counter_that_is_only_written_is_no_state() -> None:
             return x * self.count if self.returned else x * 2
 
     assert trace(Counts(returned=False), torch.randn(1, 3)).dynamic_batch
-    with pytest.raises(TraceError, match="state between calls in buffer 'count'|another output each time"):
+    with pytest.raises(TraceError, match=r"state between calls"):
         trace(Counts(returned=True), torch.randn(1, 3))
