@@ -5,7 +5,7 @@
 
 FOLDER holds CIFAR-10; without --data, COLLABPLAN_DATA names it. Prints the accuracy on CIFAR-10's test images, which
 take no part in the training or in any choice. Arithmetic is bfloat16; an epoch takes minutes on two cores. After each
-epoch the state is kept in a `.partial` file beside the weights: a run that was stopped goes on from there.
+epoch the state is kept in a `.partial` file beside the weights, from which an interrupted run continues.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from torch.nn.functional import cross_entropy, pad
 
 BATCH = 128
 SHIFT = 4
-"""Training images are shifted by up to so many pixels, and half of them mirrored."""
+"""Training images are shifted by up to SHIFT pixels, and half of them are mirrored."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ CYCLES = {
 """The weights are the average over the ends of the cycles (Izmailov et al., UAI 2018)."""
 
 RECALIBRATION = 40
-"""Batches that the statistics of batch norms are taken from, for averaged weights."""
+"""The number of batches for the batch-norm statistics of averaged weights."""
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ import pytest
 import torch
 from collabplan.profilers import energy
 from collabplan.profilers.energy import Count, Meter, mean_power, measure_power, read_nvml, read_powercap, spent_joules
-from collabplan.records import CollabplanError, EdgePower
+from collabplan.records import CollabplanError
 
 RANGE_UJ = 262_143_328_850
 CUDA = torch.device("cuda", 0)
@@ -222,11 +222,3 @@ def test_nothing_is_run_where_nothing_can_be_read(tmp_path: Path, monkeypatch: p
     power, missing = measure_power(torch.device("cpu"), lambda: ran.append(1))
     assert (power, ran) == (None, [])
     assert missing is not None
-
-
-def test_where_a_power_is_from_is_said() -> None:
-    assert EdgePower(watts=2.0, joules_per_megabyte=5.0).said == "declared"
-    measured = EdgePower(watts=2.0, source="powercap")
-    assert measured.said == "measured (powercap: package, idle included)"
-    with_radio = EdgePower(watts=2.0, source="nvml", joules_per_megabyte=5.0)
-    assert with_radio.said == "measured (nvml: GPU, idle included), its radio declared"
