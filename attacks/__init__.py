@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from .artifact_cache import ArtifactCache
     from .audit import AttackVariant, AuditOutcome, AuditRequest, run_audit
     from .audit_target import AuditTarget, ObservedReleases
-    from .catalogue import ALWAYS, ATTACKS, attack_named
+    from .catalogue import ALWAYS, ATTACKS, attack_named, current_revisions
+    from .conformance import check_attack
     from .interface import EFFORTS, TIERS, Attack, Attacker, AttackFailed, Effort, Reconstruction, Training
     from .queries import random_queries
     from .tiers import budget_objection, tier_figures, worst_tiers
@@ -41,6 +42,8 @@ _HOMES = {
     "AuditTarget": "audit_target",
     "attack_named": "catalogue",
     "budget_objection": "tiers",
+    "check_attack": "conformance",
+    "current_revisions": "catalogue",
     "measure_agreement": "agreement",
     "random_queries": "queries",
     "run_audit": "audit",
@@ -69,6 +72,8 @@ __all__ = [
     "Training",
     "attack_named",
     "budget_objection",
+    "check_attack",
+    "current_revisions",
     "measure_agreement",
     "random_queries",
     "run_audit",

@@ -76,7 +76,7 @@ def measured(name: str, cuts: Sequence[str], attacks: str, effort: str, folder: 
 
 def print_bars(name: str, report: AgreementReport, audits: AuditReport) -> None:
     """The ridge index against its bars and against the trivial proxies."""
-    rows = {(row.estimate, row.scope): row for row in report.rows}
+    rows: dict[tuple[str, str], AgreementRow] = {(row.estimate, row.scope): row for row in report.rows}
     found = {scope: rows[RIDGE, scope].spearman for scope in SCOPES if (RIDGE, scope) in rows}
     trivial = {row.estimate: row.spearman.value for row in report.rows if row.trivial and row.scope == "pooled"}
     pooled, best = found["pooled"], max(value or 0.0 for value in trivial.values())

@@ -19,6 +19,7 @@ import tempfile
 import time
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -241,7 +242,7 @@ def validation_data():
 WORKERS = {"train": train_worker, "speed": speed_worker, "memory": memory_worker}
 
 
-def in_process(worker: str, weights: str = "") -> dict[str, object]:
+def in_process(worker: str, weights: str = "") -> dict[str, Any]:
     """What a worker returns, run in a process of its own."""
     # Without this the kernel hands out and clears the same pages again and again.
     keep = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "536870912", "MALLOC_TOP_PAD_": "67108864"}
@@ -252,7 +253,8 @@ def in_process(worker: str, weights: str = "") -> dict[str, object]:
         check=True,
         env={**os.environ, **(keep if worker == "speed" else {})},
     )
-    return json.loads(done.stdout.splitlines()[-1])
+    returned: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return returned
 
 
 def main() -> None:

@@ -29,8 +29,8 @@ from collabplan.planner.fastest import fastest_cut
 from collabplan.planner.space import Point
 from collabplan.profilers import profile_model
 from collabplan.profilers.breakdown import Breakdown
-from collabplan.profilers.link import HEADER_BYTES
 from collabplan.records import Budgets, Latency, Link, Profile, TargetIdentity
+from collabplan.records.link import HEADER_BYTES
 from collabplan.targets import Data, InputScaling
 from report import bar, machine
 from torch import Tensor, nn

@@ -30,7 +30,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from collabplan import planner
@@ -206,9 +205,8 @@ def latency(given: Subjects, repeats: int, seconds: float) -> None:
     errors_before, covered_before = held(given, asked)
     given = replace(given, profile=pooled(given.profile, timings))
     errors, covered = held(given, asked)
-    parts: dict[str, list[Any]] = {"edge": [], "cloud": []}
-    widths: list[float] = []
-    rows: list[Any] = []
+    parts: dict[str, list[float]] = {"edge": [], "cloud": []}
+    widths, rows = [], []
     for each in asked:
         expected = predicted(given, each.cut, each.defense, each.link)
         p50, planned_p50 = median(each.spent, "total"), expected.p50_ms

@@ -11,7 +11,7 @@ from .. import lazy_api
 
 if TYPE_CHECKING:
     from .activations import EdgeActivations
-    from .catalogue import ESTIMATORS, estimator_named
+    from .catalogue import ESTIMATORS, current_revisions, estimator_named
     from .conformance import check_estimator
     from .controls import run_controls
     from .fisher import Sensitivity, fisher_leakage
@@ -34,6 +34,7 @@ _HOMES = {
     "Sensitivity": "fisher",
     "by_definition": "leakage",
     "check_estimator": "conformance",
+    "current_revisions": "catalogue",
     "estimate_leakage": "leakage",
     "estimator_named": "catalogue",
     "fisher_leakage": "fisher",
@@ -56,6 +57,7 @@ __all__ = [
     "Sensitivity",
     "by_definition",
     "check_estimator",
+    "current_revisions",
     "estimate_leakage",
     "estimator_named",
     "fisher_leakage",

@@ -24,7 +24,7 @@ from ..attacks.interface import Attack, Effort
 from ..attacks.tiers import worst_tiers
 from ..defenses.pipeline import Defense
 from ..defenses.seeds import derive_seed, generator_for
-from ..graph.structures import Cut, TracedGraph
+from ..graph import Cut, TracedGraph
 from ..records import DEFAULT_OBJECTIVES, Audited, Candidate, CollabplanError, Interval, Objective
 from ..targets.data import Data, InputScaling
 from .budgets import PRIVACY, judged, without

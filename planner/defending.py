@@ -8,7 +8,7 @@ from ..defenses.pipeline import Defense
 from ..defenses.projection import ProjectionMatrices
 from ..estimators.activations import EdgeActivations
 from ..estimators.projection_fit import ProjectionFits
-from ..graph.structures import Cut
+from ..graph import Cut
 from ..records import CollabplanError, Crossing, DefenseRecord, DropoutRecord, ProjectionRecord, TensorRange
 from ..targets.data import Data
 from .problem import SearchOptions

@@ -27,9 +27,9 @@ from ..estimators.activations import EdgeActivations
 from ..estimators.leakage import CutLeakage, by_definition
 from ..estimators.ridge import MIN_SAMPLES
 from ..estimators.secrets import Secrets
+from ..graph import Cut
 from ..graph.halves import with_weights
 from ..graph.signature import require_fixed_outputs
-from ..graph.structures import Cut
 from ..profilers.joining import JoinedProfile
 from ..records import ALONE, Accuracy, Candidate, CollabplanError, Granularity, Leakage, Tuning, hash_json, write_bytes
 from ..records.revisions import revisions_of

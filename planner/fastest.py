@@ -16,13 +16,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..defenses.pipeline import Defense
-from ..graph import cheapest_stepped_cut, find_cut
-from ..graph.structures import Cut
+from ..graph import Cut, cheapest_stepped_cut, find_cut
 from ..profilers.breakdown import Breakdown
+from ..profilers.cut_records import describe_cut
 from ..profilers.cuts import CutTiming
 from ..profilers.joining import JoinedCut
 from ..profilers.link import byte_ms, slow_start_steps
-from ..profilers.profile import describe_cut
 from ..records import Candidate, DefenseRecord
 from .latency import defense_ms
 from .problem import Problem

@@ -26,10 +26,9 @@ from ..defenses.pipeline import Defense
 from ..defenses.projection import ProjectionMatrices, axis_of, vectors_of
 from ..estimators.activations import EdgeActivations
 from ..estimators.secrets import private_inputs
-from ..graph import from_samples, to_samples
+from ..graph import Cut, from_samples, to_samples
 from ..graph.halves import tunable
 from ..graph.precision import widened
-from ..graph.structures import Cut
 from ..records import CollabplanError, Crossing, Tuning
 from ..records.revisions import Part
 from ..targets.data import Data, InputScaling

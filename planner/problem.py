@@ -19,7 +19,7 @@ from ..defenses.spelling import Given, UnknownStage, defenses_of
 from ..estimators.ridge import RIDGE_INDEX
 from ..estimators.sandwich import SANDWICH_BOUNDS
 from ..estimators.token_recovery import TOKEN_RECOVERY
-from ..graph.structures import Cut, TracedGraph
+from ..graph import Cut, TracedGraph
 from ..profilers.joining import JoinedProfile, join
 from ..records import (
     DEFAULT_OBJECTIVES,

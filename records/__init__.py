@@ -1,4 +1,4 @@
-"""Floor 1: what is kept. Records, hashes, errors, atomic files. Imports nothing else of ours."""
+"""Floor 1: what is kept. Records, hashes, errors, atomic files. It imports no other floor."""
 
 from .atomic import new_folder, write_bytes, write_text
 from .audit import (

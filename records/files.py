@@ -24,32 +24,68 @@ SCHEMAS: dict[str, type[Record]] = {
     "profile": Profile, "plan": Plan, "leakage": LeakageReport, "audit": AuditReport, "agreement": AgreementReport,
     "bundle": BundleManifest, "link": LinkReport,
 }  # fmt: skip
-"""Every record that has a published JSON Schema, `records/schemas/NAME.schema.json`."""
+"""Every record with a published JSON Schema, `records/schemas/NAME.schema.json`."""
 
 COMMANDS = {"plan": "optimize", "audit": "attack", "study": "optimize"}
-"""What makes a record, where the command has another name."""
+"""The command that makes a record, where its name differs from the record's."""
 
 
 def save(record: Record, path: Path) -> None:
     """Write a record as indented JSON, atomically.
 
+    Args:
+        record: any record.
+        path: the file.
+
     Raises:
         CollabplanError: the file cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> from collabplan.records import Link, save
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save(Link.assumed(), Path(folder) / "link.json")
+        ...     json.loads((Path(folder) / "link.json").read_text())["rtt_ms"]
+        15.0
     """
     write_text(Path(path), record_text(record))
 
 
 def record_text(record: Record) -> str:
-    """A record as its file has it."""
+    """The content of a record's file.
+
+    Args:
+        record: any record.
+
+    Example:
+        >>> from collabplan.records import Interval, record_text
+        >>> print(record_text(Interval(value=1.0, low=0.5, high=2.0)), end="")
+        {
+         "value": 1.0,
+         "low": 0.5,
+         "high": 2.0,
+         "level": 0.95
+        }
+    """
     return record.model_dump_json(indent=1) + "\n"
 
 
 def load(kind: type[R], path: Path) -> R:
     """Read a record of `kind` from `path`. Nothing in the file is executed.
 
+    Args:
+        kind: the class of the record, such as `Profile`.
+        path: the file.
+
     Raises:
-        RecordError: no such file, truncated, another kind of file, another schema version, or a
-            field that does not hold what the schema says.
+        RecordError: the file does not exist, is truncated, holds another kind of record or another schema version,
+            or a field does not hold what the schema says.
+
+    Example:
+        >>> from collabplan.records import Plan, load
+        >>> load(Plan, Path("absent.json"))
+        Traceback (most recent call last):
+        collabplan.records.errors.RecordError: plan absent.json does not exist; ...
     """
     path = Path(path)
     what, again = _what(kind)
@@ -63,10 +99,21 @@ def load(kind: type[R], path: Path) -> R:
 
 
 def parse(kind: type[R], data: bytes, path: Path | str) -> R:
-    """The record that bytes hold; `path` says in messages where they come from.
+    """The record in the bytes of a file.
+
+    Args:
+        kind: the class of the record.
+        data: the content of the file.
+        path: the file, for messages.
 
     Raises:
         RecordError: as `load` does.
+
+    Example:
+        >>> from collabplan.records import Profile, parse
+        >>> parse(Profile, b"[]", Path("profile.json"))
+        Traceback (most recent call last):
+        collabplan.records.errors.RecordError: profile.json is not a profile ...
     """
     what, again = _what(kind)
     expected = kind.model_fields["format"].default
@@ -107,7 +154,7 @@ with `collabplan optimize`'
 
 
 def _what(kind: type[Record]) -> tuple[str, str]:
-    """What such a record is called, and how to make it again."""
+    """The name of such a record, and how to make it again."""
     what = str(kind.model_fields["format"].default).removeprefix("collabplan.")
     return what, _again(what)
 
@@ -117,5 +164,14 @@ def _again(what: str) -> str:
 
 
 def schema_text(name: str) -> str:
-    """The JSON Schema of a record, as published under `records/schemas/`."""
+    """The JSON Schema of a record, as published under `records/schemas/`.
+
+    Args:
+        name: a key of `SCHEMAS`.
+
+    Example:
+        >>> from collabplan.records import schema_text
+        >>> json.loads(schema_text("link"))["title"]
+        'LinkReport'
+    """
     return json.dumps(SCHEMAS[name].model_json_schema(), indent=1, sort_keys=True) + "\n"

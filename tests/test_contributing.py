@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 import torch
 from bundle_plans import SkipNet, images, make, middle
-from collabplan.attacks import AdversaryView, AuditRequest, AuditTarget, Effort, attack_named, run_audit
-from collabplan.defenses import Defense
-from collabplan.estimators import Channel, check_estimator
+from collabplan.attacks import AdversaryView, AuditRequest, AuditTarget, Effort, attack_named, check_attack, run_audit
+from collabplan.defenses import Defense, defense_of, defenses_of
+from collabplan.estimators import Channel, EdgeActivations, check_estimator
 from collabplan.targets import Data, InputScaling
 
 CONTRIBUTING = Path(__file__).resolve().parents[1] / "CONTRIBUTING.md"
@@ -38,13 +38,28 @@ def example(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
 
 def test_every_example_is_run_by_a_test_below() -> None:
     assert sorted(file for file, _ in EXAMPLES) == [
-        "attacks/nearest.py", "estimators/gaussian_fit.py", "workflows/payload.py"
+        "attacks/nearest.py", "defenses/clip.py", "estimators/gaussian_fit.py", "workflows/payload.py"
     ]  # fmt: skip
 
 
 @pytest.mark.parametrize("file", dict(EXAMPLES))
 def test_an_example_has_at_most_30_lines(file: str) -> None:
     assert sum(bool(line.strip()) for line in dict(EXAMPLES)[file].splitlines()) <= MOST_LINES
+
+
+def test_the_stage_bounds_what_is_released_and_is_spelled_with_its_parameter(example: Callable[[str], Any]) -> None:
+    clip = example("defenses/clip.py").Clip
+    made = make(SkipNet(), images, middle, spec=defense_of(clip(1.0)))
+    defense = Defense.for_cut(made.plan.defense, made.cut)
+    target = AuditTarget(made.traced, made.cut, defense, InputScaling.from_range(0, 1))
+    data = Data(images(16))
+    crossed = EdgeActivations(made.traced).rows(made.cut, data)
+    for clean, released in zip(crossed, target.release(data, torch.Generator().manual_seed(0)).rows, strict=True):
+        ends = clean.flatten(1).std(dim=1)
+        assert (released.flatten(1).abs().amax(dim=1) <= 1.05 * ends).all()
+        assert (clean.flatten(1).abs().amax(dim=1) > 1.5 * ends).any()
+    spelled = [each.text for each in defenses_of("clip:limit=1.0,4.0")]
+    assert spelled == [defense_of(clip(limit)).text for limit in (1.0, 4.0)]
 
 
 def test_the_attack_finds_the_image_behind_a_release_and_is_part_of_an_audit(example: Callable[[str], Any]) -> None:
@@ -64,6 +79,10 @@ def test_the_attack_finds_the_image_behind_a_release_and_is_part_of_an_audit(exa
     audit = run_audit(AuditRequest(target, targets, own), attacks, EFFORT, seed=0).record
     indices = {(each.attack, each.queries): each.figures.index.value for each in audit.attacks if each.status == "ok"}
     assert indices["nearest (10 releases)", 10] > 0.99
+
+
+def test_the_attack_passes_the_conformance_suite(example: Callable[[str], Any]) -> None:
+    check_attack(example("attacks/nearest.py").Nearest())
 
 
 def test_the_estimator_passes_the_conformance_suite(example: Callable[[str], Any]) -> None:

@@ -9,8 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from ..defenses import ProjectionMatrices
-from ..graph import candidate_cuts, find_cut
-from ..graph.structures import Cut, TracedGraph
+from ..graph import Cut, TracedGraph, candidate_cuts, find_cut
 from ..planner.plan_files import load_projection, load_weights
 from ..records import MismatchError, Plan, load
 from ..targets.input_options import InputOptions

@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 from bundle_plans import SkipNet, images, make, middle
-from collabplan.cli.app import app
+from collabplan.cli.catalogue import COMMANDS, Command
 from collabplan.records import save
 from command_line import Run
 
@@ -22,11 +22,13 @@ def test_the_command_prints_what_a_plan_sends(run: Run, here: Path, monkeypatch:
     assert found is not None
     monkeypatch.setitem(sys.modules, command.__name__, command)
     exec(compile(found[1], "payload.py", "exec", dont_inherit=True), vars(command))
-    monkeypatch.setattr(app, "registered_commands", [*app.registered_commands])
-    app.command("payload", epilog=command.EXAMPLES)(command.payload)
+    monkeypatch.setitem(sys.modules, "collabplan.cli.payload", command)
+    summary = "Print how many bytes the device sends for one sample."
+    monkeypatch.setitem(COMMANDS, "payload", Command("payload", summary))
     plan = make(SkipNet(), images, middle).plan
     save(plan, here / "plan.json")
     assert run("payload", "plan.json").out == f"{plan.chosen.payload_bytes} B\n"
+    assert "collabplan payload plan.json" in run("payload", "--help").out
     absent = run("payload", "absent.json")
     assert absent.code == 2
     assert "absent.json" in absent.line

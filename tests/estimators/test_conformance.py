@@ -1,20 +1,34 @@
 """Every estimator does what estimators do; and the suite notices one that does not."""
 
 import dataclasses
+import inspect
 
+import outside_estimator
 import pytest
 import torch
-from collabplan.estimators import ESTIMATORS, check_estimator, estimator_named
+from collabplan.estimators import ESTIMATORS, Components, CutLeakage, check_estimator, estimator_named
 from collabplan.estimators.conformance import CHECKS
 from collabplan.estimators.interface import Estimate
 from collabplan.estimators.mine import Mine
 from collabplan.estimators.sandwich import Sandwich
+from outside_estimator import PlainGaussian
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_every_estimator_conforms(name, check):
     check(Mine(seeds=1, steps=100) if name == "mine" else estimator_named(name))
+
+
+def test_an_estimator_of_forty_lines_conforms_and_is_reported_beside_the_leakage_index(defend, cut_of):
+    assert len(inspect.getsource(outside_estimator).splitlines()) <= 40
+    check_estimator(PlainGaussian())
+    inputs = torch.rand(100, 6, generator=torch.Generator().manual_seed(0))
+    defense = defend(inputs, bits=None, noise="gaussian", noise_std=0.5)
+    shared = CutLeakage([inputs], Components.of(inputs), cut_of(defense))
+    found = shared.under(defense, generator=torch.Generator().manual_seed(0), estimators=[PlainGaussian()])
+    assert [each.estimator for each in found.estimates] == ["plain-gaussian"]
+    assert 0 < found.estimates[0].value_nats < 3
 
 
 class Flawed:

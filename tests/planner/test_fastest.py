@@ -10,8 +10,7 @@ import pytest
 import torch
 from branchy import Branchy
 from collabplan.defenses import Defense
-from collabplan.graph import candidate_cuts, load_program, same_values, save_program, split, trace
-from collabplan.graph.cuts import cut_of
+from collabplan.graph import candidate_cuts, cut_of, load_program, same_values, save_program, split, trace
 from collabplan.planner import Problem, SearchOptions, optimize, plan_for, predict_latency
 from collabplan.planner.baselines import baseline_cuts
 from collabplan.planner.evaluator import Evaluator
