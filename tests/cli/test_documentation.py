@@ -9,7 +9,7 @@ import pytest
 from collabplan import FLOORS
 from collabplan.cli.catalogue import COMMANDS
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "benchmarks" / "README.md"]
 FOLDERS = "|".join((*FLOORS, "benchmarks", "docs", "examples", "tests"))
 
