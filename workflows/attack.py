@@ -157,7 +157,7 @@ def _open_run(
         plan=None if planned is None else planned.plan,
         roles=roles,
         scaling=data.pixel_scaling(traced),
-        asked=settings,
+        settings=settings,
         folder=workspace.prepare() / "audits",
         metric=metric,
         notes=notes,
@@ -188,7 +188,7 @@ def _report(target: Target, run: AttackRun, outcomes: Sequence[AuditOutcome], pi
         output_floor=floor,
         pictures=tuple(str(path) for path in written if path is not None),
         notes=tuple(run.notes),
-        provenance=collect_provenance(target_file=target.file, seed=run.asked.seed),
+        provenance=collect_provenance(target_file=target.file, seed=run.settings.seed),
     )
 
 

@@ -34,7 +34,7 @@ BATCH = 64
 
 @dataclass(frozen=True, slots=True)
 class AttackSettings:
-    """What the command was asked for."""
+    """How every cut is attacked."""
 
     defenses: tuple[DefenseRecord, ...]
     attacks: tuple[Attack, ...]
@@ -53,7 +53,7 @@ class AttackRun:
     plan: Plan | None
     roles: Roles
     scaling: InputScaling
-    asked: AttackSettings
+    settings: AttackSettings
     folder: Path
     metric: Evaluate | Reading | None = None
     tuned: Mapping[str, Tensor] | None = None
@@ -68,17 +68,17 @@ class AttackRun:
             elif self.plan is not None:
                 yield cut, self.plan.defense
             else:
-                yield from ((cut, defense) for defense in defenses_at(cut, self.asked.defenses))
+                yield from ((cut, defense) for defense in defenses_at(cut, self.settings.defenses))
 
     @cached_property
     def others(self) -> dict[str, Data]:
-        """What a black-box attacker may learn from who has no images of the targets' kind."""
+        """Data for a black-box attacker who has no images of the targets' kind."""
         found = {} if self.roles.other is None else {"other images": self.roles.other}
-        count = min(self.asked.effort.fit_samples, len(self.roles.own))
+        count = min(self.settings.effort.fit_samples, len(self.roles.own))
         blank = self.roles.own.take(torch.arange(count))
         at = next(at for at, spec in enumerate(self.traced.tensor_inputs) if not spec.public)
         shape = blank.inputs[at].shape[1:]
-        pixels = random_queries(count, shape, generator_for(self.asked.seed, "random queries"))
+        pixels = random_queries(count, shape, generator_for(self.settings.seed, "random queries"))
         inputs = list(blank.inputs)
         inputs[at] = self.scaling.from_unit(pixels).to(inputs[at].dtype)
         return {**found, "random queries": Data(tuple(inputs))}
@@ -90,10 +90,10 @@ class AttackRun:
             CollabplanError: a model that attacks do not apply to, or too little data.
         """
         pairs = sorted(self.pairs(), key=lambda pair: pair[0].depth)
-        activations = EdgeActivations(self.traced, cache_bytes=0, batch_size=BATCH, device=self.asked.device)
+        activations = EdgeActivations(self.traced, cache_bytes=0, batch_size=BATCH, device=self.settings.device)
         assert self.roles.intercepted is not None
-        fits = ProjectionFits.of(activations, self.roles.intercepted, self.asked.defenses, self.asked.seed)
-        made, shared = [], ArtifactCache(self.asked.seed)
+        fits = ProjectionFits.of(activations, self.roles.intercepted, self.settings.defenses, self.settings.seed)
+        made, shared = [], ArtifactCache(self.settings.seed)
         for done, (cut, record) in enumerate(pairs):
             name = at_defense(cut.name, record)
             if cut.kind != "edge-only" and by_definition(cut) is not None:
@@ -104,12 +104,12 @@ class AttackRun:
                 )
                 self.notes.append(f"{cut.name}: {why}; no attack is needed")
                 continue
-            question = self._question(activations, fits, cut, record)
+            request = self._request(activations, fits, cut, record)
             found = run_audit(
-                question,
-                self.asked.attacks,
-                self.asked.effort,
-                seed=derive_seed(self.asked.seed, cut.id),
+                request,
+                self.settings.attacks,
+                self.settings.effort,
+                seed=derive_seed(self.settings.seed, cut.id),
                 folder=self.folder,
                 shared=shared,
                 step=lambda what: advance(done, len(pairs), f"{name}: {what}"),  # noqa: B023
@@ -118,7 +118,7 @@ class AttackRun:
             say(f"{name}: {worst_tier(found.record)}")
         return made
 
-    def _question(
+    def _request(
         self, activations: EdgeActivations, fits: ProjectionFits, cut: Cut, record: DefenseRecord
     ) -> AuditRequest:
         if self.plan is not None and cut.kind != "edge-only":
@@ -138,26 +138,26 @@ class AttackRun:
             defense,
             self.scaling,
             self.roles,
-            seed=self.asked.seed,
-            device=self.asked.device,
+            seed=self.settings.seed,
+            device=self.settings.device,
             batch_size=BATCH,
-            others={} if self.asked.effort.name == "quick" else self.others,
+            others={} if self.settings.effort.name == "quick" else self.others,
             accuracy=self._accuracy(activations, cut, defense),
             tuned=self._tuned_at(cut),
         )
 
     def _tuned_at(self, cut: Cut) -> Mapping[str, Tensor] | None:
-        """The plan's weights of its own cloud half: none where the output alone is looked at."""
+        """The plan's fine-tuned weights; None at the edge-only cut, which has no cloud half."""
         return None if cut.kind == "edge-only" else self.tuned
 
     def _accuracy(self, activations: EdgeActivations, cut: Cut, defense: Defense) -> Interval | None:
         """Of the model under the defense, on the targets that are attacked; None without a metric."""
-        data = self.roles.targets.take(torch.arange(min(self.asked.effort.targets, len(self.roles.targets))))
+        data = self.roles.targets.take(torch.arange(min(self.settings.effort.targets, len(self.roles.targets))))
         if self.metric is None:
             return None
         scorer = Scorer(self.metric)
         clean, defended = scorer.tally(), scorer.tally()
-        draws = generator_for(self.asked.seed, cut.id, "accuracy")
+        draws = generator_for(self.settings.seed, cut.id, "accuracy")
         cloud = own = activations.halves(cut).cloud
         tuned = self._tuned_at(cut)
         if tuned is not None:
@@ -166,7 +166,7 @@ class AttackRun:
             for batch, crossed in activations.batches(cut, data):
                 felt = defense.simulate(crossed, draws)
                 for half, tally, tensors in ((cloud, clean, crossed), (own, defended, felt)):
-                    outputs = half(*(tensor.to(self.asked.device) for tensor in tensors))
+                    outputs = half(*(tensor.to(self.settings.device) for tensor in tensors))
                     outputs = first_rows(outputs, len(batch), activations.rows_run(len(batch)))
                     tally.add(outputs, batch.labels, len(batch))
         return paired_accuracy(clean.finish(), [defended.finish()], changes=defense.changes).accuracy

@@ -172,7 +172,7 @@ def _open_run(
         cuts=tuple(chosen),
         data=data.validation.take(order[: count.count]),
         scaling=data.pixel_scaling(traced),
-        asked=settings,
+        settings=settings,
         batch=affordable_batch([*every, *chosen]),
         folder=workspace.prepare() / "leakage",
     )
@@ -192,7 +192,7 @@ def _report(
         else:
             rows += found[cut.id].rows
     said = [*notes, *(note for cut in run.cuts for note in found[cut.id].notes)]
-    defenses = run.asked.defenses
+    defenses = run.settings.defenses
     if any(defense.quantizer is not None or defense.noise is not None for defense in defenses):
         said.append("ranges of quantizer and noise are those of the same samples")
     if any(row.leakage.index_of == "token recovery" for row in rows):
@@ -207,10 +207,10 @@ def _report(
         data_hash=run.data.content_hash,
         sample_count=len(run.data),
         input_number_count=run.input_numbers,
-        estimators=run.asked.estimators,
+        estimators=run.settings.estimators,
         rows=tuple(rows),
         output_floor=floor,
         controls=controls,
         notes=tuple(said),
-        provenance=collect_provenance(target_file=target.file, seed=run.asked.seed),
+        provenance=collect_provenance(target_file=target.file, seed=run.settings.seed),
     )

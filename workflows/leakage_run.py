@@ -1,7 +1,7 @@
 """Measures what cuts leak for `collabplan leakage`, and keeps each cut as soon as it is finished.
 
-All figures are a function of (model, data, options, seed): a run that was stopped goes on where it stopped and ends
-with the figures of one that was not.
+All figures are a function of (model, data, options, seed): a run that was stopped continues where it
+stopped, and ends with the figures of one that was not.
 """
 
 from __future__ import annotations
@@ -56,12 +56,12 @@ LEARNED = ("mine",)
 LARGEST_BATCH = 64
 BATCH_BYTES = 512_000_000
 UNSEEN = 3
-"""A backward pass holds about so many times what crosses the cuts: operators inside blocks keep tensors too."""
+"""A backward pass holds about this many times what crosses the cuts: operators inside blocks keep tensors too."""
 
 
 @dataclass(frozen=True, slots=True)
 class LeakageSettings:
-    """What the command was asked to measure, of every cut."""
+    """What is measured of every cut."""
 
     defenses: tuple[DefenseRecord, ...]
     estimators: tuple[str, ...]
@@ -142,21 +142,21 @@ class LeakageRun:
     cuts: tuple[Cut, ...]
     data: Data
     scaling: InputScaling
-    asked: LeakageSettings
+    settings: LeakageSettings
     batch: int
     folder: Path
 
     @cached_property
     def revisions(self) -> dict[str, int]:
         """Of all code that the figures depend on."""
-        estimators = [estimator_named(name) for name in self.asked.estimators if name != RIDGE]
+        estimators = [estimator_named(name) for name in self.settings.estimators if name != RIDGE]
         built_in = {name: self.stages[name] for name in stage_catalogue() if name in self.stages}
         return {**revisions_of("estimator", estimators), **revisions_of("leakage", PARTS), **built_in}
 
     @cached_property
     def stages(self) -> dict[str, int]:
         """The revisions of all defense stages, those of the target's own too."""
-        return {name: value for defense in self.asked.defenses for name, value in stage_revisions(defense).items()}
+        return {name: value for defense in self.settings.defenses for name, value in stage_revisions(defense).items()}
 
     @cached_property
     def place(self) -> Path:
@@ -167,8 +167,8 @@ class LeakageRun:
                 [spec.public for spec in self.traced.tensor_inputs],
                 self.data.content_hash,
                 [self.scaling.low, self.scaling.high],
-                [defense.model_dump(mode="json") for defense in self.asked.defenses],
-                [self.asked.estimators, self.asked.seed],
+                [defense.model_dump(mode="json") for defense in self.settings.defenses],
+                [self.settings.estimators, self.settings.seed],
                 self.batch,
                 self.revisions,
                 self.stages,
@@ -213,14 +213,14 @@ class LeakageRun:
             done[cut.id] = self._keep(self.finished(cut, self._certain(cut)))
             finished += len(self.defenses(cut))
         # Half of the budget is for rows, the other half for what is computed from them.
-        activations = EdgeActivations(self.traced, cache_bytes=self.asked.cache_bytes // 2, batch_size=self.batch)
+        activations = EdgeActivations(self.traced, cache_bytes=self.settings.cache_bytes // 2, batch_size=self.batch)
         if to_sweep:
             advance(finished, total, "input components")
             _ = self.secrets
             advance(finished, total, "forward pass")
         for cut, rows in activations.sweep(to_sweep, self.data):
             advance(finished, total, cut.name)
-            measurement = _Measurement(self, activations, cut, rows)
+            measurement = CutMeasurement(self, activations, cut, rows)
             del rows  # it has a copy of its own
             started, name = finished, cut.name
             done[cut.id] = self._keep(measurement.finish(lambda n: advance(started + n, total, name)))  # noqa: B023
@@ -231,7 +231,7 @@ class LeakageRun:
 
     def defenses(self, cut: Cut) -> tuple[DefenseRecord, ...]:
         """The defenses that make a difference at `cut`; none at all at the model's output alone."""
-        return (DefenseRecord(),) if cut.kind == "edge-only" else defenses_at(cut, self.asked.defenses)
+        return (DefenseRecord(),) if cut.kind == "edge-only" else defenses_at(cut, self.settings.defenses)
 
     def row(self, cut: Cut, defense: Defense, leakage: Leakage) -> LeakageRow:
         """A row of the report."""
@@ -259,15 +259,15 @@ class LeakageRun:
         return finished
 
 
-class _Measurement:
+class CutMeasurement:
     """All defenses at one cut."""
 
-    def __init__(self, session: LeakageRun, activations: EdgeActivations, cut: Cut, rows: Sequence[Tensor]) -> None:
-        self.session, self.cut, self.asked, self.rows = session, cut, session.asked, list(rows)
+    def __init__(self, run: LeakageRun, activations: EdgeActivations, cut: Cut, rows: Sequence[Tensor]) -> None:
+        self.run, self.cut, self.settings, self.rows = run, cut, run.settings, list(rows)
         self.activations, self.notes = activations, list[str]()
         self.crossed = activations.to_graph(cut, tuple(rows))
-        self.records = session.defenses(cut)
-        self.fits = ProjectionFits.of(activations, session.data, self.records, self.asked.seed)
+        self.records = run.defenses(cut)
+        self.fits = ProjectionFits.of(activations, run.data, self.records, self.settings.seed)
         self.leakages: dict[tuple[object, ...], CutLeakage] = {}
         self.sensitivity = None if all(_transforms(each) for each in self.records) else self._sensitivity()
 
@@ -276,9 +276,9 @@ class _Measurement:
             return Sensitivity.of(
                 self.activations,
                 self.cut,
-                self.session.data,
-                self.session.scaling,
-                generator=generator_for(self.asked.seed, self.cut.id, "fisher"),
+                self.run.data,
+                self.run.scaling,
+                generator=generator_for(self.settings.seed, self.cut.id, "fisher"),
             )
         except CollabplanError as error:
             self.notes.append(f"{self.cut.name}: {error}")
@@ -292,22 +292,24 @@ class _Measurement:
             defense, note = self.fits.bound(record, self.cut)
             self.notes.extend({note} - {"", *self.notes})
             defense = defense.calibrate(self.crossed)
-            rows.append(self.session.row(self.cut, defense, self._under(defense)))
-        return self.session.finished(self.cut, tuple(rows), tuple(self.notes))
+            rows.append(self.run.row(self.cut, defense, self._under(defense)))
+        return self.run.finished(self.cut, tuple(rows), tuple(self.notes))
 
     def _leakage(self, defense: Defense) -> CutLeakage:
         """What all defenses share that transform what crosses alike."""
         key = _transforms(defense.record)
         if key not in self.leakages:
             # Custom stages are drawn once per sample.
-            source = Simulated(generator_for(self.asked.seed, self.cut.id, "transform", defense.record.unfitted.text))
+            source = Simulated(
+                generator_for(self.settings.seed, self.cut.id, "transform", defense.record.unfitted.text)
+            )
             self.leakages[key] = CutLeakage(
                 defense.transforms.apply_rows(self.rows, source),
-                self.session.secrets,
+                self.run.secrets,
                 replace(self.cut, crossing=defense.tail.crossing),
                 result_at=_result_at(self.cut),
                 rates=sorted({record.rate for record in self.records}),
-                seed=derive_seed(self.asked.seed, self.cut.id),
+                seed=derive_seed(self.settings.seed, self.cut.id),
                 edge=lambda data: defense.transforms.apply_rows(self.activations.computed(self.cut, data), source),
                 random_rows=defense.transforms.draws,
             )
@@ -316,7 +318,7 @@ class _Measurement:
     def _under(self, defense: Defense) -> Leakage:
         transformed = bool(_transforms(defense.record))
         fisher = None if self.sensitivity is None or transformed else self.sensitivity.leakage(defense).value
-        names = [name for name in self.asked.estimators if name != RIDGE]
+        names = [name for name in self.settings.estimators if name != RIDGE]
         try:
             return self._estimate(defense, names, fisher)
         except CollabplanError as error:
@@ -332,9 +334,9 @@ class _Measurement:
         kind = "none" if dropout is None else dropout.granularity
         return self._leakage(defense).under(
             defense.tail,
-            generator=generator_for(self.asked.seed, self.cut.id, kind, f"{defense.rate:g}"),
+            generator=generator_for(self.settings.seed, self.cut.id, kind, f"{defense.rate:g}"),
             estimators=[estimator_named(name) for name in names],
-            ridge=RIDGE in self.asked.estimators,
+            ridge=RIDGE in self.settings.estimators,
             fisher=fisher,
         )
 

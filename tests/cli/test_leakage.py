@@ -47,13 +47,13 @@ def report(made: Path) -> LeakageReport:
 def estimated(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The cuts that are really measured from here on."""
     names: list[str] = []
-    measurement = leakage_run._Measurement
+    measurement = leakage_run.CutMeasurement
 
     def counted(session: Any, activations: Any, cut: Any, rows: Any) -> Any:
         names.append(cut.name)
         return measurement(session, activations, cut, rows)
 
-    monkeypatch.setattr(leakage_run, "_Measurement", counted)
+    monkeypatch.setattr(leakage_run, "CutMeasurement", counted)
     return names
 
 
@@ -164,7 +164,7 @@ def test_what_was_finished_before_a_kill_is_kept(
     run: Run, target: Write, report: LeakageReport, estimated: list[str], monkeypatch: pytest.MonkeyPatch, here: Path
 ) -> None:
     target(DATA)
-    finish, count = leakage_run._Measurement, iter(range(9))
+    finish, count = leakage_run.CutMeasurement, iter(range(9))
 
     def interrupted(*arguments: Any) -> Any:
         if next(count) == 1:
@@ -172,7 +172,7 @@ def test_what_was_finished_before_a_kill_is_kept(
         return finish(*arguments)
 
     with monkeypatch.context() as patched:
-        patched.setattr(leakage_run, "_Measurement", interrupted)
+        patched.setattr(leakage_run, "CutMeasurement", interrupted)
         ran = run(*LEAKAGE)
     assert ran.code == 130
     assert "interrupted" in ran.err
