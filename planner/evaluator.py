@@ -31,7 +31,18 @@ from ..graph import Cut
 from ..graph.halves import with_weights
 from ..graph.signature import require_fixed_outputs
 from ..profilers.joining import JoinedProfile
-from ..records import ALONE, Accuracy, Candidate, CollabplanError, Granularity, Leakage, Tuning, hash_json, write_bytes
+from ..records import (
+    ALONE,
+    Accuracy,
+    Candidate,
+    CollabplanError,
+    Granularity,
+    Leakage,
+    Tuning,
+    canonical_json,
+    hash_json,
+    write_bytes,
+)
 from ..records.revisions import revisions_of
 from ..targets.data import Data
 from .accuracy import Scorer, Scores, beside_constant, paired_accuracy
@@ -268,11 +279,12 @@ class Evaluator:
         if tuning is None or train is None:
             return None
         defense = self.defenses.bound(point, self.defenses.fitted(point))
+        revisions = stage_revisions(defense.record) | revisions_of("tuning", [FINE_TUNING])
         key = [
             self.problem.traced.identity.model_dump(mode="json"), cut.id, defense.record.model_dump(mode="json"),
             train.content_hash, self.problem.search.content_hash, tuning.marks(), self.options.seed,
             self.options.draws, self.options.batch, self.metric,
-            stage_revisions(defense.record) | revisions_of("tuning", [FINE_TUNING]),
+            revisions,
         ]  # fmt: skip
         place = self.folder and self.folder / "tuned" / f"{hash_json(key)[:24]}.safetensors"
         if place is not None:
@@ -296,7 +308,8 @@ class Evaluator:
                 step=lambda done: self.tell(f"fine-tuning at {cut.name}: {done:.0%}"),
             )
         if place is not None:
-            write_bytes(place, save_tensors({} if found is None else found.tensors))
+            tensors = {} if found is None else found.tensors
+            write_bytes(place, save_tensors(tensors, {"revisions": canonical_json(revisions)}))
             self.exchange.offer(place)
         return found
 

@@ -9,8 +9,7 @@ from pathlib import Path
 
 from ..attacks.audit_files import kept_revisions
 from ..planner.folder_lock import locked
-from ..records.revisions import outdated
-from .revisions import current_revisions
+from .revisions import current_revisions, is_outdated
 from .workspace import Workspace
 
 _KEPT = {
@@ -94,8 +93,7 @@ def outdated_files(path: Path) -> Iterator[Path]:
     for file in files:
         if file.suffix not in (".json", ".safetensors") or not file.is_file():
             continue
-        kept = kept_revisions(file)
-        if kept is None or outdated(kept, current):
+        if is_outdated(kept_revisions(file), current):
             yield file
 
 

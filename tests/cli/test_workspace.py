@@ -105,3 +105,9 @@ def test_a_raised_revision_makes_a_kept_result_outdated(here: Path, monkeypatch:
     assert {entry.name: entry.outdated for entry in entries(workspace)}["audits"] == 0
     monkeypatch.setattr(KernelRidge, "revision", KernelRidge.revision + 1)
     assert {entry.name: entry.outdated for entry in entries(workspace)}["audits"] == 1
+
+
+def test_results_of_a_stage_that_a_target_brings_are_left_alone(here: Path) -> None:
+    workspace = filled(here)
+    kept(workspace.folder, "mine.json", revisions={"stage:mine": 3, "source:mine": 17}, figures={})
+    assert {entry.name: entry.outdated for entry in entries(workspace)}["audits"] == 0
