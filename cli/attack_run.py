@@ -160,7 +160,7 @@ class AttackRun:
                 self.asked.effort,
                 seed=derive_seed(self.asked.seed, cut.id),
                 folder=self.folder,
-                shared=shared,
+                artifacts=shared,
                 step=lambda what: advance(done, len(pairs), f"{name}: {what}"),  # noqa: B023
             )
             made.append(found)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from ..graph import Cut, Halves, InputSpec, TracedGraph, from_samples, split, to_samples
+from ..graph import Cut, Halves, TracedGraph, from_samples, split, to_samples
 from ..records import CollabplanError, Crossing, CutError
 from ..targets.data import Data
 
@@ -150,7 +150,9 @@ class EdgeActivations:
     def to_graph(self, cut: Cut, rows: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Rows back in the graph's own layout, as the defense and the cloud half take them."""
         return tuple(
-            row if crossing.layout is None else from_samples(self._fill(row), crossing.layout)
+            row
+            if crossing.layout is None
+            else from_samples(_filled(self.traced, row, self.batch_size), crossing.layout)
             for row, crossing in zip(rows, cut.crossing, strict=True)
         )
 
@@ -183,32 +185,8 @@ class EdgeActivations:
         return count if self.traced.dynamic_batch else max(count, self.batch_size)
 
     def arguments(self, batch: Data) -> list[Tensor]:
-        """One batch as the graph reads it: one tensor per placeholder, filled up where the batch size is fixed.
-
-        Raises:
-            CollabplanError: the data do not fit the model's inputs.
-        """
-        specs = self.traced.tensor_inputs
-        if len(specs) != len(batch.inputs):
-            names = ", ".join(spec.name for spec in specs)
-            raise CollabplanError(f"the model has {len(specs)} tensor inputs ({names}), the data {len(batch.inputs)}")
-        return [self._argument(spec, tensor) for spec, tensor in zip(specs, batch.inputs, strict=True)]
-
-    def _argument(self, spec: InputSpec, tensor: Tensor) -> Tensor:
-        """One input of a batch `[n, ...]` as the graph reads it."""
-        if tensor.dtype != spec.dtype:
-            raise CollabplanError(
-                f"input {spec.name!r} must be {spec.dtype}, the data are {tensor.dtype}; convert them"
-            )
-        if spec.batch_dim is None:
-            if not bool((tensor == tensor[:1]).all()):
-                raise CollabplanError(f"input {spec.name!r} has no batch in the model, but differs between samples")
-            return tensor[0].to(self.device)
-        return self._fill(tensor).movedim(0, spec.batch_dim).to(self.device)
-
-    def _fill(self, rows: Tensor) -> Tensor:
-        missing = 0 if self.traced.dynamic_batch else self.batch_size - rows.shape[0]
-        return rows if missing <= 0 else torch.cat([rows, rows[-1:].expand(missing, *rows.shape[1:])])
+        """One batch as the graph reads it: see `graph_arguments`. Raises CollabplanError as it does."""
+        return graph_arguments(self.traced, batch, batch_size=self.batch_size, device=self.device)
 
     def _slices(self, cut: Cut, rows: tuple[Tensor, ...]) -> Iterator[tuple[Tensor, ...]]:
         count = max(
@@ -228,6 +206,45 @@ class EdgeActivations:
         while held + size > self.cache_bytes:
             held -= _bytes(self._kept.popitem(last=False)[1])
         self._kept[key] = rows
+
+
+def graph_arguments(
+    traced: TracedGraph, batch: Data, *, batch_size: int, device: str | torch.device = "cpu"
+) -> list[Tensor]:
+    """One batch as the graph reads it: one tensor per placeholder, on `device`; gradients flow through.
+
+    Args:
+        traced: the model.
+        batch: at most `batch_size` samples.
+        batch_size: a graph of fixed batch size gets as many samples, copies of the last one added.
+        device: where the graph runs.
+
+    Raises:
+        CollabplanError: the data do not fit the model's inputs.
+    """
+    specs = traced.tensor_inputs
+    if len(specs) != len(batch.inputs):
+        names = ", ".join(spec.name for spec in specs)
+        raise CollabplanError(f"the model has {len(specs)} tensor inputs ({names}), the data {len(batch.inputs)}")
+    found = []
+    for spec, tensor in zip(specs, batch.inputs, strict=True):
+        if tensor.dtype != spec.dtype:
+            raise CollabplanError(
+                f"input {spec.name!r} must be {spec.dtype}, the data are {tensor.dtype}; convert them"
+            )
+        if spec.batch_dim is None:
+            if not bool((tensor == tensor[:1]).all()):
+                raise CollabplanError(f"input {spec.name!r} has no batch in the model, but differs between samples")
+            found.append(tensor[0].to(device))
+        else:
+            found.append(_filled(traced, tensor, batch_size).movedim(0, spec.batch_dim).to(device))
+    return found
+
+
+def _filled(traced: TracedGraph, rows: Tensor, batch_size: int) -> Tensor:
+    """`rows` `[n, ...]`, with copies of the last one up to a fixed batch size."""
+    missing = 0 if traced.dynamic_batch else batch_size - rows.shape[0]
+    return rows if missing <= 0 else torch.cat([rows, rows[-1:].expand(missing, *rows.shape[1:])])
 
 
 class _Capture(fx.Interpreter):

@@ -8,7 +8,7 @@ from typing import Literal
 
 import pytest
 import torch
-from attack_views import EFFORT, Constant, digits, first_layer, scene, victim
+from attack_views import EFFORT, Constant, audit_target, digits, first_layer, view_of
 from collabplan.attacks import ATTACKS, Attack, AttackFailed, AuditTarget, Effort, attack_named, generative, ridge
 from collabplan.attacks.likelihood import MaximumLikelihood
 from collabplan.attacks.metrics import Judge, ssim
@@ -31,9 +31,11 @@ def attacked(
     attack: Attack, device: AuditTarget, count: int, effort: Effort = EFFORT, **options: object
 ) -> tuple[Tensor, Tensor]:
     """Originals and reconstructions of the first targets."""
-    place = scene(device, attack.threat, **options)
+    place = view_of(device, attack.threat, **options)
     if attack.threat == "query-free":
-        place = scene(device, attack.threat, intercepted=device.release(digits()[1], torch.Generator().manual_seed(3)))
+        place = view_of(
+            device, attack.threat, intercepted=device.release(digits()[1], torch.Generator().manual_seed(3))
+        )
     attacker = attack.fit(place, effort, torch.Generator().manual_seed(0))
     data = digits()[0].take(torch.arange(count))
     released = device.release(data, torch.Generator().manual_seed(1), queries=place.queries)
@@ -50,7 +52,7 @@ def error(pair: tuple[Tensor, Tensor]) -> float:
 @pytest.mark.parametrize("name", [*ABLE, "shadow-same"])
 def test_the_input_itself_is_recovered(name: str) -> None:
     """At the identity a shadow of the same architecture has nothing to learn but the inverse."""
-    originals, images = attacked(attack_named(name), victim(first_layer(), 6, cut=0), 8, HALF)
+    originals, images = attacked(attack_named(name), audit_target(first_layer(), 6, cut=0), 8, HALF)
     found = ssim(images, originals)
     assert found is not None
     assert float(found.mean()) > 0.95
@@ -58,7 +60,7 @@ def test_the_input_itself_is_recovered(name: str) -> None:
 
 @pytest.mark.parametrize("name", ABLE)
 def test_an_invertible_first_layer_is_inverted(name: str) -> None:
-    originals, images = attacked(attack_named(name), victim(first_layer(), 6), 8, HALF)
+    originals, images = attacked(attack_named(name), audit_target(first_layer(), 6), 8, HALF)
     found = ssim(images, originals)
     assert found is not None
     assert float(found.mean()) > 0.95
@@ -66,7 +68,7 @@ def test_an_invertible_first_layer_is_inverted(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(ATTACKS))
 def test_every_attack_gives_images_of_the_inputs_shape_in_the_unit_range(name: str) -> None:
-    originals, images = attacked(attack_named(name), victim(first_layer(), 6), 8, BRIEF)
+    originals, images = attacked(attack_named(name), audit_target(first_layer(), 6), 8, BRIEF)
     assert images.shape == originals.shape
     assert float(images.min()) >= 0
     assert float(images.max()) <= 1
@@ -75,7 +77,7 @@ def test_every_attack_gives_images_of_the_inputs_shape_in_the_unit_range(name: s
 
 @pytest.mark.parametrize("name", ["latent", "shadow-same"])
 def test_a_learned_prior_or_shadow_beats_the_mean_image(name: str) -> None:
-    assert error(attacked(attack_named(name), victim(first_layer(), 6), 8)) < 0.9
+    assert error(attacked(attack_named(name), audit_target(first_layer(), 6), 8)) < 0.9
 
 
 class Folded(nn.Module):
@@ -89,19 +91,19 @@ class Folded(nn.Module):
 
 
 def test_a_kernel_reads_of_few_numbers_what_no_linear_map_reads() -> None:
-    device = victim(Folded(), 2)
+    device = audit_target(Folded(), 2)
     found = {name: error(attacked(attack_named(name), device, 200)) for name in ("ridge", "kernel")}
     assert found["ridge"] > 0.98
     assert found["kernel"] < 0.93
 
 
 def test_more_images_than_one_kernel_holds_tell_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    device = victim(first_layer(), 6)
+    device = audit_target(first_layer(), 6)
     data = digits()[0]
     released = device.release(data, torch.Generator().manual_seed(1))
 
     def after(count: int) -> float:
-        place = scene(device, "black-box").limited(count)
+        place = view_of(device, "black-box").limited(count)
         attacker = attack_named("kernel").fit(place, EFFORT, torch.Generator().manual_seed(0))
         found = attacker.reconstruct(place.perceived(released), torch.Generator()).images
         return error((device.pixels(data), found))
@@ -114,14 +116,14 @@ def test_more_images_than_one_kernel_holds_tell_more(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("name", ["ridge", "kernel", "inverse", "likelihood"])
 def test_the_same_seed_gives_the_same_images(name: str) -> None:
-    device = victim(first_layer(), 6, DefenseSpec(dropout="element", rate=0.5))
+    device = audit_target(first_layer(), 6, DefenseSpec(dropout="element", rate=0.5))
     first, second = (attacked(attack_named(name), device, 4, BRIEF)[1] for _ in range(2))
     assert torch.equal(first, second)
 
 
 @pytest.mark.parametrize("name", ["prior", "ridge", "kernel", "inverse", "shadow-same", "shadow-other"])
 def test_a_constant_release_gives_nothing(name: str) -> None:
-    device = victim(Constant(), 1)
+    device = audit_target(Constant(), 1)
     originals, images = attacked(attack_named(name), device, 200, HALF)
     mean = digits()[2].inputs[0].mean(dim=0)
     judge = Judge(mean, originals[:20], images[:20], mean)
@@ -133,7 +135,7 @@ def test_a_constant_release_gives_nothing(name: str) -> None:
 @pytest.mark.parametrize("name", ["likelihood", "latent", "untrained"])
 def test_a_constant_release_fails_a_gradient_attack_and_does_not_read_as_private(name: str) -> None:
     with pytest.raises(AttackFailed, match="same for every input"):
-        attacked(attack_named(name), victim(Constant(), 1), 4)
+        attacked(attack_named(name), audit_target(Constant(), 1), 4)
 
 
 class Detached(nn.Module):
@@ -146,7 +148,7 @@ class Detached(nn.Module):
 @pytest.mark.parametrize("name", ["likelihood", "latent", "untrained"])
 def test_a_dead_gradient_is_a_failed_attack(name: str) -> None:
     with pytest.raises(AttackFailed, match="gradient"):
-        attacked(attack_named(name), victim(Detached(), 1, cut=2), 4)
+        attacked(attack_named(name), audit_target(Detached(), 1, cut=2), 4)
 
 
 class PartlyRounded(nn.Module):
@@ -158,13 +160,13 @@ class PartlyRounded(nn.Module):
 
 @pytest.mark.parametrize("name", ["likelihood", "latent", "untrained", "shadow-same"])
 def test_a_gradient_that_misses_what_moves_is_a_failed_attack(name: str) -> None:
-    device = victim(PartlyRounded(), 1)
+    device = audit_target(PartlyRounded(), 1)
     with pytest.raises(AttackFailed, match=r"not computable here: .*round"):
         attacked(attack_named(name), device, 4, BRIEF)
 
 
 def test_an_attack_without_gradients_inverts_what_a_gradient_misses() -> None:
-    assert error(attacked(attack_named("ridge"), victim(PartlyRounded(), 1), 50, BRIEF)) < 0.05
+    assert error(attacked(attack_named("ridge"), audit_target(PartlyRounded(), 1), 50, BRIEF)) < 0.05
 
 
 def test_a_network_that_died_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,7 +182,7 @@ def test_a_network_that_died_begins_anew(monkeypatch: pytest.MonkeyPatch) -> Non
         return network
 
     monkeypatch.setattr(generative, "seeded", dying)
-    originals, images = attacked(attack_named("untrained"), victim(first_layer(), 6), 8)
+    originals, images = attacked(attack_named("untrained"), audit_target(first_layer(), 6), 8)
     found = ssim(images, originals)
     assert found is not None
     assert len(begun) == 10
@@ -189,7 +191,7 @@ def test_a_network_that_died_begins_anew(monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.mark.parametrize("name", ["ridge", "inverse"])
 def test_knowing_the_defense_pays(name: str) -> None:
-    device = victim(first_layer(), 6, DefenseSpec(dropout="element", rate=0.7))
+    device = audit_target(first_layer(), 6, DefenseSpec(dropout="element", rate=0.7))
     adaptive, naive = (error(attacked(attack_named(name), device, 100, HALF, naive=way)) for way in (False, True))
     assert adaptive < 0.8 * naive
 
@@ -207,13 +209,13 @@ def test_many_keyed_releases_do_not(name: str) -> None:
 
 
 def _after_one_release_and_ten(name: str, masks: Literal["fresh", "keyed"]) -> tuple[float, float]:
-    device = victim(first_layer(), 6, DefenseSpec(dropout="element", rate=0.7, masks=masks))
+    device = audit_target(first_layer(), 6, DefenseSpec(dropout="element", rate=0.7, masks=masks))
     once, often = (error(attacked(attack_named(name), device, 100, HALF, queries=queries)) for queries in (1, 10))
     return once, often
 
 
 def test_the_likelihood_knows_which_numbers_were_dropped() -> None:
-    device = victim(first_layer(), 6, DefenseSpec(dropout="element", rate=0.5))
+    device = audit_target(first_layer(), 6, DefenseSpec(dropout="element", rate=0.5))
     attack = attack_named("likelihood")
     adaptive, naive = (error(attacked(attack, device, 8, naive=way)) for way in (False, True))
     assert adaptive < 0.2
@@ -221,7 +223,7 @@ def test_the_likelihood_knows_which_numbers_were_dropped() -> None:
 
 
 def test_total_variation_fills_in_what_was_dropped() -> None:
-    device = victim(first_layer(), 6, DefenseSpec(dropout="element", rate=0.95))
+    device = audit_target(first_layer(), 6, DefenseSpec(dropout="element", rate=0.95))
     smooth, plain = (
         error(attacked(MaximumLikelihood(priors=(prior,), starts=1), device, 16)) for prior in ((0.1, 0.0), (0.0, 0.0))
     )
@@ -230,6 +232,6 @@ def test_total_variation_fills_in_what_was_dropped() -> None:
 
 @pytest.mark.parametrize(("name", "allowed"), [("likelihood", "black-box"), ("inverse", "query-free")])
 def test_an_attack_cannot_pass_for_a_weaker_one(name: str, allowed: str) -> None:
-    place = scene(victim(first_layer(), 6), allowed)  # type: ignore[arg-type]
+    place = view_of(audit_target(first_layer(), 6), allowed)  # type: ignore[arg-type]
     with pytest.raises(AttackFailed, match="may not"):
         attack_named(name).fit(place, EFFORT, torch.Generator().manual_seed(0))

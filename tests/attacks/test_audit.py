@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import pytest
 import torch
-from attack_views import EFFORT, Constant, digits, first_layer, victim
+from attack_views import EFFORT, Constant, audit_target, digits, first_layer
 from collabplan.attacks import (
     AdversaryView,
     ArtifactCache,
@@ -26,7 +26,7 @@ from collabplan.attacks import (
     budget_objection,
     run_audit,
 )
-from collabplan.attacks.audit import MANY, AttackVariant, campaigns
+from collabplan.attacks.audit_request import MANY, AttackVariant, attack_variants
 from collabplan.attacks.ridge import LinearRidge
 from collabplan.records import AttackResult, DefenseSpec, Threat
 from collabplan.targets import Data
@@ -64,7 +64,7 @@ class Broken(Pretender):
         raise AttackFailed("the loss is nan")
 
 
-def question(device: AuditTarget, **more: object) -> AuditRequest:
+def request_for(device: AuditTarget, **more: object) -> AuditRequest:
     targets, intercepted, own = digits()
     return AuditRequest(device, targets, own, intercepted, **more)  # type: ignore[arg-type]
 
@@ -73,7 +73,7 @@ def audited(
     device: AuditTarget, *attacks: Attack, until_converged: bool = False, folder: Path | None = None
 ) -> AuditOutcome:
     effort = replace(EFFORT, until_converged=until_converged)
-    return run_audit(question(device), [*CHEAP, *attacks], effort, seed=0, folder=folder)
+    return run_audit(request_for(device), [*CHEAP, *attacks], effort, seed=0, folder=folder)
 
 
 def result(outcome: AuditOutcome, name: str) -> AttackResult:
@@ -82,7 +82,7 @@ def result(outcome: AuditOutcome, name: str) -> AttackResult:
 
 @pytest.fixture(scope="module")
 def device() -> AuditTarget:
-    return victim(first_layer(), 6)
+    return audit_target(first_layer(), 6)
 
 
 def test_a_stronger_tier_leaks_no_less_than_a_weaker_one(device: AuditTarget) -> None:
@@ -96,14 +96,14 @@ def test_a_stronger_tier_leaks_no_less_than_a_weaker_one(device: AuditTarget) ->
 
 
 def test_the_first_layer_is_linked_and_so_are_near_copies_under_dropout() -> None:
-    found = audited(victim(first_layer(), 6, DefenseSpec(dropout="element", rate=0.9)))
+    found = audited(audit_target(first_layer(), 6, DefenseSpec(dropout="element", rate=0.9)))
     rates = {rate.copies: rate.rate.value for rate in found.record.linkage}
     assert rates["exact"] == 1.0
     assert rates["near"] > 0.25, "chance is 0.005"
 
 
 def test_a_constant_release_gives_nothing_to_any_attack() -> None:
-    outcome = audited(victim(Constant(), 1), attack_named("likelihood"))
+    outcome = audited(audit_target(Constant(), 1), attack_named("likelihood"))
     assert outcome.record.tiers
     assert outcome.record.linkage
     for tier in outcome.record.tiers:
@@ -168,13 +168,13 @@ def test_a_damaged_result_is_made_again(device: AuditTarget, tmp_path: Path) -> 
 def test_another_seed_or_defense_is_another_question(device: AuditTarget, tmp_path: Path) -> None:
     attack = Pretender(digits()[0].inputs[0][:8])
     audited(device, attack, folder=tmp_path)
-    run_audit(question(device), [*CHEAP, attack], EFFORT, seed=1, folder=tmp_path)
-    audited(victim(first_layer(), 6, DefenseSpec(bits=6)), attack, folder=tmp_path)
+    run_audit(request_for(device), [*CHEAP, attack], EFFORT, seed=1, folder=tmp_path)
+    audited(audit_target(first_layer(), 6, DefenseSpec(bits=6)), attack, folder=tmp_path)
     assert len(attack.fits) == 3
 
 
 def test_probes_find_the_class_and_not_a_coin() -> None:
-    device = victim(first_layer(), 6)
+    device = audit_target(first_layer(), 6)
     targets, intercepted, own = digits()
     assert targets.labels is not None
     assert intercepted.labels is not None
@@ -196,7 +196,7 @@ def test_campaigns_are_labelled_by_what_differs() -> None:
 
 
 def dropping(masks: str = "fresh") -> AuditTarget:
-    return victim(first_layer(), 6, DefenseSpec(dropout="element", rate=0.7, masks=masks))  # type: ignore[arg-type]
+    return audit_target(first_layer(), 6, DefenseSpec(dropout="element", rate=0.7, masks=masks))  # type: ignore[arg-type]
 
 
 def test_the_suite_grows_with_the_effort_and_with_what_is_random(device: AuditTarget) -> None:
@@ -205,7 +205,7 @@ def test_the_suite_grows_with_the_effort_and_with_what_is_random(device: AuditTa
     others = {"random queries": digits()[2]}
 
     def labels(place: AuditTarget, effort: Effort) -> set[str]:
-        return {each.label for each in campaigns(question(place, others=others), attacks, effort)}
+        return {each.label for each in attack_variants(request_for(place, others=others), attacks, effort)}
 
     plain = {"prior", "ridge", "likelihood", "shadow-same"}
     assert labels(device, EFFORT) == plain
@@ -230,17 +230,17 @@ def test_keyed_masks_are_tried_on_near_duplicates_alone() -> None:
 def test_who_learns_without_dropout_is_fitted_once_for_all_rates(monkeypatch: pytest.MonkeyPatch) -> None:
     fitted, fit = [], LinearRidge.fit
 
-    def counted(self: LinearRidge, scene: AdversaryView, effort: Effort, generator: torch.Generator) -> Attacker:
-        fitted.append(scene.believed.rate)
-        return fit(self, scene, effort, generator)
+    def counted(self: LinearRidge, view: AdversaryView, effort: Effort, generator: torch.Generator) -> Attacker:
+        fitted.append(view.believed.rate)
+        return fit(self, view, effort, generator)
 
     monkeypatch.setattr(LinearRidge, "fit", counted)
-    shared, found = ArtifactCache(0), []
+    artifacts, found = ArtifactCache(0), []
     for rate in (0.3, 0.7):
-        place = victim(first_layer(), 6, DefenseSpec(dropout="element", rate=rate))
-        found.append(run_audit(question(place), CHEAP, EFFORT, seed=0, shared=shared))
+        place = audit_target(first_layer(), 6, DefenseSpec(dropout="element", rate=rate))
+        found.append(run_audit(request_for(place), CHEAP, EFFORT, seed=0, artifacts=artifacts))
     assert sorted(fitted) == [0.0, 0.3, 0.3, 0.7, 0.7], "naive once; adaptive and many releases per rate"
-    alone = run_audit(question(place), CHEAP, EFFORT, seed=0)
+    alone = run_audit(request_for(place), CHEAP, EFFORT, seed=0)
     assert result(alone, "ridge (naive)").figures == result(found[1], "ridge (naive)").figures
 
 
@@ -248,7 +248,7 @@ def test_images_of_another_kind_do_not_make_an_attacker_look_stronger_or_a_tier_
     device: AuditTarget,
 ) -> None:
     noise = Data((torch.rand(600, 1, 16, 16, generator=torch.Generator().manual_seed(0)),))
-    asked = question(device, others={"random queries": noise})
+    asked = request_for(device, others={"random queries": noise})
     outcome = run_audit(asked, CHEAP, replace(EFFORT, name="standard"), seed=0)
     own, other = (result(outcome, name).figures for name in ("ridge", "ridge (random queries)"))
     assert own is not None
@@ -268,9 +268,9 @@ class Guessing:
     threat: Threat = "black-box"
     per_image: bool = False
 
-    def fit(self, scene: AdversaryView, effort: Effort, generator: torch.Generator) -> Attacker:
-        known = torch.equal(scene.own.inputs[0], digits()[2].inputs[0])
-        return attack_named("prior").fit(scene, effort, generator) if known else Noise()
+    def fit(self, view: AdversaryView, effort: Effort, generator: torch.Generator) -> Attacker:
+        known = torch.equal(view.auxiliary.inputs[0], digits()[2].inputs[0])
+        return attack_named("prior").fit(view, effort, generator) if known else Noise()
 
 
 class Noise:
@@ -283,13 +283,13 @@ class Noise:
 def test_an_audit_shows_a_budget_to_hold_only_where_it_is_sound(device: AuditTarget) -> None:
     own = digits()[0].inputs[0][:8]
     mean = digits()[2].inputs[0].mean(dim=0).expand(8, 1, 16, 16)
-    constant = victim(Constant(), 1)
-    cheap = run_audit(question(constant), CHEAP, replace(EFFORT, name="standard"), seed=0).record
+    constant = audit_target(Constant(), 1)
+    cheap = run_audit(request_for(constant), CHEAP, replace(EFFORT, name="standard"), seed=0).record
     assert budget_objection(cheap, 0.1) is None
     assert "against 0.1" in str(budget_objection(audited(device).record, 0.1))
     assert "lower bounds" in str(budget_objection(audited(constant).record, 0.1))
     failed = run_audit(
-        question(constant), [*CHEAP, Pretender(mean, converged=False)],
+        request_for(constant), [*CHEAP, Pretender(mean, converged=False)],
         replace(EFFORT, name="standard", until_converged=True), seed=0,
     )  # fmt: skip
     assert "nothing is proven, since attacks FAILED: pretender" in str(budget_objection(failed.record, 0.1))

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from attack_views import EFFORT, digits, first_layer, victim
+from attack_views import EFFORT, audit_target, digits, first_layer
 from collabplan.attacks import ATTACKS, AuditOutcome, AuditRequest, AuditTarget, attack_named, run_audit
 from collabplan.attacks.audit_files import kept_revisions
 from collabplan.attacks.audit_keys import attack_key, attack_revisions, fit_key, fit_seed
@@ -22,7 +22,7 @@ KERNEL = (attack_named("prior"), attack_named("ridge"), attack_named("kernel"))
 
 @pytest.fixture(scope="module")
 def device() -> AuditTarget:
-    return victim(first_layer(), 6)
+    return audit_target(first_layer(), 6)
 
 
 def audited(device: AuditTarget, folder: Path) -> AuditOutcome:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from attack_views import digits, first_layer, scene, victim
+from attack_views import audit_target, digits, first_layer, view_of
 from collabplan.attacks import AuditTarget
 from collabplan.attacks.adversary_view import FEW, RowBank
-from collabplan.attacks.audit_target import near_copy
+from collabplan.attacks.releases import near_copy
 from collabplan.records import DefenseSpec
 from torch import Tensor
 
@@ -19,7 +19,7 @@ def draws(seed: int = 0) -> torch.Generator:
 
 
 def device(**options: object) -> AuditTarget:
-    return victim(first_layer(), 6, DefenseSpec(**{"dropout": "element", "rate": RATE, **options}))  # type: ignore[arg-type]
+    return audit_target(first_layer(), 6, DefenseSpec(**{"dropout": "element", "rate": RATE, **options}))  # type: ignore[arg-type]
 
 
 def unseen(place: AuditTarget, queries: int, *, near: bool = False) -> float:
@@ -27,7 +27,7 @@ def unseen(place: AuditTarget, queries: int, *, near: bool = False) -> float:
     released = place.release(digits()[0], draws(), queries=queries, near_copies=near)
     seen = released.seen[0]
     assert seen is not None
-    clean = victim(first_layer(), 6).release(digits()[0], draws()).rows[0]
+    clean = audit_target(first_layer(), 6).release(digits()[0], draws()).rows[0]
     return float((~seen)[clean != 0].double().mean())
 
 
@@ -39,7 +39,7 @@ def test_fresh_releases_leave_a_number_unseen_as_often_as_all_of_them_miss_it(qu
 def test_what_was_seen_under_dropout_alone_is_the_number_itself() -> None:
     place = device()
     released = place.release(digits()[0], draws(), queries=3)
-    clean = victim(first_layer(), 6).release(digits()[0], draws()).rows[0]
+    clean = audit_target(first_layer(), 6).release(digits()[0], draws()).rows[0]
     seen = released.seen[0]
     assert seen is not None
     torch.testing.assert_close(released.rows[0][seen], clean[seen])
@@ -56,7 +56,7 @@ def test_keyed_masks_of_near_duplicates_differ_and_are_undone_like_fresh_ones() 
 
 
 def test_noise_is_averaged_over_releases() -> None:
-    place = victim(first_layer(), 6, DefenseSpec(noise="gaussian", noise_std=0.1, bits=None))
+    place = audit_target(first_layer(), 6, DefenseSpec(noise="gaussian", noise_std=0.1, bits=None))
     clean = place.clean_rows(digits()[0])[0]
 
     def error(queries: int) -> float:
@@ -68,8 +68,8 @@ def test_noise_is_averaged_over_releases() -> None:
 def test_a_naive_attacker_reads_zeros_as_numbers() -> None:
     place = device()
     released = place.release(digits()[0], draws())
-    assert scene(place, "black-box", naive=True).perceived(released).seen == (None,)
-    assert scene(place, "black-box").perceived(released) is released
+    assert view_of(place, "black-box", naive=True).perceived(released).seen == (None,)
+    assert view_of(place, "black-box").perceived(released) is released
 
 
 def test_near_copies_differ_a_little_and_stay_in_the_unit_range() -> None:

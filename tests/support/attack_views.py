@@ -9,8 +9,8 @@ import torch
 from collabplan.attacks import AdversaryView, AuditTarget, Effort
 from collabplan.defenses import Defense
 from collabplan.estimators import EdgeActivations
-from collabplan.graph import candidate_cuts, trace
-from collabplan.records import DefenseSpec, Threat
+from collabplan.graph import TracedGraph, candidate_cuts, trace
+from collabplan.records import DefenseSpec, Threat, hash_tensors
 from collabplan.targets import Data, InputScaling
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
@@ -56,10 +56,21 @@ def seeded(make: Callable[[], nn.Module], seed: int = 0) -> nn.Module:
         return make()
 
 
-def victim(first: nn.Module, width: int, spec: DefenseSpec | None = None, *, cut: int = 1) -> AuditTarget:
+TRACED: dict[tuple[str, str], TracedGraph] = {}
+
+
+def traced_network(first: nn.Module, width: int) -> TracedGraph:
+    """`network` traced, once per class and weights of `first`."""
+    key = (repr(first), hash_tensors(first.state_dict()))
+    if key not in TRACED:
+        model = seeded(lambda: network(first, width)).eval()
+        TRACED[key] = trace(model, (torch.zeros(2, 1, SIDE, SIDE),))
+    return TRACED[key]
+
+
+def audit_target(first: nn.Module, width: int, spec: DefenseSpec | None = None, *, cut: int = 1) -> AuditTarget:
     """The device whose `cut`-th cut (by depth, the raw input being the first) lies behind `first`."""
-    model = seeded(lambda: network(first, width)).eval()
-    traced = trace(model, (torch.zeros(2, 1, SIDE, SIDE),))
+    traced = traced_network(first, width)
     chosen = sorted(candidate_cuts(traced, 1), key=lambda each: each.depth)[cut]
     defense = Defense.for_cut(spec or DefenseSpec(), chosen)
     if defense.spec.bits is not None or defense.spec.noise != "none":
@@ -69,6 +80,6 @@ def victim(first: nn.Module, width: int, spec: DefenseSpec | None = None, *, cut
     return AuditTarget(traced, chosen, defense, SCALING)
 
 
-def scene(device: AuditTarget, threat: Threat = "white-box", **options: object) -> AdversaryView:
+def view_of(device: AuditTarget, threat: Threat = "white-box", **options: object) -> AdversaryView:
     """The device as an attacker of this tier meets it."""
     return AdversaryView(device, digits()[2], threat, **options)  # type: ignore[arg-type]
