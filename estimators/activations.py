@@ -1,4 +1,4 @@
-"""The one place that runs edge halves over data, within a byte budget: one pass per cut, or one for many cuts."""
+"""Runs edge halves over data within a byte budget: one pass per cut, or one pass for many cuts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Key = tuple[str, str, str]
 
 @dataclass(frozen=True, slots=True)
 class CacheFigures:
-    """What the cache did: for tests, and for saying why a search is slow."""
+    """What the cache did: for tests, and to explain a slow search."""
 
     held_bytes: int
     hits: int
@@ -29,8 +29,17 @@ class CacheFigures:
 class EdgeActivations:
     """What crosses each cut for given data, as rows per sample on the CPU.
 
-    Kept under (cut id, weights hash, content of the data), least recently used first out. What exceeds
-    `cache_bytes` by itself is never kept: it is computed again on each use, so group the work by cut.
+    Rows are cached by (cut id, weights hash, content of the data); the least recently used go first. Rows larger than
+    `cache_bytes` are computed again on each use, so group the work by cut.
+
+    Args:
+        traced: the model.
+        cache_bytes: the most bytes of rows to keep.
+        batch_size: samples per forward pass.
+        device: where the model runs.
+
+    Raises:
+        CollabplanError: a batch size below 1, or negative bytes.
     """
 
     def __init__(
@@ -52,15 +61,19 @@ class EdgeActivations:
         self._hits = self._passes = 0
 
     def halves(self, cut: Cut) -> Halves:
-        """The two halves of `cut`, made once; they share the model's weights."""
+        """The two halves of `cut`, made once. They share the model's weights."""
         if cut.id not in self._halves:
             self._halves[cut.id] = split(self.traced, cut)
         return self._halves[cut.id]
 
     def rows(self, cut: Cut, data: Data) -> tuple[Tensor, ...]:
-        """What crosses `cut`, in its order: `[N, *sample_shape]` each, undefended.
+        """What crosses `cut`, in the order of its crossings: `[N, *sample_shape]` each, undefended.
 
-        A public crossing that has no samples comes as it is.
+        A public crossing without a batch comes as it is.
+
+        Args:
+            cut: of the traced graph.
+            data: N samples.
 
         Raises:
             CollabplanError: the data do not fit the model's inputs.
@@ -75,7 +88,7 @@ class EdgeActivations:
         return rows
 
     def computed(self, cut: Cut, data: Data) -> tuple[Tensor, ...]:
-        """What `rows` gives, computed anew and not kept: for inputs that come once. Raises as `rows`."""
+        """What `rows` gives, without the cache: for inputs that are used once. Raises CollabplanError as `rows`."""
         parts = list(self._compute(cut, data))
         return tuple(
             torch.cat([part[position] for part in parts]) if crossing.layout is not None else parts[0][position]
@@ -83,11 +96,10 @@ class EdgeActivations:
         )
 
     def batches(self, cut: Cut, data: Data) -> Iterator[tuple[Data, tuple[Tensor, ...]]]:
-        """`(samples, what crosses for them)`, batch after batch, tensors in the graph's own layout.
+        """`(samples, what crosses for them)`, batch by batch, tensors in the graph's own layout.
 
-        Reads the cache where the rows are kept or will fit, and otherwise never holds more than one batch.
-        With a graph of fixed batch size the last batch is filled up with copies of its last sample, and
-        `samples` says how many rows of the result count.
+        Uses the cache if the rows fit, and otherwise never holds more than one batch. With a graph of fixed batch size
+        the last batch is filled with copies of its last sample; `samples` says how many rows of the result count.
         """
         fits = self.row_bytes(cut) * len(data) <= self.cache_bytes
         source = self._slices(cut, self.rows(cut, data)) if fits else self._compute(cut, data)
@@ -97,9 +109,13 @@ class EdgeActivations:
     def sweep(self, cuts: Iterable[Cut], data: Data) -> Iterator[tuple[Cut, tuple[Tensor, ...]]]:
         """`(cut, rows)` for every cut, input to output: the values of `rows(cut, data)`, bit for bit.
 
-        As many cuts as `cache_bytes` holds (less what the cache holds already) share one forward pass; a cut
-        wider than that has a pass of its own. A tensor that crosses several cuts is held once. Nothing is kept:
-        once yielded, rows that no later cut of the pass needs belong to the caller alone.
+        As many cuts as `cache_bytes` holds, less what the cache holds already, share one forward pass; a wider cut has
+        a pass of its own. A tensor that crosses several cuts is held once. Nothing is cached: yielded rows that no
+        later cut of the pass needs belong to the caller.
+
+        Args:
+            cuts: of the traced graph, in any order.
+            data: N samples.
 
         Raises:
             CutError: a cut of another graph.
@@ -118,7 +134,7 @@ class EdgeActivations:
                 yield cut, tuple(held[c.node] if uses[c.node] else held.pop(c.node) for c in cut.crossing)
 
     def _groups(self, cuts: list[Cut], count: int) -> list[list[Cut]]:
-        """Neighbours in depth whose tensors fit the budget together."""
+        """Cuts of neighbouring depths whose tensors fit the budget together."""
         budget = self.cache_bytes - self.figures.held_bytes
         groups: list[list[Cut]] = []
         nodes: set[str] = set()
@@ -135,7 +151,7 @@ class EdgeActivations:
         return groups
 
     def _capture(self, cuts: list[Cut], data: Data) -> dict[str, Tensor]:
-        """By node name, what crosses any of `cuts`, from one pass over the data."""
+        """What crosses any of `cuts` by node name, from one pass over the data."""
         crossings = {crossing.node: crossing for cut in cuts for crossing in cut.crossing}
         capture = _Capture(self.traced.flat, crossings)
         self._passes += 1
@@ -157,11 +173,11 @@ class EdgeActivations:
         )
 
     def row_bytes(self, cut: Cut) -> int:
-        """Bytes that one sample's crossing takes in the cache."""
+        """Bytes of one sample's rows in the cache."""
         return sum(map(_row_bytes, cut.crossing))
 
     def affordable_samples(self, cut: Cut) -> int:
-        """How many samples' rows fit the budget at once (at least one)."""
+        """Samples whose rows fit the budget at once, at least one."""
         return max(1, self.cache_bytes // max(1, self.row_bytes(cut)))
 
     @property
@@ -181,7 +197,7 @@ class EdgeActivations:
             )
 
     def rows_run(self, count: int) -> int:
-        """How many samples the graph runs for a batch of `count`: more, where its batch size is fixed."""
+        """How many samples the graph runs for a batch of `count`: more if its batch size is fixed."""
         return count if self.traced.dynamic_batch else max(count, self.batch_size)
 
     def arguments(self, batch: Data) -> list[Tensor]:
@@ -248,7 +264,7 @@ def _filled(traced: TracedGraph, rows: Tensor, batch_size: int) -> Tensor:
 
 
 class _Capture(fx.Interpreter):
-    """Runs what the wanted tensors need, and writes their rows to where they belong among all samples."""
+    """Runs what the wanted tensors depend on, and writes their rows to their place among all samples."""
 
     def __init__(self, flat: fx.GraphModule, crossings: dict[str, Crossing]) -> None:
         super().__init__(flat)
@@ -277,7 +293,7 @@ class _Capture(fx.Interpreter):
 
 
 def _ancestors(nodes: Iterable[fx.Node]) -> frozenset[fx.Node]:
-    """The nodes with everything that they depend on."""
+    """The nodes, and everything that they depend on."""
     found: set[fx.Node] = set()
     queue = list(nodes)
     while queue:
