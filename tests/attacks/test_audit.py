@@ -26,7 +26,7 @@ from collabplan.attacks import (
     budget_objection,
     run_audit,
 )
-from collabplan.attacks.audit_request import MANY, AttackVariant, attack_variants
+from collabplan.attacks.audit_request import MANY
 from collabplan.attacks.ridge import LinearRidge
 from collabplan.records import AttackResult, DefenseSpec, Threat
 from collabplan.targets import Data
@@ -114,36 +114,10 @@ def test_a_constant_release_gives_nothing_to_any_attack() -> None:
     assert not outcome.record.tiers[-1].conclusive or outcome.record.tiers[-1].threat != "white-box"
 
 
-def test_an_attack_below_the_prior_is_failed_and_leaves_its_tier_inconclusive(device: AuditTarget) -> None:
-    wild = torch.rand(8, 1, 16, 16, generator=torch.Generator().manual_seed(0)).round()
-    outcome = audited(device, Pretender(wild))
-    found = result(outcome, "pretender")
-    assert found.status == "failed"
-    assert "below the prior" in found.reason
-    tiers = {tier.threat: tier for tier in outcome.record.tiers}
-    assert not tiers["white-box"].conclusive
-    assert tiers["white-box"].failed == ("pretender",)
-    assert tiers["black-box"].conclusive
-
-
-def test_an_attack_that_has_not_converged_is_failed_where_convergence_was_asked_for(device: AuditTarget) -> None:
-    own = digits()[0].inputs[0][:8]
-    assert result(audited(device, Pretender(own, converged=False)), "pretender").status == "ok"
-    outcome = audited(device, Pretender(own, converged=False), until_converged=True)
-    assert "not converged" in result(outcome, "pretender").reason
-    assert not outcome.record.tiers[-1].conclusive
-    assert outcome.record.tiers[-1].index.value > 0.9, "what was recovered was recovered"
-
-
 def test_a_diverging_attack_is_failed_and_has_no_figures(device: AuditTarget) -> None:
     outcome = audited(device, Broken(torch.zeros(8, 1, 16, 16)))
     found = result(outcome, "pretender")
     assert (found.status, found.figures, found.reason) == ("failed", None, "the loss is nan")
-
-
-def test_images_that_are_not_finite_are_a_failed_attack(device: AuditTarget) -> None:
-    found = result(audited(device, Pretender(torch.full((8, 1, 16, 16), torch.nan))), "pretender")
-    assert "not finite" in found.reason
 
 
 def test_a_finished_attack_is_not_repeated(device: AuditTarget, tmp_path: Path) -> None:
@@ -188,32 +162,8 @@ def test_probes_find_the_class_and_not_a_coin() -> None:
     assert max(rate.accuracy.value for rate in found.attributes) < 0.65
 
 
-def test_campaigns_are_labelled_by_what_differs() -> None:
-    attack = attack_named("inverse")
-    assert AttackVariant(attack).label == "inverse"
-    assert AttackVariant(attack, naive=True).label == "inverse (naive)"
-    assert AttackVariant(attack, queries=10).label == "inverse (10 releases)"
-
-
 def dropping(masks: str = "fresh") -> AuditTarget:
     return audit_target(first_layer(), 6, DefenseSpec(dropout="element", rate=0.7, masks=masks))  # type: ignore[arg-type]
-
-
-def test_the_suite_grows_with_the_effort_and_with_what_is_random(device: AuditTarget) -> None:
-    attacks = [attack_named(name) for name in ("prior", "ridge", "likelihood", "shadow-same")]
-    standard = replace(EFFORT, name="standard")
-    others = {"random queries": digits()[2]}
-
-    def labels(place: AuditTarget, effort: Effort) -> set[str]:
-        return {each.label for each in attack_variants(request_for(place, others=others), attacks, effort)}
-
-    plain = {"prior", "ridge", "likelihood", "shadow-same"}
-    assert labels(device, EFFORT) == plain
-    assert labels(dropping(), EFFORT) == plain | {"ridge (naive)", "ridge (10 releases)"}
-    assert labels(dropping(), standard) == plain | {
-        "ridge (naive)", "ridge (10 releases)", "ridge (random queries)", "likelihood (naive)",
-        "likelihood (10 releases)",
-    }  # fmt: skip
 
 
 def test_keyed_masks_are_tried_on_near_duplicates_alone() -> None:
@@ -294,3 +244,29 @@ def test_an_audit_shows_a_budget_to_hold_only_where_it_is_sound(device: AuditTar
     )  # fmt: skip
     assert "nothing is proven, since attacks FAILED: pretender" in str(budget_objection(failed.record, 0.1))
     assert "index up to 1.000" in str(budget_objection(audited(device, Pretender(own)).record, 0.9))
+
+
+def test_an_attack_below_the_prior_is_failed_and_leaves_its_tier_inconclusive(device: AuditTarget) -> None:
+    wild = torch.rand(8, 1, 16, 16, generator=torch.Generator().manual_seed(0)).round()
+    outcome = audited(device, Pretender(wild))
+    found = result(outcome, "pretender")
+    assert found.status == "failed"
+    assert "below the prior" in found.reason
+    tiers = {tier.threat: tier for tier in outcome.record.tiers}
+    assert not tiers["white-box"].conclusive
+    assert tiers["white-box"].failed == ("pretender",)
+    assert tiers["black-box"].conclusive
+
+
+def test_an_attack_that_has_not_converged_is_failed_where_convergence_was_asked_for(device: AuditTarget) -> None:
+    own = digits()[0].inputs[0][:8]
+    assert result(audited(device, Pretender(own, converged=False)), "pretender").status == "ok"
+    outcome = audited(device, Pretender(own, converged=False), until_converged=True)
+    assert "not converged" in result(outcome, "pretender").reason
+    assert not outcome.record.tiers[-1].conclusive
+    assert outcome.record.tiers[-1].index.value > 0.9, "what was recovered was recovered"
+
+
+def test_images_that_are_not_finite_are_a_failed_attack(device: AuditTarget) -> None:
+    found = result(audited(device, Pretender(torch.full((8, 1, 16, 16), torch.nan))), "pretender")
+    assert "not finite" in found.reason

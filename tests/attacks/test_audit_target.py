@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from attack_views import audit_target, digits, first_layer, view_of
+from attack_views import audit_target, digits, first_layer
 from collabplan.attacks import AuditTarget
-from collabplan.attacks.adversary_view import FEW, RowBank
-from collabplan.attacks.releases import near_copy
 from collabplan.records import DefenseSpec
-from torch import Tensor
 
 RATE = 0.7
 
@@ -63,38 +60,3 @@ def test_noise_is_averaged_over_releases() -> None:
         return float((place.release(digits()[0], draws(), queries=queries).rows[0] - clean).square().mean())
 
     assert error(10) == pytest.approx(error(1) / 10, rel=0.05)
-
-
-def test_a_naive_attacker_reads_zeros_as_numbers() -> None:
-    place = device()
-    released = place.release(digits()[0], draws())
-    assert view_of(place, "black-box", naive=True).perceived(released).seen == (None,)
-    assert view_of(place, "black-box").perceived(released) is released
-
-
-def test_near_copies_differ_a_little_and_stay_in_the_unit_range() -> None:
-    images: Tensor = digits()[0].inputs[0]
-    copies = near_copy(images, draws())
-    assert copies.shape == images.shape
-    assert float(copies.min()) >= 0
-    assert float(copies.max()) <= 1
-    assert 0 < float((copies - images).abs().mean()) < 0.1
-
-
-def test_a_bank_gives_the_same_rows_whether_they_are_kept_or_computed(monkeypatch: pytest.MonkeyPatch) -> None:
-    table = torch.randn(FEW + 50, 7, generator=draws())
-    asked = []
-
-    def compute(positions: Tensor) -> tuple[Tensor, ...]:
-        asked.append(len(positions))
-        return (table[positions],)
-
-    wanted = torch.tensor([0, FEW + 3, 5])
-    kept = RowBank(compute, len(table))
-    assert torch.equal(kept.some[0], table)
-    assert torch.equal(kept.at(wanted)[0], table[wanted])
-    assert sum(asked) == len(table)
-    monkeypatch.setattr("collabplan.attacks.adversary_view.MOST_BYTES", 100)
-    computed = RowBank(compute, len(table))
-    assert len(computed.some[0]) == FEW
-    assert torch.equal(computed.at(wanted)[0], table[wanted])

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 
 import torch
-from collabplan.attacks import AdversaryView, AuditTarget, Effort
+from collabplan.attacks import AdversaryView, Attack, AuditTarget, Effort
 from collabplan.defenses import Defense
 from collabplan.estimators import EdgeActivations
 from collabplan.graph import TracedGraph, candidate_cuts, trace
@@ -83,3 +84,39 @@ def audit_target(first: nn.Module, width: int, spec: DefenseSpec | None = None, 
 def view_of(device: AuditTarget, threat: Threat = "white-box", **options: object) -> AdversaryView:
     """The device as an attacker of this tier meets it."""
     return AdversaryView(device, digits()[2], threat, **options)  # type: ignore[arg-type]
+
+
+BRIEF = replace(EFFORT, fit_samples=200, train_steps=20, iterations=20)
+"""Where what is found need not be good."""
+
+HALF = replace(EFFORT, train_steps=125)
+"""Where attacks are compared, or this many steps suffice."""
+
+
+class PartlyRounded(nn.Module):
+    """An edge half whose live gradient misses nearly all that crosses; the model's own passes straight through."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 0.01 * x + x + (torch.round(x * 8) / 8 - x).detach()
+
+
+def attacked(
+    attack: Attack, device: AuditTarget, count: int, effort: Effort = EFFORT, **options: object
+) -> tuple[Tensor, Tensor]:
+    """Originals and reconstructions of the first targets."""
+    place = view_of(device, attack.threat, **options)
+    if attack.threat == "query-free":
+        place = view_of(
+            device, attack.threat, intercepted=device.release(digits()[1], torch.Generator().manual_seed(3))
+        )
+    attacker = attack.fit(place, effort, torch.Generator().manual_seed(0))
+    data = digits()[0].take(torch.arange(count))
+    released = device.release(data, torch.Generator().manual_seed(1), queries=place.queries)
+    return device.pixels(data), attacker.reconstruct(place.perceived(released), torch.Generator().manual_seed(2)).images
+
+
+def error(pair: tuple[Tensor, Tensor]) -> float:
+    """Mean squared error over that of the mean image."""
+    originals, images = pair
+    mean = digits()[2].inputs[0].mean(dim=0)
+    return float((images - originals).square().mean() / (mean - originals).square().mean())
