@@ -3,13 +3,14 @@
 PYTHON ?= python3
 BIN := "$(CURDIR)/.venv/bin"
 INSTALLED := .venv/.installed
+NAMED := .venv/named/collabplan
 
-.PHONY: demo test lint schemas bench-env clean
+.PHONY: demo test coverage lint docs schemas bench-env clean
 .DELETE_ON_ERROR:
 
 # A network as small as the example, and those of the tests, is run by one thread: on a busy machine two
 # wait for each other most of the time.
-demo test: export OMP_NUM_THREADS = 1
+demo test coverage: export OMP_NUM_THREADS = 1
 
 # Profile, optimize and split the embedded example. The edge is declared five times slower than this
 # machine and too small for the whole model; the link is the assumed one. One tensor crosses: without
@@ -19,23 +20,34 @@ demo test: export OMP_NUM_THREADS = 1
 demo: $(INSTALLED)
 	rm -rf demo && mkdir demo
 	cd demo && ../.venv/bin/collabplan profile ../examples/digits/model.py --max-crossing 1
-	cd demo && ../.venv/bin/collabplan optimize --budget-ms 60 --max-edge-params 60000 --edge-slowdown 5 --keep 1,4 --dropout-kinds none --finetune 8 --no-audit -o plan.json
+	cd demo && ../.venv/bin/collabplan optimize --budget-ms 60 --max-edge-params 60000 --edge-slowdown 5 --defense none --defense projection:rank=4 --finetune 8 --no-audit -o plan.json
 	cd demo && ../.venv/bin/collabplan attack plan.json --attacks inverse,kernel
 	cd demo && ../.venv/bin/collabplan split plan.json -o halves
 	@echo "The plan lies in demo/plan.json, its two halves in demo/halves, profile and study in demo/.collabplan."
 
 # Everything that .ci/run runs.
 # Two files at a time: most of a test's time is torch on one thread.
-test: lint
+test: lint docs
 	$(BIN)/python -m pytest tests -n 2 --dist loadfile
 
-# mypy takes a package's name from its folder, and a clone may bear any name: hence the link.
-lint: $(INSTALLED)
+# The tests again, with the share of branches that they reach, floor by floor in .coverage-report/.
+coverage: $(INSTALLED)
+	$(BIN)/python -m pytest tests -n 2 --dist loadfile --cov=collabplan --cov-config=pyproject.toml --cov-report=term:skip-covered --cov-report=html
+
+# mypy and griffe take a package's name from its folder, and a clone may have any name.
+$(NAMED): $(INSTALLED)
+	mkdir -p $(@D) && ln -sfn ../.. $@
+
+lint: $(INSTALLED) $(NAMED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	mkdir -p .venv/named && ln -sfn ../.. .venv/named/collabplan
 	cd .venv/named && $(BIN)/mypy --config-file collabplan/pyproject.toml collabplan
 	$(BIN)/lint-imports
+
+# The documentation as a site in site/. Strict: a broken link or a name that is not there stops it.
+docs: export NO_MKDOCS_2_WARNING = 1
+docs: $(INSTALLED) $(NAMED)
+	$(BIN)/mkdocs build --strict --quiet
 
 # After a change of a record: publish its JSON Schema anew.
 schemas: $(INSTALLED)
@@ -47,7 +59,7 @@ bench-env: bench-env/.installed
 
 bench-env/.installed: pyproject.toml constraints.txt
 	test -x bench-env/bin/python || $(PYTHON) -m venv bench-env
-	bench-env/bin/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[runtime]'
+	bench-env/bin/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[all]'
 	bench-env/bin/python -m pip install -qq --disable-pip-version-check --no-deps 'torchvision==0.28.*' timm
 	bench-env/bin/python -m pip install -qq --disable-pip-version-check transformers pyyaml
 	@touch $@
@@ -57,8 +69,8 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("collabplan needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; name another: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "Installing into .venv (torch is large: some minutes)"
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-compile -c constraints.txt -e '.[dev]'
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-compile -c constraints.txt -e '.[dev,docs]'
 	@touch $@
 
 clean:
-	rm -rf .venv bench-env build demo *.egg-info
+	rm -rf .venv bench-env build demo site .coverage .coverage-report *.egg-info

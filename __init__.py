@@ -1,6 +1,6 @@
 """collabplan decides with evidence where to split a PyTorch model between an edge device and an untrusted cloud.
 
-This face is lazy: importing it loads no torch. Each floor is reachable as `collabplan.FLOOR`.
+The public API is lazy: importing it loads no torch. Each floor is reachable as `collabplan.FLOOR`.
 """
 
 from __future__ import annotations
@@ -19,17 +19,27 @@ __all__ = ["__version__", *FLOORS]
 
 
 def lazy_api(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """`__getattr__` and `__dir__` (PEP 562) of a floor whose names are loaded when they are first asked for.
+    """`__getattr__` and `__dir__` (PEP 562) for a floor that loads a name on first use.
 
     Args:
         package: the floor's `__name__`.
-        homes: by public name, the floor's module that defines it.
+        homes: for each public name, the module of the floor that defines it.
+
+    Returns:
+        `__getattr__`, which raises CollabplanError if the name needs an extra that is not installed, and `__dir__`.
     """
 
     def load(name: str) -> Any:
-        if name in homes:
+        if name not in homes:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}; it has {', '.join(sorted(homes))}")
+        try:
             return getattr(importlib.import_module(f".{homes[name]}", package), name)
-        raise AttributeError(f"module {package!r} has no attribute {name!r}; it has {', '.join(sorted(homes))}")
+        except ModuleNotFoundError as error:
+            from .records.extras import missing_package
+
+            if (missing := missing_package(error)) is None:
+                raise
+            raise missing from error
 
     def names() -> list[str]:
         return sorted(homes)

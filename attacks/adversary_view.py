@@ -12,8 +12,10 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from ..defenses.interface import CustomStage
 from ..defenses.pipeline import Defense
-from ..records import Threat
+from ..defenses.randomness import Simulated
+from ..records import CollabplanError, Threat
 from ..targets.data import Data
 from .artifact_cache import ArtifactCache
 from .audit_target import AuditTarget
@@ -69,8 +71,16 @@ class AdversaryView:
         if TIERS.index(self.threat) < TIERS.index(threat):
             raise AttackFailed(f"a {self.threat} attacker may not {what}; that takes a {threat} one")
 
+    def require_differentiable(self) -> None:
+        """Refuse custom stages that no gradient crosses. Raises AttackFailed."""
+        stages = (*self.target.transforms.stages, *self.believed.transforms.stages)
+        for stage in stages:
+            if isinstance(stage, CustomStage) and not stage.differentiable:
+                raise AttackFailed(f"not computable here: no gradient crosses stage {stage.name}, which is no privacy")
+
     def require_gradients(self) -> None:
         """Refuse a cut whose gradients do not tell how it differs between auxiliary images. Raises AttackFailed."""
+        self.require_differentiable()
         dead = self.target.dead_gradients(self.training)
         if dead:
             names = "; ".join(f"{name}: {', '.join(where)}" for name, where in dead.items())
@@ -103,7 +113,7 @@ class AdversaryView:
     @property
     def row_shapes(self) -> list[tuple[int, ...]]:
         """Per private crossing, the shape of one sample."""
-        return [tuple(crossing.sample_shape) for crossing in self.target.defense.crossing]
+        return [tuple(crossing.sample_shape) for crossing in self.target.defense.tail.crossing]
 
     @property
     def device(self) -> torch.device:
@@ -114,24 +124,26 @@ class AdversaryView:
     def believed(self) -> Defense:
         """The defense that the attacker believes in: the real one or, if naive, its quantizer alone.
 
-        Masks are believed to be fresh: without the key, the masks of other inputs look fresh.
+        A naive attacker keeps random custom stages that change a shape: without them nothing would fit. Masks are
+        believed to be fresh: without the key, the masks of other inputs look fresh.
         """
         real = self.target.defense
-        update: dict[str, object] = {"masks": "fresh"}
+        record = real.record
         if self.naive:
-            update |= {"dropout": "none", "rate": 0.0, "noise": "none", "noise_std": 0.0}
-        return Defense(real.spec.model_copy(update=update), real.crossing)
+            reshapes = real.transforms.codes != real.crossing
+            record = record.without("dropout", "noise", *([] if reshapes else ["custom"]))
+        return replace(real, record=record.model_copy(update={"masks": "fresh"}))
 
     @property
     def marks_dropped(self) -> bool:
         """True where the attacker sees which numbers were dropped: some crossing has dropout and no noise."""
-        believed = self.believed
+        believed = self.believed.tail
         return any(believed.drops(crossing) and not believed.noises(crossing) for crossing in believed.crossing)
 
     @property
     def releases(self) -> int:
         """Releases of one input that differ: keyed ones of exact repeats are all the same."""
-        keyed = self.target.defense.spec.masks == "keyed"
+        keyed = self.target.defense.record.masks == "keyed"
         return 1 if keyed and not self.near_copies else self.queries
 
     def perceived(self, released: ObservedReleases) -> ObservedReleases:
@@ -185,6 +197,32 @@ class AdversaryView:
     def query(self, data: Data, generator: torch.Generator) -> ObservedReleases:
         """What the device releases of auxiliary images. Raises AttackFailed for a query-free attacker."""
         return self.release(self.ask(data), data, generator)
+
+    def typical(self, rows: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """One draw of what random custom stages make of `rows` `[n, *sample_shape]`; the same rows without such stages."""
+        stages = self.believed.transforms
+        if not stages.stages:
+            return tuple(rows)
+        return tuple(stages.apply_rows(rows, Simulated(torch.Generator().manual_seed(0))))
+
+    def expected(self, rows: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """The mean of what random custom stages make of activations `[n, *sample_shape]`, with gradients.
+
+        Raises:
+            AttackFailed: a stage does not say.
+        """
+        try:
+            return tuple(self.believed.transforms.expected_rows(rows))
+        except CollabplanError as error:
+            raise AttackFailed(f"not computable here: {error}; that is no privacy") from None
+
+    def averaged(self, rows: Sequence[Tensor], draws: int) -> tuple[Tensor, ...]:
+        """The average of `draws` draws of random custom stages; `rows` without such stages."""
+        stages, source = self.believed.transforms, Simulated(torch.Generator().manual_seed(0))
+        if not stages.stages:
+            return tuple(rows)
+        drawn = [stages.apply_rows(rows, source) for _ in range(draws)]
+        return tuple(torch.stack(each).float().mean(dim=0) for each in zip(*drawn, strict=True))
 
     def cloud(self, rows: Sequence[Tensor]) -> Tensor:
         """The model's output for activations `[n, *sample_shape]`: whoever runs the cloud half has it.

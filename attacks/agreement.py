@@ -1,7 +1,7 @@
 """Do estimates rank (cut, defense) pairs as attacks do? If so, an estimate may steer a search.
 
-Rank correlation between each estimate and the audited index is taken over all pairs; within a dropout rate across cuts
-and within a cut across rates (the median over groups), since a good pooled figure may come from the rates alone; and
+Rank correlation between each estimate and the audited index is taken over all pairs; within a defense across cuts and
+within a cut across defenses (the median over groups), since a good pooled figure may come from the defenses alone; and
 over the pairs with an acceptable drop in accuracy. Depth, payload and accuracy stand beside the estimates: one that
 does not beat these is not worth its cost. Intervals are bootstraps that resample whole cuts, since the pairs of a cut
 are not independent.
@@ -28,7 +28,7 @@ AFFORDABLE_DROP = 0.10
 LISTED = 5
 """The most discordant pairs that are listed per estimate."""
 
-Scope = Literal["pooled", "within rate", "within cut", "accuracy drop <= 10 points"]
+Scope = Literal["pooled", "within defense", "within cut", "accuracy drop <= 10 points"]
 Floats = NDArray[np.float64]
 Rank = Callable[[Floats, Floats, Floats], Floats]
 
@@ -38,9 +38,10 @@ class Pair:
     """One (cut, defense): what was estimated, and what attacks recovered.
 
     Attributes:
-        label: for tables, such as `layer2 at 0.5`.
+        label: for tables, such as `layer2 at dropout:element:0.5`.
         cut_id: of the cut.
         depth: of the cut.
+        defense: names the defense, whatever the cut.
         rate: of dropout.
         payload_bytes: per sample.
         accuracy: under the defense, from 0 to 1; None if it was not measured.
@@ -51,6 +52,7 @@ class Pair:
     label: str
     cut_id: str
     depth: int
+    defense: str
     rate: float
     payload_bytes: int
     accuracy: float | None
@@ -96,7 +98,7 @@ def _rows(
     audited = [pair.audited.value for pair in pairs]
     scopes: dict[Scope, list[list[int]]] = {
         "pooled": [list(range(len(pairs)))],
-        "within rate": _groups(pair.rate for pair in pairs),
+        "within defense": _groups(pair.defense for pair in pairs),
         "within cut": _groups(pair.cut_id for pair in pairs),
         "accuracy drop <= 10 points": [_affordable(pairs)],
     }

@@ -106,7 +106,7 @@ def run_audit(
         cut_kind=cut.kind,
         depth=cut.depth,
         payload_bytes=target.payload_bytes,
-        defense=target.spec,
+        defense=target.record,
         effort=effort.name,
         accuracy=request.accuracy,
         attacks=tuple(results),
@@ -133,7 +133,7 @@ class _AuditRun:
         """
         ways = [False]
         if variant.queries > 1:
-            ways = [True] if self.target.defense.spec.masks == "keyed" else [False, True]
+            ways = [True] if self.target.defense.record.masks == "keyed" else [False, True]
         places = [self._place(variant, near) for near in ways]
         kept = [pair for pair in (read_attack(place, self.exchange) for place in places) if pair is not None]
         if len(kept) == len(ways):
@@ -188,7 +188,7 @@ class _AuditRun:
 
     def _linkage(self) -> tuple[LinkageRate, ...]:
         gallery, defense = self.data.gallery, self.target.defense
-        repeats = [1, MANY] if defense.randomizes and defense.spec.masks == "fresh" else [1]
+        repeats = [1, MANY] if defense.repeats else [1]
         rows, found = self.target.clean_rows(gallery), []
         for near in (False, True):
             for queries in repeats:

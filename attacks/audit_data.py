@@ -78,7 +78,7 @@ class AuditData:
         if variant is not None:
             auxiliary = (request.others or {})[variant.other] if variant.other else auxiliary
             queries, naive = variant.queries, variant.naive
-        keyed = target.defense.spec.masks == "keyed"
+        keyed = target.defense.record.masks == "keyed"
         seen = None
         if request.intercepted is not None and threat == "query-free":
             seen = target.release(request.intercepted, generator_for(self.seed, "intercepted"))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, fields, is_dataclass
 from typing import Any
 
-from ..defenses.pipeline import Defense
+from ..defenses.catalogue import stage_revisions
+from ..defenses.pipeline import Defense, seed_marks
 from ..records import hash_json
 from ..records.revisions import Part, revisions_of, settings_of
 from ..targets.data import Data
@@ -26,7 +27,8 @@ def audit_key(data: AuditData) -> list[Any]:
     return [
         target.traced.identity.model_dump(mode="json"),
         target.cut.id,
-        target.spec.model_dump(mode="json"),
+        target.record.model_dump(mode="json"),
+        stage_revisions(target.record),
         target.tuned_hash,
         target.secret_hash,
         target.device.type,
@@ -63,7 +65,9 @@ def fit_key(attack: Attack, believed: Defense, auxiliary: Data, effort: Effort) 
         [
             attack_key(attack),
             attack_revisions(attack),
-            believed.spec.model_dump(mode="json"),
+            believed.record.model_dump(mode="json"),
+            None if believed.matrices is None else believed.matrices.sha256,
+            stage_revisions(believed.record),
             auxiliary.content_hash,
             asdict(effort),
         ]
@@ -75,7 +79,7 @@ def fit_seed(attack: Attack, believed: Defense, auxiliary: Data) -> str:
 
     The wording is fixed: another one would draw other weights, and every figure of such an attack would change.
     """
-    return hash_json([_seed_text(attack), believed.spec.model_dump(mode="json"), auxiliary.content_hash])
+    return hash_json([_seed_text(attack), seed_marks(believed), auxiliary.content_hash])
 
 
 def _seed_text(attack: Attack) -> str:

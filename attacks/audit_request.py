@@ -84,8 +84,7 @@ def attack_variants(
             tells. With keyed masks they are of near-duplicates, and tell something else.
     """
     if strongest:
-        spec = request.target.spec
-        repeats = request.target.defense.randomizes and spec.masks == "fresh"
+        repeats = request.target.defense.repeats
         return [AttackVariant(each, queries=MANY if repeats and each.threat != "query-free" else 1) for each in attacks]
     quick, randomizes = effort.name == "quick", request.target.defense.randomizes
     found = [AttackVariant(attack) for attack in attacks]

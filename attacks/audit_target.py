@@ -9,8 +9,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from ..defenses.interface import NO_RANDOMNESS
 from ..defenses.pipeline import Defense
 from ..defenses.randomness import Keyed, Simulated
+from ..defenses.transforms import Transforms
 from ..estimators.activations import graph_arguments
 from ..estimators.tokens import holds_tokens
 from ..graph import (
@@ -66,8 +68,8 @@ class AuditTarget:
     Args:
         traced: the model.
         cut: where it is divided.
-        defense: calibrated, over the cut's crossings. With a projection the device releases codes: whatever is said
-            of activations here holds for the codes.
+        defense: calibrated, over the cut's crossings. With a projection, or custom stages that draw nothing, the
+            device releases codes: whatever is said of activations here holds for the codes.
         scaling: between pixels in [0, 1] and what the model reads.
         device: where the model runs. Releases are on the CPU.
         batch_size: inputs per forward pass.
@@ -91,10 +93,11 @@ class AuditTarget:
         tuned: Mapping[str, Tensor] | None = None,
     ) -> None:
         self.traced, self.cut, self.scaling = traced, cut, scaling
-        self.defense = defense.private.coded
-        self.projection = defense.directions
+        # What draws nothing is part of the edge for an attacker; what draws is drawn anew for each release.
+        steady = defense.transforms.steady
+        self.defense = defense.after(steady).private
         self.payload_bytes = defense.payload_bytes()
-        self.spec = defense.spec
+        self.record = defense.record
         self.device = torch.device(device)
         self.batch_size = traced.samples_at_once(batch_size)
         self.position = attacked_input(traced)
@@ -105,6 +108,8 @@ class AuditTarget:
         self._secret = secret
         self.secret_hash = hashlib.sha256(secret).hexdigest()
         self._private = [at for at, crossing in enumerate(cut.crossing) if not crossing.public]
+        private = tuple(cut.crossing[at] for at in self._private)
+        self.transforms = Transforms(defense.transforms.first(steady).stages, private)
 
     def __deepcopy__(self, _: dict[int, object]) -> AuditTarget:
         """Itself: a network that is copied refers to the same device."""
@@ -140,9 +145,8 @@ class AuditTarget:
         for at in self._private:
             layout = self.cut.crossing[at].layout
             assert layout is not None  # Defense refuses private tensors without one
-            row = to_samples(crossed[at], layout)[: len(data)]
-            rows.append(row if self.projection is None else self.projection.encoded(self.cut.crossing[at], row))
-        return tuple(rows)
+            rows.append(to_samples(crossed[at], layout)[: len(data)])
+        return tuple(self.transforms.apply_rows(rows, NO_RANDOMNESS))
 
     def dead_gradients(self, data: Data) -> dict[str, tuple[str, ...]]:
         """Private crossings whose gradients do not tell how they differ between the inputs `data`, and where these end.
@@ -178,10 +182,8 @@ class AuditTarget:
         if self.traced.mixed_at is not None and len(rows[0]) > 1:
             return torch.cat([self.cloud(one) for one in zip(*(torch.split(row, 1) for row in rows), strict=True)])
         tensors = []
-        for row, crossing in zip(rows, self.cut.crossing, strict=True):
+        for row, crossing in zip(self.transforms.receive_rows(rows), self.cut.crossing, strict=True):
             assert crossing.layout is not None
-            if self.projection is not None:
-                row = self.projection.decoded(crossing, row)
             tensors.append(from_samples(row, crossing.layout).to(getattr(torch, crossing.dtype)))
         outputs = self.halves.cloud.graph_module(*tensors)  # type: ignore[operator]
         for output in outputs if isinstance(outputs, (tuple, list)) else (outputs,):
@@ -219,13 +221,13 @@ class AuditTarget:
     ) -> ObservedReleases:  # fmt: skip
         """Release undefended activations `[n, *sample_shape]` of `data`; `defense` may replace the real one."""
         defense = defense or self.defense
-        if not defense.randomizes or defense.spec.masks == "keyed":
+        if not defense.repeats:
             queries = 1  # every release is the same
         fused = FusedReleases(defense)
-        if defense.only_drops:
+        if defense.only_drops and defense.record.dropout is not None:
             # A number that was seen once is known, and q fresh masks miss it as often as one mask of rate p^q does.
-            rarer = defense.spec.model_copy(update={"rate": defense.spec.rate**queries})
-            fused.add(self._once(rows, data, generator, Defense(rarer, defense.crossing)))
+            rarer = defense.record.dropout.model_copy(update={"rate": defense.rate**queries})
+            fused.add(self._once(rows, data, generator, replace(defense, record=defense.record.replacing(rarer))))
             return replace(fused.observed(self.blank(data)), queries=queries)
         for _ in range(queries):
             fused.add(self._once(rows, data, generator, defense))
@@ -246,7 +248,7 @@ class AuditTarget:
     def _once(
         self, rows: Sequence[Tensor], data: Data, generator: torch.Generator, defense: Defense
     ) -> tuple[Tensor, ...]:
-        keyed = defense.spec.masks == "keyed" and defense.randomizes
+        keyed = defense.record.masks == "keyed" and defense.randomizes
         source = Keyed(self._secret, CONTEXT, self.pixels(data)) if keyed else Simulated(generator)
         return tuple(row.float() for row in defense.observed(defense.release(rows, source)))
 

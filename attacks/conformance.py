@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ..defenses.pipeline import Defense
 from ..graph import candidate_cuts, trace
-from ..records import DefenseSpec, Threat
+from ..records import DefenseRecord, Threat
 from ..targets.data import Data, InputScaling
 from .adversary_view import AdversaryView
 from .audit import run_audit
@@ -80,7 +80,7 @@ def toy_device(*, constant: bool = False) -> AuditTarget:
         rest = nn.Sequential(nn.ReLU(), nn.Flatten(), nn.Linear((1 if constant else 4) * SIDE**2, 3))
     traced = trace(nn.Sequential(first, rest).eval(), (torch.zeros(2, 1, SIDE, SIDE),))
     cut = sorted(candidate_cuts(traced, 1), key=lambda each: each.depth)[1]
-    return AuditTarget(traced, cut, Defense.for_cut(DefenseSpec(bits=None), cut), InputScaling.from_range(0, 1))
+    return AuditTarget(traced, cut, Defense.for_cut(DefenseRecord(), cut), InputScaling.from_range(0, 1))
 
 
 def toy_request() -> AuditRequest:

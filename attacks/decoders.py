@@ -182,7 +182,7 @@ class DecoderInput:
         """For the releases of `view`, standardised by clean rows `[n, *sample_shape]`."""
         image = _is_image(view.image_shape)
         shapes = [shape if image else (math.prod(shape),) for shape in view.row_shapes]
-        return cls(Standard.of(rows), shapes, view.marks_dropped, view.device)
+        return cls(Standard.of(view.typical(rows)), shapes, view.marks_dropped, view.device)
 
     def __call__(self, released: ObservedReleases) -> list[Tensor]:
         """Per crossing standardised rows, as grids where they form grids, with the marks as further channels."""

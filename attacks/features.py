@@ -66,7 +66,7 @@ def zero_weights(view: AdversaryView, clean: Sequence[Tensor], released: Observe
         clean: undefended rows of auxiliary images.
         released: what the weights are for.
     """
-    defense = view.believed
+    defense, clean = view.believed.tail, view.typical(clean)
     missed = defense.rate**view.releases
     found: list[Tensor | None] = []
     for crossing, rows, seen in zip(defense.crossing, clean, released.seen, strict=True):
@@ -74,7 +74,7 @@ def zero_weights(view: AdversaryView, clean: Sequence[Tensor], released: Observe
             found.append(None)
             continue
         zero = _reads_zero(view, crossing.node, rows)
-        if defense.spec.dropout == "channel":
+        if defense.dropout is not None and defense.dropout.by_channel:
             within = list(range(2, seen.ndim))
             kept = seen.any(dim=within, keepdim=True) if within else seen
             own = (zero.all(dim=within, keepdim=True) if within else zero).float().mean(dim=0)
@@ -87,7 +87,8 @@ def zero_weights(view: AdversaryView, clean: Sequence[Tensor], released: Observe
 
 def _reads_zero(view: AdversaryView, node: str, rows: Tensor) -> Tensor:
     """Where clean `rows` would be released as 0 without any dropout."""
-    for crossing, quantizer in zip(view.believed.crossing, view.believed.quantizers, strict=True):
+    defense = view.believed.tail
+    for crossing, quantizer in zip(defense.crossing, defense.quantizers, strict=True):
         if crossing.node == node and quantizer is not None:
             return quantizer.quantize(rows) == quantizer.zero_point
     return rows == 0

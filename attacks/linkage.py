@@ -23,6 +23,9 @@ LINKAGE = Part("linkage")
 CHUNK = 2048
 """Features per matrix product."""
 
+ASKED = 10
+"""Releases of each candidate that are averaged where custom stages draw."""
+
 SAME = 1e-6
 """Distances that differ by less, relatively, are a tie."""
 
@@ -47,7 +50,7 @@ def linkage_rates(
         gallery = view.target.with_pixels(targets, near_copy(view.pixels(targets), generator))
     features = view.ask(gallery)
     few = view.training.take(torch.arange(min(ZERO_IMAGES, len(view.training))))
-    distances = seen_distances(view, view.ask(few), released, features)
+    distances = seen_distances(view, view.ask(few), released, view.averaged(features, ASKED))
     nearest = distances.min(dim=1).values
     tied = distances <= nearest[:, None] + SAME * nearest.abs()[:, None] + 1e-9
     own = torch.arange(len(released))
@@ -63,17 +66,17 @@ def linkage_rates(
 
 
 def seen_distances(
-    view: AdversaryView, clean: tuple[Tensor, ...], released: ObservedReleases, features: tuple[Tensor, ...]
+    view: AdversaryView, asked: tuple[Tensor, ...], released: ObservedReleases, features: tuple[Tensor, ...]
 ) -> Tensor:
     """`[n, g]` float64: mean squared deviation of each candidate's `features` from what each release shows.
 
     sum w (t - f)^2 = sum w t^2 - 2 (w t) f + w f^2, by matrix products over chunks of numbers. Each crossing is in
-    units of its variance over `clean` rows. Under noise the release's expectation is compared.
+    units of its variance over the `asked` rows. Under noise the release's expectation is compared.
     """
-    defense = view.believed
+    defense, clean = view.believed.tail, view.typical(asked)
     total = torch.zeros(len(released), len(features[0]), dtype=torch.float64)
     count = torch.zeros(len(released), 1, dtype=torch.float64)
-    weights = zero_weights(view, clean, released)
+    weights = zero_weights(view, asked, released)
     for at, crossing in enumerate(defense.crossing):
         keep = 1 - defense.rate if defense.drops(crossing) and weights[at] is None else 1.0
         variance = float(clean[at].float().var(dim=0, unbiased=False).mean()) or 1.0

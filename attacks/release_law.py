@@ -42,15 +42,16 @@ class ReleaseLaw:
         view.require("white-box", "use the likelihood of a release")
         images = view.training.take(torch.arange(min(ZERO_IMAGES, len(view.training))))
         clean = view.ask(images)
-        scales = [float(row.float().var(dim=0, unbiased=False).mean()) for row in clean]
+        scales = [float(row.float().var(dim=0, unbiased=False).mean()) for row in view.typical(clean)]
         if not any(scales):
             raise AttackFailed("what crosses is the same for every input, so no gradient leads back to it")
         view.require_gradients()
+        view.expected(clean)
         return cls(view, clean, tuple(scale or 1.0 for scale in scales))
 
     def against(self, released: ObservedReleases) -> ReleaseLoss:
         """The loss of images given these releases."""
-        defense, device = self.view.believed, self.view.device
+        defense, device = self.view.believed.tail, self.view.device
         keep = [
             1 - defense.rate if defense.drops(crossing) and defense.noises(crossing) else 1.0
             for crossing in defense.crossing
@@ -73,7 +74,7 @@ class ReleaseLoss:
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """`[n, *image_shape]` in [0, 1], at most one batch -> `[n]`: mean squared deviation over the variance."""
-        crossed = self.view.edge(pixels, self.released.public)
+        crossed = self.view.expected(self.view.edge(pixels, self.released.public))
         total: Tensor | None = None
         for row, wanted, weight, scale, keep in zip(
             crossed, self.rows, self.weights, self.scales, self.keep, strict=True

@@ -87,7 +87,7 @@ class FusedReleases:
         assert self._times is not None  # `add` was called
         rows: list[Tensor] = []
         seen: list[Tensor | None] = []
-        for total, times, crossing in zip(self._sums, self._times, self.defense.crossing, strict=True):
+        for total, times, crossing in zip(self._sums, self._times, self.defense.tail.crossing, strict=True):
             if self.defense.drops(crossing) and not self.defense.noises(crossing):
                 rows.append(total if self._count == 1 else total / times.clamp(min=1))
                 seen.append(times > 0)

@@ -70,7 +70,7 @@ class _Pairs:
         most = min(most, max(20, int(MOST_NUMBERS / max(width, 1))), len(view.training))
         data = view.training.take(torch.arange(most))
         clean = view.ask(data)
-        standard = Standard.of(clean)
+        standard = Standard.of(view.typical(clean))
         rows = standard.flat(view.release(clean, data, generator))
         images = view.pixels(data).flatten(1)
         centre, mean = rows.mean(dim=0), images.mean(dim=0)

@@ -138,10 +138,11 @@ def _classified(view: AdversaryView, rows: Sequence[Tensor], classes: Tensor) ->
 
 def _defended(view: AdversaryView, rows: Sequence[Tensor], generator: torch.Generator) -> list[Tensor]:
     """Rows under the defense that the attacker believes in, with gradients: rounding is noise of its variance."""
-    made, defense = [], view.believed
+    source, made, defense = Simulated(generator), [], view.believed.tail
+    rows = view.believed.transforms.apply_rows(rows, source)
     for crossing, quantizer, row in zip(defense.crossing, defense.quantizers, rows, strict=True):
-        if defense.drops(crossing):
-            row = row * defense.mask(crossing, len(row), Simulated(generator)).to(row.device)
+        if defense.dropout is not None and defense.drops(crossing):
+            row = row * defense.dropout.mask(crossing, len(row), source).to(row.device)
         noise = defense.noise(crossing)
         spread = noise.std if noise else quantizer.step / math.sqrt(12) if quantizer else 0.0
         made.append(row + spread * torch.randn(row.shape, generator=generator).to(row.device) if spread else row)

@@ -60,9 +60,9 @@ def run(jobs: Sequence[Sequence[str]], folder: Path) -> None:
 def measured(name: str, cuts: Sequence[str], attacks: str, effort: str, folder: Path, jobs: int) -> None:
     """Make leakage.json, audit.json and agreement.json in `folder`."""
     target = str(EXAMPLES / name / "model.py")
-    options = ("--attacks", attacks, "--effort", effort, "--dropout", RATES)
+    options = ("--attacks", attacks, "--effort", effort, "--defense", f"dropout:element:{RATES}")
     estimate = (
-        "leakage", target, "--cuts", ",".join(cuts), "--dropout", RATES, "--estimators", ESTIMATORS,
+        "leakage", target, "--cuts", ",".join(cuts), *options[4:], "--estimators", ESTIMATORS,
         "--samples", str(SAMPLES), "-o", "leakage.json",
     )  # fmt: skip
     shares = [cuts[first::jobs] for first in range(jobs)]
@@ -76,7 +76,7 @@ def measured(name: str, cuts: Sequence[str], attacks: str, effort: str, folder: 
 
 def print_bars(name: str, report: AgreementReport, audits: AuditReport) -> None:
     """The ridge index against its bars and against the trivial proxies."""
-    rows = {(row.estimate, row.scope): row for row in report.rows}
+    rows: dict[tuple[str, str], AgreementRow] = {(row.estimate, row.scope): row for row in report.rows}
     found = {scope: rows[RIDGE, scope].spearman for scope in SCOPES if (RIDGE, scope) in rows}
     trivial = {row.estimate: row.spearman.value for row in report.rows if row.trivial and row.scope == "pooled"}
     pooled, best = found["pooled"], max(value or 0.0 for value in trivial.values())

@@ -38,7 +38,7 @@ from collabplan.defenses import Defense
 from collabplan.defenses.seeds import generator_for
 from collabplan.estimators import EdgeActivations
 from collabplan.graph import Cut, TracedGraph, candidate_cuts, trace
-from collabplan.records import DefenseSpec, Threat, hash_json
+from collabplan.records import DefenseRecord, DropoutRecord, QuantizerRecord, Threat, hash_json
 from collabplan.targets import Data, InputScaling
 from report import bar, machine
 from safetensors.torch import load_file, save_file
@@ -99,7 +99,7 @@ class Bench:
     attacker: Data
     train: Data
 
-    def target(self, layer: str, spec: DefenseSpec) -> AuditTarget:
+    def target(self, layer: str, spec: DefenseRecord) -> AuditTarget:
         """The device cut behind `layer`, its quantizer calibrated on intercepted images."""
         cut = next(cut for cut in self.cuts if cut.name == layer)
         defense = Defense.for_cut(spec, cut)
@@ -143,7 +143,7 @@ def reconstructed(
     place = work / f"{hash_json(key)[:24]}.safetensors"
     if place.is_file():
         return load_file(place)["images"]
-    target = device.target(layer, DefenseSpec(bits=None))
+    target = device.target(layer, DefenseRecord())
     draws = generator_for(SEED, device.name, layer, attack.name)
     seen = target.release(device.intercepted.take(torch.arange(2000)), draws) if threat == "query-free" else None
     view = AdversaryView(target, own, threat, intercepted=seen, artifacts=artifacts).limited(effort.fit_samples)
@@ -223,7 +223,8 @@ def curve(name: str, layers: Sequence[str], rates: Sequence[float], work: Path, 
     for row in (row for row in PUBLISHED if row.example == name and (not layers or row.layer in layers)):
         points = []
         for masks, rate in [("fresh", 0.0), *((masks, rate) for rate in rates for masks in ("fresh", "keyed"))]:
-            spec = DefenseSpec(dropout="element" if rate else "none", rate=rate, masks=masks)  # type: ignore[arg-type]
+            drop = [DropoutRecord(granularity="element", rate=rate)] if rate else []
+            spec = DefenseRecord.of(*drop, QuantizerRecord(), masks=masks if rate else "fresh")  # type: ignore[arg-type]
             target = device.target(row.layer, spec)
             request = AuditRequest(target, device.targets, device.attacker, device.intercepted)
             made = run_audit(request, attacks, effort, seed=SEED, folder=work, artifacts=artifacts).record
@@ -276,7 +277,7 @@ def speed() -> None:
     """Bar 3.3: many images at once against one at a time, and a quick audit of ResNet-20."""
     device = bench("mnist_lenet")
     for layer in ("conv1", "ReLU2"):
-        target = device.target(layer, DefenseSpec(bits=None))
+        target = device.target(layer, DefenseRecord())
         view = AdversaryView(target, device.attacker, "white-box").limited(1000)
         effort = replace(EFFORTS["quick"], iterations=300)
         attacker = MaximumLikelihood(priors=((1e-2, 0.0),), starts=1).fit(view, effort, generator_for(SEED, "speed"))
@@ -304,7 +305,9 @@ def speed() -> None:
             threads=torch.get_num_threads(),
         )
     device = bench("cifar10_resnet20")
-    target = device.target("layer2.2", DefenseSpec(dropout="element", rate=0.5))
+    target = device.target(
+        "layer2.2", DefenseRecord.of(DropoutRecord(granularity="element", rate=0.5), QuantizerRecord())
+    )
     names = ("prior", "ridge", "inverse", "likelihood", "latent", "untrained", "shadow-same", "shadow-other")
     request = AuditRequest(target, device.targets, device.attacker, device.intercepted.take(torch.arange(2000)))
     seconds, made = timed(

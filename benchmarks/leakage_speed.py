@@ -19,6 +19,7 @@ import tempfile
 import time
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,7 +28,7 @@ from collabplan.estimators import Components, CutLeakage, EdgeActivations, estim
 from collabplan.estimators.gram import clean_rows, squared_distances
 from collabplan.estimators.interface import Channel
 from collabplan.graph import Cut, candidate_cuts, trace
-from collabplan.records import DefenseSpec
+from collabplan.records import DefenseRecord, DropoutRecord, QuantizerRecord
 from collabplan.targets import Data, InputScaling
 from report import bar, machine
 from scipy.stats import spearmanr
@@ -128,11 +129,11 @@ def spread(cuts: list[Cut], count: int) -> list[Cut]:
 
 def defenses(cut: Cut, rows: tuple[Tensor, ...]) -> list[Defense]:
     """Element dropout of every rate on an 8-bit wire, calibrated."""
-    plain = Defense(DefenseSpec(), cut.crossing).calibrate(rows)
-    return [
-        Defense(plain.spec.model_copy(update={"dropout": "element" if rate else "none", "rate": rate}), cut.crossing)
-        for rate in RATES
-    ]
+    made = []
+    for rate in RATES:
+        drop = [DropoutRecord(granularity="element", rate=rate)] if rate else []
+        made.append(Defense(DefenseRecord.of(*drop, QuantizerRecord()), cut.crossing).calibrate(rows))
+    return made
 
 
 def indices(rows: tuple[Tensor, ...], inputs: Components, cut: Cut, chosen: list[Defense]) -> list[float]:
@@ -241,7 +242,7 @@ def validation_data():
 WORKERS = {"train": train_worker, "speed": speed_worker, "memory": memory_worker}
 
 
-def in_process(worker: str, weights: str = "") -> dict[str, object]:
+def in_process(worker: str, weights: str = "") -> dict[str, Any]:
     """What a worker returns, run in a process of its own."""
     # Without this the kernel hands out and clears the same pages again and again.
     keep = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "536870912", "MALLOC_TOP_PAD_": "67108864"}
@@ -252,7 +253,8 @@ def in_process(worker: str, weights: str = "") -> dict[str, object]:
         check=True,
         env={**os.environ, **(keep if worker == "speed" else {})},
     )
-    return json.loads(done.stdout.splitlines()[-1])
+    returned: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return returned
 
 
 def main() -> None:

@@ -29,8 +29,8 @@ from collabplan.planner.fastest import fastest_cut
 from collabplan.planner.space import Point
 from collabplan.profilers import profile_model
 from collabplan.profilers.breakdown import Breakdown
-from collabplan.profilers.link import HEADER_BYTES
 from collabplan.records import Budgets, Latency, Link, Profile, TargetIdentity
+from collabplan.records.link import HEADER_BYTES
 from collabplan.targets import Data, InputScaling
 from report import bar, machine
 from torch import Tensor, nn
@@ -122,7 +122,7 @@ def compare(problem: Problem, exact_ms: float | None = None) -> dict[str, Any]:
 
     extra = None if objectives.extra is None else objectives.extra.cut
     optimal = baseline_cuts(problem.cuts, latency, extra)["latency-optimal"]
-    exact, proven = fastest_cut(problem, Point(problem.cuts[0].id).spec())
+    exact, proven = fastest_cut(problem, Point(problem.cuts[0].id).defense)
     proper = [cut for cut in problem.cuts if cut.kind == "proper" and cut.searchable]
     chain = min((cut for cut in proper if len(cut.crossing) == 1), key=median_ms)
     return {

@@ -79,13 +79,14 @@ def sandwich_bars(seeds: int) -> None:
             target=0.03, holds=max(errors) <= 0.03, reference=reference, seeds=count,
             mean=round(statistics.mean(errors), 4),
         )  # fmt: skip
-        ends = [item.as_estimate(real_noise=True) for item in found]
-        covered = sum(item.lower <= nats <= item.upper for item in ends)
+        estimates = [item.as_estimate(real_noise=True) for item in found]
+        ends = [(e.lower, e.upper) for e in estimates if e.lower is not None and e.upper is not None]
+        covered = sum(low <= nats <= high for low, high in ends)
         bar(
             "2.1", f"95 % intervals that hold {nats:g} nats", covered, f"of {count} seeds", target=0.93,
             holds=covered >= 0.93 * count,
         )  # fmt: skip
-        width = statistics.median(item.upper - item.lower for item in ends)
+        width = statistics.median(high - low for low, high in ends)
         bar(
             "2.1", f"median width of the interval at {nats:g} nats", round(width, 3), "nats",
             target=0.8 if nats == 5 else None, holds=width <= 0.8 if nats == 5 else None,

@@ -62,7 +62,7 @@ class _First(nn.Module):
 
 def _layers() -> dict[str, tuple[Any, ...]]:
     torch.manual_seed(0)
-    kernel = {"kernel_size": 3, "padding": 1}
+    kernel: dict[str, Any] = {"kernel_size": 3, "padding": 1}
     table: dict[str, tuple[Any, ...]] = {
         "Conv1d": (nn.Conv1d(4, 6, **kernel), SERIES),
         "Conv2d": (nn.Conv2d(4, 6, **kernel), IMAGE),
@@ -81,9 +81,9 @@ def _layers() -> dict[str, tuple[Any, ...]]:
         "MaxPool3d": (nn.MaxPool3d(2), VOLUME),
         "MaxPool1d return_indices": (nn.MaxPool1d(2, return_indices=True), SERIES),
         "MaxPool2d return_indices": (nn.MaxPool2d(2, return_indices=True), IMAGE),
-        "MaxUnpool1d": (lambda x: F.max_unpool1d(*F.max_pool1d(x, 2, return_indices=True), 2), SERIES),
-        "MaxUnpool2d": (lambda x: F.max_unpool2d(*F.max_pool2d(x, 2, return_indices=True), 2), IMAGE),
-        "MaxUnpool3d": (lambda x: F.max_unpool3d(*F.max_pool3d(x, 2, return_indices=True), 2), VOLUME),
+        "MaxUnpool1d": (lambda x: F.max_unpool1d(*F.max_pool1d(x, 2, return_indices=True), (2,)), SERIES),
+        "MaxUnpool2d": (lambda x: F.max_unpool2d(*F.max_pool2d(x, 2, return_indices=True), (2, 2)), IMAGE),
+        "MaxUnpool3d": (lambda x: F.max_unpool3d(*F.max_pool3d(x, 2, return_indices=True), (2, 2, 2)), VOLUME),
         "AvgPool1d": (nn.AvgPool1d(2), SERIES),
         "AvgPool2d": (nn.AvgPool2d(2, ceil_mode=True), IMAGE),
         "AvgPool3d": (nn.AvgPool3d(2), VOLUME),

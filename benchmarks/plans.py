@@ -1,7 +1,8 @@
 """Bar 4.3: what an audited plan recovers beside the cuts that people choose, at five points of accuracy.
 
     .venv/bin/python benchmarks/plans.py digits
-    .venv/bin/python benchmarks/plans.py cifar10_resnet20 --finetune 4 --keep 1,12,24 --bits 8,3 --no-dropout
+    .venv/bin/python benchmarks/plans.py cifar10_resnet20 --finetune 4 \
+        --defense 'quantizer:bits=8,3' --defense 'projection:rank=12,24 quantizer:bits=8,3'
 
 `optimize` with --max-accuracy-drop 0.05, where the cloud half keeps at least 30 % of the FLOPs; adaptive attackers, up
 to ten releases of each input. Beside the plan stand (a) the latency-optimal proper cut, (b) the middle cut, both
@@ -19,15 +20,18 @@ import time
 from pathlib import Path
 from typing import Any
 
-from collabplan.cli.output import Output
-from collabplan.cli.problem import prepare, state
-from collabplan.cli.search_options import audit_options, tuning_options, wires
-from collabplan.cli.workspace import Workspace
 from collabplan.planner import Point, Problem, SearchOptions, optimize
 from collabplan.planner.audits import Audits
 from collabplan.planner.baselines import baseline_cuts
 from collabplan.planner.evaluator import Evaluator
+from collabplan.planner.problem import DEFAULT_DEFENSES
 from collabplan.records import Budgets, Candidate, Interval, Link
+from collabplan.targets.input_options import InputOptions
+from collabplan.workflows.conditions import Conditions
+from collabplan.workflows.problem import prepare, state_problem
+from collabplan.workflows.reporter import Silent
+from collabplan.workflows.search_options import audit_options, tuning_options
+from collabplan.workflows.workspace import Workspace
 from report import bar, machine
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
@@ -38,11 +42,10 @@ SLOWDOWN, DROP, CLOUD_SHARE, RATIO = 5.0, 0.05, 0.3, 0.4
 def stated(name: str, folder: Path) -> Problem:
     """The example's problem with those cuts that leave the cloud its share of the FLOPs."""
     os.chdir(folder)
-    output = Output(as_json=True)
     target = str(EXAMPLES / name / "model.py")
-    loaded, traced, profiles = prepare(target, (), None, None, Workspace.here(), output)
-    problem = state(loaded, traced, profiles, LINK, SLOWDOWN, Budgets(max_accuracy_drop=DROP), output)
-    known = {cut.id: cut for cut in profiles.edge.cuts}
+    prepared = prepare(target, InputOptions(), None, Workspace.here(), Silent())
+    problem = state_problem(prepared, Conditions(LINK, SLOWDOWN), Budgets(max_accuracy_drop=DROP), Silent())
+    known = {cut.id: cut for cut in prepared.profiles.edge.cuts}
     whole = max(cut.edge_flops_counted for cut in known.values())
     cuts = tuple(
         cut
@@ -67,10 +70,7 @@ def figures(candidate: Candidate) -> dict[str, Any]:
     }
     return {
         "cut": candidate.cut_name,
-        "dropout": f"{candidate.dropout} {candidate.rate:g}",
-        "bits": candidate.bits,
-        "kept": candidate.kept,
-        "noise": f"{candidate.noise} {candidate.noise_std:g}",
+        "defense": candidate.defense.text,
         "payload_bytes": candidate.payload_bytes,
         "tuned": candidate.tuned,
         "accuracy": round(candidate.accuracy.accuracy.value, 4),
@@ -90,11 +90,8 @@ def main() -> None:
     parser.add_argument("--finetune", type=int, default=0, help="epochs")
     parser.add_argument("--samples", type=int, default=12_000, help="to fine-tune on")
     parser.add_argument("--penalty", type=float, default=0.0, help="on linear reconstruction, while fine-tuning")
-    parser.add_argument("--bits", default="8")
-    parser.add_argument("--keep", default="1")
-    parser.add_argument("--noise", default="none")
+    parser.add_argument("--defense", action="append", help="family to search; default: that of `collabplan optimize`")
     parser.add_argument("--deepest", type=int, help="search so many of these cuts alone; default: all")
-    parser.add_argument("--no-dropout", action="store_true", help="search the other defenses alone")
     parser.add_argument("--trials", type=int, default=60)
     parser.add_argument("--effort", choices=("quick", "standard", "thorough"), default="quick")
     parser.add_argument("--seeds", type=int, default=1)
@@ -112,8 +109,7 @@ def main() -> None:
         tuning=tuning,
         resume=True,
         fastest=False,
-        dropouts=() if given.no_dropout else ("element", "channel"),
-        wires=wires(given.bits, given.noise, given.keep),
+        defenses=given.defense or DEFAULT_DEFENSES,
     )
     kept = folder / ".collabplan"
     started = time.perf_counter()
@@ -154,8 +150,7 @@ def main() -> None:
             effort=given.effort,
             seeds=given.seeds,
             finetune={"epochs": given.finetune, "samples": given.samples, "penalty": given.penalty},
-            wires={"bits": given.bits, "noise": given.noise, "keep": given.keep},
-            dropout=not given.no_dropout,
+            defenses=[defense.text for defense in options.searched],
             cuts=len(searched.cuts),
             audits=outcome.audits,
             trials=outcome.trials,

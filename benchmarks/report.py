@@ -47,7 +47,7 @@ def revision() -> str | None:
 
 def machine(packages: tuple[str, ...] = ("torch", "numpy", "scipy")) -> None:
     """Print the closing line: machine, versions, revision."""
-    versions = {}
+    versions: dict[str, str | None] = {}
     for package in packages:
         try:
             versions[package] = importlib.metadata.version(package)

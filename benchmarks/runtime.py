@@ -33,9 +33,6 @@ from pathlib import Path
 
 import torch
 from collabplan import planner
-from collabplan.cli.output import Output
-from collabplan.cli.problem import prepare, state
-from collabplan.cli.workspace import Workspace
 from collabplan.defenses import Defense
 from collabplan.graph import Cut, TracedGraph, candidate_cuts, split, trace
 from collabplan.planner.latency import defense_ms, predict_latency
@@ -48,32 +45,39 @@ from collabplan.records import (
     Budgets,
     Candidate,
     CutProfile,
-    DefenseSpec,
+    DefenseRecord,
     Interval,
     Latency,
     Leakage,
     Link,
     Plan,
     Profile,
+    QuantizerRecord,
     TargetIdentity,
     Timing,
     collect_provenance,
 )
 from collabplan.runtime import keep_memory, open_cloud, open_edge, write_bundle
-from collabplan.runtime.device.stopwatch import Spent, TimedClient
+from collabplan.runtime.device.stopwatch import TimedClient, TimeSpent
+from collabplan.runtime.over_the_wire import Subject
 from collabplan.runtime.server.loopback import LoopbackServer
 from collabplan.runtime.shaping import Shape, ShapedLink
-from collabplan.runtime.verify import Subject, verify
+from collabplan.runtime.verify import verify
 from collabplan.runtime.wire.request_codec import PlainCodec
 from collabplan.runtime.wire.response_codec import answer_bytes
+from collabplan.targets.input_options import InputOptions
 from collabplan.targets.target import load_target
+from collabplan.workflows.conditions import Conditions
+from collabplan.workflows.problem import prepare, state_problem
+from collabplan.workflows.reporter import Silent
+from collabplan.workflows.workspace import Workspace
 from report import bar, machine
 from torch import Tensor
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 TORCHVISION = ("resnet18", "mobilenet_v2", "vgg11")
 LINKS = ("5mbps,40ms", "20mbps,15ms", "100mbps,5ms", "1gbps,200us")
-SPEC = DefenseSpec(bits=8)
+SPEC = DefenseRecord.of(QuantizerRecord())
 RESTART_S = 0.02
 CLIENTS = 8
 PASSES = 5
@@ -127,7 +131,7 @@ def planned(given: Subjects, cut: Cut, link: Link) -> Plan:
         target=given.profile.target,
         model=given.traced.identity,
         cut_id=cut.id, cut_name=cut.name, cut_kind=cut.kind, crossing=cut.crossing,
-        defense=defense.spec,
+        defense=defense.record,
         batch=1,
         chosen=found, searched=found,
         budgets=Budgets(), link=link,
@@ -152,7 +156,7 @@ def candidate(cut: Cut, defense: Defense, latency: Latency, nothing: Interval) -
     """The plan's candidate."""
     accuracy = Accuracy(metric="none", accuracy=nothing, undefended=0, drop=nothing, sample_count=1, draws=1)
     return Candidate(
-        cut_id=cut.id, cut_name=cut.name, cut_kind=cut.kind, dropout="none", rate=0.0,
+        cut_id=cut.id, cut_name=cut.name, cut_kind=cut.kind, defense=SPEC,
         latency=latency, accuracy=accuracy,
         leakage=Leakage(index=nothing, status="estimated", sample_count=1),
         payload_bytes=defense.payload_bytes(), edge_peak_bytes=0, edge_parameter_count=0, meets_budgets=True,
@@ -171,7 +175,7 @@ def deployed(given: Subjects, cut: Cut, *, micro_batch: int = 1) -> Iterator[tup
             yield folder, server.address
 
 
-def median(spent: list[Spent], part: str) -> float:
+def median(spent: list[TimeSpent], part: str) -> float:
     """Milliseconds."""
     return statistics.median(float(getattr(each, part)) for each in spent)
 
@@ -192,7 +196,7 @@ class Asked:
     link: Link
     text: str
     defense: Defense
-    spent: list[Spent]
+    spent: list[TimeSpent]
 
 
 def latency(given: Subjects, repeats: int, seconds: float) -> None:
@@ -201,7 +205,8 @@ def latency(given: Subjects, repeats: int, seconds: float) -> None:
     errors_before, covered_before = held(given, asked)
     given = replace(given, profile=pooled(given.profile, timings))
     errors, covered = held(given, asked)
-    parts, widths, rows = {"edge": [], "cloud": []}, [], []
+    parts: dict[str, list[float]] = {"edge": [], "cloud": []}
+    widths, rows = [], []
     for each in asked:
         expected = predicted(given, each.cut, each.defense, each.link)
         p50, planned_p50 = median(each.spent, "total"), expected.p50_ms
@@ -368,7 +373,7 @@ def overhead_at(given: Subjects, cut: Cut, folder: Path, near: str, repeats: int
     """
     part, cloud = open_edge(folder), open_cloud(folder)
     body, down = os.urandom(part.defense.payload_bytes()), answer_bytes(part.manifest.part.outputs, 1)
-    spent: list[Spent] = []
+    spent: list[TimeSpent] = []
     with torch.no_grad():
         crossing = part.program(*given.inputs)
         with (
@@ -423,17 +428,17 @@ def answered_per_s(given: Subjects, folder: Path, address: str, seconds: float) 
 
     def ask(number: int) -> None:
         with TimedClient(open_edge(folder), address, policy=None, timeout_s=60.0, connect_timeout_s=60.0) as client:
-            made = [client._made(*client._checked(given.inputs)) for _ in range(2)]
-            client._settled(client._send(made[0]))
+            made = [client.prepare(given.inputs) for _ in range(2)]
+            client.collect(client.submit(made[0]))
             ready.wait()
             until = time.perf_counter() + seconds
-            under_way = deque(client._send(each) for each in made)
+            under_way = deque(client.submit(each) for each in made)
             while under_way:
                 done = under_way.popleft()
-                client._settled(done)
+                client.collect(done)
                 answered[number] += 1
                 if time.perf_counter() < until:
-                    under_way.append(client._send(done))
+                    under_way.append(client.submit(done))
 
     threads = [threading.Thread(target=ask, args=(number,)) for number in range(CLIENTS)]
     for thread in threads:
@@ -466,11 +471,12 @@ def accuracy(name: str, trials: int) -> None:
     before = Path.cwd()
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
-        output, workspace = Output(as_json=True), Workspace.here()
-        loaded, traced, profiles = prepare(str(EXAMPLES / name / "model.py"), (), None, None, workspace, output)
+        workspace = Workspace.here()
+        prepared = prepare(str(EXAMPLES / name / "model.py"), InputOptions(), None, workspace, Silent())
+        loaded, traced, profiles = prepared.session.target, prepared.session.traced, prepared.profiles
         link = Link(bandwidth_bps=1e9, rtt_ms=0.2, slow_start=False)
         budgets = Budgets(max_accuracy_drop=0.05, max_edge_parameters=loaded_parameters(profiles.edge) // 2)
-        problem = state(loaded, traced, profiles, link, 1.0, budgets, output)
+        problem = state_problem(prepared, Conditions(link), budgets, Silent())
         outcome = planner.optimize(problem, planner.SearchOptions(trials=trials), workspace.prepare())
         plan, data = outcome.plan, loaded.load_data(traced)
         if plan is None:
@@ -488,7 +494,7 @@ def accuracy(name: str, trials: int) -> None:
                 interval=[round(got.low, 4), round(got.high, 4)])  # fmt: skip
         os.chdir(before)
     bar("5.5", f"{name}: undefended samples that equal the halves bit for bit", found.exact_samples, "samples",
-        target=found.sample_count, holds=0 < found.exact_samples == found.sample_count)  # fmt: skip
+        target=found.sample_count, holds=0 < (found.exact_samples or 0) == found.sample_count)  # fmt: skip
 
 
 def loaded_parameters(profile: Profile) -> int:

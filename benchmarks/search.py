@@ -26,10 +26,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import optuna
-from collabplan.cli.output import Output
-from collabplan.cli.problem import prepare, state
-from collabplan.cli.search_options import audit_options
-from collabplan.cli.workspace import Workspace
 from collabplan.graph import candidate_cuts
 from collabplan.planner import Point, SearchOptions, hypervolume, pareto_front
 from collabplan.planner.audits import Audits
@@ -37,6 +33,12 @@ from collabplan.planner.evaluator import Evaluator
 from collabplan.planner.front import Values, objectives
 from collabplan.planner.space import point_of
 from collabplan.records import Budgets, Candidate, Link, hash_json, write_text
+from collabplan.targets.input_options import InputOptions
+from collabplan.workflows.conditions import Conditions
+from collabplan.workflows.problem import prepare, state_problem
+from collabplan.workflows.reporter import Silent
+from collabplan.workflows.search_options import audit_options
+from collabplan.workflows.workspace import Workspace
 from pydantic import BaseModel
 from report import bar, machine
 
@@ -59,10 +61,10 @@ class Measured(BaseModel):
 def open_objectives(name: str, folder: Path, steps: int, without: str | None) -> Evaluator:
     """The example's problem with proper cuts of one crossing, profiled in `folder`."""
     os.chdir(folder)
-    output = Output(as_json=True)
     target = str(EXAMPLES / name / "model.py")
-    loaded, traced, profiles = prepare(target, (), None, None, Workspace.here(), output)
-    problem = state(loaded, traced, profiles, LINK, SLOWDOWN, Budgets(), output)
+    prepared = prepare(target, InputOptions(), None, Workspace.here(), Silent())
+    traced = prepared.session.traced
+    problem = state_problem(prepared, Conditions(LINK, SLOWDOWN), Budgets(), Silent())
     cuts = tuple(
         cut
         for cut in candidate_cuts(traced, 1)
@@ -71,7 +73,11 @@ def open_objectives(name: str, folder: Path, steps: int, without: str | None) ->
     quick = audit_options("quick", 1, None)
     audit = dataclasses.replace(quick, search_effort=dataclasses.replace(quick.search_effort, train_steps=steps))
     options = SearchOptions(
-        rates=RATES, dropouts=("element",), draws=1, leakage_samples=500, audit=audit, fastest=False
+        defenses=("none", f"dropout:element:{','.join(map(str, RATES))}"),
+        draws=1,
+        leakage_samples=500,
+        audit=audit,
+        fastest=False,
     )
     return Evaluator(dataclasses.replace(problem, cuts=cuts), options)
 

@@ -153,7 +153,8 @@ def dead(traced: TracedGraph, cuts: Sequence[Cut]) -> tuple[list[str], int]:
     arrived = 0
     for cut in cuts if leaves else ():
         with torch.enable_grad():
-            crossing = split(traced, cut).edge.graph_module(*inputs)
+            edge: Any = split(traced, cut).edge
+            crossing = edge.graph_module(*inputs)
         for tensor, record in zip(crossing, cut.crossing, strict=True):
             if record.public or not record.is_floating:
                 continue

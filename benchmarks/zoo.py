@@ -59,7 +59,7 @@ def torchvision_models() -> Iterator[ZooModel]:
         builder = models.get_model_builder(name)
         extra = {"init_weights": False} if name in ("inception_v3", "googlenet") else {}
         size = 299 if name == "inception_v3" else 224
-        yield ZooModel(f"torchvision/{name}", lambda b=builder, e=extra: b(weights=None, **e), _images(size))
+        yield ZooModel(f"torchvision/{name}", functools.partial(builder, weights=None, **extra), _images(size))
 
 
 LARGEST_PARAMETERS = 60_000_000
@@ -113,11 +113,13 @@ def _parameters(timm: Any, name: str) -> int | str:
     size = model.default_cfg.get("input_size", (3, 224, 224))[-1]
     if size > LARGEST_SIZE:
         return f"images of {size}"
-    return sum(parameter.numel() for parameter in model.parameters())
+    count: int = sum(parameter.numel() for parameter in model.parameters())
+    return count
 
 
 def _timm_inputs(model: nn.Module, batch: int, generator: torch.Generator) -> dict[str, Tensor]:
-    channels, height, width = model.default_cfg.get("input_size", (3, 224, 224))
+    config: Any = model.default_cfg
+    channels, height, width = config.get("input_size", (3, 224, 224))
     return {"x": torch.randn(batch, channels, height, width, generator=generator)}
 
 
@@ -206,9 +208,15 @@ def huggingface_models() -> Iterator[ZooModel]:
     for name, config, kind, options, inputs in table:
         yield ZooModel(
             f"huggingface/{name}",
-            lambda c=config, k=kind, o=options: getattr(t, k)(getattr(t, c)(**o)),
+            functools.partial(_huggingface, t, kind, config, options),
             inputs,
         )
+
+
+def _huggingface(transformers: Any, kind: str, config: str, options: dict[str, Any]) -> nn.Module:
+    """A model of this kind, its weights at random."""
+    built: nn.Module = getattr(transformers, kind)(getattr(transformers, config)(**options))
+    return built
 
 
 def zoo(which: str) -> list[ZooModel]:

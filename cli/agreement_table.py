@@ -10,8 +10,8 @@ from rich.table import Table
 from ..records import AgreementReport, AgreementRow, Correlation
 from .tables import plain_table
 
-SCOPES = ("pooled", "within rate", "within cut", "accuracy drop <= 10 points")
-HEADS = ("pooled", "within\nrate", "within\ncut", "drop <= 10\npoints")
+SCOPES = ("pooled", "within defense", "within cut", "accuracy drop <= 10 points")
+HEADS = ("pooled", "within\ndefense", "within\ncut", "drop <= 10\npoints")
 
 
 def agreement_table(report: AgreementReport) -> Table:

@@ -3,80 +3,64 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ..records import Audit, AuditReport, Interval, Threat, TierFigures, kept_in_words
+from ..records import Audit, AuditReport, Interval, Threat, TierFigures
+from ..workflows.defense_options import at_defense, shown_defense
 from .leakage_table import bar
-from .tables import middle, plain_table
+from .tables import Column, fitted, middle, plain_table
 
 NAMES = 28
 BAR = 10
-_WIDE = 10_000
 TIERS: tuple[Threat, ...] = ("query-free", "black-box", "white-box")
-
-
-@dataclass(frozen=True, slots=True)
-class _Column:
-    """A column, and how soon it drops: 0 stays, the highest drops first."""
-
-    head: str
-    cell: Callable[[Audit], str]
-    drops: int = 0
 
 
 def attack_table(report: AuditReport, width: int) -> Table:
     """Cuts by depth, a row per defense, the model's output alone as the last, in at most `width` columns."""
     rows = [*report.audits, *([report.output_floor] if report.output_floor is not None else [])]
     columns = [column for column in _columns() if any(column.cell(row) for row in rows)]
-    while True:
-        table = _filled(columns, report)
-        worst = max(columns, key=lambda column: column.drops)
-        if Console(width=_WIDE).measure(table).maximum <= width or worst.drops == 0:
-            return table
-        columns.remove(worst)
+    return fitted(columns, width, lambda left: [_filled(left, report)])
 
 
-def _filled(columns: Sequence[_Column], report: AuditReport) -> Table:
+def _filled(columns: Sequence[Column[Audit]], report: AuditReport) -> Table:
     table = plain_table("")
     for name, justify in (("cut", "left"), ("drop", "right"), ("audited\nindex", "left")):
         table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
     for column in columns:
         table.add_column(column.head, justify="right", no_wrap=True)
+    beside = [audit.defense for audit in report.audits]
     for _, group in groupby(report.audits, key=lambda audit: audit.cut_id):
         for position, audit in enumerate(group):
             name = middle(audit.cut_name, NAMES) if position == 0 else ""
-            _add(table, name, audit, columns)
+            _add(table, name, shown_defense(audit.defense, beside), audit, columns)
     if report.output_floor is not None:
         table.add_section()
-        _add(table, "output alone", report.output_floor, columns)
+        _add(table, "output alone", "0", report.output_floor, columns)
     return table
 
 
-def _add(table: Table, name: str, audit: Audit, columns: Sequence[_Column]) -> None:
+def _add(table: Table, name: str, defense: str, audit: Audit, columns: Sequence[Column[Audit]]) -> None:
     worst = _worst(audit)
     shown = "-" if worst is None else bar(worst.index.value, worst.index.high, BAR)
-    rate = f"{audit.defense.rate:g}" if audit.defense.dropout != "none" else "0"
-    table.add_row(escape(name), rate, shown, *(column.cell(audit) for column in columns))
+    table.add_row(escape(name), escape(defense), shown, *(column.cell(audit) for column in columns))
 
 
-def _columns() -> list[_Column]:
+def _columns() -> list[Column[Audit]]:
     return [
-        _Column("", lambda audit: _of_worst(audit, lambda tier: f"{tier.index.value:.3f}{_mark(tier)}")),
-        _Column("95 %\ninterval", lambda audit: _of_worst(audit, lambda tier: _ends(tier.index)), drops=3),
-        _Column("by", lambda audit: _of_worst(audit, lambda tier: tier.index_attack), drops=4),
-        *(_Column(f"{threat}\nindex", partial(_index_of, threat), drops=5) for threat in TIERS[:2]),
-        _Column("re-\nidentified", lambda audit: _of_worst(audit, lambda tier: _share(tier.reidentification))),
-        _Column("linked", lambda audit: _of_worst(audit, lambda tier: _share(tier.linkage))),
-        _Column("recon-\nstructed", lambda audit: _of_worst(audit, lambda tier: _share(tier.reconstruction_rate)), 2),
-        _Column("attribute", lambda audit: _of_worst(audit, lambda tier: _share(tier.attribute)), 1),
-        _Column("SSIM", lambda audit: _of_worst(audit, lambda tier: f"{tier.ssim.value:.3f}" if tier.ssim else ""), 6),
-        _Column("accuracy", lambda audit: _share(audit.accuracy), drops=1),
+        Column("", lambda audit: _of_worst(audit, lambda tier: f"{tier.index.value:.3f}{_mark(tier)}")),
+        Column("95 %\ninterval", lambda audit: _of_worst(audit, lambda tier: _ends(tier.index)), drops=3),
+        Column("by", lambda audit: _of_worst(audit, lambda tier: tier.index_attack), drops=4),
+        *(Column(f"{threat}\nindex", partial(_index_of, threat), drops=5) for threat in TIERS[:2]),
+        Column("re-\nidentified", lambda audit: _of_worst(audit, lambda tier: _share(tier.reidentification))),
+        Column("linked", lambda audit: _of_worst(audit, lambda tier: _share(tier.linkage))),
+        Column("recon-\nstructed", lambda audit: _of_worst(audit, lambda tier: _share(tier.reconstruction_rate)), 2),
+        Column("attribute", lambda audit: _of_worst(audit, lambda tier: _share(tier.attribute)), 1),
+        Column("SSIM", lambda audit: _of_worst(audit, lambda tier: f"{tier.ssim.value:.3f}" if tier.ssim else ""), 6),
+        Column("accuracy", lambda audit: _share(audit.accuracy), drops=1),
     ]
 
 
@@ -93,9 +77,11 @@ def legend(report: AuditReport) -> list[str]:
         f"re-identified: the reconstruction's nearest original is its own (chance {chance:.1%}); linked: the release "
         "itself was matched to its candidate, which takes no reconstruction",
     ]
-    for kept in dict.fromkeys(audit.defense.kept for audit in report.audits if audit.defense.kept != 1):
-        names = ", ".join(dict.fromkeys(audit.cut_name for audit in report.audits if audit.defense.kept == kept))
-        lines.append(f"released alone: {kept_in_words(kept)}, at {names}")
+    projected: dict[str, dict[str, None]] = {}
+    for audit in report.audits:
+        if audit.defense.projection is not None:
+            projected.setdefault(audit.defense.projection.words, {})[audit.cut_name] = None
+    lines += [f"released alone: {words}, at {', '.join(names)}" for words, names in projected.items()]
     if any(audit.effort == "quick" for audit in report.audits):
         lines.append("≥: quick effort, a LOWER BOUND; run --effort standard before you sign")
     if any(not tier.conclusive for audit in report.audits for tier in audit.tiers):
@@ -109,7 +95,7 @@ def failures(report: AuditReport) -> list[str]:
     for audit in [*report.audits, *([report.output_floor] if report.output_floor is not None else [])]:
         for result in audit.attacks:
             if result.status == "failed":
-                where = f"{audit.cut_name} at dropout {audit.defense.rate:g}"
+                where = at_defense(audit.cut_name, audit.defense)
                 lines.append(f"FAILED at {where}: {result.attack}: {result.reason}")
     return lines
 

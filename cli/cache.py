@@ -2,124 +2,87 @@
 
 from __future__ import annotations
 
-import shutil
-from pathlib import Path
-from typing import Annotated, Any
+import dataclasses
+from typing import Annotated
 
 import typer
 
-from .options import Debug, Json, examples
+from .options import Debug, HelpAll, Json, examples
 
 EXAMPLES = examples(
-    ("what is kept here, and how large it is", "collabplan cache list"),
-    ("drop cached activations; profiles and the study stay", "collabplan cache clear"),
+    ("drop caches; profiles and the study stay", "collabplan cache clear"),
+    ("drop only what older code made, which is never read again", "collabplan cache clear --outdated"),
     ("drop everything", "collabplan cache clear --all"),
 )
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
+    add_completion=False,
     help="List or clear what is kept in .collabplan.",
+    epilog=EXAMPLES,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-_KEPT = {
-    "profiles": "profiles",
-    "last-profile": "which profile was the last",
-    "study": "the search's trials: --resume needs them",
-    "lock": "the lock of a running optimize",
-}
-"""By the name up to its first dot. Everything else in the folder is a cache: it is made again when needed."""
 
 
 @app.command("list", epilog=examples(("what is kept here", "collabplan cache list")))
-def list_command(as_json: Json = False, _debug: Debug = False) -> None:
-    """List what is kept in .collabplan, with sizes."""
+def list_command(as_json: Json = False, _debug: Debug = False, _help_all: HelpAll = False) -> None:
+    """List what is kept in .collabplan, with sizes, and how much of it older code made.
+
+    An outdated result names another revision of an attack, estimator or defense than the current one. It is never read.
+    """
     from rich.table import Table
 
+    from ..workflows.cache import entries
+    from ..workflows.workspace import Workspace
     from .output import Output
 
     output = Output(as_json=as_json)
-    folder = _folder()
-    rows = entries(folder)
-    output.document({"folder": str(folder), "entries": rows})
+    workspace = Workspace.here()
+    rows = entries(workspace)
+    output.document({"folder": str(workspace.folder), "entries": [dataclasses.asdict(row) for row in rows]})
     if as_json:
         return
     if not rows:
-        output.say(f"{folder} is empty or absent")
+        output.say(f"{workspace.folder} is empty or absent")
         return
-    table = Table(title=str(folder), title_justify="left", box=None, padding=(0, 2, 0, 0))
+    table = Table(title=str(workspace.folder), title_justify="left", box=None, padding=(0, 2, 0, 0))
     table.add_column("entry", overflow="fold")
     table.add_column("MB", justify="right")
+    table.add_column("outdated", justify="right")
     table.add_column("what it is", overflow="fold")
     for row in rows:
-        table.add_row(row["name"], f"{row['bytes'] / 1e6:,.2f}", row["what"])
+        old = f"{row.outdated:,} files, {row.outdated_bytes / 1e6:,.2f} MB" if row.outdated else ""
+        table.add_row(row.name, f"{row.bytes / 1e6:,.2f}", old, row.what)
     output.show(table)
 
 
 @app.command("clear", epilog=EXAMPLES)
 def clear_command(
     everything: Annotated[bool, typer.Option("--all", help="Profiles and the study too.", show_default=False)] = False,
+    outdated: Annotated[
+        bool, typer.Option("--outdated", help="Only what older code made.", show_default=False)
+    ] = False,
     as_json: Json = False,
     _debug: Debug = False,
+    _help_all: HelpAll = False,
 ) -> None:
-    """Delete cached activations, or with --all everything that is kept here."""
+    """Delete the caches; with --all everything that is kept here, with --outdated only what older code made."""
+    from ..records import CollabplanError
+    from ..workflows.cache import clear, clear_outdated
+    from ..workflows.workspace import Workspace
     from .output import Output
 
+    if everything and outdated:
+        raise CollabplanError("--all and --outdated exclude one another; give one of them")
     output = Output(as_json=as_json)
-    folder = _folder()
-    removed = clear(folder, everything=everything)
-    freed = sum(row["bytes"] for row in removed)
-    output.say(f"removed {len(removed)} entries, {freed / 1e6:,.2f} MB, from {folder}")
-    output.document({"folder": str(folder), "removed": [row["name"] for row in removed], "bytes": freed})
-
-
-def entries(folder: Path) -> list[dict[str, Any]]:
-    """What lies in the workspace: name, size in bytes, what it is, and whether it is a cache."""
-    if not folder.is_dir():
-        return []
-    return [
-        {
-            "name": path.name,
-            "bytes": _size(path),
-            "what": _KEPT.get(_stem(path), "cache"),
-            "is_cache": _stem(path) not in _KEPT,
-        }
-        for path in sorted(folder.iterdir())
-        if path.name != ".gitignore"
-    ]
-
-
-def clear(folder: Path, *, everything: bool) -> list[dict[str, Any]]:
-    """Remove the caches, or everything; returns what was removed.
-
-    Raises:
-        CollabplanError: an `optimize` is at work in the folder.
-    """
-    doomed = [row for row in entries(folder) if everything or row["is_cache"]]
-    if not doomed:
-        return []
-    from ..planner.study import locked
-
-    with locked(folder):
-        for row in doomed:
-            path = folder / row["name"]
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
-                path.unlink()
-    return doomed
-
-
-def _stem(path: Path) -> str:
-    return path.name.lstrip(".").partition(".")[0]
-
-
-def _folder() -> Path:
-    from .workspace import Workspace
-
-    return Workspace.here().folder
-
-
-def _size(path: Path) -> int:
-    if path.is_dir() and not path.is_symlink():
-        return sum(_size(entry) for entry in path.iterdir())
-    return path.lstat().st_size
+    workspace = Workspace.here()
+    if outdated:
+        removed = clear_outdated(workspace)
+        count, freed = sum(row.outdated for row in removed), sum(row.outdated_bytes for row in removed)
+        output.say(f"removed {count} outdated files, {freed / 1e6:,.2f} MB, from {workspace.folder}")
+    else:
+        removed = clear(workspace, everything=everything)
+        freed = sum(row.bytes for row in removed)
+        output.say(f"removed {len(removed)} entries, {freed / 1e6:,.2f} MB, from {workspace.folder}")
+    names = [row.name for row in removed]
+    output.document({"folder": str(workspace.folder), "removed": names, "bytes": freed})

@@ -3,79 +3,75 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
-import typer
-
-from ..targets.input_options import InputOptions
-from .options import AuditEffort, AuditIt, AuditSeeds, Debug, Json, MaxLeakage, MaxPayload, examples
+from ..workflows.options import AuditSettings
+from .grouping import grouped, option
+from .optimize_options import MAX_LEAKAGE, MAX_PAYLOAD
+from .options import (
+    AUDIT,
+    AUDIT_EFFORT,
+    AUDIT_SEEDS,
+    BUDGETS,
+    OUTPUT,
+    Debug,
+    HelpAll,
+    Json,
+    PlanFile,
+    examples,
+)
 
 if TYPE_CHECKING:
-    from ..planner.planning import ChosenPlan
-    from ..records import Budgets, Candidate, Plan
+    from ..records import Candidate, Plan
     from .output import Output
 
 EXAMPLES = examples(
     ("every candidate of the front", "collabplan front plan.json"),
-    (
-        "those that an 80 ms budget and an index of 0.5 leave",
-        "collabplan front plan.json --budget-ms 80 --max-leakage 0.5",
-    ),
-    (
-        "make a plan of row 3: measured on the confirm half and attacked like the first one",
-        "collabplan front plan.json --export 3 -o other.json",
-    ),
+    ("those within other budgets", "collabplan front plan.json --budget-ms 80 --max-leakage 0.5"),
+    ("make a plan of row 3, attacked as the first one", "collabplan front plan.json --export 3 -o other.json"),
 )
-_BUDGETS, _OUTPUT = "Budgets", "Output"
 
 
+@grouped(audit={"audit": AUDIT, "audit_effort": AUDIT_EFFORT, "audit_seeds": AUDIT_SEEDS})
 def front(
-    plan: Annotated[Path, typer.Argument(metavar="PLAN", help="Written by `collabplan optimize`.")],
-    budget_ms: Annotated[
-        float | None,
-        typer.Option(metavar="MS", help="Longest latency, p95.", rich_help_panel=_BUDGETS, show_default=False),
-    ] = None,
-    max_accuracy_drop: Annotated[
-        float | None,
-        typer.Option(metavar="SHARE", help="Most accuracy to lose.", rich_help_panel=_BUDGETS, show_default=False),
-    ] = None,
-    max_leakage: MaxLeakage = None,
-    max_payload: MaxPayload = None,
-    export: Annotated[
-        int | None,
-        typer.Option(
-            metavar="ROW", min=1, help="Make a plan of this row.", rich_help_panel=_OUTPUT, show_default=False
-        ),
-    ] = None,
-    file: Annotated[
-        Path, typer.Option("-o", "--output", metavar="FILE", help="Where to write it.", rich_help_panel=_OUTPUT)
-    ] = Path("other.json"),
-    audit: AuditIt = True,
-    audit_effort: AuditEffort = "thorough",
-    audit_seeds: AuditSeeds = 3,
+    plan: PlanFile,
+    audit: AuditSettings,
+    budget_ms: Annotated[float | None, option("Longest latency, p95, in ms.", "MS", BUDGETS)] = None,
+    max_accuracy_drop: Annotated[float | None, option("Most accuracy to lose, 0 to 1.", "SHARE", BUDGETS)] = None,
+    max_leakage: Annotated[float | None, MAX_LEAKAGE] = None,
+    max_payload: Annotated[str | None, MAX_PAYLOAD] = None,
+    export: Annotated[int | None, option("Make a plan of this row.", "ROW", OUTPUT, least=1)] = None,
+    file: Annotated[Path, option("Where to write that plan.", "FILE", OUTPUT, "-o", "--output", default=True)] = Path(
+        "other.json"
+    ),
     as_json: Json = False,
     _debug: Debug = False,
+    _help_all: HelpAll = False,
 ) -> None:
     """List the front of the search that made a plan, by budgets of your own, and make a plan of another row.
 
     Listing runs nothing. --export loads the plan's target, which runs its Python code, measures the row on the confirm
-    half and attacks it there; exit 1 where it then misses a budget.
+    split and attacks it there; exit 1 where it then misses a budget.
     """
     from ..records import Plan, load
+    from ..workflows.front import budgets_with, front_rows, picked, plan_of_row, write_row
+    from ..workflows.workspace import Workspace
     from .output import Output
 
     output = Output(as_json=as_json)
     loaded = load(Plan, plan)
-    budgets = asked_budgets(loaded, budget_ms, max_accuracy_drop, max_leakage, max_payload)
-    rows = listed(loaded, budgets)
+    budgets = budgets_with(
+        loaded,
+        budget_ms=budget_ms,
+        max_accuracy_drop=max_accuracy_drop,
+        max_leakage=max_leakage,
+        max_payload=max_payload,
+    )
+    rows = front_rows(loaded, budgets)
     show(rows, loaded, output)
     if export is not None:
-        made = exported(
-            loaded, plan, budgets, picked(rows, export), (audit_effort, audit_seeds) if audit else None, output
-        )
-        from ..planner.plan_files import save_plan
-
-        save_plan(made.plan, made.tuned_weights, made.directions, file)
+        made = plan_of_row(loaded, plan, budgets, picked(rows, export), audit, Workspace.here(), output)
+        write_row(made, file)
         output.wrote("plan", file)
         output.say(made.plan.headline)
     output.document(
@@ -87,35 +83,10 @@ def front(
     )
 
 
-def asked_budgets(
-    plan: Plan, budget_ms: float | None, drop: float | None, leakage: float | None, payload: str | None
-) -> Budgets:
-    """The plan's budgets, with those that were given in their place. Raises CollabplanError as `checked_budgets`."""
-    from .search_options import checked_budgets, parsed_size
-
-    given = {
-        "latency_p95_ms": budget_ms,
-        "max_accuracy_drop": drop,
-        "max_leakage": leakage,
-        "max_payload_bytes": parsed_size(payload),
-    }
-    known = plan.budgets.model_dump() | {name: value for name, value in given.items() if value is not None}
-    return checked_budgets(**known)
-
-
-def listed(plan: Plan, budgets: Budgets) -> list[Candidate]:
-    """The front's candidates as these budgets see them, least leakage first: rows keep their numbers under a filter."""
-    from ..planner.budgets import judged
-
-    return sorted(
-        (judged(candidate, budgets) for candidate in plan.front),
-        key=lambda c: (c.index.high, c.index.value, -c.accuracy.accuracy.value, c.latency.p95_ms),
-    )
-
-
 def show(rows: list[Candidate], plan: Plan, output: Output) -> None:
     """Print the rows that keep within the budgets, numbered."""
-    from .tables import candidates, dropout, front_text
+    from ..workflows.wording import dropout
+    from .plan_tables import candidates, front_text
 
     fitting = [
         (str(number), candidate.cut_name, dropout(candidate), candidate)
@@ -124,55 +95,3 @@ def show(rows: list[Candidate], plan: Plan, output: Output) -> None:
     ]
     head = f"{front_text(plan.objectives)} ({len(fitting)} of {len(rows)} within budgets)"
     output.show(candidates(head, "cut\ndropout", fitting, plan.edge_power))
-
-
-def picked(rows: list[Candidate], number: int) -> Candidate:
-    """That row.
-
-    Raises:
-        CollabplanError: there is none of that number.
-    """
-    from ..records import CollabplanError
-
-    if number > len(rows):
-        raise CollabplanError(f"there is no row {number}; the front has {len(rows)}")
-    return rows[number - 1]
-
-
-def exported(
-    plan: Plan,
-    path: Path,
-    budgets: Budgets,
-    candidate: Candidate,
-    audit: tuple[Literal["quick", "standard", "thorough"], int] | None,
-    output: Output,
-) -> ChosenPlan:
-    """The plan of a candidate.
-
-    Raises:
-        BudgetError: it misses a budget on the confirm half.
-        CollabplanError: what loading, tracing, the profile or the data refuse.
-    """
-    from ..planner import SearchOptions, Wire, plan_for
-    from .problem import prepare, state
-    from .search_options import audit_options
-    from .workspace import Workspace
-
-    workspace = Workspace.here()
-    inputs = InputOptions.kept_in(plan.target.options)
-    loaded, traced, profiles = prepare(plan.target.spec, inputs, None, None, workspace, output)
-    plan.model.require_same(traced.identity, record=f"plan {path}")
-    problem = state(loaded, traced, profiles, plan.link, plan.edge_slowdown, budgets, output, plan.edge_power)
-    options = SearchOptions(
-        seed=plan.provenance.seed or 0,
-        draws=plan.searched.accuracy.draws,
-        wires=(Wire(candidate.bits, candidate.noise, candidate.noise_std, candidate.kept),),
-        masks=plan.defense.masks,
-        audit=None if audit is None else audit_options(*audit, None),
-        tuning=plan.tuning,
-        objectives=plan.objectives,
-    )
-    with output.bar("measuring") as advance:
-        return plan_for(
-            problem, options, plan, candidate, workspace.prepare(), lambda what, done: advance(done, 1.0, what)
-        )

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .options import Debug, examples
+from .options import Debug, HelpAll, examples
 
 EXAMPLES = examples(
     ("write model.py here: a small model with data, ready to run", "collabplan init"),
@@ -20,21 +20,16 @@ def init(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to write it.")] = Path("model.py"),
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.", show_default=False)] = False,
     _debug: Debug = False,
+    _help_all: HelpAll = False,
 ) -> None:
     """Write a commented target file: a small model on scikit-learn's digits that works as it is.
 
     Replace its parts by your own, one at a time. The comments say what each name means to collabplan.
     """
-    from ..records.atomic import write_text
-    from ..records.errors import CollabplanError
-    from ..targets.template import TEMPLATE
+    from ..workflows.target_file import write_target_file
     from .output import Output
 
-    if file.suffix != ".py":
-        raise CollabplanError(f"{file} does not end in .py; a target is a Python file, for example model.py")
-    if file.exists() and not force:
-        raise CollabplanError(f"{file} exists already; give another name, or --force to replace it")
-    write_text(file, TEMPLATE)
+    write_target_file(file, force=force)
     output = Output()
     output.wrote("target", file)
     output.say(f"next: collabplan profile {file}, then: collabplan optimize --budget-ms 50")

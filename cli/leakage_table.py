@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from itertools import groupby
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
 from ..records import ControlRow, Leakage, LeakageReport, LeakageRow
-from .tables import MAX_CUTS, middle, number, plain_table, share, size
+from ..workflows.defense_options import shown_defense
+from ..workflows.wording import number, share, size
+from .tables import MAX_CUTS, Column, fits, fitted, middle, plain_table
 
 WIDTHS = ((28, 10), (22, 10), (18, 10), (15, 8))
 """Of the cuts' names and of the bars: what to try before a column is dropped."""
@@ -22,16 +22,6 @@ ROUNDS_TO_ONE = 0.9995
 """A ceiling from here on prints as 1 and says nothing."""
 
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
-_WIDE = 10_000
-
-
-@dataclass(frozen=True, slots=True)
-class _Column:
-    """A column, and how soon it drops: 0 stays, the highest drops first."""
-
-    head: str
-    cell: Callable[[LeakageRow], str]
-    drops: int = 0
 
 
 def head(report: LeakageReport) -> list[str]:
@@ -75,24 +65,19 @@ def legend(report: LeakageReport) -> list[str]:
 
 
 def leakage_table(report: LeakageReport, width: int) -> Table:
-    """Cuts by depth, a row per dropout rate, the model's output alone as the last, in at most `width` columns."""
+    """Cuts by depth, a row per defense, the model's output alone as the last, in at most `width` columns."""
     groups = [list(rows) for _, rows in groupby(report.rows, key=lambda row: row.cut_id)]
     shown = _thinned(groups)
-    columns = _columns(report)
     title = f"{len(shown)} of {len(groups)} cuts; -o FILE holds all" if len(shown) < len(groups) else ""
-    while True:
-        for names, bars in WIDTHS:
-            table = _filled(columns, shown, report.output_floor, names, bars, title)
-            if Console(width=_WIDE).measure(table).maximum <= width:
-                return table
-        worst = max(columns, key=lambda column: column.drops)
-        if worst.drops == 0:
-            return table
-        columns.remove(worst)
+    return fitted(
+        _columns(report),
+        width,
+        lambda columns: [_filled(columns, shown, report.output_floor, *widths, title) for widths in WIDTHS],
+    )
 
 
 def _filled(
-    columns: Sequence[_Column],
+    columns: Sequence[Column[LeakageRow]],
     groups: Sequence[Sequence[LeakageRow]],
     floor: LeakageRow | None,
     names: int,
@@ -106,42 +91,40 @@ def _filled(
         table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
     for column in columns:
         table.add_column(column.head, justify="right", no_wrap=True)
+    beside = [row.defense for rows in groups for row in rows]
     for rows in groups:
         for position, row in enumerate(rows):
             name = middle(row.cut_name, names) if position == 0 else ""
-            table.add_row(escape(name), _dropped(row), _bar(row, bars), *(column.cell(row) for column in columns))
+            said = escape(shown_defense(row.defense, beside))
+            table.add_row(escape(name), said, _bar(row, bars), *(column.cell(row) for column in columns))
     if floor is not None:
         table.add_section()
         name = middle("output alone", names)
-        table.add_row(name, _dropped(floor), _bar(floor, bars), *(column.cell(floor) for column in columns))
+        table.add_row(name, "0", _bar(floor, bars), *(column.cell(floor) for column in columns))
     return table
 
 
-def _columns(report: LeakageReport) -> list[_Column]:
+def _columns(report: LeakageReport) -> list[Column[LeakageRow]]:
     """All columns behind the bar that have something to show."""
     rows, floors = _every(report), {row.leakage.noise_floor for row in report.rows}
     columns = [
-        _Column("", lambda row: _index(row.leakage)),
-        _Column("95 %\ninterval", lambda row: _interval(row.leakage)),
-        _Column("read\nbest by", lambda row: _attacker(row.leakage), drops=1),
-        _Column("index at\nN/4, N/2", lambda row: _slope(row.leakage), drops=5),
-        _Column("info\nnats", lambda row: _information(row.leakage)),
-        _Column("bits per\nnumber <", lambda row: _bits_per_number(row, report), drops=3),
-        _Column("3 nats\nx noise", lambda row: _noise(row, floors)),
-        _Column("nobody\nabove", _ceiling),
-        _Column("dFIL", lambda row: _optional(row.leakage.dfil), drops=4),
+        Column("", lambda row: _index(row.leakage)),
+        Column("95 %\ninterval", lambda row: _interval(row.leakage)),
+        Column("read\nbest by", lambda row: _attacker(row.leakage), drops=1),
+        Column("index at\nN/4, N/2", lambda row: _slope(row.leakage), drops=5),
+        Column("info\nnats", lambda row: _information(row.leakage)),
+        Column("bits per\nnumber <", lambda row: _bits_per_number(row, report), drops=3),
+        Column("3 nats\nx noise", lambda row: _noise(row, floors)),
+        Column("nobody\nabove", _ceiling),
+        Column("dFIL", lambda row: _optional(row.leakage.dfil), drops=4),
         *(_estimates(name) for name in report.estimators if name not in ("sandwich", "ridge")),
-        _Column("payload\na sample", lambda row: size(row.payload_bytes), drops=2),
+        Column("payload\na sample", lambda row: size(row.payload_bytes), drops=2),
     ]
     return [column for column in columns if any(column.cell(row) for row in rows)]
 
 
-def _estimates(name: str) -> _Column:
-    return _Column(f"{name}\nnats", lambda row: _estimate(row, name), drops=6)
-
-
-def _dropped(row: LeakageRow) -> str:
-    return f"{row.defense.rate:g}" if row.defense.dropout != "none" else "0"
+def _estimates(name: str) -> Column[LeakageRow]:
+    return Column(f"{name}\nnats", lambda row: _estimate(row, name), drops=6)
 
 
 def bar(value: float, high: float, width: int) -> Text:
@@ -254,14 +237,12 @@ def _thinned(groups: Sequence[list[LeakageRow]]) -> list[list[LeakageRow]]:
 def control_table(rows: Sequence[ControlRow], width: int) -> Table:
     """Control x estimator, with notes where `width` has room for them."""
     table = _control_table(rows, notes=True)
-    if Console(width=_WIDE).measure(table).maximum <= width:
-        return table
-    return _control_table(rows, notes=False)
+    return table if fits(table, width) else _control_table(rows, notes=False)
 
 
 def control_remarks(rows: Sequence[ControlRow]) -> list[str]:
     """What stands below the table: units, and why a control failed."""
-    lines = ["truth and value in nats, of ridge an index; n/a: does not apply, or more than so many samples resolve"]
+    lines = ["truth and value in nats, of ridge an index; n/a: does not apply, or more than the samples resolve"]
     return lines + [f"{row.estimator} on {row.control}: {row.note}" for row in rows if row.passed is False and row.note]
 
 

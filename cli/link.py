@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from .cloud_options import Ca, Insecure, ServerName, TlsCert, TlsKey, client_tls
-from .options import Debug, Json, examples
+from ..workflows.options import CloudOptions
+from .grouping import grouped, option
+from .options import CLOUD_OPTIONS, OUTPUT, Debug, HelpAll, Json, examples
 
 EXAMPLES = examples(
     ("on the cloud's machine", "collabplan serve bundle --listen 0.0.0.0:7433 --tls-cert cert.pem --tls-key key.pem"),
@@ -18,27 +19,20 @@ EXAMPLES = examples(
 _MEASURE = "Measuring"
 
 
+@grouped(tls=CLOUD_OPTIONS)
 def link(
     cloud: Annotated[str, typer.Argument(metavar="HOST:PORT", help="A server that runs: `collabplan serve`.")],
+    tls: CloudOptions,
     seconds: Annotated[
-        float,
-        typer.Option(
-            metavar="S", min=0.1, help="For each of round trip, way up and way down.", rich_help_panel=_MEASURE
-        ),
+        float, option("For each of round trip, way up and way down.", "S", _MEASURE, default=True, least=0.1)
     ] = 1.0,
-    most: Annotated[
-        str, typer.Option(metavar="SIZE", help="Largest echo to send.", rich_help_panel=_MEASURE)
-    ] = "16MiB",
-    ca: Ca = None,
-    tls_cert: TlsCert = None,
-    tls_key: TlsKey = None,
-    server_name: ServerName = None,
-    insecure: Insecure = False,
-    file: Annotated[
-        Path, typer.Option("-o", "--output", metavar="FILE", help="Where to write the link.", rich_help_panel="Output")
-    ] = Path("link.json"),
+    most: Annotated[str, option("Largest echo to send.", "SIZE", _MEASURE, default=True)] = "16MiB",
+    file: Annotated[Path, option("Where to write the link.", "FILE", OUTPUT, "-o", "--output", default=True)] = Path(
+        "link.json"
+    ),
     as_json: Json = False,
     _debug: Debug = False,
+    _help_all: HelpAll = False,
 ) -> None:
     """Measure bandwidth (up and down), round trip, their spread and TCP's slow start to a running server.
 
@@ -48,24 +42,21 @@ def link(
 
     It moves some megabytes, for at least 5 seconds. The server answers out of its own memory; no model runs.
     """
-    from ..records import parse_size, save
-    from ..runtime.device.link_measurement import FIRST_BYTES, measure_link
-    from ..runtime.device.session import Address
+    from ..records import save
+    from ..workflows.link import measure_link_to
+    from ..workflows.wording import link_text, number
     from .output import Output
-    from .tables import latency, link_text
 
     output = Output(as_json=as_json)
-    address = Address.checked(cloud, client_tls(ca, tls_cert, tls_key, server_name), insecure=insecure)
-    with output.step(f"measuring the link to {cloud}"):
-        report = measure_link(address, seconds=seconds, most_bytes=max(parse_size(most), FIRST_BYTES))
+    report = measure_link_to(cloud, output, seconds=seconds, most=most, tls=tls)
     trip = report.round_trip
     output.say(link_text(report.link))
     output.say(
-        f"empty echoes: p50 {latency(trip.p50_ms)} ms, p95 {latency(trip.p95_ms)} ms, what both hosts spend included; "
+        f"empty echoes: p50 {number(trip.p50_ms)} ms, p95 {number(trip.p95_ms)} ms, what both hosts spend included; "
         f"{report.moved_bytes / 1e6:.1f} MB moved"
     )
     for warning in report.warnings:
-        output.say(f"WARNING: {warning}")
+        output.warning(warning)
     save(report, file)
     output.wrote("link", file)
     output.document(report)

@@ -10,146 +10,15 @@ import errno
 import gc
 import os
 import sys
-import traceback
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Annotated, Any
-
-import typer
-from typer.core import TyperGroup
-
-from .. import __version__
-from . import (
-    agreement,
-    attack,
-    bundle,
-    cache,
-    env,
-    explain,
-    front,
-    infer,
-    init,
-    leakage,
-    link,
-    optimize,
-    profile,
-    serve,
-    split,
-    verify,
-    worker,
-)
-from .config import find_config
-from .options import Debug, examples, unwrapped
+from collections.abc import Sequence
+from typing import Any
 
 INTERNAL_FAULT = 70
 INTERRUPTED = 130
-_HELP_FLAGS = ("--help", "--version", "--show-completion", "--install-completion")
-
-
-class Group(TyperGroup):
-    """The command group; an interruption leaves it as one exception whatever click's version does with it."""
-
-    def invoke(self, ctx: Any) -> Any:
-        """Run the chosen command."""
-        try:
-            return super().invoke(ctx)
-        except KeyboardInterrupt as error:
-            raise Interrupted from error
 
 
 class Interrupted(Exception):
     """The user pressed Ctrl-C."""
-
-
-app = typer.Typer(
-    cls=Group,
-    rich_markup_mode="rich",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    epilog=examples(
-        ("write a target file to start from, with a model and data that work", "collabplan init"),
-        ("measure the model on this machine, node by node and cut by cut", "collabplan profile model.py"),
-        ("search cut and defense; write plan.json", "collabplan optimize --budget-ms 50"),
-        ("see what each cut tells about the input", "collabplan leakage"),
-        ("see what attackers really recover under the plan", "collabplan attack plan.json"),
-        ("write what the device and the cloud each need to run it", "collabplan bundle plan.json -o bundle"),
-        ("answer devices with the cloud's part", "collabplan serve bundle"),
-        ("and ask it, from the device", "collabplan infer bundle --data x.npy -o outputs.safetensors"),
-    ),
-)
-
-
-def _print_version(value: bool) -> None:
-    if value:
-        print(f"collabplan {__version__}")
-        raise typer.Exit
-
-
-def collabplan(
-    ctx: typer.Context,
-    _version: Annotated[
-        bool,
-        typer.Option(
-            "--version", callback=_print_version, is_eager=True, help="Print the version.", show_default=False
-        ),
-    ] = False,
-    _debug: Debug = False,
-) -> None:
-    """Decide with evidence where to split a PyTorch model between an edge device and an untrusted cloud.
-
-    A target is path.py, path.py:NAME or package.module:NAME. Loading it runs its Python code: give only
-    files that you trust.
-
-    Defaults come from [tool.collabplan] in pyproject.toml or from collabplan.toml, nearest folder upwards.
-    """
-    if any(flag in sys.argv for flag in _HELP_FLAGS):
-        return
-    config = find_config(Path.cwd())
-    if config is not None:
-        ctx.default_map = config.defaults(_option_names(ctx.command))
-
-
-app.callback(help=unwrapped(collabplan))(collabplan)
-
-
-def _option_names(group: Any) -> dict[str, dict[str, str]]:
-    """By command, what a configuration may call its parameters: `budget-ms` -> `budget_ms`."""
-    names: dict[str, dict[str, str]] = {}
-    for command_name, command in group.commands.items():
-        names[command_name] = {}
-        for parameter in command.params:
-            if parameter.name.startswith("_") or parameter.name == "help":
-                continue
-            long = [option[2:] for option in parameter.opts if option.startswith("--")] or [parameter.name]
-            names[command_name] |= dict.fromkeys(long, parameter.name)
-    return names
-
-
-def _register(panel: str, **commands: tuple[Callable[..., None], str]) -> None:
-    for name, (function, epilog) in commands.items():
-        app.command(name, rich_help_panel=panel, epilog=epilog, help=unwrapped(function))(function)
-
-
-_register(
-    "Work",
-    profile=(profile.profile, profile.EXAMPLES),
-    optimize=(optimize.optimize, optimize.EXAMPLES),
-    front=(front.front, front.EXAMPLES),
-    explain=(explain.explain, explain.EXAMPLES),
-    worker=(worker.worker, worker.EXAMPLES),
-    split=(split.split, split.EXAMPLES),
-    bundle=(bundle.bundle, bundle.EXAMPLES),
-    serve=(serve.serve, serve.EXAMPLES),
-    infer=(infer.infer, infer.EXAMPLES),
-    link=(link.link, link.EXAMPLES),
-    verify=(verify.verify, verify.EXAMPLES),
-    leakage=(leakage.leakage, leakage.EXAMPLES),
-    attack=(attack.attack, attack.EXAMPLES),
-    agreement=(agreement.agreement, agreement.EXAMPLES),
-)
-_register("Help yourself", init=(init.init, init.EXAMPLES), env=(env.env, env.EXAMPLES))
-app.add_typer(cache.app, name="cache", rich_help_panel="Help yourself", epilog=cache.EXAMPLES)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -161,15 +30,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Raises:
         SystemExit: always.
     """
-    # Importing torch and tracing a model make millions of objects that stay. Collecting them over and over costs a
-    # fifth of the start, so the collector waits until the model is traced (`profile.trace_target`).
-    gc.disable()
     given = list(sys.argv[1:] if arguments is None else arguments)
+    if given in (["--help"], ["-h"]) and "_COLLABPLAN_COMPLETE" not in os.environ:
+        from .catalogue import page
+
+        sys.stdout.write(page())
+        sys.exit(0)
+    # Importing torch and tracing a model make millions of objects that stay. Collecting them over and over costs a
+    # fifth of the start, so the collector waits until the model is traced (`workflows.session`).
+    gc.disable()
     debug = "--debug" in given
     try:
+        from .app import app
+
         code = app(args=given, prog_name="collabplan", standalone_mode=False)
     except (Exception, KeyboardInterrupt) as error:
         if debug:
+            import traceback
+
             traceback.print_exception(error)
         message, code = explained(error)
         if message:

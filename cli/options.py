@@ -5,116 +5,101 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any
 
 import typer
+from typer.models import OptionInfo
+
+from .grouping import option
 
 RUNS_CODE = "Loading TARGET runs its Python code: give only files that you trust."
+TARGET_HELP = f"path.py, path.py:NAME or package.module:NAME; default: the last profiled here. {RUNS_CODE}"
+TARGET, BUDGETS, CONDITIONS, SEARCH, AUDITS, TUNING, MACHINES, CLOUD, OUTPUT = (
+    "Target", "Budgets", "Network and devices", "Search", "Audits", "Fine-tuning", "Several machines", "Cloud",
+    "Output",
+)  # fmt: skip
 
-Json = Annotated[
-    bool,
-    typer.Option(
-        "--json",
-        help="Print one JSON document on stdout; everything else goes to stderr.",
-        rich_help_panel="Output",
-        show_default=False,
-    ),
-]
-Debug = Annotated[
-    bool,
-    typer.Option("--debug", help="Show the traceback of an error.", rich_help_panel="Output", show_default=False),
-]
+Json = Annotated[bool, option("Print one JSON document on stdout, everything else on stderr.", None, OUTPUT, "--json")]
+Debug = Annotated[bool, option("Show the traceback of an error.", None, OUTPUT, "--debug", rare=True)]
 Inputs = Annotated[
     list[str] | None,
-    typer.Option(
-        "--input",
-        metavar="SHAPE",
-        help="Shape of an input, for a target without example_inputs: 1x3x224x224, 1x128:int64, ids=1x128:int64. "
-        "Once per input.",
-        rich_help_panel="Target",
-        show_default=False,
-    ),
+    option("Shape of an input: 1x3x32x32, ids=1x128:int64. Once for each input.", "SHAPE", TARGET, "--input"),
 ]
 BatchDim = Annotated[
     list[str] | None,
-    typer.Option(
+    option(
+        "Dimension of the inputs that counts samples: 1 for all, x=1 or mask=none for one, none where one call is one "
+        "sample.",
+        "DIM",
+        TARGET,
         "--batch-dim",
-        metavar="DIM",
-        help="The dimension of the inputs that counts samples, where it is not the first: 1 for all of them, x=1 or "
-        "mask=none for one, none where one call is one sample.",
-        rich_help_panel="Target",
-        show_default=False,
+        rare=True,
     ),
 ]
-MaxCrossing = Annotated[
-    int,
-    typer.Option(metavar="N", min=1, help="Most tensors that may cross one cut.", rich_help_panel="Target"),
-]
-MaxLeakage = Annotated[
-    float | None,
-    typer.Option(
-        metavar="INDEX",
-        help="Highest leakage index, 0 to 1: audited, with --no-audit only estimated.",
-        rich_help_panel="Budgets",
-        show_default=False,
-    ),
-]
-MaxPayload = Annotated[
-    str | None,
-    typer.Option(
-        metavar="SIZE", help="Most to send for a sample: 20kB.", rich_help_panel="Budgets", show_default=False
-    ),
-]
-AuditIt = Annotated[
-    bool,
-    typer.Option("--audit/--no-audit", help="Run attacks; without, the plan is ESTIMATED.", rich_help_panel="Audits"),
-]
-AuditEffort = Annotated[
-    Literal["quick", "standard", "thorough"],
-    typer.Option(help="Of the attacks on the plan.", rich_help_panel="Audits"),
-]
-AuditSeeds = Annotated[int, typer.Option(metavar="N", min=1, help="Runs of those attacks.", rich_help_panel="Audits")]
+MAX_CROSSING = option("Most tensors that may cross one cut.", "N", TARGET, default=True, least=1)
 OtherTarget = Annotated[
-    str | None,
-    typer.Option(
-        "--model",
-        metavar="TARGET",
-        help=f"The target, where it is not where it was planned. {RUNS_CODE}",
-        rich_help_panel="Target",
-    ),
+    str | None, option(f"The target, if it has moved since. {RUNS_CODE}", "TARGET", TARGET, "--model")
 ]
-OutputFile = Annotated[
-    Path | None,
-    typer.Option("-o", "--output", metavar="FILE", help="Also write the result here.", rich_help_panel="Output"),
-]
+OutputFile = Annotated[Path | None, option("Also write the result to FILE.", "FILE", OUTPUT, "-o", "--output")]
+PlanFile = Annotated[Path, typer.Argument(metavar="PLAN", help="A plan file, written by `collabplan optimize`.")]
+
+AUDIT = option("Attack the plan; without, it is ESTIMATED.", None, AUDITS, "--audit/--no-audit", default=True)
+AUDIT_EFFORT = option("Effort of the attacks on the plan.", None, AUDITS, default=True)
+AUDIT_SEEDS = option("Runs of those attacks.", "N", AUDITS, default=True, least=1)
+CLOUD_OPTIONS = {
+    "ca": option("Speak TLS; who signed the server's certificate.", "PEM", CLOUD),
+    "tls_cert": option("This device's certificate.", "PEM", CLOUD),
+    "tls_key": option("Its secret key.", "PEM", CLOUD),
+    "server_name": option("The name in the server's certificate, if it is not HOST.", "NAME", CLOUD),
+    "insecure": option("Speak plaintext to any address.", None, CLOUD, "--insecure"),
+}
 
 
-Storage = Annotated[
-    str | None,
+def machine_options(*, rare: bool = False) -> dict[str, OptionInfo]:
+    """Database and artifacts of a search by several machines."""
+    return {
+        "storage": option(
+            "PostgreSQL that holds the study: postgresql+psycopg://user:password@host/database.",
+            "URL",
+            MACHINES,
+            rare=rare,
+            envvar="COLLABPLAN_STORAGE",
+        ),
+        "artifacts": option(
+            "Where machines share finished attacks and fine-tuned weights: a folder, or s3://bucket/prefix.",
+            "DIR|S3",
+            MACHINES,
+            rare=rare,
+            envvar="COLLABPLAN_ARTIFACTS",
+        ),
+    }
+
+
+def _print_all(ctx: Any, value: bool) -> None:
+    """Print the help with its rare options, and stop."""
+    if not value or ctx.resilient_parsing:
+        return
+    for parameter in ctx.command.params:
+        parameter.hidden = False
+    typer.echo(ctx.get_help(), nl=False)
+    raise typer.Exit
+
+
+HelpAll = Annotated[
+    bool,
     typer.Option(
-        metavar="URL",
-        envvar="COLLABPLAN_STORAGE",
-        help="PostgreSQL that holds the study: postgresql+psycopg://user:password@host/database.",
-        rich_help_panel="Several machines",
-        show_default=False,
-    ),
-]
-
-
-Artifacts = Annotated[
-    str | None,
-    typer.Option(
-        metavar="DIR|S3",
-        envvar="COLLABPLAN_ARTIFACTS",
-        help="Where the machines share finished attacks and fine-tuned weights: a folder, or s3://bucket/prefix.",
-        rich_help_panel="Several machines",
+        "--help-all",
+        help="Show every option, the rare ones too.",
+        callback=_print_all,
+        is_eager=True,
+        expose_value=False,
         show_default=False,
     ),
 ]
 
 
 def unwrapped(function: Callable[..., None]) -> str:
-    """A function's docstring as help: one line a paragraph, so that it wraps at the terminal's width."""
+    """A function's docstring as help: one line for each paragraph, which wraps at the terminal's width."""
     paragraphs = inspect.cleandoc(function.__doc__ or "").split("\n\n")
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs).replace("[", "\\[")
 
@@ -122,9 +107,26 @@ def unwrapped(function: Callable[..., None]) -> str:
 def examples(*pairs: tuple[str, str]) -> str:
     """The end of a help text: worked examples as (what it does, the command).
 
-    One line each, so that a command can be copied whole.
+    A command stands on a line of its own and can be copied whole.
     """
     lines = ["[bold]Examples[/bold]"]
     for what, command in pairs:
         lines += ["", f"[dim]# {what}[/dim]", command]
     return "\n".join(lines)
+
+
+def defense_option(panel: str, group: type[Any]) -> OptionInfo:
+    """`--defense`, as all commands take it. `group` holds its default."""
+    default: tuple[str, ...] = group.__dataclass_fields__["defense"].default
+    return option(
+        f"{_FAMILIES} Default: {', '.join(default)}.",
+        "FAMILY",
+        panel,
+    )
+
+
+_FAMILIES = (
+    "Stages separated by blanks, values by commas: none, dropout:element:0.1..0.9, dropout:channel:keyed:0.3, "
+    "noise:gaussian:0.05, projection:share=0.25, 'projection:rank=4,12 quantizer:bits=3,8', quantizer:none. Repeat it "
+    "for each family."
+)

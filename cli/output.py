@@ -11,9 +11,9 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, RenderableType
 from rich.markup import escape
@@ -28,6 +28,8 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from ..workflows.reporter import Advance
+
 if TYPE_CHECKING:
     from ..records import Record
     from ..targets.target import Finding
@@ -36,13 +38,6 @@ PATIENCE_S = 1.0
 """How long a step may take before its progress bar appears."""
 
 REDRAW_S = 0.2
-
-
-class Advance(Protocol):
-    """Tells a bar how far a step is."""
-
-    def __call__(self, done: float, total: float, what: str = "") -> None:
-        """`done` of `total` units; `what` names the part at hand."""
 
 
 class _Results(Console):
@@ -60,7 +55,7 @@ class Output:
         self.as_json = as_json
         self._stdout = sys.stdout
         self.results = _Results(file=sys.stderr if as_json else sys.stdout, highlight=False)
-        self.progress = Console(file=sys.stderr, highlight=False)
+        self.stderr = Console(file=sys.stderr, highlight=False)
 
     def show(self, *renderables: RenderableType) -> None:
         """Print tables or prepared text among the results."""
@@ -71,15 +66,22 @@ class Output:
         """Print plain text among the results; brackets in it are not markup."""
         self.results.print(escape(text), soft_wrap=not self.results.is_terminal)
 
-    def found(self, title: str, findings: Sequence[Finding]) -> None:
-        """Print what was found in a target, and why."""
+    def note(self, text: str, findings: Sequence[Finding] = ()) -> None:
+        """Print what a workflow found; with `findings`, `text` is their heading."""
+        if not findings:
+            self.say(text)
+            return
         table = Table.grid(padding=(0, 2))
         table.add_column(style="dim", no_wrap=True)
         table.add_column(overflow="fold")
         for finding in findings:
             table.add_row(escape(finding.what), escape(finding.how))
-        self.results.print(f"[bold]{escape(title)}[/bold]")
+        self.results.print(f"[bold]{escape(text)}[/bold]")
         self.results.print(table)
+
+    def warning(self, text: str) -> None:
+        """Print what may make a result wrong or expose data."""
+        self.say(f"WARNING: {text}")
 
     def document(self, value: Record | dict[str, Any]) -> None:
         """Print the one JSON document, where `--json` asked for it."""
@@ -95,23 +97,23 @@ class Output:
         """Say where a file lies."""
         self.say(f"{what}: {path}")
 
+    def progress(self, what: str, *, counted: bool = False) -> AbstractContextManager[Advance]:
+        """A spinner with the time elapsed; for a step that counts, a bar with the time left."""
+        return self._bar(what) if counted else self._spinner(what)
+
     @contextmanager
-    def step(self, description: str) -> Iterator[None]:
-        """A spinner with the time elapsed, for a step of unknown length."""
+    def _spinner(self, description: str) -> Iterator[Advance]:
         columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-        with self._live(Progress(*columns, console=self.progress, transient=True)) as progress:
+        with self._live(Progress(*columns, console=self.stderr, transient=True)) as progress:
             progress.add_task(description, total=None)
-            yield
+            yield lambda done, total, what="": None  # noqa: ARG005
 
     @contextmanager
-    def bar(self, description: str) -> Iterator[Advance]:
-        """A bar with the time left; yields the function that advances it.
-
-        It draws only when it is advanced: a drawing thread would disturb what is being timed.
-        """
+    def _bar(self, description: str) -> Iterator[Advance]:
+        """It draws only when it is advanced: a drawing thread would disturb what is being timed."""
         progress = Progress(
             TextColumn("{task.description}"), BarColumn(20), TaskProgressColumn(), TimeRemainingColumn(),
-            TextColumn("[dim]{task.fields[what]}"), console=self.progress, transient=True, auto_refresh=False,
+            TextColumn("[dim]{task.fields[what]}"), console=self.stderr, transient=True, auto_refresh=False,
             speed_estimate_period=60.0,
         )  # fmt: skip
         task = progress.add_task(description, total=None, what="")
@@ -120,7 +122,7 @@ class Output:
         def advance(done: float, total: float, what: str = "") -> None:
             nonlocal drawn
             progress.update(task, completed=done, total=total, what=escape(what))
-            if not self.progress.is_terminal or time.monotonic() - drawn < REDRAW_S:
+            if not self.stderr.is_terminal or time.monotonic() - drawn < REDRAW_S:
                 return
             drawn = time.monotonic()
             if not progress.live.is_started:
@@ -135,7 +137,7 @@ class Output:
 
     @contextmanager
     def _live(self, progress: Progress) -> Iterator[Progress]:
-        if not self.progress.is_terminal:
+        if not self.stderr.is_terminal:
             yield progress
             return
         with progress:

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import Debug, Json, examples
+from ..workflows.options import ServerOptions
+from .grouping import grouped, option
+from .options import OUTPUT, Debug, HelpAll, Json, examples
 
 if TYPE_CHECKING:
     from ..runtime import CloudServer
@@ -26,86 +28,44 @@ EXAMPLES = examples(
     ("figures for Prometheus", "collabplan serve bundle --metrics 127.0.0.1:9433"),
 )
 _LOAD, _TLS = "Load", "Who may connect"
+_SHOWN = {
+    "listen": option("Where to listen; port 0 takes any.", "HOST:PORT", _TLS, default=True),
+    "tls_cert": option("The server's certificate.", "PEM", _TLS),
+    "tls_key": option("Its secret key.", "PEM", _TLS),
+    "client_ca": option("Answer only devices whose certificate this authority signed.", "PEM", _TLS),
+    "insecure": option("Speak plaintext on any address.", None, _TLS, "--insecure"),
+    "concurrency": option("Requests that run at once.", "N", _LOAD, default=True, least=1),
+    "threads": option("Threads inside an operator; default: torch's choice.", "N", _LOAD, least=1),
+    "queue": option("Requests that may wait; more are refused at once.", "N", _LOAD, default=True, least=0),
+    "max_batch": option("Most samples of a request.", "N", _LOAD, default=True, least=1),
+    "max_streams": option("Most devices at once.", "N", _LOAD, default=True, least=1),
+    "micro_batch": option(
+        "Run requests of several devices together, up to N samples. Last digits of outputs may then differ.",
+        "N",
+        _LOAD,
+        default=True,
+        least=1,
+    ),
+    "micro_batch_wait_ms": option("How long such a batch waits for one more.", "MS", _LOAD, default=True, least=0),
+    "idle_s": option("Close streams after S silent seconds.", "S", _LOAD, default=True, least=1),
+    "grace_s": option("Time to finish what runs at the end.", "S", _LOAD, default=True, least=0),
+    "metrics": option("Figures for Prometheus.", "HOST:PORT", OUTPUT),
+    "allow_undefended": option(
+        "Answer tensors that no defense acted on, which hide NOTHING: to verify the halves.",
+        None,
+        "Verification",
+        "--allow-undefended",
+    ),
+}
 
 
+@grouped(options=_SHOWN)
 def serve(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A bundle, or its cloud part alone.")],
-    listen: Annotated[
-        str, typer.Option(metavar="HOST:PORT", help="Where to listen; port 0 takes any.", rich_help_panel=_TLS)
-    ] = "127.0.0.1:7433",
-    tls_cert: Annotated[
-        Path | None,
-        typer.Option(metavar="PEM", help="The server's certificate.", rich_help_panel=_TLS, show_default=False),
-    ] = None,
-    tls_key: Annotated[
-        Path | None, typer.Option(metavar="PEM", help="Its secret key.", rich_help_panel=_TLS, show_default=False)
-    ] = None,
-    client_ca: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="PEM",
-            help="Take only devices whose certificate this authority signed.",
-            rich_help_panel=_TLS,
-            show_default=False,
-        ),
-    ] = None,
-    insecure: Annotated[
-        bool,
-        typer.Option("--insecure", help="Plaintext on any address.", rich_help_panel=_TLS, show_default=False),
-    ] = False,
-    concurrency: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Requests that run at once.", rich_help_panel=_LOAD)
-    ] = 1,
-    threads: Annotated[
-        int | None,
-        typer.Option(metavar="N", min=1, help="Threads inside an operator; default: torch's.", rich_help_panel=_LOAD),
-    ] = None,
-    queue: Annotated[
-        int,
-        typer.Option(
-            metavar="N", min=0, help="Requests that may wait; more are refused at once.", rich_help_panel=_LOAD
-        ),
-    ] = 16,
-    max_batch: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Most samples of a request.", rich_help_panel=_LOAD)
-    ] = 32,
-    max_streams: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Most devices at once.", rich_help_panel=_LOAD)
-    ] = 64,
-    micro_batch: Annotated[
-        int,
-        typer.Option(
-            metavar="N",
-            min=1,
-            help="Run requests of several devices together, up to N samples. Last digits of outputs may then differ.",
-            rich_help_panel=_LOAD,
-        ),
-    ] = 1,
-    micro_batch_wait_ms: Annotated[
-        float,
-        typer.Option(metavar="MS", min=0, help="How long such a batch waits for one more.", rich_help_panel=_LOAD),
-    ] = 2.0,
-    idle_s: Annotated[
-        float, typer.Option(metavar="S", min=1, help="Close streams that are silent so long.", rich_help_panel=_LOAD)
-    ] = 300.0,
-    grace_s: Annotated[
-        float, typer.Option(metavar="S", min=0, help="How long to finish what runs.", rich_help_panel=_LOAD)
-    ] = 30.0,
-    metrics: Annotated[
-        str | None,
-        typer.Option(metavar="HOST:PORT", help="Figures for Prometheus.", rich_help_panel="Output", show_default=False),
-    ] = None,
-    allow_undefended: Annotated[
-        bool,
-        typer.Option(
-            "--allow-undefended",
-            help="Answer tensors that no defense acted on, which hide NOTHING: to verify the halves.",
-            rich_help_panel="Verification",
-            show_default=False,
-        ),
-    ] = False,
+    options: ServerOptions,
     as_json: Json = False,
     _debug: Debug = False,
+    _help_all: HelpAll = False,
 ) -> None:
     """Answer devices with the cloud half of a bundle, until SIGTERM or Ctrl-C.
 
@@ -115,52 +75,26 @@ def serve(
 
     gRPC's health service answers on the same port.
     """
-    import torch
-
-    from ..records import CollabplanError
-    from ..runtime import CloudServer, ServeOptions, ServerTls, keep_memory, open_cloud
+    from ..workflows.serve import start_server
     from .output import Output
 
     output = Output(as_json=as_json)
-    if (tls_cert is None) != (tls_key is None) or (client_ca is not None and tls_cert is None):
-        raise CollabplanError("--tls-cert and --tls-key belong together, and --client-ca needs both")
-    if threads is not None:
-        torch.set_num_threads(threads)
-    options = ServeOptions(
-        concurrency=concurrency,
-        queue=queue,
-        max_batch=max_batch,
-        max_streams=max_streams,
-        micro_batch=micro_batch,
-        micro_batch_wait_ms=micro_batch_wait_ms,
-        idle_s=idle_s,
-        tls=None if tls_cert is None or tls_key is None else ServerTls(tls_cert, tls_key, client_ca),
-        insecure=insecure,
-        allow_undefended=allow_undefended,
-        metrics=metrics,
-    )
-    keep_memory()
-    with output.step("opening the cloud part"):
-        server = CloudServer(open_cloud(folder), listen, options)
-    _collect_again()
-    server.start()
+    server = start_server(folder, options, output)
     _announce(server, output)
     _wait_for_signal()
     output.say("stopping: what runs is finished")
-    server.stop(grace_s)
+    server.stop(options.grace_s)
     output.say(f"answered: {server.counts.answered() or 'nothing'}")
 
 
 def _announce(server: CloudServer, output: Output) -> None:
-    part, options = server.part.manifest.part, server.options
-    if options.insecure and options.tls is None:
-        output.say("WARNING: plaintext; who is on the way reads and changes what passes")
-    if options.allow_undefended:
-        output.say("WARNING: undefended tensors are answered, which hide nothing; for verification alone")
+    from ..workflows.serve import transport
+
+    part = server.part.manifest.part
     if server.metrics_port is not None:
         output.say(f"metrics on port {server.metrics_port}")
-    how = "plaintext" if options.tls is None else "mutual TLS" if options.tls.client_ca else "TLS"
-    output.say(f"serving bundle {server.part.manifest.bundle_id[:12]} (cut {part.cut_name}) on {server.address}, {how}")
+    bundle = server.part.manifest.bundle_id[:12]
+    output.say(f"serving bundle {bundle} (cut {part.cut_name}) on {server.address}, {transport(server)}")
     output.document(
         {
             "address": server.address,
@@ -170,15 +104,6 @@ def _announce(server: CloudServer, output: Output) -> None:
             "max_batch": server.max_batch,
         }
     )
-
-
-def _collect_again() -> None:
-    """The command line starts without garbage collection; a server that runs for weeks needs it."""
-    import gc
-
-    gc.collect()
-    gc.freeze()
-    gc.enable()
 
 
 def _wait_for_signal() -> None:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
-from .options import Debug, Json, OtherTarget, examples
+from .grouping import option
+from .options import OUTPUT, Debug, HelpAll, Json, OtherTarget, PlanFile, examples
 
 if TYPE_CHECKING:
     from ..records import Plan
@@ -19,13 +18,12 @@ EXAMPLES = examples(
 
 
 def split(
-    plan: Annotated[Path, typer.Argument(metavar="PLAN", help="A plan file, written by `collabplan optimize`.")],
-    folder: Annotated[
-        Path, typer.Option("-o", "--output", metavar="DIR", help="Folder for the two halves.", rich_help_panel="Output")
-    ],
+    plan: PlanFile,
+    folder: Annotated[Path, option("Folder for the two halves.", "DIR", OUTPUT, "-o", "--output")],
     model: OtherTarget = None,
     as_json: Json = False,
     _debug: Debug = False,
+    _help_all: HelpAll = False,
 ) -> None:
     """Write the two halves of a plan and check that they compose to the model, bit for bit.
 
@@ -33,24 +31,15 @@ def split(
     `collabplan bundle`. Loading a half executes nothing. Loading the plan's target runs its Python code. A plan for
     other weights, another structure or another torch is refused.
     """
-    from dataclasses import replace
-
-    from ..graph import split as split_graph
-    from ..graph import with_weights
-    from ..runtime import write_halves
+    from ..workflows.planned import open_plan
+    from ..workflows.split import split_plan
     from .output import Output
-    from .planned import open_planned
 
     output = Output(as_json=as_json)
-    found = open_planned(plan, model, output)
-    with output.step("writing and checking the halves"):
-        halves = split_graph(found.traced, found.cut)
-        if found.tuned is not None:
-            halves = replace(halves, cloud=with_weights(halves.cloud, found.tuned))
-        write_halves(found.traced, halves, folder, tuned=found.tuned is not None)
-    sizes = {half: sum(file.stat().st_size for file in (folder / half).iterdir()) for half in ("edge", "cloud")}
+    found = open_plan(plan, model, output)
+    written = split_plan(found, folder, output)
     output.say(f"cut {found.cut.name}: {_crossing(found.plan)}")
-    for half, size in sizes.items():
+    for half, size in written.bytes.items():
         output.say(f"{half} half: {folder / half} ({size / 1e6:,.2f} MB)")
     what = "model" if found.tuned is None else "model with the fine-tuned cloud half"
     output.say(f"checked: the halves, read back, compose to the {what} bit for bit on the example inputs")
@@ -59,9 +48,9 @@ def split(
             "folder": str(folder),
             "cut": found.cut.name,
             "cut_id": found.cut.id,
-            "edge": str(folder / "edge"),
-            "cloud": str(folder / "cloud"),
-            "bytes": sizes,
+            "edge": str(written.edge),
+            "cloud": str(written.cloud),
+            "bytes": written.bytes,
             "composes": True,
         }
     )
@@ -69,7 +58,7 @@ def split(
 
 def _crossing(plan: Plan) -> str:
     """What the device sends. Where it computes everything, that is the answer, if anything."""
-    from .tables import crosses
+    from ..workflows.wording import crosses
 
     if plan.cut_kind != "edge-only":
         return crosses(plan.crossing)

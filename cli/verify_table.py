@@ -5,7 +5,8 @@ from __future__ import annotations
 from rich.table import Table
 
 from ..records import Interval, Measured, Plan, Timing
-from .tables import latency, plain_table, share, spread
+from ..workflows.wording import number, share
+from .tables import plain_table, spread
 
 
 def against(measured: Measured) -> Table:
@@ -35,13 +36,13 @@ def against(measured: Measured) -> Table:
     return table
 
 
-def told(measured: Measured, plan: Plan) -> list[str]:
-    """What was found, in lines."""
+def findings(measured: Measured, plan: Plan) -> list[str]:
+    """What was found, one line each."""
     wanted, planned = plan.chosen.accuracy.accuracy, measured.predicted
     lines = [
-        f"latency p50 {latency(measured.p50_ms.value)} ms, 90 % interval {_ends(measured.p50_ms)} ms; planned "
-        f"{latency(planned.p50_ms.value)} ms, {_ends(planned.p50_ms)} ms",
-        f"latency p95 {latency(measured.total.p95_ms)} ms; planned {latency(planned.p95_ms)} ms",
+        f"latency p50 {number(measured.p50_ms.value)} ms, 90 % interval {_ends(measured.p50_ms)} ms; planned "
+        f"{number(planned.p50_ms.value)} ms, {_ends(planned.p50_ms)} ms",
+        f"latency p95 {number(measured.total.p95_ms)} ms; planned {number(planned.p95_ms)} ms",
         f"{measured.metric} over the wire {_shares(measured.accuracy)} on {measured.sample_count:,} samples; planned "
         f"{_shares(wanted)}",
     ]
@@ -59,7 +60,7 @@ def told(measured: Measured, plan: Plan) -> list[str]:
 
 
 def _ends(value: Interval) -> str:
-    return f"{latency(value.low)} to {latency(value.high)}"
+    return f"{number(value.low)} to {number(value.high)}"
 
 
 def _shares(value: Interval) -> str:
@@ -68,8 +69,8 @@ def _shares(value: Interval) -> str:
 
 def _add(table: Table, name: str, predicted_ms: float, measured: Timing | None) -> None:
     if measured is None:
-        table.add_row(f"[dim]{name}[/dim]", f"[dim]{latency(predicted_ms)}[/dim]", "", "", "")
+        table.add_row(f"[dim]{name}[/dim]", f"[dim]{number(predicted_ms)}[/dim]", "", "", "")
         return
     off = measured.p50_ms - predicted_ms
     relative = f" ({100 * off / predicted_ms:+.0f} %)" if predicted_ms >= 0.01 else ""
-    table.add_row(name, latency(predicted_ms), spread(measured), latency(measured.p95_ms), f"{off:+.2f}{relative}")
+    table.add_row(name, number(predicted_ms), spread(measured), number(measured.p95_ms), f"{off:+.2f}{relative}")

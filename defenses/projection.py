@@ -1,13 +1,12 @@
-"""Task-aligned release: only some directions of what crosses leave the device.
+"""Task-aligned projection: only the directions that the cloud half uses most leave the device.
 
-Of a vector h are released k numbers, z = E (h - m), and what is read back is m + D z. `directions_fit.py` chooses E and
-D such that the cloud half misses the rest the least. They are public: an attacker reads them in the plan, so a
-direction that is released is hidden from nobody.
+Of a vector h the device releases k numbers, z = E (h - m), and the cloud reads m + D z. `estimators.projection_fit`
+chooses E and D such that the cloud half misses the rest the least. They are public: an attacker reads them in the plan,
+so a released direction is hidden from nobody.
 
-What is kept is told by one number. A share up to 1 is that of the directions *at each position*, where h holds the C
-channels: the map keeps its size, and with it the picture's outlines. A whole number from 2 on is the count of
-directions of the *whole tensor*, where h holds everything that crosses of a sample: a few numbers say what the cloud
-half needs, and nothing else is sent.
+A `share` is taken of the directions *at each position*, where h holds the C channels: the map keeps its size, and with
+it the picture's outlines. A `rank` counts directions of the *whole tensor*, where h holds everything that crosses of a
+sample: a few numbers say what the cloud half needs, and nothing else is sent.
 """
 
 from __future__ import annotations
@@ -15,28 +14,26 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 from torch import Tensor
 
 from ..graph import from_samples, to_samples
 from ..graph.precision import widened
-from ..records import CollabplanError, Crossing, Layout, MismatchError, hash_tensors
+from ..records import CollabplanError, Crossing, Layout, MismatchError, ProjectionRecord, hash_tensors
+from .randomness import Randomness
 
 MOST_CHANNELS = 2048
-"""Of wider vectors no directions are taken at each position: the eigenvectors of such a matrix cost minutes."""
+"""A share of the directions at each position is taken up to this width: the eigenvectors of a wider matrix cost
+minutes."""
 
 MOST_ELEMENTS = 65_536
-"""Of larger samples no directions of the whole are taken: the device would have to hold and to run the matrix."""
+"""A rank is taken of tensors up to this size: the device would have to hold and to run the matrix of a larger one."""
 
 LOADING = {1: 1.224, 2: 1.048, 3: 1.805, 4: 2.370, 5: 2.832, 6: 3.230, 7: 3.584, 8: 3.907}
 """By bits, the end of the range on both sides of zero whose quantizer a Gaussian number of variance 1 loses least by;
 what lies beyond is clipped. The criterion of Max (IRE Transactions on Information Theory 6, 1960), solved for the
 wire's quantizer, which has a level at zero."""
-
-
-def is_whole(kept: float) -> bool:
-    """True for a count of directions of the whole tensor, False for a share of those at each position."""
-    return kept > 1
 
 
 def axis_of(crossing: Crossing) -> int:
@@ -51,33 +48,36 @@ def channels_of(crossing: Crossing) -> int:
     return crossing.sample_shape[axis_of(crossing)] if crossing.sample_shape else 1
 
 
-def width_of(crossing: Crossing, kept: float) -> int:
-    """Numbers of a vector that directions are taken of: a position's channels, or all of a sample."""
-    return crossing.sample_elements if is_whole(kept) else channels_of(crossing)
+def width_of(crossing: Crossing, projection: ProjectionRecord) -> int:
+    """Length of the vectors that are projected: a position's channels, or all of a sample."""
+    return channels_of(crossing) if projection.rank is None else crossing.sample_elements
 
 
-def can_narrow(crossing: Crossing, kept: float) -> bool:
+def can_narrow(crossing: Crossing, projection: ProjectionRecord) -> bool:
     """True where fewer directions than all can be released: private floating maps, tokens and vectors."""
-    if kept == 1 or not crossing.is_floating or crossing.public or crossing.raw_input or crossing.layout is None:
+    if not crossing.is_floating or crossing.public or crossing.raw_input or crossing.layout is None:
         return False
-    if is_whole(kept):
-        return kept < crossing.sample_elements <= MOST_ELEMENTS
+    if projection.rank is not None:
+        return projection.rank < crossing.sample_elements <= MOST_ELEMENTS
     return 2 <= channels_of(crossing) <= MOST_CHANNELS
 
 
-def count_of(crossing: Crossing, kept: float) -> int:
+def count_of(crossing: Crossing, projection: ProjectionRecord) -> int:
     """Directions of a vector that are released: at least one."""
-    return int(kept) if is_whole(kept) else max(1, round(kept * channels_of(crossing)))
+    if projection.rank is not None:
+        return projection.rank
+    assert projection.share is not None  # one of the two
+    return max(1, round(projection.share * channels_of(crossing)))
 
 
-def code_of(crossing: Crossing, kept: float) -> Crossing:
+def code_of(crossing: Crossing, projection: ProjectionRecord) -> Crossing:
     """What is released in the place of a tensor: the same with fewer channels, or a vector in place of the whole."""
-    if not can_narrow(crossing, kept):
+    if not can_narrow(crossing, projection):
         return crossing
-    if is_whole(kept) and channels_of(crossing) < crossing.sample_elements:
-        return crossing.model_copy(update={"sample_shape": (int(kept),), "layout": Layout()})
+    if projection.rank is not None and channels_of(crossing) < crossing.sample_elements:
+        return crossing.model_copy(update={"sample_shape": (projection.rank,), "layout": Layout()})
     shape = list(crossing.sample_shape)
-    shape[axis_of(crossing)] = count_of(crossing, kept)
+    shape[axis_of(crossing)] = count_of(crossing, projection)
     return crossing.model_copy(update={"sample_shape": tuple(shape)})
 
 
@@ -93,7 +93,7 @@ class ProjectionMatrices:
     """The matrices of one cut, by node.
 
     Attributes:
-        mean: `[C]` of each tensor's vectors; all numbers of a sample where directions are of the whole.
+        mean: `[C]` of each tensor's vectors; all numbers of a sample where a rank of the whole is kept.
         encode: `[k, C]`, from centred vectors to what is released.
         decode: `[C, k]`, back.
     """
@@ -114,14 +114,14 @@ class ProjectionMatrices:
             node, _, part = name.rpartition("/")
             if part not in parts:
                 raise CollabplanError(
-                    f"{name!r} is no matrix of directions; take the file that was written with the plan"
+                    f"{name!r} is no matrix of a projection; take the file that was written with the plan"
                 )
             parts[part][node] = tensor
         found = cls(**parts)
         for node, mean in found.mean.items():
             encode, decode = found.encode.get(node), found.decode.get(node)
             if encode is None or decode is None or encode.shape[1:] != mean.shape or decode.T.shape != encode.shape:
-                raise CollabplanError(f"the directions of {node!r} do not fit together; take the plan's own file")
+                raise CollabplanError(f"the matrices of {node!r} do not fit together; take the plan's own file")
         return found
 
     @cached_property
@@ -135,18 +135,20 @@ class ProjectionMatrices:
         """Over names, shapes and bytes."""
         return hash_tensors(self.tensors)
 
-    def require_fitting(self, crossing: Sequence[Crossing], kept: float) -> None:
-        """Refuse matrices of other tensors, or of another share. Raises MismatchError."""
+    def require_fitting(self, crossing: Sequence[Crossing], projection: ProjectionRecord) -> None:
+        """Refuse matrices of other tensors, or of another share or rank. Raises MismatchError."""
         wanted = {
-            each.node: (count_of(each, kept), width_of(each, kept)) for each in crossing if can_narrow(each, kept)
+            each.node: (count_of(each, projection), width_of(each, projection))
+            for each in crossing
+            if can_narrow(each, projection)
         }
         if wanted != {node: tuple(each.shape) for node, each in self.encode.items()}:
             raise MismatchError(
-                f"the directions are of other tensors than {', '.join(wanted)}; take the plan's own file"
+                f"the projection is of other tensors than {', '.join(wanted)}; take the plan's own file"
             )
 
     def encoded(self, crossing: Crossing, rows: Tensor) -> Tensor:
-        """Rows `[N, *sample_shape]` as codes; tensors without directions stay as they are. Gradients flow through."""
+        """Rows `[N, *sample_shape]` as codes; tensors without matrices stay as they are. Gradients flow through."""
         if crossing.node not in self.encode:
             return rows
         wide = widened(rows)
@@ -189,3 +191,42 @@ class ProjectionMatrices:
 
     def _of_whole(self, crossing: Crossing) -> bool:
         return len(self.mean[crossing.node]) != channels_of(crossing)
+
+
+@dataclass(frozen=True, eq=False)
+class ProjectionStage:
+    """The projection of one cut. What is released, and what it costs, can be told before `matrices` are fitted."""
+
+    name: ClassVar[str] = "projection"
+    revision: ClassVar[int] = 1
+    search_values: ClassVar[tuple[float, ...]] = (0.25, 0.5)
+    gather_nanoseconds: ClassVar[float] = 3.0
+    product_nanoseconds: ClassVar[float] = 0.3
+    """On the device, per number that goes in and per multiplication: see `planner.latency`."""
+
+    record: ProjectionRecord
+    matrices: ProjectionMatrices | None = None
+
+    @property
+    def fitted(self) -> ProjectionMatrices:
+        """The matrices. Raises CollabplanError where none were fitted."""
+        if self.matrices is None:
+            raise CollabplanError(f"a release of {self.record.words} needs its matrices; fit them to the cut first")
+        return self.matrices
+
+    def codes(self, crossing: Crossing) -> Crossing:
+        """What is released in the place of a tensor."""
+        return code_of(crossing, self.record)
+
+    def apply(self, rows: Tensor, crossing: Crossing, source: Randomness) -> Tensor:  # noqa: ARG002
+        """Rows `[N, *sample_shape]` as codes."""
+        return self.fitted.encoded(crossing, rows)
+
+    def receive(self, rows: Tensor, crossing: Crossing) -> Tensor:
+        """The rows that codes stand for."""
+        return self.fitted.decoded(crossing, rows)
+
+    def nanoseconds(self, crossing: Crossing) -> float:
+        """Per sample, on the device."""
+        products = self.codes(crossing).sample_elements * width_of(crossing, self.record)
+        return self.gather_nanoseconds * crossing.sample_elements + self.product_nanoseconds * products

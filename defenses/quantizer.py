@@ -1,15 +1,18 @@
-"""The wire's quantizer: static, affine, with a code that is exactly zero."""
+"""Quantization for the wire: static, affine, with a code that is exactly zero."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from ..graph.precision import widened
-from ..records import CollabplanError
+from ..records import CollabplanError, Crossing, QuantizerRecord
+from .randomness import Randomness
 
 SMALLEST_STEP = torch.finfo(torch.float32).tiny
 """Below it float32 cannot divide by the step."""
@@ -84,3 +87,32 @@ class Quantizer:
         """The values that `codes` stand for, in `dtype`."""
         wide = torch.float64 if dtype == torch.float64 else torch.float32
         return self.signed(codes, wide).mul_(self.step).to(dtype)
+
+
+@dataclass(frozen=True, slots=True)
+class QuantizerStage:
+    """Integer codes on the wire. `quantizers` by node, calibrated."""
+
+    name: ClassVar[str] = "quantizer"
+    revision: ClassVar[int] = 1
+    search_values: ClassVar[tuple[int, ...]] = (8, 4)
+    nanoseconds: ClassVar[float] = 2.0
+    rounding_nanoseconds: ClassVar[float] = 14.0
+    """Per element on the device, and as much more for stochastic rounding: see `planner.latency`."""
+
+    record: QuantizerRecord
+    quantizers: Mapping[str, Quantizer]
+
+    @property
+    def random(self) -> bool:
+        """True where rounding is stochastic."""
+        return self.record.rounding == "stochastic"
+
+    def apply(self, rows: Tensor, crossing: Crossing, source: Randomness) -> Tensor:
+        """Codes: uint8 up to 8 bits, int32 above."""
+        uniform = source.uniform(f"{crossing.node}/rounding", rows.shape).to(rows.device) if self.random else None
+        return self.quantizers[crossing.node].quantize(rows, uniform)
+
+    def receive(self, rows: Tensor, crossing: Crossing) -> Tensor:
+        """The values that codes stand for, in the tensor's dtype."""
+        return self.quantizers[crossing.node].dequantize(rows, getattr(torch, crossing.dtype))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .fisher import Sensitivity, fisher_leakage
     from .interface import Channel, Estimate, Estimator
     from .leakage import CutLeakage, by_definition, estimate_leakage
-    from .projection_fit import FittedProjection, fit_projection, projection_at
+    from .projection_fit import FittedProjection, ProjectionFits, fit_projection
     from .secrets import Components, Secrets, private_inputs
 
 _HOMES = {
@@ -29,12 +29,12 @@ _HOMES = {
     "Estimate": "interface",
     "Estimator": "interface",
     "FittedProjection": "projection_fit",
+    "ProjectionFits": "projection_fit",
     "Secrets": "secrets",
     "Sensitivity": "fisher",
     "by_definition": "leakage",
     "check_estimator": "conformance",
     "current_revisions": "catalogue",
-    "projection_at": "projection_fit",
     "estimate_leakage": "leakage",
     "estimator_named": "catalogue",
     "fisher_leakage": "fisher",
@@ -52,6 +52,7 @@ __all__ = [
     "Estimate",
     "Estimator",
     "FittedProjection",
+    "ProjectionFits",
     "Secrets",
     "Sensitivity",
     "by_definition",
@@ -62,7 +63,6 @@ __all__ = [
     "fisher_leakage",
     "fit_projection",
     "private_inputs",
-    "projection_at",
     "run_controls",
 ]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +12,7 @@ from torch import Tensor, fx
 
 from ..graph import Cut, Halves, TracedGraph, from_samples, split, to_samples
 from ..records import CollabplanError, Crossing, CutError
+from ..records.byte_cache import ByteBoundedCache
 from ..targets.data import Data
 
 Key = tuple[str, str, str]
@@ -56,7 +57,7 @@ class EdgeActivations:
         self.cache_bytes = int(cache_bytes)
         self.batch_size = traced.samples_at_once(batch_size)
         self.device = torch.device(device)
-        self._kept: OrderedDict[Key, tuple[Tensor, ...]] = OrderedDict()
+        self._kept = ByteBoundedCache[Key, tuple[Tensor, ...]](self.cache_bytes, _bytes)
         self._halves: dict[str, Halves] = {}
         self._hits = self._passes = 0
 
@@ -79,12 +80,12 @@ class EdgeActivations:
             CollabplanError: the data do not fit the model's inputs.
         """
         key = (cut.id, self.traced.identity.weights_hash, data.content_hash)
-        if key in self._kept:
+        kept = self._kept.get(key)
+        if kept is not None:
             self._hits += 1
-            self._kept.move_to_end(key)
-            return self._kept[key]
+            return kept
         rows = self.computed(cut, data)
-        self._keep(key, rows)
+        self._kept.put(key, rows)
         return rows
 
     def computed(self, cut: Cut, data: Data) -> tuple[Tensor, ...]:
@@ -183,7 +184,7 @@ class EdgeActivations:
     @property
     def figures(self) -> CacheFigures:
         """Bytes held now, and hits and passes so far."""
-        return CacheFigures(sum(map(_bytes, self._kept.values())), self._hits, self._passes)
+        return CacheFigures(self._kept.held_bytes, self._hits, self._passes)
 
     def _compute(self, cut: Cut, data: Data) -> Iterator[tuple[Tensor, ...]]:
         """Rows of successive batches, from one pass of the edge half."""
@@ -213,15 +214,6 @@ class EdgeActivations:
                 row if crossing.layout is None else row[start : start + self.batch_size]
                 for row, crossing in zip(rows, cut.crossing, strict=True)
             )
-
-    def _keep(self, key: Key, rows: tuple[Tensor, ...]) -> None:
-        size = _bytes(rows)
-        if size > self.cache_bytes:
-            return
-        held = sum(map(_bytes, self._kept.values()))
-        while held + size > self.cache_bytes:
-            held -= _bytes(self._kept.popitem(last=False)[1])
-        self._kept[key] = rows
 
 
 def graph_arguments(

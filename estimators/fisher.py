@@ -18,12 +18,10 @@ local too (nothing about inputs far apart), and a surrogate where the noise floo
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from scipy.special import stdtrit
 from torch import Tensor
 
 from ..defenses.pipeline import Defense
@@ -32,6 +30,7 @@ from ..records import CollabplanError, Crossing, Interval
 from ..records.revisions import Part
 from ..targets.data import Data, InputScaling
 from .activations import EdgeActivations
+from .t_interval import t_half_width
 
 FISHER = Part("fisher")
 """Raise its revision whenever the same edge half gives another dFIL."""
@@ -110,7 +109,14 @@ class Sensitivity:
 
         1 / value bounds the squared error of unbiased attackers per input number. A surrogate where
         `defense.floor` is one.
+
+        Raises:
+            CollabplanError: a projection or custom stage changes what crosses, so that the floor is in other units.
         """
+        if defense.transforms.stages:
+            raise CollabplanError(
+                f"dFIL is not computable under {defense.record.unfitted.text}: the noise floor is that of its codes"
+            )
         private = defense.private
         total = torch.zeros(0)
         for crossed, trace, std in zip(private.crossing, self.traces, private.floor.stds, strict=True):
@@ -120,7 +126,7 @@ class Sensitivity:
         if not len(total):
             return Interval(value=0.0, low=0.0, high=0.0)
         value, count = float(total.mean()), len(total)
-        half = float(stdtrit(count - 1, 0.975)) * float(total.std()) / math.sqrt(count)
+        half = t_half_width(float(total.std()), count)
         return Interval(value=value, low=max(value - half, 0.0), high=value + half)
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..defenses.pipeline import Defense
-from ..records import DropoutKind, hash_rows
+from ..records import hash_rows
 
 CHUNK = 4096
 """Features per matrix product: large enough for BLAS, small enough to stay in cache."""
@@ -30,7 +30,7 @@ ROUNDING = 1e-4
 """Relative to the greatest squared norm: squared distances below may be rounding alone."""
 
 ALWAYS = 2.0
-"""The luck of a feature that is never dropped."""
+"""Threshold above every rate: never dropped."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +75,7 @@ class WireRows:
 def clean_rows(defense: Defense, rows: Sequence[Tensor]) -> WireRows:
     """What `defense` (a `Defense.private`, calibrated) makes of rows `[N, *sample_shape]` but for masks and noise."""
     parts, zeros, floors = [], [], []
-    random = defense.spec.noise != "none" or defense.spec.rounding == "stochastic"
+    random = defense.record.noise is not None or defense.record.rounds_randomly
     for quantizer, values, floor in zip(defense.quantizers, rows, defense.floor.stds, strict=True):
         flat = values.reshape(values.shape[0], -1)
         if quantizer is None or random:
@@ -183,8 +183,9 @@ class NestedMasks:
         self, rows: WireRows, defense: Defense, weights: Weights, generator: torch.Generator, rates: Sequence[float]
     ) -> None:
         self.rows, self.weights, self.rates = rows, weights, sorted(set(rates))
-        self.luck = [
-            _luck(defense.spec.dropout, shape, generator) if drops else torch.full((math.prod(shape),), ALWAYS)
+        by_channel = defense.dropout is not None and defense.dropout.by_channel
+        self.thresholds = [
+            _drawn_thresholds(by_channel, shape, generator) if drops else torch.full((math.prod(shape),), ALWAYS)
             for drops, shape in zip(dropped(defense), rows.shapes, strict=True)
         ]
         self._kept: dict[float, Tensor] = {}
@@ -203,7 +204,7 @@ class NestedMasks:
 
     def survivors(self, rate: float) -> WireRows:
         """The rows with only the features that survive at `rate`."""
-        kept = tuple(part[luck >= rate] for part, luck in zip(self.rows.parts, self.luck, strict=True))
+        kept = tuple(part[threshold >= rate] for part, threshold in zip(self.rows.parts, self.thresholds, strict=True))
         return WireRows(kept, self.rows.zeros, self.rows.floors, tuple((part.shape[0],) for part in kept))
 
     def cross(self, tested: WireRows, rate: float) -> Tensor:
@@ -214,12 +215,12 @@ class NestedMasks:
         return total
 
     def pairs(self, tested: WireRows, lowest: float, above: float) -> Iterator[tuple[Tensor, Tensor]]:
-        """Chunk after chunk of weighted features whose luck is in [lowest, above): of `tested` and of these rows.
+        """Chunk after chunk of weighted features whose threshold is in [lowest, above): of `tested` and of these rows.
 
         Each is to be used before the next is asked for, which takes its place.
         """
-        for part, luck in enumerate(self.luck):
-            chosen = ((luck >= lowest) & (luck < above) & (self.weights.weight[part] > 0)).nonzero()[:, 0]
+        for part, threshold in enumerate(self.thresholds):
+            chosen = ((threshold >= lowest) & (threshold < above) & (self.weights.weight[part] > 0)).nonzero()[:, 0]
             buffer = torch.empty(min(CHUNK, len(chosen)), len(self.rows))
             for indices in torch.split(chosen, CHUNK):
                 own = self._weighted(self.rows, part, indices, buffer)
@@ -235,8 +236,8 @@ def dropped(defense: Defense) -> list[bool]:
     return [defense.acts_on(crossing) and not crossing.raw_input for crossing in defense.crossing]
 
 
-def _luck(dropout: DropoutKind, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+def _drawn_thresholds(by_channel: bool, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
     """`[T_i]`: the rate up to which each feature survives; one draw for a whole channel under channel dropout."""
-    if dropout == "channel" and shape:
+    if by_channel and shape:
         return torch.rand(shape[0], generator=generator).repeat_interleave(math.prod(shape[1:]))
     return torch.rand(math.prod(shape), generator=generator)

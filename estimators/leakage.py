@@ -100,6 +100,7 @@ class CutLeakage:
         rates: Sequence[float] = (),
         seed: int = 0,
         edge: Callable[[Data], Sequence[Tensor]] | None = None,
+        random_rows: bool = False,
     ) -> None:
         """
         Args:
@@ -112,12 +113,14 @@ class CutLeakage:
             seed: of everything that defenses share: the order of the samples, masks and noises to compare by.
             edge: gives rows like `rows` for other inputs of the model: attackers run the edge half on tokens of their
                 choice. None where that cannot be.
+            random_rows: the rows hold draws of custom stages. The information that these hide is then not counted: what
+                the rows reveal bounds what the release reveals of the inputs from above alone.
 
         Raises:
             CollabplanError: rows, inputs and crossings that do not fit together, NaN or infinity in the rows.
         """
         self.known = by_definition(cut, result_at=result_at)
-        self.rates, self.seed = tuple(rates), seed
+        self.rates, self.seed, self.random_rows = tuple(rates), seed, random_rows
         if self.known is not None:
             return
         private = [crossing for crossing in cut.crossing if not crossing.public]
@@ -168,16 +171,16 @@ class CutLeakage:
         if self.known is not None:
             return self.known
         private = defense.private
-        key = private.spec.model_copy(update={"dropout": "none", "rate": 0.0, "masks": "fresh"}).model_dump_json()
+        key = private.record.without("dropout").model_copy(update={"masks": "fresh"}).model_dump_json()
         wire = self._wire(key, private)
         bounds, channels = self._bounds(wire, private, key, generator)
-        resolvable = self._resolvable_noise(wire, private, key)
+        resolvable = None if self.random_rows else self._resolvable_noise(wire, private, key)
         index = self._index(wire, private, key, generator) if ridge else None
         truly = _gaussian(private) or _has_mass(private)
         estimates = tuple(
             _record(
                 item.name,
-                [bounds.as_estimate(real_noise=truly)]
+                [bounds.as_estimate(real_noise=truly and not self.random_rows)]
                 if isinstance(item, Sandwich)
                 else [item.estimate(channel, generator) for channel in channels],
             )
@@ -187,7 +190,8 @@ class CutLeakage:
         if private.floor.real:
             expected = kullback_leibler_nats(_attenuated(wire, private))
             ceiling = reidentification_ceiling(expected, len(self.order))
-        low, high = max(0.0, bounds.low - bounds.low_half), bounds.up + bounds.up_half
+        low = 0.0 if self.random_rows else max(0.0, bounds.low - bounds.low_half)
+        high = bounds.up + bounds.up_half
         return Leakage(
             index=Interval(value=1.0, low=0.0, high=1.0) if index is None else index.index,
             index_of="token recovery" if isinstance(index, Recovered) else "reconstruction",
@@ -215,15 +219,19 @@ class CutLeakage:
             clean = clean_rows(defense, self.rows)
             distances = tuple(squared_distances(clean))
             total = torch.stack(distances).sum(dim=0) if len(distances) > 1 else distances[0]
-            channel = Channel(self.secrets.shown, total, clean.features, _gaussian(defense))
+            channel = Channel(self.secrets.shown, total, clean.features, self._is_channel(defense))
             self._wires[key] = _Wire(
                 clean, distances, channel, SampledNoise(channel, generator_for(self.seed, "noise"))
             )
         return self._wires[key]
 
+    def _is_channel(self, defense: Defense) -> bool:
+        """True where the release is the inputs' own Gaussian channel: no custom stage drew in between."""
+        return _gaussian(defense) and not self.random_rows
+
     def _draws(self, defense: Defense, wire: _Wire, key: str) -> list[NestedMasks]:
         """Masks over the wire's features, shared by all rates: as many as it takes until they are typical."""
-        kind = defense.spec.dropout if defense.rate else "none"
+        kind = "none" if defense.record.dropout is None else defense.record.dropout.granularity
         if (key, kind) not in self._masks:
             count = 1
             if kind != "none":
@@ -244,7 +252,7 @@ class CutLeakage:
         self, wire: _Wire, defense: Defense, key: str, generator: torch.Generator
     ) -> tuple[Bounds, list[Channel]]:
         """The sandwich, and the channels that it is averaged over: one, or one per mask."""
-        real, features = _gaussian(defense), wire.clean.features
+        real, features = self._is_channel(defense), wire.clean.features
         if _has_mass(defense):
             return self._mass_bounds(defense, generator), [
                 Channel(self.secrets.shown, _attenuated(wire, defense), features, real)
@@ -341,30 +349,31 @@ def _private_rows(rows: Sequence[Tensor], cut: Cut | CutProfile) -> list[Tensor]
 
 
 def _without_dropout(defense: Defense) -> Defense:
-    return Defense(defense.spec.model_copy(update={"dropout": "none", "rate": 0.0}), defense.crossing)
+    return Defense(defense.record.without("dropout"), defense.crossing)
 
 
 def _random(defense: Defense) -> bool:
     """True where a release of the same numbers differs from one time to the next, masks apart."""
-    return defense.spec.noise != "none" or defense.spec.rounding == "stochastic"
+    return defense.record.noise is not None or defense.record.rounds_randomly
 
 
 def _gaussian(defense: Defense) -> bool:
     """True where the floor is Gaussian noise that is really added. Laplace noise has the pairwise bounds alone."""
-    return defense.floor.real and defense.spec.noise == "gaussian"
+    noise = defense.record.noise
+    return defense.floor.real and noise is not None and noise.distribution == "gaussian"
 
 
 def _has_mass(defense: Defense) -> bool:
     """True for stochastic rounding alone: real randomness, whose mass is known, but no floor."""
-    return defense.spec.rounding == "stochastic" and defense.spec.noise == "none" and defense.spec.bits is not None
+    return defense.record.rounds_randomly and defense.record.noise is None
 
 
 def _in_closed_form(defense: Defense) -> bool:
     """True where expected distances stand for a mask: no dropout, or that of very many elements."""
-    if not defense.rate:
+    if defense.dropout is None:
         return True
     elements = sum(crossing.sample_elements for crossing in defense.crossing if defense.drops(crossing))
-    return defense.spec.dropout == "element" and elements >= CLOSED_FORM_FEATURES
+    return not defense.dropout.by_channel and elements >= CLOSED_FORM_FEATURES
 
 
 def _attenuated(wire: _Wire, defense: Defense) -> Tensor:

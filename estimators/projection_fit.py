@@ -12,16 +12,20 @@ are samples, found from their products with each other.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from ..defenses.projection import ProjectionMatrices, can_narrow, count_of, is_whole, vectors_of, width_of
+from ..defenses.pipeline import Defense
+from ..defenses.projection import ProjectionMatrices, can_narrow, count_of, vectors_of, width_of
+from ..defenses.seeds import generator_for
 from ..graph import Cut
 from ..graph.precision import widened
-from ..records import CollabplanError, Crossing, CutError
+from ..records import CollabplanError, Crossing, CutError, DefenseRecord, ProjectionRecord
 from ..targets.data import Data
 from .activations import EdgeActivations
 
@@ -44,14 +48,16 @@ class FittedProjection:
     crossing: tuple[Crossing, ...]
     every: ProjectionMatrices
 
-    def narrowed(self, kept: float) -> ProjectionMatrices:
-        """The share `kept` of the directions at each position, or so many of the whole: as these were fitted.
+    def narrowed(self, projection: ProjectionRecord) -> ProjectionMatrices:
+        """The leading directions that `projection` keeps, of the kind (share or rank) that was fitted.
 
         Raises:
             CollabplanError: more are asked for than were found.
         """
         count = {
-            c.node: count_of(c, kept) for c in self.crossing if can_narrow(c, kept) and c.node in self.every.encode
+            c.node: count_of(c, projection)
+            for c in self.crossing
+            if can_narrow(c, projection) and c.node in self.every.encode
         }
         for node, k in count.items():
             if k > len(self.every.encode[node]):
@@ -66,19 +72,68 @@ class FittedProjection:
         )
 
 
-def projection_at(
-    activations: EdgeActivations, cut: Cut, data: Data, kept: float, generator: torch.Generator
-) -> ProjectionMatrices | None:
-    """The directions that `kept` (see `DefenseSpec`) leaves of a cut, fitted to `data`; None where it leaves all.
+class ProjectionFits:
+    """Fits projections to one set of data, each cut and kind once, however many shares and ranks are asked for.
 
-    Raises:
-        CutError: no gradient of the cloud half's outputs reaches what crosses.
-        CollabplanError: more are asked for than the data have.
+    Args:
+        activations: runs the edge halves.
+        data: what is fitted to; see `fit_projection`.
+        ranks: all ranks that will be asked for.
+        seed: of the fits: the same for a cut whatever is asked for.
     """
-    if not any(can_narrow(crossing, kept) for crossing in cut.crossing):
-        return None
-    whole = int(kept) if is_whole(kept) else 0
-    return fit_projection(activations, cut, data, generator, whole=whole).narrowed(kept)
+
+    def __init__(self, activations: EdgeActivations, data: Data, ranks: Iterable[int], seed: int) -> None:
+        self._activations, self._data, self._seed = activations, data, seed
+        self._most = max(ranks, default=0)
+        self._fitted: dict[tuple[str, bool], FittedProjection | None] = {}
+
+    @classmethod
+    def of(
+        cls, activations: EdgeActivations, data: Data, defenses: Iterable[DefenseRecord], seed: int
+    ) -> ProjectionFits:
+        """For all projections of `defenses`."""
+        projections = [each.projection for each in defenses]
+        return cls(activations, data, [each.rank for each in projections if each is not None and each.rank], seed)
+
+    def matrices(self, cut: Cut, projection: ProjectionRecord) -> ProjectionMatrices | None:
+        """The matrices of `projection` at `cut`; None where there is nothing to leave out.
+
+        That is where no tensor can be narrowed, and where no gradient of the cloud half tells directions apart.
+
+        Raises:
+            CollabplanError: the data have fewer directions than are kept.
+        """
+        fitted = self._fit(cut, projection)
+        return None if fitted is None else fitted.narrowed(projection)
+
+    def bound(self, record: DefenseRecord, cut: Cut) -> tuple[Defense, str]:
+        """`record` at `cut` with its matrices, not yet calibrated; and a note where its projection is left out.
+
+        Raises:
+            CollabplanError: the data have fewer directions than are kept.
+        """
+        defense = Defense.for_cut(record, cut)
+        projection = defense.record.projection
+        if projection is None:
+            return defense, ""
+        matrices = self.matrices(cut, projection)
+        if matrices is not None:
+            return defense.with_matrices(matrices), ""
+        note = f"{cut.name}: no directions to choose {projection.words} from; all are kept"
+        return Defense.for_cut(record.without("projection"), cut), note
+
+    def _fit(self, cut: Cut, projection: ProjectionRecord) -> FittedProjection | None:
+        if not any(can_narrow(crossing, projection) for crossing in cut.crossing):
+            return None
+        key = (cut.id, whole := projection.rank is not None)
+        if key not in self._fitted:
+            self._fitted[key] = None
+            generator = generator_for(self._seed, cut.id, "directions")
+            with suppress(CutError):
+                self._fitted[key] = fit_projection(
+                    self._activations, cut, self._data, generator, whole=self._most if whole else 0
+                )
+        return self._fitted[key]
 
 
 @torch.enable_grad()
@@ -96,7 +151,7 @@ def fit_projection(
     Raises:
         CutError: no gradient of the cloud half's outputs reaches what crosses.
     """
-    some = 2.0 if whole else 0.5
+    some = ProjectionRecord(rank=2) if whole else ProjectionRecord(share=0.5)
     narrow = [at for at, crossing in enumerate(cut.crossing) if can_narrow(crossing, some)]
     taken = data.take(range(min(FIT_SAMPLES, len(data))))
     spreads: dict[int, _Positions | _Samples] = {

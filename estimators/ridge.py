@@ -25,13 +25,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from scipy.special import stdtrit
 from torch import Tensor
 
 from ..records import CollabplanError, Interval
 from ..records.revisions import Part
 from .sandwich import half_width
 from .secrets import Components
+from .t_interval import t_half_width
 
 RIDGE_INDEX = Part("ridge-index")
 """Raise its revision whenever the same releases give another leakage index, `gram.py` included."""
@@ -274,6 +274,4 @@ def _index(errors: Tensor, prior: Tensor) -> float:
 
 def _half_width(values: Sequence[float]) -> float:
     """Half of the 95 % t interval of the mean of independent figures."""
-    count = len(values)
-    spread = torch.tensor(values, dtype=torch.float64).std(unbiased=True)
-    return float(stdtrit(count - 1, 0.975)) * float(spread) / math.sqrt(count)
+    return t_half_width(float(torch.tensor(values, dtype=torch.float64).std(unbiased=True)), len(values))

@@ -22,13 +22,13 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from scipy.special import stdtrit
 from torch import Tensor
 
 from ..records import CollabplanError
 from ..records.revisions import Part
 from .interface import Channel, Estimate
 from .kde import require_samples
+from .t_interval import t_half_width
 
 SANDWICH_BOUNDS = Part("sandwich-bounds")
 """Raise its revision whenever the same channel gets other bounds."""
@@ -233,7 +233,7 @@ def half_width(values: Tensor) -> float:
     """Half of the 95 % t interval of the mean of `values` `[N]`, over disjoint blocks; infinity stays so."""
     blocks = min(BLOCKS, values.shape[0])
     means = torch.stack([block.mean() for block in torch.tensor_split(values, blocks)])
-    return float(stdtrit(blocks - 1, 0.975)) * float(means.std()) / math.sqrt(blocks)
+    return t_half_width(float(means.std()), blocks)
 
 
 @dataclass(frozen=True, slots=True)

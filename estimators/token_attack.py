@@ -31,10 +31,9 @@ class TokenAttack:
 
     def __init__(self, secret: TokenSecret, defense: Defense, seed: int) -> None:
         self.secret, self.defense, self.seed = secret, defense, seed
-        plain = defense.spec.model_copy(update={"dropout": "none", "rate": 0.0})
-        self.undropped = Defense(plain, defense.crossing)
+        self.undropped = Defense(defense.record.without("dropout"), defense.crossing)
         self.random = defense.randomizes
-        self.noise = torch.zeros(()) if defense.spec.noise == "none" else self._floor_variance()
+        self.noise = torch.zeros(()) if defense.record.noise is None else self._floor_variance()
         self.seen, self.kept = self._release(secret.rows_of(secret.tested), self._generator("tested"))
 
     def score(self, name: str, share: int = 1) -> Score | None:
@@ -150,8 +149,8 @@ class TokenAttack:
         """Tensors `[n, *sample_shape]` as they are released, float32, and masks with 1 for what was not dropped."""
         source = Simulated(generator)
         masks = [
-            self.defense.mask(crossing, len(row), source).expand_as(row)
-            if self.defense.drops(crossing)
+            self.defense.dropout.mask(crossing, len(row), source).expand_as(row)
+            if self.defense.dropout is not None and self.defense.drops(crossing)
             else torch.ones_like(row, dtype=torch.bool)
             for crossing, row in zip(self.defense.crossing, rows, strict=True)
         ]

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, fx
 
 from ..graph import TracedGraph, differ_by_sample
-from ..graph.units import FREE_VIEWS
+from ..graph.free_views import FREE_VIEWS
 from ..graph.weights import fetched
 from ..records import CollabplanError
 from ..targets.data import Data

@@ -1,4 +1,4 @@
-"""Loading code that the examples share: IDX files, CIFAR-10, the data folder, equal samples dropped, their modules.
+"""Loading code that the examples share: IDX files, CIFAR-10, the data folder, equal samples, weights, modules.
 
 An example's `model.py` puts this file's folder on `sys.path` and imports it. The name is not
 `datasets`, which would shadow (or be shadowed by) a well-known package.
@@ -24,7 +24,8 @@ import numpy as np
 import torch
 from collabplan.records import TargetError, hash_rows
 from PIL import Image
-from torch import Tensor
+from safetensors.torch import load_file
+from torch import Tensor, nn
 
 IDX_UBYTE = 0x08
 """The element code of unsigned bytes, the only one that the MNIST family uses."""
@@ -34,13 +35,13 @@ MNIST_FILES = {
     "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
 }
 MNIST_SUBFOLDERS = ("", "mnist", "MNIST/raw")
-"""Where the four files lie in a data folder: in it, as ours, or as torchvision keeps them."""
+"""Where the four files lie in a data folder: at the top, in `mnist`, or where torchvision puts them."""
 
 CIFAR_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 CIFAR_BATCHES = {"train": tuple(f"data_batch_{number}" for number in range(1, 6)), "test": ("test_batch",)}
 CIFAR_ZIP = "cifar10-jpeg.zip"
 CIFAR_ATTACKER_COUNT = 10_000
-"""Of the 50,000 training images, so many are the attacker's and never trained on."""
+"""The number of the 50,000 training images that are the attacker's and never trained on."""
 
 ARRAY_PARTS = {
     ("numpy.core.multiarray", "_reconstruct"): np.zeros(0).__reduce__()[0],
@@ -48,11 +49,11 @@ ARRAY_PARTS = {
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): np.dtype,
 }
-"""All that the published batches name. Nothing else is looked up, so that a pickle in their place runs nothing."""
+"""All names in the published batches. No others are looked up, so a pickle in their place runs nothing."""
 
 
 def load_example(name: str) -> ModuleType:
-    """The module of an example's `model.py`; `name` is that of its folder."""
+    """The module of the `model.py` in the folder `name`."""
     spec = importlib.util.spec_from_file_location(name, Path(__file__).resolve().parent / name / "model.py")
     assert spec is not None
     assert spec.loader is not None
@@ -62,10 +63,10 @@ def load_example(name: str) -> ModuleType:
 
 
 def data_folder(argument: str | Path | None = None) -> Path:
-    """The folder that `--data` names, else the one that COLLABPLAN_DATA names.
+    """The folder of `--data`, else that of COLLABPLAN_DATA.
 
     Raises:
-        TargetError: neither is given, or it is no folder.
+        TargetError: neither is given, or the folder does not exist.
     """
     named = argument or os.environ.get("COLLABPLAN_DATA")
     if not named:
@@ -77,12 +78,12 @@ def data_folder(argument: str | Path | None = None) -> Path:
 
 
 def where_to_get() -> str:
-    """One sentence per data set on where it is offered."""
+    """One sentence per data set on where to get it."""
     return f"{where_to_get_mnist()}. {where_to_get_cifar10()}"
 
 
 def where_to_get_cifar10() -> str:
-    """One sentence on the forms of CIFAR-10 that are read and where they are offered."""
+    """One sentence on the accepted forms of CIFAR-10 and where to get them."""
     return (
         f"CIFAR-10 is a folder cifar-10-batches-py or cifar-10-batches-bin, offered at "
         "https://www.cs.toronto.edu/~kriz/cifar.html and by torchvision.datasets.CIFAR10(FOLDER, download=True), or "
@@ -91,7 +92,7 @@ def where_to_get_cifar10() -> str:
 
 
 def where_to_get_mnist() -> str:
-    """One sentence on the four files of MNIST and where they are offered."""
+    """One sentence on the four files of MNIST and where to get them."""
     names = ", ".join(name for pair in MNIST_FILES.values() for name in pair)
     return (
         f"MNIST is four IDX files ({names}; .gz or not), offered at https://ossci-datasets.s3.amazonaws.com/mnist/ "
@@ -110,7 +111,9 @@ def read_mnist(folder: Path, part: str) -> tuple[Tensor, Tensor]:
     """
     images, labels = (read_idx(_find(folder, name)) for name in MNIST_FILES[part])
     if images.shape[0] != labels.shape[0]:
-        raise TargetError(f"{folder} holds {images.shape[0]} {part} images but {labels.shape[0]} labels; get both anew")
+        raise TargetError(
+            f"{folder} holds {images.shape[0]} {part} images but {labels.shape[0]} labels; get both again"
+        )
     return torch.from_numpy(images), torch.from_numpy(labels).long()
 
 
@@ -121,7 +124,7 @@ def read_cifar10(folder: Path, part: str) -> tuple[Tensor, Tensor]:
         Images `[N, 3, 32, 32]` uint8 and labels `[N]` int64.
 
     Raises:
-        TargetError: none is there, or one is damaged.
+        TargetError: the folder holds no CIFAR-10, or a file is damaged.
     """
     python, binary, archive = folder / "cifar-10-batches-py", folder / "cifar-10-batches-bin", folder / CIFAR_ZIP
     try:
@@ -135,18 +138,39 @@ def read_cifar10(folder: Path, part: str) -> tuple[Tensor, Tensor]:
             raise TargetError(f"{folder} holds no CIFAR-10. {where_to_get_cifar10()}")
         images = np.concatenate([images for images, _ in pairs]).reshape(-1, 3, 32, 32)
     except (OSError, ValueError, KeyError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
-        raise TargetError(f"CIFAR-10 in {folder} cannot be read ({error}); get it anew") from None
+        raise TargetError(f"CIFAR-10 in {folder} cannot be read ({error}); get it again") from None
     labels = np.concatenate([labels for _, labels in pairs])
     if len(images) != len(labels) or len(images) == 0:
-        raise TargetError(f"CIFAR-10 in {folder} has {len(images)} {part} images but {len(labels)} labels; get it anew")
+        raise TargetError(
+            f"CIFAR-10 in {folder} has {len(images)} {part} images but {len(labels)} labels; get it again"
+        )
     return torch.from_numpy(images), torch.from_numpy(labels).long()
+
+
+def trained(network: nn.Module, weights: Path) -> nn.Module:
+    """The network with the weights from a file, which may hold them in half precision, in eval mode.
+
+    Raises:
+        TargetError: the file does not exist.
+    """
+    if not weights.is_file():
+        command = f"python examples/train_cifar10.py {weights.parent.name} --data FOLDER"
+        raise TargetError(f"{weights} does not exist; make it with `{command}`")
+    network.load_state_dict({name: value.float() for name, value in load_file(weights).items()})
+    return network.eval()
+
+
+@cache
+def scaled_cifar10_parts(folder: Path) -> dict[str, tuple[Tensor, Tensor]]:
+    """`cifar10_parts` with images in [-1, 1]."""
+    return {name: (images.float() / 127.5 - 1, labels) for name, (images, labels) in cifar10_parts(folder).items()}
 
 
 @cache
 def cifar10_parts(folder: Path) -> dict[str, tuple[Tensor, Tensor]]:
     """Validation (CIFAR-10's test images), attacker and training data: `[N, 3, 32, 32]` uint8, labels `[N]`.
 
-    The order is random but always the same, so that the first images are a sample of all.
+    The order is random but fixed, so the first images are a sample of all.
     """
     test, rest = read_cifar10(folder, "test"), read_cifar10(folder, "train")
     generator = torch.Generator().manual_seed(0)
@@ -158,7 +182,7 @@ def cifar10_parts(folder: Path) -> dict[str, tuple[Tensor, Tensor]]:
 
 
 class _ArraysOnly(pickle.Unpickler):
-    """Reads a dictionary of arrays, and refuses a pickle that names anything else."""
+    """Reads a dictionary of arrays. It refuses a pickle that names anything else."""
 
     def find_class(self, module: str, name: str) -> object:
         if (module, name) not in ARRAY_PARTS:
@@ -192,28 +216,30 @@ def read_idx(path: Path) -> np.ndarray:
     big-endian 32-bit integer, then the elements in C order.
 
     Raises:
-        TargetError: not an IDX file of unsigned bytes, or shorter or longer than its header says.
+        TargetError: it is no IDX file of unsigned bytes, or its length is not that of its header.
     """
     try:
         content = path.read_bytes()
         if content[:2] == b"\x1f\x8b":
             content = gzip.decompress(content)
     except (OSError, EOFError, zlib.error) as error:
-        raise TargetError(f"{path} cannot be read ({error}); get it anew") from None
+        raise TargetError(f"{path} cannot be read ({error}); get it again") from None
     if len(content) < 4 or content[:3] != bytes([0, 0, IDX_UBYTE]):
         raise TargetError(f"{path} is not an IDX file of unsigned bytes (it begins with {content[:4].hex()})")
     header = 4 + 4 * content[3]
     shape = struct.unpack(f">{content[3]}I", content[4:header]) if len(content) >= header else None
     if shape is None or len(content) - header != math.prod(shape):
-        raise TargetError(f"{path} holds {len(content)} bytes, which is not what its header says; get it anew")
+        raise TargetError(f"{path} holds {len(content)} bytes, which is not what its header says; get it again")
     return np.frombuffer(content, np.uint8, offset=header).reshape(shape).copy()
 
 
 def drop_equal(parts: Sequence[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor]]:
-    """The parts without any sample that equals an earlier one, in the same or an earlier part.
+    """The parts without samples that equal an earlier one, in the same or an earlier part.
 
-    An image that is both in the attacker's data and among the targets would be "reconstructed" by
-    looking it up. Takes and returns (inputs `[N, ...]`, labels `[N]`) pairs.
+    An attacker could "reconstruct" a target by looking it up if both held it.
+
+    Args:
+        parts: pairs of inputs `[N, ...]` and labels `[N]`.
     """
     seen: set[str] = set()
     kept = []

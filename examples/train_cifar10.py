@@ -5,7 +5,7 @@
 
 FOLDER holds CIFAR-10; without --data, COLLABPLAN_DATA names it. Prints the accuracy on CIFAR-10's test images, which
 take no part in the training or in any choice. Arithmetic is bfloat16; an epoch takes minutes on two cores. After each
-epoch the state is kept in a `.partial` file beside the weights: a run that was stopped goes on from there.
+epoch the state is kept in a `.partial` file beside the weights, from which an interrupted run continues.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from torch.nn.functional import cross_entropy, pad
 
 BATCH = 128
 SHIFT = 4
-"""Training images are shifted by up to so many pixels, and half of them mirrored."""
+"""Training images are shifted by up to SHIFT pixels, and half of them are mirrored."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ CYCLES = {
 """The weights are the average over the ends of the cycles (Izmailov et al., UAI 2018)."""
 
 RECALIBRATION = 40
-"""Batches that the statistics of batch norms are taken from, for averaged weights."""
+"""The number of batches for the batch-norm statistics of averaged weights."""
 
 
 def main() -> None:
@@ -64,7 +64,8 @@ def main() -> None:
     except CollabplanError as error:
         sys.exit(str(error))
     partial = output.with_suffix(".partial")
-    net = train(example.network, *data["train"], CYCLES[options.example], options.seed, partial)
+    images, labels = data["train"]
+    net = train(example.network, images, labels, CYCLES[options.example], options.seed, partial)
     half = {name: value.half() if value.is_floating_point() else value for name, value in net.state_dict().items()}
     net.load_state_dict({name: value.float() for name, value in half.items()})
     images, labels = data["validation"]
@@ -79,7 +80,7 @@ def train(
 ) -> nn.Module:
     """A network trained on `images` `[N, 3, 32, 32]` and `labels` `[N]`, in eval mode."""
     torch.manual_seed(seed)  # the initial weights draw from torch's own generator
-    net = network().train().to(memory_format=torch.channels_last)
+    net = network().train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     steps = math.ceil(len(images) / BATCH)
     state = torch.load(partial, weights_only=True) if partial.exists() else None
     if state is not None:

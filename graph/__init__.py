@@ -1,4 +1,7 @@
-"""Floor 2: a model becomes one flat graph, the graph has cuts, a cut makes two halves. The face is lazy."""
+"""Floor 2: a model becomes one flat graph, the graph has cuts, a cut makes two halves.
+
+Names are loaded on first use.
+"""
 
 from __future__ import annotations
 
@@ -8,44 +11,48 @@ from .. import lazy_api
 
 if TYPE_CHECKING:
     from .admission import unwrapped
-    from .cuts import candidate_cuts, cheapest_cut, cheapest_stepped_cut, cut_of, find_cut
+    from .cheapest_cuts import cheapest_cut, cheapest_stepped_cut
+    from .comparing import close_values, same_values
+    from .cut import Cut
+    from .cut_search import candidate_cuts, cut_of, find_cut
     from .gradients import dead_gradients
-    from .halves import shared_tensors, split, with_weights
-    from .inputs import close_values, resize_batch, same_values
+    from .halves import Halves, shared_tensors, with_weights
+    from .inputs import resize_batch
     from .layout import from_samples, to_samples
     from .min_cut import Step
     from .program import Program, load_program, parse_program, save_program, stored_outputs
     from .signature import input_specs, output_spec, require_fixed_outputs
-    from .structures import Cut, Halves, InputSpec, TracedGraph, differ_by_sample
+    from .splitting import split
+    from .traced_graph import InputSpec, TracedGraph, differ_by_sample
     from .tracing import trace
 
 _HOMES = {
-    "Cut": "structures",
-    "Halves": "structures",
-    "InputSpec": "structures",
+    "Cut": "cut",
+    "Halves": "halves",
+    "InputSpec": "traced_graph",
     "Program": "program",
-    "Step": "minimum",
-    "TracedGraph": "structures",
-    "candidate_cuts": "cuts",
-    "cheapest_cut": "cuts",
-    "cheapest_stepped_cut": "cuts",
-    "close_values": "inputs",
-    "cut_of": "cuts",
+    "Step": "min_cut",
+    "TracedGraph": "traced_graph",
+    "candidate_cuts": "cut_search",
+    "cheapest_cut": "cheapest_cuts",
+    "cheapest_stepped_cut": "cheapest_cuts",
+    "close_values": "comparing",
+    "cut_of": "cut_search",
     "dead_gradients": "gradients",
-    "differ_by_sample": "structures",
-    "find_cut": "cuts",
+    "differ_by_sample": "traced_graph",
+    "find_cut": "cut_search",
     "from_samples": "layout",
-    "load_program": "program",
-    "require_fixed_outputs": "signature",
-    "resize_batch": "inputs",
     "input_specs": "signature",
+    "load_program": "program",
     "output_spec": "signature",
     "parse_program": "program",
-    "same_values": "inputs",
-    "shared_tensors": "halves",
+    "require_fixed_outputs": "signature",
+    "resize_batch": "inputs",
+    "same_values": "comparing",
     "save_program": "program",
+    "shared_tensors": "halves",
+    "split": "splitting",
     "stored_outputs": "program",
-    "split": "halves",
     "to_samples": "layout",
     "trace": "tracing",
     "unwrapped": "admission",

@@ -1,7 +1,7 @@
-"""Which models can be traced: checks on the module, on what it is called with, and on what it returns.
+"""Which models can be traced: checks on the module, on its example inputs, and on what it returns.
 
 A model that torch runs but a graph cannot hold (TorchScript, int8 modules, a forward that returns an object) is refused
-here, in the user's words, before `torch.export` fails on it in its own.
+here in the user's words, before `torch.export` fails on it in its own.
 """
 
 from __future__ import annotations
@@ -28,7 +28,18 @@ _QUANTIZED = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized", "torch
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
-    """The module inside `torch.compile`, `DataParallel` and `DistributedDataParallel`: the same function, plain."""
+    """The module inside `torch.compile`, `DataParallel` and `DistributedDataParallel`, which computes the same.
+
+    Args:
+        model: any module; one without a wrapper is returned as it is.
+
+    Example:
+        >>> import torch
+        >>> from collabplan.graph import unwrapped
+        >>> model = torch.nn.ReLU()
+        >>> unwrapped(torch.nn.DataParallel(model)) is model
+        True
+    """
     while True:
         if isinstance(getattr(model, "_orig_mod", None), nn.Module):  # by name: the class would import the compiler
             model = model._orig_mod  # type: ignore[assignment]
@@ -39,7 +50,7 @@ def unwrapped(model: nn.Module) -> nn.Module:
 
 
 def require_traceable(model: nn.Module) -> None:
-    """Refuse modules that hold no Python to trace, or no floating-point weights.
+    """Refuse modules without Python code to trace, and quantized modules.
 
     Raises:
         TraceError: names the module and the remedy.
@@ -58,7 +69,7 @@ def require_traceable(model: nn.Module) -> None:
         if type(module).__module__.startswith(_QUANTIZED):
             raise TraceError(
                 f"the model cannot be traced: {name} is a quantized {type(module).__name__}; give the float model: "
-                "how many bits what is sent needs is searched here"
+                "the search finds how many bits to send"
             )
 
 
@@ -70,7 +81,9 @@ def require_inputs(names: Sequence[str], leaves: Sequence[Any]) -> None:
     """
     for name, leaf in zip(names, leaves, strict=True):
         if isinstance(leaf, np.ndarray | np.generic):
-            raise TraceError(f"example input {name!r} is of numpy; give a tensor (torch.from_numpy) or a plain number")
+            raise TraceError(
+                f"example input {name!r} is a numpy value; give a tensor (torch.from_numpy) or a plain number"
+            )
         if not _is_plain(leaf):
             kind = type(leaf).__name__
             raise TraceError(
@@ -84,7 +97,7 @@ def require_inputs(names: Sequence[str], leaves: Sequence[Any]) -> None:
 
 
 def _is_plain(leaf: Any) -> bool:
-    """A tensor, or a number or string itself: what only derives from these (an Enum) has a meaning of its own."""
+    """True for a tensor, a number and a string. A subclass of these (an Enum) has a meaning of its own."""
     return isinstance(leaf, Tensor) or type(leaf) in _PLAIN
 
 
@@ -104,7 +117,7 @@ def require_dense(what: str, tensor: Tensor) -> None:
 
 
 def require_output(model: nn.Module, output: Any) -> None:
-    """Refuse outputs that are no tensors in tuples, lists and dicts.
+    """Refuse outputs other than tensors and plain values in tuples, lists and dicts.
 
     Raises:
         TraceError: names the class and the line of forward.
@@ -140,10 +153,10 @@ def _kind(leaf: Any, name: str) -> str:
 
 @contextlib.contextmanager
 def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Eval mode, no gradients and the plain attention path; every module's own flag is put back.
+    """Eval mode, no gradients and the plain attention path; every module's own flag is restored.
 
-    Models that give `train` a meaning of their own are switched by that as long as it is torch's `train(mode)`; where
-    it is another function (a training loop), or fails, or leaves a module in training, the flags alone are set.
+    A model that overrides `train(mode)` is switched by its own method. Where `train` is something else (a training
+    loop), fails, or leaves a module in training mode, only the flags are set.
     """
     flags = [(module, module.training) for module in model.modules()]
     switches = all(_is_switch(kind) for kind in {type(module) for module, _ in flags})
@@ -165,12 +178,15 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
 
 
 def _is_switch(kind: type[nn.Module]) -> bool:
-    """Is its `train` torch's, which takes a mode?"""
+    """True where `train` takes a mode, as torch's does."""
     return "mode" in inspect.signature(kind.train).parameters
 
 
 def _switched(model: nn.Module, mode: bool) -> bool:
-    """Did the model's own switch work? `eval` is asked where it takes nothing: a model may override that alone."""
+    """True where the model's own switch worked.
+
+    `eval` is preferred where it takes no arguments: a model may override it alone.
+    """
     try:
         if mode or _needs_arguments(model.eval):
             model.train(mode)
@@ -188,16 +204,16 @@ def _needs_arguments(function: Callable[..., Any]) -> bool:
 
 
 def run_plainly(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-    """The model's own output, what `torch.compile` would fuse run plainly, as in the graph: fused kernels round."""
+    """The model's own output. Compiled parts run uncompiled, as in the graph: fused kernels round differently."""
     with torch.compiler.set_stance("force_eager"):
         return model(*copies(args), **copies(kwargs))
 
 
 def run_eagerly(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-    """The same on the example inputs.
+    """`run_plainly` on the example inputs.
 
     Raises:
-        TraceError: the model fails; its line and what its forward takes are named.
+        TraceError: the model fails. The message names its line and what its forward takes.
     """
     try:
         return run_plainly(model, args, kwargs)
@@ -228,5 +244,5 @@ def _shown(parameter: inspect.Parameter) -> str:
 
 
 def copies(inputs: Any) -> Any:
-    """Fresh tensors, so that a model that writes into its inputs does not change the user's."""
+    """Copies of all tensors, so that a model that writes into its inputs does not change the user's."""
     return pytree.tree_map(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf, inputs)

@@ -1,51 +1,50 @@
-"""Which ATen operators a program file may name: decided by each operator's schema, less an explicit list.
+"""Which ATen operators a program file may name: decided by each operator's schema, minus an explicit list.
 
 A bundle may come from a stranger, so this is a safety boundary. An overload is admitted where
 
-* it is torch's own (`aten`), registered with the dispatcher, and has a kernel for the CPU or is made of operators
-  that have;
+* it is torch's own (`aten`), registered with the dispatcher, and has a kernel for the CPU or is composed of operators
+  that have one;
 * its schema writes to nothing (no argument is mutable) and its results are tensors alone;
 * its arguments are tensors, numbers, booleans, strings, dtypes, layouts, memory formats and devices: no generator,
   storage, stream or quantizer;
 * its tags say that it draws no random numbers and that the size of its result does not depend on tensor values, or
   `_BY_ARGUMENTS` says for which arguments that holds;
-* its name is public: the argument checks stand in public operators, private kernels (`_name`) trust their caller;
-* no entry of `_FAMILIES` and `_DENIED` speaks against it.
+* its name is public: public operators check their arguments, private kernels (`_name`) trust their caller;
+* no entry of `_FAMILIES` or `_DENIED` excludes it.
 
-Why each class of what remains is safe to load from a stranger:
+Why each class of the remaining operators is safe to load from a stranger:
 
-*Composites* (`linear`, `tensordot`, `cosine_similarity`, `stft`, losses, cells). They hold no kernel: they call
-other operators, whose checks stand in front of every access to memory. What they can do, a file could write out
-node by node.
+*Composites* (`linear`, `tensordot`, `cosine_similarity`, `stft`, losses, cells). They have no kernel: they call
+other operators, which check every access to memory. A file could spell out node by node what a composite does.
 
 *Pointwise operators and reductions* (`add`, `special_erfcx`, `quantile`, `norm`). `TensorIterator` derives every
 address from the sizes and strides of real tensors after broadcasting, and refuses what does not fit. Their results
-are as large as the broadcast arguments. Those whose loop runs as often as a *value* says are denied (orthogonal
+are as large as the broadcast arguments. Operators whose number of iterations is a *value* are denied (orthogonal
 polynomials).
 
 *Views and copies* (`narrow`, `diagonal`, `unfold`, `cat`, `block_diag`). Sizes and offsets are checked against the
-tensor's own; the operators that take strides unchecked (`as_strided`, `set`, `resize`) are denied, as are those
-that show memory nobody wrote (`empty` and its kin).
+tensor's own. The operators that take strides unchecked (`as_strided`, `set`, `resize`) are denied, and so are those
+that show uninitialised memory (`empty` and its kin).
 
 *Indexing* (`gather`, `take`, `index_put`, `embedding_bag`, `max_unpool2d`). Each index is compared with the size of
-the dimension that it addresses before it is used; kernels that do not are denied (`ctc_loss`) or stand behind a
-guard (`embedding_bag`).
+the dimension that it addresses before it is used. Kernels that do not check are denied (`ctc_loss`) or guarded
+(`embedding_bag`).
 
 *Sized by numbers* (`full`, `arange`, `pad`, `adaptive_avg_pool3d`, `fft` with `n`, window functions). They allocate
-what the numbers in the file ask for, once, and compute it from there; a request beyond the memory is an error and
-no crash. Memory that grows exponentially in a number (`combinations`) is denied.
+what the numbers in the file ask for, once, and compute from there. A request beyond the memory is an error, not a
+crash. Memory that grows exponentially in a number (`combinations`) is denied.
 
 *Linear algebra* (`linalg_svd`, `linalg_solve`, `cholesky_solve`). LAPACK gets copies whose sizes torch has checked.
-Pivots from a tensor are compared with the size first; eigenvalues of NaN, which LAPACK seeks for ever, are behind a
-guard.
+Pivots from a tensor are compared with the size first. A guard refuses eigenvalues of NaN, for which LAPACK never
+returns.
 
 *Convolution, pooling, resampling, normalisation, recurrent layers.* Public entries that check shapes, then call
 kernels.
 
-*Named inner kernels* (`_KEPT`). What export itself writes for public operators. Each was read.
+*Named inner kernels* (`_KEPT`). Export itself writes these for public operators. The source of each was read.
 
-`benchmarks/operator_fuzz.py` calls every admitted operator with hostile arguments; what it crashed is in `_DENIED`,
-or behind a guard (`guards.py`) where models need it.
+`benchmarks/operator_fuzz.py` calls every admitted operator with hostile arguments. What it crashed is in `_DENIED`, or
+guarded (`guards`) where models need it.
 """
 
 from __future__ import annotations
@@ -67,7 +66,7 @@ _FIXED_SIZE = (
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why an operator is not admitted, and what to do instead."""
+    """Why an operator is not admitted, and what the user can do instead."""
 
     reason: str
     remedy: str = _NOTHING_ELSE
@@ -114,7 +113,7 @@ def _by_tags(overload: OpOverload, name: str) -> Refusal | None:
 
 
 def kind_of(argument: Any) -> str:
-    """What a schema's argument is, or is a list of: `Tensor`, `int`, `ScalarType`..."""
+    """The type of a schema's argument, or of its items: `Tensor`, `int`, `ScalarType`..."""
     return _UNWRAP.sub("", str(argument.real_type)).rstrip("]")
 
 
@@ -146,16 +145,16 @@ _KERNELS = (
     "CPU", "CompositeImplicitAutograd", "CompositeExplicitAutograd", "CompositeExplicitAutogradNonFunctional",
 )  # fmt: skip
 _NUMBERS = {"sym_size"}
-"""Return a number, which depends on shapes alone."""
+"""These return a number, which depends on shapes alone."""
 
 _BY_ARGUMENTS = {
     "scaled_dot_product_attention", "lstm", "gru", "rnn_tanh", "rnn_relu",
-    # random by their dropout alone: `draws_random_numbers`
-    "conj_physical",  # returns its argument itself where that is real
+    # random only by their dropout: see `draws_random_numbers`
+    "conj_physical",  # returns a real argument itself
     "batch_norm",  # in training it updates the running statistics, tensors of the program itself
-    "index", "one_hot", "repeat_interleave",  # of a free size for boolean masks and open counts alone
+    "index", "one_hot", "repeat_interleave",  # the size depends on values only for boolean masks and open counts
 }  # fmt: skip
-"""Operators whose tags name what they do for some arguments only."""
+"""Operators whose tags hold for some arguments only."""
 
 _KEPT = frozenset(
     """
@@ -167,10 +166,10 @@ _KEPT = frozenset(
     native_layer_norm
     """.split()  # noqa: SIM905 (a list would be one word a line)
 )
-"""Not public, but written by export. `_upsample_nearest_exact` is `upsample_nearest`, its checks included."""
+"""Private, but written by export. `_upsample_nearest_exact` is `upsample_nearest`, its checks included."""
 
 _DATA = "the size of its result depends on tensor values"
-_LOOP = "its loop runs as often as a value among its arguments says"
+_LOOP = "the number of iterations of its loop is a value among its arguments"
 
 _FAMILIES = tuple(
     (re.compile(pattern), reason)
@@ -182,18 +181,18 @@ _FAMILIES = tuple(
         (r"(cudnn|miopen|mkldnn|mps|fbgemm|thnn|slow_conv|native)_.*|convolution_overrideable|batch_norm_.+|.*_forward",
          "it is the inner kernel of a public operator"),
         (r"(fake_)?quantize.*|quantized_.*|q_per_.*|dequantize|choose_qparams.*|int_repr",
-         "it works on quantized or packed tensors; give the float model, bits are searched here"),
+         "it works on quantized or packed tensors; give the float model, the search finds how many bits to send"),
         (r"sparse_.*|to_sparse.*|.*_sparse.*|(crow_|ccol_|row_|col_)?indices|values|coalesce|s?smm|sspaddmm|hspmm|to_dense"
          r"|to_mkldnn|nested_.*|to_padded_tensor|(un)?flatten_dense_tensors", "it works on tensors that are not dense"),
         (r"special_(?!hermite).*_polynomial_.", _LOOP),
     )
 )  # fmt: skip
-"""Kinds of operators that no traced model needs, and that a stranger should not have."""
+"""Kinds of operators that no traced model needs, and that a stranger should not be able to call."""
 
 _DENIED: dict[str, str] = {
     "ctc_loss": "its kernel reads outside its arguments where a label is out of range",
     "segment_reduce": "its `unsafe` switches its own checks off",
-    "range": "its kernel divides by a step that it has rounded to 0",
+    "range": "its kernel divides by a step that it may have rounded to 0",
     "combinations": "its memory grows exponentially in a number",
     "embedding_renorm": "it is the half of an operator that writes to its weight",
     "slice_inverse": "it takes offsets unchecked",
@@ -201,4 +200,4 @@ _DENIED: dict[str, str] = {
     "nonzero_numpy": _DATA,
     "tensor_split.tensor_indices_or_sections": _DATA,
 }
-"""Operators, or single overloads of one, that the schema would let through."""
+"""Operators, or single overloads, that the schema would admit."""

@@ -1,8 +1,8 @@
-"""Which dimension of each input counts samples: as it is said, else the first, and asked about where that looks wrong.
+"""Which dimension of each input counts samples: the one that the user gave, else the first unless that looks wrong.
 
 The first dimension is time in sequence-first models (recurrent networks and transformers without `batch_first`), and
-nodes where one call is one graph. Nothing in a shape tells. But such samples read each other; a model whose samples do,
-and stay apart along the next dimension, is refused until somebody says which it is.
+nodes where one call is one graph. A shape does not show it. But such "samples" read each other. A model whose samples
+do, while they stay apart along the next dimension, is refused until the user gives the dimension.
 """
 
 from __future__ import annotations
@@ -15,30 +15,35 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from ..records import TraceError
-from .inputs import same_values
-from .samples import UNTRIED, alike, varied
-from .structures import InputSpec
+from .comparing import alike, same_values
+from .probes import varied
+from .samples import UNTRIED
+from .traced_graph import InputSpec
 
 BatchDims = Mapping[str, int | None] | int | Literal["none"] | None
-"""One dimension for all inputs, or by name (None: that input has none); "none": no input has one; None: not said."""
+"""One dimension for all inputs, or one by name (None: it has none). "none": no input has one. None: not given."""
 
 
-def batch_dims_of(names: Sequence[str], leaves: Sequence[Any], said: BatchDims) -> list[int | None]:
+def batch_dims_of(names: Sequence[str], leaves: Sequence[Any], given: BatchDims) -> list[int | None]:
     """By leaf, the dimension that counts samples.
 
-    What is not said of an input is its first dimension, where that has as many entries as there are samples.
+    For an input whose dimension is not given it is the first, if that has as many entries as there are samples.
+
+    Args:
+        names, leaves: the flattened inputs.
+        given: the user's choice.
 
     Raises:
-        TraceError: a name that no input has, a dimension that a tensor does not have, no sample, or inputs that
-            disagree about the number of samples.
+        TraceError: a name that no input has, a dimension that a tensor does not have, an input without samples, or
+            inputs that disagree about the number of samples.
     """
     tensors = {name: leaf for name, leaf in zip(names, leaves, strict=True) if isinstance(leaf, Tensor)}
-    if said == "none":
+    if given == "none":
         return [None] * len(leaves)
-    if isinstance(said, int):
-        found = _everywhere(tensors, said)
+    if isinstance(given, int):
+        found = _everywhere(tensors, given)
     else:
-        named = dict(said or {})
+        named = dict(given or {})
         require_known("batch_dims", named, tensors)
         for name, dim in named.items():
             _require_dim(name, tensors[name], dim)
@@ -50,14 +55,14 @@ def batch_dims_of(names: Sequence[str], leaves: Sequence[Any], said: BatchDims) 
                 f"example input {name!r} of shape {list(tensors[name].shape)} holds no sample; give one at least"
             )
     if len(set(sizes.values())) > 1:
-        told = ", ".join(f"{name} {size} (dimension {found[name]})" for name, size in sizes.items())
-        raise TraceError(f"the example inputs disagree about the number of samples: {told}; correct batch_dim")
+        counts = ", ".join(f"{name} {size} (dimension {found[name]})" for name, size in sizes.items())
+        raise TraceError(f"the example inputs disagree about the number of samples: {counts}; correct batch_dim")
     return [found.get(name) for name in names]
 
 
-def require_known(option: str, asked: Iterable[str], known: Collection[str]) -> None:
-    """Refuse a name that no input has. Raises TraceError."""
-    for name in asked:
+def require_known(option: str, names: Iterable[str], known: Collection[str]) -> None:
+    """Refuse names that no input has. Raises TraceError, which names the `option` that they came by."""
+    for name in names:
         if name not in known:
             raise TraceError(f"{option} names {name!r}, but the model's tensor inputs are {', '.join(known) or 'none'}")
 
@@ -93,14 +98,17 @@ def ask_which(
     *,
     resizes: bool,
 ) -> None:
-    """Refuse to guess for a model whose samples, along first dimensions, read each other.
+    """Refuse to guess for a model in which entries along the first dimensions read each other.
 
     Args:
-        resizes: the model runs with another number of them.
+        model: in eval mode.
+        specs, leaves, structure: the flattened inputs, and their nesting.
+        mixed_at: where entries first read each other.
+        resizes: the model runs with another number of entries.
 
     Raises:
-        TraceError: the inputs look like a graph's, samples stay apart along dimension 1, or no other number of them
-            can run.
+        TraceError: the inputs look like those of a graph network, entries stay apart along dimension 1, or no other
+            number of entries can run.
     """
     named = {spec.name: leaf for spec, leaf in zip(specs, leaves, strict=True) if isinstance(leaf, Tensor)}
     first = next(spec for spec in specs if spec.batch_dim is not None)
@@ -134,7 +142,7 @@ def _named(specs: Sequence[InputSpec]) -> list[tuple[str, int | None]]:
 
 
 def _edges(named: Mapping[str, Tensor], first: str) -> str | None:
-    """An input that looks like edges beside the nodes `first`: integers `[2, E]`, or a square matrix of all nodes."""
+    """An input that looks like the edges between the nodes `first`: integers `[2, E]`, or an adjacency matrix."""
     nodes = named[first]
     for name, tensor in named.items():
         if name == first or tensor.ndim != 2:
@@ -149,9 +157,9 @@ def _edges(named: Mapping[str, Tensor], first: str) -> str | None:
 def _apart_along_next(
     model: nn.Module, named: Mapping[str, Tensor], leaves: Sequence[Any], structure: pytree.TreeSpec, first: str
 ) -> bool:
-    """Whether the model's outputs, too, count along dimension 1 of the inputs, and each entry there stays apart."""
+    """True where the outputs have one entry for each along dimension 1 of the inputs, and these stay apart."""
     given = named[first]
-    if given.ndim < (3 if given.is_floating_point() else 2):  # steps of numbers have features; steps of ids do not
+    if given.ndim < (3 if given.is_floating_point() else 2):  # a step of a series has features; a step of ids has not
         return False
     count = named[first].shape[1]
     carries = [isinstance(leaf, Tensor) and leaf.ndim > 1 and leaf.shape[1] == count for leaf in leaves]
@@ -166,13 +174,13 @@ def _apart_along_next(
         for column in columns:
             args, kwargs = pytree.tree_unflatten(column, structure)
             answers.append([leaf for leaf in pytree.tree_leaves(model(*args, **kwargs)) if isinstance(leaf, Tensor)])
-    except Exception:  # no model for another number of entries there
+    except Exception:  # the model does not run with another number of entries there
         return False
     return bool(answers[0]) and all(_stays(*each) for each in zip(*answers, strict=True))
 
 
 def _stays(before: Tensor, after: Tensor, alone: Tensor) -> bool:
-    """Whether an output of two samples has one entry a sample, and each is the same whatever the other is."""
+    """True where an output of two samples has one entry a sample, and neither depends on the other sample."""
     dims = [dim for dim, size in enumerate(before.shape) if before.ndim == alone.ndim and size != alone.shape[dim]]
     if len(dims) != 1 or (before.shape[dims[0]], alone.shape[dims[0]]) != (2, 1):
         return False

@@ -1,7 +1,7 @@
 """Keeping the batch free: which dimensions count samples, and the calls that would fix their number.
 
-An LSTM's `h0` has its samples in dimension 1. Where the model does not run on a doubled batch with the guess of
-`describe_inputs`, the other readings are tried, and the only one that it runs with is taken.
+An LSTM's `h0` has its samples in dimension 1. Where the model does not run on a resized batch with the first guess,
+other readings of the inputs are tried. A reading is taken if the model runs with no other.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .admission import run_plainly
 from .inputs import resize_batch
 from .refusals import first_line, place
 from .sizes import symbolic
-from .structures import InputSpec
+from .traced_graph import InputSpec
 
 _MAX_READINGS = 64
 
@@ -31,23 +31,25 @@ def free_batch(
     leaves: Sequence[Any],
     structure: pytree.TreeSpec,
     batch: int,
-    said: Collection[str],
+    settled: Collection[str],
 ) -> tuple[tuple[InputSpec, ...], str, str]:
     """The inputs with batch dimensions that the model runs with at another batch size.
 
     Args:
+        model: in eval mode.
+        specs: the first guess.
         leaves: the example inputs, flattened as `structure` says.
         batch: the other batch size.
-        said: the inputs whose dimension the user gave; no other reading of these is tried.
+        settled: the inputs whose dimension the user gave; no other reading of these is tried.
 
     Returns:
-        The inputs, what was found for the user to know, and why the batch cannot be free (both empty where there is
-        nothing to say).
+        The inputs, a note for the user if dimensions were moved, and the reason why the batch cannot be free, if it
+        cannot.
     """
     failure = failure_at(batch, model, specs, leaves, structure)
     if not failure:
         return specs, "", ""
-    readings = islice(product(*_dimensions(specs, leaves, said)), _MAX_READINGS)
+    readings = islice(product(*_dimensions(specs, leaves, settled)), _MAX_READINGS)
     others = [tuple(replace(s, batch_dim=d) for s, d in zip(specs, dims, strict=True)) for dims in readings]
     running = [other for other in others if not failure_at(batch, model, other, leaves, structure)]
     if len(running) != 1:
@@ -60,12 +62,12 @@ def free_batch(
     return running[0], f"samples are counted by the only dimensions that the model runs with: {', '.join(moved)}", ""
 
 
-def _dimensions(specs: Sequence[InputSpec], leaves: Sequence[Any], said: Collection[str]) -> list[list[int | None]]:
+def _dimensions(specs: Sequence[InputSpec], leaves: Sequence[Any], settled: Collection[str]) -> list[list[int | None]]:
     """By input, the dimensions that could count samples; the first tensor's is settled."""
     first = next((spec for spec in specs if spec.batch_dim is not None), None)
     choices: list[list[int | None]] = []
     for spec, leaf in zip(specs, leaves, strict=True):
-        if first is None or spec is first or not isinstance(leaf, Tensor) or spec.name in said:
+        if first is None or spec is first or not isinstance(leaf, Tensor) or spec.name in settled:
             choices.append([spec.batch_dim])
         else:
             size = first.shape[first.batch_dim]  # type: ignore[index]
@@ -76,7 +78,7 @@ def _dimensions(specs: Sequence[InputSpec], leaves: Sequence[Any], said: Collect
 def failure_at(
     batch: int, model: nn.Module, specs: Sequence[InputSpec], leaves: Sequence[Any], structure: pytree.TreeSpec
 ) -> str:
-    """What the model says to the example inputs at another batch size; empty where it runs."""
+    """How the model fails on the example inputs at another batch size; empty where it runs."""
     args, kwargs = pytree.tree_unflatten(resized(specs, leaves, batch), structure)
     try:
         run_plainly(model, args, kwargs)
@@ -94,11 +96,11 @@ def resized(specs: Sequence[InputSpec], leaves: Sequence[Any], batch: int) -> li
 
 
 class Followed(TorchFunctionMode):
-    """Calls that `torch.export` loses track of, as the same calls in terms that it follows.
+    """Replaces calls that `torch.export` loses track of by equal calls that it follows.
 
-    `cat([x, x])` and `chunk(2)` afterwards (classifier-free guidance) count pieces of a size that depends on the
-    batch, and `take_along_dim` broadcasts shapes, which fixes the batch in C++; `.data` is a tensor that it has not
-    seen. Values and strides are those of the original.
+    `chunk(2)` after `cat([x, x])` (classifier-free guidance) counts pieces of a size that depends on the batch.
+    `take_along_dim` broadcasts shapes, which fixes the batch in C++. `.data` is a tensor that export has not seen.
+    Values and strides are those of the original calls.
     """
 
     def __torch_function__(
@@ -111,7 +113,7 @@ class Followed(TorchFunctionMode):
 
 
 def _chunk(input: Tensor, chunks: int, dim: int = 0) -> Any:
-    """None where the size is a number, or not a multiple for every batch."""
+    """None where the size is a plain number, or not divisible at every batch size."""
     expression = symbolic(input.shape[dim])
     if expression is None or expression.as_coeff_Mul()[0] % chunks != 0:
         return None
@@ -144,7 +146,7 @@ def _take_along(input: Tensor, indices: Tensor, dim: int | None = None) -> Any:
 
 
 def _common(left: Any, right: Any) -> Any:
-    """What two sizes broadcast to; None where that needs the value of a symbol, which would fix it."""
+    """The size that two sizes broadcast to; None where that needs the value of a symbol, which would fix it."""
     if (symbolic(left) is None) == (symbolic(right) is None):
         return left if left == right else None
     number, free = (left, right) if symbolic(left) is None else (right, left)

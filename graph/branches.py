@@ -1,7 +1,7 @@
 """`torch.cond` without control flow: both branches in the graph, and a `where` for each of their results.
 
 The values are bit for bit those of the branch that the model takes. A predicate that reads the samples decides once for
-the whole batch; such a model has no free batch.
+the whole batch, so such a model has no free batch.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from torch import Tensor, fx
 from ..records import TraceError
 from .ancestors import ancestors
 from .refusals import user_line
-from .sizes import symbolic
-from .structures import FixedBatchError
+from .sizes import free_dims, same_sizes
+from .traced_graph import FixedBatchError
 from .weights import fetched
 
 aten = torch.ops.aten
 
 
 def is_branch(node: fx.Node) -> bool:
-    """Is this `get_attr` node a graph of its own, to be copied where it is called?"""
+    """True for a `get_attr` node that holds a graph of its own, which is copied where it is called."""
     return node.op == "get_attr" and isinstance(_attribute_of(node), fx.GraphModule)
 
 
@@ -33,11 +33,14 @@ def inlined(
     """What a call of `torch.cond` returns, its branches copied into `graph`, and notes for the user.
 
     Args:
-        new: what each node of the exported graph became; takes the branches' nodes too.
+        call: the exported call of `torch.cond`.
+        graph: the graph that is being made.
+        new: what each node of the exported graph became. The branches' nodes are added.
         copy: copies one node that is a call.
 
     Raises:
-        TraceError: branches that are not alike; FixedBatchError where the decision is one for all samples.
+        TraceError: the branches return different shapes or dtypes. FixedBatchError: one decision is made for all
+            samples of a batch.
     """
     predicate, *branches, operands = call.args
     if isinstance(predicate, bool):
@@ -57,17 +60,17 @@ def inlined(
     for wanted, pair in zip(call.meta["val"], pairs, strict=True):
         if not all(isinstance(part, fx.Node) and _alike(part.meta["val"], wanted) for part in pair):
             raise TraceError(
-                f"the branches of torch.cond{user_line(call)} return other shapes or dtypes, or no tensors; let both "
-                "return tensors of one shape and dtype"
+                f"the branches of torch.cond{user_line(call)} return different shapes or dtypes, or no tensors; let "
+                "both return tensors of one shape and dtype"
             )
         made = graph.call_function(aten.where.self, (chosen, *pair))
         made.meta.update(val=wanted, modules=pair[0].meta["modules"], stack_trace=call.meta.get("stack_trace"))
         results.append(made)
-    return tuple(results), [f"both branches of torch.cond{user_line(call)} are computed, and one is thrown away"]
+    return tuple(results), [f"both branches of torch.cond{user_line(call)} are computed, and one result is discarded"]
 
 
 def _body(branch: Any, operands: Any, new: dict[fx.Node, Any], copy: Callable[[fx.Node], None]) -> tuple[Any, ...]:
-    """What a branch returns, its nodes copied."""
+    """Copy a branch's nodes; what it returns."""
     inside = _attribute_of(branch).graph
     places = [node for node in inside.nodes if node.op == "placeholder"]
     new.update(zip(places, fx.map_arg(list(operands), lambda node: new[node]), strict=True))
@@ -80,18 +83,15 @@ def _body(branch: Any, operands: Any, new: dict[fx.Node, Any], copy: Callable[[f
 
 
 def _reads_samples(node: fx.Node) -> bool:
-    """Does a value depend on an input whose batch is free?"""
-    inputs = [each.meta["val"] for each in ancestors([node]) if each.op == "placeholder"]
-    return any(symbolic(size) is not None for value in inputs for size in value.shape)
+    """True where a value depends on an input whose batch is free."""
+    return any(free_dims(each.meta["val"]) for each in ancestors([node]) if each.op == "placeholder")
 
 
 def _attribute_of(node: fx.Node) -> Any:
-    """What a `get_attr` node stands for."""
+    """The object that a `get_attr` node reads."""
     return fetched(node.graph.owning_module, str(node.target))
 
 
 def _alike(left: Any, right: Any) -> bool:
-    """Two tensors of one dtype and, for every batch, one shape."""
-    if not isinstance(left, Tensor) or left.dtype != right.dtype or left.ndim != right.ndim:
-        return False
-    return all((symbolic(a) or int(a)) == (symbolic(b) or int(b)) for a, b in zip(left.shape, right.shape, strict=True))
+    """True for two tensors of one dtype and, at every batch size, one shape."""
+    return isinstance(left, Tensor) and left.dtype == right.dtype and same_sizes(left.shape, right.shape)

@@ -1,6 +1,6 @@
-"""Operators that a program file may not name, replaced by those that they are made of.
+"""Replaces operators that a program file may not name by those that they are composed of.
 
-An operator that is admitted stays whole: the graph keeps the model's own kernels, with their rounding and gradients.
+An admitted operator stays whole: the graph keeps the model's own kernels, with their rounding and gradients.
 """
 
 from __future__ import annotations
@@ -17,9 +17,13 @@ from .allowlist import refusal
 
 
 def decompose(whole: ExportedProgram) -> ExportedProgram:
-    """A functional program with every operator that is not admitted taken apart as far as torch knows how.
+    """The program with every operator that is not admitted decomposed, as far as torch knows how.
 
-    What cannot be taken apart down to admitted operators stays whole, to be refused by the name that the user knows.
+    An operator that does not come down to admitted ones stays whole, so that it is refused by the name that the user
+    knows.
+
+    Args:
+        whole: a functional program.
     """
     refused = _refused(whole)
     program, tried = whole, set[OpOverload]()
@@ -47,7 +51,7 @@ def _targets(program: ExportedProgram) -> set[OpOverload]:
 
 
 def _decomposition(target: OpOverload) -> Callable[..., Any] | None:
-    """What torch knows `target` to be made of: its own composite kernel, else the table of decompositions."""
+    """The decomposition of `target`: its own composite kernel, else the entry of torch's table."""
     if target in _OURS:
         return _OURS[target]
     if torch.Tag.nondeterministic_seeded in target.tags:
@@ -64,9 +68,9 @@ def _composites() -> Mapping[Any, Callable[..., Any]]:
 
 
 def _rrelu(x: torch.Tensor, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False, *_: Any) -> Any:
-    """In eval mode the middle slope; in training it stays, and is refused for its random numbers."""
+    """In eval mode, the middle slope. In training mode it stays, and is refused for its random numbers."""
     return NotImplemented if training else torch.ops.aten.leaky_relu(x, (lower + upper) / 2)
 
 
 _OURS: dict[OpOverload, Callable[..., Any]] = {torch.ops.aten.rrelu.default: _rrelu}
-"""What torch has no decomposition for."""
+"""Decompositions that torch lacks."""

@@ -1,6 +1,6 @@
-"""Exact division of sizes, for code that computes the batch back: `int(windows.shape[0] / (height * width / 49))`.
+"""Exact division of sizes, for code that recovers the batch: `int(windows.shape[0] / (height * width / 49))`.
 
-Torch makes such a quotient a floating symbol; its `int` is no longer known to be a multiple of the batch, and export
+Torch makes such a quotient a floating symbol. Its `int` is no longer known to be a multiple of the batch, so export
 refuses it.
 """
 
@@ -17,9 +17,9 @@ from .sizes import symbolic
 
 @contextlib.contextmanager
 def exact_division() -> Iterator[None]:
-    """Within, a symbolic size divided by a number that divides it at every batch size stays a whole size.
+    """Within, a symbolic size stays an integer when it is divided by a number that divides it at every batch size.
 
-    This helps a strict export alone, which reads the code; otherwise `int` asks for a Python number, which fixes the
+    This helps only a strict export, which reads the code. Otherwise `int` asks for a Python number, which fixes the
     batch.
     """
     divide: Any = torch.SymInt.__truediv__

@@ -1,4 +1,4 @@
-"""One call of `torch.export`: the batch free or fixed, what it prints kept quiet, its program made functional."""
+"""One call of `torch.export` with a free or a fixed batch: silenced, its program made functional and decomposed."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from .decomposition import decompose
 from .exact import exact_division
 from .functional import functional
 from .inputs import parameters, resize_batch
-from .structures import InputSpec
+from .traced_graph import InputSpec
 from .twins import twins
 
 TRACED_BATCH = 2
-"""What the examples are repeated to: a batch of 1 makes export fix the batch size."""
+"""The batch size of the examples in a dynamic export: at batch 1, export would fix it."""
 
 
 def exported(
@@ -36,7 +36,18 @@ def exported(
     dynamic: bool,
     again: bool = False,
 ) -> ExportedProgram:
-    """The model as a functional program of admitted operators, as far as it has one; `again` as in `functional`."""
+    """The model as a functional program, of admitted operators as far as possible.
+
+    Args:
+        model: in eval mode.
+        specs, leaves, structure: the flattened inputs, and their nesting.
+        strict: read the model's code instead of running it.
+        dynamic: keep the batch free.
+        again: as in `functional`.
+
+    Raises:
+        Exception: whatever `torch.export` raises for a model that it cannot export.
+    """
     examples: list[Any] = []
     shapes: Any = ShapesCollection()  # type: ignore[no-untyped-call]
     batch = Dim("batch")
@@ -61,7 +72,7 @@ def exported(
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Silence torch: export prints graphs, warnings and logs on failures that we report in one line ourselves."""
+    """Silence torch: export prints graphs, warnings and logs about failures that we report in one line."""
     logger = logging.getLogger("torch")
     levels = {log: log.level for log in [logger, *_children(logger)]}
     try:
@@ -86,9 +97,9 @@ def _children(parent: logging.Logger) -> list[logging.Logger]:
 
 
 def _with_flat_signature(model: nn.Module, structure: pytree.TreeSpec) -> nn.Module:
-    """The model, sharing everything, with a forward that takes the flattened inputs.
+    """The model with a forward that takes the flattened inputs; all else is shared.
 
-    `torch.export` finds no place for dynamic shapes in a forward with `**kwargs`.
+    `torch.export` does not accept dynamic shapes for a forward with `**kwargs`.
     """
     kind: Any = type(model)
     own = model.__dict__.get("forward")

@@ -1,10 +1,9 @@
 """An exported graph without in-place operators.
 
 `run_decompositions({})` does this for any program by tracing it a second time, which takes longer than the export.
-Here writes are rewritten on the graph: a write makes a new value, which is carried back into the tensors that it is a
-view of (`slice_scatter`), and other views of the same memory are taken anew where they are read. Which tensors share
-memory is read off the export's own tensors. Where a graph holds anything else that tracing again would
-change, it is traced again.
+Here writes are rewritten on the graph: a write makes a new value, which is put back into the tensors that it is a
+view of (`slice_scatter`). Other views of the same memory are taken again where they are read. The export's own tensors
+show which of them share memory. A graph that holds anything else that a second trace would change is traced again.
 """
 
 from __future__ import annotations
@@ -17,8 +16,8 @@ import torch
 from torch import Tensor, fx
 from torch.export import ExportedProgram
 
-from .sizes import symbolic
-from .structures import FixedBatchError
+from .sizes import free_dims, symbolic
+from .traced_graph import FixedBatchError
 
 aten = torch.ops.aten
 
@@ -27,7 +26,7 @@ _REARRANGED = {
     aten.narrow.default, aten.movedim.int, aten.movedim.intlist, aten.numpy_T.default, aten.to.dtype,
     aten.to.dtype_layout, aten.to.device, aten.expand_as.default, aten.view_as.default, aten.reshape_as.default,
 }  # fmt: skip
-"""Composite operators that may return a view, and are as good as what they are composed of."""
+"""Composite operators that may return a view, and need not be decomposed."""
 
 _DROPOUTS = {aten.dropout.default, aten.feature_dropout.default, aten.alpha_dropout.default}
 
@@ -35,7 +34,7 @@ _SAME = {
     aten.alias.default, aten.detach.default, aten.contiguous.default, aten.to.dtype, aten.to.dtype_layout,
     aten.to.device, *_DROPOUTS,
 }  # fmt: skip
-"""Operators that return the very tensor that they were given, where they share its memory."""
+"""Operators that, where the result shares memory with the argument, return the argument itself."""
 
 _RESHAPED = {
     aten.view.default, aten.reshape.default, aten.flatten.using_ints, aten.unflatten.int, aten.squeeze.default,
@@ -58,7 +57,15 @@ class _TraceAgain(Exception):
 
 
 def functional(program: ExportedProgram, *, again: bool = False) -> ExportedProgram:
-    """`program` as a graph that writes nowhere; `again`: by tracing it again, whatever it holds."""
+    """`program` as a graph that writes nowhere.
+
+    Args:
+        program: as `torch.export` made it.
+        again: trace it a second time, whatever it holds.
+
+    Raises:
+        FixedBatchError: the second trace fixes a batch that was free.
+    """
     if not again:
         try:
             rewritten = _Rewriter(program).graph
@@ -75,12 +82,19 @@ def functional(program: ExportedProgram, *, again: bool = False) -> ExportedProg
 
 
 def _has_free_size(program: ExportedProgram) -> bool:
-    values = [node.meta.get("val") for node in program.graph.nodes if node.op == "placeholder"]
-    return any(symbolic(size) is not None for value in values if isinstance(value, Tensor) for size in value.shape)
+    return any(free_dims(node.meta.get("val")) for node in program.graph.nodes if node.op == "placeholder")
 
 
 class _Rewriter:
-    """Copies the program's graph; `now` holds, by old node, the new node with its value at this point."""
+    """Copies the program's graph.
+
+    Attributes:
+        now: by old node, the new node with its value at this point.
+        viewed: by view, the node that it is a view of.
+        sharing: by memory, the nodes that share it.
+        merged: by memory that only the export has, the memory that the model has in its place.
+        stale: views of what was written since they were taken.
+    """
 
     def __init__(self, program: ExportedProgram) -> None:
         self.graph = fx.Graph()
@@ -112,13 +126,13 @@ class _Rewriter:
         return self.graph.node_copy(node, self._read)
 
     def _share(self, node: fx.Node) -> None:
-        """Note whose memory a node shares."""
+        """Record whose memory a node shares."""
         memory = _memory(node)
         if memory is None:
             return
         first = node.args[0] if node.args else None
         if isinstance(first, fx.Node):
-            if _is_off(node):  # the export gives it memory of its own, the model does not
+            if _is_off(node):  # it has memory of its own in the export, but not in the model
                 self.merged[memory] = self._memory(first)
             if self._memory(first) == self._memory(node):
                 self.viewed[node] = first
@@ -208,7 +222,7 @@ def _is_off(node: fx.Node) -> bool:
 
 
 def _is_same(view: fx.Node) -> bool:
-    """Is it the tensor itself that it shares memory with: written in place, or returned as it came?"""
+    """True for the viewed tensor itself: written in place, or returned unchanged."""
     schema = getattr(view.target, "_schema", None)
     return view.target in _SAME or bool(schema and schema.is_mutable)
 
@@ -227,11 +241,11 @@ def _memory(node: fx.Node) -> int | None:
 
 
 def _require_known(node: fx.Node, target: torch._ops.OpOverload) -> None:
-    """Raises _TraceAgain for an operator that tracing again would change, and that is no rearrangement."""
+    """Raises _TraceAgain for an operator that a second trace would change, unless it is a rearrangement."""
     if target in _REARRANGED or target in _DROPOUTS:
         return
     if target is aten.batch_norm.default:
-        if node.args[5] and node.args[3] is not None:  # it writes into its running statistics, against its schema
+        if node.args[5] and node.args[3] is not None:  # contrary to its schema, it writes its running statistics
             raise _TraceAgain
         return
     if torch.Tag.maybe_aliasing_or_mutating in target.tags:
@@ -260,7 +274,7 @@ def _without_writing(node: fx.Node, target: torch._ops.OpOverload) -> Any:
 
 
 def _dtype_of(operator: Any, node: fx.Node) -> torch.dtype | None:
-    """Of what an operator returns for the node's arguments: comparisons give truths, sums of bytes large integers."""
+    """The dtype that an operator returns for the node's arguments: comparisons give booleans, sums of bytes int64."""
 
     def small(source: fx.Node) -> Any:
         value = source.meta["val"]
@@ -268,6 +282,6 @@ def _dtype_of(operator: Any, node: fx.Node) -> torch.dtype | None:
 
     try:
         made = operator(*fx.map_arg(node.args, small), **fx.map_arg(node.kwargs, small))
-    except Exception:  # sizes among the arguments that do not fit one number
+    except Exception:  # sizes among the arguments that do not fit tensors of one number
         return None
     return made.dtype if isinstance(made, Tensor) else None

@@ -1,10 +1,10 @@
-"""Do derivatives tell how a crossing moves? White-box attacks rely on it: a dead gradient reads as privacy and is none.
+"""Do derivatives explain how a crossing moves? White-box attacks rely on it: a dead gradient only looks like privacy.
 
-Along a straight path a function without jumps moves by the integral of its derivative. What the derivative does not
-explain of the movement comes from rounding, signs, comparisons, codebooks or slopes too steep to be met: there the
+Along a straight path a function without jumps moves by the integral of its derivative. A movement that the derivative
+does not explain comes from rounding, signs, comparisons, codebooks or slopes too steep to be sampled. There the
 gradient is zero or misleading, whatever a model's own backward (a straight-through estimator, a custom
-`autograd.Function`) puts in its place while it trains. Derivatives are taken in forward mode, so one run gives those
-of every tensor at once.
+`autograd.Function`) substitutes for it in training. Derivatives are taken in forward mode, so one run gives those of
+every tensor.
 """
 
 from __future__ import annotations
@@ -20,44 +20,57 @@ from torch.autograd import forward_ad
 from torch.utils import _pytree as pytree
 
 from .ancestors import ancestors
+from .cut import Cut
 from .inputs import resize_batch
-from .structures import Cut, InputSpec, TracedGraph
+from .probes import is_constant, shuffled
+from .traced_graph import InputSpec, TracedGraph
 
 UNEXPLAINED = 0.2
 """Share of a small movement's energy that derivatives may leave unexplained; smooth networks leave less than 0.03."""
 
 FAINT = 0.03
-"""Energy of the movement that derivatives foretell, relative to a large movement's: below, they are nearly zero.
-Of smooth networks it is above 0.5."""
+"""Least energy of the predicted movement, relative to a large movement's: below it, derivatives are nearly zero. In
+smooth networks it is above 0.5."""
 
 NEAR, FAR = 0.25, 1.0
-"""How far towards another input the small and the large movement lead."""
+"""Lengths of the small and the large movement, as a share of the way to another input."""
 
 GAUSS = (0.5 - 3**0.5 / 6, 0.5 + 3**0.5 / 6)
-"""Places on the small movement where derivatives are taken, of equal weight (Gauss and Legendre)."""
+"""Places on the small movement where derivatives are taken, of equal weight (Gauss-Legendre quadrature)."""
 
 SAMPLES = 2
-"""How many samples the example inputs are repeated to, each with a direction of its own."""
+"""The number of samples that the example inputs are repeated to, each with a direction of its own."""
 
 NUMBERS = 4096
-"""How many numbers of a tensor are looked at, drawn at random."""
+"""The most numbers of a tensor that are compared, drawn at random."""
 
 ROUNDING = 8
-"""Units of rounding below which a tensor has not moved."""
+"""A tensor that moves by fewer units of rounding has not moved."""
 
 
 def dead_gradients(
     traced: TracedGraph, cuts: Sequence[Cut], batches: Sequence[Sequence[Tensor]] = ()
 ) -> dict[str, tuple[str, ...]]:
-    """Crossings that move with the private floating inputs in a way that their derivatives do not tell.
+    """Crossings whose movement with the private floating inputs their derivatives do not explain.
 
     Args:
-        batches: of the data, each as the graph's placeholders take it and all of one size: paths lead from each to the
-            next. By default from the example inputs to their numbers in another order.
+        traced: the traced model.
+        cuts: cuts of this graph.
+        batches: batches of data, each as the graph's placeholders take it and all of one size. Paths lead from each to
+            the next. Default: from the example inputs to their numbers in another order.
 
     Returns:
-        By crossing name, the operators where the derivative ends (`round`, `argmax`...). Empty where gradients say
-        what they should. Crossings of integers have none, and are not listed.
+        By crossing name, the operators where the derivative ends (`aten.round.default`...). Crossings with sound
+        gradients, and crossings of integers, are left out.
+
+    Example:
+        >>> from collabplan.graph import cut_of, dead_gradients, trace
+        >>> class Rounded(torch.nn.Module):
+        ...     def forward(self, x):
+        ...         return torch.relu(torch.round(3 * x))
+        >>> traced = trace(Rounded(), torch.linspace(-1, 1, 8).reshape(2, 4))
+        >>> dead_gradients(traced, [cut_of(traced, ["round"])])
+        {'round': ('aten.round.default',)}
     """
     wanted = {c.node: c.name for cut in cuts for c in cut.crossing if c.is_floating or c.is_complex}
     if not wanted:
@@ -71,14 +84,19 @@ def dead_gradients(
 
 @dataclass(frozen=True, eq=False)
 class _Path:
-    """A straight line through input space: where it starts and, per private floating input, the way to go."""
+    """A straight line through input space.
+
+    Attributes:
+        starts: by input, where it begins.
+        ways: by input, the vector to its end; None: the input does not move.
+    """
 
     starts: tuple[Tensor, ...]
     ways: tuple[Tensor | None, ...]
 
     @torch.no_grad()
     def walk(self, run: _Run) -> None:
-        """Along it: values first, then derivatives."""
+        """Record values, then derivatives, along the path."""
         for place in (0.0, NEAR, FAR):
             run.values(self._at(place), place)
         for place in GAUSS:
@@ -96,7 +114,7 @@ def _paths(traced: TracedGraph, batches: Sequence[Sequence[Tensor]]) -> list[_Pa
     """From each batch to the next, the last to the first."""
     specs = traced.tensor_inputs
     if len(batches) < 2:
-        batches = _shuffled(traced, batches[0] if batches else None)
+        batches = _reordered(traced, batches[0] if batches else None)
     found = []
     for starts, ends in zip(batches, [*batches[1:], batches[0]], strict=True):
         ways = [
@@ -116,7 +134,7 @@ def _is_continuous(tensor: Tensor) -> bool:
     return tensor.is_floating_point() or tensor.is_complex()
 
 
-def _shuffled(traced: TracedGraph, batch: Sequence[Tensor] | None) -> list[list[Tensor]]:
+def _reordered(traced: TracedGraph, batch: Sequence[Tensor] | None) -> list[list[Tensor]]:
     """One batch, or the example inputs, and the same numbers in another order: inputs within the same range."""
     generator = torch.Generator().manual_seed(0)
     first, second = [], []
@@ -124,22 +142,21 @@ def _shuffled(traced: TracedGraph, batch: Sequence[Tensor] | None) -> list[list[
         start = given
         if batch is None and traced.dynamic_batch and spec.batch_dim is not None:
             start = resize_batch(start, spec.batch_dim, SAMPLES)
-        if _moves(spec, start) and bool((start == start.reshape(-1)[:1]).all()):  # zeros say: slopes there are special
+        if _moves(spec, start) and is_constant(start):  # slopes at zero are often special
             start = start + torch.randn(start.shape, generator=generator).to(start)
-        order = torch.randperm(start.numel(), generator=generator).to(start.device)
         first.append(start)
-        second.append(start.reshape(-1)[order].reshape(start.shape))
+        second.append(shuffled(start, generator))
     return [first, second]
 
 
 @dataclass(eq=False)
 class _Movement:
-    """What one tensor does along paths, by some of its numbers, float64.
+    """Some numbers of one tensor along paths, float64.
 
     Attributes:
-        values: by place on the path, path after path.
-        slopes: derivatives towards the path's end, by place on the small movement.
-        precision: unit of rounding of its dtype; 0 for integers.
+        precision: the unit of rounding of its dtype; 0 for integers.
+        values: by place on the path, one entry a path.
+        slopes: by place on the small movement, derivatives towards the path's end.
     """
 
     precision: float
@@ -148,7 +165,7 @@ class _Movement:
 
     @property
     def explained(self) -> bool:
-        """True where derivatives say how it moves, or nothing moves."""
+        """True where derivatives explain how it moves, or it does not move."""
         lists = [*self.values.values(), *self.slopes.values()]
         if any(len({each.shape for each in path}) > 1 for path in zip(*lists, strict=True)):
             return False  # its size depends on values
@@ -166,7 +183,7 @@ def _energy(numbers: Tensor) -> float:
 
 
 class _Run(fx.Interpreter):
-    """Runs the graph as far as is wanted, on values or on values with tangents, and notes what every node does."""
+    """Runs the graph as far as `wanted`, on values or on values with tangents, and records every node."""
 
     def __init__(self, flat: fx.GraphModule, wanted: Iterable[str]) -> None:
         super().__init__(flat)
@@ -175,12 +192,12 @@ class _Run(fx.Interpreter):
         self.needed = ancestors(node for node in flat.graph.nodes if node.name in ends)
 
     def values(self, inputs: Sequence[Tensor], place: float) -> None:
-        """Note the values along with these inputs, which are at this place of a path."""
+        """Record the values for these inputs, which are at this place of a path."""
         self.tangents, self.place = False, place
         self.run(*inputs, enable_io_processing=False)
 
     def derivatives(self, inputs: Sequence[Tensor], place: float) -> None:
-        """Note the derivatives along the tangents of these inputs."""
+        """Record the derivatives along the tangents of these inputs."""
         self.tangents, self.place = True, place
         self.run(*inputs, enable_io_processing=False)
 
@@ -189,15 +206,15 @@ class _Run(fx.Interpreter):
             return None
         try:
             result = super().run_node(n)
-        except RuntimeError:  # NotImplementedError, of an operator without a forward derivative, is one
+        except RuntimeError:  # NotImplementedError is one: the operator has no forward derivative
             if not self.tangents:
                 raise
             result = self._differenced(n)
         if isinstance(result, Tensor):
-            self._note(n.name, result)
+            self._record(n.name, result)
         return result
 
-    def _note(self, name: str, result: Tensor) -> None:
+    def _record(self, name: str, result: Tensor) -> None:
         value, tangent = forward_ad.unpack_dual(result) if self.tangents else (result, None)  # type: ignore[no-untyped-call]
         if name not in self.movements:
             self.movements[name] = _Movement(torch.finfo(value.dtype).eps if _is_continuous(value) else 0.0)
@@ -213,7 +230,7 @@ class _Run(fx.Interpreter):
         leaves, structure = pytree.tree_flatten(self.fetch_args_kwargs_from_env(n))
         pairs = [forward_ad.unpack_dual(leaf) if isinstance(leaf, Tensor) else (leaf, None) for leaf in leaves]  # type: ignore[no-untyped-call]
         steps = [_step(value, tangent) for value, tangent in pairs if tangent is not None]
-        step = min((each for each in steps if each), default=0.0)  # none may be taken far out of its place
+        step = min((each for each in steps if each), default=0.0)  # no argument may move far
 
         def at(shift: float) -> Any:
             moved = [value if tangent is None else value + shift * tangent for value, tangent in pairs]
@@ -229,14 +246,14 @@ class _Run(fx.Interpreter):
 
 
 def _step(value: Tensor, tangent: Tensor) -> float:
-    """How far to go along `tangent` for a central difference: neither rounding nor curvature counts; 0: nowhere."""
+    """The step along `tangent` of a central difference, balancing rounding and curvature; 0: nothing moves."""
     way = float(tangent.abs().max()) if tangent.numel() else 0.0
     size = float(value.detach().abs().max()) if way else 0.0
     return float(torch.finfo(value.dtype).eps ** (1 / 3)) * (size or way) / way if way else 0.0
 
 
 def _numbers(tensor: Tensor) -> Tensor:
-    """Some of a tensor's numbers, always the same, float64; a complex one is two."""
+    """Some of a tensor's numbers in float64, always the same ones. A complex number counts as two."""
     tensor = torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
     flat = tensor.detach().reshape(-1)
     if flat.numel() > NUMBERS:
@@ -246,15 +263,15 @@ def _numbers(tensor: Tensor) -> Tensor:
 
 
 def _blockers(graph: fx.Graph, movements: Mapping[str, _Movement]) -> dict[str, frozenset[str]]:
-    """By node whose movement its derivatives do not explain, the operators where that begins; none for others."""
+    """By node, the operators where its derivative ends; empty for a node whose derivatives explain its movement."""
     none: frozenset[str] = frozenset()
     found: dict[str, frozenset[str]] = {}
-    behind: dict[str, frozenset[str]] = {}  # those of all nodes before
+    behind: dict[str, frozenset[str]] = {}  # by node, the union over all that it depends on
     for node in graph.nodes:
         sources = [each.name for each in node.all_input_nodes]
         before, far_before = (none.union(*(of[source] for source in sources)) for of in (found, behind))
         movement = movements.get(node.name)
-        if movement is None:  # several results at once: each is looked at where it is taken out
+        if movement is None:  # several results: each is examined at its own `getitem`
             found[node.name] = before
         elif movement.explained:
             found[node.name] = none

@@ -1,7 +1,8 @@
 """What a loaded program checks before the kernels that do not check it themselves.
 
-A model that torch runs never meets a guard: each refuses what would read or write outside an argument, divide by what
-has no quotient, or never return. Every one stands for a crash or a hang that `benchmarks/operator_fuzz.py` found.
+A model that torch runs never meets a guard. Each refuses arguments that would make a kernel read or write outside a
+tensor, crash the processor, or never return. Every guard stands for a crash or a hang that
+`benchmarks/operator_fuzz.py` found.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ Guard = Callable[..., None]
 
 
 def guarded(overload: OpOverload) -> Callable[..., Any]:
-    """`overload`, behind its guard where it has one. A guard names the arguments that it looks at.
+    """`overload`, behind its guard if it has one.
 
-    Raises (the returned function):
-        RecordError: arguments that the kernel would not survive.
+    A guard is a function whose parameters are the arguments that it looks at. The returned function raises
+    RecordError for arguments that the kernel would not survive.
     """
     name = overload._schema.name.split("::")[1]
     guard = _GUARDS.get(f"{name}.{overload._overloadname}") or _GUARDS.get(name)
@@ -46,10 +47,9 @@ def guarded(overload: OpOverload) -> Callable[..., Any]:
 
 
 def bounded(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Arithmetic on numbers whose result fits 64 bits: sizes do, and nothing larger is needed.
+    """Arithmetic on numbers whose result fits 64 bits, as all sizes do.
 
-    Raises (the returned function):
-        RecordError: a larger integer.
+    The returned function raises RecordError for a larger integer.
     """
 
     def call(*args: Any) -> Any:
@@ -69,7 +69,7 @@ def _require(holds: bool, what: str) -> None:
 
 
 def _quotient(self: Any, other: Any, rounding_mode: str | None) -> None:
-    """The smallest integer divided by -1 is a fault of the processor."""
+    """The processor faults where the smallest integer is divided by -1."""
     if rounding_mode != "trunc" or any(isinstance(each, Tensor) and each.is_floating_point() for each in (self, other)):
         return
     if isinstance(self, Tensor) and not self.is_complex() and self.dtype != torch.bool:
@@ -78,7 +78,7 @@ def _quotient(self: Any, other: Any, rounding_mode: str | None) -> None:
 
 
 def _bags(indices: Tensor, offsets: Tensor) -> None:
-    """Bags begin within the indices, one after the other."""
+    """Bags must begin within the indices, one after the other."""
     if offsets.numel():
         low, high = int(offsets.min()), int(offsets.max())
         ordered = bool((offsets.flatten().diff() >= 0).all())
@@ -86,7 +86,7 @@ def _bags(indices: Tensor, offsets: Tensor) -> None:
 
 
 def _recurrent(gates: int) -> Guard:
-    """Every weight and state of the size that the others imply; `gates` blocks of rows in each weight."""
+    """Every weight and state must have the size that the others imply; each weight has `gates` blocks of rows."""
 
     def guard(
         input: Tensor, hx: Any, params: list[Tensor], has_biases: bool, num_layers: int, bidirectional: bool,
@@ -99,7 +99,7 @@ def _recurrent(gates: int) -> Guard:
 
 
 def _packed(gates: int) -> Guard:
-    """The same, of rows packed by time: lengths positive, falling, and together all rows of the data."""
+    """The same for rows packed by time: lengths must be positive and fall, and sum to the rows of the data."""
 
     def guard(
         data: Tensor, batch_sizes: Tensor, hx: Any, params: list[Tensor], has_biases: bool, num_layers: int,
@@ -145,13 +145,13 @@ def _repeats(repeats: Tensor, output_size: int | None) -> None:
 
 
 def _repeats_of(self: Tensor, repeats: Tensor, output_size: int | None, dim: int | None) -> None:
-    """One count serves for all."""
+    """As `_repeats`; a single count serves for all rows."""
     rows = self.numel() if dim is None else self.shape[dim]
     _repeats(repeats.expand(rows) if repeats.numel() == 1 else repeats, output_size)
 
 
 def _channels(input: Tensor, weight: Any, bias: Any, running_mean: Any, running_var: Any) -> None:
-    """One value by channel in whatever is given."""
+    """Every tensor that is given must have one value per channel."""
     _require(input.ndim >= 2, "a batch norm of fewer than two dimensions")
     given = [each for each in (weight, bias, running_mean, running_var) if each is not None]
     _require(all(tuple(each.shape) == (input.shape[1],) for each in given), "a batch norm of other channels")
@@ -165,13 +165,13 @@ def _channels_alone(input: Tensor, weight: Any, bias: Any, training: bool) -> No
 
 
 def _groups(key: Tensor, value: Tensor, enable_gqa: bool) -> None:
-    """Query heads are divided by the number of key heads."""
+    """The kernel divides by the number of key heads."""
     divided = all(each.ndim >= 3 and each.shape[-3] > 0 for each in (key, value))
     _require(divided or not enable_gqa, "an attention in groups without a head")
 
 
 def _transformed(self: Tensor, dim: list[int]) -> None:
-    """Dimensions that the tensor has, each once."""
+    """Dimensions must be the tensor's, each named once."""
     places = {each % self.ndim for each in dim if -self.ndim <= each < self.ndim} if self.ndim else set()
     _require(len(places) == len(dim) > 0, f"a Fourier transform along {dim[:8]}")
 
@@ -181,7 +181,7 @@ def _exponent(p: float) -> None:
 
 
 def _norm_of_weight(v: Tensor, g: Tensor, dim: int) -> None:
-    """One length by row, along the first or the last dimension."""
+    """There must be one length per row, along the first or the last dimension."""
     _require(
         v.ndim > 0 and v.numel() > 0 and v.dtype == g.dtype and dim in (0, v.ndim - 1), "a weight norm without rows"
     )
@@ -190,12 +190,12 @@ def _norm_of_weight(v: Tensor, g: Tensor, dim: int) -> None:
 
 
 def _finite(self: Tensor) -> None:
-    """LAPACK looks for eigenvalues of NaN for ever."""
+    """LAPACK never returns for a matrix that holds NaN."""
     _require(bool(torch.isfinite(self).all()), "eigenvalues of a matrix that is not finite")
 
 
 def _window(kernel_size: list[int]) -> None:
-    """The kernel counts in 32 bits, and beyond them for ever."""
+    """The kernel counts in 32 bits, and never ends beyond them."""
     _require(all(size < 1 << 30 for size in kernel_size), f"a window of {kernel_size[:3]}")
 
 
@@ -204,7 +204,7 @@ def _power(n: int) -> None:
 
 
 def _rows_apart(self: Tensor) -> None:
-    """The kernel sorts in place by strides, and elements that share their memory change under it."""
+    """The kernel sorts in place by strides, so elements may not share memory."""
     shared = any(size > 1 and stride == 0 for size, stride in zip(self.shape, self.stride(), strict=True))
     _require(not shared, "a median of elements that share their memory")
 
@@ -236,4 +236,4 @@ _GUARDS: dict[str, Guard] = {
     "median.dim": _rows_apart,
     "nanmedian.dim": _rows_apart,
 }
-"""By overload, or by name for all overloads of an operator."""
+"""By overload, or by operator for all of its overloads."""

@@ -1,9 +1,9 @@
-"""The model's inputs, flattened: names, which of them carry the batch, and checks before every call."""
+"""The model's inputs, flattened: their names, their batch dimensions, and checks before every call."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from ..records import TraceError
-from .structures import InputSpec
+from .traced_graph import InputSpec
 
 
 def flatten_inputs(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[list[Any], pytree.TreeSpec]:
@@ -20,7 +20,7 @@ def flatten_inputs(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[li
 
 
 def parameters(model: nn.Module) -> list[inspect.Parameter]:
-    """What the model's forward takes; nothing where Python cannot tell."""
+    """The parameters of the model's forward; empty where Python cannot inspect it."""
     try:
         return list(inspect.signature(model.forward).parameters.values())
     except (TypeError, ValueError):
@@ -28,13 +28,13 @@ def parameters(model: nn.Module) -> list[inspect.Parameter]:
 
 
 def positional_parameters(model: nn.Module) -> list[str]:
-    """The names of what forward takes by position, in order."""
+    """The names of the parameters that forward takes by position, in order."""
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     return [parameter.name for parameter in parameters(model) if parameter.kind in kinds]
 
 
 def input_names(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[str]:
-    """One name per leaf: the forward parameter's own, with `.key` for what is nested in it."""
+    """One name per leaf: the forward parameter, with `.key` for what is nested in it."""
     positional_names = positional_parameters(model)
     leaves, _ = pytree.tree_flatten_with_path((args, dict(kwargs)))
     names = []
@@ -52,7 +52,7 @@ def input_names(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, An
 def describe_inputs(
     names: Sequence[str], leaves: Sequence[Any], batch_dims: Sequence[int | None], public_inputs: Sequence[str]
 ) -> tuple[InputSpec, ...]:
-    """One InputSpec per leaf, `batch_dims` giving the dimension that counts samples in each."""
+    """One InputSpec per leaf; `batch_dims` holds the dimension that counts samples in each."""
     return tuple(
         InputSpec(name, tuple(leaf.shape), leaf.dtype, batch_dim, name in public_inputs)
         if isinstance(leaf, Tensor)
@@ -62,16 +62,41 @@ def describe_inputs(
 
 
 def resize_batch(leaf: Tensor, batch_dim: int, batch: int) -> Tensor:
-    """`leaf` with its samples repeated (or cut off) to `batch` along `batch_dim`."""
+    """`leaf` with its samples repeated (or cut off) to `batch` along `batch_dim`.
+
+    Args:
+        leaf: any shape with at least one sample.
+        batch_dim: the dimension that counts samples.
+        batch: the wanted number of samples.
+
+    Example:
+        >>> from collabplan.graph import resize_batch
+        >>> resize_batch(torch.tensor([[1], [2]]), 0, 3).flatten().tolist()
+        [1, 2, 1]
+    """
     repeats = -(-batch // max(leaf.shape[batch_dim], 1))
     return torch.cat([leaf] * repeats, dim=batch_dim).narrow(batch_dim, 0, batch).contiguous()
 
 
-class InputBinder:
-    """Turns a call's args and kwargs into the flat tensors of the graph, or says what is wrong with them.
+def batch_of(specs: Sequence[InputSpec], leaves: Sequence[Any]) -> int:
+    """The number of samples in flattened inputs; 1 where no input has a batch."""
+    for spec, leaf in zip(specs, leaves, strict=True):
+        if spec.batch_dim is not None:
+            return int(leaf.shape[spec.batch_dim])
+    return 1
 
-    An input may come by position or by keyword, keywords and the keys of dicts in any order, and an argument at its
-    default may be given or left out: as in a call of the model itself.
+
+class InputBinder:
+    """Turns a call's args and kwargs into the flat tensors of the graph.
+
+    A call is as free as one of the model itself: an input may come by position or by keyword, keywords and the keys of
+    dicts may come in any order, and an argument at its default may be left out.
+
+    Args:
+        specs: the model's inputs.
+        structure: their nesting when the model was traced.
+        static_batch: the only batch size that can run; None: any.
+        model: for the signature of its forward.
     """
 
     def __init__(
@@ -91,7 +116,7 @@ class InputBinder:
         """The tensor inputs in order.
 
         Raises:
-            TraceError: another number or structure of inputs, another dtype or shape, a changed constant.
+            TraceError: the structure, a dtype, a shape or a constant is not that of the trace.
         """
         leaves, structure = flatten_inputs(*self._as_traced(args, kwargs))
         if structure != self.structure:
@@ -115,7 +140,7 @@ class InputBinder:
         return tensors
 
     def _as_traced(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """The same call with each input where it was when the model was traced."""
+        """The same call with each input in the place that it had when the model was traced."""
         traced_args, traced_kwargs = self.structure.children()
         by_position = self.positional[: traced_args.num_children]
         traced = [*by_position, *traced_kwargs.context]
@@ -149,7 +174,7 @@ class InputBinder:
 
 
 def _in_order(value: Any, structure: pytree.TreeSpec) -> Any:
-    """`value` with the keys of its dicts in the order of `structure`; whatever else differs stays as it is."""
+    """`value` with the keys of its dicts in the order of `structure`. Other differences stay."""
     if structure.is_leaf() or type(value) is not structure.type:
         return value
     children = structure.children()
@@ -158,35 +183,3 @@ def _in_order(value: Any, structure: pytree.TreeSpec) -> Any:
     if structure.type in (tuple, list) and len(value) == len(children):
         return structure.type(_in_order(part, child) for part, child in zip(value, children, strict=True))
     return value
-
-
-def same_values(left: Any, right: Any) -> bool:
-    """Bitwise equality of two output structures (NaN equals NaN)."""
-    return _compare(left, right, lambda a, b: bool(((a == b) | ((a != a) & (b != b))).all()))
-
-
-def close_values(left: Any, right: Any) -> bool:
-    """Equality up to rounding of two output structures, each tensor's by the precision that its dtype has."""
-    return _compare(left, right, _close)
-
-
-def _close(left: Tensor, right: Tensor) -> bool:
-    if left.dtype not in (torch.float16, torch.bfloat16):
-        return torch.allclose(left, right, rtol=1e-3, atol=1e-4, equal_nan=True)
-    coarse = 4 * torch.finfo(left.dtype).eps
-    left, right = left.float(), right.float()
-    size = float(right.nan_to_num(0, 0, 0).abs().max()) if right.numel() else 0.0
-    return torch.allclose(left, right, rtol=coarse, atol=max(coarse * size, 1e-4), equal_nan=True)
-
-
-def _compare(left: Any, right: Any, equal: Callable[[Tensor, Tensor], bool]) -> bool:
-    left_leaves, right_leaves = pytree.tree_leaves(left), pytree.tree_leaves(right)
-    if len(left_leaves) != len(right_leaves):
-        return False
-    for a, b in zip(left_leaves, right_leaves, strict=True):
-        if isinstance(a, Tensor) and isinstance(b, Tensor):
-            if a.dtype != b.dtype or a.shape != b.shape or not equal(a, b):
-                return False
-        elif isinstance(a, Tensor) or isinstance(b, Tensor) or a != b:
-            return False
-    return True

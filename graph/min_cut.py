@@ -1,10 +1,10 @@
-"""The cheapest down-set of all by minimum s-t cut, and where the price of sending rises in steps.
+"""The cheapest of all down-sets by minimum s-t cuts, also where the price of sending rises in steps.
 
-DADS (Hu et al., INFOCOM 2019) reduces the choice of a cut to a minimum s-t cut, with each tensor paid once however
-many read it. That needs a price for each tensor. The price of a message is not one: TCP's slow start makes it a
-line with steps in its bytes. Below each step the cheapest cut of at most so many bytes is wanted: a minimum cut with
-one constraint, solved by Lagrangean relaxation (every relaxed problem is a minimum cut again, and bounds all cuts from
-below) inside a branch and bound over units that are held on either side.
+DADS (Hu et al., INFOCOM 2019) reduces the choice of a cut to a minimum s-t cut in which each tensor is paid once,
+however many units read it. That needs a price per tensor. But a message has no such price: TCP's slow start makes its
+time a line with steps in its bytes. For each step, the cheapest cut of at most that many bytes is needed. This is a
+minimum cut with one constraint. It is solved by Lagrangian relaxation (each relaxed problem is again a minimum cut, and
+bounds all cuts from below) inside a branch and bound over units that are fixed to either side.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .units import Mask, Units
 Costs = NDArray[np.float64]
 
 MOST_SOLVED = 500
-"""Minimum cuts that one search may solve; what it has by then is not proven."""
+"""The most minimum cuts that one search may solve. What it has found by then is not proven to be the cheapest."""
 
 _INFINITE = 2**31 - 1
 _SCALE = 2**30
@@ -32,7 +32,13 @@ _MOST_PRICES = 20
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Sending at most `most_bytes` in all takes `ms` beside what each byte takes."""
+    """Sending at most `most_bytes` in total takes `ms` on top of the time per byte.
+
+    Example:
+        >>> from collabplan.graph import Step
+        >>> Step(most_bytes=14600, ms=15.0).ms
+        15.0
+    """
 
     most_bytes: float
     ms: float
@@ -40,26 +46,31 @@ class Step:
 
 @dataclass(frozen=True, eq=False)
 class Box:
-    """The down-sets that hold `edge` (a down-set) and nothing of `cloud` (closed under descendants)."""
+    """The down-sets that contain `edge` (a down-set) and nothing of `cloud` (closed under descendants)."""
 
     edge: Mask
     cloud: Mask
 
     def holds(self, mask: Mask) -> bool:
-        """Is a down-set one of these? A minimum cut is not where none of these can be cut at all."""
+        """True for a down-set of the box. A minimum cut lies outside where no down-set of the box can be cut."""
         return bool(mask[self.edge].all()) and not mask[self.cloud].any()
 
 
 @dataclass(frozen=True, eq=False)
 class Cheapest:
-    """A down-set. `proven` is False where the search was ended before it had ruled out all others."""
+    """A down-set. `proven` is False where the search stopped before it had ruled out all others."""
 
     edge: Mask
     proven: bool
 
 
 class Network:
-    """The flow network of a unit graph. Vertices: source, sink, units, then one per tensor."""
+    """The flow network of a unit graph. Its vertices are source, sink, units and tensors, in this order.
+
+    Args:
+        graph: the unit graph.
+        crossable: by tensor, may it cross? Default: as the graph has it.
+    """
 
     def __init__(self, graph: Units, crossable: Mask | None = None) -> None:
         self.graph = graph
@@ -81,7 +92,8 @@ class Network:
         Args:
             on_edge, on_cloud: by unit, not negative.
             sending: by tensor, not negative.
-            most: at least what the cheapest costs. Costs are resolved to 1e-9 of it.
+            box: the down-sets to choose from.
+            most: an upper bound on the lowest cost. Costs are resolved to 1e-9 of it.
         """
         scale = _SCALE / (most or float(on_edge.sum() + on_cloud.sum() + sending.sum()) or 1.0)
         to_units, to_sink, across = (
@@ -103,16 +115,19 @@ class Network:
 
 
 class SteppedSearch:
-    """Searches all *proper* down-sets: something but inputs on the edge, something but the output on the cloud.
+    """Searches all *proper* down-sets: more than inputs on the edge, and more than the output in the cloud.
 
     The cost of a down-set is `on_edge` over its units, `on_cloud` over the others, `sending` over the tensors that
-    cross, and the step that their `sizes` together reach. Unit costs may be negative: differences of measurements are.
+    cross, and the step for the sum of their `sizes`. Unit costs may be negative, as differences of measurements are.
 
     Args:
+        graph: the unit graph.
         crossable: by tensor, may it cross?
+        on_edge, on_cloud: milliseconds by unit.
+        sending: milliseconds by tensor.
         sizes: bytes by tensor.
-        steps: ascending in bytes and milliseconds; the last one without end.
-        most_solved: minimum cuts to solve at most.
+        steps: ascending in bytes and milliseconds; the last one has no end.
+        most_solved: the most minimum cuts to solve.
     """
 
     def __init__(
@@ -134,7 +149,7 @@ class SteppedSearch:
         self._best_ms = math.inf
 
     def cheapest(self, known: Iterable[Mask] = ()) -> Cheapest | None:
-        """The cheapest; one of `known`, where none is cheaper. None where nothing can cross."""
+        """The cheapest down-set: one of `known` if no other is cheaper; None where nothing can cross."""
         for mask in known:
             self._consider(mask)
         proven = True
@@ -146,12 +161,16 @@ class SteppedSearch:
         return None if self._best is None else Cheapest(self._best, proven)
 
     def cost_ms(self, edge: Mask) -> float:
-        """What a down-set costs; infinite where something crosses that cannot."""
+        """The cost of a down-set, infinite where something crosses that may not."""
         additive, size = self._additive(edge)
         return additive + next(step.ms for step in self._steps if size <= step.most_bytes)
 
     def _examine(self, box: Box, step: Step) -> list[Box]:
-        """Look for the cheapest in `box` of at most the step's bytes; the parts of it that may still hold a better."""
+        """Look for the cheapest down-set in `box` within the step's bytes.
+
+        Returns:
+            The parts of the box that may still hold a cheaper one.
+        """
         if (box.edge & box.cloud).any():
             return []
         high = self._solve(box, 0.0)
@@ -160,6 +179,19 @@ class SteppedSearch:
         cost, size = self._additive(high)
         if self._hopeless(cost + step.ms) or size <= step.most_bytes:
             return []
+        bracket = self._bracket(box, step, high)
+        return [] if bracket is None else self._parts(box, *bracket)
+
+    def _bracket(self, box: Box, step: Step, high: Mask) -> tuple[Mask, Mask] | None:
+        """Adjust the price per byte until it is the slope between a small and a large down-set.
+
+        Args:
+            high: the cheapest in `box` at price 0, which exceeds the step's bytes.
+
+        Returns:
+            The cheapest found within the step's bytes (the box's own edge if none was) and beyond; None where a bound
+            shows that nothing in the box is cheaper than the best.
+        """
         total = max(float(np.abs(self._on_edge).sum() + np.abs(self._on_cloud).sum() + self._sending.sum()), 1e-9)
         price = 1e3 * total / max(float(self._sizes.sum()), 1.0)
         low: Mask | None = None
@@ -167,7 +199,7 @@ class SteppedSearch:
             found = self._solve(box, price)
             found_cost, found_size = self._additive(found)
             if self._hopeless(found_cost + price * (found_size - step.most_bytes) + step.ms):
-                return []
+                return None
             high_cost, high_size = self._additive(high)
             same_line = found_cost + price * found_size >= high_cost + price * high_size - self._slack
             if low is not None and same_line:
@@ -175,13 +207,17 @@ class SteppedSearch:
             if found_size <= step.most_bytes:
                 low = found
             elif low is None:
-                break  # the smallest is too large, so far as the price can tell
+                break  # no price makes the message small enough
             else:
                 high = found
             low_cost, low_size = self._additive(low)
             high_cost, high_size = self._additive(high)
             price = max((low_cost - high_cost) / max(high_size - low_size, 1e-9), 0.0)
-        differ = np.flatnonzero(high ^ (box.edge if low is None else low))
+        return (box.edge if low is None else low), high
+
+    def _parts(self, box: Box, low: Mask, high: Mask) -> list[Box]:
+        """The box divided by the side of a unit in which `low` and `high` differ; empty where none is left."""
+        differ = np.flatnonzero(high ^ low)
         differ = differ[~(box.edge | box.cloud)[differ]]
         if not len(differ):
             return []
@@ -193,14 +229,14 @@ class SteppedSearch:
         return bound_ms >= self._best_ms - self._slack
 
     def _solve(self, box: Box, price: float) -> Mask:
-        """The cheapest in `box` with `price` milliseconds more for a byte; taken into account as it is found."""
+        """The cheapest down-set in `box` at `price` more milliseconds per byte. It is a candidate for the best."""
         self._left -= 1
         shift = np.minimum(self._on_edge, self._on_cloud)
         on_edge, on_cloud = self._on_edge - shift, self._on_cloud - shift
         sending = self._sending + price * self._sizes
         bounds = []
         for mask in (box.edge, ~box.cloud):
-            across = self._crossing(mask)
+            across = self._graph.crossing(mask)
             if self._network.crossable[across].all():
                 bounds.append(float(on_edge[mask].sum() + on_cloud[~mask].sum() + sending[across].sum()))
         most = min(bounds, default=float(on_edge.sum() + on_cloud.sum() + sending.sum()))
@@ -215,17 +251,13 @@ class SteppedSearch:
             self._best, self._best_ms = edge, cost
 
     def _runs(self, edge: Mask) -> bool:
-        """The cloud half must be able to read the batch size off something, where it is free."""
-        across = self._crossing(edge)
+        """True where the cloud half can read a free batch size off something that crosses."""
+        across = self._graph.crossing(edge)
         return not self._graph.traced.dynamic_batch or bool((across & self._graph.carries_batch).any())
-
-    def _crossing(self, edge: Mask) -> Mask:
-        crosses: Mask = self._graph.crossings(edge[:, None])[:, 0]
-        return crosses
 
     def _additive(self, edge: Mask) -> tuple[float, float]:
         """Cost without the step, and the bytes that cross."""
-        across = self._crossing(edge)
+        across = self._graph.crossing(edge)
         if not self._network.crossable[across].all():
             return math.inf, 0.0
         cost = self._on_edge[edge].sum() + self._on_cloud[~edge].sum() + self._sending[across].sum()
@@ -233,8 +265,8 @@ class SteppedSearch:
 
 
 def proper_boxes(graph: Units) -> list[Box]:
-    """Boxes that hold every proper down-set between them, and no other: some first unit on the edge, some last not."""
-    inputs = np.arange(graph.count) < graph.input_count
+    """Boxes whose union is the set of proper down-sets: some first unit on the edge, some last unit not."""
+    inputs = graph.is_input
     middle = np.flatnonzero(~inputs[:-1])
     first = [unit for unit in middle if graph.ancestors[:, unit][~inputs].sum() == 1]
     last = [unit for unit in middle if graph.ancestors[unit][:-1].sum() == 1]

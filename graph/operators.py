@@ -1,4 +1,4 @@
-"""The operators of a program file by name: the ATen operators that `allowlist` admits, and integer arithmetic."""
+"""The operators of a program file by name: the ATen operators that `allowlist` admits, and Python arithmetic."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _PYTHON_NAMES = {function: name for name, function in _PYTHON.items()}
 
 
 def draws_random_numbers(target: torch._ops.OpOverload, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
-    """True where a call depends on the random number generator (an attention without dropout does not)."""
+    """True for a call that depends on the random number generator; an attention without dropout does not."""
     if torch.Tag.nondeterministic_seeded not in target.tags:
         return False
     given = {argument.name: argument.default_value for argument in target._schema.arguments}
@@ -44,10 +44,14 @@ def draws_random_numbers(target: torch._ops.OpOverload, args: Sequence[Any], kwa
 
 
 def require_admitted(target: torch._ops.OpOverload, place: str = "") -> None:
-    """Refuse an operator that no program file may name; `place` is where the user's code calls it.
+    """Refuse an operator that no program file may name.
+
+    Args:
+        target: the operator.
+        place: the line of the user's code that calls it, for the message.
 
     Raises:
-        TraceError: what is wrong with the operator, and what to do instead.
+        TraceError: the reason, and what to do instead.
     """
     refused = refusal(target)
     if refused is not None:
@@ -55,7 +59,7 @@ def require_admitted(target: torch._ops.OpOverload, place: str = "") -> None:
 
 
 def name_of(target: Any) -> str:
-    """`aten.conv2d.default` or `python.getitem`.
+    """The name of an operator in a file: `aten.conv2d.default` or `python.getitem`.
 
     Raises:
         TraceError: an operator that is not admitted.
@@ -85,7 +89,9 @@ def function_of(name: Any) -> Callable[..., Any]:
 
 
 def require_constants(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-    """Where an operator takes a dtype, layout, memory format or device, the file must name one: torch takes any number.
+    """Refuse anything but a dtype, layout, memory format or device where an operator takes one.
+
+    torch itself takes any number in such a place.
 
     Args:
         name: an operator that `function_of` knows.
@@ -111,7 +117,7 @@ _TAGS = {"ScalarType": "dtype", "Layout": "layout", "MemoryFormat": "memory_form
 
 
 def _overload(name: str, overload: str) -> torch._ops.OpOverload | None:
-    """Found among what the dispatcher has registered, so that a name from a file is only ever compared."""
+    """The overload, if the dispatcher has registered it: a name from a file is only ever compared."""
     full = f"aten::{name}" if overload == "default" else f"aten::{name}.{overload}"
     if full not in _registered():
         return None

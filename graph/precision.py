@@ -1,4 +1,4 @@
-"""Statistics of numbers in half precision are made in float32: their sums and squares overflow, the numbers do not."""
+"""Statistics of half-precision numbers are computed in float32, since their sums and squares overflow."""
 
 from __future__ import annotations
 
@@ -7,5 +7,10 @@ from torch import Tensor
 
 
 def widened(values: Tensor) -> Tensor:
-    """The same numbers, any shape, in float32 or wider; complex ones as they are."""
+    """The same numbers in float32 or wider. Complex numbers stay as they are.
+
+    Example:
+        >>> widened(torch.ones(2, dtype=torch.float16)).dtype
+        torch.float32
+    """
     return values if values.dtype == torch.float64 or values.is_complex() else values.float()

@@ -1,4 +1,4 @@
-"""What the rules of rows.py work on: where samples lie in a tensor, one call of an operator, and fixed values."""
+"""What the rules of `rows` work on: where samples lie in a tensor, one call of an operator, and fixed values."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from .sizes import per_sample, symbolic
-from .structures import TracedGraph
+from .sizes import free_dims, per_sample, symbolic
+from .traced_graph import TracedGraph
+from .weights import fetched
 
 aten = torch.ops.aten
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Dimension `dim` counts samples: index `i` there is of sample `i // n % batch`, for each n of `inner`.
+    """Dimension `dim` counts samples: index `i` there belongs to sample `i // n % batch`, for each n of `inner`.
 
     Several n hold at once where all samples have the same entries.
     """
@@ -28,7 +29,7 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class Own:
-    """Whole numbers that say, along `dim`, which sample each row is of."""
+    """Integers that say, along `dim`, which sample each row belongs to."""
 
     dim: int
 
@@ -42,13 +43,14 @@ class Unknown(Exception):
 
 
 LOST = "lost"
-"""The state of a tensor of which nothing is known. None: it is the same for every batch."""
+"""The state of a tensor about which nothing is known. None: the tensor is the same for every batch."""
 
 State = Any
 """Rows, None, `Own`, `LOST`, or a tuple of them for several results."""
 
 
 def is_tensor(node: Any) -> bool:
+    """True for a node whose result is one tensor."""
     return isinstance(node, fx.Node) and isinstance(node.meta.get("val"), Tensor)
 
 
@@ -69,7 +71,7 @@ class Fixed:
         key = (node, size)
         if key not in self.known:
             if node.op == "get_attr":
-                self.known[key] = _attribute(self.traced.flat, str(node.target))
+                self.known[key] = fetched(self.traced.flat, str(node.target))
             elif node.target is aten.sym_size.int:
                 expression = symbolic(node.meta["val"])
                 value = node.meta["val"] if expression is None else expression.subs(self.batch, size)
@@ -81,24 +83,31 @@ class Fixed:
         return self.known[key]
 
     def varies(self, node: fx.Node) -> bool:
-        """Whether a number is another for another batch size."""
+        """True for a number that depends on the batch size."""
         first = self.at(node, self.NUMBERS[0])
         return any(self.at(node, size) != first for size in self.NUMBERS)
 
     def state(self, node: fx.Node) -> State:
-        """The state of a tensor. Raises Mixed where it depends on places or on the number of samples."""
+        """The state of a tensor.
+
+        Raises:
+            Mixed: it depends on the place of a sample, or on their number.
+            Unknown: it cannot be computed at all sizes.
+        """
         if node not in self.states:
             try:
                 self.states[node] = self._state(node)
             except Mixed:
                 raise
-            except Exception as error:  # a size that it cannot have
+            except Exception as error:  # a batch size that it cannot have
                 raise Unknown from error
         return self.states[node]
 
     def _state(self, node: fx.Node) -> State:
-        shape = node.meta["val"].shape
-        free = [dim for dim, size in enumerate(shape) if symbolic(size) is not None]
+        value = node.meta["val"]
+        if not isinstance(value, Tensor):
+            raise Unknown
+        free = free_dims(value)
         if not free:
             if self.traced.kinds[node.name] != "constant":
                 first, *others = (self.at(node, size) for size in self.SIZES)
@@ -107,7 +116,7 @@ class Fixed:
             return None
         if len(free) > 1:
             raise Mixed
-        groups = per_sample(shape[free[0]], self.batch)
+        groups = per_sample(value.shape[free[0]], self.batch)
         if groups is None:
             raise Unknown
         found = [self.at(node, size).movedim(free[0], 0) for size in self.SIZES]
@@ -126,15 +135,9 @@ def _divisors(number: int) -> list[int]:
 
 
 def _all_alike(found: Sequence[Tensor], inner: int, groups: int) -> bool:
-    """Whether all samples have the same entries at all batch sizes, in the order that `inner` says."""
+    """True where all samples have the same entries at all batch sizes, in the order of `inner`."""
     alone = found[0].reshape(groups // inner, 1, inner, *found[0].shape[1:])
     return all(bool((each.reshape(groups // inner, -1, inner, *each.shape[1:]) == alone).all()) for each in found[1:])
-
-
-def _attribute(module: Any, path: str) -> Any:
-    for part in path.split("."):
-        module = getattr(module, part)
-    return module
 
 
 class Call:
@@ -156,8 +159,18 @@ class Call:
     def __getitem__(self, name: str) -> Any:
         return self.arguments.get(name)
 
+    @property
+    def values(self) -> Sequence[Any]:
+        """The results; a single one as a list."""
+        return self.value if isinstance(self.value, (tuple, list)) else [self.value]
+
+    @property
+    def several(self) -> bool:
+        """True where the operator has a tuple of results."""
+        return isinstance(self.value, (tuple, list))
+
     def state(self, node: Any) -> State:
-        """None for what is no tensor."""
+        """The state of an argument; None for one that is not a tensor."""
         if not isinstance(node, fx.Node):
             return None
         return self.known[node] if node in self.known else self.fixed.state(node)
@@ -171,13 +184,23 @@ class Call:
             raise Unknown
         return state
 
+    def first(self) -> tuple[fx.Node, Rows, int]:
+        """The first argument, its rows, and its number of dimensions. The others must be the same for every batch."""
+        node = next(iter(self.arguments.values()))
+        rows = self.rows(node)
+        if rows is None:
+            raise Unknown
+        self.require_same(*[each for each in self.tensors if each is not node])
+        return node, rows, node.meta["val"].ndim
+
     def require_same(self, *nodes: Any) -> None:
+        """Raises Unknown where a tensor is not the same for every batch."""
         for node in nodes:
             if self.rows(node) is not None:
                 raise Unknown
 
     def require_plain_numbers(self) -> None:
-        """Refuse numbers that depend on the batch size, where they are no sizes."""
+        """Raises Mixed where a number that is no size depends on the batch size."""
         for each in self.node.all_input_nodes:
             if is_tensor(each) or each in self.known:
                 continue
@@ -189,8 +212,8 @@ class Call:
                 raise Mixed
 
     def placed(self, inner: frozenset[int]) -> State:
-        """The rows of each result, by the one dimension that counts."""
-        if isinstance(self.value, (tuple, list)):
+        """The rows of each result, by the one dimension that counts samples."""
+        if self.several:
             return tuple(self._place(each, inner) for each in self.value)
         return self._place(self.value, inner)
 
@@ -205,7 +228,7 @@ class Call:
         return Rows(free[0], inner)
 
     def aligned(self, nodes: Sequence[Any]) -> Rows | None:
-        """Where rows of tensors lie that are broadcast against each other. Raises Mixed where they do not agree."""
+        """The rows of tensors that are broadcast against each other. Raises Mixed where they do not agree."""
         ndim = max((node.meta["val"].ndim for node in nodes if is_tensor(node)), default=0)
         found: list[Rows] = []
         for node in nodes:
@@ -218,16 +241,19 @@ class Call:
             raise Mixed
         return Rows(found[0].dim, agreed([rows.inner for rows in found]))
 
+    def across(self, node: fx.Node, rows: Rows) -> State:
+        """For a result with some entries of the dimension that counts samples.
+
+        Raises:
+            Mixed: these are the entries of some samples.
+            Unknown: samples are folded, and the entries may be some of each.
+        """
+        raise Mixed if per_sample(node.meta["val"].shape[rows.dim], self.fixed.batch) == 1 else Unknown
+
 
 def agreed(orders: Sequence[frozenset[int]]) -> frozenset[int]:
-    """The orders of rows that tensors have in common. Raises Mixed where there is none."""
+    """The orders of rows that tensors have in common. Raises Mixed where they have none."""
     inner = frozenset.intersection(*orders)
     if not inner:
         raise Mixed
     return inner
-
-
-def free_dims(value: Any) -> list[int]:
-    """The dimensions of a tensor whose size is no plain number; none for what is no tensor."""
-    shape = value.shape if isinstance(value, Tensor) else ()
-    return [dim for dim, size in enumerate(shape) if symbolic(size) is not None]

@@ -1,23 +1,23 @@
 """Which dimension of each tensor counts samples, followed through the graph without running the model.
 
-The walk starts where inputs count samples, and has a rule for every operator that it knows. A rule says in which
-dimension of the result the samples lie, and in what order where the batch is folded into another dimension. Its
-verdict is one of three:
+The walk starts at the inputs' batch dimensions, and has a rule for every operator that it knows. A rule says in which
+dimension of the result the samples lie, and in what order if the batch is folded into another dimension. The verdict
+is one of three:
 
 *Proven.* Every operator has a rule, and each keeps the rows of samples apart: pointwise, along other dimensions,
 a product with weights, a view. No run could show otherwise.
 
-*Mixed.* Some operator reads across samples, or what a sample gets depends on its place or on how many there are:
+*Mixed.* Some operator reads across samples, or a sample's result depends on its place or on the number of samples:
 
 * it reduces, scans, sorts, normalises, flips, rolls, selects, slices or contracts the dimension of the batch, or
   its result has no such dimension left;
 * rows of two orders meet, or two dimensions of a result count samples;
-* a constant meets values whose entries differ along the batch (`arange(batch)`), or that is another for another
-  number of samples, and so does a number. Constants are computed at several sizes to tell. Sizes are free.
+* values meet a constant whose entries differ along the batch (`arange(batch)`), or a constant or number that depends
+  on the number of samples. Constants are computed at several sizes to find out. Sizes are exempt.
 
-What reads others only for rare values (`any`, the greatest) cannot be refuted by trying, so it counts as mixed.
+An operator that reads others only for rare values (`any`, a maximum) cannot be refuted by a run, so it counts as mixed.
 
-*Unknown.* An operator without a rule, or one used in a way that its rule does not cover. The model must be run.
+*Unknown.* Some operator has no rule, or is used in a way that its rule does not cover. The model must run.
 """
 
 from __future__ import annotations
@@ -29,12 +29,18 @@ from torch import fx
 
 from .row_calls import LOST, Call, Fixed, Mixed, Rows, State, Unknown, is_tensor
 from .row_rules import guess, result_of
-from .structures import TracedGraph
+from .traced_graph import TracedGraph
 
 
 @dataclass(frozen=True)
 class Walked:
-    """The verdict: `mixed` is the first node that mixes; `proven`: no node does, by rule. `rows`: by node name."""
+    """The verdict.
+
+    Attributes:
+        mixed: the first node that mixes samples; None: none was found.
+        proven: by rule, no node does.
+        rows: by node name, where samples lie.
+    """
 
     mixed: fx.Node | None
     proven: bool
@@ -72,5 +78,5 @@ def walk(traced: TracedGraph) -> Walked:
 
 
 def _outputs_are_known(output: fx.Node, states: Mapping[fx.Node, State]) -> bool:
-    """Whether each output that depends on values has rows. The others no sample has a part in."""
+    """True where every output that depends on values has a known state. Other outputs belong to no sample."""
     return all(not is_tensor(node) or node not in states or states[node] != LOST for node in output.all_input_nodes)

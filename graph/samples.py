@@ -1,19 +1,18 @@
 """Do the samples of a batch stay apart, and where do they lie in each tensor?
 
-The graph's rules are asked first (see rows.py): most models are proven to keep samples apart, or found to mix them, and
-no batches are compared. Where an operator has no rule, two batches are run side by side. They share the last sample. At
-one batch size, kernels make the same numbers of a sample to the last bit whatever the others hold. So where the shared
-sample's rows differ at all, they were made of other samples as well: by statistics of the batch, a softmax over it, or
-what came before. Rounding it is not. Whether the first sample reads later ones, or how many there are, its own answer
-alone tells, up to rounding.
+The rules of the operators are asked first (see `rows`): most models are proven to keep samples apart, or found to mix
+them, and no batches are compared. Where an operator has no rule, two batches run side by side that share their last
+sample. At one batch size, kernels compute a sample to the same last bit whatever the other samples hold. So where the
+shared sample's rows differ at all, they depend on other samples: by statistics of the batch, a softmax over it, or what
+came before. Rounding cannot explain it. Whether the first sample reads later ones, or their number, only its own answer
+alone shows, up to rounding.
 
-A probe of two samples misses what happens at more of them, at other places, or for rare values. So larger batches are
+A probe of two samples misses what happens at larger batches, at other places, or for rare values. So larger batches are
 tried as well, with the shared samples first, in the middle and last, beside others that are large or NaN.
 """
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -22,33 +21,31 @@ import torch
 from torch import Tensor, fx
 
 from ..records import Layout
-from .inputs import resize_batch, same_values
+from .comparing import alike, same_values
+from .inputs import resize_batch
 from .layout import possible_layouts, to_samples
+from .naming import place_of
+from .probes import other_values, rearranged, shuffled, varied
 from .row_calls import Rows
 from .rows import walk
 from .sizes import has_fixed_shape
-from .structures import InputSpec, TracedGraph
+from .traced_graph import InputSpec, TracedGraph
 
 UNTRIED = "a place that is not known, since the model fails on other values than the example's"
 
 _Change = Literal["everything", "numbers", "places"]
 _CHANGES: tuple[_Change, ...] = ("everything", "numbers", "places")
-"""What differs between the batches: all inputs; private numbers alone; or where the example's own values stand. The
-first that the model runs with is taken."""
-
-_ALIKE = {torch.float16: 0.1, torch.bfloat16: 0.1}
-"""By dtype, how far a sample's numbers in a batch may be from those of the sample alone, as a share of the largest.
-Kernels round by batch size. What divides by the number of samples is far above."""
-
-_ALIKE_ELSE = 0.01
+"""What differs between two batches: all inputs, private numbers alone, or the order of the example's own values. The
+first change that the model runs with is used."""
 
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """What was found.
+    """The verdict.
 
-    `layouts`: by node name, how a tensor comes back to rows (None: it cannot). `mixed_at`: where samples first read
-    each other, for a message; None: nowhere.
+    Attributes:
+        layouts: by node name, how a tensor becomes one row per sample (None: it cannot).
+        mixed_at: where samples first read each other, for a message; None: nowhere.
     """
 
     layouts: dict[str, Layout | None]
@@ -58,7 +55,7 @@ class Samples:
 def find_samples(traced: TracedGraph, nodes: Sequence[fx.Node]) -> Samples:
     """Where samples lie in `nodes`, and whether they stay apart in these and in the outputs.
 
-    Runs the model where no rule tells.
+    The model runs only where the rules of operators leave it open.
     """
     options = {node.name: possible_layouts(traced, node) for node in nodes}
     outputs = {node for node in traced.flat.graph.output_node().all_input_nodes if traced.kinds[node.name] == "value"}
@@ -74,12 +71,12 @@ def find_samples(traced: TracedGraph, nodes: Sequence[fx.Node]) -> Samples:
         except Exception:  # values that an input cannot have, such as ids beyond a table
             continue
         return _one_at_a_time(found, options) if traced.dynamic_batch and found.mixed_at else found
-    doubtless = {name: given[0] if len(given) == 1 else None for name, given in options.items()}
-    return Samples(doubtless, UNTRIED)
+    unambiguous = {name: given[0] if len(given) == 1 else None for name, given in options.items()}
+    return Samples(unambiguous, UNTRIED)
 
 
 def _by_rule(traced: TracedGraph, options: dict[str, list[Layout]]) -> Samples | None:
-    """What the rules of operators tell; None where the model must be run."""
+    """The verdict by the rules of operators; None where the model must run."""
     walked = walk(traced)
     if walked.mixed is not None:
         if not _runs(traced):
@@ -97,7 +94,7 @@ def _by_rule(traced: TracedGraph, options: dict[str, list[Layout]]) -> Samples |
 
 
 def _runs(traced: TracedGraph) -> bool:
-    """Whether the model runs with another number of samples than the example's: rules do not tell."""
+    """True where the model runs at another batch size than the example's, which the rules do not show."""
     inputs = [
         example if spec.batch_dim is None else resize_batch(example, spec.batch_dim, traced.traced_batch)
         for spec, example in zip(traced.tensor_inputs, traced.example_inputs, strict=True)
@@ -116,7 +113,7 @@ def _lies(rows: Any, layout: Layout) -> bool:
 
 
 def _one_at_a_time(found: Samples, options: dict[str, list[Layout]]) -> Samples:
-    """A model whose samples read each other runs one at a time, and then every order of rows is right."""
+    """The verdict on a model that runs one sample at a time: then every order of rows is right."""
     known = {name: found.layouts[name] or next(iter(given), None) for name, given in options.items()}
     return Samples(known, found.mixed_at)
 
@@ -163,7 +160,7 @@ def _real(tensor: Tensor) -> Tensor:
 
 
 def _counted(traced: TracedGraph, probe: _Probe, answers: dict[fx.Node, tuple[Tensor, Layout]]) -> str | None:
-    """The output in which the first sample is another than alone: it reads later ones, or how many there are."""
+    """The output in which the first sample differs from itself alone: it reads later samples, or their number."""
     found: dict[fx.Node, Tensor] = {}
     for node, alone, _ in _side_by_side(traced.flat, probe.alone, ()):
         if node in answers:
@@ -175,11 +172,11 @@ def _counted(traced: TracedGraph, probe: _Probe, answers: dict[fx.Node, tuple[Te
 
 
 _MANY = ((5, False), (8, True))
-"""Numbers of samples that are tried together, and whether some are large or NaN."""
+"""Larger batch sizes to try, and whether some samples are large or NaN."""
 
 
 def _among_many(traced: TracedGraph, change: _Change, answers: dict[fx.Node, tuple[Tensor, Layout]]) -> str | None:
-    """The output in which a sample's answer changes with others of a larger batch, or is another than alone."""
+    """The output in which a sample's answer depends on the other samples of a larger batch."""
     layouts = {node: layout for node, (_, layout) in answers.items()}
     for size, extreme in _MANY:
         shared = (0, size // 2, size - 1)
@@ -216,10 +213,7 @@ def _crowds(
                 if extreme and second.is_floating_point():
                     second.narrow(spec.batch_dim, 1, 1).fill_(float("nan"))
             elif change == "places":
-                first, second = (
-                    each.flatten()[torch.randperm(each.numel(), generator=generator)].reshape(each.shape)
-                    for each in (first, second)
-                )
+                first, second = shuffled(first, generator), shuffled(second, generator)
             second = second.clone()
             for row in shared:
                 second.narrow(spec.batch_dim, row, 1).copy_(first.narrow(spec.batch_dim, row, 1))
@@ -237,7 +231,7 @@ def _narrowed(traced: TracedGraph, inputs: Sequence[Tensor], row: int) -> list[T
 
 
 def _outputs(traced: TracedGraph, layouts: dict[fx.Node, Layout], inputs: Sequence[Tensor]) -> dict[fx.Node, Tensor]:
-    """The rows of outputs."""
+    """By output node, its rows."""
     found = {}
     for node, value, _ in _side_by_side(traced.flat, inputs, ()):
         if node in layouts:
@@ -259,37 +253,10 @@ def _placed(traced: TracedGraph, probe: _Probe, answers: dict[fx.Node, tuple[Ten
     return None
 
 
-def alike(row: Tensor, alone: Tensor) -> bool:
-    """Whether a sample's numbers in a batch are those of the sample alone, up to how kernels round by batch size.
-
-    Whole numbers and booleans are not rounded.
-    """
-    if row.is_complex():
-        return alike(torch.view_as_real(row), torch.view_as_real(alone))
-    if not row.is_floating_point():
-        return bool(torch.equal(row, alone))
-    if not torch.equal(row.isnan(), alone.isnan()):
-        return False
-    if not row.numel() or not bool(row.isfinite().all()):
-        return True
-    gap = float((row.double() - alone.double()).abs().amax())
-    return gap <= _ALIKE.get(row.dtype, _ALIKE_ELSE) * float(row.double().abs().amax())
-
-
-def place_of(node: fx.Node) -> str:
-    """`layer1.bn (batch_norm)`: the innermost module that a node belongs to, and its operator."""
-    if node.target is operator.getitem:
-        return place_of(node.all_input_nodes[0])
-    schema = getattr(node.target, "_schema", None)
-    operation = schema.name.split("::")[-1] if schema else str(getattr(node.target, "__name__", node.target))
-    modules = node.meta.get("modules", ())
-    return f"{modules[-1][0]} ({operation})" if modules else operation
-
-
 def _side_by_side(
     flat: fx.GraphModule, first: Sequence[Tensor], second: Sequence[Tensor]
 ) -> Iterator[tuple[fx.Node, Any, Any]]:
-    """Each node with its results on both inputs, in order. Nothing is held longer than the graph needs it.
+    """Each node with its results on both inputs, in order. A result is dropped after its last use.
 
     Without a second input, the second result is None.
     """
@@ -311,7 +278,7 @@ def _side_by_side(
 
 @dataclass(frozen=True, eq=False)
 class _Probe:
-    """Two flat inputs that share their last sample, and the first sample of the first alone."""
+    """Two flat inputs that share their last sample, and the first sample of the first input alone."""
 
     first: list[Tensor]
     second: list[Tensor]
@@ -320,13 +287,13 @@ class _Probe:
 
     @classmethod
     def of(cls, traced: TracedGraph, change: _Change) -> _Probe:
-        """Raises ValueError where the example inputs admit no such change."""
+        """Raises ValueError where the example inputs do not allow this change."""
         generator = torch.Generator().manual_seed(0)
         made: list[list[Tensor]] = [[], [], []]
         for spec, example in zip(traced.tensor_inputs, traced.example_inputs, strict=True):
             parts = [example] * 3
             if spec.batch_dim is not None and change == "places":
-                parts = _rearranged(example, spec.batch_dim, traced.traced_batch, generator)
+                parts = rearranged(example, spec.batch_dim, traced.traced_batch, generator)
             elif spec.batch_dim is not None and (change == "everything" or _is_private_number(spec)):
                 parts = varied(example, spec.batch_dim, traced.traced_batch, generator)
             elif spec.batch_dim is not None:
@@ -338,49 +305,3 @@ class _Probe:
 
 def _is_private_number(spec: InputSpec) -> bool:
     return not spec.public and spec.dtype is not None and (spec.dtype.is_floating_point or spec.dtype.is_complex)
-
-
-def varied(example: Tensor, batch_dim: int, batch: int, generator: torch.Generator) -> list[Tensor]:
-    """Two batches that have the last sample in common, and the first sample of the first batch alone.
-
-    The common one is the example's, but for one that is all the same number: what it loses would not be seen.
-    """
-    first, second, shared = (resize_batch(example, batch_dim, size) for size in (batch, batch, 1))
-    if bool((shared == shared.flatten()[:1]).all()):
-        shared = other_values(shared, generator)
-    first, second = noisy(first, generator), other_values(second, generator, scale=10)
-    for each in (first, second):
-        each.narrow(batch_dim, batch - 1, 1).copy_(shared)
-    return [first, second, first.narrow(batch_dim, 0, 1).contiguous()]
-
-
-def _rearranged(example: Tensor, batch_dim: int, batch: int, generator: torch.Generator) -> list[Tensor]:
-    """The same of the example's own numbers in other places, for ids that are floating: they have no noise."""
-    if bool((example == example.flatten()[:1]).all()):
-        raise ValueError("an example that is all the same number looks alike in every order")
-    given = resize_batch(example, batch_dim, batch)
-    orders = [torch.randperm(given.numel(), generator=generator) for _ in range(2)]
-    first, second = (given.flatten()[order].reshape(given.shape) for order in orders)
-    for each in (first, second):
-        each.narrow(batch_dim, batch - 1, 1).copy_(resize_batch(example, batch_dim, 1))
-    return [first, second, first.narrow(batch_dim, 0, 1).contiguous()]
-
-
-def noisy(tensor: Tensor, generator: torch.Generator) -> Tensor:
-    """Numbers with noise. Integers as they are: others may come out the same a second time."""
-    return other_values(tensor, generator) if tensor.is_floating_point() or tensor.is_complex() else tensor
-
-
-def other_values(tensor: Tensor, generator: torch.Generator, scale: float = 1.0) -> Tensor:
-    """Other values of the same kind: noise on numbers, for integers others from 0, or the least, to the greatest."""
-    if tensor.is_floating_point() or tensor.is_complex():
-        dtype = torch.complex64 if tensor.is_complex() else torch.float32
-        noise = torch.randn(tensor.shape, generator=generator, dtype=dtype)
-        spread = float(tensor.abs().double().mean()) + 1  # in half precision a sum overflows long before a mean does
-        return tensor + (noise * spread * scale).to(tensor)
-    if tensor.dtype == torch.bool:
-        return ~tensor
-    values = tensor.long()
-    low, high = min(int(values.min()), 0), max(int(values.max()), 1)  # 0 is what pads
-    shift = torch.randint(1, high - low + 1, tensor.shape, generator=generator).to(tensor.device)
-    return (low + (values - low + shift) % (high - low + 1)).to(tensor.dtype)

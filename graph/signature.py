@@ -1,4 +1,4 @@
-"""What goes into a traced model and what comes back, as records: for whoever runs it without having the model."""
+"""What a traced model takes and returns, as records: for those who run it without having the model."""
 
 from __future__ import annotations
 
@@ -9,13 +9,24 @@ import torch
 from torch import Tensor, fx
 
 from ..records import CutError, OutputSpec, TensorSpec
+from .naming import dtype_name
 from .refusals import user_line
 from .sizes import counts_on_batch, has_fixed_shape, per_sample, symbolic
-from .structures import TracedGraph
+from .traced_graph import TracedGraph
 
 
 def input_specs(traced: TracedGraph) -> tuple[TensorSpec, ...]:
-    """The model's tensor inputs in order; inputs that are no tensors were fixed when it was traced."""
+    """The model's tensor inputs in order. Other inputs were fixed when it was traced.
+
+    Args:
+        traced: the traced model.
+
+    Example:
+        >>> import torch
+        >>> from collabplan.graph import input_specs, trace
+        >>> [spec.shape_at(5) for spec in input_specs(trace(torch.nn.ReLU(), torch.ones(1, 3)))]
+        [(5, 3)]
+    """
     specs = []
     for spec in traced.tensor_inputs:
         assert spec.shape is not None
@@ -25,7 +36,11 @@ def input_specs(traced: TracedGraph) -> tuple[TensorSpec, ...]:
             shape[spec.batch_dim], batch_dims = 1, (spec.batch_dim,)
         specs.append(
             TensorSpec(
-                name=spec.name, dtype=_name(spec.dtype), shape=tuple(shape), batch_dims=batch_dims, public=spec.public
+                name=spec.name,
+                dtype=dtype_name(spec.dtype),
+                shape=tuple(shape),
+                batch_dims=batch_dims,
+                public=spec.public,
             )
         )
     return tuple(specs)
@@ -35,7 +50,17 @@ def output_spec(traced: TracedGraph, document: Mapping[str, Any]) -> OutputSpec:
     """What the model returns.
 
     Args:
+        traced: the traced model.
         document: `Program.document` of a program that ends in the model's output.
+
+    Example:
+        >>> import tempfile, pathlib, torch
+        >>> from collabplan.graph import load_program, output_spec, save_program, trace
+        >>> traced = trace(torch.nn.ReLU(), torch.ones(1, 3))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_program(traced.module, pathlib.Path(folder))
+        ...     output_spec(traced, load_program(pathlib.Path(folder)).document).structure
+        {'output': 0}
     """
     nodes = _output_nodes(traced)
     tensors = tuple(_spec(f"output_{index}", node.meta.get("val"), traced) for index, node in enumerate(nodes))
@@ -43,7 +68,7 @@ def output_spec(traced: TracedGraph, document: Mapping[str, Any]) -> OutputSpec:
 
 
 def ragged_outputs(traced: TracedGraph) -> str | None:
-    """What is wrong where values decide the shape of an output, and the remedy; None where none do."""
+    """The complaint about an output whose shape depends on values, with the remedy; None where no shape does."""
     for node in _output_nodes(traced):
         value = node.meta.get("val")
         if isinstance(value, Tensor) and not has_fixed_shape(value, traced.batch_symbol):
@@ -56,7 +81,19 @@ def ragged_outputs(traced: TracedGraph) -> str | None:
 
 
 def require_fixed_outputs(traced: TracedGraph) -> None:
-    """Refuse a model that no plan can serve. Raises CutError where values decide the shape of an output."""
+    """Refuse a model that no plan can serve.
+
+    Args:
+        traced: the traced model.
+
+    Raises:
+        CutError: the shape of an output depends on values.
+
+    Example:
+        >>> import torch
+        >>> from collabplan.graph import require_fixed_outputs, trace
+        >>> require_fixed_outputs(trace(torch.nn.ReLU(), torch.ones(1, 3)))
+    """
     wrong = ragged_outputs(traced)
     if wrong is not None:
         raise CutError(wrong)
@@ -90,15 +127,11 @@ def _spec(name: str, value: Any, traced: TracedGraph) -> TensorSpec:
         (free_dims if groups is None else batch_dims).append(dim)
     return TensorSpec(
         name=name,
-        dtype=_name(value.dtype),
+        dtype=dtype_name(value.dtype),
         shape=tuple(shape),
         batch_dims=tuple(batch_dims),
         free_dims=tuple(free_dims),
     )
-
-
-def _name(dtype: torch.dtype | None) -> str:
-    return str(dtype).removeprefix("torch.")
 
 
 def _numbered(structure: Any, numbers: Iterator[int]) -> Any:

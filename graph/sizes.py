@@ -1,11 +1,12 @@
 """The sizes of a traced tensor: plain numbers, multiples of the batch, or neither.
 
-A size may also depend on tensor values (the rows that a boolean mask keeps). It is symbolic too, so every question
-here names the batch's own symbol: no other symbol counts samples.
+A size may also depend on tensor values (the rows that a boolean mask keeps). It is symbolic too, so the functions here
+take the batch's own symbol: no other symbol counts samples.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import sympy
@@ -19,6 +20,27 @@ def symbolic(size: Any) -> sympy.Expr | None:
         expression = size.node.expr
         return None if expression.is_number else expression
     return None
+
+
+def size_of(size: Any) -> sympy.Expr | int:
+    """The expression of a size, or its integer."""
+    expression = symbolic(size)
+    return int(size) if expression is None else expression
+
+
+def same_sizes(left: Iterable[Any], right: Iterable[Any]) -> bool:
+    """True where two shapes, or strides, are equal at every batch size.
+
+    Sizes are compared as expressions. torch answers `batch == 2` by the example's batch, and an answer of yes makes
+    every size of the graph the constant 2. It refuses to compare sizes that depend on values.
+    """
+    return [size_of(size) for size in left] == [size_of(size) for size in right]
+
+
+def free_dims(value: Any) -> list[int]:
+    """The dimensions of a tensor whose size is no plain number; empty for anything else than a tensor."""
+    shape = value.shape if isinstance(value, Tensor) else ()
+    return [dim for dim, size in enumerate(shape) if symbolic(size) is not None]
 
 
 def per_sample(size: Any, batch: sympy.Expr | None) -> int | None:
@@ -37,7 +59,7 @@ def counts_on_batch(size: Any, batch: sympy.Expr | None) -> bool:
 
 
 def at_batch_one(size: Any) -> int:
-    """A size at batch 1. One that depends on values counts as 1: nobody knows it."""
+    """A size at batch 1. A size that depends on values counts as 1: it is not known in advance."""
     expression = symbolic(size)
     if expression is None:
         return int(size)
@@ -45,5 +67,5 @@ def at_batch_one(size: Any) -> int:
 
 
 def has_fixed_shape(value: Any, batch: sympy.Expr | None) -> bool:
-    """True for a tensor, or a number, whose shape no tensor value decides."""
+    """True for a number, and for a tensor whose shape does not depend on values."""
     return all(counts_on_batch(size, batch) for size in value.shape) if isinstance(value, Tensor) else True

@@ -1,8 +1,8 @@
-"""Stand-ins for composite operators whose own code fixes sizes, or reads values, while a model is exported.
+"""Stand-ins for composite operators whose own code fixes sizes, or reads values, during an export.
 
-torch writes these in C++ with plain integers, which makes the batch a constant, or looks at a tensor's values for the
-sake of a warning. While a model is exported a twin stands in for each. It serves to find shapes: the graph keeps the
-operator itself, and what runs later is torch's own code, bit for bit.
+torch writes these in C++ with plain integers, which makes the batch a constant, or reads a tensor's values to decide
+about a warning. During an export a twin stands in for each of them, to find shapes. The graph keeps the operator
+itself, and what runs later is torch's own code, bit for bit.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ aten = torch.ops.aten
 _COMPOSITE = torch._C.DispatchKey.CompositeImplicitAutograd
 _AUTOGRAD = torch._C.DispatchKey.Autograd
 _KEPT_WHOLE = (aten.multi_margin_loss.default,)
-"""Not composite, but export replaces them by a formula in Python, which rounds differently."""
+"""Not composite, but export replaces these by a Python formula, which rounds differently."""
 
 
 @contextlib.contextmanager
 def twins() -> Iterator[None]:
-    """Export with the twins; the operators are put back as they were."""
+    """Within, an export uses the twins. The operators are restored afterwards."""
     before = {operator: dict(operator.py_kernels) for operator in (*_TWINS, *_KEPT_WHOLE)}
     try:
         for operator in _KEPT_WHOLE:
@@ -57,7 +57,7 @@ def _pdist(self: Tensor, p: float = 2.0) -> Tensor:
 
 
 def _cdist(x1: Tensor, x2: Tensor, p: float = 2.0, *_: Any, **__: Any) -> Tensor:
-    """The size decides how torch computes it, which would bound the batch."""
+    """torch chooses a method by size, which would bound the batch."""
     distances: Tensor = torch.linalg.vector_norm(x1.unsqueeze(-2) - x2.unsqueeze(-3), p, dim=-1)
     return distances
 

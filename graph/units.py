@@ -1,46 +1,40 @@
 """The graph as cuts see it: units of computation, the tensors they make, and who reads them.
 
-A unit is one value node together with what comes for free: the `getitem`s of an operator with several results,
-and *free views* (reshapes, permutations, plain copies), which either side recomputes from the tensor
-they view. So cuts that differ only by free views are one cut, and a view of a raw input is the raw input.
+A unit is one value node together with what comes for free: the `getitem`s of an operator with several results, and
+*free views*, which either side recomputes from the tensor that they view. So cuts that differ only by free views are
+one cut, and a view of a raw input is the raw input.
 """
 
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from scipy import sparse
 from torch import Tensor, fx
 
 from ..records import Crossing, Layout
+from .ancestors import transitive_closure
+from .free_views import FREE_VIEWS, shows_input
 from .layout import sample_shape
+from .naming import dtype_name, tensor_names
 from .pairs import is_complex
 from .sizes import at_batch_one, has_fixed_shape, per_sample
-from .structures import TracedGraph
+from .traced_graph import TracedGraph
 
-aten = torch.ops.aten
-
-FREE_VIEWS = {
-    aten.view.default, aten._unsafe_view.default, aten.reshape.default, aten.flatten.using_ints,
-    aten.unflatten.int, aten.permute.default, aten.transpose.int, aten.t.default, aten.numpy_T.default,
-    aten.squeeze.default, aten.squeeze.dim, aten.squeeze.dims, aten.unsqueeze.default, aten.movedim.int,
-    aten.movedim.intlist, aten.alias.default, aten.clone.default, aten.contiguous.default, aten.view_as.default,
-    aten.view_as_complex.default,
-}  # fmt: skip
-"""Invertible rearrangements: the same numbers, so the same information and the same payload."""
+if TYPE_CHECKING:
+    from scipy import sparse
 
 Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
 class UnitTensor:
-    """A tensor that could cross: the node that makes it, the unit that node belongs to."""
+    """A tensor that could cross: the node that makes it and the unit of that node."""
 
     node: fx.Node
     unit: int
@@ -52,27 +46,26 @@ class Units:
     """The unit graph of a traced model, in topological order. The last unit is the output.
 
     Attributes:
-        heads: the fx node of each unit (`output` for the last).
-        members: by unit, every value node that it computes (views excluded).
+        heads: by unit, its fx node (`output` for the last).
         tensors: what could cross.
-        readers: sparse `[tensor, unit]`: does the unit read the tensor (through views too)?
-        unit_of: by node name, the unit that pays for the node (a view: the unit of its root).
-        needs_public: by unit, the public placeholders that it reads, through any recomputed node.
-        input_count: how many of the first units are private inputs.
+        readers: sparse `[tensor, unit]`: does the unit read the tensor, directly or through views?
+        unit_of: by node name, the unit that pays for the node (for a view, the unit of the tensor that it views).
+        needs_public: by unit, the public placeholders that it reads, directly or through recomputed nodes.
+        input_count: the number of private inputs, which are the first units.
+        traced: the graph that this was made from.
     """
 
     heads: list[fx.Node]
     tensors: list[UnitTensor]
     readers: sparse.csr_matrix
     unit_of: dict[str, int]
-    root_of: dict[str, fx.Node]
     needs_public: list[frozenset[fx.Node]]
     input_count: int
     traced: TracedGraph
 
     @property
     def count(self) -> int:
-        """How many units there are, the output included."""
+        """The number of units, the output included."""
         return len(self.heads)
 
     @cached_property
@@ -86,15 +79,17 @@ class Units:
         return np.array([tensor.crossable for tensor in self.tensors], dtype=bool)
 
     @cached_property
+    def is_input(self) -> Mask:
+        """By unit, is it a private input?"""
+        return np.arange(self.count) < self.input_count
+
+    @cached_property
     def ancestors(self) -> Mask:
         """`[unit, unit]`: column v holds v and everything that v depends on."""
-        closure = np.eye(self.count, dtype=bool)
         readers = self.readers.tocsc()
-        for unit in range(self.count):
-            sources = self.producers[readers.indices[readers.indptr[unit] : readers.indptr[unit + 1]]]
-            for source in np.unique(sources):
-                closure[unit] |= closure[source]
-        return closure.T
+        starts = readers.indptr
+        read = [readers.indices[starts[unit] : starts[unit + 1]] for unit in range(self.count)]
+        return transitive_closure([np.unique(self.producers[tensors]) for tensors in read]).T
 
     def crossings(self, edge: Mask) -> Mask:
         """`[tensor, cut]`: which tensors cross, for down-sets given as columns `[unit, cut]`."""
@@ -102,10 +97,18 @@ class Units:
         found: Mask = edge[self.producers] & (self.readers @ outside > 0)
         return found
 
+    def crossing(self, edge: Mask) -> Mask:
+        """By tensor, does it cross the one down-set `edge`, given by unit?"""
+        crosses: Mask = self.crossings(edge[:, None])[:, 0]
+        return crosses
+
     @cached_property
     def crossing_records(self) -> list[Crossing]:
         """By tensor, the record that a cut carries for it."""
-        return _records(self)
+        nodes = [tensor.node for tensor in self.tensors]
+        names = tensor_names(self.traced.flat.graph, nodes)
+        layouts = self.traced.layouts
+        return [crossing_record(node, name, layouts.get(node.name)) for node, name in zip(nodes, names, strict=True)]
 
     @cached_property
     def carries_batch(self) -> Mask:
@@ -114,104 +117,114 @@ class Units:
 
 
 def units(traced: TracedGraph) -> Units:
-    """The unit graph of `traced` (built once, then kept)."""
-    if "units" not in traced.cache:
-        traced.cache["units"] = _build(traced)
-    found: Units = traced.cache["units"]
-    return found
+    """The unit graph of `traced`, built on the first call."""
+    return traced.cache.get(Units, lambda: _Builder(traced).build())
 
 
-def _build(traced: TracedGraph) -> Units:
-    kinds = traced.kinds
-    heads: list[fx.Node] = []
-    tensors: list[UnitTensor] = []
-    unit_of: dict[str, int] = {}
-    root_of: dict[str, fx.Node] = {}
-    tensor_index: dict[str, int] = {}
-    reads: list[set[int]] = []
-    public_below: dict[fx.Node, frozenset[fx.Node]] = {}
-    needs_public: list[frozenset[fx.Node]] = []
-    nodes = list(traced.flat.graph.nodes)
-    private = [n for n in nodes if n.op == "placeholder" and kinds[n.name] == "value"]
-    inputs_first = [*private, *(n for n in nodes if n.op != "placeholder" or kinds[n.name] != "value")]
+class _Builder:
+    """Puts the nodes of a traced graph into units, one after the other."""
 
-    def add_tensor(node: fx.Node, unit: int, crossable: bool = True) -> None:
-        tensor_index[node.name] = len(tensors)
-        tensors.append(UnitTensor(node, unit, crossable))
-        root_of[node.name] = node
+    def __init__(self, traced: TracedGraph) -> None:
+        self.traced = traced
+        self.heads: list[fx.Node] = []
+        self.tensors: list[UnitTensor] = []
+        self.reads: list[set[int]] = []
+        self.needs_public: list[frozenset[fx.Node]] = []
+        self.unit_of: dict[str, int] = {}
+        self.root_of: dict[str, fx.Node] = {}
+        self.tensor_index: dict[str, int] = {}
+        self.public_below: dict[fx.Node, frozenset[fx.Node]] = {}
 
-    for node in inputs_first:
-        if node.op != "output" and kinds[node.name] != "value":
-            below = _union(public_below, node.all_input_nodes)
-            public_below[node] = below | {node} if node.op == "placeholder" else below
-            continue
-        sources = [source for source in node.all_input_nodes if kinds[source.name] == "value"]
-        recomputed = [source for source in node.all_input_nodes if kinds[source.name] != "value"]
-        public = _union(public_below, recomputed)
+    def build(self) -> Units:
+        nodes = list(self.traced.flat.graph.nodes)
+        private = [node for node in nodes if node.op == "placeholder" and self._has_value(node)]
+        others = [node for node in nodes if node.op != "placeholder" or not self._has_value(node)]
+        for node in (*private, *others):
+            if node.op == "output" or self._has_value(node):
+                self._add_value(node)
+            else:
+                self._add_recomputed(node)
+        return Units(
+            self.heads,
+            self.tensors,
+            self._readers(),
+            self.unit_of,
+            self.needs_public,
+            len(private),
+            self.traced,
+        )
+
+    def _has_value(self, node: fx.Node) -> bool:
+        return self.traced.kinds.get(node.name) == "value"
+
+    def _add_recomputed(self, node: fx.Node) -> None:
+        below = self._public(node.all_input_nodes)
+        self.public_below[node] = below | {node} if node.op == "placeholder" else below
+
+    def _add_value(self, node: fx.Node) -> None:
+        sources = [source for source in node.all_input_nodes if self._has_value(source)]
+        public = self._public(source for source in node.all_input_nodes if not self._has_value(source))
         if node.op == "call_function" and node.target is operator.getitem:
-            unit_of[node.name] = unit_of[sources[0].name]
-            add_tensor(node, unit_of[node.name], _may_cross(node, traced))
-            continue
-        if node.target in FREE_VIEWS and len(sources) == 1 and not public:
-            root = root_of[sources[0].name]
-            root_of[node.name], unit_of[node.name] = root, unit_of[root.name]
-            continue
-        unit = len(heads)
-        heads.append(node)
-        unit_of[node.name] = unit
-        needs_public.append(public)
-        reads.append({tensor_index[root_of[source.name].name] for source in sources if source.name in root_of})
+            self.unit_of[node.name] = self.unit_of[sources[0].name]
+            self._add_tensor(node)
+        elif node.target in FREE_VIEWS and len(sources) == 1 and not public:
+            root = self.root_of[sources[0].name]
+            self.root_of[node.name], self.unit_of[node.name] = root, self.unit_of[root.name]
+        else:
+            self._add_unit(node, sources, public)
+
+    def _add_unit(self, node: fx.Node, sources: list[fx.Node], public: frozenset[fx.Node]) -> None:
+        self.unit_of[node.name] = len(self.heads)
+        self.heads.append(node)
+        self.needs_public.append(public)
+        roots = [self.root_of[source.name] for source in sources if source.name in self.root_of]
+        self.reads.append({self.tensor_index[root.name] for root in roots})
         several = isinstance(node.meta.get("val"), (tuple, list))
         if node.op != "output" and not (several and all(user.target is operator.getitem for user in node.users)):
-            add_tensor(node, unit, _may_cross(node, traced))
+            self._add_tensor(node)
 
-    rows = [tensor for tensors_read in reads for tensor in tensors_read]
-    columns = [unit for unit, tensors_read in enumerate(reads) for _ in tensors_read]
-    ones = np.ones(len(rows), dtype=np.float32)
-    readers = sparse.csr_matrix((ones, (rows, columns)), shape=(len(tensors), len(heads)))
-    return Units(heads, tensors, readers, unit_of, root_of, needs_public, len(private), traced)
+    def _add_tensor(self, node: fx.Node) -> None:
+        self.tensor_index[node.name] = len(self.tensors)
+        self.tensors.append(UnitTensor(node, self.unit_of[node.name], _may_cross(node, self.traced)))
+        self.root_of[node.name] = node
 
+    def _public(self, nodes: Iterable[fx.Node]) -> frozenset[fx.Node]:
+        return frozenset().union(*(self.public_below.get(node, frozenset()) for node in nodes))
 
-def _union(below: Mapping[fx.Node, frozenset[fx.Node]], nodes: Iterable[fx.Node]) -> frozenset[fx.Node]:
-    return frozenset().union(*(below.get(node, frozenset()) for node in nodes))
+    def _readers(self) -> sparse.csr_matrix:
+        from scipy import sparse  # only planning builds unit graphs; a device has no scipy
 
-
-def _records(graph: Units) -> list[Crossing]:
-    names = _names(graph.traced, [tensor.node for tensor in graph.tensors])
-    records = []
-    for tensor, name in zip(graph.tensors, names, strict=True):
-        layout = graph.traced.layouts.get(tensor.node.name)
-        records.append(crossing_record(tensor.node, name, layout))
-    return records
+        rows = [tensor for read in self.reads for tensor in read]
+        columns = [unit for unit, read in enumerate(self.reads) for _ in read]
+        ones = np.ones(len(rows), dtype=np.float32)
+        return sparse.csr_matrix((ones, (rows, columns)), shape=(len(self.tensors), len(self.heads)))
 
 
 def crossing_record(node: fx.Node, name: str, layout: Layout | None, *, public: bool = False) -> Crossing:
-    """The record of one crossing tensor."""
+    """The record of one crossing tensor.
+
+    Args:
+        name: what users call it.
+        layout: how it becomes one row per sample; None: it cannot.
+        public: the user declared it harmless.
+    """
     value = node.meta.get("val")
-    dtype = str(value.dtype).removeprefix("torch.") if isinstance(value, Tensor) else "int64"
     shape = tuple(at_batch_one(size) for size in value.shape) if isinstance(value, Tensor) else ()
     return Crossing(
         name=name,
         node=node.name,
-        dtype=dtype,
+        dtype=dtype_name(value.dtype) if isinstance(value, Tensor) else "int64",
         sample_shape=sample_shape(shape, layout) if layout else shape,
         layout=layout,
         public=public,
-        raw_input=_is_input(node) and not public,
+        raw_input=shows_input(node) and not public,
     )
 
 
-def _is_input(node: fx.Node) -> bool:
-    """An input, or the pairs of a complex one."""
-    while node.target in (aten.view_as_real.default, aten.resolve_conj.default) or node.target in FREE_VIEWS:
-        node = node.args[0]  # type: ignore[assignment]
-    return node.op == "placeholder"
-
-
 def _may_cross(node: fx.Node, traced: TracedGraph) -> bool:
-    """A tensor whose size no value decides: what is sent has one size, which is known before.
+    """True for a tensor whose size does not depend on values: the size of a message must be known in advance.
 
-    A complex one crosses as its pairs, unless it is an input.
+    A complex tensor crosses as its pairs, unless it is an input.
     """
     if is_complex(node) and node.op != "placeholder":
         return False
@@ -222,59 +235,3 @@ def _may_cross(node: fx.Node, traced: TracedGraph) -> bool:
 def _has_batch(node: fx.Node, traced: TracedGraph) -> bool:
     value = node.meta.get("val")
     return isinstance(value, Tensor) and any(per_sample(size, traced.batch_symbol) for size in value.shape)
-
-
-_CONTAINERS = {"torch.nn.modules.container.Sequential", "torch.nn.modules.container.ModuleList"}
-
-
-def _names(traced: TracedGraph, nodes: list[fx.Node]) -> list[str]:
-    """A name for every tensor: the outermost module (containers aside) that ends with it, else module.operator."""
-    last: dict[str, int] = {}
-    position = {node: index for index, node in enumerate(traced.flat.graph.nodes)}
-    for node in traced.flat.graph.nodes:
-        for path, _kind in node.meta.get("modules", ()):
-            last[path] = position[node]
-    ends = _module_ends(traced, last)
-    counts: dict[str, int] = {}
-    names = []
-    for node in nodes:
-        name = _name(node, ends)
-        counts[name] = counts.get(name, 0) + 1
-        names.append(name if counts[name] == 1 else f"{name}#{counts[name]}")
-    return names
-
-
-def _module_ends(traced: TracedGraph, last: dict[str, int]) -> dict[str, fx.Node]:
-    """By module path, the tensor root that the module's last node is, or is a free view of."""
-    nodes = list(traced.flat.graph.nodes)
-    ends = {}
-    for path, index in last.items():
-        node = nodes[index]
-        while node.target in FREE_VIEWS and isinstance(node.args[0], fx.Node):
-            node = node.args[0]
-        if any(path == own for own, _ in node.meta.get("modules", ())):
-            ends[path] = node
-    return ends
-
-
-def _name(node: fx.Node, ends: dict[str, fx.Node]) -> str:
-    if node.op == "placeholder":
-        return str(node.meta["input"])
-    modules = node.meta.get("modules", ())
-    for path, kind in modules:
-        if kind not in _CONTAINERS and ends.get(path) is node:
-            return _plain(path)
-    operation = _operation(node)
-    return f"{_plain(modules[-1][0])}.{operation}" if modules else operation
-
-
-def _plain(path: str) -> str:
-    """A module path without the mark of a repeated call (`relu@1`)."""
-    return ".".join(part.split("@")[0] for part in path.split("."))
-
-
-def _operation(node: fx.Node) -> str:
-    if node.target is operator.getitem:
-        return f"{_operation(node.args[0])}.{node.args[1]}"  # type: ignore[arg-type]
-    name = getattr(node.target, "_schema", None)
-    return str(name.name.split("::")[-1]) if name else str(getattr(node.target, "__name__", node.target))

@@ -1,15 +1,15 @@
-"""What of a model counts as a parameter, and what is stored: one definition for profile, plan, budgets and identity.
+"""What counts as a parameter, and what is stored: one definition for profile, plan, budgets and identity.
 
-A *parameter* is a number that the graph reads from a tensor which the model holds: every `nn.Parameter`, trainable or
-frozen, in any dtype; and every other tensor beside them (quantized weights are buffers), but for
+A *parameter* is a number that the graph reads from a tensor of the model: every `nn.Parameter`, trainable or frozen, in
+any dtype, and every other tensor (quantized weights are buffers), except
 
 - running statistics of normalisation layers, which torch does not count either;
-- booleans and whole numbers of 64 bits, which are masks and indices (fewer bits may be packed weights);
-- buffers that are no part of the model's state (`persistent=False`), which its code computes;
+- booleans and 64-bit integers, which are masks and indices (integers of fewer bits may be packed weights);
+- buffers outside the model's state (`persistent=False`), which its code computes;
 - single numbers that are neither parameter nor buffer, which are constants of the code.
 
-A complex number counts once, and so does a tied tensor. *Stored* is every tensor that the graph reads, whatever it is
-for: a half's file holds all of them.
+A complex number counts once, and so does a tied tensor. Every tensor that the graph reads is *stored*: a half's file
+holds all of them.
 """
 
 from __future__ import annotations
@@ -22,14 +22,15 @@ import torch
 from torch import Tensor, fx, nn
 
 Held = Literal["parameter", "buffer", "computed", "constant"]
-"""How the model holds a tensor, `meta["held"]` of its node; `computed` is a buffer that is no part of its state."""
+"""How the model holds a tensor, in `meta["held"]` of its node. `computed` is a buffer outside the model's state."""
 
 INDEX_DTYPES = frozenset({torch.bool, torch.int16, torch.int32, torch.int64, torch.uint16, torch.uint32, torch.uint64})
-"""Of tensors that both halves may hold without sharing a weight."""
+"""Dtypes of indices and masks, which both halves may hold without sharing a weight."""
 
 _UNCOUNTED_DTYPES = frozenset({torch.bool, torch.int64, torch.uint64})
 
 STATISTICS = ("running_mean", "running_var")
+"""Names of buffers with running statistics."""
 
 
 def stored_tensors(flat: fx.GraphModule) -> dict[str, Tensor]:
@@ -38,7 +39,7 @@ def stored_tensors(flat: fx.GraphModule) -> dict[str, Tensor]:
 
 
 def fetched(module: nn.Module | None, path: str) -> Any:
-    """What a module holds under a dotted name, as a `get_attr` node has it."""
+    """The object that a module holds under a dotted name, as a `get_attr` node has it."""
     value: Any = module
     for part in path.split("."):
         value = getattr(value, part)
@@ -46,18 +47,18 @@ def fetched(module: nn.Module | None, path: str) -> Any:
 
 
 def stored_bytes(tensor: Tensor) -> int:
-    """What a tensor takes in a file."""
+    """The bytes that a tensor takes in a file."""
     return tensor.numel() * tensor.element_size()
 
 
 def parameter_counts(flat: fx.GraphModule) -> dict[str, int]:
-    """Parameters in every stored tensor of a graph, by name; those that hold none are left out."""
+    """By name, the parameters in every stored tensor of a graph; tensors without any are left out."""
     held = {str(node.target): node.meta.get("held", "buffer") for node in flat.graph.nodes if node.op == "get_attr"}
     return {name: each.numel() for name, each in stored_tensors(flat).items() if _counts(name, each, held[name])}
 
 
 def module_parameter_count(model: nn.Module) -> int:
-    """Parameters of a module before it is traced: what its forward does not read is counted too."""
+    """The parameters of a module before it is traced. Those that its forward does not read count too."""
     buffers = {
         f"{path}.{name}": buffer
         for path, module in model.named_modules()
@@ -72,7 +73,12 @@ def module_parameter_count(model: nn.Module) -> int:
 
 
 def usual_dtype(tensors: Iterable[Tensor]) -> torch.dtype | None:
-    """The floating dtype of most of the numbers in `tensors`; None where nothing is floating."""
+    """The floating dtype of most numbers in `tensors`; None where no tensor is floating.
+
+    Example:
+        >>> usual_dtype([torch.ones(3), torch.ones(2, dtype=torch.float16)])
+        torch.float32
+    """
     counts: Counter[torch.dtype] = Counter()
     for tensor in tensors:
         if tensor.is_floating_point():

@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.special import stdtrit
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from ..estimators.t_interval import t_half_width
 from ..records import Accuracy, Interval, TargetError
 from .readings import Reading, clear_gain, concatenated
 
@@ -241,7 +241,7 @@ def _interval(
         low, high = float(padded.mean()) - half, float(padded.mean()) + half
         return Interval(value=mean, low=min(mean, max(low, bounds[0])), high=max(mean, min(high, bounds[1])))
     spread = float(values.std(ddof=1)) if len(values) > 1 else abs(mean)
-    half = float(stdtrit(max(len(values) - 1, 1), 0.975)) * spread / len(values) ** 0.5
+    half = t_half_width(spread, len(values))
     half = max(half, 3.0 / like.sample_count)  # the rule of three: no change seen is not no change
     return Interval(value=mean, low=mean - half, high=mean + half)
 

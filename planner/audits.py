@@ -24,9 +24,8 @@ from ..attacks.catalogue import attack_named
 from ..attacks.interface import Attack, Effort
 from ..attacks.tiers import worst_tiers
 from ..defenses.pipeline import Defense
-from ..defenses.projection import is_whole
 from ..defenses.seeds import derive_seed, generator_for
-from ..graph.structures import Cut, TracedGraph
+from ..graph import Cut, TracedGraph
 from ..records import DEFAULT_OBJECTIVES, Audited, Candidate, CollabplanError, Interval, Objective
 from ..targets.data import Data, InputScaling
 from .budgets import PRIVACY, judged, without
@@ -111,7 +110,8 @@ class Audits:
         return len(self._made)
 
     def _steering(self, point: Point) -> tuple[str, ...]:
-        return STEERING_OF_CODES if is_whole(point.wire.kept) else STEERING
+        projection = point.defense.projection
+        return STEERING_OF_CODES if projection is not None and projection.rank is not None else STEERING
 
     @property
     def notes(self) -> tuple[str, ...]:

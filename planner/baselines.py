@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
-from ..graph.structures import Cut
+from ..graph import Cut
 from ..records import Latency
 
 Role = Literal["cloud-only", "edge-only", "latency-optimal", "middle"]

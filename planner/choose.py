@@ -23,10 +23,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from ..records import DEFAULT_OBJECTIVES, Budgets, Candidate, Objective, kept_in_words
+from ..records import DEFAULT_OBJECTIVES, USUAL_BITS, Budgets, Candidate, Objective
 from .budgets import PRIVACY, Check, Costs, checks, cost_checks, judged, without, worst_excess
 from .front import pareto_front
-from .space import Point, Wire, point_of
+from .space import Point, point_of
 
 CONFIRM_TRIES = 10
 
@@ -288,7 +288,7 @@ def nearest_miss(
         nearest = min(candidates, key=lambda c: (worst_excess(checks(c, budgets)), _rank(c)))
         parts.append(f"the nearest miss is {described(nearest)}: {_missed(checks(nearest, budgets))}")
     if excluded:
-        close = min(excluded, key=lambda e: (worst_excess(cost_checks(e.costs, budgets)), e.point.rate))
+        close = min(excluded, key=lambda e: (worst_excess(cost_checks(e.costs, budgets)), e.point.defense.rate))
         lead = "the nearest of those" if candidates else "the nearest miss"
         parts.append(
             f"{len(excluded)} points at {len({e.point.cut_id for e in excluded})} cuts are ruled out by costs alone, "
@@ -298,14 +298,17 @@ def nearest_miss(
 
 
 def described(candidate: Candidate) -> str:
-    """`layer2.1 with channel dropout 0.3`, for messages; with 4 bits, and noise, where these are not the usual."""
-    said = "without dropout" if candidate.dropout == "none" else f"with {candidate.dropout} dropout {candidate.rate:g}"
-    if candidate.kept != 1:
-        said += f", {kept_in_words(candidate.kept)} kept"
-    if candidate.noise != "none":
-        said += f", {candidate.noise} noise {candidate.noise_std:g}"
-    if candidate.bits != Wire().bits:
-        said += f", {candidate.bits or 'no'} bits"
+    """A candidate in words: its cut, and what its defense does."""
+    defense = candidate.defense
+    dropout, projection, noise = defense.dropout, defense.projection, defense.noise
+    said = "without dropout" if dropout is None else f"with {dropout.granularity} dropout {dropout.rate:g}"
+    if projection is not None:
+        said += f", {projection.words} kept"
+    said += "".join(f", {custom.text}" for custom in defense.customs)
+    if noise is not None:
+        said += f", {noise.distribution} noise {noise.std:g}"
+    if defense.bits != USUAL_BITS:
+        said += f", {defense.bits or 'no'} bits"
     return f"{candidate.cut_name} {said}"
 
 

@@ -1,89 +1,78 @@
-"""The defense of a point, bound to its cut: directions are fitted and ranges calibrated on the search half."""
+"""The defense of a point, bound to its cut: projections are fitted and ranges calibrated on the search split."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import replace
 
 from ..defenses.pipeline import Defense
-from ..defenses.projection import ProjectionMatrices, can_narrow, is_whole
-from ..defenses.seeds import generator_for
+from ..defenses.projection import ProjectionMatrices
 from ..estimators.activations import EdgeActivations
-from ..estimators.projection_fit import FittedProjection, fit_projection
-from ..graph.structures import Cut
-from ..records import CollabplanError, Crossing, CutError, DefenseSpec, TensorRange, kept_in_words
+from ..estimators.projection_fit import ProjectionFits
+from ..graph import Cut
+from ..records import CollabplanError, Crossing, DefenseRecord, DropoutRecord, ProjectionRecord, TensorRange
 from ..targets.data import Data
 from .problem import SearchOptions
 from .space import Point
 
 
 class Defenses:
-    """Binds the points of one search; keeps what it found."""
+    """Binds the points of one search; keeps what it fitted and calibrated."""
 
     def __init__(
         self, activations: EdgeActivations, search: Data, cuts: Mapping[str, Cut], options: SearchOptions
     ) -> None:
-        self._activations, self._search, self._cuts, self._options = activations, search, cuts, options
-        self._ranges: dict[tuple[str, str | None, int | None], tuple[TensorRange, ...]] = {}
-        self._fitted: dict[tuple[str, bool], FittedProjection | None] = {}
+        self._activations, self._search, self._cuts = activations, search, cuts
+        self._fits = ProjectionFits.of(activations, search, options.searched, options.seed)
+        self._ranges: dict[tuple[str, str, int | None], tuple[TensorRange, ...]] = {}
 
-    def bound(self, point: Point, directions: ProjectionMatrices | None) -> Defense:
-        """The point's defense with these directions, and with its static ranges."""
+    def bound(self, point: Point, matrices: ProjectionMatrices | None) -> Defense:
+        """The point's defense with these matrices, and with its static ranges."""
         cut = self._cuts[point.cut_id]
-        defense = Defense.for_cut(point.spec(self._options.masks), cut)
-        if directions is not None:
-            defense = defense.keeping(directions)
-        # Of directions of the whole alone does the range depend on the bits.
-        key = (cut.id, defense.spec.directions, point.wire.bits if is_whole(point.wire.kept) else None)
+        defense = Defense.for_cut(point.defense, cut)
+        if matrices is not None:
+            defense = defense.with_matrices(matrices)
+        key = (cut.id, codes_key(defense), defense.record.bits if _by_bits(defense.record) else None)
         if key not in self._ranges:
             batches = self._activations.batches(cut, self._search)
-            found = [defense.calibrate(tensors).spec.ranges for _, tensors in batches]
+            found = [defense.calibrate(tensors).record.ranges for _, tensors in batches]
             self._ranges[key] = tuple(_merged(ranges) for ranges in zip(*found, strict=True))
-        return replace(defense, spec=defense.spec.model_copy(update={"ranges": self._ranges[key]}))
+        return defense.with_ranges(self._ranges[key])
 
     def fitted(self, point: Point) -> ProjectionMatrices | None:
-        """The directions that a point keeps before anything is trained; None where it keeps all.
+        """The matrices of a point's projection before anything is trained; None without a projection.
 
         Raises:
-            CollabplanError: there are none to choose from, or fewer than it keeps.
+            CollabplanError: the cut has nothing to leave out, or fewer directions than are kept.
         """
-        cut, kept = self._cuts[point.cut_id], point.wire.kept
-        if kept == 1:
+        cut, projection = self._cuts[point.cut_id], point.defense.projection
+        if projection is None:
             return None
-        fitted = self._fit(cut, kept)
-        if fitted is None:
+        matrices = self._fits.matrices(cut, projection)
+        if matrices is None:
             raise CollabplanError(
-                f"{cut.name} has no directions to choose {kept_in_words(kept)} from; keep all of them"
+                f"{cut.name} has no directions to choose {projection.words} from; leave the projection out"
             )
-        return fitted.narrowed(kept)
+        return matrices
 
-    def narrows(self, cut: Cut, kept: float) -> bool:
-        """Whether a cut has directions to leave out.
+    def narrows(self, cut: Cut, projection: ProjectionRecord) -> bool:
+        """Whether a projection leaves anything out at a cut.
 
         Raises:
-            CollabplanError: more are asked for than can be found.
+            CollabplanError: more directions are asked for than can be found.
         """
-        fitted = self._fit(cut, kept)
-        return fitted is not None and bool(fitted.narrowed(kept).encode)
+        matrices = self._fits.matrices(cut, projection)
+        return matrices is not None and bool(matrices.encode)
 
-    def _fit(self, cut: Cut, kept: float) -> FittedProjection | None:
-        """The directions of a cut, of the kind that `kept` says; None where none can be left out.
 
-        Nor can any where no gradient of the cloud half tells them apart.
-        """
-        if not any(can_narrow(crossing, kept) for crossing in cut.crossing):
-            return None
-        key = (cut.id, whole := is_whole(kept))
-        if key not in self._fitted:
-            self._fitted[key] = None
-            generator = generator_for(self._options.seed, cut.id, "directions")
-            most = max((int(wire.kept) for wire in self._options.wires if is_whole(wire.kept)), default=0)
-            with suppress(CutError):
-                self._fitted[key] = fit_projection(
-                    self._activations, cut, self._search, generator, whole=most if whole else 0
-                )
-        return self._fitted[key]
+def codes_key(defense: Defense) -> str:
+    """Names what the tail of a defense acts on: defenses of one key at one cut share their codes."""
+    transforms = defense.record.without("dropout", "noise", "quantizer").model_copy(update={"ranges": ()})
+    return transforms.model_dump_json(exclude={"masks"})
+
+
+def _by_bits(record: DefenseRecord) -> bool:
+    """True where the range depends on the bits: for codes of a rank of the whole."""
+    return record.projection is not None and record.projection.rank is not None
 
 
 def defends(cut: Cut) -> bool:
@@ -96,7 +85,7 @@ def defends(cut: Cut) -> bool:
 
 def dropped(cut: Cut) -> list[Crossing]:
     """What dropout would act on."""
-    probe = Defense.for_cut(DefenseSpec(dropout="element", rate=0.5), cut)
+    probe = Defense.for_cut(DefenseRecord.of(DropoutRecord(granularity="element", rate=0.5)), cut)
     return [crossing for crossing in cut.crossing if probe.drops(crossing)]
 
 

@@ -18,31 +18,33 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
-from .. import __version__
+from ..defenses.catalogue import stage_revisions
 from ..defenses.pipeline import Defense
 from ..defenses.projection import ProjectionMatrices
+from ..defenses.randomness import Simulated
 from ..defenses.seeds import derive_seed, generator_for
 from ..estimators.activations import EdgeActivations
 from ..estimators.leakage import CutLeakage, by_definition
 from ..estimators.ridge import MIN_SAMPLES
 from ..estimators.secrets import Secrets
+from ..graph import Cut
 from ..graph.halves import with_weights
 from ..graph.signature import require_fixed_outputs
-from ..graph.structures import Cut
 from ..profilers.joining import JoinedProfile
-from ..records import ALONE, Accuracy, Candidate, CollabplanError, DropoutKind, Leakage, Tuning, hash_json, write_bytes
+from ..records import ALONE, Accuracy, Candidate, CollabplanError, Granularity, Leakage, Tuning, hash_json, write_bytes
+from ..records.revisions import revisions_of
 from ..targets.data import Data
 from .accuracy import Scorer, Scores, beside_constant, paired_accuracy
 from .artifacts import open_artifacts
 from .budgets import Costs, judged
-from .defending import Defenses, defends, dropped
+from .defending import Defenses, codes_key, defends, dropped
 from .fastest import ExtraCut, extra_cut, named_cut, priced
-from .finetune import Tuned, fine_tune, trains_against
+from .finetune import FINE_TUNING, Tuned, fine_tune, trains_against
 from .latency import defense_ms, edge_energy_mj, predict_latency
 from .problem import Problem, SearchOptions, described_metric
 from .readings import Reading, first_rows
 from .recognise import recognised
-from .space import Point, Space, point_of
+from .space import DEFAULT_RATES, Point, Space, point_of
 
 Half = Literal["search", "confirm"]
 
@@ -94,7 +96,7 @@ class Evaluator:
         self._subsets: dict[Half, Data] = {}
         self._secrets: dict[Half, Secrets] = {}
         self._tuned: dict[Point, Tuned | None] = {}
-        self._cut_leakages: dict[tuple[str, Half, str | None], CutLeakage] = {}
+        self._cut_leakages: dict[tuple[str, Half, str], CutLeakage] = {}
 
     def _find_extra(self, named: Candidate | None) -> tuple[ExtraCut | None, list[str]]:
         """The one cut more, None where there is none; what there is to say about it."""
@@ -104,8 +106,7 @@ class Evaluator:
                 return (None if cut.id in self.cuts else priced(self.problem, cut)), []
             if not self.options.fastest:
                 return None, []
-            undefended = Point(self.problem.cuts[0].id, wire=self.options.wires[0]).spec(self.options.masks)
-            extra = extra_cut(self.problem, undefended)
+            extra = extra_cut(self.problem, self.options.searched[0].without("dropout"))
         except CollabplanError as error:
             return None, [f"only the profiled cuts are searched: {error}"]
         if extra is None:
@@ -136,25 +137,26 @@ class Evaluator:
         """Every point that can be measured, whatever the budgets; the cut that was not profiled comes last."""
         searchable = [cut for cut in self.cuts.values() if cut.searchable]
         kinds = {cut.id: self._admitted(cut) for cut in searchable if defends(cut)}
-        asked = {wire.kept for wire in self.options.wires} - {1}
+        asked = {each.projection for each in self.options.searched if each.projection is not None}
         refused = frozenset(
-            (cut.id, kept)
+            (cut.id, projection)
             for cut in searchable
-            for kept in asked
-            if not (cut.id in kinds and self.defenses.narrows(cut, kept))
+            for projection in asked
+            if not (cut.id in kinds and self.defenses.narrows(cut, projection))
         )
-        return Space(tuple(cut.id for cut in searchable), kinds, self.options.rates, self.options.wires, refused)
+        return Space(tuple(cut.id for cut in searchable), kinds, self.options.searched, refused)
 
-    def _admitted(self, cut: Cut) -> tuple[DropoutKind, ...]:
-        """Dropout kinds worth trying at a cut, beside none. Channel dropout of plain vectors is element dropout."""
-        acted_on = dropped(cut)
+    def _admitted(self, cut: Cut) -> tuple[Granularity, ...]:
+        """Dropout kinds worth trying at a cut. Channel dropout of plain vectors is element dropout."""
+        acted_on, asked = dropped(cut), {each.dropout for each in self.options.searched if each.dropout is not None}
         vectors = all(c.sample_elements == (c.sample_shape[0] if c.sample_shape else 1) for c in acted_on)
-        return tuple(kind for kind in self.options.dropouts if not (kind == "channel" and vectors))
+        kinds = {dropout.granularity for dropout in asked}
+        return tuple(kind for kind in ("element", "channel") if kind in kinds and not (kind == "channel" and vectors))
 
     def costs(self, point: Point) -> Costs:
         """Latency, payload, memory and parameters of a point, by the additive model: nothing is run."""
         cut, joined = self.cuts[point.cut_id], self.profile.cuts[point.cut_id]
-        defense = Defense.for_cut(point.spec(self.options.masks), cut)
+        defense = Defense.for_cut(point.defense, cut)
         batch, result_at = self.profile.batch, self.problem.budgets.result_at
         stays = cut.kind == "edge-only" and result_at == "edge"
         payload = 0 if stays else defense.payload_bytes()
@@ -201,12 +203,7 @@ class Evaluator:
             cut_id=cut.id,
             cut_name=cut.name,
             cut_kind=cut.kind,
-            dropout=point.dropout,
-            rate=point.rate,
-            bits=point.wire.bits,
-            noise=point.wire.noise,
-            noise_std=point.wire.noise_std,
-            kept=point.wire.kept,
+            defense=point.defense,
             **_cost_fields(self.costs(point)),
             accuracy=self.accuracy(point, half),
             leakage=self.leakage(point, half),
@@ -221,14 +218,14 @@ class Evaluator:
 
     def defense(self, point: Point) -> Defense:
         """The point's defense with its static ranges, calibrated on the search half (never on the confirm half)."""
-        return self.defenses.bound(point, self.directions(point))
+        return self.defenses.bound(point, self.projection(point))
 
-    def directions(self, point: Point) -> ProjectionMatrices | None:
-        """The directions that a point keeps, fitted on the search half or trained; None where it keeps all."""
-        if point.wire.kept == 1:
+    def projection(self, point: Point) -> ProjectionMatrices | None:
+        """The matrices of a point's projection, fitted on the search split or trained; None without a projection."""
+        if point.defense.projection is None:
             return None
         tuned = self._learnt(point)
-        return self.defenses.fitted(point) if tuned is None else tuned.directions
+        return self.defenses.fitted(point) if tuned is None else tuned.matrices
 
     def accuracy(self, point: Point, half: Half) -> Accuracy:
         """Accuracy over all samples of a half, with fresh masks per sample, averaged over the draws."""
@@ -272,9 +269,10 @@ class Evaluator:
             return None
         defense = self.defenses.bound(point, self.defenses.fitted(point))
         key = [
-            self.problem.traced.identity.model_dump(mode="json"), cut.id, defense.spec.model_dump(mode="json"),
+            self.problem.traced.identity.model_dump(mode="json"), cut.id, defense.record.model_dump(mode="json"),
             train.content_hash, self.problem.search.content_hash, tuning.marks(), self.options.seed,
-            self.options.draws, self.options.batch, self.metric, __version__,
+            self.options.draws, self.options.batch, self.metric,
+            stage_revisions(defense.record) | revisions_of("tuning", [FINE_TUNING]),
         ]  # fmt: skip
         place = self.folder and self.folder / "tuned" / f"{hash_json(key)[:24]}.safetensors"
         if place is not None:
@@ -315,22 +313,25 @@ class Evaluator:
             return known
         generator = generator_for(self.options.seed, point.key, half, "leakage")
         defense = self.defense(point)
-        return self._cut_leakage(cut, half, defense).under(defense.coded, generator=generator)
+        return self._cut_leakage(cut, half, defense).under(defense.tail, generator=generator)
 
     def _cut_leakage(self, cut: Cut, half: Half, defense: Defense) -> CutLeakage:
-        """What all defenses at a cut share that keep the same directions; the last few are kept."""
-        key = (cut.id, half, defense.spec.directions)
+        """What all defenses at a cut share whose codes are the same; the last few are kept."""
+        key = (cut.id, half, codes_key(defense))
         if key not in self._cut_leakages:
             while len(self._cut_leakages) >= KEPT_CUTS:
                 self._cut_leakages.pop(next(iter(self._cut_leakages)))
+            # Custom stages are drawn once per sample, the same draws for all defenses that share these codes.
+            source = Simulated(generator_for(self.options.seed, cut.id, half, "transform", codes_key(defense)))
             self._cut_leakages[key] = CutLeakage(
-                defense.encode_rows(self._rows(cut, half)),
+                defense.transforms.apply_rows(self._rows(cut, half), source),
                 self._inputs(half),
-                replace(cut, crossing=defense.coded.crossing),
+                replace(cut, crossing=defense.tail.crossing),
                 result_at=self.problem.budgets.result_at,
-                rates=(0.0, *self.options.rates),
+                rates=(0.0, *sorted({*DEFAULT_RATES, *self.space.rates})),
                 seed=derive_seed(self.options.seed, cut.id, half, "leakage"),
-                edge=lambda data: defense.encode_rows(self.activations.computed(cut, data)),
+                edge=lambda data: defense.transforms.apply_rows(self.activations.computed(cut, data), source),
+                random_rows=defense.transforms.draws,
             )
         return self._cut_leakages[key]
 
@@ -361,8 +362,8 @@ class Evaluator:
             notes.append(f"leakage is estimated on {used} samples, not {asked}: more activations do not fit the cache")
         if self.options.tuning is not None and self.options.tuning.penalty:
             notes.append(
-                "directions of the whole were trained against a linear attacker, and estimates of leakage are by a "
-                "relative of it: they flatter such candidates, and only audits tell"
+                "projections of the whole were trained against a linear attacker, and the leakage estimate is of the "
+                "same family: it flatters such candidates, and only audits tell"
             )
         if self.problem.evaluate is None:
             notes += self.reading.notes

@@ -16,14 +16,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..defenses.pipeline import Defense
-from ..graph import cheapest_stepped_cut, find_cut
-from ..graph.structures import Cut
+from ..graph import Cut, cheapest_stepped_cut, find_cut
 from ..profilers.breakdown import Breakdown
+from ..profilers.cut_records import describe_cut
 from ..profilers.cuts import CutTiming
 from ..profilers.joining import JoinedCut
 from ..profilers.link import byte_ms, slow_start_steps
-from ..profilers.profile import describe_cut
-from ..records import Candidate, DefenseSpec
+from ..records import Candidate, DefenseRecord
 from .latency import defense_ms
 from .problem import Problem
 
@@ -37,10 +36,10 @@ class ExtraCut:
     proven: bool
 
 
-def fastest_cut(problem: Problem, undefended: DefenseSpec) -> tuple[Cut, bool]:
+def fastest_cut(problem: Problem, undefended: DefenseRecord) -> tuple[Cut, bool]:
     """The proper, searchable cut of least predicted median latency, and whether that is proven.
 
-    A candidate is preferred where no other cut is faster. The same profiles, link and spec give the same cut.
+    A candidate is preferred where no other cut is faster. The same profiles, link and defense give the same cut.
 
     Args:
         undefended: what is done to the tensors of an undefended baseline: the quantizer.
@@ -69,7 +68,7 @@ def fastest_cut(problem: Problem, undefended: DefenseSpec) -> tuple[Cut, bool]:
     )
 
 
-def extra_cut(problem: Problem, undefended: DefenseSpec) -> ExtraCut | None:
+def extra_cut(problem: Problem, undefended: DefenseRecord) -> ExtraCut | None:
     """The fastest cut with its costs, where it is none of the candidates.
 
     Raises:

@@ -23,14 +23,14 @@ from torch.func import functional_call
 from torch.utils import _pytree as pytree
 
 from ..defenses.pipeline import Defense
-from ..defenses.projection import ProjectionMatrices, axis_of, is_whole, vectors_of
+from ..defenses.projection import ProjectionMatrices, axis_of, vectors_of
 from ..estimators.activations import EdgeActivations
 from ..estimators.secrets import private_inputs
-from ..graph import from_samples, to_samples
+from ..graph import Cut, from_samples, to_samples
 from ..graph.halves import tunable
 from ..graph.precision import widened
-from ..graph.structures import Cut
 from ..records import CollabplanError, Crossing, Tuning
+from ..records.revisions import Part
 from ..targets.data import Data, InputScaling
 from .linear_reader import LinearReader
 from .losses import distilled, supervised
@@ -47,6 +47,10 @@ ENCODER_PACE, DECODER_PACE = 50.0, 5.0
 
 _DIRECTIONS = "directions:"
 
+
+FINE_TUNING = Part("fine-tuning")
+"""Raise its revision whenever the same training data give other weights."""
+
 RECENT = 0.2
 """Weight of the newest batch where the size of codes is followed."""
 
@@ -57,16 +61,16 @@ class Tuned:
 
     Attributes:
         weights: the cloud half's parameters, by name.
-        directions: the defense's; None where it keeps all.
+        matrices: of the defense's projection; None where it has none.
     """
 
     weights: dict[str, Tensor]
-    directions: ProjectionMatrices | None = None
+    matrices: ProjectionMatrices | None = None
 
     @property
     def tensors(self) -> dict[str, Tensor]:
         """Both as one file holds them."""
-        directions = {} if self.directions is None else self.directions.tensors
+        directions = {} if self.matrices is None else self.matrices.tensors
         named = {**self.weights, **{_DIRECTIONS + name: value for name, value in directions.items()}}
         return {name: value.contiguous() for name, value in named.items()}
 
@@ -124,7 +128,7 @@ def fine_tune(
     student = _Student(cloud, tuning, reading, activations)
     # Steps are smaller than half precision can tell: its weights are learnt in float32, and run in their own dtype.
     tuned = {name: widened(value).clone().requires_grad_(True) for name, value in start.items()}
-    matrices = None if defense.directions is None else _Matrices(defense, defense.directions)
+    matrices = None if defense.matrices is None else _Matrices(defense, defense.matrices)
     groups = [{"params": list(tuned.values())}, *([] if matrices is None else matrices.groups(tuning.rate))]
     against = _Against(activations, defense, scaling, own) if trains_against(tuning, defense) else None
     optimiser = torch.optim.Adam(groups, tuning.rate)
@@ -150,7 +154,7 @@ def fine_tune(
     weights, bound = {name: value.detach().to(start[name].dtype) for name, value in tuned.items()}, defense
     if matrices is not None:
         everything = _crossed(activations, cut, own, torch.arange(len(own)))
-        bound = replace(defense, directions=matrices.finished(crossed for _, crossed in everything))
+        bound = replace(defense, matrices=matrices.finished(crossed for _, crossed in everything))
     seed = int(torch.randint(2**62, (), generator=generator))
 
     def loss_of(weights: Mapping[str, Tensor], defense: Defense) -> float:
@@ -173,13 +177,19 @@ def fine_tune(
     if against is None:
         gained = loss_of(weights, bound) < loss_of(start, defense)
     else:
-        gained = read_of(bound.directions, against) < read_of(defense.directions, against)
-    return Tuned(weights, bound.directions) if gained else None
+        gained = read_of(bound.matrices, against) < read_of(defense.matrices, against)
+    return Tuned(weights, bound.matrices) if gained else None
 
 
 def trains_against(tuning: Tuning, defense: Defense) -> bool:
     """Whether directions are trained against a linear reader: a penalty is asked for, and some are of the whole."""
-    return tuning.penalty > 0 and defense.directions is not None and is_whole(defense.spec.kept)
+    projection = defense.record.projection
+    return tuning.penalty > 0 and defense.matrices is not None and projection is not None and bool(projection.rank)
+
+
+def _behind(defense: Defense) -> Defense:
+    """What acts on the codes of the projection."""
+    return defense.after(1)
 
 
 class _Against:
@@ -187,9 +197,9 @@ class _Against:
 
     def __init__(self, activations: EdgeActivations, defense: Defense, scaling: InputScaling, data: Data) -> None:
         self._traced, self._scaling = activations.traced, scaling
-        assert defense.directions is not None
-        narrowed = defense.directions.encode
-        self._narrowed = [(at, code) for at, code in enumerate(defense.coded.crossing) if code.node in narrowed]
+        assert defense.matrices is not None
+        narrowed = defense.matrices.encode
+        self._narrowed = [(at, code) for at, code in enumerate(_behind(defense).crossing) if code.node in narrowed]
         self.reader = LinearReader(self.inputs(batch) for batch in data.batches(activations.batch_size))
 
     def inputs(self, batch: Data) -> tuple[Tensor, ...]:
@@ -223,7 +233,7 @@ class _Matrices:
     """
 
     def __init__(self, defense: Defense, directions: ProjectionMatrices) -> None:
-        self.defense, self.mean = defense, directions.mean
+        self.defense, self.rest, self.mean = defense, _behind(defense), directions.mean
         self.parts = {"encode": directions.encode, "decode": directions.decode}
         self.sizes = {
             part: {node: each.square().mean().sqrt().clamp(min=_SMALLEST) for node, each in given.items()}
@@ -254,7 +264,7 @@ class _Matrices:
         """As `Defense.simulate`, with gradients; and the codes before the rest of the defense acts on them."""
         directions, sizes = self.directions, []
         codes = list(directions.encoded_in_graph(self.defense.crossing, tensors))
-        for at, code in enumerate(self.defense.coded.crossing):
+        for at, code in enumerate(self.rest.crossing):
             if code.node in self.squares:
                 recent = _squares(code, codes[at].detach())
                 self.squares[code.node] = (1 - RECENT) * self.squares[code.node] + RECENT * recent
@@ -262,8 +272,8 @@ class _Matrices:
                 codes[at] = _scaled(code, codes[at], 1 / sizes[-1])
         clean = list(codes)
         with torch.no_grad():
-            felt = self.defense.coded.simulate(codes, generator)
-        for at, code in enumerate(self.defense.coded.crossing):
+            felt = self.rest.simulate(codes, generator)
+        for at, code in enumerate(self.rest.crossing):
             if code.node in self.squares:
                 codes[at] = _scaled(code, codes[at] + (felt[at] - codes[at]).detach(), sizes.pop(0))
             else:
@@ -276,7 +286,7 @@ class _Matrices:
         directions, total, count = self.directions, dict.fromkeys(self.squares, torch.zeros(())), 0
         for tensors in batches:
             codes = directions.encoded_in_graph(self.defense.crossing, tensors)
-            for code, given in zip(self.defense.coded.crossing, codes, strict=True):
+            for code, given in zip(self.rest.crossing, codes, strict=True):
                 if code.node in total:
                     total[code.node] = total[code.node] + _squares(code, given)
             count += 1

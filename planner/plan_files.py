@@ -1,4 +1,4 @@
-"""A plan on disk: its JSON, and beside it fine-tuned weights and the directions that it keeps, where it has any."""
+"""A plan on disk: its JSON, and beside it fine-tuned weights and the matrices of its projection, where it has any."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 
 def save_plan(
-    plan: Plan, weights: Mapping[str, Tensor] | None, directions: ProjectionMatrices | None, file: Path
+    plan: Plan, weights: Mapping[str, Tensor] | None, projection: ProjectionMatrices | None, file: Path
 ) -> Plan:
     """Write the plan, its tensors first, so that no plan ever names a file that is not there; returns it as written."""
-    tensors = None if directions is None else directions.tensors
+    tensors = None if projection is None else projection.tensors
     plan = plan.model_copy(
         update={
             "tuned_weights": _written(plan.tuned_weights, weights, file, "weights"),
-            "directions": _written(plan.directions, tensors, file, "directions"),
+            "projection": _written(plan.projection, tensors, file, "projection"),
         }
     )
     save(plan, file)
@@ -51,11 +51,11 @@ def load_weights(plan: Plan, path: Path) -> dict[str, Tensor] | None:
     return _read(plan.tuned_weights, path, "fine-tuned weights")
 
 
-def load_directions(plan: Plan, path: Path) -> ProjectionMatrices | None:
-    """The directions that a plan keeps; None where it keeps all. Raises as `load_weights`."""
+def load_projection(plan: Plan, path: Path) -> ProjectionMatrices | None:
+    """The matrices of a plan's projection; None where it has none. Raises as `load_weights`."""
     from ..defenses import ProjectionMatrices
 
-    tensors = _read(plan.directions, path, "directions")
+    tensors = _read(plan.projection, path, "projection")
     return None if tensors is None else ProjectionMatrices.from_tensors(tensors)
 
 

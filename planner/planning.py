@@ -30,12 +30,13 @@ from .baselines import Role, baseline_cuts
 from .budgets import AUDITED_ONLY, cost_checks, judged, without
 from .choose import Choice, Excluded, choose, described, shown_front
 from .evaluator import Evaluator
+from .folder_lock import locked
 from .front import Values, hypervolume
 from .problem import Problem, RuledOut, SearchOptions, SearchResult, fingerprint
 from .search import OnProgress, Searched, search_points, search_together
 from .shared_study import SharedStore, open_shared_store
-from .space import Point, Wire, point_of
-from .study import TrialStore, locked, open_store
+from .space import Point, point_of
+from .study import TrialStore, open_store
 
 
 def optimize(
@@ -93,9 +94,9 @@ def optimize(
         hypervolume=_hypervolume(objectives, front),
         study=store.name,
         tuned_weights=None if plan is None or choice.searched is None else objectives.tuned(point_of(choice.searched)),
-        directions=None
+        projection=None
         if plan is None or choice.searched is None
-        else objectives.directions(point_of(choice.searched)),
+        else objectives.projection(point_of(choice.searched)),
         audits=0 if audits is None else audits.made,
         notes=(
             *objectives.notes,
@@ -129,11 +130,11 @@ def _turned_round(problem: Problem, candidates: Sequence[Candidate]) -> tuple[st
 
 @dataclass(frozen=True)
 class ChosenPlan:
-    """A plan, the cloud half's fine-tuned weights by name and the directions that it keeps, where there are any."""
+    """A plan, the cloud half's fine-tuned weights by name and the matrices of its projection, where there are any."""
 
     plan: Plan
     tuned_weights: Mapping[str, Tensor] | None
-    directions: ProjectionMatrices | None
+    projection: ProjectionMatrices | None
 
 
 def plan_for(
@@ -168,7 +169,7 @@ def plan_for(
         raise BudgetError(f"{described(confirmed)} misses on the confirm half: {', '.join(confirmed.violations)}")
     made = _plan(objectives, Choice(candidate, confirmed, 1), found.front, found.baselines, found.trials, found.study)
     assert made is not None
-    return ChosenPlan(made, objectives.tuned(point_of(candidate)), objectives.directions(point_of(candidate)))
+    return ChosenPlan(made, objectives.tuned(point_of(candidate)), objectives.projection(point_of(candidate)))
 
 
 def _telling(objectives: Evaluator, on_progress: OnProgress | None) -> OnProgress:
@@ -296,12 +297,7 @@ def setup_of(problem: Problem, options: SearchOptions) -> StudySetup:
         sampler=options.sampler,
         seed=options.seed,
         draws=options.draws,
-        dropouts=options.dropouts,
-        rates=options.rates,
-        bits=tuple(wire.bits for wire in options.wires),
-        noises=tuple((wire.noise, wire.noise_std) for wire in options.wires),
-        kept=tuple(wire.kept for wire in options.wires),
-        masks=options.masks,
+        defenses=options.searched,
         leakage_samples=options.leakage_samples,
         cache_bytes=options.cache_bytes,
         batch=options.batch,
@@ -317,12 +313,7 @@ def options_of(setup: StudySetup, storage: str, artifacts: str | None = None) ->
         sampler=setup.sampler,
         seed=setup.seed,
         draws=setup.draws,
-        dropouts=setup.dropouts,
-        rates=setup.rates,
-        wires=tuple(
-            Wire(bits, *noise, kept) for bits, noise, kept in zip(setup.bits, setup.noises, setup.kept, strict=True)
-        ),
-        masks=setup.masks,
+        defenses=setup.defenses,
         leakage_samples=setup.leakage_samples,
         cache_bytes=setup.cache_bytes,
         batch=setup.batch,
@@ -403,10 +394,10 @@ def _plan(
         cut_name=cut.name,
         cut_kind=cut.kind,
         crossing=cut.crossing,
-        defense=objectives.defense(point_of(choice.searched)).spec,
+        defense=objectives.defense(point_of(choice.searched)).record,
         tuning=options.tuning,
         tuned_weights=_tuned_weights(objectives, choice.searched),
-        directions=_directions(objectives, choice.searched),
+        projection=_projection(objectives, choice.searched),
         batch=objectives.profile.batch,
         chosen=choice.confirmed,
         searched=choice.searched,
@@ -434,9 +425,9 @@ def _tuned_weights(objectives: Evaluator, candidate: Candidate) -> TensorFile | 
     return None if weights is None else TensorFile(file="", sha256=hash_tensors(weights))
 
 
-def _directions(objectives: Evaluator, candidate: Candidate) -> TensorFile | None:
-    """The same for the directions that it keeps."""
-    found = objectives.directions(point_of(candidate))
+def _projection(objectives: Evaluator, candidate: Candidate) -> TensorFile | None:
+    """The same for the matrices of its projection."""
+    found = objectives.projection(point_of(candidate))
     return None if found is None else TensorFile(file="", sha256=found.sha256)
 
 
@@ -448,21 +439,8 @@ def _headline(chosen: Candidate, power: EdgePower | None) -> str:
     return (
         f"{described(chosen)}: latency p95 {chosen.latency.p95_ms:.1f} ms, {chosen.accuracy.metric} "
         f"{chosen.accuracy.accuracy.value:.4f} (drop {drop.value:.4f}, at most {drop.high:.4f}), "
-        f"{chosen.leakage.index_name} at most {index.high:.3f} ({_standing(chosen)}){energy}"
+        f"{chosen.leakage.index_name} at most {index.high:.3f} ({chosen.standing}){energy}"
     )
-
-
-def _standing(chosen: Candidate) -> str:
-    """What the leakage index is, so that an estimate does not pass for an audit."""
-    if chosen.audited is None:
-        return "ESTIMATED, not audited" if chosen.leakage.status == "estimated" else chosen.leakage.status
-    audited = chosen.audited
-    said = f"audited at {audited.effort} effort, {audited.seeds} seed{'s' * (audited.seeds > 1)}"
-    if audited.figures.lower_bound:
-        said += ", a lower bound"
-    if not audited.figures.conclusive:
-        said += f", NOT CONCLUSIVE: {', '.join(audited.figures.failed)} FAILED"
-    return said
 
 
 def _hypervolume(objectives: Evaluator, front: Sequence[Candidate]) -> float:

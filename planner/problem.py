@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,8 +13,13 @@ from typing import Any
 from torch import Tensor
 
 from ..attacks.interface import Attack, Effort
-from ..defenses.projection import ProjectionMatrices, is_whole
-from ..graph.structures import Cut, TracedGraph
+from ..defenses.catalogue import stage_revisions
+from ..defenses.projection import ProjectionMatrices
+from ..defenses.spelling import Given, UnknownStage, defenses_of
+from ..estimators.ridge import RIDGE_INDEX
+from ..estimators.sandwich import SANDWICH_BOUNDS
+from ..estimators.token_recovery import TOKEN_RECOVERY
+from ..graph import Cut, TracedGraph
 from ..profilers.joining import JoinedProfile, join
 from ..records import (
     DEFAULT_OBJECTIVES,
@@ -21,10 +27,9 @@ from ..records import (
     Budgets,
     Candidate,
     CollabplanError,
-    DropoutKind,
+    DefenseRecord,
     EdgePower,
     Link,
-    MaskKind,
     MismatchError,
     Objective,
     Plan,
@@ -33,11 +38,15 @@ from ..records import (
     Tuning,
     hash_json,
 )
+from ..records.revisions import revisions_of
 from ..targets.data import Data, InputScaling
+from .finetune import FINE_TUNING
 from .front import checked_objectives
 from .roles import Roles
 from .samplers import Sampler
-from .space import DEFAULT_RATES, Wire
+
+DEFAULT_DEFENSES = ("none", "dropout:element:0.1..0.9", "dropout:channel:0.1..0.9")
+"""What a search tries where nothing else is asked for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,14 +134,14 @@ class SearchOptions:
     """How to search.
 
     `trials` is the total in the study: None enumerates a small space, else runs 200. `draws` masks are
-    averaged per candidate. `wires` are the quantizers, noises and shares of directions to choose from, `masks` whether
-    an input always gets the same ones. `leakage_samples` bounds the rows that the leakage attackers see. `sampler`
-    proposes points where not all are visited. With `tuning` the cloud half is fine-tuned under every defense that
-    costs accuracy. `storage` is the database of a search by several machines; None keeps the study in the folder.
-    `artifacts` is where they share audits and fine-tuned weights: a folder, or s3://bucket/prefix. `study` names one
-    to go on with. Without `audit` the plan rests on estimates, and says so. `objectives` are what the front is made of
-    and the search is guided by, kept in the order of `front.NAMES`. `fastest`: the fastest cut of the whole graph is
-    searched too, where it is none of the problem's.
+    averaged per candidate. `defenses` are those to choose from, in any form that `defenses_of` reads; noise and
+    quantizer of the first are those of undefended baselines. `leakage_samples` bounds the rows that the leakage
+    attackers see. `sampler` proposes points where not all are visited. With `tuning` the cloud half is fine-tuned under
+    every defense that costs accuracy. `storage` is the database of a search by several machines; None keeps the study
+    in the folder. `artifacts` is where they share audits and fine-tuned weights: a folder, or s3://bucket/prefix.
+    `study` names one to go on with. Without `audit` the plan rests on estimates, and says so. `objectives` are what the
+    front is made of and the search is guided by, kept in the order of `front.NAMES`. `fastest`: the fastest cut of the
+    whole graph is searched too, where it is none of the problem's.
     """
 
     trials: int | None = None
@@ -140,10 +149,7 @@ class SearchOptions:
     resume: bool = False
     draws: int = 5
     cache_bytes: int = 4_000_000_000
-    dropouts: tuple[DropoutKind, ...] = ("element", "channel")
-    rates: tuple[float, ...] = DEFAULT_RATES
-    wires: tuple[Wire, ...] = (Wire(),)
-    masks: MaskKind = "fresh"
+    defenses: Sequence[Given] = DEFAULT_DEFENSES
     leakage_samples: int = 1000
     batch: int = 64
     fastest: bool = True
@@ -162,11 +168,18 @@ class SearchOptions:
             raise CollabplanError(f"at least one trial is needed, got {self.trials}; leave it out for the default")
         if self.draws < 1 or self.leakage_samples < 1 or self.batch < 1:
             raise CollabplanError("draws, leakage samples and batch must each be at least 1")
-        if self.tuning is not None and self.tuning.penalty and not any(is_whole(wire.kept) for wire in self.wires):
-            raise CollabplanError(
-                "a penalty on reconstruction trains directions of the whole tensor, and none are to be kept; keep a "
-                "whole number of them, 64 say"
-            )
+        with suppress(UnknownStage):  # the target may bring it, and has not been loaded yet
+            ranks = [each for each in self.searched if each.projection is not None and each.projection.rank is not None]
+            if self.tuning is not None and self.tuning.penalty and not ranks:
+                raise CollabplanError(
+                    "a penalty on reconstruction trains projections of the whole tensor, and none is searched; search "
+                    "projection:rank=64 for example"
+                )
+
+    @cached_property
+    def searched(self) -> tuple[DefenseRecord, ...]:
+        """Every defense to choose from. Raises CollabplanError for one that cannot be read."""
+        return defenses_of(self.defenses)
 
 
 @dataclass(frozen=True)
@@ -186,7 +199,7 @@ class SearchResult:
     them, `space` the points that trials could visit, `ruled_out` those that costs exclude.
     `confirm_tries` candidates were measured on the confirm half until one held. `audits` candidates were attacked
     while searching, in this run or an earlier one. `tuned_weights` are the plan's fine-tuned ones, by name, and
-    `directions` those that it keeps where these are not all.
+    `projection` the matrices of its projection.
     `hypervolume` is the share of a box that the front dominates in `objectives` (accuracy and leakage 0 to 1, latency,
     energy and payload 0 to the space's greatest): comparable between searches of one space and set of objectives only.
     `power` is what energies were computed by.
@@ -206,7 +219,7 @@ class SearchResult:
     study: str
     audits: int = 0
     tuned_weights: Mapping[str, Tensor] | None = None
-    directions: ProjectionMatrices | None = None
+    projection: ProjectionMatrices | None = None
     notes: tuple[str, ...] = ()
     objectives: tuple[Objective, ...] = DEFAULT_OBJECTIVES
     power: EdgePower | None = None
@@ -234,18 +247,19 @@ def fingerprint(problem: Problem, options: SearchOptions, leakage_samples: int, 
         "result at": problem.budgets.result_at,
         "seed": str(options.seed),
         "draws": str(options.draws),
-        "dropout kinds": ", ".join(options.dropouts) or "none",
-        "rates": ", ".join(f"{rate:g}" for rate in options.rates),
-        "bits, noise and directions": ", ".join(map(_wire_mark, options.wires)),
-        "masks": options.masks,
+        "defenses": ", ".join(defense.text for defense in options.searched),
         "leakage samples": str(leakage_samples),
+        "revisions": json.dumps(_revisions(options)),
         **({} if options.tuning is None or problem.train is None else _tuned_marks(options.tuning, problem.train)),
     }
 
 
-def _wire_mark(wire: Wire) -> str:
-    kept = "" if wire.kept == 1 else f" keeping {wire.kept:g}"
-    return f"{wire.bits} {wire.noise} {wire.noise_std:g}{kept}"
+def _revisions(options: SearchOptions) -> dict[str, int]:
+    """Which code a trial's figures depend on, attacks left out: a study holds none of theirs."""
+    found = revisions_of("leakage", [RIDGE_INDEX, TOKEN_RECOVERY, SANDWICH_BOUNDS])
+    for defense in options.searched:
+        found |= stage_revisions(defense)
+    return dict(sorted((found | (revisions_of("tuning", [FINE_TUNING]) if options.tuning else {})).items()))
 
 
 def _tuned_marks(tuning: Tuning, train: Data) -> dict[str, str]:

@@ -87,7 +87,8 @@ class Spelling:
     def __init__(self, space: Space, allowed: Sequence[Point], names: Sequence[Objective] = DEFAULT_OBJECTIVES) -> None:
         self._space, self._names = space, tuple(names)
         self.cut_ids = list(dict.fromkeys(point.cut_id for point in allowed))
-        kinds = [kind for kind in ("element", "channel") if any(point.dropout == kind for point in allowed)]
+        dropped = {point.defense.dropout.granularity for point in allowed if point.defense.dropout is not None}
+        kinds = [kind for kind in ("element", "channel") if kind in dropped]
         self._kinds = kinds or ["element"]
         self.distributions: dict[str, BaseDistribution] = {
             "cut": IntDistribution(0, len(self.cut_ids) - 1),
@@ -112,11 +113,11 @@ class Spelling:
     def completed(self, candidate: Candidate, budgets: Budgets) -> FrozenTrial:
         """A candidate at an allowed cut as a completed trial."""
         point = point_of(candidate)
-        rates = [0.0, *(round(rate, 6) for rate in self._space.rates)]
+        dropout, rates = point.defense.dropout, [0.0, *self._space.rates]
         parameters = {
             "cut": self.cut_ids.index(point.cut_id),
-            "dropout": point.dropout if point.dropout in self._kinds else self._kinds[0],
-            "rate": rates.index(point.rate),
+            "dropout": self._kinds[0] if dropout is None else dropout.granularity,
+            "rate": rates.index(point.defense.rate),
             **({"wire": self._space.wire_index(point)} if len(self._space.wires) > 1 else {}),
         }
         return create_trial(

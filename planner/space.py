@@ -1,72 +1,105 @@
-"""The search space: cut x dropout kind x rate x wire, as points that each have exactly one spelling.
+"""The search space: cuts x defenses, as points that each have exactly one spelling.
 
-Rate 0 is no dropout whatever the kind, and a cut may admit no kind at all (only integers cross, or
-nothing that dropout could make more private): such spellings coincide in one point, so that no
+A cut may not admit all that was asked for: only integers cross, nothing can be narrowed, dropout of channels would be
+that of elements. What it does not admit is left out there, and points that then coincide are one point, so that no
 candidate is evaluated twice.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from ..defenses.projection import is_whole
-from ..records import Candidate, CollabplanError, DefenseSpec, DropoutKind, MaskKind, NoiseKind
+from ..defenses.dropout import DropoutStage
+from ..records import (
+    USUAL_BITS,
+    Candidate,
+    CollabplanError,
+    DefenseRecord,
+    DropoutRecord,
+    Granularity,
+    MaskKind,
+    ProjectionRecord,
+    QuantizerRecord,
+    StageRecord,
+)
 
-DEFAULT_RATES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
-_KINDS: tuple[DropoutKind, ...] = ("none", "element", "channel")
-
-
-@dataclass(frozen=True, slots=True)
-class Wire:
-    """What is done to numbers beside dropout.
-
-    Only a share `kept` of the directions is released at all, or from 2 on so many of the whole tensor; noise of
-    `noise_std`, a share of the range, is added after dropout, and then a quantizer of `bits` rounds.
-    """
-
-    bits: int | None = 8
-    noise: NoiseKind = "none"
-    noise_std: float = 0.0
-    kept: float = 1.0
+DEFAULT_RATES = DropoutStage.search_values
+_KINDS = ("none", "element", "channel")
+USUAL = DefenseRecord.of(QuantizerRecord())
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One (cut, defense) before it is evaluated. `rate` is 0 exactly where `dropout` is none."""
+    """One (cut, defense) before it is evaluated. The defense is neither fitted nor calibrated."""
 
     cut_id: str
-    dropout: DropoutKind = "none"
-    rate: float = 0.0
-    wire: Wire = Wire()
+    defense: DefenseRecord = USUAL
 
     @property
     def key(self) -> str:
-        """Names the point in seeds and messages: equal points, equal keys."""
-        wire = "" if self.wire == Wire() else f"|{self.wire.bits}|{self.wire.noise}|{self.wire.noise_std:.6f}"
-        kept = "" if self.wire.kept == 1 else f"|{self.wire.kept:.6f}"
-        return f"{self.cut_id}|{self.dropout}|{self.rate:.6f}{wire}{kept}"
+        """Names the point in seeds, claims and messages: equal points, equal keys."""
+        return f"{self.cut_id}|{_seed_marks(self.defense)}"
 
-    def spec(self, masks: MaskKind = "fresh") -> DefenseSpec:
-        """The defense of this point; its ranges are not calibrated yet."""
-        return DefenseSpec(
-            kept=self.wire.kept,
-            dropout=self.dropout,
-            rate=self.rate,
-            masks=masks,
-            noise=self.wire.noise,
-            noise_std=self.wire.noise_std,
-            bits=self.wire.bits,
-        )
+    @property
+    def wire(self) -> Wire:
+        """The defense but for its dropout."""
+        return Wire.of(self.defense)
 
 
 def point_of(candidate: Candidate) -> Point:
     """The point that a candidate was evaluated at."""
-    wire = Wire(candidate.bits, candidate.noise, round(candidate.noise_std, 6), round(candidate.kept, 6))
-    return Point(candidate.cut_id, candidate.dropout, round(candidate.rate, 6), wire)
+    return Point(candidate.cut_id, candidate.defense.unfitted)
+
+
+def _seed_marks(defense: DefenseRecord) -> str:
+    """The part of a point's key that is its defense.
+
+    Every random draw of a candidate is seeded by it. It therefore spells what could be searched before defenses were
+    lists of stages exactly as it did then, so that the same seed still gives the same figures; all else is appended.
+    """
+    dropout, noise, projection = defense.dropout, defense.noise, defense.projection
+    said = f"{dropout.granularity if dropout else 'none'}|{defense.rate:.6f}"
+    if (defense.bits, noise, projection) != (USUAL_BITS, None, None):
+        kind, std = (noise.distribution, noise.std) if noise else ("none", 0.0)
+        said += f"|{defense.bits}|{kind}|{std:.6f}"
+    if projection is not None:
+        kept = projection.rank if projection.share is None else projection.share
+        said += f"|{kept:.6f}"
+    marks = [defense.masks] * (defense.masks != "fresh") + ["stochastic"] * defense.rounds_randomly
+    return "|".join([said, *marks, *(custom.text for custom in defense.customs)])
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """A defense but for its dropout: one axis of the space, beside the dropout's kind and rate."""
+
+    stages: tuple[StageRecord, ...]
+    masks: MaskKind = "fresh"
+
+    @classmethod
+    def of(cls, defense: DefenseRecord) -> Wire:
+        """What is left without the dropout; `masks` are those of the whole."""
+        return cls(tuple(stage for stage in defense.stages if not isinstance(stage, DropoutRecord)), defense.masks)
+
+    def with_dropout(self, dropout: DropoutRecord | None) -> DefenseRecord:
+        """The defense with this dropout; fresh where nothing draws random numbers."""
+        before = [stage for stage in self.stages if stage.stage in ("projection", "custom")]
+        after = [stage for stage in self.stages if stage.stage not in ("projection", "custom")]
+        made = DefenseRecord.of(*before, *([] if dropout is None else [dropout]), *after)
+        return made.model_copy(update={"masks": self.masks}) if made.may_draw else made
+
+    @property
+    def projection(self) -> ProjectionRecord | None:
+        """The projection, if there is one."""
+        return next((stage for stage in self.stages if isinstance(stage, ProjectionRecord)), None)
+
+    def without(self, *kinds: str) -> Wire:
+        """The same without the stages of these kinds."""
+        return Wire(tuple(stage for stage in self.stages if stage.stage not in kinds), self.masks)
 
 
 @dataclass(frozen=True)
@@ -75,27 +108,56 @@ class Space:
 
     Attributes:
         cut_ids: searchable cuts by depth.
-        kinds: by cut id, the dropout kinds that it admits beside none; without cuts where nothing can be defended.
-        rates: ascending dropout probabilities above 0.
-        wires: what may be done to numbers beside dropout; the first, with all directions, is that of undefended
-            baselines, and of cuts where nothing can be defended.
-        refused: cuts and what cannot be kept there: all directions are released in its place.
+        kinds: by cut id, the kinds of dropout that it admits; without cuts where nothing can be defended.
+        defenses: what was asked for. The noise and quantizer of the first are those of undefended baselines, and of
+            cuts where nothing can be defended.
+        refused: cuts and projections that leave nothing out there: such a defense stands without its projection.
 
     Raises:
-        CollabplanError: rates that are not ascending in (0, 1).
+        CollabplanError: no defense.
     """
 
     cut_ids: tuple[str, ...]
-    kinds: Mapping[str, tuple[DropoutKind, ...]]
-    rates: tuple[float, ...] = DEFAULT_RATES
-    wires: tuple[Wire, ...] = (Wire(),)
-    refused: frozenset[tuple[str, float]] = frozenset()
+    kinds: Mapping[str, tuple[Granularity, ...]]
+    defenses: tuple[DefenseRecord, ...]
+    refused: frozenset[tuple[str, ProjectionRecord]] = frozenset()
 
     def __post_init__(self) -> None:
-        if not self.wires or len(set(self.wires)) < len(self.wires):
-            raise CollabplanError(f"bits, noises and kept directions must differ from each other, got {self.wires}")
-        if list(self.rates) != sorted(set(self.rates)) or not all(0 < rate < 1 for rate in self.rates):
-            raise CollabplanError(f"dropout rates must ascend strictly between 0 and 1, got {self.rates}")
+        if not self.defenses:
+            raise CollabplanError('no defense to search; give "none" for the quantizer alone')
+
+    @cached_property
+    def asked(self) -> Mapping[Wire, tuple[DropoutRecord | None, ...]]:
+        """What was asked for by wire, in the order of first mention: without dropout first, then each kind by rate.
+
+        Masks tell wires apart only where fresh and keyed ones are both searched.
+        """
+        drawing = {defense.masks for defense in self.defenses if defense.may_draw}
+        common = next(iter(drawing)) if len(drawing) == 1 else None
+        found: dict[Wire, dict[DropoutRecord | None, None]] = {}
+        for defense in self.defenses:
+            wire = Wire.of(defense)
+            wire = wire if common is None else Wire(wire.stages, common)
+            found.setdefault(wire, {})[defense.dropout] = None
+        return {wire: tuple(sorted(drops, key=self._place)) for wire, drops in found.items()}
+
+    def _place(self, dropout: DropoutRecord | None) -> tuple[int, float]:
+        return (-1, 0.0) if dropout is None else (self.drop_kinds.index(dropout.granularity), dropout.rate)
+
+    @cached_property
+    def drop_kinds(self) -> tuple[Granularity, ...]:
+        """The kinds of dropout that were asked for, in the order of first mention."""
+        return tuple(dict.fromkeys(each.dropout.granularity for each in self.defenses if each.dropout is not None))
+
+    @cached_property
+    def wires(self) -> tuple[Wire, ...]:
+        """The defenses but for their dropout."""
+        return tuple(self.asked)
+
+    @cached_property
+    def rates(self) -> tuple[float, ...]:
+        """All dropout rates that were asked for, ascending; the default ones where there are none."""
+        return tuple(sorted({each.rate for each in self.defenses if each.dropout is not None})) or DEFAULT_RATES
 
     @cached_property
     def points(self) -> tuple[Point, ...]:
@@ -103,54 +165,76 @@ class Space:
         return tuple(point for cut_id in self.cut_ids for point in self.points_of(cut_id))
 
     def points_of(self, cut_id: str) -> list[Point]:
-        """The points of one cut, wire by wire: without dropout first, then each kind by rate."""
-        found = []
-        for wire in self._wires_of(cut_id):
-            found.append(Point(cut_id, wire=wire))
-            kinds = self._kinds_of(cut_id, wire)
-            found += [Point(cut_id, kind, round(rate, 6), wire) for kind in kinds for rate in self.rates]
-        return found
+        """The points of one cut, wire by wire; the undefended one where it admits nothing else."""
+        found = [
+            Point(cut_id, wire.with_dropout(dropout))
+            for wire, drops in self._admitted(cut_id).items()
+            for dropout in drops
+        ]
+        return list(dict.fromkeys(found)) or [self.undefended(cut_id)]
 
-    def _kinds_of(self, cut_id: str, wire: Wire) -> tuple[DropoutKind, ...]:
-        """Directions of the whole tensor have no channels: to drop one is to drop an element."""
-        kinds = self.kinds.get(cut_id, ())
-        return tuple(kind for kind in kinds if kind == "element" or not is_whole(wire.kept) or len(kinds) == 1)
-
-    def _wires_of(self, cut_id: str) -> list[Wire]:
+    def _admitted(self, cut_id: str) -> dict[Wire, list[DropoutRecord | None]]:
+        """What of `asked` a cut admits."""
+        found: dict[Wire, list[DropoutRecord | None]] = {}
         if cut_id not in self.kinds:
-            return [self.undefended(cut_id).wire]
-        return list(dict.fromkeys(self._admitted(cut_id, wire) for wire in self.wires))
+            return found
+        for asked, drops in self.asked.items():
+            wire = self._narrowed(cut_id, asked)
+            kinds = self._kinds_of(cut_id, wire)
+            left = found.setdefault(wire, [])
+            left += [drop for drop in drops if drop not in left and (drop is None or drop.granularity in kinds)]
+        return {wire: drops for wire, drops in found.items() if drops}
 
-    def _admitted(self, cut_id: str, wire: Wire) -> Wire:
-        return replace(wire, kept=1.0) if (cut_id, wire.kept) in self.refused else wire
+    def _narrowed(self, cut_id: str, wire: Wire) -> Wire:
+        refused = wire.projection is not None and (cut_id, wire.projection) in self.refused
+        return wire.without("projection") if refused else wire
+
+    def _kinds_of(self, cut_id: str, wire: Wire) -> tuple[Granularity, ...]:
+        """A rank of the whole tensor has no channels: to drop one is to drop an element."""
+        kinds = self.kinds.get(cut_id, ())
+        whole = wire.projection is not None and wire.projection.rank is not None
+        return tuple(kind for kind in kinds if kind == "element" or not whole or len(kinds) == 1)
 
     def undefended(self, cut_id: str) -> Point:
-        """The cut as a baseline: no dropout, the first wire, all directions."""
-        return Point(cut_id, wire=replace(self.wires[0], kept=1.0))
+        """The cut as a baseline: the first defense's noise and quantizer, and nothing else."""
+        return Point(cut_id, self.wires[0].without("projection", "custom").with_dropout(None))
 
-    def spelled(self, cut_id: str, kind: DropoutKind, rate_index: int, wire_index: int = 0) -> Point:
-        """The point that a sampler's spelling means; `rate_index` 0 is rate 0, i is `rates[i - 1]`."""
-        if cut_id not in self.kinds:
+    def spelled(self, cut_id: str, kind: str, rate_index: int, wire_index: int = 0) -> Point:
+        """The point that a sampler's spelling means; `rate_index` 0 is rate 0, i is `rates[i - 1]`.
+
+        Where it means none that the cut admits, the nearest: the kind gives way first, then the rate.
+        """
+        admitted = self._admitted(cut_id)
+        if not admitted:
             return self.undefended(cut_id)
-        wire = self._admitted(cut_id, self.wires[wire_index])
-        admitted = self._kinds_of(cut_id, wire)
-        if rate_index == 0 or not admitted:
-            return Point(cut_id, wire=wire)
-        return Point(cut_id, kind if kind in admitted else admitted[0], round(self.rates[rate_index - 1], 6), wire)
+        wire = self._narrowed(cut_id, self.wires[wire_index])
+        drops = admitted.get(wire) or next(iter(admitted.values()))
+        wire = wire if wire in admitted else next(iter(admitted))
+        rate = 0.0 if rate_index == 0 else self.rates[rate_index - 1]
+
+        def apart(dropout: DropoutRecord | None) -> tuple[bool, float, bool]:
+            if dropout is None or rate == 0:
+                return (dropout is not None) != (rate > 0), 0.0 if dropout is None else dropout.rate, False
+            return False, abs(dropout.rate - rate), dropout.granularity != kind
+
+        return Point(cut_id, wire.with_dropout(min(drops, key=apart)))
 
     def parameters(self, point: Point) -> dict[str, int | float | str]:
         """The point as Optuna's parameters: cut (index by depth), dropout, rate; the wire where there are several."""
+        dropout = point.defense.dropout
         found: dict[str, int | float | str] = {
             "cut": self.cut_ids.index(point.cut_id),
-            "dropout": point.dropout,
-            "rate": point.rate,
+            "dropout": "none" if dropout is None else dropout.granularity,
+            "rate": point.defense.rate,
         }
         return found | ({"wire": self.wire_index(point)} if len(self.wires) > 1 else {})
 
     def wire_index(self, point: Point) -> int:
         """The first of `wires` that means this at the point's cut; 0 where nothing is defended."""
-        meant = [self._admitted(point.cut_id, wire) for wire in self.wires]
-        return meant.index(point.wire) if point.wire in meant else 0
+        for at, wire in enumerate(self.wires):
+            if self._narrowed(point.cut_id, wire).with_dropout(point.defense.dropout) == point.defense:
+                return at
+        return 0
 
     @cached_property
     def distributions(self) -> dict[str, BaseDistribution]:
@@ -165,7 +249,5 @@ class Space:
 
 def _rate_distribution(rates: Sequence[float]) -> FloatDistribution:
     """Stepped where the rates are multiples of the first, else any rate up to the last."""
-    if not rates:
-        return FloatDistribution(0.0, 0.0)
     even = all(abs(rate - (i + 1) * rates[0]) < 1e-9 for i, rate in enumerate(rates))
     return FloatDistribution(0.0, rates[-1], step=rates[0] if even else None)

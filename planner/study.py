@@ -9,8 +9,6 @@ temporary file and renamed, so that a kill during creation leaves no half-made t
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import json
 import os
 import sqlite3
@@ -26,9 +24,11 @@ import pydantic
 import sqlalchemy.exc
 from optuna.trial import TrialState, create_trial
 
-from ..records import DEFAULT_OBJECTIVES, Budgets, Candidate, CollabplanError, MismatchError, Objective, write_text
+from ..records import DEFAULT_OBJECTIVES, Budgets, Candidate, CollabplanError, MismatchError, Objective, StudySetup
 from ..records.atomic import write_failure
+from ..records.files import other_version
 from .budgets import checks
+from .folder_lock import locked
 from .space import Space, point_of
 
 Figure = tuple[str, Literal["minimize", "maximize"], Callable[[Candidate], float | None]]
@@ -42,7 +42,8 @@ FIGURES: dict[Objective, Figure] = {
 }
 """What the study shows of an objective: its name with the unit, its direction, its value."""
 
-_MARK = "objectives"
+_MARK, _VERSION_MARK = "objectives", "schema version"
+SCHEMA_VERSION: int = StudySetup.model_fields["schema_version"].default
 _FINGERPRINT = "collabplan.fingerprint"
 CANDIDATE = "collabplan.candidate"
 _PREFIX = "search-"
@@ -55,43 +56,6 @@ _STORAGE_FAILURES = (
     ValueError,
     AssertionError,
 )
-
-
-@contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Holds `folder` for one writer. The system frees the lock when the process ends, however it ends.
-
-    Raises:
-        CollabplanError: another process holds it, or the folder cannot be written.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if not (folder / ".gitignore").exists():
-            write_text(folder / ".gitignore", "*\n")
-        handle = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise CollabplanError(write_failure(folder / "lock", error)) from error
-    try:
-        _take(handle, folder)
-        yield
-    finally:
-        os.close(handle)
-
-
-def _take(handle: int, folder: Path) -> None:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-            raise CollabplanError(f"cannot lock {folder}: {error.strerror}; keep it on a local disk") from error
-        holder = os.pread(handle, 32, 0).decode(errors="replace").strip()
-        raise CollabplanError(
-            f"another optimize{f' (process {holder})' if holder else ''} is writing to {folder}; "
-            "wait until it ends, stop it, or work in another folder"
-        ) from None
-    with contextlib.suppress(OSError):  # the number only serves the message above; a full disk must not matter here
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, str(os.getpid()).encode(), 0)
 
 
 @dataclass
@@ -234,13 +198,13 @@ def pick_study(
         key=lambda study: _number(study.study_name),
         reverse=True,
     )
-    wanted = {**fingerprint, _MARK: ", ".join(objectives)}
+    wanted = {**fingerprint, _MARK: ", ".join(objectives), _VERSION_MARK: str(SCHEMA_VERSION)}
     known = {study.study_name: _marks(study.user_attrs) for study in ours}
     if name is not None:
         if name not in known:
             raise CollabplanError(f"{path} has no study {name!r}; there are: {', '.join(known) or 'none'}")
         if known[name] != wanted:
-            raise MismatchError(_difference(path, name, known[name] or {}, wanted))
+            raise MismatchError(_refusal(path, name, known[name] or {}, wanted))
         return optuna.load_study(study_name=name, storage=storage)
     if (
         ours
@@ -254,7 +218,7 @@ def pick_study(
             if found == wanted:
                 return optuna.load_study(study_name=each, storage=storage)
         latest = next(iter(marked))
-        raise MismatchError(_difference(path, latest, marked[latest], wanted))
+        raise MismatchError(_refusal(path, latest, marked[latest], wanted))
     return _begin(storage, f"{_PREFIX}{_number(ours[0].study_name) + 1 if ours else 1}", wanted, objectives)
 
 
@@ -284,6 +248,14 @@ def _begin(
 def _number(name: str) -> int:
     tail = name.removeprefix(_PREFIX)
     return int(tail) if name.startswith(_PREFIX) and tail.isdecimal() else 0
+
+
+def _refusal(path: Path | str, name: str, found: Mapping[str, Any], expected: Mapping[str, str]) -> str:
+    """Why a study cannot be gone on with: another version made it, or its figures are for something else."""
+    version = found.get(_VERSION_MARK, "1")
+    if version != expected[_VERSION_MARK]:
+        return other_version("study", f"{name} in {path}", version, SCHEMA_VERSION)
+    return _difference(path, name, found, expected)
 
 
 def _difference(path: Path | str, name: str, found: Mapping[str, Any], expected: Mapping[str, str]) -> str:

@@ -1,11 +1,10 @@
-"""What one side of *any* cut takes, by the node breakdown, on the scale of what was measured.
+"""How long one side of *any* cut takes, by the node breakdown, on the scale of the measurements.
 
-The sum over nodes is not the latency (profilers/nodes.py says why), so node times only divide what was measured as a
-whole. Cuts that one tensor crosses form a chain: every other cut lies between two neighbours of it. The nodes between
-two measured neighbours share the difference of their measured times in proportion to their own. Sums over nodes then
-equal the measurements at every measured cut of the chain and at the whole model, and between them they are what
-interpolation gives. A share is negative where a longer prefix was measured as quicker: scatter, which the predictions
-at those cuts hold too.
+The sum over nodes is not the latency (see `nodes`), so node times only divide what was measured as a whole. Cuts that
+one tensor crosses form a chain: every other cut lies between two neighbours of it. The nodes between two measured
+neighbours share the difference of their measured times in proportion to their own times. So sums over nodes equal the
+measurements at every measured cut of the chain and at the whole model, and interpolate between them. A share is
+negative where a longer prefix was measured as quicker: that is scatter, which the predictions at those cuts have too.
 """
 
 from __future__ import annotations
@@ -18,9 +17,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..graph.structures import Cut
+from ..graph import Cut
 from ..records import Profile, Timing
-from .cuts import NO_TIME, between
+from .interpolation import NO_TIME, between
 from .nodes import quickest_ms
 
 Side = Literal["edge", "cloud"]
@@ -31,7 +30,7 @@ class Breakdown:
     """One side of one profile.
 
     Attributes:
-        node_ms: by node name (the first of a unit), what it adds to the side that runs it. May be negative.
+        node_ms: by name of a unit's first node, what the unit adds to the side that runs it. May be negative.
     """
 
     node_ms: dict[str, float]
@@ -40,20 +39,21 @@ class Breakdown:
 
     @classmethod
     def of(cls, profile: Profile, cuts: Sequence[Cut], side: Side) -> Breakdown:
-        """The breakdown of a profile of that role.
+        """The breakdown of one side of a profile.
 
         Args:
-            cuts: those of the profile, from the graph that is cut.
+            profile: of the side's role, or of both.
+            cuts: the cuts of the profile, from the graph that is cut.
+            side: `edge` or `cloud`.
         """
         graph = cuts[0].units
         own_ms = np.zeros(graph.count)
         for name, elapsed_ms in quickest_ms(profile.nodes).items():
             if name in graph.unit_of:
                 own_ms[graph.unit_of[name]] += elapsed_ms
-        inputs = np.arange(graph.count) < graph.input_count
         whole = np.ones(graph.count, dtype=bool)
         ends = (NO_TIME, profile.whole) if side == "edge" else (profile.whole, NO_TIME)
-        chain = [(inputs, ends[0]), *_measured(profile, cuts, side), (whole, ends[1])]
+        chain = [(graph.is_input, ends[0]), *_measured(profile, cuts, side), (whole, ends[1])]
         chain.sort(key=lambda link: int(link[0].sum()))
         unit_ms = np.zeros(graph.count)
         for (before, left), (after, right) in pairwise(chain):
@@ -66,7 +66,7 @@ class Breakdown:
         return cls(node_ms, own_ms, tuple((float(own_ms[mask].sum()), timing) for mask, timing in chain))
 
     def timing(self, cut: Cut) -> Timing:
-        """What this side of a proper cut takes: its median is the sum of `node_ms` over this side. No samples."""
+        """The time of this side of a proper cut, without samples. Its median is the sum of `node_ms` over this side."""
         return between(self._chain, float(self._own_ms[cut.edge].sum()))
 
 

@@ -1,19 +1,17 @@
 """Times the two halves of candidate cuts as wholes, interleaved with the whole model.
 
-A round runs every chosen cut once, prefix then suffix on the tensors that the prefix has just
-made, and the whole model between them; the next round goes the other way. So a machine that
-becomes slower for a while slows everything alike, and the medians stay comparable. Each run comes
-after a rest, since in a split each side waits for the other and for the link, and what has rested begins
-with cold caches (measured: 10 % slower at 30 ms, 20 % at 3 ms). Within a budget of
-seconds as many cuts are measured as get `MIN_SAMPLES` samples each: those that one tensor crosses
-first, then by the number of tensors; among equals the one farthest (in node time) from all chosen
-before it. The others are set between their measured neighbours by the node breakdown and say so.
+A round runs every chosen cut once, the prefix and then the suffix on the tensors that the prefix has just
+made, and the whole model between cuts. The next round runs in the opposite order. So a machine that
+becomes slower for a while slows all cuts alike, and the medians stay comparable. A rest precedes each run: in a
+deployment each side waits for the other and for the link, and starts with cold caches (measured: 10 % slower at 30 ms,
+20 % at 3 ms). The budget of seconds decides how many cuts get `MIN_SAMPLES` samples each. Cuts that one tensor crosses
+come first, then those with more tensors; among equals comes the one farthest (in node time) from all chosen before it.
+The other cuts are interpolated between their measured neighbours by the node breakdown, and marked.
 """
 
 from __future__ import annotations
 
 import time
-from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
@@ -21,26 +19,27 @@ from typing import Any
 
 from torch import Tensor
 
-from ..graph import split
-from ..graph.structures import Cut, TracedGraph
+from ..graph import Cut, TracedGraph, split
 from ..records import Role, Timing
+from ..records.byte_cache import ByteBoundedCache
+from .interpolation import NO_TIME, between
 from .timers import R, Timer, timed
 
 MIN_SAMPLES = 5
 MAX_SAMPLES = 25
 WHOLE_EVERY = 6
-"""Cuts between two runs of the whole model."""
+"""The number of cuts between two runs of the whole model."""
 
 REST_S, REST_SHARE = 0.01, 1e-3
-"""Before each timed run; no more than a thousandth of the budget."""
+"""The rest before each timed run: seconds, and at most this share of the budget."""
 
 CACHE_BYTES = 512 * 2**20
-"""Crossing tensors kept for timing suffixes alone; beyond it the prefix makes them anew, untimed."""
+"""The most crossing tensors kept for timing suffixes alone. Beyond it the prefix makes them again, untimed."""
 
 
 @dataclass(frozen=True, slots=True)
 class CutTiming:
-    """Prefix and suffix of one cut; None where the role or the cut has no such part."""
+    """Prefix and suffix of one cut; None where the role or the cut lacks that part."""
 
     edge: Timing | None
     cloud: Timing | None
@@ -57,18 +56,17 @@ class CutTimings:
 
 @dataclass(eq=False)
 class _Run:
-    """One measured cut: its halves and the samples so far, in milliseconds."""
+    """One measured cut: its halves, and the samples so far in milliseconds."""
 
     cut: Cut
     edge: Callable[..., Any]
     cloud: Callable[..., Any]
-    crossing: tuple[Tensor, ...] | None = None
     edge_ms: list[float] = field(default_factory=list)
     cloud_ms: list[float] = field(default_factory=list)
 
     @property
     def count(self) -> int:
-        """Samples taken so far."""
+        """The number of samples so far."""
         return max(len(self.edge_ms), len(self.cloud_ms))
 
     def timing(self) -> CutTiming:
@@ -87,13 +85,16 @@ def time_cuts(
     seconds: float,
     on_fraction: Callable[[float], None] | None = None,
 ) -> CutTimings:
-    """Time prefixes and suffixes of `cuts` on the example inputs of `traced` (placed, see placement.py).
+    """Time prefixes and suffixes of `cuts` on the example inputs of `traced`.
 
     Args:
-        cuts: all candidates *of `traced`*, with cloud-only and edge-only among them.
+        traced: the placed graph (see `placement`).
+        cuts: all candidates of this graph, cloud-only and edge-only included.
         depth_ms: by cut id, the node time of its edge half, to choose cuts and to interpolate.
+        timer: of the device.
         role: `edge` times prefixes alone, `cloud` suffixes alone.
-        seconds: the budget. `MIN_SAMPLES` samples of the whole model are taken whatever it is.
+        seconds: the budget. The whole model gets `MIN_SAMPLES` samples even beyond it.
+        on_fraction: called between rounds with the share that is done.
     """
     session = _Session(traced, timer, role, seconds, on_fraction)
     session.warm_up()
@@ -104,7 +105,7 @@ def time_cuts(
 
 
 class _Session:
-    """The measuring itself: what is run in which order, until when."""
+    """One measurement: which halves run, in which order, and until when."""
 
     def __init__(
         self,
@@ -122,7 +123,7 @@ class _Session:
         self.on_fraction = on_fraction
         self.runs: list[_Run] = []
         self.whole_ms: list[float] = []
-        self.cached_bytes = 0
+        self.crossings = ByteBoundedCache[str, tuple[Tensor, ...]](CACHE_BYTES, _storage_bytes, evicts=False)
 
     def warm_up(self) -> None:
         """Three runs of the whole model: the first prepares kernels, the others set the expectation."""
@@ -132,7 +133,7 @@ class _Session:
         self.whole_ms.clear()
 
     def run_whole(self) -> None:
-        """One sample of the whole model, as the flat graph that the halves are made of."""
+        """Take one sample of the whole model, as the flat graph that the halves are made of."""
         elapsed_ms, _ = self.timed(self.traced.flat, *self.inputs)
         self.whole_ms.append(elapsed_ms)
 
@@ -142,7 +143,7 @@ class _Session:
         return timed(self.timer, function, *args)
 
     def measure(self, order: Sequence[Cut], depth_ms: Mapping[str, float]) -> None:
-        """Measure cuts in this order of importance, as many as get enough samples; then sample all of them more."""
+        """Measure as many cuts as get enough samples, in this order, then take more samples of all of them."""
         pending = list(order)
         while pending:
             chosen = self.choose(pending, depth_ms)
@@ -156,7 +157,7 @@ class _Session:
             round_s = self.round(self.runs)
 
     def fewest(self) -> int:
-        """The samples of the cut that has fewest (of the whole model, where no cut is measured)."""
+        """The smallest number of samples of a cut, or that of the whole model if no cut is measured."""
         return min((run.count for run in self.runs), default=len(self.whole_ms))
 
     def left_s(self) -> float:
@@ -164,7 +165,7 @@ class _Session:
         return self.deadline - time.monotonic()
 
     def choose(self, pending: list[Cut], depth_ms: Mapping[str, float]) -> list[_Run]:
-        """Take cuts off `pending`, split and warm them up, while all taken can still be sampled enough."""
+        """Take cuts off `pending`, split them and warm them up, as long as the budget suffices to sample them all."""
         total_ms = max(depth_ms.values(), default=0.0)
         chosen: list[_Run] = []
         promised_ms = self.expected_ms * (MIN_SAMPLES + 1)
@@ -184,7 +185,7 @@ class _Session:
         return chosen
 
     def sample(self, runs: list[_Run]) -> list[_Run]:
-        """`MIN_SAMPLES` rounds over new cuts. Those that a machine grown slower has no time for are given up."""
+        """`MIN_SAMPLES` rounds over new cuts. If the machine has become slower, the last of them are given up."""
         for left in range(MIN_SAMPLES, 0, -1):
             needed_s = left * self.round(runs, backwards=bool(left % 2))
             needed_s *= (left - 1) / left
@@ -194,7 +195,7 @@ class _Session:
         return runs
 
     def round(self, runs: Sequence[_Run], *, backwards: bool = False) -> float:
-        """One sample of each of `runs` in the order of depth, the whole model between them; its seconds."""
+        """One sample of each of `runs` in the order of depth, with the whole model between them. Returns seconds."""
         started = time.monotonic()
         for index, run in enumerate(sorted(runs, key=lambda run: run.cut.depth, reverse=backwards)):
             if index % WHOLE_EVERY == 0:
@@ -205,10 +206,9 @@ class _Session:
         return time.monotonic() - started
 
     def run_once(self, run: _Run) -> None:
-        """One sample of the cut's halves, as far as the role asks for them."""
+        """One sample of the cut's halves, as far as the role needs them."""
         if self.role == "cloud":
-            crossing = run.crossing or run.edge(*self.inputs)
-            self.keep(run, crossing)
+            crossing = self.crossing_of(run)
         else:
             elapsed_ms, crossing = self.timed(run.edge, *self.inputs)
             run.edge_ms.append(elapsed_ms)
@@ -216,27 +216,32 @@ class _Session:
             elapsed_ms, _ = self.timed(run.cloud, *crossing)
             run.cloud_ms.append(elapsed_ms)
 
-    def keep(self, run: _Run, crossing: tuple[Tensor, ...]) -> None:
-        """Keep what crosses for the next samples of a suffix, while there is room."""
-        size = sum(tensor.untyped_storage().nbytes() for tensor in crossing)
-        if run.crossing is None and self.cached_bytes + size <= CACHE_BYTES:
-            run.crossing = crossing
-            self.cached_bytes += size
+    def crossing_of(self, run: _Run) -> tuple[Tensor, ...]:
+        """What crosses the cut, kept for the next samples of its suffix while there is room."""
+        crossing = self.crossings.get(run.cut.id)
+        if crossing is None:
+            crossing = run.edge(*self.inputs)
+            self.crossings.put(run.cut.id, crossing)
+        return crossing
 
     def report(self) -> None:
-        """Tell how far it is, between two rounds."""
+        """Report the share that is done."""
         if self.on_fraction:
             spent = time.monotonic() - self.started
             self.on_fraction(min(1.0, spent / max(self.deadline - self.started, 1e-9)))
 
 
+def _storage_bytes(crossing: tuple[Tensor, ...]) -> int:
+    return sum(tensor.untyped_storage().nbytes() for tensor in crossing)
+
+
 def cost_share(role: Role, share: float) -> float:
-    """What one sample of a cut costs as a share of the whole, its prefix being `share` of it."""
+    """The cost of one sample of a cut as a share of the whole model's, where `share` is that of the prefix."""
     return {"both": 1.0, "edge": share, "cloud": 1.0 - share}[role]
 
 
 def ranked(cuts: Sequence[Cut], depth_ms: Mapping[str, float]) -> list[Cut]:
-    """Proper cuts by importance: fewer crossing tensors first, then farthest from those before."""
+    """Proper cuts by importance: fewer crossing tensors first, then the farthest from those before."""
     total_ms = max(depth_ms.values(), default=0.0)
     order: list[Cut] = []
     for count in sorted({len(cut.crossing) for cut in cuts}):
@@ -283,24 +288,3 @@ def fill(
                 interpolated=False,
             )
     return timings
-
-
-NO_TIME = Timing(p50_ms=0.0, p95_ms=0.0, iqr_ms=0.0, samples_ms=())
-
-
-def between(points: Sequence[tuple[float, Timing]], at: float) -> Timing:
-    """The timing at node time `at`, linear between the two nearest of `points` (ascending); no samples."""
-    above = min(max(bisect_left([place for place, _ in points], at), 1), len(points) - 1)
-    (left, low), (right, high) = points[above - 1], points[above]
-    weight = (at - left) / (right - left) if right > left else 0.5
-    weight = min(max(weight, 0.0), 1.0)
-
-    def blend(one: float, other: float) -> float:
-        return (1 - weight) * one + weight * other
-
-    return Timing(
-        p50_ms=blend(low.p50_ms, high.p50_ms),
-        p95_ms=blend(low.p95_ms, high.p95_ms),
-        iqr_ms=blend(low.iqr_ms, high.iqr_ms),
-        samples_ms=(),
-    )

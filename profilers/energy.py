@@ -1,10 +1,10 @@
-"""Watts while the model runs, from counters of energy: NVML's total of a CUDA device, powercap's of a processor.
+"""Watts while the model runs, from energy counters: NVML for a CUDA device, powercap for a processor.
 
-A counter is read before and after a stretch of time, and the difference divided by its seconds. It counts one part of
-the machine, whoever made that part work: the processor's packages (without memory, board or radio), or one GPU
-(without its host). NVML counts millijoules since the driver was loaded; powercap counts microjoules and starts anew at
-a range of its own (`max_energy_range_uj`, minutes to hours of full load), which a stretch of seconds can meet once.
-What cannot be read is None with the reason, never a zero.
+A counter is read before and after an interval, and the difference is divided by the interval's seconds. It counts one
+part of the machine, for all programs: the processor's packages (without memory, board or radio), or one GPU (without
+its host). NVML counts millijoules since the driver was loaded. powercap counts microjoules and wraps around at
+`max_energy_range_uj` (minutes to hours of full load), at most once in an interval of seconds. A counter that cannot be
+read gives None and the reason, never a zero.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from ..records import CollabplanError, MeasuredPower, PowerSource
 POWERCAP = Path("/sys/class/powercap")
 
 SECONDS = 1.0
-"""Of whole-model runs, and of rest before them: NVML's counter moves every tenth of a second only."""
+"""Length of the interval at rest and of that at work. NVML's counter advances only every tenth of a second."""
 
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """Joules since some moment in the past; at `range_joules` a counter starts anew (None: never)."""
+    """Joules since some moment in the past. The counter wraps around at `range_joules` (None: never)."""
 
     joules: float
     range_joules: float | None = None
 
 
 Reading = Mapping[str, Count]
-"""What the counters of one device say at one moment, by their name."""
+"""By name, the counters of one device at one moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +47,13 @@ class Meter:
 
 
 def read_powercap(root: Path = POWERCAP) -> Reading:
-    """The counters of all processor packages. Their parts (cores, graphics) and the platform's counter are left out.
+    """The counters of all processor packages, without their parts (cores, graphics) and the platform's counter.
 
     Args:
-        root: holds `intel-rapl:0` and so on, which is what Linux calls them on AMD's processors too.
+        root: holds `intel-rapl:0` and so on. Linux uses these names for AMD's processors too.
 
     Raises:
-        CollabplanError: there is no package, or one of them cannot be read: a sum without it would be wrong.
+        CollabplanError: there is no package, or one of them cannot be read (a sum without it would be wrong).
     """
     domains = [path for path in sorted(root.glob("intel-rapl:*")) if _text(path / "name").startswith("package")]
     if not domains:
@@ -70,7 +70,7 @@ def _text(path: Path) -> str:
         return ""
     except PermissionError as error:
         raise CollabplanError(
-            f"{path} cannot be read ({error.strerror}); Linux keeps it for root since 5.10, who may allow reading it"
+            f"{path} cannot be read ({error.strerror}); Linux reserves it for root since 5.10, who may allow reading it"
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise CollabplanError(f"{path} cannot be read ({error})") from None
@@ -88,10 +88,10 @@ def read_nvml(module: Any, uuid: str) -> Reading:
 
     Args:
         module: `pynvml`, initialised.
-        uuid: as NVML spells it, `GPU-...`. An index would not do: CUDA may count devices in another order.
+        uuid: as NVML spells it, `GPU-...`. An index would not do: CUDA may number devices in another order.
 
     Raises:
-        CollabplanError: NVML does not know the device (a part of a GPU, say), or it has no such counter.
+        CollabplanError: NVML does not know the device (such as a part of a GPU), or it has no such counter.
     """
     try:
         handle = module.nvmlDeviceGetHandleByUUID(uuid)
@@ -101,10 +101,14 @@ def read_nvml(module: Any, uuid: str) -> Reading:
 
 
 def spent_joules(before: Reading, after: Reading) -> float:
-    """Joules between two readings, of all counters together.
+    """Joules between two readings, summed over all counters.
 
     Raises:
-        CollabplanError: a counter went backwards that never starts anew, or is gone.
+        CollabplanError: a counter is gone, or went backwards though it never wraps around.
+
+    Example:
+        >>> spent_joules({"package": Count(9.0, range_joules=10.0)}, {"package": Count(1.5, range_joules=10.0)})
+        2.5
     """
     total = 0.0
     for name, first in before.items():
@@ -153,12 +157,12 @@ def _nvml() -> Any:
 def measure_power(
     device: torch.device, run: Callable[[], object], seconds: float | None = None
 ) -> tuple[MeasuredPower | None, str | None]:
-    """What a device draws while the model runs, or None and why that cannot be measured.
+    """The power of a device at rest and while the model runs, or None and the reason why it cannot be measured.
 
     Args:
         device: from `timers.resolve_device`.
-        run: the whole model once; returns when the device is done.
-        seconds: at least so long, at rest and then at work; None: `SECONDS`.
+        run: runs the whole model once, and returns when the device is done.
+        seconds: the least length of each interval; None: `SECONDS`.
     """
     try:
         with open_meter(device) as meter:
@@ -175,7 +179,14 @@ def mean_power(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> MeasuredPower:
-    """Mean watts at rest, then over repeated runs, each for `seconds` and until the last run is done.
+    """Mean watts at rest, then over repeated runs.
+
+    Args:
+        meter: of the device.
+        run: runs the whole model once, and returns when the device is done.
+        seconds: the least length of each interval; the last run is completed.
+        clock: seconds of a monotonic clock.
+        sleep: waits for a number of seconds.
 
     Raises:
         CollabplanError: a counter cannot be read, or stands still.
@@ -193,10 +204,10 @@ def mean_power(
     )
 
 
-def _watts(meter: Meter, stretch: Callable[[], None], clock: Callable[[], float]) -> tuple[float, float]:
-    """Mean watts over a stretch, and how many seconds that was."""
+def _watts(meter: Meter, interval: Callable[[], None], clock: Callable[[], float]) -> tuple[float, float]:
+    """Mean watts over an interval, and its length in seconds."""
     before, started = meter.read(), clock()
-    stretch()
+    interval()
     after, ended = meter.read(), clock()
     joules = spent_joules(before, after)
     if joules <= 0 or ended <= started:

@@ -1,9 +1,9 @@
 """FLOPs of one operator call, by the formulas that `torch.utils.flop_counter` registers.
 
 Those count the multiplications and additions of matrix products, convolutions and attention (2 per
-multiply-add). A call whose parts the registry does not know is *unknown*, never zero. Bias,
-softmax and element-wise work inside a call that holds a product is not counted, as there. FLOPs are
-not a latency: memory traffic decides as often.
+multiply-add). A call with parts that the registry does not know is *unknown*, never zero. Bias,
+softmax and element-wise work in the same call as a product are not counted, as in the registry. FLOPs are
+not a latency: memory traffic is as often the limit.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch.utils.flop_counter import flop_registry, sdpa_flop_count
 aten = torch.ops.aten
 
 _BESIDE_PRODUCTS = {"_softmax", "_safe_softmax", "_unsafe_view", "copy_", "cat", "constant_pad_nd", "empty", "sum"}
-"""Operators that may stand beside a product inside one composite call without making it unknown."""
+"""Operators that may accompany a product inside one composite call without making it unknown."""
 
 
 def _attention(query: Any, key: Any, value: Any, *_args: Any, **_kwargs: Any) -> int:
@@ -26,14 +26,22 @@ def _attention(query: Any, key: Any, value: Any, *_args: Any, **_kwargs: Any) ->
 
 
 def _formulas() -> dict[Any, Callable[..., int]]:
-    """The registry, with the CPU's attention kernel, which it lacks, under the same formula."""
+    """The registry, and the CPU's attention kernel, which it lacks, under the same formula."""
     known: dict[Any, Callable[..., int]] = dict(flop_registry)
     known[aten._scaled_dot_product_flash_attention_for_cpu] = _attention
     return known
 
 
 class FlopCount(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts what runs inside it; `flops` is None where no product ran or something is unknown."""
+    """Counts the operations that run inside it.
+
+    Example:
+        >>> left, right = torch.ones(2, 3), torch.ones(3, 4)
+        >>> with FlopCount() as count:
+        ...     product = left @ right
+        >>> count.flops
+        48
+    """
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -43,13 +51,13 @@ class FlopCount(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     @property
     def flops(self) -> int | None:
-        """Operations counted so far, None where their number is unknown."""
+        """The operations counted so far; None where no product ran or a part is unknown."""
         return None if self._unknown else self._counted
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        """Run one operator; a composite one is taken apart first, so that its products are seen."""
+        """Run one operator. A composite one is decomposed first, so that its products are seen."""
         kwargs = dict(kwargs or {})
         formula = self._formulas.get(getattr(func, "_overloadpacket", func))
         if formula is None and isinstance(func, torch._ops.OpOverload):
@@ -68,7 +76,7 @@ class FlopCount(TorchDispatchMode):  # type: ignore[no-untyped-call]
         try:
             self._counted = (self._counted or 0) + int(formula(*args, **kwargs, out_val=result))
         except (AssertionError, ValueError, TypeError):
-            self._unknown = True  # a form of the operator that its formula was not written for
+            self._unknown = True  # the formula was not written for this form of the operator
 
 
 def _is_light(func: Any) -> bool:

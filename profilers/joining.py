@@ -1,4 +1,4 @@
-"""Two machines profiled apart, joined at planning: the edge's prefixes with the cloud's suffixes."""
+"""Joins the profiles of two machines for planning: the edge's prefixes with the cloud's suffixes."""
 
 from __future__ import annotations
 
@@ -12,8 +12,11 @@ from ..records import CutProfile, MismatchError, Profile, Timing
 class JoinedCut:
     """One cut with the edge's prefix and the cloud's suffix, in milliseconds for the whole batch.
 
-    `edge` is None at cloud-only, `cloud` at edge-only: there is nothing to run there. All else is
-    the edge's record.
+    Attributes:
+        cut: the edge's record.
+        edge: None at cloud-only, where the edge runs nothing.
+        cloud: None at edge-only, where the cloud runs nothing.
+        interpolated: one of the timings was not measured at this cut.
     """
 
     cut: CutProfile
@@ -24,7 +27,7 @@ class JoinedCut:
 
 @dataclass(frozen=True)
 class JoinedProfile:
-    """An edge profile and a cloud profile of one model; the same profile twice where one machine has both roles."""
+    """An edge profile and a cloud profile of one model. Where one machine has both roles, they are the same profile."""
 
     edge: Profile
     cloud: Profile
@@ -35,7 +38,7 @@ class JoinedProfile:
         return iter(self.cuts.values())
 
     def with_cut(self, cut: JoinedCut) -> JoinedProfile:
-        """With one cut more, as the last."""
+        """A copy with one more cut, as the last."""
         return replace(self, cuts={**self.cuts, cut.cut.id: cut})
 
     @property
@@ -45,13 +48,26 @@ class JoinedProfile:
 
 
 def join(edge: Profile, cloud: Profile | None = None) -> JoinedProfile:
-    """The profiles of two machines as one; `cloud` None takes one profile of role *both* for both sides.
+    """The profiles of two machines as one.
 
     The weights may differ (two devices may profile in two dtypes), the structure may not.
 
+    Args:
+        edge: of role *edge* or *both*.
+        cloud: of role *cloud* or *both*; None: `edge` serves for both sides.
+
     Raises:
-        MismatchError: another structure or torch, another batch, other candidate cuts, or a profile
-            whose role lacks what is asked of it.
+        MismatchError: structures, torch versions, batches or candidate cuts differ, or a profile has the wrong role.
+
+    Example:
+        >>> import torch
+        >>> from collabplan.graph import trace
+        >>> from collabplan.profilers import join, profile_model
+        >>> from collabplan.records import TargetIdentity
+        >>> traced = trace(torch.nn.Linear(3, 2), torch.ones(1, 3))
+        >>> joined = join(profile_model(traced, target=TargetIdentity(spec="example"), seconds=0.05))
+        >>> [each.cut.name for each in joined]
+        ['cloud-only', 'edge-only']
     """
     cloud = edge if cloud is None else cloud
     _require_role(edge, "edge")

@@ -1,13 +1,14 @@
 """A link from echoes: bandwidth, round trip and their spread, by the terms of the formula in `link`.
 
-An echo of u bytes up and d bytes down over a connection in use takes
+An echo of u bytes up and d bytes down over a warm connection takes
 
-    echo = RTT  +  8 (1 + 40/1460) (u / R_up + d / R_down)  +  what both hosts spend on two hops (`ECHO_FIXED_MS`)
+    echo = RTT  +  8 (1 + 40/1460) (u / R_up + d / R_down)  +  the hosts' time for two hops (`ECHO_FIXED_MS`)
 
-so the round trip is the median empty echo less the hosts' share, and a bandwidth is the slope of time over size: within
-each round of a few sizes a line is fitted (least squares), and the median over the rounds counts, which a disturbed
-round does not move. One size over one time would hold the round trip and the hosts too. TCP's slow start is kept out of
-it: the rounds run back to back over a warm connection. Echoes after a pause tell by their excess whether there is one.
+So the round trip is the median empty echo minus the hosts' time, and a bandwidth is the slope of time over size: a line
+is fitted (least squares) within each round of a few sizes, and the median over the rounds counts, which is robust
+against a disturbed round. A quotient of one size and one time would include the round trip and the hosts. TCP's slow
+start does not affect these rounds, which run back to back over a warm connection. The excess of echoes after a pause
+shows whether the link has it.
 """
 
 from __future__ import annotations
@@ -22,22 +23,23 @@ from .link import segment_count, slow_start_ms
 
 _WIRE_BITS = 8e3 * (1 + HEADER_BYTES / SEGMENT_BYTES)
 ECHO_FIXED_MS, ECHO_MS_PER_BYTE = 0.6, 0.65e-6
-"""What both hosts spend on an echo (a unary call, one after the other) beside the network, and on each of its bytes.
-Measured over loopback on a 2-core server. A request of the runtime costs them more: see `link.HOP_FIXED_MS`."""
+"""The hosts' time for an echo (unary calls, one after the other), fixed and per byte, in addition to the network.
+Measured over loopback on a 2-core server. A request of the runtime takes more: see `link.HOP_FIXED_MS`."""
 
 _WIDEST = 0.95
-"""A spread is below 1: a link that stands still now and then has none that a formula could use."""
+"""The largest spread. It must be below 1: no formula can use the spread of a link that sometimes stalls."""
 
 _LEAST_STALL_MS = 1.0
+"""The shortest stall that echoes can show."""
 
 
 def fit_link(round_trips_ms: Sequence[float], echoes: Sequence[EchoTimes]) -> tuple[Link, tuple[str, ...]]:
-    """The link that echoes show, and what is doubtful about it.
+    """The link that fits the echoes, and warnings about it.
 
     Args:
-        round_trips_ms: of empty echoes.
-        echoes: of a few sizes in each direction alone, in rounds: the times at one place of all sizes are one round.
-            Those after a pause tell of slow start and nothing else.
+        round_trips_ms: times of empty echoes.
+        echoes: of a few sizes in each direction alone, in rounds: the n-th times of all sizes are one round. Echoes
+            after a pause serve only to find slow start.
 
     Raises:
         CollabplanError: no empty echo, or fewer than two sizes in a direction.
@@ -61,16 +63,6 @@ def fit_link(round_trips_ms: Sequence[float], echoes: Sequence[EchoTimes]) -> tu
     if max(link.bandwidth_spread, link.rtt_spread) > 0.5:
         warnings.append("the link is unsteady: its figures scatter by more than half, measure again or for longer")
     return link.model_copy(update={"slow_start": _slow_start(link, echoes)}), tuple(warnings)
-
-
-def expected_echo_ms(echo: EchoTimes, link: Link) -> float:
-    """An echo over a connection in use, by the formula above."""
-    wire = echo.up_bytes / link.bandwidth_bps + echo.down_bytes / link.back.bandwidth_bps
-    return link.rtt_ms + _WIRE_BITS * wire + _hosts_ms(echo)
-
-
-def _hosts_ms(echo: EchoTimes) -> float:
-    return ECHO_FIXED_MS + ECHO_MS_PER_BYTE * (echo.up_bytes + echo.down_bytes)
 
 
 def _bandwidth(
@@ -98,9 +90,9 @@ def _bandwidth(
 
 
 def _slow_start(link: Link, echoes: Sequence[EchoTimes]) -> bool:
-    """Whether echoes after a pause took longer than the same without, by at least half of what slow start costs.
+    """True where a pause makes echoes longer by at least half of what slow start costs.
 
-    True also where it costs too little to be seen, which then matters to nobody, and where nothing can be compared.
+    Also True where slow start costs too little to be seen, and to matter, and where there is nothing to compare.
     """
     warm = {(echo.up_bytes, echo.down_bytes): echo for echo in echoes if not echo.after_pause}
     longer = expected = 0.0

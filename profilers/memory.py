@@ -1,9 +1,9 @@
 """What the edge half of a cut holds: parameters, bytes of weights, peak memory.
 
-Peak memory is found by liveness over shapes, or measured by CUDA's allocator. Liveness counts the
-weights that the half reads, the model's inputs, and every intermediate tensor from its making to its last
-use; views share their block. It leaves out what an operator needs inside itself, the allocator's own
-overhead, Python and torch: a lower bound on what a device needs.
+Peak memory is computed by liveness over shapes, or measured by CUDA's allocator. Liveness counts the
+weights that the half reads, the model's inputs, and every intermediate tensor from its creation to its last
+use; views share their block. It leaves out the workspace of operators, the allocator's overhead, Python and torch, so
+it is a lower bound on what a device needs.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, fx
 
-from ..graph.structures import Cut
+from ..graph import Cut
+from ..graph.ancestors import transitive_closure
 from ..graph.weights import parameter_counts, stored_bytes, stored_tensors
 from .nodes import GraphFacts
 
@@ -28,7 +29,10 @@ Mask = NDArray[np.bool_]
 class EdgeMemory:
     """What the edge half of one cut holds, at the batch size of the facts.
 
-    `parameter_count` is of what counts as a parameter, `weight_bytes` of all that is stored (see `graph/weights.py`).
+    Attributes:
+        parameter_count: numbers that count as parameters (see `graph.weights`).
+        weight_bytes: bytes of all stored tensors.
+        peak_bytes: the most bytes in use at once.
     """
 
     parameter_count: int
@@ -37,15 +41,21 @@ class EdgeMemory:
 
 
 class EdgeUse:
-    """Which nodes, weights and memory blocks the edge half of any cut uses.
+    """The nodes, weights and memory blocks that the edge half of any cut uses.
 
     Arrays over all nodes and all memory blocks are built once, so that thousands of cuts are cheap.
+
+    Args:
+        flat: the graph.
+        facts: of one run of it.
     """
 
     def __init__(self, flat: fx.GraphModule, facts: GraphFacts) -> None:
         self.nodes = list(flat.graph.nodes)
         self.index = {node.name: position for position, node in enumerate(self.nodes)}
-        self._ancestors = self._closure()
+        self._ancestors = transitive_closure(
+            [[self.index[source.name] for source in node.all_input_nodes] for node in self.nodes]
+        )
         self._parameters = parameter_counts(flat)
         self._stored = {name: stored_bytes(tensor) for name, tensor in stored_tensors(flat).items()}
         self._bytes = np.array(facts.storage_bytes, dtype=np.int64)
@@ -61,14 +71,6 @@ class EdgeUse:
         self._use_node = np.array([position for position, _ in uses], dtype=np.int64)
         self._use_block = np.array([block for _, block in uses], dtype=np.int64)
 
-    def _closure(self) -> Mask:
-        """`[node, node]`: row v marks v and all it depends on."""
-        closure = np.eye(len(self.nodes), dtype=bool)
-        for position, node in enumerate(self.nodes):
-            for source in node.all_input_nodes:
-                closure[position] |= closure[self.index[source.name]]
-        return closure
-
     def _made_by(self, op: str) -> Mask:
         marked = np.zeros(len(self._bytes), dtype=bool)
         for node in self.nodes:
@@ -77,7 +79,7 @@ class EdgeUse:
         return marked
 
     def nodes_of(self, cut: Cut) -> list[fx.Node]:
-        """The nodes that a cut's edge half reads or computes, in order: what the crossing tensors depend on."""
+        """The nodes that a cut's edge half reads or computes, in order: all that the crossing tensors depend on."""
         return [self.nodes[position] for position in np.flatnonzero(self._mask(cut))]
 
     def totals(self, cuts: Iterable[Cut], costs: Mapping[str, float]) -> dict[str, float]:
@@ -90,7 +92,7 @@ class EdgeUse:
         return np.asarray(self._ancestors[rows].any(axis=0), dtype=bool)
 
     def memory(self, cut: Cut) -> EdgeMemory:
-        """Parameters, weights and peak memory by liveness of the cut's edge half."""
+        """Parameters, weights, and peak memory by liveness, of the cut's edge half."""
         mask = self._mask(cut)
         read = {str(node.target) for node in self.nodes_of(cut) if node.op == "get_attr"}
         used = np.zeros(len(self._bytes), dtype=bool)
@@ -105,7 +107,7 @@ class EdgeUse:
         )
 
     def _peak(self, mask: Mask, made: Mask, crossing: Iterable[str]) -> int:
-        """The most bytes alive at once among the blocks `made`, which end with their last use unless they cross."""
+        """The most bytes alive at once among the blocks `made`. A block ends with its last use, unless it crosses."""
         selected = mask[self._use_node]
         nodes, blocks = self._use_node[selected], self._use_block[selected]
         first = np.full(len(self._bytes), len(self.nodes), dtype=np.int64)
@@ -125,8 +127,14 @@ def measured_peak_bytes(
 ) -> int:
     """Peak bytes of one run of an edge half by CUDA's allocator.
 
-    The whole model's weights lie on the device while it is profiled, so what the run adds is
-    counted, and the half's own weights and inputs on top.
+    The whole model's weights are on the device while it is profiled. So the bytes that the run adds are
+    counted, plus the half's own weights and inputs.
+
+    Args:
+        device: a CUDA device.
+        edge: the edge half's graph.
+        inputs: its flat tensors, on the device.
+        weight_bytes: of the half.
     """
     torch.cuda.synchronize(device)
     torch.cuda.reset_peak_memory_stats(device)

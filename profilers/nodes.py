@@ -1,7 +1,7 @@
 """What each node of the traced graph costs, measured while the graph is interpreted.
 
-The sum over nodes is not the model's latency: an interpreter sits between the nodes, caches are
-warm in another way and a GPU's gaps fall elsewhere. It ranks nodes and guides interpolation.
+The sum over nodes is not the model's latency: an interpreter runs between the nodes, caches are
+warm in a different way, and a GPU idles at other places. The breakdown ranks nodes and guides interpolation.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
+from ..graph.naming import module_path
 from ..graph.weights import parameter_counts
 from ..records import NodeProfile, Timing
 from .flops import FlopCount
@@ -27,9 +28,12 @@ MAX_RUNS = 30
 
 @dataclass(frozen=True, slots=True)
 class NodeFacts:
-    """What one node is, seen in one run. `storages` are the ids of the memory blocks its result lies in.
+    """What one run shows about one node.
 
-    A view has the ids of what it views. `output_bytes` is the size of the result as a tensor, view or not.
+    Attributes:
+        output_bytes: the size of the result as a tensor, view or not.
+        storages: the ids of the memory blocks that the result lies in; a view has those of what it views.
+        flops: operations, 0 for a view; None: unknown.
     """
 
     output_bytes: int
@@ -39,21 +43,21 @@ class NodeFacts:
 
 @dataclass(frozen=True)
 class GraphFacts:
-    """Facts of every node by name, and the bytes of every memory block; a block's id is its place there."""
+    """By name, the facts of every node; by id, the bytes of every memory block."""
 
     nodes: dict[str, NodeFacts]
     storage_bytes: list[int]
 
 
 def collect_facts(flat: fx.GraphModule, inputs: Sequence[Tensor]) -> GraphFacts:
-    """Run the graph once and note sizes, sharing of memory and FLOPs."""
+    """Run the graph once and record sizes, shared memory and FLOPs."""
     collector = _Collector(flat)
     collector.run(*inputs)
     return GraphFacts(collector.facts, collector.storage_bytes)
 
 
 class _Collector(fx.Interpreter):
-    """Names memory blocks while they live: an address alone is reused after a free."""
+    """Gives ids to memory blocks while they live. An address alone would not do: it is reused after a free."""
 
     def __init__(self, flat: fx.GraphModule) -> None:
         super().__init__(flat)
@@ -62,7 +66,7 @@ class _Collector(fx.Interpreter):
         self._attributes: dict[int, int] = {}
 
     def run_node(self, n: fx.Node) -> Any:
-        """Run the node under a FLOP count and note what came out."""
+        """Run the node under a FLOP count and record its result."""
         before = {}
         for source in n.all_input_nodes:
             for tensor, block in zip(_tensors(self.env[source]), self.facts[source.name].storages, strict=True):
@@ -104,7 +108,14 @@ def time_nodes(
 ) -> dict[str, list[float]]:
     """Milliseconds of every call in the graph, one sample per run, by node name.
 
-    At least `MIN_RUNS` runs after the warm-up, then as many as fit into `seconds`, `MAX_RUNS` at most.
+    There are at least `MIN_RUNS` runs after the warm-up, then as many as fit into `seconds`, at most `MAX_RUNS`.
+
+    Args:
+        flat: the graph.
+        inputs: its flat tensors, on the timer's device.
+        timer: of that device.
+        seconds: the budget.
+        on_fraction: called after each run with the share that is done.
     """
     samples: dict[str, list[float]] = {node.name: [] for node in flat.graph.nodes if node.op == "call_function"}
     for _ in range(WARM_UP_RUNS):
@@ -121,7 +132,7 @@ def time_nodes(
 
 
 class _NodeTimer(fx.Interpreter):
-    """One timed run. Marks are read after the run, so that a GPU is not stopped at every node."""
+    """One timed run. Marks are read after the run, so that a GPU need not wait at every node."""
 
     def __init__(self, flat: fx.GraphModule, timer: Timer) -> None:
         super().__init__(flat)
@@ -136,7 +147,7 @@ class _NodeTimer(fx.Interpreter):
         return {name: self._timer.elapsed_ms(start, end) for name, (start, end) in self._marks.items()}
 
     def run_node(self, n: fx.Node) -> Any:
-        """Run the node; the clock covers the operator alone, not the look-up of its arguments."""
+        """Run the node. The clock covers the operator, not the look-up of its arguments."""
         if n.op != "call_function":
             return super().run_node(n)
         args, kwargs = self.fetch_args_kwargs_from_env(n)
@@ -165,7 +176,7 @@ def node_profiles(flat: fx.GraphModule, facts: GraphFacts, samples: dict[str, li
 
 
 def quickest_ms(nodes: Iterable[NodeProfile]) -> dict[str, float]:
-    """By name, the quickest run of each node: what ranks and interpolates cuts."""
+    """By name, the quickest run of each node, by which cuts are ranked and interpolated."""
     return {node.name: min(node.timing.samples_ms, default=node.timing.p50_ms) for node in nodes}
 
 
@@ -174,10 +185,3 @@ def operator_name(target: Any) -> str:
     if isinstance(target, torch._ops.OpOverload):
         return str(target)
     return f"{target.__module__.lstrip('_')}.{target.__name__}"
-
-
-def module_path(node: fx.Node) -> str:
-    """The user's innermost module that the node comes from (`layer1.0.conv1`), empty at the top."""
-    modules = node.meta.get("modules") or ()
-    path = str(modules[-1][0]) if modules else ""
-    return ".".join(part.split("@")[0] for part in path.split("."))  # `relu@1`: its second call

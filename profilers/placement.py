@@ -1,7 +1,7 @@
 """A traced graph on another device, in another dtype, at another batch size: always a copy.
 
 The user's model is never moved. A traced graph names devices and dtypes in its constants
-(`aten.arange(..., device=cpu)`, `aten.full(..., dtype=float32)`): the copy names the new ones, or its
+(`aten.arange(..., device=cpu)`, `aten.full(..., dtype=float32)`). The copy names the new ones; otherwise its
 halves would mix devices.
 """
 
@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, fx, nn
 from torch.fx.node import map_aggregate
 
+from ..graph import TracedGraph
 from ..graph.inputs import resize_batch
-from ..graph.structures import TracedGraph
+from ..graph.naming import dtype_name
 from ..graph.weights import stored_tensors, usual_dtype
 from ..records import CollabplanError
 
@@ -32,31 +33,36 @@ def place(traced: TracedGraph, device: torch.device, dtype: str | None, batch: i
     """The traced graph ready to run on `device`, with example inputs of `batch` samples.
 
     Where nothing changes the parameters are shared with `traced`; otherwise every floating parameter,
-    buffer, input and dtype named in the graph becomes `dtype`. A model that computes parts of
-    itself in a higher precision on purpose therefore computes them in `dtype` too.
+    buffer, input and dtype named in the graph becomes `dtype`. A model that deliberately computes some parts in a
+    higher precision therefore computes them in `dtype` too.
 
     Args:
+        traced: the graph to copy.
         device: from `timers.resolve_device`.
-        dtype: one of `DTYPES`; None leaves every tensor in its own.
+        dtype: one of `DTYPES`; None keeps the dtype of every tensor.
         batch: samples to repeat the example inputs to.
 
     Raises:
-        CollabplanError: unknown dtype, a dtype the device lacks, or a batch that the trace cannot run.
+        CollabplanError: an unknown dtype, a dtype that the device lacks, or a batch that the trace cannot run.
     """
     inputs = resize(traced, batch)
     wanted = converted_dtype(traced, device, dtype)
     if wanted is None and device.type == "cpu":
-        return replace(traced, example_inputs=inputs, cache={})
+        return replace(traced, example_inputs=inputs)
     flat = copy_graph(traced.flat, device, wanted)
-    return replace(traced, flat=flat, example_inputs=tuple(move(tensor, device, wanted) for tensor in inputs), cache={})
+    return replace(
+        traced,
+        flat=flat,
+        example_inputs=tuple(move(tensor, device, wanted) for tensor in inputs),
+    )
 
 
 def resize(traced: TracedGraph, batch: int) -> tuple[Tensor, ...]:
     """The example inputs with their samples repeated (or cut off) to `batch`.
 
     Raises:
-        CollabplanError: batch below 1, a static trace asked for another batch than its own, or several samples of a
-            model whose samples read each other.
+        CollabplanError: a batch below 1, another batch than that of a static trace, or several samples of a model whose
+            samples read each other.
     """
     if batch < 1:
         raise CollabplanError(f"batch {batch} is not possible; give 1 or more")
@@ -78,10 +84,10 @@ def resize(traced: TracedGraph, batch: int) -> tuple[Tensor, ...]:
 
 
 def converted_dtype(traced: TracedGraph, device: torch.device, dtype: str | None) -> torch.dtype | None:
-    """The dtype to convert to; None where none is asked for, the model has it already, or has nothing floating.
+    """The dtype to convert to; None if the model has it already, or has no floating numbers.
 
     Raises:
-        CollabplanError: unknown dtype, or float64 on an Apple GPU.
+        CollabplanError: an unknown dtype, or float64 on an Apple GPU.
     """
     if dtype is not None and dtype not in DTYPES:
         raise CollabplanError(f"unknown dtype {dtype!r}; give one of {', '.join(DTYPES)}")
@@ -92,18 +98,18 @@ def converted_dtype(traced: TracedGraph, device: torch.device, dtype: str | None
     return None if native in (None, wanted) else wanted
 
 
-def dtype_name(traced: TracedGraph) -> str:
-    """The name of the model's own floating dtype; float32 where it has nothing floating."""
-    return str(native_dtype(traced) or torch.float32).removeprefix("torch.")
+def native_dtype_name(traced: TracedGraph) -> str:
+    """The name of the model's own floating dtype; `float32` for a model without floating numbers."""
+    return dtype_name(native_dtype(traced) or torch.float32)
 
 
 def native_dtype(traced: TracedGraph) -> torch.dtype | None:
-    """The floating dtype of most of the model's numbers (of its inputs, where it has none)."""
+    """The floating dtype of most of the model's numbers, or of its inputs' if it has none."""
     return usual_dtype(stored_tensors(traced.flat).values()) or usual_dtype(traced.example_inputs)
 
 
 def copy_graph(flat: fx.GraphModule, device: torch.device, dtype: torch.dtype | None) -> fx.GraphModule:
-    """A copy of the graph with its own tensors on `device`, floating ones in `dtype` (None: as they are)."""
+    """A copy of the graph whose tensors are on `device`, floating ones in `dtype` (None: as they are)."""
     graph = copy.deepcopy(flat.graph)
     for node in graph.nodes:
         node.args = map_aggregate(node.args, lambda leaf: _rewrite(leaf, device, dtype))
@@ -121,7 +127,7 @@ def _rewrite(leaf: Any, device: torch.device, dtype: torch.dtype | None) -> Any:
 
 
 def move(tensor: Tensor, device: torch.device, dtype: torch.dtype | None) -> Tensor:
-    """The tensor on `device`, in `dtype` where it is floating; a parameter stays a parameter."""
+    """The tensor on `device`, in `dtype` if it is floating; a parameter stays a parameter."""
     floating = dtype is not None and tensor.is_floating_point()
     moved = tensor.detach().to(device=device, dtype=dtype if floating else tensor.dtype)
     return nn.Parameter(moved, requires_grad=False) if isinstance(tensor, nn.Parameter) else moved

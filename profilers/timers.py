@@ -1,8 +1,8 @@
 """Clocks of the devices: wall time on the CPU, events on CUDA, synchronised wall time on MPS.
 
-A new device is one class with the three methods of `Timer` and a line in `timer_for`. Everything is
-timed by `timed`, in the state that `quiet` sets up: no gradients, the garbage collector off, a fixed
-number of threads.
+A new device is one class with the three methods of `Timer`, which passes `conformance.check_timer`, and a line in
+`timer_for`. Everything is timed by `timed`, in the state that `quiet` sets up: no gradients, the garbage collector off,
+a fixed number of threads.
 """
 
 from __future__ import annotations
@@ -22,23 +22,26 @@ R = TypeVar("R")
 
 
 class Timer(Protocol):
-    """One device's clock. Marks are taken without waiting; times are read after `synchronize`."""
+    """One device's clock. Marks are taken without waiting; times are read after `synchronize`.
+
+    See `conformance.check_timer` for what every implementation must do.
+    """
 
     def mark(self) -> Any:
-        """A point in the device's stream of work."""
+        """The current point in the device's stream of work."""
 
     def synchronize(self) -> None:
-        """Wait until everything queued is done; after it, marks can be read."""
+        """Wait until all queued work is done. Afterwards, marks can be read."""
 
     def elapsed_ms(self, start: Any, end: Any) -> float:
         """Milliseconds between two marks."""
 
 
 class WallTimer:
-    """`time.perf_counter_ns`: for the CPU, whose operators return when they are done."""
+    """`time.perf_counter_ns`, for the CPU, whose operators return when they are done."""
 
     def mark(self) -> int:
-        """Nanoseconds of the process-wide monotonic clock."""
+        """Nanoseconds of a monotonic clock."""
         return time.perf_counter_ns()
 
     def synchronize(self) -> None:
@@ -52,15 +55,15 @@ class WallTimer:
 class CudaTimer:
     """CUDA events on the device's current stream.
 
-    The time between two events holds gaps in which the GPU waited for Python to launch the next
-    kernel, as a real request does.
+    The time between two events includes gaps in which the GPU waits for Python to launch the next
+    kernel, as in a real request.
     """
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
 
     def mark(self) -> Any:
-        """An event, recorded behind the work queued so far."""
+        """An event, recorded after the work queued so far."""
         event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
         event.record(torch.cuda.current_stream(self._device))
         return event
@@ -70,12 +73,12 @@ class CudaTimer:
         torch.cuda.synchronize(self._device)
 
     def elapsed_ms(self, start: Any, end: Any) -> float:
-        """Milliseconds between two events, both reached."""
+        """Milliseconds between two events that the device has reached."""
         return float(start.elapsed_time(end))
 
 
 class MpsTimer(WallTimer):
-    """Wall time around a wait for the device: each mark drains the queue, so per-node times hold that wait."""
+    """Wall time, read once the device is idle: each mark drains the queue, so per-node times include that wait."""
 
     def mark(self) -> int:
         """Wait for the device, then read the clock."""
@@ -88,14 +91,14 @@ class MpsTimer(WallTimer):
 
 
 def timer_for(device: torch.device) -> Timer:
-    """The clock of a device that `resolve_device` has returned."""
+    """The clock of a device from `resolve_device`."""
     if device.type == "cuda":
         return CudaTimer(device)
     return MpsTimer() if device.type == "mps" else WallTimer()
 
 
 def timed(timer: Timer, function: Callable[..., R], *args: Any) -> tuple[float, R]:
-    """Milliseconds that `function(*args)` takes on the device, from an idle device on, and its result."""
+    """Milliseconds that `function(*args)` takes on an initially idle device, and its result."""
     timer.synchronize()
     start = timer.mark()
     result = function(*args)
@@ -106,10 +109,10 @@ def timed(timer: Timer, function: Callable[..., R], *args: Any) -> tuple[float, 
 
 @contextmanager
 def quiet(threads: int | None) -> Iterator[int]:
-    """The state in which things are timed; restored on leaving. Gives the number of threads in use.
+    """The state in which things are timed. It yields the number of threads, and is undone on leaving.
 
     Gradients are off (inference mode), the garbage collector runs once and is then off, torch uses
-    `threads` threads inside an operator (None: as many as it does already).
+    `threads` threads inside an operator (None: no change).
     """
     before, collecting = torch.get_num_threads(), gc.isenabled()
     if threads is not None:
@@ -126,10 +129,18 @@ def quiet(threads: int | None) -> Iterator[int]:
 
 
 def resolve_device(name: str) -> torch.device:
-    """The device called `name` (`cpu`, `cuda`, `cuda:1`, `mps`), checked to be there.
+    """The device called `name`, if this machine has it.
+
+    Args:
+        name: `cpu`, `cuda`, `cuda:INDEX` or `mps`.
 
     Raises:
-        CollabplanError: no such device on this machine, or one that cannot be timed.
+        CollabplanError: this machine has no such device, or it cannot be timed.
+
+    Example:
+        >>> from collabplan.profilers import resolve_device
+        >>> resolve_device("cpu")
+        device(type='cpu')
     """
     try:
         device = torch.device(name)
@@ -165,8 +176,8 @@ def identify(device: torch.device, threads: int, load_average: float | None) -> 
 
     Args:
         device: from `resolve_device`.
-        threads: what torch uses inside an operator.
-        load_average: of the last minute, read before measuring began.
+        threads: the number that torch uses inside an operator.
+        load_average: of the last minute, before the measurement.
     """
     name, memory = processor_name(), _host_memory_bytes()
     if device.type == "cuda":
@@ -178,7 +189,7 @@ def identify(device: torch.device, threads: int, load_average: float | None) -> 
 
 
 def load_average() -> float | None:
-    """Runnable processes averaged over the last minute; None where the system does not say."""
+    """The mean number of runnable processes in the last minute; None where the system does not report it."""
     try:
         return os.getloadavg()[0]
     except (AttributeError, OSError):
@@ -186,7 +197,7 @@ def load_average() -> float | None:
 
 
 def core_count() -> int:
-    """Cores that this process may use."""
+    """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -1,4 +1,4 @@
-"""Floor 1: what is kept. Records, hashes, errors, atomic files. Imports nothing else of ours."""
+"""Floor 1: what is kept. Records, hashes, errors, atomic files. It imports no other floor."""
 
 from .atomic import new_folder, write_bytes, write_text
 from .audit import (
@@ -18,7 +18,22 @@ from .audit import (
 )
 from .base import Interval, Record, Timing
 from .bundle import BundleFile, BundleManifest, BundlePart, BundleRole, OutputSpec, TensorSpec, WireFormat, output_key
-from .defense import DefenseSpec, DropoutKind, Kept, MaskKind, NoiseKind, Rounding, TensorRange, kept_in_words
+from .defense import (
+    USUAL_BITS,
+    CustomRecord,
+    DefenseRecord,
+    DropoutRecord,
+    Granularity,
+    MaskKind,
+    NoiseDistribution,
+    NoiseRecord,
+    Parameter,
+    ProjectionRecord,
+    QuantizerRecord,
+    Rounding,
+    StageRecord,
+    TensorRange,
+)
 from .energy import COVERS, EdgePower, MeasuredPower, PowerSource
 from .errors import BudgetError, CollabplanError, CutError, MismatchError, RecordError, TargetError, TraceError
 from .exchange import ALONE, Exchange
@@ -53,6 +68,7 @@ __all__ = [
     "COVERS",
     "DEFAULT_OBJECTIVES",
     "DTYPE_BYTES",
+    "USUAL_BITS",
     "Accuracy",
     "AgreementReport",
     "AgreementRow",
@@ -74,20 +90,21 @@ __all__ = [
     "ControlRow",
     "Correlation",
     "Crossing",
+    "CustomRecord",
     "CutError",
     "CutKind",
     "CutProfile",
-    "DefenseSpec",
+    "DefenseRecord",
     "DeviceIdentity",
     "Discordance",
-    "DropoutKind",
+    "DropoutRecord",
     "EchoTimes",
     "EdgePower",
     "Exchange",
+    "Granularity",
     "IndexAt",
     "InformationEstimate",
     "Interval",
-    "Kept",
     "Latency",
     "LatencyParts",
     "Layout",
@@ -103,19 +120,24 @@ __all__ = [
     "MismatchError",
     "ModelIdentity",
     "NodeProfile",
-    "NoiseKind",
+    "NoiseDistribution",
+    "NoiseRecord",
     "Objective",
     "OutputSpec",
+    "Parameter",
     "Plan",
     "PowerSource",
     "Profile",
+    "ProjectionRecord",
     "Provenance",
+    "QuantizerRecord",
     "Record",
     "RecordError",
     "Releases",
     "ResultAt",
     "Role",
     "Rounding",
+    "StageRecord",
     "StudySetup",
     "TargetError",
     "TargetIdentity",
@@ -134,7 +156,6 @@ __all__ = [
     "hash_json",
     "hash_rows",
     "hash_tensors",
-    "kept_in_words",
     "load",
     "new_folder",
     "output_key",

@@ -14,10 +14,20 @@ from .errors import CollabplanError
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write `data` to `path` atomically; the parent folder is made when absent.
+    """Write `data` to `path` atomically. The parent folder is made when absent.
+
+    Args:
+        path: the file.
+        data: its new content.
 
     Raises:
-        CollabplanError: no space is left, or the folder cannot be written. The target is untouched.
+        CollabplanError: no space is left, or the folder cannot be written. The file at `path` is untouched.
+
+    Example:
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_bytes(Path(folder) / "new" / "file", b"content")
+        ...     (Path(folder) / "new" / "file").read_bytes()
+        b'content'
     """
     path = Path(path)
     temporary: str | None = None
@@ -37,18 +47,42 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """`write_bytes` of UTF-8 text. Raises the same."""
+    """`write_bytes` of UTF-8 text, with the same errors.
+
+    Args:
+        path: the file.
+        text: its new content.
+
+    Raises:
+        CollabplanError: as `write_bytes`.
+
+    Example:
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_text(Path(folder) / "file", "content")
+        ...     (Path(folder) / "file").read_text()
+        'content'
+    """
     write_bytes(path, text.encode())
 
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """Yields an empty folder beside `path`; when the block is done it takes the place of what `path` was.
+    """Yields an empty folder beside `path`, which replaces `path` at the end of the block.
 
-    An older folder is moved aside first and removed last, so that `path` is never half one and half the other.
+    An older folder is moved aside first and removed last, so `path` is never a mixture of both.
+
+    Args:
+        path: the folder to make.
 
     Raises:
         CollabplanError: no space is left, or the folder cannot be written. What was at `path` is untouched.
+
+    Example:
+        >>> with tempfile.TemporaryDirectory() as above:
+        ...     with new_folder(Path(above) / "made") as folder:
+        ...         write_text(folder / "file", "content")
+        ...     [path.name for path in (Path(above) / "made").iterdir()]
+        ['file']
     """
     path = Path(path).absolute()
     temporary: Path | None = None
@@ -61,7 +95,7 @@ def new_folder(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise CollabplanError(write_failure(path, error)) from error
     except CollabplanError as error:
-        error.args = (str(error).replace(str(temporary), str(path)),)  # the name that the user gave
+        error.args = (str(error).replace(str(temporary), str(path)),)  # users know only the name that they gave
         raise
     finally:
         if temporary is not None:
@@ -85,9 +119,9 @@ def _take_place(temporary: Path, path: Path) -> None:
 
 
 def write_failure(path: Path, error: OSError) -> str:
-    """One sentence for a failed write: what, where, what to do."""
+    """One sentence for a failed write: what failed, where, and what to do."""
     if error.errno == errno.ENOSPC:
-        return f"no space left on the device for {path}; free some space and run again (nothing was half written)"
+        return f"no space left on the device for {path}; free some space and run again (no file was left half written)"
     return f"cannot write {path}: {error.strerror or error}; choose a writable place with -o"
 
 

@@ -1,4 +1,4 @@
-"""What attacks really recovered: one (cut, defense), and the report over many of them."""
+"""What attacks actually recovered: one (cut, defense), and the report over many of them."""
 
 from __future__ import annotations
 
@@ -7,21 +7,22 @@ from typing import Literal
 from pydantic import Field
 
 from .base import Interval, Record
-from .defense import DefenseSpec
+from .defense import DefenseRecord
 from .model import CutKind, ModelIdentity, Provenance, TargetIdentity
 
 Threat = Literal["query-free", "black-box", "white-box"]
-"""What the attacker knows: the cloud half and own images; it may also query the device; it has the edge's weights."""
+"""What the attacker knows: the cloud half and auxiliary data; then it may also query the device; then it also has the
+edge's weights."""
 
 
 class AttackFigures(Record):
     """What one attack recovered, over its targets.
 
-    `index` is 1 - MSE / MSE of the mean image, after the reconstruction was pulled towards the mean as far as
-    held-out images of the attacker advise (0 = no better than the mean, 1 = perfect). `psnr_db` and `ssim` are of the
-    reconstruction as it came, on [0, 1]; None where the input is no image. `reidentification` is the share whose
-    nearest original among `gallery_count` is their own; `reconstruction_rate` the share that is re-identified with an
-    SSIM of at least 0.3, less the same for the mean image.
+    `index` is 1 - MSE / MSE of the mean image, after the reconstruction was shrunk towards the mean by the amount that
+    is best on held-out auxiliary data (0 = no better than the mean, 1 = perfect). `psnr_db` and `ssim` are those of the
+    reconstruction before shrinking, on [0, 1]; None where the input is not an image. `reidentification` is the share of
+    reconstructions whose nearest original among `gallery_count` is their own. `reconstruction_rate` is the share that
+    is re-identified with an SSIM of at least 0.3, minus the same share for the mean image.
     """
 
     index: Interval
@@ -35,10 +36,10 @@ class AttackFigures(Record):
 
 
 class AttackResult(Record):
-    """One attack on one (cut, defense). A *failed* one proves nothing: `reason` says why, figures may be None.
+    """One attack on one (cut, defense). A *failed* attack proves nothing: `reason` says why, and figures may be None.
 
-    `queries` releases of each input were fused, of near-duplicates where `near_copies`. `lower_bound` marks figures
-    that more effort would raise.
+    `queries` releases of each input were fused; with `near_copies`, they are of near-duplicates. `lower_bound` marks
+    figures that more effort would raise.
     """
 
     attack: str
@@ -58,7 +59,7 @@ class AttackResult(Record):
 
 
 class LinkageRate(Record):
-    """Share of releases that were matched to their own input in a gallery of exact or of near copies."""
+    """The share of releases that were matched to their own input in a gallery of exact or of near copies."""
 
     copies: Literal["exact", "near"]
     threat: Threat
@@ -69,7 +70,7 @@ class LinkageRate(Record):
 
 
 class AttributeRate(Record):
-    """Accuracy of a probe that reads the sensitive label off the release, beside the majority class's share."""
+    """The accuracy of a probe that predicts the sensitive label from the release, and the majority class's share."""
 
     probe: Literal["linear", "mlp"]
     threat: Threat
@@ -82,8 +83,8 @@ class AttributeRate(Record):
 class TierFigures(Record):
     """The worst case of one threat model: maxima over its own and all weaker tiers' attacks.
 
-    `conclusive` is False where an attack of the tier failed: then the figures are what was reached, and prove no
-    privacy. `index_attack` names the attack behind `index`.
+    `conclusive` is False where an attack of the tier failed: then the figures are only those of the other attacks, and
+    prove no privacy. `index_attack` names the attack behind `index`.
     """
 
     threat: Threat
@@ -107,7 +108,7 @@ class Audit(Record):
     cut_kind: CutKind
     depth: int = Field(ge=0)
     payload_bytes: int = Field(ge=0)
-    defense: DefenseSpec
+    defense: DefenseRecord
     effort: Literal["quick", "standard", "thorough"]
     accuracy: Interval | None = None
     attacks: tuple[AttackResult, ...]
@@ -118,7 +119,7 @@ class Audit(Record):
     notes: tuple[str, ...] = ()
 
     def tier(self, threat: Threat) -> TierFigures:
-        """The figures of one threat model. Raises KeyError where it was not attacked."""
+        """The figures of one threat model. Raises KeyError if no attack of it was run."""
         for figures in self.tiers:
             if figures.threat == threat:
                 return figures
@@ -129,7 +130,7 @@ class AuditReport(Record):
     """The file that `collabplan attack -o` writes. `output_floor` is the audit of the model's output alone."""
 
     format: Literal["collabplan.audit"] = "collabplan.audit"
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     target: TargetIdentity
     model: ModelIdentity
     data_hash: str
@@ -141,7 +142,7 @@ class AuditReport(Record):
 
 
 class Correlation(Record):
-    """Rank correlation with its bootstrap interval; None where fewer than three pairs, or ties alone, were left."""
+    """A rank correlation with its bootstrap interval; None where fewer than three pairs, or only ties, were left."""
 
     value: float | None
     low: float | None = None
@@ -150,17 +151,17 @@ class Correlation(Record):
 
 
 class AgreementRow(Record):
-    """How one estimate, or one trivial proxy, ranks (cut, defense) pairs against the audited index."""
+    """How well one estimate, or one trivial proxy, ranks (cut, defense) pairs as the audited index does."""
 
     estimate: str
     trivial: bool
-    scope: Literal["pooled", "within rate", "within cut", "accuracy drop <= 10 points"]
+    scope: Literal["pooled", "within defense", "within cut", "accuracy drop <= 10 points"]
     spearman: Correlation
     kendall: Correlation
 
 
 class Discordance(Record):
-    """Two pairs that the estimate orders one way and the audit clearly the other."""
+    """Two (cut, defense) pairs that the estimate orders one way and the audit clearly the other way."""
 
     estimate: str
     first: str
@@ -170,7 +171,7 @@ class Discordance(Record):
 
 
 Releases = Literal["one", "any"]
-"""How many releases of an input the attackers had whose index is compared: one, or the worst of all numbers tried."""
+"""The releases of an input that the compared attackers had: one, or any number that was tried (the worst counts)."""
 
 
 class AgreementReport(Record):

@@ -1,4 +1,4 @@
-"""What every record shares: frozen, strict about unknown fields, units in the field names."""
+"""The base of all records (frozen, strict about unknown fields, units in the field names), intervals and timings."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Record(BaseModel):
-    """A frozen pydantic model. Unknown fields are refused, so a foreign file cannot pass for ours.
+    """A frozen pydantic model that refuses unknown fields, so a foreign file cannot pass for ours.
 
-    NaN and infinity are refused in every number: a failed measurement is never a figure.
+    It refuses NaN and infinity in every number: a failed measurement is never a figure.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Interval(Record):
-    """A figure with the ends of its interval, in the unit that the field's name carries.
+    """A figure with the ends of its interval, in the unit of the field's name.
 
-    `level` is the nominal coverage. The interval covers the sampling of data and draws; it says
+    `level` is the nominal coverage. The interval covers the sampling of data and draws. It says
     nothing about another data distribution.
     """
 
@@ -28,7 +28,7 @@ class Interval(Record):
 
 
 class Timing(Record):
-    """Latency of one thing, in milliseconds: raw samples beside their summary."""
+    """The latency of one thing in milliseconds: raw samples and their summary."""
 
     p50_ms: float = Field(ge=0)
     p95_ms: float = Field(ge=0)
@@ -37,10 +37,17 @@ class Timing(Record):
 
     @classmethod
     def from_samples(cls, samples_ms: list[float]) -> Timing:
-        """Summarise raw samples (milliseconds). Quantiles interpolate linearly.
+        """Summarise raw samples. Quantiles interpolate linearly.
+
+        Args:
+            samples_ms: milliseconds, in the order of measuring.
 
         Raises:
             ValueError: no samples.
+
+        Example:
+            >>> Timing.from_samples([1.0, 2.0, 4.0]).p50_ms
+            2.0
         """
         if not samples_ms:
             raise ValueError("a timing needs at least one sample")
@@ -54,12 +61,17 @@ class Timing(Record):
 
     @property
     def scatters(self) -> bool:
-        """True where the interquartile range exceeds 10 % of the median: do not trust the median."""
+        """True where the interquartile range exceeds 10 % of the median, so the median is unreliable."""
         return self.iqr_ms > 0.1 * self.p50_ms
 
 
 def quantile(ordered: list[float], q: float) -> float:
-    """The q-quantile of ascending values, linear between neighbours."""
+    """The q-quantile of ascending values, linear between neighbours.
+
+    Example:
+        >>> quantile([0.0, 10.0], 0.25)
+        2.5
+    """
     position = q * (len(ordered) - 1)
     below = int(position)
     above = min(below + 1, len(ordered) - 1)

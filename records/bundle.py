@@ -1,8 +1,8 @@
-"""The manifest of a bundle's part: what its files are, what crosses the wire, and which other part belongs to it.
+"""The manifest of a bundle's part: its files, what crosses the wire, and the other part that belongs to it.
 
 A bundle has an edge part and a cloud part, and each travels alone. Each manifest names its own files by SHA-256,
-and the other part by one hash, so that two machines can tell in a handshake that they run one bundle. Hashes find
-damage and mix-ups. They are no signature: whoever may write into a part can write another manifest as well.
+and the other part by one hash, so that two machines can check in a handshake that they run one bundle. Hashes find
+damage and mix-ups. They are not a signature: anyone who can write into a part can also replace its manifest.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 from pydantic import Field, JsonValue, NonNegativeInt, model_validator
 
 from .base import Record
-from .defense import DefenseSpec
+from .defense import DefenseRecord
 from .errors import RecordError
 from .hashing import hash_json
 from .model import DTYPE_BYTES, Crossing, CutKind
@@ -25,21 +25,21 @@ FileName = Literal[
     "plan.json",
     "graph.json",
     "weights.safetensors",
-    "directions.safetensors",
+    "projection.safetensors",
     "half.onnx",
     "half.pt2",
     "fallback/graph.json",
     "fallback/weights.safetensors",
 ]
-"""Every name that a part's file may have. A path from a manifest is never followed anywhere else."""
+"""Every name that a part's file may have. Other paths from a manifest are never followed."""
 
 NEEDED: frozenset[FileName] = frozenset({"plan.json", "graph.json", "weights.safetensors"})
-DIRECTIONS: FileName = "directions.safetensors"
+PROJECTION: FileName = "projection.safetensors"
 FALLBACK: frozenset[FileName] = frozenset({"fallback/graph.json", "fallback/weights.safetensors"})
 MANIFEST_FILE = "manifest.json"
 
 MOST_SAMPLE_BYTES = 2**32
-"""Most that one tensor of one sample may hold: a manifest that says more is refused, nothing is allocated for it."""
+"""The most bytes that one tensor of one sample may hold. A manifest that says more is refused before any allocation."""
 
 _DEEPEST = 32
 
@@ -47,10 +47,10 @@ _DEEPEST = 32
 class TensorSpec(Record):
     """A tensor that goes into a part or comes back.
 
-    `shape` is that of one sample; dimension d in `batch_dims` has `shape[d]` times the batch. Dimensions in `free_dims`
-    have a size that depends on the batch or on values in another way. Where the trace has one batch size alone, both
-    are empty for outputs, and `shape` is the whole one. `number`: not a tensor, but a Python number (the batch size,
-    say).
+    `shape` is that of one sample. Dimension d in `batch_dims` has the size `shape[d]` times the batch. Dimensions in
+    `free_dims` have a size that depends on the batch or on values in another way. Where the trace has a single batch
+    size, both are empty for outputs, and `shape` is the whole one. `number`: a Python number, such as the batch size,
+    instead of a tensor.
     """
 
     name: str
@@ -62,7 +62,7 @@ class TensorSpec(Record):
     number: bool = False
 
     def shape_at(self, batch: int) -> tuple[int | None, ...]:
-        """The shape of `batch` samples; None for a size that only the run tells."""
+        """The shape of `batch` samples; None for a size that is known only after the run."""
         return tuple(
             None if dim in self.free_dims else size * batch if dim in self.batch_dims else size
             for dim, size in enumerate(self.shape)
@@ -79,8 +79,8 @@ class TensorSpec(Record):
 class OutputSpec(Record):
     """What the model returns.
 
-    `structure` nests `{"dict": [[key, value], ...]}`, `{"list": [...]}` and `{"tuple": [...]}`; `{"output": k}` stands
-    for the k-th of `tensors`, anything else is a constant of the model. A key is what `output_key` reads.
+    `structure` nests `{"dict": [[key, value], ...]}`, `{"list": [...]}` and `{"tuple": [...]}`. `{"output": k}` stands
+    for the k-th of `tensors`, anything else for a constant of the model. `output_key` reads the keys.
     """
 
     structure: JsonValue
@@ -94,13 +94,13 @@ class OutputSpec(Record):
 
 
 class WireFormat(Record):
-    """What crosses: the tensors, and what the device does to them. No key and no seed is part of it.
+    """What crosses: the tensors, and the defense that the device applies to them. It holds no key and no seed.
 
-    `payload_bytes` are per sample, without framing. Nothing crosses where everything runs on the device.
+    `payload_bytes` is per sample, without framing. Nothing crosses where everything runs on the device.
     """
 
     crossing: tuple[Crossing, ...]
-    defense: DefenseSpec
+    defense: DefenseRecord
     payload_bytes: int = Field(ge=0)
 
     @model_validator(mode="after")
@@ -125,9 +125,9 @@ class BundleFile(Record):
 class BundlePart(Record):
     """Everything that a part's manifest says about the part itself.
 
-    `batch`: the only batch size that may run, None where any may. `samples_independent`: False where samples of a batch
-    read each other, and requests must not be put together. `inputs` are the model's tensors in order, in the edge part
-    alone. `shared_tensors` lie in both parts. `plan_sha256` is that of `plan.json`.
+    `batch` is the only batch size that may run; None: any. `samples_independent` is False where samples of a batch
+    read each other, so that requests must not be batched together. `inputs` are the model's tensors in order, only in
+    the edge part. `shared_tensors` are in both parts. `plan_sha256` is the hash of `plan.json`.
     """
 
     role: BundleRole
@@ -153,8 +153,8 @@ class BundlePart(Record):
         lacking = sorted(NEEDED - set(names))
         if lacking:
             raise ValueError(f"the part names no {lacking[0]}")
-        if (DIRECTIONS in names) != (self.wire.defense.directions is not None):
-            raise ValueError(f"{DIRECTIONS} belongs to a defense that keeps fewer directions than all")
+        if (PROJECTION in names) != (self.wire.defense.projection is not None):
+            raise ValueError(f"{PROJECTION} belongs to a defense with a projection")
         if FALLBACK & set(names) and (self.role == "cloud" or not set(names) >= FALLBACK):
             raise ValueError("a fallback is two files of the edge part")
         if self.file("plan.json").sha256 != self.plan_sha256:
@@ -165,18 +165,18 @@ class BundlePart(Record):
 
     @property
     def sha256(self) -> str:
-        """Hash of all that this record says, and through its files' hashes of the part as a whole."""
-        # Parts that were written before `samples_independent` was known keep their hash.
+        """The hash of this record, and through the hashes of its files that of the whole part."""
+        # Parts from before `samples_independent` existed keep their hash.
         known = {"samples_independent"} if self.samples_independent else None
         return hash_json(self.model_dump(mode="json", exclude=known))
 
     @property
     def has_fallback(self) -> bool:
-        """True where the edge part holds the whole model as well."""
+        """True where the edge part also holds the whole model."""
         return any(file.name in FALLBACK for file in self.files)
 
     def file(self, name: str) -> BundleFile:
-        """The file called `name`. Raises KeyError where there is none."""
+        """The file called `name`. Raises KeyError if the part has no such file."""
         for file in self.files:
             if file.name == name:
                 return file
@@ -186,12 +186,12 @@ class BundlePart(Record):
 class BundleManifest(Record):
     """`manifest.json` of one part.
 
-    `bundle_id` is the hash of the plan's hash and both parts' hashes: two parts with the same id are one bundle.
-    `other_part_sha256` is None where the plan has no other part (everything runs on the device).
+    `bundle_id` is the hash of the plan's hash and both parts' hashes: two parts with the same id form one bundle.
+    `other_part_sha256` is None where everything runs on the device, so that there is no other part.
     """
 
     format: Literal["collabplan.bundle"] = "collabplan.bundle"
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     bundle_id: Sha256
     part_sha256: Sha256
     other_part_sha256: Sha256 | None
@@ -208,7 +208,7 @@ class BundleManifest(Record):
         return first, cls(bundle_id=found, part_sha256=theirs, other_part_sha256=ours, part=cloud)
 
     def require_sealed(self) -> None:
-        """Refuse a manifest whose hashes are not those of what it says.
+        """Refuse a manifest whose hashes do not match its content.
 
         Raises:
             RecordError: it was changed after it was written.
@@ -220,7 +220,7 @@ class BundleManifest(Record):
             raise RecordError("the manifest was changed after it was written")
 
     def recognises(self, bundle_id: str, part_sha256: str) -> bool:
-        """True where a part that says this of itself is the other part of this bundle."""
+        """True where a part with these hashes is the other part of this bundle."""
         return bundle_id == self.bundle_id and part_sha256 == self.other_part_sha256
 
 
@@ -236,10 +236,18 @@ def _require_possible(name: str, dtype: str, shape: tuple[int, ...]) -> None:
 
 
 def output_key(key: JsonValue) -> Hashable:
-    """A dictionary's key as the model has it: text, a number, true, false or null are themselves, a list is a tuple.
+    """The key of a dictionary as the model has it: a list becomes a tuple, and other JSON values stay.
+
+    Args:
+        key: text, a number, true, false, null, or a list of these.
 
     Raises:
         ValueError: it is none of these.
+
+    Example:
+        >>> from collabplan.records import output_key
+        >>> output_key(["a", 1])
+        ('a', 1)
     """
     if isinstance(key, list):
         return tuple(output_key(part) for part in key)
@@ -249,12 +257,12 @@ def output_key(key: JsonValue) -> Hashable:
 
 
 def _outputs(structure: JsonValue, depth: int = 0) -> list[int]:
-    """The numbers of the outputs that a structure names, in its order."""
+    """The numbers of the outputs in a structure, in its order."""
     if depth > _DEEPEST:
         raise ValueError("the output is nested too deeply")
     if not isinstance(structure, dict):
         if isinstance(structure, float) and not math.isfinite(structure):
-            raise ValueError("the output holds a number that JSON has not")
+            raise ValueError("the output holds a number that JSON cannot hold")
         return []
     ((tag, content),) = structure.items() if len(structure) == 1 else ((None, None),)
     if tag == "output" and isinstance(content, int):

@@ -1,4 +1,4 @@
-"""What a device draws: as one of our counters measured it with the profile, or as it is declared."""
+"""The power of a device, as measured by an energy counter or as declared."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ COVERS: dict[PowerSource, str] = {
     "nvml": "nvml: GPU, idle included",
     "powercap": "powercap: package, idle included",
 }
-"""What a counter counts: neither the rest of the board nor a radio is in it, and other programs are."""
+"""By counter, what it covers. Other programs are included; the rest of the board and a radio are not."""
 
 
 class MeasuredPower(Record):
-    """Mean watts over `seconds` of whole-model runs, one after another, and over `idle_seconds` of rest before them.
+    """Mean watts over `seconds` of successive whole-model runs, and over `idle_seconds` of rest before them.
 
-    `watts` hold the idle ones. Both are of all that `source` counts (`COVERS`), whoever made it work.
+    `watts` include the idle power. Both cover everything that `source` counts (`COVERS`), for all programs.
     """
 
     watts: float = Field(gt=0)
@@ -33,7 +33,7 @@ class MeasuredPower(Record):
 class EdgePower(Record):
     """Watts while the device computes, and joules for a megabyte (10^6 bytes) that its radio sends or receives.
 
-    `source` is of the watts. The radio's joules are declared in any case.
+    `source` is that of the watts. The radio's joules are always declared.
     """
 
     watts: float = Field(gt=0)
@@ -42,7 +42,7 @@ class EdgePower(Record):
 
     @property
     def said(self) -> str:
-        """`declared`, or `measured (powercap: package, idle included)`, and that a radio beside it is declared."""
+        """The source in words: `declared`, or `measured (powercap: package, idle included)`."""
         if self.source == "declared":
             return "declared"
         radio = ", its radio declared" if self.joules_per_megabyte else ""

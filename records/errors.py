@@ -1,20 +1,20 @@
-"""The one root exception of collabplan and its few kinds.
+"""The root exception of collabplan and its kinds.
 
-A message says what was expected, what came and what to do next. The command line prints it on one
-line and exits with `exit_code`; a traceback appears only with `--debug`.
+A message says what was expected, what was found, and what to do next. The command line prints it on one
+line and exits with `exit_code`. A traceback appears only with `--debug`.
 """
 
 from __future__ import annotations
 
 
 class CollabplanError(Exception):
-    """Anything the user can mend. `exit_code` is what the command line returns."""
+    """Anything that the user can fix. `exit_code` is what the command line returns."""
 
     exit_code = 2
 
 
 class BudgetError(CollabplanError):
-    """No plan meets the budgets, or a verification failed: the tool worked, the answer is no."""
+    """No plan meets the budgets, or a verification failed. The tool worked, and the answer is no."""
 
     exit_code = 1
 
@@ -24,7 +24,7 @@ class TargetError(CollabplanError):
 
 
 class TraceError(CollabplanError):
-    """The model cannot be turned into one flat, functional graph."""
+    """The model cannot be traced into one flat, functional graph."""
 
 
 class CutError(CollabplanError):
@@ -36,4 +36,4 @@ class RecordError(CollabplanError):
 
 
 class MismatchError(CollabplanError):
-    """A record belongs to another model: other weights, another structure, another torch."""
+    """A record belongs to another model: its weights, structure or torch version differ."""

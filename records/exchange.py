@@ -1,4 +1,4 @@
-"""Finished files that several machines may share: what is expensive is made once."""
+"""Finished files that several machines share, so that expensive results are computed once."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from typing import Protocol
 
 
 class Exchange(Protocol):
-    """Shares files that are named by their content's origin, so that equal names hold equal results."""
+    """Shares files whose names are derived from all that their content depends on: equal names, equal content."""
 
     def fetch(self, place: Path) -> None:
-        """Bring a file here, if another machine has finished it. `place` is left alone if it exists."""
+        """Copy a file to `place` if another machine has finished it. An existing file stays."""
 
     def offer(self, place: Path) -> None:
-        """Let other machines have a file that was finished here."""
+        """Make a file that was finished here available to other machines."""
 
 
 class Alone:
-    """Shares nothing."""
+    """The exchange of a single machine: it shares nothing."""
 
     def fetch(self, place: Path) -> None:
-        """Nothing comes."""
+        """No other machine has a file."""
 
     def offer(self, place: Path) -> None:
-        """Nothing goes."""
+        """No other machine wants a file."""
 
 
 ALONE: Exchange = Alone()

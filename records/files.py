@@ -24,32 +24,68 @@ SCHEMAS: dict[str, type[Record]] = {
     "profile": Profile, "plan": Plan, "leakage": LeakageReport, "audit": AuditReport, "agreement": AgreementReport,
     "bundle": BundleManifest, "link": LinkReport,
 }  # fmt: skip
-"""Every record that has a published JSON Schema, `records/schemas/NAME.schema.json`."""
+"""Every record with a published JSON Schema, `records/schemas/NAME.schema.json`."""
 
-COMMANDS = {"plan": "optimize", "audit": "attack"}
-"""What makes a record, where the command has another name."""
+COMMANDS = {"plan": "optimize", "audit": "attack", "study": "optimize"}
+"""The command that makes a record, where its name differs from the record's."""
 
 
 def save(record: Record, path: Path) -> None:
     """Write a record as indented JSON, atomically.
 
+    Args:
+        record: any record.
+        path: the file.
+
     Raises:
         CollabplanError: the file cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> from collabplan.records import Link, save
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save(Link.assumed(), Path(folder) / "link.json")
+        ...     json.loads((Path(folder) / "link.json").read_text())["rtt_ms"]
+        15.0
     """
     write_text(Path(path), record_text(record))
 
 
 def record_text(record: Record) -> str:
-    """A record as its file has it."""
+    """The content of a record's file.
+
+    Args:
+        record: any record.
+
+    Example:
+        >>> from collabplan.records import Interval, record_text
+        >>> print(record_text(Interval(value=1.0, low=0.5, high=2.0)), end="")
+        {
+         "value": 1.0,
+         "low": 0.5,
+         "high": 2.0,
+         "level": 0.95
+        }
+    """
     return record.model_dump_json(indent=1) + "\n"
 
 
 def load(kind: type[R], path: Path) -> R:
     """Read a record of `kind` from `path`. Nothing in the file is executed.
 
+    Args:
+        kind: the class of the record, such as `Profile`.
+        path: the file.
+
     Raises:
-        RecordError: no such file, truncated, another kind of file, another schema version, or a
-            field that does not hold what the schema says.
+        RecordError: the file does not exist, is truncated, holds another kind of record or another schema version,
+            or a field does not hold what the schema says.
+
+    Example:
+        >>> from collabplan.records import Plan, load
+        >>> load(Plan, Path("absent.json"))
+        Traceback (most recent call last):
+        collabplan.records.errors.RecordError: plan absent.json does not exist; ...
     """
     path = Path(path)
     what, again = _what(kind)
@@ -62,11 +98,22 @@ def load(kind: type[R], path: Path) -> R:
     return parse(kind, data, path)
 
 
-def parse(kind: type[R], data: bytes, path: Path) -> R:
-    """The record that a file's bytes hold; `path` is for messages.
+def parse(kind: type[R], data: bytes, path: Path | str) -> R:
+    """The record in the bytes of a file.
+
+    Args:
+        kind: the class of the record.
+        data: the content of the file.
+        path: the file, for messages.
 
     Raises:
         RecordError: as `load` does.
+
+    Example:
+        >>> from collabplan.records import Profile, parse
+        >>> parse(Profile, b"[]", Path("profile.json"))
+        Traceback (most recent call last):
+        collabplan.records.errors.RecordError: profile.json is not a profile ...
     """
     what, again = _what(kind)
     expected = kind.model_fields["format"].default
@@ -83,7 +130,7 @@ def parse(kind: type[R], data: bytes, path: Path) -> R:
         raise RecordError(f"{path} is not a {what} (format {found!r}, expected {expected!r}); {again}")
     version, known = document.get("schema_version"), kind.model_fields["schema_version"].default
     if version != known:
-        raise RecordError(f"{what} {path} has schema version {version!r}, this collabplan reads {known}; {again}")
+        raise RecordError(other_version(what, path, version, known))
     try:
         return kind.model_validate_json(text)
     except ValidationError as error:
@@ -92,12 +139,39 @@ def parse(kind: type[R], data: bytes, path: Path) -> R:
         raise RecordError(f"{what} {path} is damaged at {place or 'the top'}: {first['msg']}; {again}") from None
 
 
+def other_version(what: str, path: Path | str, version: object, known: object) -> str:
+    """What is said of a record that another version of collabplan made. No older version is migrated.
+
+    Example:
+        >>> other_version("plan", "plan.json", 1, 2)
+        'plan plan.json was made by another version of collabplan (schema version 1, this one reads 2); make it again \
+with `collabplan optimize`'
+    """
+    return (
+        f"{what} {path} was made by another version of collabplan (schema version {version}, this one reads {known}); "
+        f"{_again(what)}"
+    )
+
+
 def _what(kind: type[Record]) -> tuple[str, str]:
-    """What such a record is called, and how to make it again."""
+    """The name of such a record, and how to make it again."""
     what = str(kind.model_fields["format"].default).removeprefix("collabplan.")
-    return what, f"make it again with `collabplan {COMMANDS.get(what, what)}`"
+    return what, _again(what)
+
+
+def _again(what: str) -> str:
+    return f"make it again with `collabplan {COMMANDS.get(what, what)}`"
 
 
 def schema_text(name: str) -> str:
-    """The JSON Schema of a record, as published under `records/schemas/`."""
+    """The JSON Schema of a record, as published under `records/schemas/`.
+
+    Args:
+        name: a key of `SCHEMAS`.
+
+    Example:
+        >>> from collabplan.records import schema_text
+        >>> json.loads(schema_text("link"))["title"]
+        'LinkReport'
+    """
     return json.dumps(SCHEMAS[name].model_json_schema(), indent=1, sort_keys=True) + "\n"

@@ -1,4 +1,4 @@
-"""What was found to leak: one (cut, defense), and the report over many of them."""
+"""Estimated leakage: of one (cut, defense), and the report over many of them."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import Literal
 from pydantic import Field
 
 from .base import Interval, Record
-from .defense import DefenseSpec
+from .defense import DefenseRecord
 from .model import CutKind, ModelIdentity, Provenance, TargetIdentity
 
 
 class InformationEstimate(Record):
     """One estimator's figure for I(X; T), in nats; see `estimators.Estimate`.
 
-    `lower_nats` and `upper_nats` are ends with 97.5 % confidence each, None where the estimator has no such end.
-    They are a *bound* only where noise is really added; at a quantizer's floor everything is a *surrogate*.
+    `lower_nats` and `upper_nats` are ends with 97.5 % confidence each; None where the estimator lacks that end.
+    They are a *bound* only where noise is really added. At a quantizer's floor everything is a *surrogate*.
     """
 
     estimator: str
@@ -29,28 +29,28 @@ class InformationEstimate(Record):
 
 
 class IndexAt(Record):
-    """The leakage index that the same attackers reach with fewer samples; the slope shows what more data would do."""
+    """The leakage index of the same attackers with fewer samples. Its slope shows the effect of more data."""
 
     sample_count: int = Field(ge=1)
     index: float
 
 
 class Leakage(Record):
-    """What the released tensors tell about the private inputs, for one (cut, defense).
+    """What the released tensors reveal about the private inputs, for one (cut, defense).
 
-    `status` is *estimated* (ridge attackers that know the mask: what they reach, no bound on others),
-    *by-definition* (a raw private input crosses, or nothing does), *audited* (worst case over real attacks) or
-    *unmeasured* (then it is 1: assume the worst). 0 = no better than the data prior, 1 = perfect reconstruction.
-    `index_by_samples` is the same figure on fewer samples. `index_of` says what the index counts: variance of the
-    inputs that is reconstructed, or private *tokens* that are recovered exactly beyond the commonest ones; of tokens,
-    `token_attacker` is who recovered most (nearest, successive, ridge, inversion, classifier, bag; prior where nothing
-    varies), `token_input` which input they are.
+    `index` is 0 for attackers no better than the data prior, and 1 for perfect reconstruction. `status` is *estimated*
+    (ridge attackers that know the mask: what they reach, no bound on others), *by-definition* (a raw private input
+    crosses, or nothing does), *audited* (the worst of real attacks) or *unmeasured* (then the index is 1, the worst
+    case). `index_by_samples` is the same figure on fewer samples. `index_of` says what the index counts: reconstructed
+    variance of the inputs, or private *tokens* that are recovered exactly, beyond the commonest ones. For tokens,
+    `token_attacker` is the attacker that recovered most (nearest, successive, ridge, inversion, classifier, bag; prior
+    where nothing varies), and `token_input` the input that holds the tokens.
 
     `information_low_nats` and `information_high_nats` are the ends of the sandwich's 95 % interval above
-    `noise_floor`; a *surrogate* where that floor is a quantizer's, since a deterministic quantizer adds no noise. When
-    `saturated` they rank nothing. `resolvable_noise` is the multiple of the floor at which 3 nats would be
-    left: it ranks saturated cuts. `dfil` is the Fisher information leakage per input number (it bounds unbiased
-    attackers only). `reidentification_ceiling` is Fano's: no attacker who picks among these samples from one
+    `noise_floor`. They are a *surrogate* where that floor is a quantizer's, since a deterministic quantizer adds no
+    noise. Where `saturated`, they rank nothing; then `resolvable_noise`, the multiple of the floor at which 3 nats
+    would be left, ranks cuts. `dfil` is the Fisher information leakage per input number (it bounds only unbiased
+    attackers). `reidentification_ceiling` is Fano's: no attacker who picks among these samples from one
     release can be right more often; None where no real noise is added.
     """
 
@@ -74,7 +74,7 @@ class Leakage(Record):
 
     @property
     def index_name(self) -> Literal["leakage index", "token recovery"]:
-        """What the index is called before users."""
+        """The name of the index in what users read."""
         return "token recovery" if self.index_of == "token recovery" else "leakage index"
 
 
@@ -86,14 +86,14 @@ class LeakageRow(Record):
     cut_kind: CutKind
     depth: int = Field(ge=0)
     payload_bytes: int = Field(ge=0)
-    defense: DefenseSpec
+    defense: DefenseRecord
     leakage: Leakage
 
 
 class ControlRow(Record):
     """One estimator on one control whose answer is known.
 
-    `truth` is in nats for estimators of information and an index for the ridge; None where only the direction is known.
+    `truth` is in nats for estimators of information, an index for the ridge, and None where only a direction is known.
     `passed` is None where the estimator does not apply, or is known not to resolve this control (saturation).
     """
 
@@ -110,11 +110,11 @@ class ControlRow(Record):
 class LeakageReport(Record):
     """The file that `collabplan leakage -o` writes: rows by depth, then by defense.
 
-    `output_floor` is the leakage of the model's output alone, undefended: what every deployment tells that returns it.
+    `output_floor` is the leakage of the model's undefended output alone, which every deployment that returns it has.
     """
 
     format: Literal["collabplan.leakage"] = "collabplan.leakage"
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     target: TargetIdentity
     model: ModelIdentity
     data_hash: str

@@ -22,11 +22,11 @@ INITIAL_WINDOW_SEGMENTS = 10
 class Link(Record):
     """Bandwidth (bits per second), round trip (milliseconds) and their spread.
 
-    `bandwidth_bps` is the way up to the cloud, `download_bps` the way back (None: the same). `bandwidth_spread` (of the
-    way that spreads more) and `rtt_spread` are relative half-widths of a 90 % interval (0.1 = +-10 %). `slow_start`: a
-    request that comes after a pause climbs TCP's slow start anew, as Linux has it by default.
-    `source` says where the figures come from; an *assumed* link is printed as such wherever it is used. `sample_count`:
-    the echoes behind a *measured* one.
+    `bandwidth_bps` is that of the upload to the cloud, `download_bps` that of the download (None: the same).
+    `bandwidth_spread` (of the direction that spreads more) and `rtt_spread` are relative half-widths of a 90 % interval
+    (0.1 = +-10 %). `slow_start`: a request after a pause goes through TCP's slow start again, as by default on Linux.
+    `source` says where the figures come from. An *assumed* link is printed as such wherever it is used. `sample_count`
+    is the number of echoes behind a *measured* link.
     """
 
     bandwidth_bps: float = Field(gt=0)
@@ -40,21 +40,21 @@ class Link(Record):
 
     @classmethod
     def assumed(cls) -> Link:
-        """20 Mbit/s and 15 ms: what is taken where nothing is declared."""
+        """20 Mbit/s and 15 ms, the link that is assumed if none is declared."""
         return cls(bandwidth_bps=20e6, rtt_ms=15.0, source="assumed")
 
     @property
     def back(self) -> Link:
-        """The same link as a message from the cloud sees it."""
+        """The same link for messages from the cloud: upload and download change places."""
         if self.download_bps is None:
             return self
         return self.model_copy(update={"bandwidth_bps": self.download_bps, "download_bps": self.bandwidth_bps})
 
 
 class EchoTimes(Record):
-    """Echoes of one size: so many bytes went, so many came back, and how long each took, milliseconds.
+    """Echoes of one size: bytes up, bytes down, and the milliseconds that each took.
 
-    `after_pause`: the connection had been idle, so that TCP may have started slowly.
+    `after_pause`: the connection had been idle, so TCP may have started slowly.
     """
 
     up_bytes: int = Field(ge=0)
@@ -64,10 +64,10 @@ class EchoTimes(Record):
 
 
 class LinkReport(Record):
-    """The link file: the link as measured, and every echo that it was measured by.
+    """The link file: the measured link, and every echo behind it.
 
-    `round_trip` are the empty echoes, host costs included. The raw times are kept (a few hundred numbers), so that the
-    link can be fitted anew and a doubtful figure looked into.
+    `round_trip` summarises the empty echoes, host costs included. The raw times are kept (a few hundred numbers), so
+    that the link can be fitted again and a doubtful figure can be examined.
     """
 
     format: Literal["collabplan.link"] = "collabplan.link"

@@ -1,7 +1,8 @@
-"""Which model, on which machine, made by what: the identity that profiles and plans carry."""
+"""Which model, on which machine, made by what: the identities that profiles and plans carry."""
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 from pydantic import Field
@@ -11,10 +12,10 @@ from .errors import MismatchError
 
 
 class Layout(Record):
-    """How a crossing tensor goes back to one row per sample.
+    """How a crossing tensor becomes one row per sample.
 
     Dimension `batch_dim` has size `groups * batch`. With `batch_major`, a sample's groups are
-    neighbours (index = sample * groups + group); otherwise index = group * batch + sample.
+    neighbours (index = sample * groups + group). Otherwise index = group * batch + sample.
     """
 
     batch_dim: int = Field(default=0, ge=0)
@@ -25,10 +26,10 @@ class Layout(Record):
 class Crossing(Record):
     """One tensor that crosses a cut.
 
-    `sample_shape` is the shape of one sample (without batch) once laid back by `layout`; where
-    `layout` is None the tensor cannot be divided into samples (the cut is profiled, never searched)
+    `sample_shape` is the shape of one sample (without batch) after `layout` is applied. Where
+    `layout` is None the tensor cannot be divided into samples (the cut is profiled, never searched),
     and `sample_shape` is the whole shape at batch 1. `public` marks an input that the user declared
-    harmless; `raw_input` a private input that crosses as it is (or an invertible view of it): its
+    harmless. `raw_input` marks a private input that crosses as it is (or an invertible view of it): its
     leakage is 1 by definition.
     """
 
@@ -42,25 +43,22 @@ class Crossing(Record):
 
     @property
     def sample_elements(self) -> int:
-        """Numbers in one sample."""
-        count = 1
-        for size in self.sample_shape:
-            count *= size
-        return count
+        """The count of numbers in one sample."""
+        return math.prod(self.sample_shape)
 
     @property
     def is_floating(self) -> bool:
-        """True where a defense can act on it (integer tensors cannot be dropped out)."""
+        """True where a defense can act on it: it cannot drop out integers."""
         return self.dtype in {"float16", "bfloat16", "float32", "float64"}
 
     @property
     def is_complex(self) -> bool:
-        """True where each number is a pair of floating ones."""
+        """True for complex numbers, which are pairs of floating ones."""
         return self.dtype.startswith("complex")
 
     @property
     def element_bytes(self) -> int:
-        """Bytes of one number as the model computes it."""
+        """The bytes of one number in the model's dtype."""
         return DTYPE_BYTES[self.dtype]
 
 
@@ -75,9 +73,9 @@ CutKind = Literal["cloud-only", "proper", "edge-only"]
 
 
 class ModelIdentity(Record):
-    """What a plan is bound to: structure (canonical graph.json), weights, and the tracer's torch.
+    """The model that a plan is bound to: its structure (canonical graph.json), its weights, and the tracer's torch.
 
-    `parameter_count` and `parameter_bytes` are of the whole graph, as a profile counts them for a cut's edge half.
+    `parameter_count` and `parameter_bytes` are those of the whole graph, counted as a profile counts a cut's edge half.
     """
 
     name: str
@@ -88,15 +86,15 @@ class ModelIdentity(Record):
     parameter_bytes: int = Field(ge=0)
 
     def require_same(self, other: ModelIdentity, *, record: str, weights: bool = True) -> None:
-        """Refuse `other` where it is not this model, and say which difference it is.
+        """Refuse another model than this one, and say what differs.
 
         Args:
             other: the model at hand.
-            record: what carries this identity, for the message (`plan plan.json`).
-            weights: False compares the structure alone (two devices may profile in two dtypes).
+            record: the record with this identity, for the message (`plan plan.json`).
+            weights: False compares only the structure (two devices may profile in two dtypes).
 
         Raises:
-            MismatchError: other structure, the same model under another torch, or other weights.
+            MismatchError: the structures differ (under another torch, perhaps of the same model), or the weights do.
         """
         if self.structure_hash != other.structure_hash:
             if self.torch_version != other.torch_version:
@@ -116,7 +114,7 @@ class ModelIdentity(Record):
 
 
 class TargetIdentity(Record):
-    """The user's target as it was given, with the hash of its file, to notice a change."""
+    """The user's target as it was given, with the hash of its file, which shows a change."""
 
     spec: str
     file: str | None = None
@@ -135,7 +133,7 @@ class DeviceIdentity(Record):
 
 
 class Provenance(Record):
-    """What made a record: versions, hardware, git state of the user's model, seed, command line."""
+    """How a record was made: versions, hardware, git state of the user's model, seed, command line."""
 
     created_utc: str
     collabplan_version: str

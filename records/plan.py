@@ -9,7 +9,7 @@ from pydantic import Field
 
 from .audit import TierFigures
 from .base import Interval, Record, Timing
-from .defense import DefenseSpec, DropoutKind, Kept, NoiseKind
+from .defense import DefenseRecord
 from .energy import EdgePower
 from .leakage import Leakage
 from .link import Link
@@ -127,22 +127,17 @@ class TensorFile(Record):
 class Candidate(Record):
     """One evaluated (cut, defense): a row of the front or a baseline.
 
-    `leakage` is the cheap estimate. `audited` is what attackers recovered, None where none were run; `predicted` is
-    then what they would, by audits of other candidates, None where nothing was audited at all. `kept` is the share of
-    the directions that are released. `tuned`: the accuracy is that of a cloud half which was fine-tuned under the
-    defense. `edge_energy_mj`: millijoules of one request on the device, by its power as it is declared or was measured;
-    None where neither is known.
+    `defense` is neither fitted nor calibrated. `leakage` is the cheap estimate. `audited` is what attackers recovered,
+    None where none were run; `predicted` is then what they would, by audits of other candidates, None where nothing was
+    audited at all. `tuned`: the accuracy is that of a cloud half which was fine-tuned under the defense.
+    `edge_energy_mj`: millijoules of one request on the device, by its power as it is declared or was measured; None
+    where neither is known.
     """
 
     cut_id: str
     cut_name: str
     cut_kind: CutKind
-    dropout: DropoutKind
-    rate: float
-    bits: int | None = 8
-    noise: NoiseKind = "none"
-    noise_std: float = Field(default=0.0, ge=0)
-    kept: Kept = 1.0
+    defense: DefenseRecord
     latency: Latency
     accuracy: Accuracy
     leakage: Leakage
@@ -169,6 +164,19 @@ class Candidate(Record):
         if self.audited is not None:
             return "audited"
         return "predicted" if self.predicted is not None else self.leakage.status
+
+    @property
+    def standing(self) -> str:
+        """What `index` is worth, in words: an estimate must not pass for an audit."""
+        audited = self.audited
+        if audited is None:
+            return "ESTIMATED, not audited" if self.leakage.status == "estimated" else self.leakage.status
+        said = f"audited at {audited.effort} effort, {audited.seeds} seed{'s' * (audited.seeds > 1)}"
+        if audited.figures.lower_bound:
+            said += ", a lower bound"
+        if not audited.figures.conclusive:
+            said += f", NOT CONCLUSIVE: {', '.join(audited.figures.failed)} FAILED"
+        return said
 
 
 class Baseline(Record):
@@ -213,13 +221,12 @@ class Plan(Record):
 
     `chosen` holds the figures of the confirm half of the validation data; `searched` those that the
     search saw. `tuning` is how the search fine-tuned, `tuned_weights` what came of it for this plan;
-    `directions` are the matrices of a task-aligned release, where the defense keeps fewer than all. `objectives` are
-    what `front` is made of. `measured` is what it did when it was run (`collabplan verify`). `input_names` are the
-    model's inputs in order.
+    `projection` holds the matrices of the defense's projection, where it has one. `objectives` are what `front` is made
+    of. `measured` is what it did when it was run (`collabplan verify`).
     """
 
     format: Literal["collabplan.plan"] = "collabplan.plan"
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     headline: str
     target: TargetIdentity
     model: ModelIdentity
@@ -227,10 +234,10 @@ class Plan(Record):
     cut_name: str
     cut_kind: CutKind
     crossing: tuple[Crossing, ...]
-    defense: DefenseSpec
+    defense: DefenseRecord
     tuning: Tuning | None = None
     tuned_weights: TensorFile | None = None
-    directions: TensorFile | None = None
+    projection: TensorFile | None = None
     batch: int = Field(ge=1)
     chosen: Candidate
     searched: Candidate

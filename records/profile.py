@@ -17,7 +17,7 @@ class NodeProfile(Record):
     """One node of the traced graph, measured while the whole graph is interpreted.
 
     The sum over nodes is **not** the model's latency (interpreter overhead, caches, overlap).
-    `flops` is None where the operator's count is unknown: unknown is never zero.
+    `flops` is None where the count of the operator is unknown: unknown is never zero.
     """
 
     name: str
@@ -32,13 +32,13 @@ class NodeProfile(Record):
 class CutProfile(Record):
     """One candidate cut: measured prefix and suffix, what crosses, what the edge must hold.
 
-    Timings are at the profile's batch size. `edge` is None in a profile of role *cloud* and `cloud`
-    None in one of role *edge*; both are None where the cut has no such part. `interpolated` says
-    that the timings were not measured at this cut but set between measured neighbours by the node
-    breakdown. `payload_bytes` is per sample, in the model's own dtypes, before any quantizer.
-    `edge_flops` is None where any operator's count is unknown; `edge_flops_counted` is the sum over those that
-    are known, a lower bound. `edge_parameter_count` is of what the edge half holds, trainable or frozen, quantized
-    weights in buffers too, but for running statistics; `edge_parameter_bytes` is of all that its file stores.
+    Timings are at the profile's batch size. `edge` is None in a profile of role *cloud*, and `cloud` in one of role
+    *edge*; each is None where the cut lacks that part. `interpolated`: the timings were not measured at this cut but
+    interpolated between measured neighbours by the node breakdown. `payload_bytes` is per sample, in the model's own
+    dtypes, before any quantizer. `edge_flops` is None where the count of any operator is unknown. `edge_flops_counted`
+    is the sum over the known counts, a lower bound. `edge_parameter_count` counts the parameters of the edge half,
+    trainable or frozen, also quantized weights in buffers, but no running statistics. `edge_parameter_bytes` are those
+    of all tensors in its file.
     """
 
     id: str
@@ -59,15 +59,15 @@ class CutProfile(Record):
 
 
 class Profile(Record):
-    """The profile file. `sample_output_bytes` is what a result costs to send back, per sample.
+    """The profile file. `sample_output_bytes` is the size of a result per sample, which is sent back.
 
     `peak_memory_method` is *liveness* (computed from shapes: weights, live activations, no
-    allocator overhead) or *measured* (CUDA's allocator). `power` is None where no counter of energy could be read;
-    `power_missing` then says why (None in profiles from before power was measured).
+    allocator overhead) or *measured* (CUDA's allocator). `power` is None where no energy counter could be read, and
+    `power_missing` then says why.
     """
 
     format: Literal["collabplan.profile"] = "collabplan.profile"
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     target: TargetIdentity
     model: ModelIdentity
     role: Role
@@ -87,7 +87,7 @@ class Profile(Record):
     provenance: Provenance
 
     def cut(self, cut_id: str) -> CutProfile:
-        """The cut with this id. Raises KeyError where there is none."""
+        """The cut with this id. Raises KeyError if the profile has no such cut."""
         for cut in self.cuts:
             if cut.id == cut_id:
                 return cut

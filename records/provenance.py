@@ -1,4 +1,4 @@
-"""Collects what made a record."""
+"""Collects the provenance of a record: versions, hardware, git state, command line."""
 
 from __future__ import annotations
 
@@ -17,7 +17,18 @@ from .model import Provenance
 def collect_provenance(
     *, target_file: Path | None = None, seed: int | None = None, command: tuple[str, ...] | None = None
 ) -> Provenance:
-    """The provenance of a record made now. `target_file` is where the user's model lives, for git."""
+    """The provenance of a record that is made now. Passwords in the command line are masked.
+
+    Args:
+        target_file: the user's model file; the git checkout around it is recorded.
+        seed: the seed of the run, if it has one.
+        command: the command line (None: `sys.argv`).
+
+    Example:
+        >>> from collabplan.records import collect_provenance
+        >>> collect_provenance(command=("collabplan", "--storage", "postgresql://me:secret@db/plans")).command[2]
+        'postgresql://me:***@db/plans'
+    """
     revision, dirty = git_state(target_file.parent) if target_file else (None, None)
     return Provenance(
         created_utc=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -35,13 +46,19 @@ def collect_provenance(
 
 
 def _without_password(argument: str) -> str:
-    """An argument whose database address keeps its password to itself."""
+    """The argument with the password of a database address masked."""
     argument = re.sub(r"(://[^/@:\s]*):[^/@\s]*@", r"\1:***@", argument)
     return re.sub(r"(password=)[^&\s]*", r"\1***", argument)
 
 
 def processor_name() -> str:
-    """The processor as the operating system names it."""
+    """The processor as the operating system names it.
+
+    Example:
+        >>> from collabplan.records import processor_name
+        >>> isinstance(processor_name(), str)
+        True
+    """
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
@@ -52,7 +69,7 @@ def processor_name() -> str:
 
 
 def git_state(folder: Path) -> tuple[str | None, bool | None]:
-    """Revision and dirtiness of the git checkout around `folder`; (None, None) outside one."""
+    """The revision of the git checkout around `folder`, and whether it is dirty; (None, None) outside a checkout."""
     try:
         revision = _git(folder, "rev-parse", "HEAD")
         return revision.strip(), bool(_git(folder, "status", "--porcelain").strip())

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from .base import Record
-from .defense import DropoutKind, Kept, MaskKind, NoiseKind
+from .defense import DefenseRecord
 from .energy import EdgePower
 from .link import Link
 from .model import TargetIdentity
@@ -19,7 +19,7 @@ class StudySetup(Record):
     """A search as `optimize --storage` began it. A worker brings the target's file and data, and nothing else."""
 
     format: Literal["collabplan.study"] = "collabplan.study"
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     target: TargetIdentity
     edge_profile: Profile
     cloud_profile: Profile
@@ -31,12 +31,7 @@ class StudySetup(Record):
     sampler: Literal["tpe", "gp", "nsga2", "nsga3", "random", "exhaustive"]
     seed: int
     draws: int
-    dropouts: tuple[DropoutKind, ...]
-    rates: tuple[float, ...]
-    bits: tuple[int | None, ...]
-    noises: tuple[tuple[NoiseKind, float], ...]
-    kept: tuple[Kept, ...]
-    masks: MaskKind
+    defenses: tuple[DefenseRecord, ...]
     leakage_samples: int
     cache_bytes: int
     batch: int

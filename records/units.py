@@ -1,4 +1,4 @@
-"""Quantities as people write them, parsed strictly: a number without its unit is refused."""
+"""Quantities as people write them. Parsing is strict: a number without a unit is refused."""
 
 from __future__ import annotations
 
@@ -15,24 +15,49 @@ _QUANTITY = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*([A-Za-z]*)\s*")
 
 
 def parse_bandwidth(text: str) -> float:
-    """`20mbps` -> 20e6 bits per second. Units: bps, kbps, mbps, gbps (bits, powers of ten).
+    """A bandwidth in bits per second. Units: bps, kbps, mbps, gbps (bits, powers of ten; case does not matter).
+
+    Args:
+        text: a positive number and its unit.
 
     Raises:
-        CollabplanError: no unit, an unknown unit, or not positive.
+        CollabplanError: the unit is absent or unknown, or the number is not positive.
+
+    Example:
+        >>> parse_bandwidth("20mbps")
+        20000000.0
     """
     return _parse(text, _BANDWIDTH_BITS_PER_S, "bandwidth", "20mbps", fold_case=True)
 
 
 def parse_duration_ms(text: str) -> float:
-    """`15ms` -> 15.0 milliseconds. Units: us, ms, s. Raises CollabplanError as `parse_bandwidth`."""
+    """A duration in milliseconds. Units: us, ms, s (case does not matter).
+
+    Args:
+        text: a number, which may be zero, and its unit.
+
+    Raises:
+        CollabplanError: the unit is absent or unknown, or the number is negative.
+
+    Example:
+        >>> parse_duration_ms("2s")
+        2000.0
+    """
     return _parse(text, _DURATION_MS, "duration", "15ms", fold_case=True, zero=True)
 
 
 def parse_size(text: str) -> int:
-    """`200MB` -> 200,000,000 bytes. Units: B, KB, MB, GB (10^3) and KiB, MiB, GiB (2^10).
+    """A size in bytes. Units: B, KB, MB, GB (powers of 1000) and KiB, MiB, GiB (powers of 1024).
+
+    Args:
+        text: a positive number and its unit; case matters.
 
     Raises:
         CollabplanError: as `parse_bandwidth`.
+
+    Example:
+        >>> parse_size("200MB"), parse_size("1KiB")
+        (200000000, 1024)
     """
     return int(_parse(text, {k: float(v) for k, v in _SIZE_BYTES.items()}, "size", "200MB"))
 

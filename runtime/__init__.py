@@ -1,4 +1,4 @@
-"""Runs a plan. The bundle, the edge client, the cloud server and the verification live here.
+"""Runs a plan: the bundle, the edge client, the cloud server and the verification.
 
 The public API is lazy: a name loads its module, and torch with it, on first use.
 """
@@ -12,8 +12,8 @@ from .. import lazy_api
 if TYPE_CHECKING:
     from .bundle import WrittenBundle, write_bundle
     from .device.client import EdgeClient
+    from .device.errors import ReleaseError, UnreachableError
     from .device.release_limiter import ReleasePolicy
-    from .device.session import UnreachableError
     from .halves import write_halves
     from .malloc import keep_memory
     from .parts import CloudPart, EdgePart, open_cloud, open_edge
@@ -29,7 +29,8 @@ _HOMES = {
     "ReleasePolicy": "device.release_limiter",
     "ServeOptions": "server.server",
     "ServerTls": "wire.service",
-    "UnreachableError": "device.session",
+    "ReleaseError": "device.errors",
+    "UnreachableError": "device.errors",
     "WrittenBundle": "bundle",
     "keep_memory": "malloc",
     "open_cloud": "parts",
@@ -44,6 +45,7 @@ __all__ = [
     "CloudServer",
     "EdgeClient",
     "EdgePart",
+    "ReleaseError",
     "ReleasePolicy",
     "ServeOptions",
     "ServerTls",

@@ -47,7 +47,7 @@ from ..records import (
     save,
     write_bytes,
 )
-from ..records.bundle import DIRECTIONS, MANIFEST_FILE, FileName
+from ..records.bundle import MANIFEST_FILE, PROJECTION, FileName
 from .exports import Format, export_half, require_format
 from .halves import write_halves, write_whole
 from .parts import files_of, wire_of
@@ -74,8 +74,9 @@ def write_bundle(
     folder: Path,
     *,
     tuned: Mapping[str, Tensor] | None = None,
-    directions: ProjectionMatrices | None = None,
+    projection: ProjectionMatrices | None = None,
     allow_shared_weights: bool = False,
+    allow_custom_stages: bool = False,
     fallback: bool = False,
     formats: Sequence[Format] = (),
 ) -> WrittenBundle:
@@ -89,14 +90,16 @@ def write_bundle(
         cut: the plan's cut in that trace.
         folder: absent, empty, or an older bundle of the same plan, which is replaced.
         tuned: the plan's fine-tuned weights, where it has any.
-        directions: those that the plan keeps, where these are not all; both parts get them.
+        projection: the matrices of the defense's projection, where it has one; both parts get them.
         allow_shared_weights: write the parts although each holds weights that the other needs too.
+        allow_custom_stages: write a plan whose defense has stages that are not part of collabplan. A bundle carries no
+            code: only a process that was given their classes can open it.
         fallback: put the whole model beside the edge half, for a device that must answer without the cloud. The device
             then holds all weights. Changes nothing where everything runs there anyway.
         formats: write the halves for other engines as well.
 
     Raises:
-        MismatchError: the plan is of another model, other weights, directions or another cut, or `folder` holds
+        MismatchError: the plan is of another model, other weights, another projection or cut, or `folder` holds
             another plan's bundle.
         CollabplanError: `folder` is no bundle or cannot be written, weights are shared, a half cannot be exported,
             values decide the shape of an output, or only several samples can run together and read each other.
@@ -106,9 +109,15 @@ def write_bundle(
     for kind in formats:
         require_format(kind)
     _require_same_plan(plan, traced, cut, tuned)
+    customs = ", ".join(custom.name for custom in plan.defense.customs)
+    if customs and not allow_custom_stages:
+        raise CollabplanError(
+            f"a bundle carries no code, and the plan's defense has stages of your own ({customs}); plan without them "
+            "(--defense), or make them part of collabplan"
+        )
     require_fixed_outputs(traced)
     traced.samples_at_once(1)
-    Defense.bound(plan.defense, cut.crossing, directions)
+    Defense.bound(plan.defense, cut.crossing, projection)
     _require_replaceable(folder, carried)
     halves = None if plan.cut_kind == "edge-only" else split(traced, cut)
     shared = () if halves is None else _shared(halves, allowed=allow_shared_weights)
@@ -125,8 +134,8 @@ def write_bundle(
         drafts = []
         for role, graph in _graphs(traced, halves).items():
             save(carried, made / role / "plan.json")
-            if directions is not None:
-                write_bytes(made / role / DIRECTIONS, save_tensors(directions.tensors))
+            if projection is not None:
+                write_bytes(made / role / PROJECTION, save_tensors(projection.tensors))
             for kind in dict.fromkeys(formats):
                 names = _names(role, plan, traced, outputs, whole=halves is None)
                 export_half(graph, kind, made / role / f"half.{kind}", *names)

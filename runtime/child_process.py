@@ -1,7 +1,7 @@
-"""A second process of ours on this machine: started, asked, and ended with whoever started it.
+"""Runs a module of collabplan in a second process that ends with the one that started it.
 
-The child prints one line once it is ready, and ends when its standard input does, so that none is left behind
-whatever becomes of the parent.
+The child prints one line when it is ready, and ends when its standard input closes. So no child is left behind, however
+the parent ends.
 """
 
 from __future__ import annotations
@@ -18,17 +18,20 @@ from types import TracebackType
 from ..records import CollabplanError
 
 
-class Child:
-    """Runs `python -m MODULE ARGUMENTS`; `said` is its first line. Also a context manager.
+class ChildProcess:
+    """Runs `python -m MODULE ARGUMENTS`. Also a context manager.
 
     Args:
-        module: by its full name.
-        arguments: of its command line.
-        within_s: how long it may take to be ready.
-        threads: OMP_NUM_THREADS of the child; None: as here.
+        module: its full name.
+        arguments: its command line.
+        within_s: the seconds in which it must be ready.
+        threads: OMP_NUM_THREADS of the child; None keeps the value of this process.
+
+    Attributes:
+        first_line: the line that the child printed when it was ready.
 
     Raises:
-        CollabplanError: it ended, or was not ready in time; its last words are in the message.
+        CollabplanError: it ended, or was not ready in time. The message quotes its last line of output.
     """
 
     def __init__(self, module: str, *arguments: str, within_s: float = 60.0, threads: int | None = None) -> None:
@@ -46,19 +49,19 @@ class Child:
             env=environment,
         )
         try:
-            self.said = self._line(within_s)
+            self.first_line = self._line(within_s)
         except BaseException:
             self.close()
             raise
 
     def tell(self, line: str) -> None:
-        """Write a line to the child. Raises CollabplanError where it has ended."""
+        """Write a line to the child. Raises CollabplanError if it has ended."""
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(f"{line}\n".encode())
             self._process.stdin.flush()
         except OSError:
-            raise CollabplanError(f"{self._module} has ended: {self._last_words()}") from None
+            raise CollabplanError(f"{self._module} has ended: {self._last_line()}") from None
 
     def close(self) -> None:
         """End the child."""
@@ -75,7 +78,7 @@ class Child:
             assert stream is not None
             stream.close()
 
-    def __enter__(self) -> Child:
+    def __enter__(self) -> ChildProcess:
         return self
 
     def __exit__(
@@ -94,11 +97,11 @@ class Child:
             piece = os.read(stream.fileno(), 4096)
             if not piece:
                 self._process.wait()
-                raise CollabplanError(f"{self._module} could not start: {self._last_words()}")
+                raise CollabplanError(f"{self._module} could not start: {self._last_line()}")
             found += piece
         return found.decode().strip()
 
-    def _last_words(self) -> str:
+    def _last_line(self) -> str:
         assert self._process.stderr is not None
         self._process.wait()
         lines = self._process.stderr.read().decode(errors="replace").strip().splitlines()

@@ -1,4 +1,4 @@
-"""The C library's memory, for a process that runs networks over and over."""
+"""Settings of the C library's allocator for a process that runs networks over and over."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ import contextlib
 import ctypes
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX, _ARENA_MAX = -1, -2, -4, -8
-"""Of glibc's malloc.h."""
+"""Option numbers from glibc's malloc.h."""
 
 _NEVER, _STEP = 2**31 - 1, 64 * 2**20
 
 
 def keep_memory() -> None:
-    """Have the process allocate from one heap, and hand nothing of it back. Does nothing without glibc.
+    """Have this process allocate from one heap and return none of it to the system. Does nothing without glibc.
 
-    Else glibc maps large tensors anew in each run, or hands the heap's end back and takes it again, by how they happen
-    to lie: thousands of page faults, a third of MobileNetV2's time at 224 x 224, in one process and not in the next, so
-    that none predicts another. Threads that start from now on share the heap: each would have one of its own, with the
-    same fate. The process stays as large as it ever was.
+    By default glibc maps large tensors anew in each run, or shrinks and grows the heap, depending on where they lie.
+    That costs thousands of page faults, a third of MobileNetV2's time at 224 x 224, in one process and not in the next,
+    so that no timing predicts another. Threads that start later share the heap too. The process never shrinks.
+
+    Source: the manual page mallopt(3).
     """
     with contextlib.suppress(OSError, AttributeError):
         library = ctypes.CDLL(None)

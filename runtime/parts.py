@@ -14,6 +14,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 
+from ..defenses.catalogue import custom_stage
 from ..defenses.pipeline import Defense
 from ..defenses.projection import ProjectionMatrices
 from ..graph import Program, parse_program
@@ -23,14 +24,14 @@ from ..records import (
     BundlePart,
     BundleRole,
     CollabplanError,
-    DefenseSpec,
+    DefenseRecord,
     Plan,
     RecordError,
     WireFormat,
     hash_file,
     parse,
 )
-from ..records.bundle import DIRECTIONS, MANIFEST_FILE, NEEDED
+from ..records.bundle import MANIFEST_FILE, NEEDED, PROJECTION
 
 MOST_MANIFEST_BYTES = 2**24
 MOST_BYTES = {"plan.json": 2**28, "graph.json": 2**29, "fallback/graph.json": 2**29}
@@ -122,9 +123,9 @@ def wire_of(plan: Plan) -> WireFormat:
         CollabplanError: the defense was not calibrated, or cannot act on what crosses.
     """
     whole = plan.cut_kind == "edge-only"
-    defense = Defense(DefenseSpec(bits=None) if whole else plan.defense, () if whole else plan.crossing)
+    defense = Defense(DefenseRecord() if whole else plan.defense, () if whole else plan.crossing)
     _ = defense.quantizers, [defense.noise(crossing) for crossing in defense.crossing]  # raise where a range is missing
-    return WireFormat(crossing=defense.crossing, defense=defense.spec, payload_bytes=defense.payload_bytes())
+    return WireFormat(crossing=defense.crossing, defense=defense.record, payload_bytes=defense.payload_bytes())
 
 
 def files_of(folder: Path) -> set[str]:
@@ -138,6 +139,11 @@ def files_of(folder: Path) -> set[str]:
 
 def _open(path: Path, role: BundleRole) -> tuple[Path, BundleManifest, Plan, Program, Defense]:
     folder, manifest = _manifest(path, role)
+    for custom in manifest.part.wire.defense.customs:
+        try:
+            custom_stage(custom)
+        except RecordError as error:
+            raise RecordError(f"bundle part {folder} cannot be run here: {error}") from None
     contents = _verified(folder, manifest.part)
     plan = parse(Plan, contents["plan.json"], folder / "plan.json")
     program = parse_program(contents["graph.json"], contents["weights.safetensors"], folder)
@@ -149,13 +155,13 @@ def _open(path: Path, role: BundleRole) -> tuple[Path, BundleManifest, Plan, Pro
     same = same and (part.cut_id, part.cut_name, part.cut_kind) == (plan.cut_id, plan.cut_name, plan.cut_kind)
     _require(folder, same, "plan.json", "cut, crossings or defense")
     try:
-        defense = Defense.bound(part.wire.defense, part.wire.crossing, _directions(contents.get(DIRECTIONS)))
+        defense = Defense.bound(part.wire.defense, part.wire.crossing, _projection(contents.get(PROJECTION)))
     except (CollabplanError, SafetensorError, ValueError) as error:
-        raise RecordError(f"bundle part {folder}: {DIRECTIONS} cannot be used ({error}); {_AGAIN}") from None
+        raise RecordError(f"bundle part {folder}: {PROJECTION} cannot be used ({error}); {_AGAIN}") from None
     return folder, manifest, plan, program, defense
 
 
-def _directions(data: bytes | None) -> ProjectionMatrices | None:
+def _projection(data: bytes | None) -> ProjectionMatrices | None:
     return None if data is None else ProjectionMatrices.from_tensors(load_tensors(data))
 
 
@@ -203,7 +209,7 @@ def _verified(folder: Path, part: BundlePart) -> dict[str, bytes]:
         raise RecordError(f"bundle part {folder} holds {extra[0]}, which its manifest does not name; {_AGAIN}")
     contents: dict[str, bytes] = {}
     for file in part.files:
-        if file.name in (*NEEDED, DIRECTIONS):
+        if file.name in (*NEEDED, PROJECTION):
             contents[file.name] = _read(folder, file)
         else:
             _require_whole(folder, file, hash_file)

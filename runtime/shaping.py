@@ -1,13 +1,13 @@
-"""A link of a given bandwidth and round trip, made in user space: a TCP proxy on loopback.
+"""Simulates a link of a given bandwidth and round trip in user space, by a TCP proxy on loopback.
 
-`Lane` is one direction of one connection as arithmetic alone: given when bytes come in, it says when the last of them
-is through. It has no clock, so the same bytes at the same times always arrive at the same times. Bytes leave at the
-link's rate, each segment with its headers, and arrive a delay later. TCP's slow start is acted out segment by segment
-(RFC 6928, RFC 5681): the loopback connections on both sides of the proxy have no round trip to speak of, so the
-kernel's own does not show. `profilers.link` has the closed form of the same.
+`Lane` models one direction of one connection by arithmetic alone: from the time at which bytes enter, it computes when
+the last of them has passed. It has no clock, so the same bytes at the same times always arrive at the same times. Bytes
+leave at the link's rate, each segment with its headers, and arrive one delay later. TCP's slow start is simulated
+segment by segment (RFC 6928, RFC 5681). The kernel's own slow start does not show, because the loopback connections on
+both sides of the proxy have almost no round trip. `profilers.link` has the closed form of the same model.
 
-`ShapingProxy` holds real bytes back until then. It runs in threads; `ShapedLink` puts it into a process of its own,
-since a thread that waits for another's interpreter lock is late by milliseconds.
+`ShapingProxy` delays real bytes accordingly. It runs in threads. `ShapedLink` runs it in a process of its own, because
+a thread that waits for another thread's interpreter lock is late by milliseconds.
 """
 
 from __future__ import annotations
@@ -24,20 +24,27 @@ from dataclasses import dataclass, field
 
 from ..records import CollabplanError, Link, parse_bandwidth, parse_duration_ms
 from ..records.link import HEADER_BYTES, INITIAL_WINDOW_SEGMENTS, SEGMENT_BYTES
-from .child_process import Child
+from .child_process import ChildProcess
 
 RESTART_S = 0.2
-"""Linux's least retransmission timeout: a connection idle for longer starts slowly again."""
+"""Linux's least retransmission timeout: a connection that was idle for longer goes through slow start again."""
 
 _PIECE_BYTES = 1 << 16
 _MOST_PIECES = 4096
 _SPIN_S = 0.0003
-"""A sleep ends up to so much late; the last part of a wait is spent awake."""
+"""A sleep may end this much late, so the last part of a wait is spent in a loop."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What a shaped link is like. `restart_s`: the pause after which TCP starts slowly again."""
+    """The properties of a shaped link.
+
+    Attributes:
+        up_bps, down_bps: bits per second in each direction.
+        rtt_ms: the round trip in milliseconds.
+        slow_start: simulate TCP's slow start.
+        restart_s: the pause in seconds after which slow start begins again.
+    """
 
     up_bps: float
     down_bps: float
@@ -47,35 +54,35 @@ class Shape:
 
     @classmethod
     def parse(cls, text: str) -> Shape:
-        """`20mbps,15ms`, or `20mbps/5mbps,15ms` with another bandwidth down.
+        """Read `20mbps,15ms`, or `20mbps/5mbps,15ms` if the bandwidth down differs.
 
         Raises:
-            CollabplanError: another form.
+            CollabplanError: the text has another form.
         """
         rates, comma, rtt = text.partition(",")
         up, slash, down = rates.partition("/")
         if not comma or (slash and not down):
-            raise CollabplanError(f"{text!r} is no link; write bandwidth and round trip, for example 20mbps,15ms")
+            raise CollabplanError(f"{text!r} is not a link; write bandwidth and round trip, for example 20mbps,15ms")
         return cls(parse_bandwidth(up), parse_bandwidth(down) if slash else parse_bandwidth(up), parse_duration_ms(rtt))
 
     @classmethod
     def of(cls, link: Link, *, restart_s: float = RESTART_S) -> Shape:
-        """A link as it is declared or was measured, without its spread."""
+        """The shape of a declared or measured link, without its spread."""
         return cls(link.bandwidth_bps, link.back.bandwidth_bps, link.rtt_ms, link.slow_start, restart_s)
 
     @property
     def link(self) -> Link:
-        """The same as a record, for predictions."""
+        """The same as a `Link`, for predictions."""
         down = None if self.down_bps == self.up_bps else self.down_bps
         return Link(bandwidth_bps=self.up_bps, rtt_ms=self.rtt_ms, download_bps=down, slow_start=self.slow_start)
 
 
 @dataclass(slots=True)
 class Lane:
-    """One direction of one connection: `arrival` says when bytes are through. Seconds, on any clock.
+    """One direction of one connection. All times are in seconds on any one clock.
 
-    Within a window that TCP still grows, segment j since the last restart leaves once ceil((j - 9) / 2) of those before
-    it are acknowledged: each acknowledgement lets two follow. Once enough are under way to fill the round trip, the
+    While TCP's window grows, segment j since the last restart leaves when ceil((j - 9) / 2) of the earlier segments are
+    acknowledged: each acknowledgement lets two follow. When enough segments are under way to fill the round trip, the
     rate alone counts.
     """
 
@@ -89,7 +96,7 @@ class Lane:
     _open: bool = False
 
     def arrival(self, now: float, size: int) -> float:
-        """When the last of `size` bytes, which came in at `now`, is through. Calls must come in the order of time."""
+        """The time at which the last of `size` bytes arrives that enter at `now`. Call it in the order of time."""
         if now > self._quiet + self.restart_s:
             self._ends, self._open = [], not self.slow_start
         left = size
@@ -106,13 +113,13 @@ class Lane:
         return self._free + self.delay_s
 
     def _window(self, segment: int) -> float:
-        """When TCP's window lets a segment leave."""
+        """The time at which TCP's window lets a segment leave."""
         needed = self._needed(segment)
         return self._ends[needed - 1] + 2 * self.delay_s if needed else 0.0
 
     @staticmethod
     def _needed(segment: int) -> int:
-        """How many acknowledgements a segment waits for."""
+        """The number of acknowledgements that a segment waits for."""
         return max(0, (segment - INITIAL_WINDOW_SEGMENTS) // 2 + 1)
 
     def _leave(self, ready: float, size: int) -> None:
@@ -123,20 +130,23 @@ class Lane:
 
 
 class ShapingProxy:
-    """Passes TCP connections on to `target` as a shaped link would. Also a context manager.
+    """Forwards TCP connections to `target` as a shaped link would. Also a context manager.
 
     Args:
         target: `HOST:PORT`.
-        shape: the link. Each connection has it for itself.
+        shape: the link. Each connection has a link of its own.
+
+    Attributes:
+        address: the `HOST:PORT` on loopback that it listens on.
 
     Raises:
-        CollabplanError: the target is no address.
+        CollabplanError: the target is not an address.
     """
 
     def __init__(self, target: str, shape: Shape) -> None:
         host, _, port = target.rpartition(":")
         if not host or not port.isdecimal():
-            raise CollabplanError(f"{target!r} is no address; write HOST:PORT")
+            raise CollabplanError(f"{target!r} is not an address; write HOST:PORT")
         self._target, self._shape = (host.strip("[]"), int(port)), shape
         self._lock = threading.Lock()
         self._sockets: set[socket.socket] = set()
@@ -146,16 +156,16 @@ class ShapingProxy:
         threading.Thread(target=self._accept, name="collabplan-shaping", daemon=True).start()
 
     def hold(self, seconds: float) -> None:
-        """Nothing passes for so long, and nothing is lost: a radio that is out of reach for a while."""
+        """Let nothing pass for some seconds, and lose nothing: a radio that is out of reach for a while."""
         self._held_until = time.perf_counter() + seconds
 
     def cut(self, seconds: float) -> None:
-        """Break every connection, and take none for so long."""
+        """Break every connection, and accept none for some seconds."""
         self._cut_until = time.perf_counter() + seconds
         self._break()
 
     def close(self) -> None:
-        """Break every connection and listen no more."""
+        """Break every connection and stop listening."""
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
@@ -203,7 +213,7 @@ class ShapingProxy:
             threading.Thread(target=self._give, args=(sink, source, under_way), daemon=True).start()
 
     def _take(self, source: socket.socket, lane: Lane, under_way: queue.Queue[tuple[float, bytes]]) -> None:
-        """Read at once, and note when each piece is through."""
+        """Read at once, and note when each piece arrives."""
         piece = b"-"
         while piece:
             try:
@@ -213,7 +223,7 @@ class ShapingProxy:
             under_way.put((lane.arrival(time.perf_counter(), len(piece)), piece))
 
     def _give(self, sink: socket.socket, source: socket.socket, under_way: queue.Queue[tuple[float, bytes]]) -> None:
-        """Write each piece once it is through."""
+        """Write each piece when it arrives."""
         with contextlib.suppress(OSError):
             while True:
                 through, piece = under_way.get()
@@ -230,24 +240,24 @@ class ShapingProxy:
 
 
 class ShapedLink:
-    """A `ShapingProxy` in a process of its own. Also a context manager. Raises as `Child` does."""
+    """A `ShapingProxy` in a process of its own. Also a context manager. Raises as `ChildProcess` does."""
 
     def __init__(self, target: str, shape: Shape) -> None:
         self.shape = shape
-        marks = [str(value) for value in (shape.up_bps, shape.down_bps, shape.rtt_ms, int(shape.slow_start))]
-        self._child = Child(__name__, target, *marks, str(shape.restart_s))
-        self.address = self._child.said
+        numbers = [str(value) for value in (shape.up_bps, shape.down_bps, shape.rtt_ms, int(shape.slow_start))]
+        self._child = ChildProcess(__name__, target, *numbers, str(shape.restart_s))
+        self.address = self._child.first_line
 
     def hold(self, seconds: float) -> None:
-        """See `ShapingProxy.hold`."""
+        """As `ShapingProxy.hold`."""
         self._child.tell(f"hold {seconds}")
 
     def cut(self, seconds: float) -> None:
-        """See `ShapingProxy.cut`."""
+        """As `ShapingProxy.cut`."""
         self._child.tell(f"cut {seconds}")
 
     def close(self) -> None:
-        """End it, and the connections through it."""
+        """End the proxy and all connections through it."""
         self._child.close()
 
     def __enter__(self) -> ShapedLink:
@@ -270,7 +280,7 @@ def _end(each: socket.socket) -> None:
 
 
 def _main() -> None:
-    """The process of a `ShapedLink`."""
+    """What the process of a `ShapedLink` runs."""
     parser = argparse.ArgumentParser()
     parser.add_argument("target")
     for name in ("up_bps", "down_bps", "rtt_ms", "slow_start", "restart_s"):

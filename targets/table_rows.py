@@ -15,7 +15,7 @@ from torch.utils.data import Dataset, IterableDataset
 from ..records import TargetError
 
 if TYPE_CHECKING:
-    from ..graph.structures import InputSpec
+    from ..graph import InputSpec
 
 LABEL_COLUMNS = ("labels", "label", "targets", "target")
 

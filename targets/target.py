@@ -106,6 +106,18 @@ class Target:
 
         return evaluate
 
+    @property
+    def defense_stages(self) -> tuple[Any, ...]:
+        """The file's own stages of a defense: classes, to be named by `--defense`. Raises TargetError."""
+        value = self.declared.get("defense_stages") or ()
+        stages = (value,) if isinstance(value, type) else tuple(value)
+        for stage in stages:
+            if not isinstance(stage, type) or not hasattr(stage, "apply"):
+                raise TargetError(
+                    f"defense_stages holds {stage!r}; it lists classes derived from collabplan.defenses.CustomStage"
+                )
+        return stages
+
     def running(self) -> AbstractContextManager[None]:
         """Runs the model within: what it prints goes to stderr, a failure is told with its line."""
         return guarded("running the model raised", self.file)

@@ -108,6 +108,9 @@ def attacker_data():
 # What else must not leak, one label per validation sample (used by audits).
 # sensitive_labels = ...
 
+# Stages of your own for `--defense`, classes derived from collabplan.defenses.CustomStage.
+# defense_stages = [MyStage]
+
 # Your own measure of quality instead of the accuracy that `collabplan profile` names: the model's outputs for
 # some samples and their labels -> one score per sample (or one for all of them); higher is better.
 # def evaluate(outputs, labels):

@@ -24,7 +24,7 @@ from .table_rows import LABEL_COLUMNS, as_dataset
 from .user_code import guarded
 
 if TYPE_CHECKING:
-    from ..graph.structures import InputSpec
+    from ..graph import InputSpec
 
 MAX_BYTES = 2_000_000_000
 """How much of a Dataset or an iterable is read into memory; the rest is left out, and that is said."""

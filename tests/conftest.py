@@ -13,12 +13,13 @@ import torch
 from collabplan.cli.main import main
 from collabplan.defenses import Defense
 from collabplan.graph import TracedGraph, trace
-from collabplan.records import Crossing, DefenseSpec, Layout
+from collabplan.records import Crossing, Layout
 from torch import Tensor, nn
 
 # Under pytest's importlib mode a test folder is not on the path.
 sys.path.insert(0, str(Path(__file__).parent / "support"))
 from cli_targets import NET, Ran, Run
+from defense_records import defense_record
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +48,7 @@ def defend() -> Callable[..., Defense]:
 
     def make(*rows: Tensor, **spec: Any) -> Defense:
         crossed = tuple(crossing_of(row, f"t{position}") for position, row in enumerate(rows))
-        return Defense(DefenseSpec(**spec), crossed).calibrate(rows)
+        return Defense(defense_record(**spec), crossed).calibrate(rows)
 
     return make
 

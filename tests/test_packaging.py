@@ -1,16 +1,21 @@
-"""The wheel is complete: the list of packages is kept by hand, so a floor could be left out."""
+"""The wheel is complete, and what it imports is declared: both lists are kept by hand."""
 
+import ast
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tomllib
+from functools import cache
 from pathlib import Path
 
 import pytest
+from collabplan.records.extras import EXTRAS
 
 ROOT = Path(__file__).resolve().parents[1]
-OUTSIDE = {"bench-env", "benchmarks", "build", "demo", "dist", "docs", "examples", "tests"}
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+OUTSIDE = {"bench-env", "benchmarks", "build", "demo", "dist", "docs", "examples", "site", "tests"}
 """Folders at the top that are no part of the package. Hidden ones and *.egg-info are neither."""
 
 IMPORT_ALL = """
@@ -54,6 +59,51 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(*arguments: str, **options: object) -> None:
     done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False, **options)  # type: ignore[call-overload]
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def names(requirements: list[str]) -> set[str]:
+    """`torch>=2.8` -> `torch`."""
+    return {re.split(r"[^\w-]", line)[0] for line in requirements}
+
+
+@cache
+def imported_packages() -> dict[str, str]:
+    """The third-party packages that the code imports, each with a file that does."""
+    found: dict[str, str] = {}
+    for file in source_files():
+        for node in ast.walk(ast.parse((ROOT / file).read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                modules = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+                modules = [node.module]
+            else:
+                continue
+            found |= {module.partition(".")[0]: file for module in modules}
+    return {name: file for name, file in found.items() if name not in sys.stdlib_module_names}
+
+
+def test_every_imported_package_is_a_dependency_or_comes_with_an_extra() -> None:
+    imported = imported_packages()
+    undeclared = set(imported) - names(PROJECT["dependencies"]) - set(EXTRAS)
+    assert not undeclared, {name: imported[name] for name in undeclared}
+
+
+def test_every_package_of_the_default_and_of_a_machines_extra_is_imported() -> None:
+    used = set(imported_packages())
+    assert names(PROJECT["dependencies"]) <= used
+    packages = {package for module, (package, _) in EXTRAS.items() if module in used}
+    for extra in ("plan", "device", "server"):
+        assert names(PROJECT["optional-dependencies"][extra]) - {"collabplan"} <= packages
+
+
+def test_the_table_of_dependencies_names_every_extra() -> None:
+    table = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
+    for extra, packages in PROJECT["optional-dependencies"].items():
+        (row,) = re.findall(rf"^\| `collabplan\[{extra}\]` \|.*$", table, re.M)
+        if extra not in ("dev", "docs"):
+            assert all(name in row for name in names(packages) - {"collabplan"})
+    (row,) = re.findall(r"^\| `collabplan` \|.*$", table, re.M)
+    assert all(name in row for name in names(PROJECT["dependencies"]))
 
 
 def test_the_list_of_packages_is_that_of_the_folders() -> None:

@@ -3,26 +3,23 @@
     COLLABPLAN_DATA=FOLDER collabplan profile examples/cifar10_resnet20/model.py
 
 Three stages of three residual blocks; shortcuts that change the shape have no weights (option A). The data is not in
-this repository: COLLABPLAN_DATA names a folder that holds CIFAR-10. Without it the model can be profiled, not more.
+this repository: COLLABPLAN_DATA names a folder that holds CIFAR-10. Without it the model can only be profiled.
 `../train_cifar10.py` makes `resnet20.safetensors`.
 """
 
 from __future__ import annotations
 
 import sys
-from functools import cache
 from pathlib import Path
 
 import torch
-from collabplan.records import TargetError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
 HERE = Path(__file__).resolve().parent
 sys.path.append(str(HERE.parent))
 
-from example_data import cifar10_parts, data_folder  # noqa: E402 (examples/ must be on the path first)
+from example_data import data_folder, scaled_cifar10_parts, trained  # noqa: E402 (examples/ must be on the path first)
 
 WEIGHTS = HERE / "resnet20.safetensors"
 
@@ -80,15 +77,9 @@ def model() -> nn.Module:
     """The trained network.
 
     Raises:
-        TargetError: its weights are not there.
+        TargetError: its weights file does not exist.
     """
-    if not WEIGHTS.is_file():
-        raise TargetError(
-            f"{WEIGHTS} is not there; make it with `python examples/train_cifar10.py cifar10_resnet20 --data FOLDER`"
-        )
-    net = network()
-    net.load_state_dict({name: value.float() for name, value in load_file(WEIGHTS).items()})
-    return net.eval()
+    return trained(network(), WEIGHTS)
 
 
 def validation_data() -> tuple[Tensor, Tensor]:
@@ -97,7 +88,7 @@ def validation_data() -> tuple[Tensor, Tensor]:
 
 
 def train_data() -> tuple[Tensor, Tensor]:
-    """The training images but for the attacker's, in the same form."""
+    """The training images without the attacker's, in the same form."""
     return parts()["train"]
 
 
@@ -108,9 +99,4 @@ def attacker_data() -> tuple[Tensor, Tensor]:
 
 def parts(data: Path | None = None) -> dict[str, tuple[Tensor, Tensor]]:
     """Validation, attacker and training data from CIFAR-10 under `data` (None: COLLABPLAN_DATA)."""
-    return _parts(data_folder(data))
-
-
-@cache
-def _parts(folder: Path) -> dict[str, tuple[Tensor, Tensor]]:
-    return {name: (images.float() / 127.5 - 1, labels) for name, (images, labels) in cifar10_parts(folder).items()}
+    return scaled_cifar10_parts(data_folder(data))

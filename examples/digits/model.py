@@ -2,8 +2,8 @@
 
     collabplan profile examples/digits/model.py
 
-The 1,797 images are 8x8; they are shown at 32x32 in [0, 1]. They come without any download, so this
-is what a fresh machine runs. `train.py` made `digits.safetensors` beside this file.
+The 1,797 images are 8x8; the network sees them at 32x32 in [0, 1]. They need no download, so this
+example runs on a fresh machine. `train.py` made `digits.safetensors` beside this file.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from example_data import drop_equal  # noqa: E402 (examples/ must be on the path
 
 WEIGHTS = HERE / "digits.safetensors"
 PART_SIZES = {"validation": 700, "attacker": 400}
-"""The rest is for training. Validation is divided again, into a search half and a confirm half."""
+"""The rest is for training. Validation data is divided further into the splits *search* and *confirm*."""
 
 example_inputs = (torch.zeros(1, 1, 32, 32),)
 input_range = (0.0, 1.0)

@@ -4,7 +4,7 @@
 
 Their attacks cut at `conv1` and `ReLU2`; pixels enter as (pixel - 0.5) / 0.5, as theirs did. The
 data is not in this repository: COLLABPLAN_DATA names a folder that holds MNIST's IDX files, gzipped
-or not. Without it the model can be profiled, not more. `train.py` made `lenet.safetensors`.
+or not. Without it the model can only be profiled. `train.py` made `lenet.safetensors`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from example_data import data_folder, drop_equal, read_mnist  # noqa: E402 (exam
 
 WEIGHTS = HERE / "lenet.safetensors"
 ATTACKER_COUNT = 10_000
-"""Of the 60,000 training images, so many are the attacker's and never trained on."""
+"""The number of the 60,000 training images that are the attacker's and never trained on."""
 
 example_inputs = (torch.zeros(1, 1, 28, 28),)
 input_range = (-1.0, 1.0)
@@ -64,7 +64,7 @@ def validation_data() -> tuple[Tensor, Tensor]:
 
 
 def train_data() -> tuple[Tensor, Tensor]:
-    """The training images but for the attacker's, in the same form."""
+    """The training images without the attacker's, in the same form."""
     return parts()["train"]
 
 

@@ -35,7 +35,8 @@ def main() -> None:
         data = parts(options.data)
     except CollabplanError as error:
         sys.exit(str(error))
-    net = train(*data["train"], options.epochs, options.seed)
+    images, labels = data["train"]
+    net = train(images, labels, options.epochs, options.seed)
     images, labels = data["validation"]
     print(f"test accuracy {accuracy(net, images, labels):.4f} on {len(images)} images, seed {options.seed}")
     save_file(net.state_dict(), options.output)

@@ -1,7 +1,7 @@
 """The device's client of a split plan: runs the edge half, defends what crosses, and asks the cloud for the rest.
 
-What leaves is made once. A retry sends the identical bytes again, so that it tells nothing new, and a `ReleasePolicy`
-sees to it that neither does asking for the same input again.
+`request_maker` makes what leaves the device, `session` carries it, and the client decides when to try again, when to
+give up, and when to answer on the device instead.
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -22,33 +21,41 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
-from ...defenses.randomness import Fresh, Keyed, Randomness
 from ...graph import Program
-from ...records import CollabplanError, TensorSpec
+from ...records import CollabplanError
+from ...records.extras import optional_imports
 from ...targets.data import InputScaling
 from ..parts import EdgePart, open_edge
-from ..wire.framing import ANSWER_HEADER_BYTES, MOST_REASON_BYTES, BodyKind, Request, Status, pack_request
-from ..wire.request_codec import DefendedCodec, PlainCodec
+from ..wire.framing import ANSWER_HEADER_BYTES, MOST_REASON_BYTES, Status
 from ..wire.response_codec import answer_bytes, unpack_outputs
-from .mask_keys import newest_key
-from .release_limiter import ReleaseLimiter, ReleasePolicy
+from .errors import UnreachableError
+from .model_inputs import Inputs, checked_inputs
+from .release_limiter import ReleasePolicy
+from .request_maker import PendingRequest, RequestMaker
 
 if TYPE_CHECKING:
-    from ..wire.framing import Answer
     from ..wire.service import ClientTls
     from .session import Address, CloudSession
 
 log = logging.getLogger(__name__)
 
-Inputs = Tensor | Sequence[Tensor] | Mapping[str, Tensor]
-
 _BACKOFF_S = 0.05
 _LONGEST_BACKOFF_S = 2.0
+_MOST_BATCH = 4096
+"""The most samples whose answer is received at once, if the model takes any batch size."""
 
 
 @dataclass(slots=True)
 class ClientCounts:
-    """What a client did so far. `repeated`: samples whose earlier bytes were sent again."""
+    """What a client did so far.
+
+    Attributes:
+        requests: requests that were made.
+        retries: further tries of those.
+        repeated: samples whose earlier bytes were sent again.
+        fallbacks: requests that the device answered alone.
+        bytes_sent: bytes of all frames that were sent, retries included.
+    """
 
     requests: int = 0
     retries: int = 0
@@ -57,41 +64,37 @@ class ClientCounts:
     bytes_sent: int = 0
 
 
-@dataclass(eq=False, slots=True)
-class _Sent:
-    """One request: its bytes as they were made, and where its answer comes."""
-
-    number: int
-    frame: bytes
-    batch: int
-    inputs: tuple[Tensor, ...]
-    future: Future[Answer] | None = None
-    session: CloudSession | None = None
-    failure: CollabplanError | None = None
-
-
 class EdgeClient:
     """Runs one bundle's edge part. Also a context manager; may be used from several threads.
 
     Args:
         bundle: a bundle, its edge part, or what `open_edge` returned.
-        address: the server's `HOST:PORT`; None where everything runs on the device.
+        address: the server's `HOST:PORT`; None if everything runs on the device.
         tls: None for plaintext, to loopback or with `insecure` alone.
-        insecure: plaintext to any address.
-        key_file: secret mask keys (see `keys`), for a plan with keyed masks.
+        insecure: send plaintext to any address.
+        key_file: the secret mask keys (see `mask_keys`) of a plan with keyed masks.
         scaling: how keyed masks read floating inputs as pixels; None: the inputs lie in [0, 1].
-        policy: how often an input may be released; None: nothing is counted, and each release is a new one.
-        timeout_s: how long one try may take.
-        connect_timeout_s: how long connecting and shaking hands may take.
+        policy: how often an input may be released; None counts nothing and makes every release a new one.
+        timeout_s: the time limit of one try, in seconds.
+        connect_timeout_s: the time limit of connecting and shaking hands, in seconds.
         retries: further tries, with identical bytes.
-        in_flight: most requests of `stream` that are unanswered.
-        fallback: answer with the whole model on the device where the cloud does not; the part must hold it.
-        undefended: send the crossing tensors as they are. Hides NOTHING: to verify the halves, and the server must
-            allow it.
+        in_flight: the most requests of `stream` that wait for their answers.
+        fallback: if the cloud does not answer, run the whole model on the device; the part must hold it.
+        undefended: send the crossing tensors themselves. This hides NOTHING: it is for verifying the halves, and the
+            server must allow it.
+
+    Attributes:
+        part: the edge part.
+        counts: what the client did so far.
 
     Raises:
-        RecordError: no such part, or none with a fallback.
-        CollabplanError: an unsafe address, keys that do not suit the plan, or files that cannot be read.
+        RecordError: there is no such part, or none with a fallback.
+        CollabplanError: the address is unsafe, the keys do not suit the plan, or a file cannot be read.
+
+    Example::
+
+        with EdgeClient("bundle", "127.0.0.1:7433") as client:
+            output = client.infer(image)
     """
 
     def __init__(
@@ -112,30 +115,21 @@ class EdgeClient:
         undefended: bool = False,
     ) -> None:
         self.part = bundle if isinstance(bundle, EdgePart) else open_edge(Path(bundle))
-        self.tally = ClientCounts()
+        self.counts = ClientCounts()
         self._timeout_s, self._connect_timeout_s = timeout_s, connect_timeout_s
-        self._retries, self._in_flight = retries, in_flight
-        self._scaling, self._undefended = scaling, undefended
+        self._retries, self._in_flight, self._undefended = retries, in_flight, undefended
         self._lock = threading.Lock()
         self._session: CloudSession | None = None
-        self._numbers = itertools.count(1)
-        self._released, self._plain = DefendedCodec(self.part.defense), PlainCodec(self.part.defense)
-        self._key = self._checked_key(key_file)
         self._fallback: Program | None = self.part.fallback() if fallback else None
-        self._accountant: ReleaseLimiter | None = None
-        self._address: Address | None = None
-        if not self.part.sends:
-            return
-        if address is None:
-            raise CollabplanError(f"the plan needs the cloud ({self.part.manifest.part.cut_name}); give its HOST:PORT")
-        from .session import Address
-
-        self._address = Address.checked(address, tls, insecure=insecure)
-        if undefended:
-            log.warning("UNDEFENDED: the crossing tensors leave as they are, which hides nothing of the inputs")
-        elif policy is not None:
-            size = self._released.row_bytes * (self.part.manifest.part.batch or 1)
-            self._accountant = ReleaseLimiter(policy, self.part.manifest.part.plan_sha256, size)
+        self._address = self._checked_address(address, tls, insecure) if self.part.sends else None
+        self._maker = RequestMaker(
+            self.part,
+            key_file=key_file,
+            scaling=scaling,
+            policy=policy,
+            undefended=undefended,
+            patience_ms=int(timeout_s * 1e3),
+        )
 
     def __enter__(self) -> EdgeClient:
         return self
@@ -146,19 +140,19 @@ class EdgeClient:
         self.close()
 
     def close(self) -> None:
-        """End the connection."""
+        """End the connection and close the release store."""
         with self._lock:
             session, self._session = self._session, None
         if session is not None:
             session.end()
-        if self._accountant is not None:
-            self._accountant.close()
+        self._maker.close()
 
     def connect(self) -> None:
-        """Shake hands now, to learn early that the cloud cannot be used; `infer` does it by itself.
+        """Shake hands now, to learn early if the cloud cannot be used. `infer` connects by itself.
 
         Raises:
-            CollabplanError: no connection (`UnreachableError`), or the server runs another bundle (`MismatchError`).
+            UnreachableError: there is no connection.
+            MismatchError: the server runs another bundle.
         """
         if self.part.sends:
             self._connected()
@@ -167,25 +161,26 @@ class EdgeClient:
         """The model's output for some samples.
 
         Args:
-            inputs: the model's tensors in their order or by name, batch first as it was traced.
+            inputs: the model's tensors in order or by name, each as it was traced: its batch in the traced dimension.
 
         Raises:
-            CollabplanError: inputs that are not the model's, a release that the policy refuses, no answer from the
-                cloud (`UnreachableError`), or a server that refuses the device or the request.
+            ReleaseError: the policy refuses another release of an input.
+            UnreachableError: the cloud gave no answer.
+            CollabplanError: the inputs are not the model's, or the server refuses the device or the request.
         """
-        given, batch = self._checked(inputs)
-        if not self.part.sends:
-            return _run(self.part.program, given)
-        return self._settled(self._send(self._made(given, batch)))
+        return self.collect(self.submit(self.prepare(inputs)))
 
     def stream(self, inputs: Iterable[Inputs], *, on_error: Literal["raise", "yield"] = "raise") -> Iterator[Any]:
-        """The outputs of many requests, in their order; the device works on the next while the cloud works on the last.
+        """The outputs of many requests, in order. The device works on the next one while the cloud works on the last.
 
         Args:
-            inputs: as `infer` takes them.
-            on_error: "yield" gives the CollabplanError in the place of an output and goes on.
+            inputs: one request each, as `infer` takes them.
+            on_error: "yield" yields a CollabplanError in place of the output and goes on.
+
+        Raises:
+            CollabplanError: as `infer`, unless `on_error` is "yield".
         """
-        window: deque[_Sent] = deque()
+        window: deque[PendingRequest | CollabplanError] = deque()
         for each in inputs:
             window.append(self._begun(each, on_error))
             while window and (len(window) >= self._in_flight or _is_done(window[0])):
@@ -193,172 +188,125 @@ class EdgeClient:
         while window:
             yield self._finished(window.popleft(), on_error)
 
-    # one request --------------------------------------------------------------------------------------
+    def prepare(self, inputs: Inputs) -> PendingRequest:
+        """The first step of `infer`: check the inputs and make the request. Raises as `infer`."""
+        given, batch = checked_inputs(inputs, self.part.manifest.part)
+        if not self.part.sends:
+            return PendingRequest(0, b"", batch, given)
+        request = self._maker.make(given, batch)
+        self.counts.requests += 1
+        self.counts.repeated = self._maker.repeated
+        return request
 
-    def _begun(self, inputs: Inputs, on_error: str) -> _Sent:
+    def submit(self, request: PendingRequest) -> PendingRequest:
+        """The second step of `infer`: send the request. If this fails, `collect` tries again or raises."""
+        if not self.part.sends:
+            return request
+        request.future = request.session = request.failure = None
         try:
-            given, batch = self._checked(inputs)
-            return self._send(self._made(given, batch)) if self.part.sends else _Sent(0, b"", batch, given)
+            session = request.session = self._connected()
+            if request.batch > session.max_batch:
+                raise CollabplanError(
+                    f"a request of {request.batch} samples is more than the server takes ({session.max_batch}); "
+                    "send fewer at once, or serve with a larger --max-batch"
+                )
+            request.future = session.send(request.number, request.frame)
+            self.counts.bytes_sent += len(request.frame)
         except CollabplanError as error:
-            if on_error == "raise":
-                raise
-            return _Sent(0, b"", 0, (), failure=error)
+            request.failure = error
+        return request
 
-    def _finished(self, sent: _Sent, on_error: str) -> Any:
+    def collect(self, request: PendingRequest) -> Any:
+        """The last step of `infer`: the output, after retries and fallback. Raises as `infer`."""
+        if not self.part.sends:
+            return _run(self.part.program, request.inputs)
+        for attempt in itertools.count():
+            try:
+                return self._output(request)
+            except UnreachableError as error:
+                if error.retry and attempt < self._retries:
+                    time.sleep(min(_BACKOFF_S * 2**attempt, _LONGEST_BACKOFF_S) * (0.5 + random.random()))
+                    self.counts.retries += 1
+                    self.submit(request)
+                    continue
+                if self._fallback is None:
+                    raise
+                log.warning("the cloud does not answer, the device does: %s", error)
+                self.counts.fallbacks += 1
+                return _run(self._fallback, request.inputs)
+        raise AssertionError  # the loop returns or raises
+
+    def _begun(self, inputs: Inputs, on_error: str) -> PendingRequest | CollabplanError:
+        """A request that was sent, or the error that kept it from being made."""
         try:
-            if sent.failure is not None and not sent.frame:  # it never came to be sent
-                raise sent.failure
-            return self._settled(sent) if self.part.sends else _run(self.part.program, sent.inputs)
+            return self.submit(self.prepare(inputs))
         except CollabplanError as error:
             if on_error == "raise":
                 raise
             return error
 
-    def _checked(self, inputs: Inputs) -> tuple[tuple[Tensor, ...], int]:
-        """The model's tensors in order, and how many samples they hold."""
-        part = self.part.manifest.part
-        given = _ordered(inputs, part.inputs)
-        counted = _counted(part.inputs, given)
-        batch = part.batch or counted or 1
-        if not part.samples_independent and counted > 1:
-            raise CollabplanError("samples of this model read each other, so a request holds one; send them one by one")
-        for spec, tensor in zip(part.inputs, given, strict=True):
-            _require_fits(spec, tensor, batch)
-        return given, batch
-
-    def _made(self, inputs: tuple[Tensor, ...], batch: int) -> _Sent:
-        """The request for some inputs, as it is sent and sent again."""
-        with torch.no_grad():
-            crossing = self.part.program(*inputs)
-            if self._undefended:
-                wire, body = BodyKind.undefended, self._plain.pack(crossing, batch)
-            else:
-                released = self.part.defense.release(crossing, self._source(inputs, batch))
-                rows = self._released.rows(released, batch)
-                if self._accountant is not None:
-                    units = 1 if self.part.manifest.part.batch else batch
-                    rows = self._accountant.settle(self._private(inputs, units), rows.reshape(units, -1))
-                    self.tally.repeated = self._accountant.repeated
-                wire, body = BodyKind.plan, rows.tobytes() + self._released.fixed(released)
-        number = next(self._numbers)
-        frame = pack_request(Request(wire, number, batch, int(self._timeout_s * 1e3), body))
-        self.tally.requests += 1
-        return _Sent(number, frame, batch, inputs)
-
-    def _send(self, sent: _Sent) -> _Sent:
-        """Put a request on the wire; what goes wrong shows when it is settled."""
-        sent.future, sent.failure = None, None
+    def _finished(self, request: PendingRequest | CollabplanError, on_error: str) -> Any:
+        """The output of a request of a stream, or the error in its place."""
+        if isinstance(request, CollabplanError):
+            return request
         try:
-            sent.session = self._connected()
-            if sent.batch > sent.session.max_batch:
-                raise CollabplanError(
-                    f"a request of {sent.batch} samples is more than the server takes ({sent.session.max_batch}); "
-                    "send fewer at once, or serve with a larger --max-batch"
-                )
-            sent.future = sent.session.send(sent.number, sent.frame)
-            self.tally.bytes_sent += len(sent.frame)
+            return self.collect(request)
         except CollabplanError as error:
-            sent.failure = error
-        return sent
+            if on_error == "raise":
+                raise
+            return error
 
-    def _settled(self, sent: _Sent) -> Any:
-        """The output of a request that was sent, after as many tries as are allowed."""
-        from .session import UnreachableError
-
-        for attempt in itertools.count():
-            try:
-                return self._output(sent)
-            except UnreachableError as error:
-                if error.retry and attempt < self._retries:
-                    time.sleep(min(_BACKOFF_S * 2**attempt, _LONGEST_BACKOFF_S) * (0.5 + random.random()))
-                    self.tally.retries += 1
-                    self._send(sent)
-                    continue
-                if self._fallback is None:
-                    raise
-                log.warning("the cloud does not answer, the device does: %s", error)
-                self.tally.fallbacks += 1
-                return _run(self._fallback, sent.inputs)
-        raise AssertionError  # the loop ends by itself
-
-    def _output(self, sent: _Sent) -> Any:
-        """What one try brought."""
-        from .session import UnreachableError
-
-        if sent.failure is not None:
-            raise sent.failure
-        assert sent.future is not None
-        assert sent.session is not None
+    def _output(self, request: PendingRequest) -> Any:
+        """The output of the last try. Raises UnreachableError or CollabplanError."""
+        if request.failure is not None:
+            raise request.failure
+        assert request.future is not None
         try:
-            answer = sent.future.result(self._timeout_s)
+            answer = request.future.result(self._timeout_s)
         except TimeoutError:
-            # Perhaps the link is dead: nothing more is sent on it, and what else waits for it is tried again too.
+            # The link may be dead: send nothing more on it, and let all that wait for it try again too.
             late = UnreachableError(f"the cloud gave no answer within {self._timeout_s:g} s")
-            sent.session.end(late)
+            if request.session is not None:
+                request.session.end(late)
             raise late from None
         if answer.status is Status.ok:
-            return unpack_outputs(answer.body, self.part.manifest.part.outputs, sent.batch)
-        said = f"the cloud answered {answer.status.name}: {answer.reason}"
+            return unpack_outputs(answer.body, self.part.manifest.part.outputs, request.batch)
+        message = f"the cloud answered {answer.status.name}: {answer.reason}"
         if answer.status.may_help_later or answer.status is Status.late:
-            raise UnreachableError(said, retry=answer.status.may_help_later)
-        raise CollabplanError(said)
+            raise UnreachableError(message, retry=answer.status.may_help_later)
+        raise CollabplanError(message)
 
     def _connected(self) -> CloudSession:
+        """The session that is open, or a new one. Raises UnreachableError or MismatchError."""
         from .session import CloudSession
 
         assert self._address is not None
+        part = self.part.manifest.part
         with self._lock:
-            if self._session is None or self._session.broken:
-                if self._session is not None:
-                    self._session.end()
-                    self._session = None
-                part = self.part.manifest.part
-                most = ANSWER_HEADER_BYTES + max(
-                    answer_bytes(part.outputs, part.batch or _MOST_BATCH), MOST_REASON_BYTES
-                )
-                self._session = CloudSession(
-                    self._address,
-                    self.part.manifest,
-                    undefended=self._undefended,
-                    most_bytes=min(most, 2**31 - 1),
-                    timeout_s=self._connect_timeout_s,
-                )
+            if self._session is not None and not self._session.broken:
+                return self._session
+            if self._session is not None:
+                self._session.end()
+                self._session = None
+            largest = max(answer_bytes(part.outputs, part.batch or _MOST_BATCH), MOST_REASON_BYTES)
+            self._session = CloudSession(
+                self._address,
+                self.part.manifest,
+                undefended=self._undefended,
+                most_bytes=min(ANSWER_HEADER_BYTES + largest, 2**31 - 1),
+                timeout_s=self._connect_timeout_s,
+            )
             return self._session
 
-    # randomness ---------------------------------------------------------------------------------------
+    def _checked_address(self, address: str | None, tls: ClientTls | None, insecure: bool) -> Address:
+        if address is None:
+            raise CollabplanError(f"the plan needs the cloud ({self.part.manifest.part.cut_name}); give its HOST:PORT")
+        with optional_imports():
+            from .session import Address
 
-    def _checked_key(self, key_file: Path | None) -> bytes | None:
-        keyed = self.part.defense.spec.masks == "keyed" and self.part.defense.randomizes
-        if keyed and key_file is None and not self._undefended:
-            raise CollabplanError("the plan has keyed masks, which need a secret; give --key-file (see docs/deploy.md)")
-        if key_file is not None and not keyed:
-            raise CollabplanError("the plan draws fresh masks, no key is used; leave --key-file out")
-        return None if key_file is None else newest_key(key_file)
-
-    def _source(self, inputs: Sequence[Tensor], batch: int) -> Randomness:
-        if self._key is None:
-            return Fresh()
-        private = [
-            tensor if self._scaling is None or not tensor.is_floating_point() else self._scaling.to_unit(tensor)
-            for tensor in self._private(inputs, batch)
-        ]
-        return Keyed(self._key, self.part.manifest.part.plan_sha256.encode(), private)
-
-    def _private(self, inputs: Sequence[Tensor], units: int) -> list[Tensor]:
-        """The private inputs, each `[units, ...]`; what all samples share belongs to each of them."""
-        found = []
-        for spec, tensor in zip(self.part.manifest.part.inputs, inputs, strict=True):
-            if spec.public:
-                continue
-            if spec.batch_dims and tensor.shape[spec.batch_dims[0]] == units:
-                found.append(tensor.movedim(spec.batch_dims[0], 0))
-            else:
-                found.append(tensor.expand(units, *tensor.shape))
-        return found
-
-
-_MOST_BATCH = 4096
-"""Most samples whose answer is taken at once."""
+        if self._undefended:
+            log.warning("UNDEFENDED: the crossing tensors leave as they are, which hides nothing of the inputs")
+        return Address.checked(address, tls, insecure=insecure)
 
 
 def _run(program: Program, inputs: Sequence[Tensor]) -> Any:
@@ -366,39 +314,5 @@ def _run(program: Program, inputs: Sequence[Tensor]) -> Any:
         return program(*inputs)
 
 
-def _is_done(sent: _Sent) -> bool:
-    return sent.failure is not None or (sent.future is not None and sent.future.done())
-
-
-def _counted(specs: Sequence[TensorSpec], given: Sequence[Tensor]) -> int:
-    """Samples in some inputs, by the first that counts them; 0 where none does."""
-    for spec, tensor in zip(specs, given, strict=True):
-        if spec.batch_dims and tensor.ndim > spec.batch_dims[0]:
-            return tensor.shape[spec.batch_dims[0]]
-    return 0
-
-
-def _ordered(inputs: Inputs, specs: Sequence[TensorSpec]) -> tuple[Tensor, ...]:
-    names = ", ".join(spec.name for spec in specs)
-    if isinstance(inputs, Mapping):
-        if set(inputs) != {spec.name for spec in specs}:
-            raise CollabplanError(f"the model takes {names}, got {', '.join(inputs) or 'nothing'}")
-        return tuple(inputs[spec.name] for spec in specs)
-    given = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
-    if len(given) != len(specs):
-        raise CollabplanError(f"the model takes {len(specs)} tensors ({names}), got {len(given)}")
-    return given
-
-
-def _require_fits(spec: TensorSpec, tensor: Tensor, batch: int) -> None:
-    """Refuse a tensor that is not the model's input."""
-    expected = spec.shape_at(batch)
-    fits = tensor.ndim == len(expected) and all(
-        size is None or size == found for size, found in zip(expected, tensor.shape, strict=True)
-    )
-    if not fits or tensor.dtype != getattr(torch, spec.dtype):
-        shape = [size if size is not None else "any" for size in expected]
-        raise CollabplanError(
-            f"input {spec.name!r} must be {spec.dtype} {shape}, got {str(tensor.dtype).removeprefix('torch.')} "
-            f"{list(tensor.shape)}"
-        )
+def _is_done(request: PendingRequest | CollabplanError) -> bool:
+    return isinstance(request, CollabplanError) or request.done

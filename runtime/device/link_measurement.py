@@ -1,6 +1,6 @@
-"""Measures the link to a running server: empty echoes, echoes in rounds of a few sizes, echoes after pauses.
+"""Measures the link to a running server by echoes: empty ones, rounds of a few sizes, and some after pauses.
 
-`profilers.link_fit` makes the link of them. The server needs no bundle of ours for that, and runs nothing.
+`profilers.link_fit` fits the link to their times. The server answers from memory and runs no model.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ import torch
 from ...profilers.link_fit import fit_link
 from ...profilers.timers import identify, load_average
 from ...records import CollabplanError, EchoTimes, LinkReport, Timing, collect_provenance
-from ..optional_deps import grpc
 from ..wire import protocol_pb2 as messages
 from ..wire.service import Stub
-from .session import Address, UnreachableError
+from ..wire.transport import grpc
+from .errors import UnreachableError
+from .session import Address
 
 FIRST_BYTES = 1 << 14
 _ROUND_TRIPS = 40
@@ -28,7 +29,7 @@ _LEAST_ROUNDS = 5
 _WARMING = 2
 _AFTER_PAUSE = 3
 _PAUSE_S = 0.5
-"""Longer than Linux's least retransmission timeout, after which an idle connection starts slowly again."""
+"""Longer than Linux's least retransmission timeout. After it, an idle connection goes through slow start again."""
 
 
 def measure_link(
@@ -40,19 +41,21 @@ def measure_link(
     pause_s: float = _PAUSE_S,
     command: Sequence[str] | None = None,
 ) -> LinkReport:
-    """The link to a server that runs now.
+    """Measure the link to a running server.
 
     Args:
         address: of the server.
-        seconds: for each of the round trip, the way up and the way down; slow links take longer (5 rounds at least).
-        most_bytes: of one echo. A server takes no more than its plan's largest request, or 1 MiB.
-        timeout_s: for one echo.
-        pause_s: before each echo that shows slow start; the round trip comes on top.
-        command: for the record; None: this process's command line.
+        seconds: the time for each of round trip, way up and way down. A slow link takes longer, for at least 5 rounds.
+        most_bytes: the largest echo. A server takes no more than its plan's largest request, or 1 MiB.
+        timeout_s: the time limit of one echo, in seconds.
+        pause_s: the rest before each echo that shows slow start, in seconds, besides two round trips.
+        command: recorded as the provenance; None records this process's command line.
 
     Raises:
-        UnreachableError: no connection, or an echo was not answered in time.
-        CollabplanError: see `fit_link`.
+        UnreachableError: there is no connection, or an echo was not answered in time.
+        CollabplanError: no link fits the times (see `fit_link`).
+
+    Source: slow start after a pause, RFC 5681, section 4.1.
     """
     channel = address.channel(most_bytes + FIRST_BYTES)
     try:
@@ -62,11 +65,11 @@ def measure_link(
 
 
 class _TooLarge(Exception):
-    """The server takes no echo of this size."""
+    """The server refuses an echo of this size."""
 
 
 class _Echoes:
-    """Asks for echoes and keeps count."""
+    """Asks for echoes, and counts the bytes that they move."""
 
     def __init__(self, stub: Stub, name: str, timeout_s: float) -> None:
         self._stub, self._name, self._timeout_s = stub, name, timeout_s
@@ -102,7 +105,7 @@ class _Echoes:
         return times
 
     def _way(self, seconds: float, most_bytes: int, *, up: bool) -> list[EchoTimes]:
-        """Rounds of a quarter, half and all of the largest echo that a few rounds have time for."""
+        """Rounds of echoes of a quarter, half and all of the largest size that a few rounds have time for."""
         largest = self._largest(seconds, most_bytes, up=up)
         sizes = [largest // 4, largest // 2, largest]
         until, rounds = time.perf_counter() + seconds, [self._round(sizes, up=up) for _ in range(_WARMING)]
@@ -121,17 +124,19 @@ class _Echoes:
             while self._echo(size if up else 0, 0 if up else size) < seconds * 1e3 / 12 and 2 * size <= most_bytes:
                 size *= 2
         except _TooLarge:
-            # The limit is on the message, of which the payload's own tag and length are a part.
+            # The limit is on the whole message, which includes the payload's tag and length.
             size = size // 2 if size > FIRST_BYTES else 0
         if not size:
-            raise CollabplanError(f"the server at {self._name} takes no echo of {FIRST_BYTES:,} bytes; serve a bundle")
+            raise CollabplanError(
+                f"the server at {self._name} refuses an echo of {FIRST_BYTES:,} bytes; run `collabplan serve` there"
+            )
         return size
 
     def _round(self, sizes: Sequence[int], *, up: bool) -> list[float]:
         return [self._echo(size if up else 0, 0 if up else size) for size in sizes]
 
     def _echo(self, up: int, down: int) -> float:
-        """Milliseconds of one echo. Raises UnreachableError, or `_TooLarge`."""
+        """The milliseconds of one echo. Raises UnreachableError or `_TooLarge`."""
         request = messages.EchoRequest(payload=os.urandom(up), answer_bytes=down)
         started = time.perf_counter()
         try:
@@ -146,4 +151,4 @@ class _Echoes:
         if code in (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.INVALID_ARGUMENT):
             return _TooLarge()
         details = " ".join(str(error.details() or "").split())
-        return UnreachableError(f"the server at {self._name} gives no echo: {code.name}: {details}")
+        return UnreachableError(f"the server at {self._name} does not echo: {code.name}: {details}")

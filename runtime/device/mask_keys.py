@@ -1,8 +1,8 @@
 """The file of secret mask keys: one key a line, at least 64 hexadecimal digits, readable by its owner alone.
 
-The last line is the newest key, and the one that is used: to rotate, append a line and start the client anew. Older
-lines may stay, to go back to; they are not used. Under a new key an input gets another mask and noise, so each rotation
-is one more release of every input that was seen before. No message here holds a key.
+The last line is the newest key, which is used. To rotate keys, append a line and restart the client. Older lines may
+stay for going back, but are not used. A new key gives every input another mask and noise, so each rotation is one more
+release of every input that was seen before. No message here holds a key.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ _MAKE = "make one with `(umask 077; openssl rand -hex 32 >> KEYFILE)`"
 
 
 def newest_key(path: Path) -> bytes:
-    """The key to use.
+    """Read the newest key from a key file.
 
     Raises:
-        CollabplanError: the file is missing, another user may read it, or its last line is no key.
+        CollabplanError: the file is missing, others can read it, or its last line is not a key.
     """
     try:
         handle = os.open(path, os.O_RDONLY)

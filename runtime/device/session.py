@@ -1,7 +1,7 @@
 """The device's connection to the cloud: a handshake, then one stream of frames. Knows nothing of models.
 
-A `CloudSession` lives until its stream ends or a request goes unanswered; then a new one is opened. Answers are
-matched to requests by id, so that none is taken twice and none for another.
+A `CloudSession` lives until its stream ends or a request goes unanswered; then the client opens a new one. Answers are
+matched to requests by id, so that no answer is used twice or for another request.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ from typing import Any
 
 import torch
 
-from ...records import BundleManifest, CollabplanError, MismatchError
-from ..optional_deps import grpc
+from ...records import BundleManifest, MismatchError
 from ..wire import protocol_pb2 as messages
 from ..wire.framing import PROTOCOL, Answer, FrameError, crc_of, unpack_answer
 from ..wire.service import (
@@ -30,34 +29,41 @@ from ..wire.service import (
     parse_address,
     require_safe,
 )
+from ..wire.transport import grpc
+from .errors import UnreachableError
 
 log = logging.getLogger(__name__)
 
 
-class UnreachableError(CollabplanError):
-    """The cloud gave no answer. `retry` is False where sending again cannot help."""
-
-    def __init__(self, message: str, *, retry: bool = True) -> None:
-        super().__init__(message)
-        self.retry = retry
-
-
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where the cloud is, and how it is spoken to."""
+    """Where the cloud is, and the TLS to reach it with.
+
+    Attributes:
+        text: `HOST:PORT`.
+        tls: None for plaintext.
+    """
 
     text: str
     tls: ClientTls | None = None
 
     @classmethod
     def checked(cls, text: str, tls: ClientTls | None, *, insecure: bool) -> Address:
-        """Raises CollabplanError: no address, or plaintext to another machine without `insecure`."""
+        """Check an address.
+
+        Raises:
+            CollabplanError: it is not `HOST:PORT`, or plaintext would leave this machine without `insecure`.
+        """
         host, _ = parse_address(text)
         require_safe(host, tls=tls is not None, insecure=insecure)
         return cls(text, tls)
 
     def channel(self, most_bytes: int) -> Any:
-        """A gRPC channel. Raises CollabplanError for TLS files that cannot be read."""
+        """A gRPC channel that refuses messages above `most_bytes`.
+
+        Raises:
+            CollabplanError: a TLS file cannot be read.
+        """
         options = client_options(most_bytes, None if self.tls is None else self.tls.server_name)
         if self.tls is None:
             return grpc.insecure_channel(self.text, options=options)
@@ -70,12 +76,16 @@ class CloudSession:
     Args:
         address: of the server.
         manifest: of the edge part.
-        undefended: the stream's wire.
-        most_bytes: the largest answer that is taken.
-        timeout_s: for connecting and shaking hands.
+        undefended: the stream's requests hold undefended tensors.
+        most_bytes: the largest answer that is received.
+        timeout_s: the time limit of connecting and shaking hands, in seconds.
+
+    Attributes:
+        max_batch: the most samples that the server takes in one request.
+        torch_version: the server's.
 
     Raises:
-        UnreachableError: no connection.
+        UnreachableError: there is no connection.
         MismatchError: the server runs another bundle.
     """
 
@@ -103,7 +113,12 @@ class CloudSession:
         self._reader.start()
 
     def send(self, number: int, frame: bytes) -> Future[Answer]:
-        """Send a request; its answer, or an UnreachableError, comes in the future."""
+        """Send a request. The future gets its answer or an UnreachableError.
+
+        Args:
+            number: the request's id, unique within the session.
+            frame: the packed request.
+        """
         future: Future[Answer] = Future()
         with self._lock:
             if self._broken is not None:
@@ -115,11 +130,11 @@ class CloudSession:
 
     @property
     def broken(self) -> bool:
-        """True where nothing can be sent any more."""
+        """True if nothing can be sent any more."""
         return self._broken is not None
 
     def end(self, reason: UnreachableError | None = None) -> None:
-        """Close the stream; what is unanswered fails with `reason`."""
+        """Close the stream. Unanswered requests fail with `reason`."""
         self._fail(reason or UnreachableError("the connection was closed"))
         self._outbox.put(None)
         self._call.cancel()
@@ -159,19 +174,15 @@ class CloudSession:
         self._outbox.put(None)
 
     def _take(self, answer: Answer) -> None:
+        """Hand an answer to its request. Raises FrameError if it answers other bytes than were sent."""
         with self._lock:
             found = self._waiting.pop(answer.id, None)
         if found is None:
-            return  # given up on meanwhile
+            return  # the client has given up on it
         future, crc = found
         if answer.request_crc != crc:
             raise FrameError("it answers another request")
         future.set_result(answer)
-
-    def forget(self, number: int) -> None:
-        """No longer wait for an answer."""
-        with self._lock:
-            self._waiting.pop(number, None)
 
     def _fail(self, reason: UnreachableError) -> None:
         with self._lock:
@@ -182,7 +193,7 @@ class CloudSession:
             future.set_exception(reason)
 
     def _unreachable(self, error: Any) -> UnreachableError:
-        """What gRPC says, in one line, and whether another try may help."""
+        """The error for what gRPC reports: one line, and whether another try may help."""
         code, details = error.code(), " ".join(str(error.details() or "").split())
         retry = code in _MAY_HELP
         if code is grpc.StatusCode.FAILED_PRECONDITION:

@@ -10,15 +10,20 @@ from typing import Any, cast
 from ...graph import Program
 from ...records import Timing
 from ..parts import EdgePart
-from .client import EdgeClient, Inputs
+from .client import EdgeClient
+from .model_inputs import Inputs
 
 
 @dataclass(frozen=True, slots=True)
-class Spent:
-    """Milliseconds of one request.
+class TimeSpent:
+    """The milliseconds of one request.
 
-    `edge` is the half itself, `defense` the rest until the request's bytes are made, `cloud` the server's queue and
-    computing as it reports them, `way` everything else until the output is there: hosts and link, both ways.
+    Attributes:
+        total: from the inputs to the output.
+        edge: the edge half.
+        defense: checking the inputs, defending what crosses, and making the frame.
+        way: both ways over the link, including what both hosts spend on it.
+        cloud: the server's queue and run, as it reports them.
     """
 
     total: float
@@ -29,7 +34,7 @@ class Spent:
 
 
 class _Stopwatch:
-    """A program that remembers how long its last run took."""
+    """A program that notes how long its last run took."""
 
     def __init__(self, program: Program) -> None:
         self._program = program
@@ -43,7 +48,7 @@ class _Stopwatch:
 
 
 class TimedClient(EdgeClient):
-    """An `EdgeClient` whose `timed` tells where a request's time goes. Takes what an `EdgeClient` does."""
+    """An `EdgeClient` that can say where the time of a request goes. Takes the arguments of an `EdgeClient`."""
 
     def __init__(self, part: EdgePart, address: str | None, **options: Any) -> None:
         self._watch = _Stopwatch(part.program)
@@ -52,27 +57,32 @@ class TimedClient(EdgeClient):
     def __enter__(self) -> TimedClient:
         return self
 
-    def timed(self, inputs: Inputs) -> Spent:
-        """One request. Raises as `infer` does."""
+    def timed(self, inputs: Inputs) -> TimeSpent:
+        """Run one request and return its times. Raises as `infer`."""
         started = time.perf_counter()
-        given, batch = self._checked(inputs)
-        if not self.part.sends:
-            self.infer(inputs)
-            total = (time.perf_counter() - started) * 1e3
-            return Spent(total, self._watch.last_ms, total - self._watch.last_ms, 0.0, 0.0)
-        sent = self._made(given, batch)
-        made = time.perf_counter()
-        self._settled(self._send(sent))
+        request = self.prepare(inputs)
+        prepared = time.perf_counter()
+        self.collect(self.submit(request))
         ended = time.perf_counter()
-        assert sent.future is not None
-        answer = sent.future.result()
+        total, edge = (ended - started) * 1e3, self._watch.last_ms
+        if request.future is None:  # the device runs everything
+            return TimeSpent(total, edge, total - edge, 0.0, 0.0)
+        answer = request.future.result()
         cloud = (answer.queue_us + answer.compute_us) / 1e3
-        making = (made - started) * 1e3
-        edge = self._watch.last_ms
-        return Spent((ended - started) * 1e3, edge, making - edge, max((ended - made) * 1e3 - cloud, 0.0), cloud)
+        way = max((ended - prepared) * 1e3 - cloud, 0.0)
+        return TimeSpent(total, edge, (prepared - started) * 1e3 - edge, way, cloud)
 
-    def series(self, inputs: Sequence[Inputs], *, warming: int = 3, pause_s: float = 0.0) -> list[Spent]:
-        """One request after the other, each after a pause; the first are run twice, and not counted at first."""
+    def series(self, inputs: Sequence[Inputs], *, warming: int = 3, pause_s: float = 0.0) -> list[TimeSpent]:
+        """Run requests one after the other.
+
+        Args:
+            inputs: of the requests.
+            warming: how many of the first requests are run once beforehand, untimed.
+            pause_s: the seconds of rest before each request.
+
+        Raises:
+            CollabplanError: as `infer`.
+        """
         found = []
         for each in (*inputs[:warming], *inputs):
             if pause_s:
@@ -81,8 +91,14 @@ class TimedClient(EdgeClient):
         return found[len(inputs[:warming]) :]
 
 
-def timing(spent: Sequence[Spent], part: str, slowdown: float = 1.0) -> Timing:
-    """The summary of one part; the device's, and the total with it, as on a device `slowdown` times slower."""
+def timing(spent: Sequence[TimeSpent], part: str, slowdown: float = 1.0) -> Timing:
+    """Summarise one part of some requests, as on a device that is `slowdown` times slower.
+
+    Args:
+        spent: the requests.
+        part: an attribute of `TimeSpent`. The slowdown applies to "edge" and "defense", and to "total" through them.
+        slowdown: at least 1.
+    """
     times = []
     for each in spent:
         extra = (slowdown - 1) * (each.edge + each.defense)

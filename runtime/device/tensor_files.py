@@ -1,4 +1,4 @@
-"""Inputs from files and outputs to files, for `infer`: safetensors, .npy and JSON. Nothing that is read may execute."""
+"""Reads inputs from files and writes outputs to files: safetensors, .npy and JSON. Nothing that is read is executed."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...records import CollabplanError, OutputSpec, TensorSpec, output_key, write_bytes, write_text
+from .model_inputs import with_models_layout
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,14 +19,14 @@ _FORMS = (
 
 
 def read_inputs(files: Sequence[str], specs: Sequence[TensorSpec]) -> dict[str, Tensor]:
-    """The model's inputs, by name.
+    """Read the model's inputs, by name.
 
     Args:
-        files: as they were typed.
+        files: paths to .safetensors and .npy files, the latter in the inputs' order or as `NAME=FILE`.
         specs: the inputs that the model takes.
 
     Raises:
-        CollabplanError: a file that cannot be read, an input that is missing, or one that the model does not take.
+        CollabplanError: a file cannot be read, an input is missing, or the model does not take one.
     """
     found: dict[str, Tensor] = {}
     for text in files:
@@ -49,14 +50,19 @@ def read_inputs(files: Sequence[str], specs: Sequence[TensorSpec]) -> dict[str, 
 def batches(
     inputs: dict[str, Tensor], specs: Sequence[TensorSpec], size: int, most: int | None
 ) -> Iterator[dict[str, Tensor]]:
-    """Successive requests of `size` samples (the last may hold fewer), of the first `most` samples.
+    """Divide inputs into successive requests. The last one may hold fewer samples.
 
     Args:
-        inputs: with samples first, which are moved to where the model has them; an input without samples is passed on
-            as it is.
+        inputs: by name, samples in the first dimension. An input without samples goes into every request.
+        specs: the inputs that the model takes.
+        size: the samples of one request.
+        most: use the first `most` samples alone; None uses all.
+
+    Yields:
+        The inputs of one request by name, each in the model's own layout.
 
     Raises:
-        CollabplanError: inputs that disagree about the number of samples.
+        CollabplanError: the inputs disagree about the number of samples.
     """
     counted = _counted(inputs, specs)
     counts = {inputs[spec.name].shape[0] for spec in counted}
@@ -68,15 +74,20 @@ def batches(
     total = min(counts.pop(), most or 2**62)
     for start in range(0, total, size):
         taken = {spec.name: inputs[spec.name][start : start + size][: total - start] for spec in counted}
-        moved = {spec.name: _moved(taken[spec.name], spec) for spec in counted}
+        moved = {spec.name: with_models_layout(taken[spec.name], spec) for spec in counted}
         yield {spec.name: moved.get(spec.name, inputs[spec.name]) for spec in specs}
 
 
 def write_outputs(outputs: Sequence[Any], spec: OutputSpec, path: Path) -> None:
-    """Write the outputs of all requests: as JSON (one document each), or as safetensors (samples joined again).
+    """Write the outputs of all requests: to .json, one document per request, or to .safetensors, samples joined.
+
+    Args:
+        outputs: of the requests, in order.
+        spec: the outputs in the manifest.
+        path: the file; its ending decides the format.
 
     Raises:
-        CollabplanError: another ending, two outputs of one name, or the file cannot be written.
+        CollabplanError: the ending is another one, two outputs have the same name, or the file cannot be written.
     """
     if path.suffix == ".json":
         write_text(path, json.dumps([_plain(output) for output in outputs], indent=1) + "\n")
@@ -100,24 +111,20 @@ def write_outputs(outputs: Sequence[Any], spec: OutputSpec, path: Path) -> None:
 
 
 def require_ending(path: Path) -> None:
-    """Refuse a file that outputs cannot be written as. Raises CollabplanError."""
+    """Refuse a file name that is neither .json nor .safetensors. Raises CollabplanError."""
     if path.suffix not in (".json", ".safetensors"):
         raise CollabplanError(f"outputs are written as .safetensors or .json, not as {path.name}")
 
 
 def _counted(inputs: Mapping[str, Tensor], specs: Sequence[TensorSpec]) -> list[TensorSpec]:
-    """The inputs that hold samples: those with a batch, or where none has one, those with a dimension more."""
+    """The inputs that hold samples: those with a batch, or if none has one, those with one dimension more."""
     if any(spec.batch_dims for spec in specs):
         return [spec for spec in specs if spec.batch_dims and inputs[spec.name].ndim > spec.batch_dims[0]]
     return [spec for spec in specs if inputs[spec.name].ndim == len(spec.shape) + 1]
 
 
-def _moved(samples: Tensor, spec: TensorSpec) -> Tensor:
-    return samples.movedim(0, spec.batch_dims[0]).contiguous() if spec.batch_dims else samples[0]
-
-
 def _require_distinct(names: Sequence[str]) -> None:
-    """Refuse outputs that a file cannot tell apart: keys 1 and "1", say."""
+    """Refuse outputs whose names are equal as text, such as the keys 1 and "1"."""
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise CollabplanError(
@@ -150,7 +157,7 @@ def _tensors(path: Path) -> dict[str, Tensor]:
 
 
 def _plain(value: Any) -> Any:
-    """Tensors as nested lists, complex numbers as pairs; numbers that JSON has not, as text."""
+    """Tensors as nested lists, complex numbers as pairs, and NaN and infinity as text."""
     from torch import Tensor
 
     if isinstance(value, Tensor):
@@ -168,7 +175,7 @@ def _plain(value: Any) -> Any:
 
 
 def _paths(structure: Any, above: str) -> Iterator[str]:
-    """A name for each output: where it stands in the structure, `output` for one that stands alone."""
+    """A name for each output: its path in the structure, or `output` if it is the only one."""
     if not isinstance(structure, dict):
         return
     ((tag, content),) = structure.items()

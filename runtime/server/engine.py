@@ -1,7 +1,7 @@
-"""Runs cloud halves: a bounded queue, and a few threads that take from it.
+"""Runs requests: a bounded queue, and a few threads that take from it.
 
-What does not fit into the queue is refused at once, and what waited longer than its patience is not run. With
-`micro_batch`, requests of several clients are run as one batch.
+A request that does not fit into the queue is refused at once. One that has waited longer than its patience is not run.
+With `micro_batch`, requests of several clients run as one batch.
 """
 
 from __future__ import annotations
@@ -18,9 +18,19 @@ from ..wire.framing import BodyKind, Status
 
 @dataclass(eq=False)
 class Job:
-    """One request on its way through the engine; `done` tells that `status` and `result` are there."""
+    """One request on its way through the engine. When `done` is set, `status` and `result` are final.
 
-    wire: BodyKind
+    Attributes:
+        kind: what the body holds.
+        batch: samples in the request.
+        body: the request's body, unread.
+        expires: `time.perf_counter()` after which it is not run any more.
+        queued: `time.perf_counter()` at which it came.
+        queue_us, compute_us: microseconds that it waited and ran.
+        begun: it waits in the queue already.
+    """
+
+    kind: BodyKind
     batch: int
     body: bytes | memoryview
     expires: float
@@ -33,26 +43,26 @@ class Job:
     done: threading.Event = field(default_factory=threading.Event)
 
     def finish(self, status: Status, result: bytes) -> None:
-        """Give the answer to whoever waits."""
+        """Set the answer and wake up whoever waits for it."""
         self.status, self.result = status, result
         self.done.set()
 
 
 Run = Callable[[Sequence[Job]], list[tuple[Status, bytes]]]
-"""Runs jobs together: of one wire, as many samples as fit. Must not raise."""
+"""Runs jobs of one kind together and returns the status and body of each answer. Must not raise."""
 
 
 class Engine:
-    """`concurrency` threads, each with jobs of its own.
+    """Runs jobs on `concurrency` threads. `start` it before the first job.
 
     Args:
-        run: what they do.
-        concurrency: how many run at once.
-        queue: how many may wait besides.
-        micro_batch: most samples that run together; 1 runs every request alone.
-        wait_s: how long a micro-batch waits for one more: for the first of the others, then from each to the next.
-        inline: a request that need not wait is run by the thread that asks: two changes of threads less. Where the run
-            itself has several threads, it would get a new set of these in every thread that asks.
+        run: runs some jobs.
+        concurrency: how many runs are made at once.
+        queue: how many more jobs may wait.
+        micro_batch: the most samples that run together; 1 runs every job alone.
+        wait_s: the seconds that a micro-batch waits for each further job.
+        inline: run a job that need not wait in the thread that asks, which saves two changes of threads. Leave it off
+            if a run uses several threads: each asking thread would get a pool of its own.
     """
 
     def __init__(
@@ -75,56 +85,60 @@ class Engine:
             threading.Thread(target=self._work, name=f"collabplan-run-{index}", daemon=True)
             for index in range(concurrency)
         ]
-        for thread in self._threads:
-            thread.start()
 
     @property
     def waiting(self) -> int:
-        """Jobs in the queue."""
+        """How many jobs wait in the queue."""
         return len(self._jobs)
 
     @property
     def running(self) -> int:
-        """Threads at work."""
+        """How many runs are being made."""
         return len(self._threads) - self._idle
 
+    def start(self) -> None:
+        """Start the threads."""
+        for thread in self._threads:
+            thread.start()
+
     def begin(self, job: Job) -> None:
-        """Let a job wait for its turn where there is room; `do` has the last word on it."""
+        """Queue a job ahead of its turn if there is room. `do` decides what becomes of it otherwise."""
         with self._changed:
             if not self._stopping and len(self._jobs) < self._most + self._idle:
                 self._add(job)
 
-    def _add(self, job: Job) -> None:
-        job.begun = True
-        self._jobs.append(job)
-        self._changed.notify()
-
     def do(self, job: Job) -> None:
-        """Run a job, or refuse it at once, unless it was begun; returns when its answer is there."""
-        here = False
+        """Run or refuse a job, unless it is begun or finished already. Returns when its answer is there."""
+        inline = False
         with self._changed:
             if job.begun or job.done.is_set():
                 pass
             elif self._stopping:
                 job.finish(Status.stopping, b"the server stops")
-            elif here := self._inline and self._idle > 0 and not self._jobs:
+            elif inline := self._inline and self._idle > 0 and not self._jobs:
                 self._idle -= 1
             elif len(self._jobs) >= self._most + self._idle:
                 job.finish(Status.overloaded, b"the server's queue is full; try again later")
             else:
                 self._add(job)
-        if here:
+        if inline:
             self._finish_and_free([job])
         job.done.wait()
 
     def stop(self) -> None:
-        """Finish what waits and runs, and end the threads."""
+        """Finish all jobs that wait or run, and end the threads."""
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
             self._changed.wait_for(lambda: self._idle == len(self._threads))
         for thread in self._threads:
             thread.join()
+
+    def _add(self, job: Job) -> None:
+        """Append to the queue. The caller holds the lock."""
+        job.begun = True
+        self._jobs.append(job)
+        self._changed.notify()
 
     def _work(self) -> None:
         while True:
@@ -145,7 +159,7 @@ class Engine:
                 self._changed.notify_all()
 
     def _take(self) -> list[Job]:
-        """The next jobs that run together; waits for more where micro-batching says so. Holds the lock."""
+        """The next jobs that run together; a micro-batch waits here for more. The caller holds the lock."""
         taken = [self._jobs.popleft()]
         samples, until = taken[0].batch, time.perf_counter() + self._wait_s
         while samples < self._micro_batch:
@@ -156,7 +170,7 @@ class Engine:
                 self._changed.wait(left)
                 continue
             following = self._jobs[0]
-            if following.wire != taken[0].wire or samples + following.batch > self._micro_batch:
+            if following.kind != taken[0].kind or samples + following.batch > self._micro_batch:
                 break
             taken.append(self._jobs.popleft())
             samples += following.batch
@@ -175,7 +189,7 @@ class Engine:
         answers: list[tuple[Status, Any]]
         try:
             answers = self._run(ready)
-        except BaseException as error:  # a thread must not die: the server would wait for it for ever
+        except BaseException as error:  # a thread that died would never be idle again
             answers = [(Status.failed, type(error).__name__.encode())] * len(ready)
         compute_us = int((time.perf_counter() - started) * 1e6)
         for job, (status, result) in zip(ready, answers, strict=True):

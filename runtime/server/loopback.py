@@ -1,6 +1,6 @@
-"""A server in a process of its own on this machine, for verifying and measuring: `LoopbackServer`.
+"""`LoopbackServer`: a server in a second process on this machine, for verification and benchmarks.
 
-It takes undefended tensors too, on loopback alone, and ends with whoever started it.
+It also answers undefended tensors, listens on loopback alone, and ends with the process that started it.
 """
 
 from __future__ import annotations
@@ -11,29 +11,35 @@ from pathlib import Path
 
 import torch
 
-from ..child_process import Child
+from ..child_process import ChildProcess
 from ..malloc import keep_memory
 from ..parts import open_cloud
 from .server import CloudServer, ServeOptions
 
 
 class LoopbackServer:
-    """Serves the cloud part of `bundle`. Also a context manager. Raises as `Child` does.
+    """Serves the cloud part of a bundle in a second process. Also a context manager.
 
     Args:
         bundle: a bundle or its cloud part.
-        threads: inside an operator.
-        max_batch: most samples of one request.
-        micro_batch: see `ServeOptions`; above 1 no undefended tensors are taken.
+        threads: torch threads inside an operator.
+        max_batch: the most samples of one request.
+        micro_batch: see `ServeOptions`; above 1, undefended tensors are refused.
+
+    Attributes:
+        address: the `HOST:PORT` that it listens on.
+
+    Raises:
+        CollabplanError: as `ChildProcess`.
     """
 
     def __init__(self, bundle: Path, *, threads: int = 1, max_batch: int = 32, micro_batch: int = 1) -> None:
         numbers = (str(threads), str(max_batch), str(micro_batch))
-        self._child = Child(__name__, str(bundle), *numbers, within_s=300.0, threads=threads)
-        self.address = self._child.said
+        self._child = ChildProcess(__name__, str(bundle), *numbers, within_s=300.0, threads=threads)
+        self.address = self._child.first_line
 
     def close(self) -> None:
-        """End it."""
+        """End the server."""
         self._child.close()
 
     def __enter__(self) -> LoopbackServer:
@@ -44,7 +50,7 @@ class LoopbackServer:
 
 
 def _main() -> None:
-    """The process of a `LoopbackServer`."""
+    """What the second process runs."""
     parser = argparse.ArgumentParser()
     parser.add_argument("bundle", type=Path)
     for name in ("threads", "max_batch", "micro_batch"):

@@ -1,4 +1,4 @@
-"""Reads a stream's requests while earlier ones run, so that a micro-batch finds the next ones waiting."""
+"""Reads a stream's next requests while earlier ones run, so that micro-batches fill."""
 
 from __future__ import annotations
 
@@ -12,13 +12,17 @@ from ..wire.framing import FrameError
 Item = TypeVar("Item")
 
 AHEAD = 1
-"""Requests of a stream that are read beside the one that is answered next."""
+"""How many requests of a stream are read ahead, besides the one that is answered next."""
 
 
 class ReadAhead(Generic[Item]):
-    """What `make` gives of a stream's frames, in their order, made by a thread of its own. Iterated once.
+    """Applies `make` to a stream's frames in a thread of its own, and yields the results in order. Iterate it once.
 
-    The iterator ends where the stream ends or breaks off, and raises the FrameError that `make` raised.
+    The iterator ends when the stream ends or breaks off. It raises the FrameError that `make` raised.
+
+    Args:
+        frames: the stream.
+        make: called with each frame, at most `AHEAD` frames before its result is wanted.
     """
 
     def __init__(self, frames: Iterator[bytes], make: Callable[[bytes], Item]) -> None:
@@ -27,15 +31,15 @@ class ReadAhead(Generic[Item]):
         self._changed = threading.Condition()
         self._ended = self._left = False
         self._error: FrameError | None = None
-        threading.Thread(target=self._read, name="collabplan-ahead", daemon=True).start()
+        threading.Thread(target=self._read, name="collabplan-prefetch", daemon=True).start()
 
     @property
     def pending(self) -> bool:
-        """True where something was read that was not handed out."""
+        """True if a result waits to be yielded."""
         return bool(self._items)
 
     def leave(self) -> None:
-        """Nothing more is wanted."""
+        """Stop reading: no further result is wanted."""
         with self._changed:
             self._left = True
             self._changed.notify_all()
@@ -66,7 +70,7 @@ class ReadAhead(Generic[Item]):
         except FrameError as error:
             self._error = error
         except Exception:
-            pass  # gRPC's way to say that the stream is over
+            pass  # gRPC raises when the stream is over
         finally:
             with self._changed:
                 self._ended = True

@@ -1,7 +1,7 @@
 """Codes of 1 to 16 bits packed without gaps, sample by sample.
 
-Above 8 bits the low bytes come first, then the rest of each code, packed in its turn. Up to 8 bits, 8 neighbouring
-codes fill exactly `bits` bytes, the first code in the lowest bits. A sample ends at a whole byte; the bits left over
+Up to 8 bits, 8 neighbouring codes fill exactly `bits` bytes, the first code in the lowest bits. Above 8 bits the low
+bytes of all codes come first, then the packed rest of each code. A sample ends at a whole byte, and the bits left over
 are zero.
 """
 
@@ -14,14 +14,14 @@ Bytes = NDArray[np.uint8]
 
 
 def packed_bytes(elements: int, bits: int) -> int:
-    """Bytes that `elements` codes of one sample take."""
+    """The bytes of `elements` codes of one sample."""
     return (elements * bits + 7) // 8
 
 
 def pack_codes(codes: NDArray[np.integer], bits: int) -> Bytes:
-    """Codes `[samples, elements]`, each below 2^bits, as bytes `[samples, packed_bytes]`.
+    """Pack codes `[samples, elements]`, each below 2^bits, into bytes `[samples, packed_bytes]`.
 
-    8 bits are the codes' own memory, not a copy.
+    With 8 bits the result may share the memory of the codes.
     """
     if bits > 8:
         low, high = (codes & 0xFF).astype(np.uint8), (codes >> 8).astype(np.uint8)
@@ -42,10 +42,10 @@ def pack_codes(codes: NDArray[np.integer], bits: int) -> Bytes:
 
 
 def unpack_codes(packed: Bytes, elements: int, bits: int) -> NDArray[np.integer]:
-    """The inverse: `[samples, elements]`, uint8 up to 8 bits and int32 above; a new array.
+    """The inverse of `pack_codes`: a new array `[samples, elements]`, uint8 up to 8 bits and int32 above.
 
     Raises:
-        ValueError: bits behind a sample's last code that are not zero.
+        ValueError: the bits after a sample's last code are not zero.
     """
     if bits > 8:
         low = packed[:, :elements].astype(np.int32)
@@ -64,5 +64,5 @@ def unpack_codes(packed: Bytes, elements: int, bits: int) -> NDArray[np.integer]
         codes[:, :, place] = (numbers >> np.uint64(place * bits)) & mask
     flat = codes.reshape(samples, groups * 8)
     if flat[:, elements:].any():
-        raise ValueError("bits behind the last code are not zero")
+        raise ValueError("bits after the last code are not zero")
     return flat[:, :elements]

@@ -1,11 +1,14 @@
-"""Frames: what one request and one answer look like on the wire.
+"""Frames: the bytes of one request and of one answer on the wire.
 
-A fixed little-endian header, then raw bytes. A request's size follows from the plan and its number of samples alone,
-never from what is in it. A checksum over all of it finds damage; against somebody who damages on purpose there is TLS.
+A frame is a fixed little-endian header and a body of raw bytes. The size of a request depends on the plan and its
+number of samples alone, never on its content. A checksum over the whole frame detects damage. It does not stop somebody
+who damages frames on purpose: TLS does.
 
-Request (32 bytes): magic, version, wire, two zero bytes, request id, samples, body bytes, patience in milliseconds,
-CRC. Answer (40 bytes): magic, version, status, two zero bytes, request id, samples, body bytes, microseconds waited,
-microseconds computed, the request's CRC, CRC.
+Request header (32 bytes): magic, version, body kind, two zero bytes, request id, samples, body bytes, patience in
+milliseconds, CRC-32.
+
+Answer header (40 bytes): magic, version, status, two zero bytes, request id, samples, body bytes, microseconds in the
+queue, microseconds computing, the request's CRC-32, CRC-32.
 """
 
 from __future__ import annotations
@@ -31,16 +34,16 @@ _MOST_U32 = 2**32 - 1
 
 
 class FrameError(CollabplanError):
-    """A frame that cannot be read: too short, of another kind, or damaged on its way."""
+    """A frame that cannot be read: it is too short, of another kind, or damaged."""
 
 
 class BodyKind(IntEnum):
-    """What a request's body holds."""
+    """What the body of a request holds."""
 
-    plan = 1
-    """What the plan's defense releases."""
+    defended = 1
+    """What the plan's defense released."""
     undefended = 2
-    """The crossing tensors as they are, to verify the halves."""
+    """The crossing tensors themselves, to verify the halves."""
 
 
 class Status(IntEnum):
@@ -48,27 +51,36 @@ class Status(IntEnum):
 
     ok = 0
     invalid = 1
-    """The body is not what the plan says."""
+    """The body does not match the plan; the request was not run."""
     overloaded = 2
     """The server's queue is full; the request was not run."""
     late = 3
-    """It waited longer than its patience and was not run."""
+    """The request waited longer than its patience and was not run."""
     failed = 4
     """The cloud half raised."""
     stopping = 5
-    """The server stops; the request was not run."""
+    """The server is stopping; the request was not run."""
 
     @property
     def may_help_later(self) -> bool:
-        """True where the same request may be answered when it is sent again."""
+        """True if sending the same request again later may help."""
         return self in (Status.overloaded, Status.stopping)
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request. `body` is a view of the received bytes, or what is to be sent."""
+    """One request.
 
-    wire: BodyKind
+    Attributes:
+        kind: what the body holds.
+        id: unique within its stream.
+        batch: the number of samples.
+        patience_ms: the milliseconds that the client waits for an answer.
+        body: the bytes to send, or a view of the received ones.
+        crc: the checksum of a received frame.
+    """
+
+    kind: BodyKind
     id: int
     batch: int
     patience_ms: int
@@ -78,7 +90,14 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One answer. Where `status` is not ok, `body` is a short reason in UTF-8."""
+    """One answer.
+
+    Attributes:
+        status: what became of the request.
+        id, batch, request_crc: those of the request.
+        body: the outputs if `status` is ok, otherwise a short reason in UTF-8.
+        queue_us, compute_us: microseconds that the request waited and ran.
+    """
 
     status: Status
     id: int
@@ -90,39 +109,39 @@ class Answer:
 
     @property
     def reason(self) -> str:
-        """Why there is no output, in words."""
+        """Why there is no output, as printable text."""
         text = bytes(self.body[:MOST_REASON_BYTES]).decode("utf-8", "replace")
         return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def pack_request(request: Request) -> bytes:
-    """The bytes of a request; they end in its body."""
+    """The frame of a request."""
     head = _REQUEST_HEAD.pack(
-        _REQUEST, PROTOCOL, request.wire, 0, request.id, request.batch, len(request.body), request.patience_ms
+        _REQUEST, PROTOCOL, request.kind, 0, request.id, request.batch, len(request.body), request.patience_ms
     )
     return b"".join((head, _crc(head, request.body), request.body))
 
 
 def crc_of(frame: bytes) -> int:
-    """The checksum that a packed request carries."""
+    """The checksum in the header of a packed request."""
     return int(_CRC.unpack_from(frame, _REQUEST_HEAD.size)[0])
 
 
 def unpack_request(frame: bytes) -> Request:
-    """Read a request. Nothing is copied, nothing that a header claims is allocated.
+    """Read the frame of a request. Nothing is copied, and no size that a header claims is allocated.
 
     Raises:
-        FrameError: as its class says.
+        FrameError: the frame is too short, of another kind, or damaged.
     """
-    magic, version, wire, zero, number, batch, size, patience_ms = _head(frame, _REQUEST_HEAD)
+    magic, version, kind, zero, number, batch, size, patience_ms = _head(frame, _REQUEST_HEAD)
     body = _body(frame, _REQUEST_HEAD, magic == _REQUEST and zero == 0, version, size)
-    if wire not in tuple(BodyKind) or batch == 0:
+    if kind not in tuple(BodyKind) or batch == 0:
         raise FrameError("the frame is of a kind that this server does not know")
-    return Request(BodyKind(wire), number, batch, patience_ms, body, crc_of(frame))
+    return Request(BodyKind(kind), number, batch, patience_ms, body, crc_of(frame))
 
 
 def pack_answer(answer: Answer) -> bytes:
-    """The bytes of an answer."""
+    """The frame of an answer."""
     head = _ANSWER_HEAD.pack(
         _ANSWER,
         PROTOCOL,
@@ -139,7 +158,7 @@ def pack_answer(answer: Answer) -> bytes:
 
 
 def unpack_answer(frame: bytes) -> Answer:
-    """Read an answer. Raises FrameError."""
+    """Read the frame of an answer. Raises FrameError as `unpack_request` does."""
     head = _head(frame, _ANSWER_HEAD)
     magic, version, status, zero, number, batch, size, queue_us, compute_us, request_crc = head
     body = _body(frame, _ANSWER_HEAD, magic == _ANSWER and zero == 0, version, size)
@@ -159,15 +178,15 @@ def _head(frame: bytes, layout: struct.Struct) -> tuple[Any, ...]:
 
 
 def _body(frame: bytes, layout: struct.Struct, ours: bool, version: int, size: int) -> memoryview:
-    """What follows the header, once the header, its claim of size and the checksum are right."""
+    """The body, after checking the header, the size that it claims, and the checksum."""
     view = memoryview(frame)
     if not ours:
-        raise FrameError("these bytes are no frame of collabplan")
+        raise FrameError("these bytes are not a collabplan frame")
     if version != PROTOCOL:
         raise FrameError(f"the frame is of protocol {version}, this side speaks {PROTOCOL}")
     start = layout.size + _CRC.size
     if len(frame) - start != size:
         raise FrameError(f"the frame's header says {size} bytes, {len(frame) - start} came")
     if _crc(bytes(view[: layout.size]), view[start:]) != view[layout.size : start]:
-        raise FrameError("the frame was damaged on its way (its checksum is another)")
+        raise FrameError("the frame was damaged on its way (its checksum is wrong)")
     return view[start:]

@@ -1,11 +1,12 @@
 """The body of a request: what the defense released, as bytes of constant size.
 
-Sample after sample; within a sample crossing after crossing, its codes packed to the plan's bits or its numbers as they
-are. Tensors without samples (public ones) come last. No shape travels: both sides know all of them from the manifest
-and the number of samples.
+Samples follow one another. Within a sample the crossing tensors follow one another, as codes packed to the plan's bits
+or as raw numbers. Public tensors without samples come last. No shape travels: both sides know all shapes from the
+manifest and the number of samples.
 
-`DefendedCodec` is the plan's own wire. `PlainCodec` is for verification alone: the crossing tensors as they are, each
-after the order of its dimensions in memory, since some kernels round differently by it.
+`DefendedCodec` encodes what the plan's defense releases. `PlainCodec` is for verification alone: it encodes the
+crossing tensors themselves. Each is preceded by the order of its dimensions in memory, because some kernels round
+differently for another order.
 """
 
 from __future__ import annotations
@@ -32,18 +33,18 @@ _MOST_DIMS = 8
 
 
 class BodyError(CollabplanError):
-    """A body that is not what the plan says: another size, numbers that are not finite, bits that mean nothing."""
+    """A body that does not match the plan: a wrong size, numbers that are not finite, or meaningless bits."""
 
 
 @dataclass(frozen=True)
 class DefendedCodec:
-    """The bodies of a plan's wire."""
+    """Encodes what a plan's defense releases, and decodes it for `Defense.receive`."""
 
     defense: Defense
 
     @cached_property
     def _columns(self) -> list[tuple[Crossing, int | None, int]]:
-        """Per crossing that has samples: its bits (None: as it is) and bytes of one sample."""
+        """For each crossing with samples: its bits (None for raw numbers) and the bytes of one sample."""
         return [(c, bits, size) for c, bits, size in self._all if c.layout is not None]
 
     @cached_property
@@ -53,8 +54,8 @@ class DefendedCodec:
     @cached_property
     def _all(self) -> list[tuple[Crossing, int | None, int]]:
         found: list[tuple[Crossing, int | None, int]] = []
-        for crossing in self.defense.coded.crossing:
-            bits = self.defense.spec.bits if self.defense.acts_on(crossing) else None
+        for crossing in self.defense.tail.crossing:
+            bits = self.defense.wire_bits(crossing)
             elements = crossing.sample_elements
             size = elements * crossing.element_bytes if bits is None else packed_bytes(elements, bits)
             found.append((crossing, bits, size))
@@ -62,12 +63,12 @@ class DefendedCodec:
 
     @cached_property
     def row_bytes(self) -> int:
-        """Bytes of one sample."""
+        """The bytes of one sample."""
         return sum(size for _, _, size in self._columns)
 
     @cached_property
     def fixed_bytes(self) -> int:
-        """Bytes that a request has once, however many samples it holds."""
+        """The bytes that a request holds once, whatever its number of samples."""
         return sum(size for _, _, size in self._fixed)
 
     def body_bytes(self, batch: int) -> int:
@@ -75,20 +76,20 @@ class DefendedCodec:
         return batch * self.row_bytes + self.fixed_bytes
 
     def rows(self, released: Sequence[Tensor], batch: int) -> Bytes:
-        """`[batch, row_bytes]`: what `Defense.release` gave, sample by sample.
+        """Encode what `Defense.release` returned, sample by sample: `[batch, row_bytes]`.
 
         Raises:
-            BodyError: a tensor of another shape or dtype than the plan says.
+            BodyError: a tensor has another shape or dtype than the plan says.
         """
-        made = [
+        parts = [
             _sample_bytes(crossing, bits, tensor, batch)
             for (crossing, bits, _), tensor in zip(self._all, released, strict=True)
             if crossing.layout is not None
         ]
-        return made[0] if len(made) == 1 else np.concatenate(made, axis=1)
+        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
 
     def fixed(self, released: Sequence[Tensor]) -> bytes:
-        """What a request holds once. Raises BodyError."""
+        """Encode the tensors without samples. Raises BodyError as `rows` does."""
         parts = [
             _raw(crossing, tensor, crossing.sample_shape)
             for (crossing, _, _), tensor in zip(self._all, released, strict=True)
@@ -97,14 +98,14 @@ class DefendedCodec:
         return b"".join(part.tobytes() for part in parts)
 
     def pack(self, released: Sequence[Tensor], batch: int) -> bytes:
-        """The body of one request. Raises BodyError."""
+        """The body of one request. Raises BodyError as `rows` does."""
         return self.rows(released, batch).tobytes() + self.fixed(released)
 
     def unpack(self, body: Buffer, batch: int) -> tuple[Tensor, ...]:
-        """What was released, for `Defense.receive`.
+        """Decode a body for `Defense.receive`. Checks come before any allocation.
 
         Raises:
-            BodyError: before anything is allocated: another size, numbers that are not finite, bits without a meaning.
+            BodyError: the body has a wrong size, or holds numbers that are not finite or meaningless bits.
         """
         _require_size(body, self.body_bytes(batch))
         flat = np.frombuffer(body, dtype=np.uint8)
@@ -127,7 +128,7 @@ class DefendedCodec:
 
 @dataclass(frozen=True)
 class PlainCodec:
-    """Bodies of the crossing tensors themselves."""
+    """Encodes the crossing tensors themselves, without defense: for verifying the halves."""
 
     defense: Defense
 
@@ -139,7 +140,7 @@ class PlainCodec:
         )
 
     def pack(self, tensors: Sequence[Tensor], batch: int) -> bytes:
-        """The body of one request. Raises BodyError."""
+        """The body of one request. Raises BodyError as `DefendedCodec.rows` does."""
         parts = []
         for crossing, tensor in zip(self.defense.crossing, tensors, strict=True):
             shape = graph_shape(crossing, batch)
@@ -154,14 +155,14 @@ class PlainCodec:
         return b"".join(parts)
 
     def unpack(self, body: Buffer, batch: int) -> tuple[Tensor, ...]:
-        """The crossing tensors, laid in memory as they were. Raises BodyError."""
+        """The crossing tensors with their layout in memory. Raises BodyError as `DefendedCodec.unpack` does."""
         _require_size(body, self.body_bytes(batch))
         flat, tensors, start = np.frombuffer(body, dtype=np.uint8), [], 0
         for crossing in self.defense.crossing:
             shape = graph_shape(crossing, batch)
             order = flat[start : start + len(shape)].tolist()
             if sorted(order) != list(range(len(shape))):
-                raise BodyError(f"{crossing.name} came with an order of dimensions that is none")
+                raise BodyError(f"{crossing.name} came with an impossible order of dimensions")
             start += _MOST_DIMS
             size = math.prod(shape) * crossing.element_bytes
             laid = _tensor(flat[start : start + size], crossing, tuple(shape[dim] for dim in order))
@@ -171,7 +172,7 @@ class PlainCodec:
 
 
 def graph_shape(crossing: Crossing, batch: int) -> tuple[int, ...]:
-    """The shape of a crossing tensor of `batch` samples, as the graph has it."""
+    """The shape that a crossing tensor of `batch` samples has in the graph."""
     layout, shape = crossing.layout, list(crossing.sample_shape)
     if layout is None:
         return tuple(shape)
@@ -188,7 +189,7 @@ def _require_shape(crossing: Crossing, tensor: Tensor, shape: tuple[int, ...]) -
     if tuple(tensor.shape) != shape:
         raise BodyError(
             f"{crossing.name} has the shape {list(tensor.shape)}, the plan says {list(shape)}; give inputs of the "
-            "shape that was planned for"
+            "shape that the plan was made for"
         )
 
 
@@ -202,7 +203,7 @@ def _sample_bytes(crossing: Crossing, bits: int | None, tensor: Tensor, batch: i
 
 
 def _raw(crossing: Crossing, tensor: Tensor, shape: tuple[int, ...]) -> Bytes:
-    """The tensor's own bytes, in the order of its dimensions."""
+    """The bytes of a tensor, in the order of its dimensions."""
     _require_shape(crossing, tensor, shape)
     if tensor.dtype != getattr(torch, crossing.dtype):
         raise BodyError(f"{crossing.name} is {tensor.dtype}, the plan says {crossing.dtype}")
@@ -220,11 +221,11 @@ def _codes(taken: Bytes, crossing: Crossing, bits: int, shape: tuple[int, ...]) 
 
 
 def _tensor(taken: Bytes, crossing: Crossing, shape: tuple[int, ...]) -> Tensor:
-    """Raw numbers, copied once they are known to be sound."""
+    """Raw numbers as a tensor, copied after they are checked."""
     for row in taken if taken.ndim == 2 else (taken,):
         for start in range(0, row.shape[0], _CHUNK):
-            if not _sound(row[start : start + _CHUNK], crossing.dtype):
-                raise BodyError(f"{crossing.name} holds numbers that are not finite, or no truth values")
+            if not _is_valid(row[start : start + _CHUNK], crossing.dtype):
+                raise BodyError(f"{crossing.name} holds numbers that are not finite, or bytes that are no truth values")
     flat = torch.from_numpy(taken.copy().reshape(-1))
     return flat.view(getattr(torch, crossing.dtype)).reshape(shape)
 
@@ -234,7 +235,7 @@ _FLOATS: dict[str, str] = {
 }  # fmt: skip
 
 
-def _sound(part: Bytes, dtype: str) -> bool:
+def _is_valid(part: Bytes, dtype: str) -> bool:
     if dtype == "bool":
         return bool((part <= 1).all())
     if dtype == "bfloat16":

@@ -1,7 +1,8 @@
-"""The body of an answer: the model's output tensors, one after the other, and its structure around them.
+"""The body of an answer: the model's output tensors, one after the other.
 
-Each tensor is its number of dimensions (1 byte), their sizes (4 bytes each) and its bytes; a Python number is 8 bytes.
-The client checks every one against the manifest before it takes it.
+A tensor is its number of dimensions (1 byte), their sizes (4 bytes each) and its bytes. A Python number is a zero byte
+and 8 bytes. The structure around the tensors does not travel: the manifest holds it. The client checks each tensor
+against the manifest before using it.
 """
 
 from __future__ import annotations
@@ -18,17 +19,17 @@ from torch import Tensor
 from ...records import DTYPE_BYTES, CollabplanError, OutputSpec, TensorSpec, output_key
 
 MOST_FREE_BYTES = 2**28
-"""Most that an output may take whose size no manifest tells."""
+"""The most bytes of an output whose size the manifest leaves open."""
 
 _NUMBERS = {"int64": struct.Struct("<q"), "float64": struct.Struct("<d")}
 
 
 class AnswerError(CollabplanError):
-    """An answer that is no output of the plan's model."""
+    """An answer that cannot be an output of the plan's model."""
 
 
 def answer_bytes(spec: OutputSpec, batch: int) -> int:
-    """The most bytes that an answer of `batch` samples takes."""
+    """The most bytes of an answer of `batch` samples."""
     total = 0
     for tensor in spec.tensors:
         shape = tensor.shape_at(batch)
@@ -39,10 +40,10 @@ def answer_bytes(spec: OutputSpec, batch: int) -> int:
 
 
 def pack_outputs(value: Any, spec: OutputSpec) -> bytes:
-    """What the cloud half returned, as bytes.
+    """Encode what the cloud half returned.
 
     Raises:
-        AnswerError: it is not of the structure or dtypes that the manifest says.
+        AnswerError: its structure or a dtype differs from the manifest.
     """
     leaves: list[Any] = []
     _flatten(value, spec.structure, leaves)
@@ -50,22 +51,27 @@ def pack_outputs(value: Any, spec: OutputSpec) -> bytes:
 
 
 def unpack_outputs(body: memoryview | bytes, spec: OutputSpec, batch: int) -> Any:
-    """The model's output.
+    """Decode an answer into the model's output.
+
+    Args:
+        body: the body of the answer.
+        spec: the outputs in the manifest.
+        batch: the number of samples in the request.
 
     Raises:
-        AnswerError: another size, shape or rank than the manifest says.
+        AnswerError: a size, shape or rank differs from the manifest.
     """
     view, leaves, start = memoryview(body), [], 0
     for tensor in spec.tensors:
         leaf, start = _unpacked(view, start, tensor, batch)
         leaves.append(leaf)
     if start != len(view):
-        raise AnswerError(f"the answer has {len(view) - start} bytes too many")
+        raise AnswerError(f"the answer is {len(view) - start} bytes too long")
     return _build(spec.structure, leaves)
 
 
 def split_outputs(value: Any, spec: OutputSpec, batches: Sequence[int]) -> list[Any]:
-    """What a batch made of several requests returned, one output per request."""
+    """Divide the output of a batch that was made of several requests: one output for each."""
     leaves: list[Any] = []
     _flatten(value, spec.structure, leaves)
     parts = [
@@ -76,7 +82,7 @@ def split_outputs(value: Any, spec: OutputSpec, batches: Sequence[int]) -> list[
 
 
 def can_split(spec: OutputSpec) -> bool:
-    """True where every output is a tensor with one row per sample."""
+    """True if every output is a tensor with one row per sample."""
     return bool(spec.tensors) and all(
         not tensor.number
         and not tensor.free_dims
@@ -87,7 +93,7 @@ def can_split(spec: OutputSpec) -> bool:
 
 
 def _flatten(value: Any, structure: JsonValue, leaves: list[Any]) -> None:
-    """Append the outputs within `value`, in the structure's order."""
+    """Append the outputs within `value`, in the order of the structure."""
     if not isinstance(structure, dict):
         return
     ((tag, content),) = structure.items()
@@ -125,14 +131,14 @@ def _packed(leaf: Any, spec: TensorSpec) -> bytes:
     if spec.number:
         return b"\x00" + _NUMBERS[spec.dtype].pack(leaf)
     if not isinstance(leaf, Tensor) or leaf.dtype != getattr(torch, spec.dtype) or leaf.ndim != len(spec.shape):
-        raise AnswerError(f"{spec.name} is not the tensor that the manifest says")
+        raise AnswerError(f"{spec.name} is not the tensor that the manifest describes")
     head = struct.pack(f"<B{leaf.ndim}I", leaf.ndim, *leaf.shape)
     flat = leaf.detach().cpu().contiguous().reshape(-1)
     return head + flat.view(torch.uint8).numpy().tobytes()
 
 
 def _unpacked(view: memoryview, start: int, spec: TensorSpec, batch: int) -> tuple[Any, int]:
-    """One output and where the next begins."""
+    """One output, and the offset of the next."""
     try:
         (rank,) = struct.unpack_from("<B", view, start)
         if spec.number and rank == 0:
@@ -144,15 +150,19 @@ def _unpacked(view: memoryview, start: int, spec: TensorSpec, batch: int) -> tup
         raise AnswerError(f"the answer ends before {spec.name}") from None
     for size, expected in zip(shape, spec.shape_at(batch), strict=True):
         if expected is not None and size != expected:
-            raise AnswerError(f"{spec.name} came as {list(shape)}, which is not the manifest's shape")
+            raise AnswerError(f"{spec.name} came as {list(shape)}, which is not the shape in the manifest")
     begin = start + 1 + 4 * rank
     stop = begin + math.prod(shape) * DTYPE_BYTES[spec.dtype]
     if stop > len(view):
         raise AnswerError(f"the answer ends within {spec.name}")
+    return _tensor(view[begin:stop], shape, spec), stop
+
+
+def _tensor(data: memoryview, shape: tuple[int, ...], spec: TensorSpec) -> Tensor:
     dtype = getattr(torch, spec.dtype)
-    if stop == begin:
-        return torch.empty(shape, dtype=dtype), stop
-    flat = torch.frombuffer(bytearray(view[begin:stop]), dtype=torch.uint8)
+    if not data:
+        return torch.empty(shape, dtype=dtype)
+    flat = torch.frombuffer(bytearray(data), dtype=torch.uint8)
     if spec.dtype == "bool" and bool((flat > 1).any()):
         raise AnswerError(f"{spec.name} holds bytes that are no truth values")
-    return flat.view(dtype).reshape(shape), stop
+    return flat.view(dtype).reshape(shape)

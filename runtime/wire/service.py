@@ -1,6 +1,7 @@
-"""The gRPC service `collabplan.Cloud`: its methods, and the options that both sides set.
+"""The gRPC service `collabplan.Cloud`: its methods, and the channel options of both sides.
 
-Registered by generic handlers, so that the frames of `Infer` are raw bytes. `Hello`, `Status` and `Echo` are protobuf.
+The methods are registered as generic handlers, so that the frames of `Infer` are raw bytes. `Hello`, `Status` and
+`Echo` take and return protobuf messages.
 """
 
 from __future__ import annotations
@@ -12,29 +13,35 @@ from pathlib import Path
 from typing import Any
 
 from ...records import CollabplanError
-from ..optional_deps import grpc
 from . import protocol_pb2 as messages
+from .transport import grpc
 
 SERVICE = "collabplan.Cloud"
 BUNDLE_KEY, PART_KEY, UNDEFENDED_KEY = "collabplan-bundle", "collabplan-part", "collabplan-undefended"
-"""Metadata of an `Infer` call: a stream without a match is refused as a handshake is."""
+"""Metadata of an `Infer` call. A stream of another bundle is refused, just as a handshake is."""
 
 LEAST_MESSAGE_BYTES = 1 << 20
-"""Every server takes messages of this size, for the handshake and for measuring a link."""
+"""Every server receives messages up to this size, for the handshake and for measuring a link."""
 
 METADATA_BYTES = 8192
 
 
 @dataclass(frozen=True, slots=True)
 class ServerTls:
-    """Files in PEM. With `client_ca`, a client must show a certificate that this authority signed."""
+    """The server's certificate, as files in PEM.
+
+    Attributes:
+        certificate: the certificate and, after it, any intermediate ones.
+        key: its secret key.
+        client_ca: accept only clients whose certificate this authority signed; None accepts all clients.
+    """
 
     certificate: Path
     key: Path
     client_ca: Path | None = None
 
     def credentials(self) -> Any:
-        """What gRPC takes. Raises CollabplanError where a file cannot be read."""
+        """The credentials for gRPC. Raises CollabplanError if a file cannot be read."""
         authority = None if self.client_ca is None else _pem(self.client_ca)
         pair = (_pem(self.key), _pem(self.certificate))
         return grpc.ssl_server_credentials(
@@ -44,10 +51,15 @@ class ServerTls:
 
 @dataclass(frozen=True, slots=True)
 class ClientTls:
-    """Files in PEM. `ca`: who signed the server's certificate (None: the system's authorities).
+    """How a client checks the server, and shows itself, as files in PEM.
 
-    `certificate` and `key` are shown to a server that asks for them. `server_name`: the name in the server's
-    certificate, where it is not that of the address.
+    Attributes:
+        ca: the authority that signed the server's certificate; None trusts the system's authorities.
+        certificate, key: what the client shows to a server that asks for a certificate; both or neither.
+        server_name: the name in the server's certificate, if it differs from the address.
+
+    Raises:
+        CollabplanError: a certificate without its key, or a key without its certificate.
     """
 
     ca: Path | None = None
@@ -60,7 +72,7 @@ class ClientTls:
             raise CollabplanError("a client's certificate and its key belong together; give both or neither")
 
     def credentials(self) -> Any:
-        """What gRPC takes. Raises CollabplanError where a file cannot be read."""
+        """The credentials for gRPC. Raises CollabplanError if a file cannot be read."""
         ca, key, certificate = (None if f is None else _pem(f) for f in (self.ca, self.key, self.certificate))
         return grpc.ssl_channel_credentials(root_certificates=ca, private_key=key, certificate_chain=certificate)
 
@@ -69,25 +81,29 @@ def _pem(path: Path) -> bytes:
     try:
         return Path(path).read_bytes()
     except OSError as error:
-        raise CollabplanError(f"{path} cannot be read ({error.strerror}); give a file in PEM") from None
+        raise CollabplanError(f"{path} cannot be read ({error.strerror}); give a PEM file") from None
 
 
 def parse_address(text: str) -> tuple[str, int]:
-    """`HOST:PORT` as host (without brackets) and port.
+    """Split `HOST:PORT` into the host, without brackets, and the port.
 
     Raises:
-        CollabplanError: another form.
+        CollabplanError: the text has another form.
+
+    Example:
+        >>> parse_address("[::1]:7433")
+        ('::1', 7433)
     """
     host, colon, port = text.rpartition(":")
     host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     ambiguous = ":" in host and "[" not in text
     if not colon or not host or ambiguous or not port.isdecimal() or int(port) > 65535:
-        raise CollabplanError(f"{text!r} is no address; write HOST:PORT, for example 127.0.0.1:7433 or [::1]:7433")
+        raise CollabplanError(f"{text!r} is not an address; write HOST:PORT, for example 127.0.0.1:7433 or [::1]:7433")
     return host, int(port)
 
 
 def is_loopback(host: str) -> bool:
-    """True where only this machine can be meant."""
+    """True if the host can only be this machine."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -95,10 +111,10 @@ def is_loopback(host: str) -> bool:
 
 
 def require_safe(host: str, *, tls: bool, insecure: bool) -> None:
-    """Refuse plaintext between machines, unless it was asked for.
+    """Refuse plaintext to another machine, unless `insecure` allows it.
 
     Raises:
-        CollabplanError: it was not.
+        CollabplanError: neither `tls` nor `insecure`, and the host is not this machine.
     """
     if not (tls or insecure or is_loopback(host)):
         raise CollabplanError(
@@ -109,7 +125,7 @@ def require_safe(host: str, *, tls: bool, insecure: bool) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Methods:
-    """What a server does for each method; `infer` takes and yields frames."""
+    """The server's function for each method: takes the request and the gRPC context; `infer` maps frames to frames."""
 
     hello: Callable[[Any, Any], Any]
     infer: Callable[[Iterator[bytes], Any], Iterator[bytes]]
@@ -117,7 +133,7 @@ class Methods:
     echo: Callable[[Any, Any], Any]
 
     def handler(self) -> Any:
-        """For `server.add_generic_rpc_handlers`."""
+        """The handler for `server.add_generic_rpc_handlers`."""
 
         def unary(function: Callable[[Any, Any], Any], kind: Any) -> Any:
             return grpc.unary_unary_rpc_method_handler(
@@ -136,7 +152,7 @@ class Methods:
 
 
 class Stub:
-    """The methods as a client calls them."""
+    """The methods of the service as a client calls them."""
 
     def __init__(self, channel: Any) -> None:
         def unary(name: str, kind: Any) -> Any:
@@ -159,11 +175,11 @@ _FRAMES: list[tuple[str, Any]] = [
     ("grpc.http2.max_frame_size", 1 << 20),
     ("grpc.http2.lookahead_bytes", 1 << 22),
 ]
-"""Large pieces and a wide window: a request need not wait for the other side halfway."""
+"""Large HTTP/2 frames and a wide window, so that a request does not wait for the other side halfway."""
 
 
 def server_options(most_bytes: int) -> list[tuple[str, Any]]:
-    """A server's: what is larger than `most_bytes` is refused before it is read, dead connections are noticed."""
+    """Channel options of a server: it refuses messages above `most_bytes` unread, and notices dead connections."""
     return [
         *_FRAMES,
         ("grpc.max_receive_message_length", most_bytes),
@@ -180,7 +196,7 @@ def server_options(most_bytes: int) -> list[tuple[str, Any]]:
 
 
 def client_options(most_bytes: int, server_name: str | None) -> list[tuple[str, Any]]:
-    """A client's: quick to reconnect, and an answer no larger than the plan's."""
+    """Channel options of a client: it reconnects quickly, and refuses answers above `most_bytes`."""
     options = [
         *_FRAMES,
         ("grpc.max_receive_message_length", most_bytes),
@@ -189,7 +205,7 @@ def client_options(most_bytes: int, server_name: str | None) -> list[tuple[str, 
         ("grpc.keepalive_timeout_ms", 5_000),
         ("grpc.http2.max_pings_without_data", 0),
         ("grpc.initial_reconnect_backoff_ms", 100),
-        ("grpc.min_reconnect_backoff_ms", 5_000),  # how long one attempt to connect may take
+        ("grpc.min_reconnect_backoff_ms", 5_000),  # the time limit of one attempt to connect
         ("grpc.max_reconnect_backoff_ms", 1_000),
         ("grpc.enable_retries", 0),
         ("grpc.use_local_subchannel_pool", 1),

@@ -7,7 +7,8 @@ import torch
 from attack_views import audit_target, digits, first_layer, view_of
 from collabplan.attacks import AdversaryView, AttackFailed, AuditTarget
 from collabplan.attacks.adversary_view import FEW, RowBank
-from collabplan.records import DefenseSpec, Threat
+from collabplan.records import Threat
+from defense_records import defense_record
 from torch import Tensor
 
 
@@ -16,7 +17,7 @@ def draws(seed: int = 0) -> torch.Generator:
 
 
 def dropping(**options: object) -> AuditTarget:
-    return audit_target(first_layer(), 6, DefenseSpec(**{"dropout": "element", "rate": 0.7, **options}))  # type: ignore[arg-type]
+    return audit_target(first_layer(), 6, defense_record(**{"dropout": "element", "rate": 0.7, **options}))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("threat", "asks", "runs"), [("query-free", False, False), ("black-box", True, False)])

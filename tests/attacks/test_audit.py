@@ -28,8 +28,9 @@ from collabplan.attacks import (
 )
 from collabplan.attacks.audit_request import MANY
 from collabplan.attacks.ridge import LinearRidge
-from collabplan.records import AttackResult, DefenseSpec, Threat
+from collabplan.records import AttackResult, Threat
 from collabplan.targets import Data
+from defense_records import defense_record
 from torch import Tensor
 
 CHEAP = tuple(attack_named(name) for name in ("prior", "ridge"))
@@ -96,7 +97,7 @@ def test_a_stronger_tier_leaks_no_less_than_a_weaker_one(device: AuditTarget) ->
 
 
 def test_the_first_layer_is_linked_and_so_are_near_copies_under_dropout() -> None:
-    found = audited(audit_target(first_layer(), 6, DefenseSpec(dropout="element", rate=0.9)))
+    found = audited(audit_target(first_layer(), 6, defense_record(dropout="element", rate=0.9)))
     rates = {rate.copies: rate.rate.value for rate in found.record.linkage}
     assert rates["exact"] == 1.0
     assert rates["near"] > 0.25, "chance is 0.005"
@@ -143,7 +144,7 @@ def test_another_seed_or_defense_is_another_question(device: AuditTarget, tmp_pa
     attack = Pretender(digits()[0].inputs[0][:8])
     audited(device, attack, folder=tmp_path)
     run_audit(request_for(device), [*CHEAP, attack], EFFORT, seed=1, folder=tmp_path)
-    audited(audit_target(first_layer(), 6, DefenseSpec(bits=6)), attack, folder=tmp_path)
+    audited(audit_target(first_layer(), 6, defense_record(bits=6)), attack, folder=tmp_path)
     assert len(attack.fits) == 3
 
 
@@ -163,7 +164,7 @@ def test_probes_find_the_class_and_not_a_coin() -> None:
 
 
 def dropping(masks: str = "fresh") -> AuditTarget:
-    return audit_target(first_layer(), 6, DefenseSpec(dropout="element", rate=0.7, masks=masks))  # type: ignore[arg-type]
+    return audit_target(first_layer(), 6, defense_record(dropout="element", rate=0.7, masks=masks))  # type: ignore[arg-type]
 
 
 def test_keyed_masks_are_tried_on_near_duplicates_alone() -> None:
@@ -187,7 +188,7 @@ def test_who_learns_without_dropout_is_fitted_once_for_all_rates(monkeypatch: py
     monkeypatch.setattr(LinearRidge, "fit", counted)
     artifacts, found = ArtifactCache(0), []
     for rate in (0.3, 0.7):
-        place = audit_target(first_layer(), 6, DefenseSpec(dropout="element", rate=rate))
+        place = audit_target(first_layer(), 6, defense_record(dropout="element", rate=rate))
         found.append(run_audit(request_for(place), CHEAP, EFFORT, seed=0, artifacts=artifacts))
     assert sorted(fitted) == [0.0, 0.3, 0.3, 0.7, 0.7], "naive once; adaptive and many releases per rate"
     alone = run_audit(request_for(place), CHEAP, EFFORT, seed=0)

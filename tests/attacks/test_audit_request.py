@@ -7,11 +7,12 @@ from dataclasses import replace
 from attack_views import EFFORT, audit_target, digits, first_layer
 from collabplan.attacks import AttackVariant, AuditRequest, AuditTarget, Effort, attack_named, attack_variants
 from collabplan.attacks.audit_request import MANY
-from collabplan.records import DefenseSpec, MaskKind
+from collabplan.records import MaskKind
+from defense_records import defense_record
 
 
 def dropping_under(masks: MaskKind) -> AuditTarget:
-    return audit_target(first_layer(), 6, DefenseSpec(dropout="element", rate=0.7, masks=masks))
+    return audit_target(first_layer(), 6, defense_record(dropout="element", rate=0.7, masks=masks))
 
 
 def test_campaigns_are_labelled_by_what_differs() -> None:

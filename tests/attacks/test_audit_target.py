@@ -6,7 +6,7 @@ import pytest
 import torch
 from attack_views import audit_target, digits, first_layer
 from collabplan.attacks import AuditTarget
-from collabplan.records import DefenseSpec
+from defense_records import defense_record
 
 RATE = 0.7
 
@@ -16,7 +16,7 @@ def draws(seed: int = 0) -> torch.Generator:
 
 
 def device(**options: object) -> AuditTarget:
-    return audit_target(first_layer(), 6, DefenseSpec(**{"dropout": "element", "rate": RATE, **options}))  # type: ignore[arg-type]
+    return audit_target(first_layer(), 6, defense_record(**{"dropout": "element", "rate": RATE, **options}))  # type: ignore[arg-type]
 
 
 def unseen(place: AuditTarget, queries: int, *, near: bool = False) -> float:
@@ -53,7 +53,7 @@ def test_keyed_masks_of_near_duplicates_differ_and_are_undone_like_fresh_ones() 
 
 
 def test_noise_is_averaged_over_releases() -> None:
-    place = audit_target(first_layer(), 6, DefenseSpec(noise="gaussian", noise_std=0.1, bits=None))
+    place = audit_target(first_layer(), 6, defense_record(noise="gaussian", noise_std=0.1, bits=None))
     clean = place.clean_rows(digits()[0])[0]
 
     def error(queries: int) -> float:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from attack_views import audit_target, digits, first_layer, view_of
 from collabplan.attacks.decoders import DecoderInput, ImageDecoder, VectorDecoder, decoder_for, grid_shape
-from collabplan.records import DefenseSpec
+from defense_records import defense_record
 
 
 @pytest.mark.parametrize("marked", [False, True])
@@ -36,7 +36,7 @@ def test_tokens_that_fill_a_square_are_a_grid(shape: tuple[int, ...], grid: tupl
 
 
 def test_marks_of_what_was_seen_are_further_channels() -> None:
-    device = audit_target(first_layer(), 6, DefenseSpec(dropout="element", rate=0.5))
+    device = audit_target(first_layer(), 6, defense_record(dropout="element", rate=0.5))
     view = view_of(device)
     prepare = DecoderInput.of(view, device.clean_rows(digits()[2]))
     released = device.release(digits()[0], torch.Generator().manual_seed(0))

@@ -7,8 +7,8 @@ import torch
 from attack_views import audit_target, digits, first_layer, view_of
 from collabplan.attacks import ObservedReleases
 from collabplan.attacks.features import Standard, zero_weights
-from collabplan.records import DefenseSpec
 from collabplan.targets import Data
+from defense_records import defense_record
 
 CPU = torch.device("cpu")
 
@@ -39,7 +39,7 @@ def test_a_constant_channel_is_not_blown_up() -> None:
 
 @pytest.mark.parametrize("kind", ["element", "channel"])
 def test_a_zero_counts_by_the_probability_that_it_is_a_true_one(kind: str) -> None:
-    device = audit_target(first_layer(), 6, DefenseSpec(dropout=kind, rate=0.5))  # type: ignore[arg-type]
+    device = audit_target(first_layer(), 6, defense_record(dropout=kind, rate=0.5))  # type: ignore[arg-type]
     view = view_of(device)
     seen = device.release(digits()[0], torch.Generator().manual_seed(0))
     (weights,) = zero_weights(view, device.clean_rows(digits()[2]), seen)

@@ -21,7 +21,7 @@ from attack_views import (
 )
 from collabplan.attacks import AttackFailed, attack_named
 from collabplan.attacks.metrics import Judge, ssim
-from collabplan.records import DefenseSpec
+from defense_records import defense_record
 from torch import Tensor, nn
 
 ABLE = ("ridge", "inverse", "likelihood", "untrained")
@@ -52,7 +52,7 @@ def test_a_learned_prior_or_shadow_beats_the_mean_image(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["ridge", "kernel", "inverse", "likelihood"])
 def test_the_same_seed_gives_the_same_images(name: str) -> None:
-    device = audit_target(first_layer(), 6, DefenseSpec(dropout="element", rate=0.5))
+    device = audit_target(first_layer(), 6, defense_record(dropout="element", rate=0.5))
     first, second = (attacked(attack_named(name), device, 4, BRIEF)[1] for _ in range(2))
     assert torch.equal(first, second)
 
@@ -96,7 +96,7 @@ def test_a_gradient_that_misses_what_moves_is_a_failed_attack(name: str) -> None
 
 @pytest.mark.parametrize("name", ["ridge", "inverse"])
 def test_knowing_the_defense_pays(name: str) -> None:
-    device = audit_target(first_layer(), 6, DefenseSpec(dropout="element", rate=0.7))
+    device = audit_target(first_layer(), 6, defense_record(dropout="element", rate=0.7))
     adaptive, naive = (error(attacked(attack_named(name), device, 100, HALF, naive=way)) for way in (False, True))
     assert adaptive < 0.8 * naive
 
@@ -114,7 +114,7 @@ def test_many_keyed_releases_do_not(name: str) -> None:
 
 
 def _after_one_release_and_ten(name: str, masks: Literal["fresh", "keyed"]) -> tuple[float, float]:
-    device = audit_target(first_layer(), 6, DefenseSpec(dropout="element", rate=0.7, masks=masks))
+    device = audit_target(first_layer(), 6, defense_record(dropout="element", rate=0.7, masks=masks))
     once, often = (error(attacked(attack_named(name), device, 100, HALF, queries=queries)) for queries in (1, 10))
     return once, often
 

@@ -6,11 +6,11 @@ import torch
 from attack_views import attacked, audit_target, error, first_layer
 from collabplan.attacks import attack_named
 from collabplan.attacks.likelihood import MaximumLikelihood, total_variation
-from collabplan.records import DefenseSpec
+from defense_records import defense_record
 
 
 def test_the_likelihood_knows_which_numbers_were_dropped() -> None:
-    device = audit_target(first_layer(), 6, DefenseSpec(dropout="element", rate=0.5))
+    device = audit_target(first_layer(), 6, defense_record(dropout="element", rate=0.5))
     attack = attack_named("likelihood")
     adaptive, naive = (error(attacked(attack, device, 8, naive=way)) for way in (False, True))
     assert adaptive < 0.2
@@ -18,7 +18,7 @@ def test_the_likelihood_knows_which_numbers_were_dropped() -> None:
 
 
 def test_total_variation_fills_in_what_was_dropped() -> None:
-    device = audit_target(first_layer(), 6, DefenseSpec(dropout="element", rate=0.95))
+    device = audit_target(first_layer(), 6, defense_record(dropout="element", rate=0.95))
     smooth, plain = (
         error(attacked(MaximumLikelihood(priors=(prior,), starts=1), device, 16)) for prior in ((0.1, 0.0), (0.0, 0.0))
     )

@@ -32,7 +32,7 @@ def drawing(edge: object, seed: int) -> Draw:
 
     def draw(wanted: int) -> tuple[list[Tensor], Tensor]:
         made = images(min(wanted, 2000), seed)
-        return [edge(made)], made  # type: ignore[operator]
+        return [edge(made)], made
 
     return draw
 
@@ -43,7 +43,7 @@ def started(path: nn.Module, edge: object) -> float:
     start_paths([path], mean, drawing(edge, 1), drawing(edge, 2))
     fresh = images(50, 3)
     with torch.no_grad():
-        made = mean + path(edge(fresh))  # type: ignore[operator]
+        made = mean + path(edge(fresh))
     return float((made - fresh).square().mean() / fresh.var())
 
 

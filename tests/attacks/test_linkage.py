@@ -8,7 +8,8 @@ from attack_views import Constant, audit_target, digits, first_layer, view_of
 from collabplan.attacks import AdversaryView, AttackFailed, AuditTarget, ObservedReleases
 from collabplan.attacks.features import zero_weights
 from collabplan.attacks.linkage import linkage_rates, seen_distances
-from collabplan.records import DefenseSpec, LinkageRate
+from collabplan.records import LinkageRate
+from defense_records import defense_record
 from torch import Tensor
 
 COUNT = 200
@@ -33,14 +34,14 @@ def asked(device: AuditTarget) -> tuple[AdversaryView, tuple[Tensor, ...], Obser
 
 
 def test_the_visible_mask_of_dropout_at_nine_tenths_still_links_every_release() -> None:
-    found = linked(audit_target(first_layer(), 6, DefenseSpec(dropout="element", rate=0.9)))
+    found = linked(audit_target(first_layer(), 6, defense_record(dropout="element", rate=0.9)))
     assert found.rate.value == 1.0
     assert found.chance == pytest.approx(1 / COUNT)
     assert found.gallery_count == COUNT
 
 
 def test_near_copies_are_linked_less_often_than_exact_ones_and_far_above_chance() -> None:
-    device = audit_target(first_layer(), 6, DefenseSpec(dropout="element", rate=0.9))
+    device = audit_target(first_layer(), 6, defense_record(dropout="element", rate=0.9))
     exact, near = linked(device), linked(device, near=True)
     assert (exact.copies, near.copies) == ("exact", "near")
     assert near.rate.value <= exact.rate.value
@@ -55,7 +56,7 @@ def test_a_constant_release_is_linked_by_chance_exactly() -> None:
 
 
 def test_noise_a_hundred_times_the_range_hides_who_it_was() -> None:
-    found = linked(audit_target(first_layer(), 6, DefenseSpec(noise="gaussian", noise_std=100.0)))
+    found = linked(audit_target(first_layer(), 6, defense_record(noise="gaussian", noise_std=100.0)))
     assert found.rate.value < 0.05
 
 
@@ -68,7 +69,7 @@ def test_an_attacker_who_may_not_query_cannot_link() -> None:
 
 @pytest.mark.parametrize("dropout", ["element", "channel"])
 def test_products_over_chunks_are_the_distances_counted_one_by_one(dropout: str) -> None:
-    place, clean, released, features = asked(audit_target(first_layer(), 6, DefenseSpec(dropout=dropout, rate=0.5)))
+    place, clean, released, features = asked(audit_target(first_layer(), 6, defense_record(dropout=dropout, rate=0.5)))
     found = seen_distances(place, clean, released, features)
     weight = zero_weights(place, clean, released)[0]
     assert weight is not None
@@ -79,7 +80,7 @@ def test_products_over_chunks_are_the_distances_counted_one_by_one(dropout: str)
 
 
 def test_undefended_numbers_all_count_alike() -> None:
-    place, clean, released, features = asked(audit_target(first_layer(), 6, DefenseSpec(bits=None)))
+    place, clean, released, features = asked(audit_target(first_layer(), 6, defense_record(bits=None)))
     found = seen_distances(place, clean, released, features)
     slow = (released.rows[0].double()[:, None] - features[0].double()).square().flatten(2).mean(dim=2)
     variance = float(clean[0].var(dim=0, unbiased=False).mean())

@@ -7,13 +7,15 @@ import torch
 from attack_views import Constant, PartlyRounded, audit_target, digits, first_layer, view_of
 from collabplan.attacks import AttackFailed
 from collabplan.attacks.release_law import ReleaseLaw
-from collabplan.records import DefenseSpec
+from collabplan.records import DefenseRecord
+from defense_records import defense_record
 
 
 @pytest.mark.parametrize(
-    "spec", [DefenseSpec(), DefenseSpec(dropout="element", rate=0.5), DefenseSpec(noise="gaussian", noise_std=0.02)]
+    "spec",
+    [defense_record(), defense_record(dropout="element", rate=0.5), defense_record(noise="gaussian", noise_std=0.02)],
 )
-def test_the_loss_is_least_at_the_released_images(spec: DefenseSpec) -> None:
+def test_the_loss_is_least_at_the_released_images(spec: DefenseRecord) -> None:
     device = audit_target(first_layer(), 6, spec)
     data = digits()[0].take(torch.arange(8))
     law = ReleaseLaw.of(view_of(device))

@@ -8,8 +8,9 @@ import torch
 from attack_views import digits
 from collabplan.attacks.releases import FusedReleases, ObservedReleases, near_copy
 from collabplan.defenses import Defense
-from collabplan.records import Crossing, DefenseSpec
+from collabplan.records import Crossing
 from collabplan.targets import Data
+from defense_records import defense_record
 from torch import Tensor
 
 PUBLIC = Data((torch.zeros(1, 1),))
@@ -22,7 +23,7 @@ def draws() -> torch.Generator:
 def fused(*releases: list[float], **spec: Any) -> ObservedReleases:
     """Releases of one input of three numbers."""
     crossing = Crossing(name="t", node="t", dtype="float32", sample_shape=(3,))
-    found = FusedReleases(Defense(DefenseSpec(**spec), (crossing,)))
+    found = FusedReleases(Defense(defense_record(**spec), (crossing,)))
     for release in releases:
         found.add((torch.tensor([release]),))
     return found.observed(PUBLIC)

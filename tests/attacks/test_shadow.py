@@ -7,12 +7,13 @@ import torch
 from attack_views import EFFORT, audit_target, digits, first_layer, view_of
 from collabplan.attacks import AuditTarget, ObservedReleases, attack_named
 from collabplan.attacks.metrics import ssim
-from collabplan.records import DefenseSpec
+from collabplan.records import DefenseRecord
+from defense_records import defense_record
 
 SPECS = (
-    DefenseSpec(),
-    DefenseSpec(noise="gaussian", noise_std=0.02),
-    DefenseSpec(dropout="element", rate=0.3),
+    defense_record(),
+    defense_record(noise="gaussian", noise_std=0.02),
+    defense_record(dropout="element", rate=0.3),
 )
 
 
@@ -22,7 +23,7 @@ def seen(device: AuditTarget) -> ObservedReleases:
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=("plain", "noise", "dropout"))
-def test_a_first_convolution_is_found_without_a_query(spec: DefenseSpec) -> None:
+def test_a_first_convolution_is_found_without_a_query(spec: DefenseRecord) -> None:
     device = audit_target(first_layer(), 6, spec)
     attacker = attack_named("shadow-same").fit(
         view_of(device, "query-free", intercepted=seen(device)), EFFORT, torch.Generator().manual_seed(0)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collabplan.attacks import tier_figures, worst_tiers
-from collabplan.records import AttackFigures, AttackResult, Audit, DefenseSpec, Interval, LinkageRate, Threat
+from collabplan.records import AttackFigures, AttackResult, Audit, Interval, LinkageRate, Threat
+from defense_records import defense_record
 
 
 def at(value: float) -> Interval:
@@ -55,8 +56,8 @@ def test_linkage_counts_from_the_tier_that_may_query() -> None:
 
 def audit(*results: AttackResult) -> Audit:
     return Audit(
-        cut_id="c", cut_name="c", cut_kind="proper", depth=1, payload_bytes=1, defense=DefenseSpec(), effort="standard",
-        attacks=results, tiers=tier_figures(results, (), (), lower_bound=False), chance=0.1,
+        cut_id="c", cut_name="c", cut_kind="proper", depth=1, payload_bytes=1, defense=defense_record(),
+        effort="standard", attacks=results, tiers=tier_figures(results, (), (), lower_bound=False), chance=0.1,
     )  # fmt: skip
 
 

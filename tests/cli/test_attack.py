@@ -9,11 +9,11 @@ import pytest
 import torch
 from cli_targets import DATA, NET, ran_in
 from collabplan.attacks.audit import AuditOutcome
-from collabplan.cli.attack_run import picture
 from collabplan.cli.main import main
 from collabplan.records import AgreementReport, AuditReport, load
+from collabplan.workflows.attack import picture
 
-ATTACK = ("attack", "model.py", "--attacks", "ridge", "--dropout", "0,0.5,0.9")
+ATTACK = ("attack", "model.py", "--attacks", "ridge", "--defense", "dropout:element:0,0.5,0.9")
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return ran_in(
         tmp_path_factory.mktemp("attacked"),
         (*ATTACK, "-o", "audit.json", "--pictures", "pictures"),
-        ("leakage", "model.py", "--dropout", "0,0.5,0.9", "--samples", "100", "-o", "leakage.json"),
+        ("leakage", "model.py", "--defense", "dropout:element:0,0.5,0.9", "--samples", "100", "-o", "leakage.json"),
         ("agreement", "leakage.json", "audit.json", "-o", "agreement.json"),
     )
 
@@ -79,7 +79,7 @@ def test_from_standard_effort_on_other_images_and_random_queries_are_tried(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "model.py").write_text(NET + DATA + "\ndef other_attacker_data():\n    return _rows(3, 80)\n")
-    line = ("attack", "model.py", "--cuts", "stem.1", "--attacks", "ridge", "--dropout", "0", "--effort", "standard")
+    line = ("attack", "model.py", "--cuts", "stem.1", "--attacks", "ridge", "--defense", "none", "--effort", "standard")
     with pytest.raises(SystemExit) as stop:
         main((*line, "-o", "audit.json"))
     assert stop.value.code == 0
@@ -119,8 +119,8 @@ def test_a_leakage_budget_that_is_not_shown_to_hold_is_exit_1_with_the_reason(
 
 
 def test_directions_that_are_kept_are_what_is_attacked(attacked: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    kept = ("--cuts", "stem.1", "--dropout", "0", "--keep", "3")
-    for command in ((*ATTACK, *kept, "-o", "kept.json"), ("leakage", "model.py", *kept, "-o", "kept-leakage.json")):
+    kept = ("--cuts", "stem.1", "--defense", "projection:rank=3")
+    for command in ((*ATTACK[:4], *kept, "-o", "kept.json"), ("leakage", "model.py", *kept, "-o", "kept-leakage.json")):
         with pytest.raises(SystemExit) as stop:
             main(command)
         assert stop.value.code == 0
@@ -130,7 +130,8 @@ def test_directions_that_are_kept_are_what_is_attacked(attacked: Path, capsys: p
         for each in load(AuditReport, attacked / "audit.json").audits
         if (each.cut_id, each.defense.rate) == (audit.cut_id, 0)
     )
-    assert audit.defense.kept == 3
+    assert audit.defense.projection is not None
+    assert audit.defense.projection.rank == 3
     assert audit.payload_bytes == 3
     assert audit.tiers[-1].index.value < whole.tiers[-1].index.value
     assert "released alone: 3 directions of the whole, at stem.1" in capsys.readouterr().out
@@ -144,11 +145,12 @@ def test_directions_that_are_kept_are_what_is_attacked(attacked: Path, capsys: p
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--attacks", "magic"), "there is no attack 'magic'; there are prior, ridge, kernel, inverse"),
+        (("--attacks", "magic"), "there is no attack 'magic'; known are prior, ridge, kernel, inverse"),
         (("--attacks", ","), "--attacks is empty"),
         (("--cuts", "nowhere"), "--cuts has the unknown 'nowhere'"),
-        (("--keep", "0"), "--keep 0 is not possible"),
-        (("--dropout", "1.5"), "--dropout 1.5 is not possible"),
+        (("--defense", "projection:rank=1"), "'projection:rank=1' is not possible"),
+        (("--defense", "dropout:element:1.5"), "'dropout:element:1.5' is not possible"),
+        (("--defense", "blur:1"), "has the unknown stage 'blur'"),
     ],
 )
 def test_bad_options_are_named_in_one_line(

@@ -146,7 +146,7 @@ def test_a_graph_network_is_planned_one_graph_at_a_time(run: Run, target: Write)
 
 def test_leakage_of_single_calls_counts_their_private_numbers(run: Run, target: Write) -> None:
     target(base=GRAPH)
-    told = run("leakage", "model.py", "--dropout", "0")
+    told = run("leakage", "model.py", "--defense", "none")
     assert "60 samples of 24 private numbers" in told.out + told.err, told.err
 
 

@@ -14,7 +14,8 @@ import pytest
 import torch
 from cli_targets import DATA, NET, PROFILE, SEARCH, Ran, Run, ran_in
 from collabplan.graph import load_program
-from collabplan.records import EdgePower, MeasuredPower, Plan, Profile, load, save
+from collabplan.records import Candidate, EdgePower, MeasuredPower, Plan, Profile, load, save
+from filelock import FileLock
 
 Write = Callable[..., Path]
 
@@ -58,7 +59,7 @@ def test_without_a_target_the_last_profile_is_taken_and_named(planned: Path, run
     assert ran.code == 0
     assert "last profile .collabplan/profiles/Net-" in ran.out
     assert "assumed: give --bandwidth" in ran.out.replace("\n", " ")
-    for part in ("Front on the search half", "Chosen plan", "latency-optimal", "cloud-only", "edge-only", "middle"):
+    for part in ("Front on the search split", "Chosen plan", "latency-optimal", "cloud-only", "edge-only", "middle"):
         assert part in ran.out
     assert load(Plan, planned / "plan.json").link.source == "assumed"
 
@@ -98,7 +99,7 @@ def test_json_is_one_document_and_everything_else_goes_to_stderr(planned: Path, 
     assert document["plan_file"] == "other.json"
     assert document["plan"]["link"]["source"] == "declared"
     assert {baseline["role"] for baseline in document["baselines"]} >= {"cloud-only", "edge-only"}
-    assert "Front on the search half" in ran.err
+    assert "Front on the search split" in ran.err
     assert json.loads((planned / "other.json").read_text()) == document["plan"]
 
 
@@ -201,36 +202,49 @@ def test_fine_tuning_without_training_data_is_refused(run: Run) -> None:
 
 @pytest.mark.usefixtures("planned")
 def test_bits_noise_and_masks_are_searched(run: Run) -> None:
-    wires = ("--bits", "8,2", "--noise", "none,gaussian:0.1", "--masks", "keyed")
+    wires = []
+    for kind in ("element", "channel"):
+        family = f"dropout:{kind}:keyed:0,0.1..0.9 noise:gaussian:0,0.1 quantizer:bits=8,2"
+        wires += ["--defense", family]
     ran = run("optimize", *SEARCH, *wires, "--max-edge-params", "60", "--trials", "30", "--json")
     front = ran.document["front"]
-    assert {candidate["bits"] for candidate in front} == {8, 2}
-    assert {candidate["noise"] for candidate in front} == {"none", "gaussian"}
+    records = [Candidate.model_validate(candidate).defense for candidate in front]
+    assert {record.bits for record in records} == {8, 2}
+    assert {record.noise and record.noise.distribution for record in records} == {None, "gaussian"}
     assert ran.document["plan"]["defense"]["masks"] == "keyed"
-    assert "--bits 17 is not possible" in run("optimize", *SEARCH, "--bits", "17").err
-    assert "is empty" in run("optimize", *SEARCH, "--noise", ",").err
+    assert "bits input should be less than" in run("optimize", *SEARCH, "--defense", "quantizer:bits=17").err
+    assert "is empty" in run("optimize", *SEARCH, "--defense", " ").err
 
 
 @pytest.mark.usefixtures("planned")
 def test_a_plan_that_keeps_some_directions_goes_with_their_matrices(here: Path, run: Run) -> None:
-    kept = ("--keep", "0.5,0.25", "--max-edge-params", "60", "--trials", "20", "--artifacts", str(here / "shared"))
+    families = [f"projection:share=0.5,0.25 dropout:{kind}:0,0.1..0.9" for kind in ("element", "channel")]
+    kept = (
+        *(word for family in families for word in ("--defense", family)),
+        "--max-edge-params",
+        "60",
+        "--trials",
+        "20",
+        "--artifacts",
+        str(here / "shared"),
+    )
     ran = run("optimize", *SEARCH, *kept, "--json")
     assert ran.code == 0
     plan = load(Plan, Path("plan.json"))
-    assert plan.defense.kept < 1
-    assert plan.directions is not None
-    assert plan.directions.file == "plan.directions.safetensors"
-    assert f"of {plan.defense.kept:g} of the directions" in " ".join(run("explain", "plan.json").out.split())
+    assert plan.defense.projection is not None
+    assert plan.projection is not None
+    assert plan.projection.file == "plan.projection.safetensors"
+    assert f"of {plan.defense.projection.words}" in " ".join(run("explain", "plan.json").out.split())
     assert run("split", "plan.json", "-o", "halves").code == 0
     assert run("bundle", "plan.json", "-o", "bundle", "--json").document["payload_bytes"] == plan.chosen.payload_bytes
-    assert (here / "bundle" / "edge" / "directions.safetensors").exists()
+    assert (here / "bundle" / "edge" / "projection.safetensors").exists()
     assert run("attack", "plan.json", "--attacks", "ridge").code == 0
-    (here / "plan.directions.safetensors").unlink()
+    (here / "plan.projection.safetensors").unlink()
     for command in (("attack", "plan.json"), ("bundle", "plan.json", "-o", "other")):
-        assert "the directions of plan plan.json, cannot be read" in " ".join(run(*command).err.split())
+        assert "the projection of plan plan.json, cannot be read" in " ".join(run(*command).err.split())
     assert not (here / "other").exists()
     for wrong in ("0", "1.5", "most"):
-        assert f"--keep {wrong} is not possible" in run("optimize", *SEARCH, "--keep", wrong).err
+        assert "--defense 'projection:share=" in run("optimize", *SEARCH, "--defense", f"projection:share={wrong}").err
 
 
 TAUGHT = """
@@ -254,10 +268,10 @@ def train_data():
 def test_a_plan_of_a_few_numbers_in_place_of_the_whole_tensor(here: Path, run: Run, target: Write) -> None:
     target(DATA + TAUGHT)
     run("profile", *PROFILE[1:])
-    kept = ("--keep", "2", "--bits", "3", "--dropout-kinds", "none", "--finetune", "5", "--max-edge-params", "60")
+    kept = ("--defense", "projection:rank=2 quantizer:bits=3", "--finetune", "5", "--max-edge-params", "60")
     assert run("optimize", *SEARCH, *kept).code == 0
     plan = load(Plan, Path("plan.json"))
-    assert (plan.defense.kept, plan.defense.dropout, plan.chosen.payload_bytes) == (2, "none", 1)
+    assert (plan.defense.unfitted.text, plan.chosen.payload_bytes) == ("projection:rank=2 quantizer:bits=3", 1)
     assert plan.chosen.tuned
     assert "2 directions of the whole" in " ".join(run("explain", "plan.json").out.split())
     assert run("bundle", "plan.json", "-o", "bundle", "--json").document["payload_bytes"] == 1
@@ -266,8 +280,8 @@ def test_a_plan_of_a_few_numbers_in_place_of_the_whole_tensor(here: Path, run: R
     found = {one["cut_name"]: one for one in (*audited.document["audits"], audited.document["output_floor"])}
     assert found.keys() == {plan.cut_name, "edge-only"}
     assert found["edge-only"]["accuracy"]["value"] == 1.0, "of the model itself, whatever was tuned for the plan"
-    assert (here / "bundle" / "cloud" / "directions.safetensors").exists()
-    assert "--dropout-kinds rows is not possible" in run("optimize", *SEARCH, "--dropout-kinds", "rows").err
+    assert (here / "bundle" / "cloud" / "projection.safetensors").exists()
+    assert "give element or channel" in run("optimize", *SEARCH, "--defense", "dropout:rows:0.5").err
 
 
 @pytest.mark.usefixtures("planned")
@@ -327,7 +341,7 @@ def test_the_power_of_another_machine_is_not_the_edges(run: Run) -> None:
     slower = ("--profile", "measured.json", "--edge-slowdown", "4")
     ran = run("optimize", *SEARCH, *slower)
     why = "the power measured with its profile is not that of an edge declared 4 times slower"
-    assert f"no energy is told: {why}" in " ".join(ran.out.split())
+    assert f"energy not reported: {why}" in " ".join(ran.out.split())
     assert load(Plan, Path("plan.json")).edge_power is None
     assert f"needs --edge-watts: {why}" in run("optimize", *SEARCH, *slower, "--max-energy-mj", "1").err
     assert run("optimize", *SEARCH, *slower, "--edge-watts", "1").code == 0
@@ -341,7 +355,7 @@ def test_objectives_can_be_chosen(run: Run) -> None:
     chosen = ("--objectives", "energy,leakage,accuracy,payload", "--edge-watts", "2", "--trials", "8")
     ran = run("optimize", *SEARCH, *chosen)
     assert ran.code == 0
-    head = "Front on the search half by accuracy, leakage, energy, payload"
+    head = "Front on the search split by accuracy, leakage, energy, payload"
     assert head in " ".join(ran.out.split())
     assert load(Plan, Path("plan.json")).objectives == ("accuracy", "leakage", "energy", "payload")
     assert head in " ".join(run("front", "plan.json").out.split())
@@ -408,10 +422,7 @@ def test_explain_says_what_was_rejected_and_by_how_much(run: Run) -> None:
 
 
 def test_a_second_optimize_in_the_same_folder_is_refused(planned: Path, run: Run) -> None:
-    import fcntl
-
-    with open(planned / ".collabplan" / "lock", "a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with FileLock(planned / ".collabplan" / "lock"):
         ran = run("optimize", *SEARCH)
     assert ran.code == 2
     assert "another optimize" in ran.err.splitlines()[-1]

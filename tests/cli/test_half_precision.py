@@ -49,7 +49,8 @@ def test_a_model_in_half_precision_goes_the_whole_way(target, run, kind, dtype):
     assert profile["cuts"][-1]["edge_parameter_bytes"] == 2 * (6 * 512 + 512 + 512 * 3 + 3)
     leakage = run("leakage", "--json")
     assert leakage.code == 0, leakage.err
-    wires = ("--bits", "8,none", "--noise", "none,gaussian:0.05", "--keep", "1,0.5,4", "--dropout-kinds", "element")
+    rest = "dropout:element:0,0.1..0.9 noise:gaussian:0,0.05 quantizer:bits=8,none"
+    wires = ("--defense", f"projection:share=1,0.5 {rest}", "--defense", f"projection:rank=4 {rest}")
     searched = run(*OPTIMIZE, *wires, "--finetune", "1", "--trials", "8")
     assert searched.code == 0, searched.err
     assert f"float32 rounded to {dtype}, which the model takes as 'x'" in " ".join(searched.err.split())
@@ -62,7 +63,7 @@ def test_the_leakage_of_half_precision_is_that_of_the_same_numbers_in_float32(ta
     indices = {}
     for kind in ("half", "float"):
         half(target, run, kind)
-        document = run(*OPTIMIZE, "--dropout-kinds", "none").document
+        document = run(*OPTIMIZE, "--defense", "none").document
         indices[kind] = [row["candidate"]["leakage"]["index"]["value"] for row in document["baselines"]]
     assert indices["half"] == pytest.approx(indices["float"], abs=0.03)
 

@@ -11,14 +11,16 @@ from typing import Any
 
 import pytest
 from cli_targets import DATA, Run, ran_in
-from collabplan.cli import leakage_run
 from collabplan.cli.leakage_table import bar, compact, head, leakage_table, legend
 from collabplan.records import ControlRow, LeakageReport, load
+from collabplan.workflows import leakage_run
 from rich.console import Console
 
 Write = Callable[..., Path]
-FEW = ("--dropout", "0,0.6", "--samples", "100")
+SAMPLES = ("--samples", "100")
+FEW = ("--defense", "dropout:element:0,0.6", *SAMPLES)
 LEAKAGE = ("leakage", "model.py", *FEW)
+BARE = ("leakage", "model.py", *SAMPLES)
 
 
 @pytest.fixture(scope="module")
@@ -180,14 +182,16 @@ def test_what_was_finished_before_a_kill_is_kept(
 
 
 @pytest.mark.usefixtures("measured")
-@pytest.mark.parametrize("change", [("--seed", "1"), ("--bits", "4"), ("--noise", "gaussian:0.2")])
+@pytest.mark.parametrize(
+    "change", [("--seed", "1"), ("--defense", "quantizer:bits=4"), ("--defense", "noise:gaussian:0.2")]
+)
 def test_another_question_is_measured_anew(run: Run, estimated: list[str], change: tuple[str, str]) -> None:
     assert run(*LEAKAGE, "--cuts", "stem.1", *change, "--estimators", "sandwich,ridge").code == 0
     assert "stem.1" in estimated
 
 
 def test_real_noise_earns_bounds_and_a_ceiling(measured: Path, run: Run) -> None:
-    run(*LEAKAGE, "--cuts", "stem.1", "--noise", "gaussian:0.5", "--dropout", "0.9", "-o", "noisy.json")
+    run(*BARE, "--cuts", "stem.1", "--defense", "dropout:element:0.9 noise:gaussian:0.5", "-o", "noisy.json")
     report = load(LeakageReport, measured / "noisy.json")
     assert cut_names(report) == ["stem.1"]
     leak = report.rows[0].leakage
@@ -200,24 +204,28 @@ def test_real_noise_earns_bounds_and_a_ceiling(measured: Path, run: Run) -> None
 
 
 def test_directions_that_are_kept_are_what_is_measured(measured: Path, run: Run) -> None:
-    assert run(*LEAKAGE, "--cuts", "stem.1", "--keep", "3", "-o", "kept.json").code == 0
+    assert (
+        run(*BARE, "--cuts", "stem.1", "--defense", "projection:rank=3 dropout:element:0,0.6", "-o", "kept.json").code
+        == 0
+    )
     rows = load(LeakageReport, measured / "kept.json").rows
     whole = {
         row.defense.rate: row for row in load(LeakageReport, measured / "out.json").rows if row.cut_name == "stem.1"
     }
     assert [row.defense.rate for row in rows] == [0.0, 0.6]
     for row in rows:
-        assert row.defense.kept == 3
-        assert row.defense.directions is not None
+        assert row.defense.projection is not None
+        assert row.defense.projection.rank == 3
+        assert row.defense.projection.matrices is not None
         assert row.payload_bytes == 3
         assert row.leakage.dfil is None
     assert rows[0].leakage.index.value < whole[0.0].leakage.index.value
 
 
 def test_a_cut_without_directions_to_leave_out_keeps_all_and_says_so(measured: Path, run: Run) -> None:
-    run(*LEAKAGE, "--cuts", "stem.1", "--keep", "8", "-o", "kept.json")
+    run(*BARE, "--cuts", "stem.1", "--defense", "projection:rank=8 dropout:element:0,0.6", "-o", "kept.json")
     report = load(LeakageReport, measured / "kept.json")
-    assert {row.defense.kept for row in report.rows} == {1}
+    assert {row.defense.projection for row in report.rows} == {None}
     assert "stem.1: no directions to choose 8 directions of the whole from; all are kept" in report.notes
 
 
@@ -231,7 +239,7 @@ def test_without_ridge_the_index_is_unmeasured(run: Run) -> None:
 @pytest.mark.usefixtures("here")
 def test_a_narrow_memory_lowers_the_samples_of_all_cuts_and_says_so(run: Run, target: Write) -> None:
     target(DATA)
-    ran = run("leakage", "model.py", "--cuts", "stem.1", "--dropout", "0", "--cache-gb", "0.000002", "--json")
+    ran = run("leakage", "model.py", "--cuts", "stem.1", "--defense", "none", "--cache-gb", "0.000002", "--json")
     assert ran.document["sample_count"] == 31
     assert any("do not fit --cache-gb" in note for note in ran.document["notes"])
 
@@ -253,12 +261,12 @@ def test_the_target_defaults_to_what_was_profiled_last(run: Run, target: Write) 
         ("--cuts", "stm", "--cuts has the unknown 'stm'; near are stem"),
         ("--cuts", "", "--cuts is empty"),
         ("--estimators", "kde,ksq", "--estimators has the unknown 'ksq'; there are kde, sandwich, logdet"),
-        ("--dropout", "0,1", "--dropout 1 is not possible: a rate is a number from 0 to below 1"),
-        ("--dropout", "half", "--dropout half is not possible"),
-        ("--noise", "gaussian", "--noise gaussian is not possible: give gaussian:STD"),
-        ("--noise", "poisson:1", "--noise poisson:1 is not possible"),
-        ("--keep", "1.5", "--keep 1.5 is not possible: give a share"),
-        ("--bits", "17", "--bits 17 is not possible: it must be 1 to 16"),
+        ("--defense", "dropout:element:0,1", "is not possible: rate input should be less than 1"),
+        ("--defense", "dropout:element:half", "'half' is neither a number nor a range"),
+        ("--defense", "noise", "is not possible; give gaussian or laplace, as in noise:gaussian:0.05"),
+        ("--defense", "noise:poisson:1", "is not possible; give gaussian or laplace"),
+        ("--defense", "projection:share=1.5", "is not possible: share input should be less than 1"),
+        ("--defense", "quantizer:bits=17", "is not possible: bits input should be less than or equal to 16"),
         ("--samples", "19", "--samples 19 is too few: leakage needs at least 20"),
         ("--cache-gb", "0", "--cache-gb 0 is not possible"),
         ("--cache-gb", "0.000001", "leakage needs at least 20 samples, here are 15: more rows"),
@@ -291,7 +299,7 @@ FAILED = ControlRow(control="independent T", estimator="ridge", truth=0.0, value
 def controls(monkeypatch: pytest.MonkeyPatch) -> list[ControlRow]:
     """What the controls are made to find."""
     found = list(CONTROLS)
-    monkeypatch.setattr("collabplan.estimators.controls.run_controls", lambda *_, **__: tuple(found))
+    monkeypatch.setattr("collabplan.workflows.leakage.run_controls", lambda *_, **__: tuple(found))
     return found
 
 

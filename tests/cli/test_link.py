@@ -44,6 +44,6 @@ def test_a_link_is_measured_or_declared(run: Run) -> None:
 
 @pytest.mark.usefixtures("here")
 def test_no_server_and_no_address_are_one_line(run: Run) -> None:
-    assert "gives no echo" in run("link", "127.0.0.1:1").line
-    assert "is no address" in run("link", "nowhere").line
+    assert "does not echo" in run("link", "127.0.0.1:1").line
+    assert "is not an address" in run("link", "nowhere").line
     assert "plaintext" in run("link", "192.0.2.1:7433").line

@@ -14,8 +14,8 @@ import pytest
 import torch
 from bundle_plans import images
 from cli_targets import Run
-from collabplan.records import DefenseSpec
 from collabplan.runtime import open_cloud, open_edge
+from defense_records import defense_record
 from safetensors.torch import load_file, save_file
 from serving import written
 
@@ -25,7 +25,7 @@ COMMAND = (sys.executable, "-c", "from collabplan.cli.main import main; main()")
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("serve") / "bundle"
-    written(folder, DefenseSpec(), fallback=True)
+    written(folder, defense_record(), fallback=True)
     return folder
 
 
@@ -121,7 +121,7 @@ def test_without_a_server_there_is_one_line_or_the_fallback(bundle: Path, run: R
         (("serve", "BUNDLE", "--listen", "0.0.0.0:0"), "plaintext can be read"),
         (("serve", "BUNDLE", "--tls-cert", "a.pem"), "belong together"),
         (("serve", "BUNDLE/edge"), "needs the cloud part"),
-        (("serve", "BUNDLE", "--listen", "nowhere"), "no address"),
+        (("serve", "BUNDLE", "--listen", "nowhere"), "is not an address"),
         (("serve", "BUNDLE", "--micro-batch", "4"), "without --micro-batch"),
     ],
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 
 import pytest
-from collabplan.cli import tables
+from collabplan.cli import plan_tables, profile_tables, tables
 from collabplan.records import (
     Accuracy,
     Baseline,
@@ -20,6 +20,8 @@ from collabplan.records import (
     Link,
     Timing,
 )
+from collabplan.workflows import wording
+from defense_records import defense_record
 from rich.console import Console, RenderableType
 
 LONG = "encoder.layers.encoder_layer_11.self_attention + encoder.layers.encoder_layer_11"
@@ -36,8 +38,7 @@ def candidate(name: str = LONG, *, index: float = 0.5, rate: float = 0.3, meets:
         cut_id=name,
         cut_name=name,
         cut_kind="proper",
-        dropout="channel" if rate else "none",
-        rate=rate,
+        defense=defense_record(dropout="channel", rate=rate),
         latency=Latency(
             p50_ms=Interval(value=1234.5, low=1111.1, high=2345.6, level=0.9),
             p95_ms=2468.0,
@@ -84,7 +85,7 @@ def cut(depth: int, crossings: int = 1) -> CutProfile:
 
 def test_the_comparison_fits_with_the_longest_names() -> None:
     roles = ("cloud-only", "edge-only", "latency-optimal", "middle")
-    text = shown(tables.comparison(None, [Baseline(role=role, candidate=candidate()) for role in roles]))
+    text = shown(plan_tables.comparison(None, [Baseline(role=role, candidate=candidate()) for role in roles]))
     assert max(map(len, text.splitlines())) <= 80
     for part in (
         "latency-optimal",
@@ -101,7 +102,7 @@ def test_the_comparison_fits_with_the_longest_names() -> None:
 
 def test_the_front_marks_the_plan_and_what_misses_a_budget() -> None:
     rows = [candidate(f"cut{i}", index=0.2 + i / 50, meets=i > 3) for i in range(30)]
-    text = shown(tables.front(rows, rows[25]))
+    text = shown(plan_tables.front(rows, rows[25]))
     assert "(16 of 30)" in text
     lines = text.splitlines()
     assert [line.split()[1] for line in lines if line.startswith(">") and "cut" in line and ":" not in line] == [
@@ -112,28 +113,28 @@ def test_the_front_marks_the_plan_and_what_misses_a_budget() -> None:
 def test_energy_is_a_column_where_it_is_known_and_other_objectives_are_named() -> None:
     known = candidate().model_copy(update={"edge_energy_mj": 12345.6})
     power = EdgePower(watts=3.0, source="nvml")
-    text = shown(tables.front([known, candidate("other")], None, ("accuracy", "leakage", "energy"), power))
+    text = shown(plan_tables.front([known, candidate("other")], None, ("accuracy", "leakage", "energy"), power))
     assert max(map(len, text.splitlines())) <= 80
-    assert "Front on the search half by accuracy, leakage, energy (2 of 2)" in text
+    assert "Front on the search split by accuracy, leakage, energy (2 of 2)" in text
     assert "12,346" in text
     assert "measured (nvml: GPU, idle included)" in " ".join(text.split())
     assert "mJ" in text
-    assert tables.power_text(EdgePower(watts=3.0, joules_per_megabyte=2.0)) == "power 3.00 W and 2 J/MB, declared"
-    plain = shown(tables.front([candidate()], None))
+    assert wording.power_text(EdgePower(watts=3.0, joules_per_megabyte=2.0)) == "power 3.00 W and 2 J/MB, declared"
+    plain = shown(plan_tables.front([candidate()], None))
     assert "mJ" not in plain
-    assert "search half (1 of 1)" in plain
+    assert "search split (1 of 1)" in plain
 
 
 def test_what_misses_a_budget_comes_last_in_the_front() -> None:
     rows = [candidate(f"cut{i}", index=0.2 + i / 50, meets=i > 3) for i in range(10)]
-    lines = shown(tables.front(rows, rows[7])).splitlines()
+    lines = shown(plan_tables.front(rows, rows[7])).splitlines()
     marks = [line[0] for line in lines if line[3:6] == "cut" and line[6].isdigit()]
     assert marks == [" ", " ", " ", ">", " ", " ", "x", "x", "x", "x"]
 
 
 def test_many_cuts_are_thinned_to_their_ends_and_single_crossings() -> None:
     cuts = [cut(depth, crossings=1 + depth % 2) for depth in range(200)]
-    kept = tables.thinned(cuts)
+    kept = profile_tables.thinned(cuts)
     assert len(kept) == tables.MAX_CUTS
     assert (kept[0].depth, kept[-1].depth) == (0, 199)
     assert all(len(one.crossing) == 1 for one in kept[:-1])
@@ -143,12 +144,12 @@ def test_public_inputs_that_cross_with_every_tensor_hide_no_cut() -> None:
     mask = Crossing(name="mask", node="mask", dtype="int64", sample_shape=(4,), public=True)
     cuts = [cut(depth) for depth in range(41)]
     cuts = [one.model_copy(update={"crossing": (*one.crossing, mask)}) for one in cuts]
-    assert len(tables.thinned(cuts)) == tables.MAX_CUTS
+    assert len(profile_tables.thinned(cuts)) == tables.MAX_CUTS
 
 
 def test_rows_that_single_crossings_leave_free_are_filled() -> None:
     cuts = [cut(depth, crossings=1 if depth in (7, 19) else 2) for depth in range(41)]
-    depths = [one.depth for one in tables.thinned(cuts)]
+    depths = [one.depth for one in profile_tables.thinned(cuts)]
     assert len(depths) == tables.MAX_CUTS
     assert {0, 7, 19, 40} <= set(depths)
     assert depths == sorted(depths)
@@ -158,20 +159,20 @@ def test_an_interval_of_negative_numbers_reads_as_one() -> None:
     bad = Interval(value=-0.6, low=-0.9, high=-0.37)
     made = candidate()
     made = made.model_copy(update={"accuracy": made.accuracy.model_copy(update={"accuracy": bad})})
-    text = shown(tables.comparison(None, [Baseline(role="cloud-only", candidate=made)]))
+    text = shown(plan_tables.comparison(None, [Baseline(role="cloud-only", candidate=made)]))
     assert "-0.90 to -0.37" in text
     assert max(map(len, text.splitlines())) <= 80
 
 
 def test_one_tensor_crosses_and_several_cross() -> None:
     one = Crossing(name="h", node="h", dtype="float32", sample_shape=(3,))
-    assert tables.crosses([one]) == "h crosses"
-    assert tables.crosses([one, one]) == "h, h cross"
+    assert wording.crosses([one]) == "h crosses"
+    assert wording.crosses([one, one]) == "h, h cross"
 
 
 def test_an_assumed_link_says_so() -> None:
-    assert "assumed" in tables.link_text(Link.assumed())
-    declared = tables.link_text(Link(bandwidth_bps=8e6, rtt_ms=40.0), edge_slowdown=4.0)
+    assert "assumed" in wording.link_text(Link.assumed())
+    declared = wording.link_text(Link(bandwidth_bps=8e6, rtt_ms=40.0), edge_slowdown=4.0)
     assert "assumed" not in declared
     assert "edge declared 4 times slower" in declared
 
@@ -181,7 +182,7 @@ def test_an_assumed_link_says_so() -> None:
     [(0.0, "0.00"), (0.0001, "<0.001"), (0.0123, "0.012"), (1.234, "1.23"), (45.67, "45.7"), (12345.6, "12,346")],
 )
 def test_numbers_have_three_figures(value: float, text: str) -> None:
-    assert tables.number(value) == text
+    assert wording.number(value) == text
 
 
 def test_long_names_are_cut_in_the_middle() -> None:

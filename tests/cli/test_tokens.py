@@ -34,7 +34,7 @@ def validation_data():
 
 def test_the_table_says_token_recovery_and_who_read_best(here: Path, run: Run) -> None:
     (here / "tokens.py").write_text(TOKENS)
-    ran = run("leakage", "tokens.py", "--dropout", "0,0.3", "-o", "leakage.json")
+    ran = run("leakage", "tokens.py", "--defense", "dropout:element:0,0.3", "-o", "leakage.json")
     assert ran.code == 0, ran.err
     assert "token recovery: share of the tokens read exactly" in ran.err + ran.out
     rows = json.loads((here / "leakage.json").read_text())["rows"]

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import fcntl
+import json
 import subprocess
 from pathlib import Path
 
 import pytest
 from cli_targets import Run
-from collabplan.cli.cache import clear, entries
-from collabplan.cli.workspace import Workspace
+from collabplan.attacks.ridge import KernelRidge
 from collabplan.records import CollabplanError
+from collabplan.workflows.cache import clear, entries
+from collabplan.workflows.workspace import Workspace
+from filelock import FileLock
 
 
 def test_the_folder_ignores_itself_in_git(here: Path) -> None:
@@ -27,37 +29,36 @@ def test_a_file_in_its_place_is_told(here: Path) -> None:
         Workspace.here().prepare()
 
 
-def filled(here: Path) -> Path:
-    folder = Workspace(here / ".collabplan").prepare()
+def filled(here: Path) -> Workspace:
+    workspace = Workspace(here / ".collabplan")
+    folder = workspace.prepare()
     (folder / "activations").mkdir()
     (folder / "activations" / "x.safetensors").write_bytes(b"0" * 100)
     (folder / "profiles").mkdir()
     for name in ("study.db", "study.db-journal", "last-profile", "lock"):
         (folder / name).touch()
-    return folder
+    return workspace
 
 
 def test_clear_drops_caches_and_with_all_everything(here: Path) -> None:
-    folder = filled(here)
-    assert [row["name"] for row in clear(folder, everything=False)] == ["activations"]
-    assert {row["name"] for row in entries(folder)} == {
+    workspace = filled(here)
+    assert [entry.name for entry in clear(workspace)] == ["activations"]
+    assert {entry.name for entry in entries(workspace)} == {
         "profiles",
         "study.db",
         "study.db-journal",
         "last-profile",
         "lock",
     }
-    clear(folder, everything=True)
-    assert entries(folder) == []
+    clear(workspace, everything=True)
+    assert entries(workspace) == []
 
 
 def test_nothing_is_cleared_under_a_running_optimize(here: Path) -> None:
-    folder = filled(here)
-    with open(folder / "lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(CollabplanError, match="another"):
-            clear(folder, everything=True)
-    assert (folder / "study.db").exists()
+    workspace = filled(here)
+    with FileLock(workspace.folder / "lock"), pytest.raises(CollabplanError, match="another"):
+        clear(workspace, everything=True)
+    assert (workspace.folder / "study.db").exists()
 
 
 def test_list_and_clear_on_the_terminal(run: Run, here: Path) -> None:
@@ -72,3 +73,35 @@ def test_env_says_what_a_bug_report_needs(run: Run) -> None:
     facts = run("env", "--json").document
     assert {"collabplan", "python", "platform", "torch", "cuda", "cores", "optuna"} <= set(facts)
     assert "torch" in run("env").out
+
+
+def kept(folder: Path, name: str, **document: object) -> Path:
+    """A finished result that says by which revisions it was made, or does not."""
+    file = folder / "audits" / name
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(json.dumps(document))
+    return file
+
+
+def test_outdated_results_are_listed_and_cleared_alone(here: Path, run: Run) -> None:
+    folder = filled(here).folder
+    current = kept(folder, "current.json", revisions={"attack:kernel": 1}, figures={})
+    older = kept(folder, "older.json", revisions={"attack:kernel": 0}, figures={})
+    silent = kept(folder, "silent.json", figures={})
+    gone = kept(folder, "gone.json", revisions={"attack:removed": 1}, figures={})
+    rows = {row["name"]: row for row in run("cache", "list", "--json").document["entries"]}
+    assert rows["audits"]["outdated"] == 3
+    assert "3 files" in run("cache", "list").out
+    assert run("cache", "clear", "--outdated", "--json").document["removed"] == ["activations", "audits"]
+    assert [file.exists() for file in (current, older, silent, gone)] == [True, False, False, False]
+    assert (folder / "study.db").exists()
+    assert run("cache", "clear", "--outdated", "--json").document["removed"] == []
+    assert "exclude one another" in run("cache", "clear", "--outdated", "--all").line
+
+
+def test_a_raised_revision_makes_a_kept_result_outdated(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    workspace = filled(here)
+    kept(workspace.folder, "kernel.json", revisions={"attack:kernel": KernelRidge.revision}, figures={})
+    assert {entry.name: entry.outdated for entry in entries(workspace)}["audits"] == 0
+    monkeypatch.setattr(KernelRidge, "revision", KernelRidge.revision + 1)
+    assert {entry.name: entry.outdated for entry in entries(workspace)}["audits"] == 1

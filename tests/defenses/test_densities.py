@@ -6,7 +6,8 @@ import math
 import pytest
 import torch
 from collabplan.defenses import Defense
-from collabplan.records import CollabplanError, DefenseSpec
+from collabplan.records import CollabplanError
+from defense_records import defense_record
 from torch import distributions
 
 LAWS = {
@@ -164,7 +165,7 @@ def test_a_deterministic_release_has_no_density(defend, crossing):
     with pytest.raises(CollabplanError, match="no closed form"):
         unknown.log_likelihood([codes], [h])
     ids = torch.arange(12).reshape(4, 3)
-    mixed = Defense(DefenseSpec(noise="gaussian", noise_std=0.1), (crossing(h, "h"), crossing(ids, "ids")))
+    mixed = Defense(defense_record(noise="gaussian", noise_std=0.1), (crossing(h, "h"), crossing(ids, "ids")))
     assert not mixed.calibrate([h, ids]).has_density
     assert defend(h, noise="gaussian", noise_std=0.1).has_density
     assert defend(h, rounding="stochastic").has_density

@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 from collabplan.defenses import Defense, Fresh, Keyed, Quantizer, Simulated
-from collabplan.records import CollabplanError, CutError, DefenseSpec, Layout
+from collabplan.records import CollabplanError, CutError, Layout
+from defense_records import defense_record
 from hypothesis import given
 from hypothesis import strategies as some
 
@@ -79,7 +80,7 @@ def test_public_and_integer_tensors_pass_raw_ones_are_never_dropped(crossing, ge
         crossing(tensors[1], "ids"),
         crossing(tensors[2], "image", raw_input=True),
     )
-    defense = Defense(DefenseSpec(dropout="element", rate=0.9), crossed).calibrate(tensors)
+    defense = Defense(defense_record(dropout="element", rate=0.9), crossed).calibrate(tensors)
     public, integers, raw = defense.simulate(tensors, generator)
     assert torch.equal(public, tensors[0])
     assert torch.equal(integers, tensors[1])
@@ -91,7 +92,7 @@ def test_the_graph_layout_is_kept_and_masks_go_by_sample(crossing, generator):
     groups_minor = Layout(batch_dim=1, groups=2, batch_major=False)
     h = torch.ones(5, 12, 3)
     crossed = crossing(h).model_copy(update={"layout": groups_minor, "sample_shape": (2, 5, 3)})
-    defense = Defense(DefenseSpec(dropout="channel", rate=0.5), (crossed,)).calibrate([h])
+    defense = Defense(defense_record(dropout="channel", rate=0.5), (crossed,)).calibrate([h])
     (received,) = defense.simulate([h], generator)
     assert received.shape == h.shape
     groups = received.permute(1, 0, 2).reshape(2, 6, 15)
@@ -108,9 +109,9 @@ def test_payload_is_packed_codes_and_does_not_shrink_with_dropout(defend):
 def test_what_cannot_be_defended_is_refused(crossing, defend, generator):
     h = torch.randn(3, 5)
     with pytest.raises(CutError, match="divided into samples"):
-        Defense(DefenseSpec(), (crossing(h).model_copy(update={"layout": None}),))
+        Defense(defense_record(), (crossing(h).model_copy(update={"layout": None}),))
     with pytest.raises(CollabplanError, match="no range"):
-        Defense(DefenseSpec(), (crossing(h),)).release([h], generator)
+        Defense(defense_record(), (crossing(h),)).release([h], generator)
     with pytest.raises(CollabplanError, match="NaN"):
         defend(h * float("nan"))
     with pytest.raises(CollabplanError, match="expected 1 tensors"):
@@ -175,9 +176,9 @@ def test_a_tensor_that_was_constant_when_calibrated_gets_noise_too(defend):
 
 def test_raw_inputs_get_the_quantizer_alone(crossing, generator):
     h = torch.rand(5, 6)
-    spec = DefenseSpec(dropout="element", rate=0.5, noise="gaussian", noise_std=0.5)
+    spec = defense_record(dropout="element", rate=0.5, noise="gaussian", noise_std=0.5)
     raw = Defense(spec, (crossing(h, raw_input=True),)).calibrate([h])
-    plain = Defense(DefenseSpec(), (crossing(h),)).calibrate([h])
+    plain = Defense(defense_record(), (crossing(h),)).calibrate([h])
     assert torch.equal(raw.release([h], generator)[0], plain.release([h], generator)[0])
     assert not raw.floor.real
     assert not raw.randomizes
@@ -185,7 +186,7 @@ def test_raw_inputs_get_the_quantizer_alone(crossing, generator):
 
 def test_the_edge_only_cut_is_released_as_it_is(crossing, cut_of, generator):
     h = torch.rand(5, 6)
-    spec = DefenseSpec(dropout="element", rate=0.5, noise="laplace", noise_std=0.5, rounding="stochastic")
+    spec = defense_record(dropout="element", rate=0.5, noise="laplace", noise_std=0.5, rounding="stochastic")
     defense = Defense.for_cut(spec, cut_of(Defense(spec, (crossing(h),)), "edge-only"))
     assert torch.equal(defense.release([h], generator)[0], h)
     assert not defense.changes
@@ -234,7 +235,7 @@ def test_tensors_do_not_share_masks(defend):
 def test_dropout_multiplies_distances_by_its_factor(defend, generator, rate):
     h = torch.randn(2, 40000)
     defense = defend(h, dropout="element", rate=rate)
-    mask = defense.mask(defense.crossing[0], 1, Simulated(generator))
+    mask = defense.dropout.mask(defense.crossing[0], 1, Simulated(generator))
     seen = ((h[0] - h[1]) * mask[0]).square().sum() / (h[0] - h[1]).square().sum()
     assert float(seen) == pytest.approx(defense.distance_factor, abs=0.02)
     assert defend(h, dropout="channel", rate=rate).distance_factor is None
@@ -262,7 +263,7 @@ def test_floors_of_each_defense(defend):
 def test_the_floor_is_real_only_where_every_private_tensor_has_noise(crossing):
     h, ids = torch.rand(9, 4), torch.arange(36).reshape(9, 4)
     crossed = (crossing(h, "mask", public=True), crossing(h, "h"), crossing(ids, "ids"))
-    spec = DefenseSpec(noise="gaussian", noise_std=0.1)
+    spec = defense_record(noise="gaussian", noise_std=0.1)
     defense = Defense(spec, crossed).calibrate([h, h, ids])
     assert defense.floor.stds[0] == 0.0
     assert defense.floor.stds[2] == pytest.approx(1 / math.sqrt(12))

@@ -8,8 +8,9 @@ import torch
 from collabplan.defenses import Defense
 from collabplan.estimators import Components, EdgeActivations, estimate_leakage, private_inputs
 from collabplan.graph import candidate_cuts, trace
-from collabplan.records import CollabplanError, CutError, DefenseSpec
+from collabplan.records import CollabplanError, CutError
 from collabplan.targets import Data, InputScaling
+from defense_records import defense_record
 
 
 @pytest.fixture
@@ -148,7 +149,7 @@ def test_leakage_falls_from_the_raw_input_to_the_result(traced, data):
     found = []
     for cut in candidate_cuts(traced):
         rows = activations.rows(cut, data)
-        defense = Defense.for_cut(DefenseSpec(), cut).calibrate(activations.to_graph(cut, rows))
+        defense = Defense.for_cut(defense_record(), cut).calibrate(activations.to_graph(cut, rows))
         found.append(
             estimate_leakage(rows, inputs, defense, cut, generator=torch.Generator().manual_seed(0), result_at="cloud")
         )

@@ -57,7 +57,7 @@ class Fixed:
     """One answer to everything."""
 
     def __init__(self, name, lower, value, upper):
-        self.name, self.answer = name, (value, lower, upper)
+        self.name, self.revision, self.answer = name, 1, (value, lower, upper)
 
     def estimate(self, channel, generator):  # noqa: ARG002
         return Estimate(*self.answer, meaning="bound", saturated=False, samples=len(channel), assumes="nothing")

@@ -7,12 +7,13 @@ import torch
 from collabplan.defenses import Defense
 from collabplan.estimators import EdgeActivations, Sensitivity, fisher_leakage
 from collabplan.graph import candidate_cuts, trace
-from collabplan.records import CollabplanError, DefenseSpec
+from collabplan.records import CollabplanError
 from collabplan.targets import Data, InputScaling
+from defense_records import defense_record
 from torch import nn
 
 UNIT = InputScaling.from_range(0, 1)
-NOISE = DefenseSpec(noise="gaussian", noise_std=0.1, bits=None)
+NOISE = defense_record(noise="gaussian", noise_std=0.1, bits=None)
 
 
 def images(count=24):
@@ -59,7 +60,7 @@ def test_a_linear_map_has_its_exact_trace():
     traced = trace(layer, torch.rand(2, 6))
     data = Data((torch.rand(30, 6),))
     cut = candidate_cuts(traced)[-1]
-    spec = DefenseSpec(noise="laplace", noise_std=0.2)
+    spec = defense_record(noise="laplace", noise_std=0.2)
     activations = EdgeActivations(traced)
     defense = Defense(spec, cut.crossing).calibrate(activations.rows(cut, data))
     low, high = [0.0, -1, -2, 0, 0, 0], [1.0, 1, 1, 2, 3, 0.5]
@@ -113,9 +114,11 @@ def test_dropout_keeps_its_share_as_explicit_masks_do(traced, dropout):
 
 def test_it_falls_with_the_noise_and_names_no_floor_real_that_is_not(traced):
     cut = proper(traced, 1)[0]
-    values = [measured(traced, cut, images(), spec=DefenseSpec(noise="gaussian", noise_std=s))[0] for s in (0.1, 0.2)]
+    values = [
+        measured(traced, cut, images(), spec=defense_record(noise="gaussian", noise_std=s))[0] for s in (0.1, 0.2)
+    ]
     assert values[0].value == pytest.approx(4 * values[1].value, rel=1e-6)
-    assert measured(traced, cut, images(), spec=DefenseSpec())[0].value > values[0].value
+    assert measured(traced, cut, images(), spec=defense_record())[0].value > values[0].value
 
 
 def test_a_fixed_batch_counts_each_sample_once():

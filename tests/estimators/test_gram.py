@@ -4,7 +4,7 @@ import pytest
 import torch
 from collabplan.defenses.pipeline import Defense
 from collabplan.estimators.gram import NestedMasks, clean_rows, even_weights, squared_distances
-from collabplan.records import DefenseSpec
+from defense_records import defense_record
 
 
 def private(defend, *rows, **kind):
@@ -31,7 +31,7 @@ def test_equal_rows_have_distance_exactly_zero_others_never(defend, generator):
 
 def test_with_noise_rows_are_not_rounded(defend, generator):
     rows = torch.randn(20, 5, generator=generator)
-    defense = Defense(DefenseSpec(noise="gaussian", noise_std=0.1), private(defend, rows).crossing).calibrate([rows])
+    defense = Defense(defense_record(noise="gaussian", noise_std=0.1), private(defend, rows).crossing).calibrate([rows])
     clean = clean_rows(defense, [rows])
     assert torch.equal(clean.parts[0], rows.T)
     assert clean.floors == defense.floor.stds
@@ -46,7 +46,7 @@ def test_gram_matrices_under_nested_masks_are_the_plain_ones(defend, generator, 
     weights = even_weights(clean, 0.1)
     masks = NestedMasks(clean, defense, weights, generator, rates=(0.0, 0.5, 0.9))
     features = (clean.features_of(0, slice(None)) - weights.mean[0][:, None]) * weights.weight[0][:, None]
-    kept = [masks.luck[0] >= rate for rate in (0.0, 0.5, 0.7, 0.9)]
+    kept = [masks.thresholds[0] >= rate for rate in (0.0, 0.5, 0.7, 0.9)]
     assert bool(kept[0].all())
     assert not bool((kept[3] & ~kept[2]).any())
     for rate, keep in zip((0.0, 0.5, 0.7, 0.9), kept, strict=True):
@@ -54,7 +54,7 @@ def test_gram_matrices_under_nested_masks_are_the_plain_ones(defend, generator, 
         assert torch.allclose(masks.cross(clean.take(torch.arange(5)), rate), masks.gram(rate)[:5], atol=1e-3)
         assert masks.survivors(rate).features == int(keep.sum())
     if dropout == "channel":
-        by_channel = masks.luck[0].reshape(12, 6)
+        by_channel = masks.thresholds[0].reshape(12, 6)
         assert torch.equal(by_channel.amin(1), by_channel.amax(1))
 
 
@@ -69,7 +69,7 @@ def test_constant_features_weigh_nothing(defend, generator):
 def test_what_cannot_be_dropped_always_survives(crossing, generator):
     tensors = [torch.randn(9, 4, generator=generator), torch.arange(36).reshape(9, 4)]
     crossed = (crossing(tensors[0], "a"), crossing(tensors[1], "ids"))
-    defense = Defense(DefenseSpec(dropout="element", rate=0.9), crossed).calibrate(tensors).private
+    defense = Defense(defense_record(dropout="element", rate=0.9), crossed).calibrate(tensors).private
     clean = clean_rows(defense, tensors)
     masks = NestedMasks(clean, defense, even_weights(clean, 0.1), generator, rates=(0.9,))
     assert masks.survivors(0.999999).parts[1].shape[0] == 4

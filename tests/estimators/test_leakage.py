@@ -4,7 +4,8 @@ import pytest
 import torch
 from collabplan.defenses import Defense
 from collabplan.estimators import Components, CutLeakage, by_definition, estimate_leakage, estimator_named
-from collabplan.records import CollabplanError, Crossing, DefenseSpec
+from collabplan.records import CollabplanError, Crossing
+from defense_records import defense_record
 
 
 def images(count=300, width=64, rank=12, seed=1):
@@ -87,7 +88,7 @@ def test_what_is_not_linear_is_found_by_the_gaussian_kernel(defend, cut_of, gene
 def test_several_tensors_leak_together_each_in_its_own_step(cut_of):
     inputs = images()
     small, large = inputs[:, :32] * 1e-4, inputs[:, 32:] * 1e4
-    spec = DefenseSpec()
+    spec = defense_record()
     crossed = tuple(Crossing(name=n, node=n, dtype="float32", sample_shape=(32,)) for n in ("small", "large"))
     defense = Defense(spec, crossed).calibrate([small, large])
     found = estimate_leakage(
@@ -101,7 +102,7 @@ def test_a_private_integer_crossing_counts_although_it_cannot_be_defended(crossi
     noise = torch.randn(len(inputs), 10)
     codes = (inputs * 255).round().long()
     defense = Defense(
-        DefenseSpec(dropout="element", rate=0.9), (crossing(noise, "noise"), crossing(codes, "codes"))
+        defense_record(dropout="element", rate=0.9), (crossing(noise, "noise"), crossing(codes, "codes"))
     ).calibrate([noise, codes])
     found = estimate_leakage(
         [noise, codes], inputs, defense, cut_of(defense), generator=torch.Generator().manual_seed(0)
@@ -118,9 +119,9 @@ def test_the_input_that_leaks_most_counts(defend, cut_of):
 
 def test_raw_inputs_and_empty_cuts_are_settled_by_definition(crossing, cut_of):
     h = torch.randn(30, 4)
-    raw = Defense(DefenseSpec(dropout="element", rate=0.9), (crossing(h, raw_input=True),))
-    public = Defense(DefenseSpec(), (crossing(h, public=True),))
-    plain = Defense(DefenseSpec(), (crossing(h),))
+    raw = Defense(defense_record(dropout="element", rate=0.9), (crossing(h, raw_input=True),))
+    public = Defense(defense_record(), (crossing(h, public=True),))
+    plain = Defense(defense_record(), (crossing(h),))
     assert by_definition(cut_of(raw)).index.low == 1
     assert by_definition(cut_of(public)).index.high == 0
     assert by_definition(cut_of(plain, "edge-only")).index.high == 0
@@ -165,7 +166,7 @@ def shared_leakage(rows, inputs, cut_of, **spec):
     )
 
     def defense(**more):
-        return Defense(DefenseSpec(**{**spec, **more}), crossed).calibrate(rows)
+        return Defense(defense_record(**{**spec, **more}), crossed).calibrate(rows)
 
     return CutLeakage(rows, Components.of(inputs), cut_of(defense()), rates=(0.0, 0.5, 0.9)), defense
 

@@ -9,8 +9,8 @@ from collabplan.defenses import Defense
 from collabplan.estimators import EdgeActivations
 from collabplan.estimators.fisher import Sensitivity
 from collabplan.graph import Cut, TracedGraph, candidate_cuts, trace
-from collabplan.records import DefenseSpec
 from collabplan.targets import Data, InputScaling
+from defense_records import defense_record
 from torch import Tensor, nn
 
 
@@ -56,7 +56,7 @@ def test_activations(traced: TracedGraph, data: Data) -> None:
 
 def test_what_is_attacked_and_what_the_cloud_makes_of_it(traced: TracedGraph, data: Data) -> None:
     cut = named(traced, "norm")
-    defense = Defense(DefenseSpec(bits=None), cut.crossing)
+    defense = Defense(defense_record(bits=None), cut.crossing)
     target = AuditTarget(traced, cut, defense, InputScaling.from_range(0, 1))
     pixels = data.inputs[0].clone().requires_grad_()
     rows = target.edge(target.with_pixels(data, pixels))

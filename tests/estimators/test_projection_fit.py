@@ -7,8 +7,9 @@ from collabplan.defenses.projection import LOADING, MOST_ELEMENTS, axis_of, can_
 from collabplan.defenses.quantizer import Quantizer
 from collabplan.estimators import EdgeActivations, fit_projection
 from collabplan.graph import candidate_cuts, trace
-from collabplan.records import CollabplanError, CutError, DefenseSpec, Layout, MismatchError
+from collabplan.records import CollabplanError, CutError, Layout, MismatchError, ProjectionRecord
 from collabplan.targets import Data
+from defense_records import defense_record
 from torch import nn
 
 CHANNELS, USED = 12, 3
@@ -51,8 +52,18 @@ def fitted(model, inputs, seed=0, whole=0):
 
 
 def bound(cut, every, kept, **update):
-    directions = every.narrowed(kept)
-    return Defense(DefenseSpec(kept=kept, directions=directions.sha256, **update), cut.crossing, directions)
+    matrices = every.narrowed(kept_as(kept))
+    record = defense_record(**named(kept), matrices=matrices.sha256, **update)
+    return Defense(record, cut.crossing, matrices)
+
+
+def named(kept):
+    """A share as it is, whole numbers as a rank."""
+    return {"rank": kept} if isinstance(kept, int) else {"share": kept}
+
+
+def kept_as(kept):
+    return ProjectionRecord(**named(kept))
 
 
 @pytest.fixture(autouse=True)
@@ -123,7 +134,7 @@ def test_fewer_directions_are_fewer_bytes_and_every_part_of_the_defense_acts_on_
     (codes,) = defense.release([h], generator)
     assert codes.shape == (300, 3, 6, 6)
     assert defense.payload_bytes() == 3 * 36 // 2
-    assert (codes == defense.quantizers[0].quantize(torch.zeros(1))).double().mean() > 0.49
+    assert (codes == defense.tail.quantizers[0].quantize(torch.zeros(1))).double().mean() > 0.49
     assert [tuple(row.shape) for row in defense.observed([codes])] == [(300, 3, 6, 6)]
     assert defense.receive([codes])[0].shape == h.shape
     assert defense.changes
@@ -131,27 +142,27 @@ def test_fewer_directions_are_fewer_bytes_and_every_part_of_the_defense_acts_on_
 
 
 def test_the_same_seed_gives_the_same_matrices_and_they_come_back_from_tensors(planes):
-    first, again, other = (fitted(*planes, seed=seed)[2].narrowed(0.5) for seed in (0, 0, 1))
+    first, again, other = (fitted(*planes, seed=seed)[2].narrowed(kept_as(0.5)) for seed in (0, 0, 1))
     assert first.sha256 == again.sha256 != other.sha256
     assert ProjectionMatrices.from_tensors(dict(first.tensors)).sha256 == first.sha256
 
 
 def test_other_or_missing_matrices_are_refused(planes, generator):
     activations, cut, every = fitted(*planes)
-    half = every.narrowed(0.5)
-    spec = DefenseSpec(kept=0.5, directions=half.sha256)
-    assert Defense.bound(spec, cut.crossing, half).directions is half
-    with pytest.raises(MismatchError, match="not the directions"):
-        Defense.bound(spec, cut.crossing, every.narrowed(0.25))
-    with pytest.raises(MismatchError, match="not the directions"):
+    half = every.narrowed(kept_as(0.5))
+    spec = defense_record(share=0.5, matrices=half.sha256)
+    assert Defense.bound(spec, cut.crossing, half).matrices is half
+    with pytest.raises(MismatchError, match="not the projection"):
+        Defense.bound(spec, cut.crossing, every.narrowed(kept_as(0.25)))
+    with pytest.raises(MismatchError, match="not the projection"):
         Defense.bound(spec, cut.crossing, None)
     (h,) = activations.halves(cut).edge(planes[1])
     bare = Defense(spec, cut.crossing)
     assert bare.payload_bytes() == 6 * 36
-    with pytest.raises(CollabplanError, match="needs their matrices"):
+    with pytest.raises(CollabplanError, match="needs its matrices"):
         bare.release([h], generator)
     with pytest.raises(MismatchError, match="of other tensors"):
-        Defense.bound(spec.model_copy(update={"kept": 0.25}), cut.crossing, half)
+        Defense.bound(defense_record(share=0.25, matrices=half.sha256), cut.crossing, half)
     broken = {name: value for name, value in half.tensors.items() if not name.endswith("decode")}
     with pytest.raises(CollabplanError, match="do not fit together"):
         ProjectionMatrices.from_tensors(broken)
@@ -180,8 +191,8 @@ def test_where_no_gradient_crosses_nothing_is_guessed():
 )
 def test_channels_are_found_in_maps_vectors_and_tokens(crossing, shape, layout, axis, code):
     made = crossing(torch.zeros(2, *shape)).model_copy(update={"layout": layout})
-    assert (axis_of(made), code_of(made, 0.25).sample_shape) == (axis, code)
-    assert code_of(made, 0.01).sample_shape[axis] == 1
+    assert (axis_of(made), code_of(made, kept_as(0.25)).sample_shape) == (axis, code)
+    assert code_of(made, kept_as(0.01)).sample_shape[axis] == 1
 
 
 def test_raw_public_integer_and_undivided_tensors_stay_whole(crossing):
@@ -191,8 +202,8 @@ def test_raw_public_integer_and_undivided_tensors_stay_whole(crossing):
         crossing(h).model_copy(update={"layout": None}),
     ):  # fmt: skip
         for share in (0.25, 2):
-            assert not can_narrow(kept, share)
-            assert code_of(kept, share) == kept
+            assert not can_narrow(kept, kept_as(share))
+            assert code_of(kept, kept_as(share)) == kept
 
 
 @pytest.mark.parametrize(
@@ -200,11 +211,11 @@ def test_raw_public_integer_and_undivided_tensors_stay_whole(crossing):
 )
 def test_directions_of_the_whole_take_the_place_of_the_tensor(crossing, shape, code):
     made = crossing(torch.zeros(2, *shape)).model_copy(update={"layout": Layout(batch_dim=len(shape))})
-    found = code_of(made, 3)
+    found = code_of(made, kept_as(3))
     assert found.sample_shape == code
     assert found.layout == (made.layout if len(code) == len(shape) else Layout())
     wide = made.model_copy(update={"sample_shape": (MOST_ELEMENTS + 1, 2)})
-    assert code_of(wide, 3) == wide
+    assert code_of(wide, kept_as(3)) == wide
 
 
 class Pooled(nn.Module):
@@ -244,13 +255,13 @@ def test_codes_of_the_whole_are_few_bits_within_what_a_number_of_variance_1_need
     (h,) = activations.halves(cut).edge(inputs)
     defense = bound(cut, every, 9, bits=2).calibrate([h])
     assert defense.payload_bytes() == 3
-    (found,) = defense.spec.ranges
+    (found,) = defense.record.ranges
     assert (found.low, found.high) == (-LOADING[2], LOADING[2])
     (codes,) = defense.release([h], generator)
     assert set(codes.unique().tolist()) == {0, 1, 2, 3}
     assert defense.receive([codes])[0].shape == h.shape
     assert [tuple(row.shape) for row in defense.observed([codes])] == [(300, 9)]
-    unbounded = bound(cut, every, 9, bits=16).calibrate([h]).spec.ranges[0]
+    unbounded = bound(cut, every, 9, bits=16).calibrate([h]).record.ranges[0]
     assert unbounded.high == float(bound(cut, every, 9, bits=None).release([h], generator)[0].max())
 
 
@@ -267,7 +278,7 @@ def test_the_ends_of_the_quantizer_are_where_a_gaussian_number_loses_least(gener
 
 
 def test_the_leading_directions_are_the_same_however_many_are_asked_for(planes):
-    few, many = (fitted(*planes, whole=count)[2].narrowed(5) for count in (5, 200))
+    few, many = (fitted(*planes, whole=count)[2].narrowed(kept_as(5)) for count in (5, 200))
     assert few.sha256 == many.sha256
     with pytest.raises(CollabplanError, match="keep fewer"):
-        fitted(planes[0], planes[1][:40], whole=100)[2].narrowed(100)
+        fitted(planes[0], planes[1][:40], whole=100)[2].narrowed(kept_as(100))

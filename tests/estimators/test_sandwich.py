@@ -63,6 +63,7 @@ def test_impossible_releases_of_others_leave_no_upper_bound():
 def test_the_resolvable_noise_leaves_three_nats(generator):
     channel = gaussian_channel(200.0, 256, 1000, generator)
     factor = SampledNoise(channel, generator).resolvable_noise()
+    assert factor is not None
     assert SampledNoise(channel.noisier(factor), generator).bounds().middle == pytest.approx(3.0, abs=0.1)
 
 

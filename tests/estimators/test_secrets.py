@@ -52,7 +52,7 @@ def test_token_ids_are_measured_in_the_embedding_space():
     expected = model.embed.weight.detach()[ids()].reshape(30, 30)
     low, high = expected.aminmax()
     assert torch.allclose(rows, (expected - low) / (high - low), atol=1e-6)
-    assert (rows.min(), rows.max()) == (0, 1)
+    assert (float(rows.min()), float(rows.max())) == (0, 1)
     assert len(Components.of([rows])) == 30
 
 

@@ -5,8 +5,9 @@ import torch
 from collabplan.defenses import Defense
 from collabplan.estimators import CutLeakage, EdgeActivations, Secrets
 from collabplan.graph import candidate_cuts, trace
-from collabplan.records import CollabplanError, DefenseSpec
+from collabplan.records import CollabplanError
 from collabplan.targets import Data, InputScaling
+from defense_records import defense_record
 from torch import nn
 
 UNIT = InputScaling.from_range(0, 1)
@@ -35,13 +36,13 @@ class At:
 
     def under(self, rows=None, **spec):
         rows = self.rows if rows is None else rows
-        defense = Defense.for_cut(DefenseSpec(**spec), self.cut).calibrate(self.activations.to_graph(self.cut, rows))
+        defense = Defense.for_cut(defense_record(**spec), self.cut).calibrate(self.activations.to_graph(self.cut, rows))
         shared = CutLeakage(
             rows,
             Secrets.of(self.data, self.traced, UNIT),
             self.cut,
             rates=(0.0, defense.rate),
-            edge=lambda data: defense.encode_rows(self.activations.computed(self.cut, data)),
+            edge=lambda data: defense.transforms.apply_rows(self.activations.computed(self.cut, data)),
         )
         return shared.under(defense, generator=torch.Generator().manual_seed(1))
 

@@ -7,8 +7,8 @@ from collabplan.estimators import CutLeakage, EdgeActivations, Secrets
 from collabplan.estimators.token_traces import traced_places
 from collabplan.estimators.tokens import token_inputs
 from collabplan.graph import candidate_cuts, trace
-from collabplan.records import DefenseSpec
 from collabplan.targets import Data, InputScaling
+from defense_records import defense_record
 from torch import nn
 
 V, L, E, COUNT = 60, 24, 16, 100
@@ -56,13 +56,13 @@ def crossing_of(arrange, ids):
 def recovered(arrange, count=COUNT, **spec):
     ids = text(count)
     traced, cut, activations, rows = crossing_of(arrange, ids)
-    defense = Defense.for_cut(DefenseSpec(**spec), cut).calibrate(activations.to_graph(cut, rows))
+    defense = Defense.for_cut(defense_record(**spec), cut).calibrate(activations.to_graph(cut, rows))
     shared = CutLeakage(
         rows,
         Secrets.of(Data((ids,)), traced, InputScaling.from_range(0, 1)),
         cut,
         rates=(0.0, defense.rate),
-        edge=lambda data: defense.encode_rows(activations.computed(cut, data)),
+        edge=lambda data: defense.transforms.apply_rows(activations.computed(cut, data)),
     )
     found = shared.under(defense, generator=torch.Generator().manual_seed(1))
     released = defense.observed(defense.release(rows, torch.Generator().manual_seed(2)))[0].float()

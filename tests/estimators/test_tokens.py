@@ -53,6 +53,7 @@ def test_whatever_the_model_looks_something_up_by_is_tokens(way):
     assert torch.equal(found.ids, ids())
     assert found.counted.all()
     if way in ("embedding", "int32", "flattened"):
+        assert found.table is not None
         assert torch.equal(found.table, model.table.weight.detach())
     if way in ("shifted", "hashed"):
         assert found.table is None  # row 5 is not that of id 5

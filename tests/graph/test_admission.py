@@ -104,7 +104,7 @@ def test_a_registered_dataclass_goes_all_the_way_as_the_message_promises(tmp_pat
 @pytest.mark.parametrize(
     ("value", "remedy"),
     [
-        (X.numpy(), "is of numpy; give a tensor"),
+        (X.numpy(), "is a numpy value; give a tensor"),
         (SimpleNamespace(x=X), "is of class SimpleNamespace; a graph takes tensors"),
         (torch.device("cpu"), "is of class device"),
         (Mode.FAST, "is of class Mode"),
@@ -150,7 +150,7 @@ def scripted() -> nn.Module:
 @pytest.mark.parametrize(
     ("make", "remedy"),
     [
-        (quantized, "its module '0' is a quantized Linear; give the float model: how many bits"),
+        (quantized, "its module '0' is a quantized Linear; give the float model: the search finds how many bits"),
         (scripted, "it is TorchScript .* give the Python module"),
         (scripted_part, "its module '0' is TorchScript"),
         (lambda: nn.ModuleList([net()]), "of class ModuleList, has no forward"),

@@ -141,6 +141,7 @@ def test_entries_of_which_no_other_number_can_run_are_no_samples() -> None:
     class Neighbours(nn.Module):
         def __init__(self) -> None:
             super().__init__()
+            self.order: Tensor
             self.register_buffer("order", torch.tensor([4, 3, 2, 1, 0]))
             self.layer = nn.Linear(3, 3)
 

@@ -67,7 +67,7 @@ def test_gradients_are_those_of_the_original_calls(middle: Callable[..., Tensor]
     model = Runs(middle).eval()
     traced = trace(model, torch.randn(1, 4))
     x = torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
-    slopes = []
+    slopes: list[Any] = []
     for function in (model, traced.module):
         given = x.clone().requires_grad_()
         function(given).pow(2).sum().backward()

@@ -87,7 +87,7 @@ def test_the_wrong_number_of_inputs_is_refused(saved):
 
 
 def test_channels_last_weights_keep_their_strides(tmp_path):
-    model = nn.Conv2d(4, 4, 3).to(memory_format=torch.channels_last)
+    model = nn.Conv2d(4, 4, 3).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     traced = trace(model, torch.randn(1, 4, 6, 6))
     save_program(split(traced, candidate_cuts(traced)[0]).cloud, tmp_path)
     program = load_program(tmp_path)
@@ -171,6 +171,6 @@ def test_a_file_with_one_key_twice_or_half_a_pair_is_refused(saved):
     for pairs in ([[1, None], [True, None]], [["a", None], ["a", None]]):
         edit(saved, lambda document, pairs=pairs: document.update(output={"dict": pairs}))
         refused(saved, "one key twice")
-    for pairs in ([["a"]], [1], {"a": 1}, "ab"):
-        edit(saved, lambda document, pairs=pairs: document.update(output={"dict": pairs}))
+    for damaged in ([["a"]], [1], {"a": 1}, "ab"):
+        edit(saved, lambda document, pairs=damaged: document.update(output={"dict": pairs}))
         refused(saved, "damaged")

@@ -7,7 +7,7 @@ from typing import ClassVar
 import pytest
 import torch
 from collabplan.graph import candidate_cuts, output_spec, require_fixed_outputs, same_values, split, trace
-from collabplan.graph.program import encode
+from collabplan.graph.program_document import encode
 from collabplan.records import CutError
 from torch import Tensor, nn
 
@@ -88,7 +88,7 @@ def test_a_tensor_whose_size_depends_on_values_never_crosses():
 class TestRaggedOutput:
     shown: ClassVar[str] = r"returns a tensor \[\?, 2\] whose size depends on values"
 
-    def test_is_told_when_traced_and_refused_when_planned(self):
+    def test_is_noted_when_traced_and_refused_when_planned(self):
         traced = trace(Kept("returned"), torch.randn(1, 4))
         assert any("no plan can be made" in note and "topk" in note for note in traced.notes)
         with pytest.raises(CutError, match=self.shown):

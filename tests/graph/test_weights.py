@@ -8,7 +8,8 @@ import pytest
 import torch
 from collabplan.graph import candidate_cuts, split, trace
 from collabplan.graph.halves import tunable, with_weights
-from collabplan.graph.program import GRAPH_FILE, WEIGHTS_FILE, load_program, save_program
+from collabplan.graph.program import load_program, save_program
+from collabplan.graph.program_document import GRAPH_FILE, WEIGHTS_FILE
 from collabplan.graph.weights import module_parameter_count
 from collabplan.profilers.memory import EdgeUse
 from collabplan.profilers.nodes import collect_facts

@@ -10,13 +10,13 @@ from collabplan.planner import AuditOptions, SearchOptions
 from collabplan.planner.artifacts import Artifacts, open_artifacts
 from collabplan.planner.audits import Audits
 from collabplan.planner.evaluator import Evaluator
-from collabplan.planner.space import Point
 from collabplan.records import CollabplanError, Tuning, hash_tensors
+from defense_records import grid, point_at
 from optuna.artifacts.exceptions import ArtifactNotFound
 
 QUICK = dataclasses.replace(EFFORTS["quick"], targets=40, fit_samples=60, train_steps=5)
 AUDIT = AuditOptions(QUICK, QUICK, (attack_named("prior"), attack_named("ridge")), seeds=1)
-OPTIONS = SearchOptions(rates=(0.6,), draws=2, leakage_samples=100, audit=AUDIT, tuning=Tuning(epochs=1))
+OPTIONS = SearchOptions(defenses=grid(rates=[0.6]), draws=2, leakage_samples=100, audit=AUDIT, tuning=Tuning(epochs=1))
 
 
 class Bucket:
@@ -44,7 +44,7 @@ class Broken(Bucket):
 
 def point(problem):
     space = Evaluator(problem, OPTIONS).space
-    return Point(next(cut.id for cut in problem.cuts if space.kinds.get(cut.id)), "element", 0.6)
+    return point_at(next(cut.id for cut in problem.cuts if space.kinds.get(cut.id)), "element", 0.6)
 
 
 def worked(problem, folder: Path, artifacts: str):

@@ -13,17 +13,17 @@ from collabplan.planner import AuditOptions, Roles, SearchOptions, optimize
 from collabplan.planner.audits import most_telling
 from collabplan.planner.budgets import checks
 from collabplan.planner.choose import CONFIRM_TRIES, LATE_AUDITS, choose
-from collabplan.planner.space import Point
 from collabplan.profilers import profile_model
 from collabplan.records import Budgets, Interval
 from collabplan.targets import Data
+from defense_records import grid, point_at
 from planner_fakes import audited, candidate
 from torch import nn
 
 EFFORT = Effort("quick", 40, 120, 20, 10, 8, 8, False)
 SUITE = tuple(attack_named(name) for name in ("prior", "ridge", "inverse", "likelihood"))
 OPTIONS = SearchOptions(
-    rates=(0.3, 0.6), draws=2, leakage_samples=100, audit=AuditOptions(EFFORT, EFFORT, SUITE, seeds=2)
+    defenses=grid(rates=(0.3, 0.6)), draws=2, leakage_samples=100, audit=AuditOptions(EFFORT, EFFORT, SUITE, seeds=2)
 )
 
 
@@ -45,7 +45,7 @@ class Audits:
 
 def predicted(cut, low, value, high):
     ends = Interval(value=value, low=low, high=high, level=0.9)
-    return candidate(Point(cut), leakage=value).model_copy(update={"predicted": ends})
+    return candidate(point_at(cut), leakage=value).model_copy(update={"predicted": ends})
 
 
 def test_whoever_would_win_by_its_prediction_is_attacked_first():
@@ -59,7 +59,7 @@ def test_whoever_would_win_by_its_prediction_is_attacked_first():
 def test_who_falls_on_the_confirm_half_is_passed_over():
     hard = {"a": audited(0.7, effort="thorough")}
     audits = Audits({"a": audited(0.3), "b": audited(0.45)}, hard)
-    made = [audits.searched(candidate(Point(cut))) for cut in "ab"]
+    made = [audits.searched(candidate(point_at(cut))) for cut in "ab"]
     choice = choose(made, Budgets(max_leakage=0.5), lambda c: c, (), audits)
     assert choice.searched.cut_id == "b"
     assert choice.tries == 2
@@ -67,7 +67,7 @@ def test_who_falls_on_the_confirm_half_is_passed_over():
 
 def test_a_refuted_winner_must_win_again():
     audits = Audits({"a": audited(0.3), "b": audited(0.4)}, {"a": audited(0.6)})
-    made = [audits.searched(candidate(Point(cut))) for cut in "ab"]
+    made = [audits.searched(candidate(point_at(cut))) for cut in "ab"]
     assert choose(made, Budgets(), lambda c: c, (), audits).searched.cut_id == "b"
     still = Audits(audits.found, {"a": audited(0.36)})
     choice = choose(made, Budgets(), lambda c: c, (), still)
@@ -78,7 +78,7 @@ def test_the_least_refuted_is_taken_when_the_tries_are_used_up():
     cuts = [f"cut{at:02d}" for at in range(CONFIRM_TRIES + 3)]
     hard = {cut: audited(0.9 - 0.01 * at) for at, cut in enumerate(cuts)}
     audits = Audits({cut: audited(0.3) for cut in cuts}, hard)
-    made = [audits.searched(candidate(Point(cut))) for cut in cuts]
+    made = [audits.searched(candidate(point_at(cut))) for cut in cuts]
     choice = choose(made, Budgets(), lambda c: c, (), audits)
     assert choice.tries == CONFIRM_TRIES
     assert choice.searched.cut_id == cuts[CONFIRM_TRIES - 1]
@@ -103,7 +103,7 @@ def test_what_cannot_come_within_the_budget_is_not_attacked():
 @pytest.mark.parametrize("name", ["reconstruction", "linkage"])
 def test_budgets_of_attacks_alone_are_missed_without_one(name):
     budgets = Budgets(**{f"max_{name}": 0.4})
-    made = candidate(Point("a"))
+    made = candidate(point_at("a"))
     (bare,) = checks(made, budgets)
     assert not bare.holds
     assert "not audited" in bare.text
@@ -114,7 +114,7 @@ def test_budgets_of_attacks_alone_are_missed_without_one(name):
 
 def test_an_inconclusive_audit_proves_no_budget():
     def held(effort, failed):
-        made = candidate(Point("a")).model_copy(update={"audited": audited(0.1, effort=effort, failed=failed)})
+        made = candidate(point_at("a")).model_copy(update={"audited": audited(0.1, effort=effort, failed=failed)})
         return checks(made, Budgets(max_leakage=0.5))[0]
 
     assert held("thorough", ()).holds
@@ -124,13 +124,13 @@ def test_an_inconclusive_audit_proves_no_budget():
 
 
 def test_the_most_telling_audit_is_where_the_front_could_gain_most():
-    sure = candidate(Point("a"), accuracy=0.8, latency_ms=10.0).model_copy(update={"audited": audited(0.3)})
-    hopeful = candidate(Point("b"), accuracy=0.95, latency_ms=10.0)
+    sure = candidate(point_at("a"), accuracy=0.8, latency_ms=10.0).model_copy(update={"audited": audited(0.3)})
+    hopeful = candidate(point_at("b"), accuracy=0.95, latency_ms=10.0)
     hopeful = hopeful.model_copy(update={"predicted": Interval(value=0.5, low=0.2, high=0.9, level=0.9)})
-    sharp = candidate(Point("c"), accuracy=0.97, latency_ms=10.0).model_copy(
+    sharp = candidate(point_at("c"), accuracy=0.97, latency_ms=10.0).model_copy(
         update={"predicted": Interval(value=0.85, low=0.8, high=0.9, level=0.9)}
     )
-    slow = candidate(Point("d"), accuracy=0.7, latency_ms=90.0).model_copy(
+    slow = candidate(point_at("d"), accuracy=0.7, latency_ms=90.0).model_copy(
         update={"predicted": Interval(value=0.6, low=0.5, high=0.7, level=0.9)}
     )
     everyone = [sure, hopeful, sharp, slow]
@@ -143,7 +143,7 @@ def test_the_most_telling_audit_is_where_the_front_could_gain_most():
 
 def test_what_an_audit_could_add_counts_every_objective():
     def known(cut, energy, update, **figures):
-        return candidate(Point(cut), **figures).model_copy(update={"edge_energy_mj": energy, **update})
+        return candidate(point_at(cut), **figures).model_copy(update={"edge_energy_mj": energy, **update})
 
     sure = known("a", 9.0, {"audited": audited(0.3)})
     frugal = known("b", 1.0, {"predicted": Interval(value=0.5, low=0.35, high=0.9, level=0.9)}, accuracy=0.89)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from collabplan.planner.budgets import Costs, checks, judged
 from collabplan.planner.choose import CONFIRM_TRIES, Excluded, choose, nearest_miss, shown_front
-from collabplan.planner.space import Point, point_of
+from collabplan.planner.space import point_of
 from collabplan.records import Budgets, Interval
+from defense_records import point_at
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from planner_fakes import audited, candidate
@@ -29,7 +30,7 @@ def test_a_budget_of_zero_gives_a_finite_excess():
 
 
 def test_least_leakage_wins_then_accuracy_then_latency():
-    points = [Point("a", "element", rate) for rate in (0.1, 0.2, 0.3, 0.4)]
+    points = [point_at("a", "element", rate) for rate in (0.1, 0.2, 0.3, 0.4)]
     leaky = candidate(points[0], leakage=0.6, accuracy=0.99)
     slow = candidate(points[1], leakage=0.4, latency_ms=30.0)
     best = candidate(points[2], leakage=0.4, latency_ms=20.0)
@@ -39,7 +40,7 @@ def test_least_leakage_wins_then_accuracy_then_latency():
 
 def test_of_intervals_that_all_end_at_one_the_least_index_wins():
     def wide(cut, value, accuracy):
-        made = candidate(Point(cut), accuracy=accuracy)
+        made = candidate(point_at(cut), accuracy=accuracy)
         index = Interval(value=value, low=0.0, high=1.0)
         return made.model_copy(update={"leakage": made.leakage.model_copy(update={"index": index})})
 
@@ -49,7 +50,7 @@ def test_of_intervals_that_all_end_at_one_the_least_index_wins():
 
 def test_what_fails_on_the_confirm_half_is_passed_over():
     budgets = Budgets(max_leakage=0.5)
-    lucky, sound = candidate(Point("a"), leakage=0.3), candidate(Point("b"), leakage=0.4)
+    lucky, sound = candidate(point_at("a"), leakage=0.3), candidate(point_at("b"), leakage=0.4)
 
     def confirm(item):
         return candidate(point_of(item), leakage=0.7 if item.cut_id == "a" else 0.41)
@@ -62,7 +63,7 @@ def test_what_fails_on_the_confirm_half_is_passed_over():
 
 def test_the_confirm_half_is_not_fished_in():
     budgets = Budgets(max_leakage=0.5)
-    many = [candidate(Point(f"cut{i}"), leakage=0.3) for i in range(CONFIRM_TRIES + 5)]
+    many = [candidate(point_at(f"cut{i}"), leakage=0.3) for i in range(CONFIRM_TRIES + 5)]
     asked = []
 
     def confirm(item):
@@ -78,8 +79,8 @@ def test_the_confirm_half_is_not_fished_in():
 
 def test_the_nearest_miss_is_named_with_its_figures():
     budgets = Budgets(latency_p95_ms=10.0, max_leakage=0.1)
-    near = candidate(Point("a", "channel", 0.3), latency_ms=11.0, leakage=0.05)
-    far = candidate(Point("b"), latency_ms=5.0, leakage=0.9)
+    near = candidate(point_at("a", "channel", 0.3), latency_ms=11.0, leakage=0.05)
+    far = candidate(point_at("b"), latency_ms=5.0, leakage=0.9)
     choice = choose([far, near], budgets, lambda c: c)
     assert choice.searched is None
     expected = "layer a with channel dropout 0.3: latency p95 12.0 ms (p50 11.0) against 10"
@@ -103,9 +104,9 @@ def test_where_only_the_interval_misses_a_budget_the_samples_that_would_do_are_t
 def test_what_costs_rule_out_is_counted_and_its_nearest_named():
     budgets = Budgets(latency_p95_ms=10.0)
     excluded = [
-        Excluded(Point("a"), "layer a", Costs.of(candidate(latency_ms=30.0))),
-        Excluded(Point("b"), "layer b", Costs.of(candidate(latency_ms=12.0))),
-        Excluded(Point("b", "element", 0.5), "layer b", Costs.of(candidate(latency_ms=12.5))),
+        Excluded(point_at("a"), "layer a", Costs.of(candidate(latency_ms=30.0))),
+        Excluded(point_at("b"), "layer b", Costs.of(candidate(latency_ms=12.0))),
+        Excluded(point_at("b", "element", 0.5), "layer b", Costs.of(candidate(latency_ms=12.5))),
     ]
     told = nearest_miss([], [], excluded, budgets)
     assert "3 points at 2 cuts are ruled out by costs alone" in told
@@ -114,23 +115,23 @@ def test_what_costs_rule_out_is_counted_and_its_nearest_named():
 
 @pytest.mark.parametrize("chosen_is_dominated", [False, True])
 def test_the_chosen_plan_is_always_shown_on_the_front(chosen_is_dominated):
-    best = candidate(Point("a"), leakage=0.2, accuracy=0.9, latency_ms=10.0)
-    dominated = candidate(Point("b"), leakage=0.3, accuracy=0.8, latency_ms=20.0)
+    best = candidate(point_at("a"), leakage=0.2, accuracy=0.9, latency_ms=10.0)
+    dominated = candidate(point_at("b"), leakage=0.3, accuracy=0.8, latency_ms=20.0)
     chosen = dominated if chosen_is_dominated else best
     assert chosen in shown_front([best, dominated], chosen)
 
 
 def test_the_front_is_shown_by_the_objectives_that_it_is_made_of():
-    best = candidate(Point("a"), leakage=0.2)
-    small = candidate(Point("b"), leakage=0.3).model_copy(update={"payload_bytes": 1})
+    best = candidate(point_at("a"), leakage=0.2)
+    small = candidate(point_at("b"), leakage=0.3).model_copy(update={"payload_bytes": 1})
     assert shown_front([best, small], None) == (best,)
     assert shown_front([best, small], None, ("leakage", "payload")) == (best, small)
 
 
 def test_the_front_keeps_what_budgets_forbid_and_what_they_leave():
     budgets = Budgets(latency_p95_ms=15.0, edge_memory_bytes=500)
-    forbidden = candidate(Point("a"), leakage=0.1, memory=1000, budgets=budgets)
-    left = candidate(Point("b"), leakage=0.2, memory=100, budgets=budgets)
+    forbidden = candidate(point_at("a"), leakage=0.1, memory=1000, budgets=budgets)
+    left = candidate(point_at("b"), leakage=0.2, memory=100, budgets=budgets)
     assert {c.cut_id for c in shown_front([forbidden, left], None)} == {"a", "b"}
 
 
@@ -141,15 +142,15 @@ def by_cut(*made):
 
 
 def test_a_baseline_that_no_trial_visited_can_be_the_plan():
-    trial, idle = candidate(Point("a"), leakage=0.4), candidate(Point("edge-only"), leakage=0.0)
+    trial, idle = candidate(point_at("a"), leakage=0.4), candidate(point_at("edge-only"), leakage=0.0)
     choice = choose([trial, idle], Budgets(max_leakage=0.5), by_cut(trial), beside=[idle])
     assert choice.searched.cut_id == "edge-only"
     assert choice.tries == 0, "it was measured on the confirm half anyway"
 
 
 def test_who_is_outdone_by_a_baseline_on_the_confirm_half_falls_and_says_by_what():
-    lucky, middle = candidate(Point("a"), leakage=0.498), candidate(Point("m"), leakage=0.5)
-    seen = candidate(Point("a"), leakage=0.505)
+    lucky, middle = candidate(point_at("a"), leakage=0.498), candidate(point_at("m"), leakage=0.5)
+    seen = candidate(point_at("a"), leakage=0.505)
     choice = choose([lucky, middle], Budgets(), by_cut(seen), beside=[middle])
     assert choice.searched.cut_id == "m"
     fallen = next(item for item in choice.candidates if item.cut_id == "a")
@@ -160,26 +161,26 @@ def test_who_is_outdone_by_a_baseline_on_the_confirm_half_falls_and_says_by_what
 
 
 def test_an_estimate_that_the_confirm_half_refutes_must_win_again():
-    lucky, sound = candidate(Point("a"), leakage=0.1), candidate(Point("b"), leakage=0.3)
-    confirm = by_cut(candidate(Point("a"), leakage=0.6), candidate(Point("b"), leakage=0.305))
+    lucky, sound = candidate(point_at("a"), leakage=0.1), candidate(point_at("b"), leakage=0.3)
+    confirm = by_cut(candidate(point_at("a"), leakage=0.6), candidate(point_at("b"), leakage=0.305))
     choice = choose([lucky, sound], Budgets(), confirm)
     assert (choice.searched.cut_id, choice.tries) == ("b", 2)
-    still = choose([lucky, sound], Budgets(), by_cut(candidate(Point("a"), leakage=0.2), sound))
+    still = choose([lucky, sound], Budgets(), by_cut(candidate(point_at("a"), leakage=0.2), sound))
     assert (still.searched.cut_id, still.searched.leakage.index.value, still.tries) == ("a", 0.2, 1)
 
 
 def test_before_the_baseline_that_outdid_it_the_next_candidate_is_tried():
-    lucky, sound = candidate(Point("a"), leakage=0.3), candidate(Point("b"), leakage=0.35)
-    middle = candidate(Point("m"), leakage=0.5)
-    confirm = by_cut(candidate(Point("a"), leakage=0.7), candidate(Point("b"), leakage=0.4))
+    lucky, sound = candidate(point_at("a"), leakage=0.3), candidate(point_at("b"), leakage=0.35)
+    middle = candidate(point_at("m"), leakage=0.5)
+    confirm = by_cut(candidate(point_at("a"), leakage=0.7), candidate(point_at("b"), leakage=0.4))
     choice = choose([lucky, sound, middle], Budgets(), confirm, beside=[middle])
     assert (choice.searched.cut_id, choice.tries) == ("b", 2)
 
 
 def test_a_baseline_that_misses_a_budget_on_either_half_outdoes_nobody_and_says_which():
     budgets = Budgets(max_accuracy_drop=0.05)
-    lossy, plan = candidate(Point("m"), leakage=0.1, drop=0.2), candidate(Point("a"), leakage=0.5)
-    kept = candidate(Point("m"), leakage=0.1)
+    lossy, plan = candidate(point_at("m"), leakage=0.1, drop=0.2), candidate(point_at("a"), leakage=0.5)
+    kept = candidate(point_at("m"), leakage=0.1)
     choice = choose([lossy, plan], budgets, by_cut(plan), beside=[kept])
     assert choice.searched.cut_id == "a"
     (row,) = choice.beside
@@ -188,8 +189,8 @@ def test_a_baseline_that_misses_a_budget_on_either_half_outdoes_nobody_and_says_
 
 def test_where_all_tries_are_used_up_a_baseline_that_holds_is_the_plan():
     budgets = Budgets(max_leakage=0.8)
-    many = [candidate(Point(f"cut{i:02d}"), leakage=0.3 + 0.01 * i) for i in range(CONFIRM_TRIES + 2)]
-    middle = candidate(Point("m"), leakage=0.75)
+    many = [candidate(point_at(f"cut{i:02d}"), leakage=0.3 + 0.01 * i) for i in range(CONFIRM_TRIES + 2)]
+    middle = candidate(point_at("m"), leakage=0.75)
     choice = choose([*many, middle], budgets, lambda item: candidate(point_of(item), leakage=0.9), beside=[middle])
     assert (choice.searched.cut_id, choice.tries) == ("m", CONFIRM_TRIES)
     assert [item.cut_id for item in choice.candidates if item.meets_budgets] == ["m"]
@@ -237,7 +238,7 @@ def test_the_plan_is_never_worse_than_a_row_shown_beside_it(rows, budgets, attac
     def measured(at, half):
         figures = rows[at][half]
         made = candidate(
-            Point(f"cut{at:02d}"),
+            point_at(f"cut{at:02d}"),
             leakage=figures["leakage"],
             accuracy=figures["accuracy"],
             drop=figures["drop"],

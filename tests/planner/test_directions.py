@@ -11,11 +11,12 @@ from collabplan.planner.audits import ask
 from collabplan.planner.choose import described
 from collabplan.planner.evaluator import Evaluator
 from collabplan.planner.planning import options_of, setup_of
-from collabplan.planner.space import Point, Space, Wire, point_of
+from collabplan.planner.space import Space, point_of
 from collabplan.records import Budgets, CollabplanError, CutError, MismatchError
+from defense_records import defense_record, grid, point_at
 
-WIRES = (Wire(), Wire(kept=0.5), Wire(kept=0.17))
-OPTIONS = SearchOptions(rates=(0.5,), dropouts=("element",), wires=WIRES, draws=2, leakage_samples=100)
+WIRES = ({}, {"share": 0.5}, {"share": 0.17})
+OPTIONS = SearchOptions(defenses=grid(["element"], [0.5], WIRES), draws=2, leakage_samples=100)
 
 
 def defended(problem):
@@ -26,23 +27,23 @@ def defended(problem):
 
 def test_fewer_directions_are_cheaper_leak_less_and_cost_accuracy(problem):
     found = Evaluator(problem, OPTIONS)
-    whole, half, one = (found.evaluate(Point(defended(problem), wire=wire)) for wire in WIRES)
+    whole, half, one = (found.evaluate(point_at(defended(problem), **wire)) for wire in WIRES)
     assert (half.payload_bytes * 2, one.payload_bytes * 6) == (whole.payload_bytes, whole.payload_bytes)
     assert one.latency.parts.transfer_ms < half.latency.parts.transfer_ms < whole.latency.parts.transfer_ms
     assert half.latency.parts.defense_ms > whole.latency.parts.defense_ms
     assert one.leakage.index.value < half.leakage.index.value < whole.leakage.index.value
     assert one.accuracy.drop.value > whole.accuracy.drop.value
-    assert [point_of(candidate).wire for candidate in (whole, half, one)] == list(WIRES)
+    assert [point_of(candidate).defense for candidate in (whole, half, one)] == [defense_record(**w) for w in WIRES]
 
 
 def test_the_ones_that_are_kept_cost_less_accuracy_than_any_others(problem):
     found = Evaluator(problem, OPTIONS)
-    point = Point(defended(problem), wire=WIRES[1])
+    point = point_at(defended(problem), **WIRES[1])
     best = found.evaluate(point).accuracy.accuracy.value
     key = (point.cut_id, False)
-    every = found.defenses._fitted[key].every
+    every = found.defenses._fits._fitted[key].every
     last = dataclasses.replace(
-        found.defenses._fitted[key],
+        found.defenses._fits._fitted[key],
         every=dataclasses.replace(
             every,
             encode={node: each.flip(0) for node, each in every.encode.items()},
@@ -50,53 +51,54 @@ def test_the_ones_that_are_kept_cost_less_accuracy_than_any_others(problem):
         ),
     )
     other = Evaluator(problem, OPTIONS)
-    other.defenses._fitted[key] = last
+    other.defenses._fits._fitted[key] = last
     assert best > other.evaluate(point).accuracy.accuracy.value + 0.1
 
 
 def test_baselines_keep_all_directions_and_so_does_what_has_none_to_leave_out(problem):
-    narrow = dataclasses.replace(OPTIONS, wires=WIRES[1:])
+    narrow = dataclasses.replace(OPTIONS, defenses=grid(["element"], [0.5], WIRES[1:]))
     space = Evaluator(problem, narrow).space
-    assert space.undefended(defended(problem)) == Point(defended(problem))
-    scalar = Space(
-        ("a", "b"), {"a": ("element",), "b": ("element",)}, (0.5,), WIRES, refused=frozenset({("b", 0.5), ("b", 0.17)})
-    )
+    assert space.undefended(defended(problem)) == point_at(defended(problem))
+    refused = frozenset(("b", defense_record(**wire).projection) for wire in WIRES[1:])
+    kinds = {"a": ("element",), "b": ("element",)}
+    scalar = Space(("a", "b"), kinds, grid(["element"], [0.5], WIRES), refused)
     assert len(scalar.points_of("a")) == 3 * len(scalar.points_of("b")) == 6
     for drawn in range(3):
         point = scalar.spelled("b", "element", 1, drawn)
-        assert point == Point("b", "element", 0.5)
+        assert point == point_at("b", "element", 0.5)
         assert scalar.parameters(point)["wire"] == 0
 
 
 def test_directions_of_the_whole_have_no_channels_to_drop(problem):
-    wires = (Wire(), Wire(bits=4, kept=5))
-    found = Evaluator(problem, dataclasses.replace(OPTIONS, dropouts=("element", "channel"), wires=wires))
+    few = {"bits": 4, "rank": 5}
+    found = Evaluator(problem, dataclasses.replace(OPTIONS, defenses=grid(rates=[0.5], wires=[{}, few])))
     cut = defended(problem)
-    assert [(point.wire.kept, point.dropout) for point in found.space.points_of(cut)] == [
-        (1, "none"), (1, "element"), (1, "channel"), (5, "none"), (5, "element"),
+    assert [point.defense.text for point in found.space.points_of(cut)] == [
+        "none", "dropout:element:0.5", "dropout:channel:0.5",
+        "projection:rank=5 quantizer:bits=4", "projection:rank=5 dropout:element:0.5 quantizer:bits=4",
     ]  # fmt: skip
-    assert found.space.spelled(cut, "channel", 1, 1) == Point(cut, "element", 0.5, wires[1])
-    candidate = found.evaluate(Point(cut, wire=wires[1]))
-    assert (candidate.kept, candidate.payload_bytes) == (5, 3)
-    assert point_of(candidate).wire == wires[1]
+    assert found.space.spelled(cut, "channel", 1, 1) == point_at(cut, "element", 0.5, **few)
+    candidate = found.evaluate(point_at(cut, **few))
+    assert (candidate.defense.projection.rank, candidate.payload_bytes) == (5, 3)
+    assert point_of(candidate) == point_at(cut, **few)
     assert described(candidate).endswith("5 directions of the whole kept, 4 bits")
-    assert candidate.leakage.index.value < found.evaluate(Point(cut)).leakage.index.value
+    assert candidate.leakage.index.value < found.evaluate(point_at(cut)).leakage.index.value
 
 
 def test_where_no_gradient_tells_directions_apart_all_are_kept(problem, monkeypatch):
     def dead(*_, **__):
         raise CutError("no gradient crosses")
 
-    monkeypatch.setattr("collabplan.planner.defending.fit_directions", dead)
+    monkeypatch.setattr("collabplan.estimators.projection_fit.fit_projection", dead)
     found = Evaluator(problem, OPTIONS)
-    assert {point.wire for point in found.space.points} == {Wire()}
-    with pytest.raises(CollabplanError, match="keep all of them"):
-        found.evaluate(Point(defended(problem), wire=WIRES[1]))
+    assert all(point.defense.projection is None for point in found.space.points)
+    with pytest.raises(CollabplanError, match="leave the projection out"):
+        found.evaluate(point_at(defended(problem), **WIRES[1]))
 
 
 def test_the_attackers_device_ends_in_codes(problem):
     found = Evaluator(problem, OPTIONS)
-    point = Point(defended(problem), wire=WIRES[1])
+    point = point_at(defended(problem), **WIRES[1])
     defense, cut = found.defense(point), found.cuts[point.cut_id]
     target = ask(problem.traced, cut, defense, problem.scaling, problem.attackers, seed=0).target
     (codes,) = target.clean_rows(problem.search)
@@ -107,7 +109,7 @@ def test_the_attackers_device_ends_in_codes(problem):
     outputs = target.cloud([codes])
     halves = found.activations.halves(cut)
     (rows,) = found.activations.rows(cut, problem.search)
-    back = defense.directions.decoded(cut.crossing[0], codes)
+    back = defense.matrices.decoded(cut.crossing[0], codes)
     assert torch.allclose(outputs, halves.cloud(back), atol=1e-5)
     assert not torch.allclose(outputs, halves.cloud(rows), atol=1e-2)
 
@@ -120,26 +122,27 @@ def planned(problem, folder) -> SearchResult:
 def test_a_plan_names_its_directions_and_is_bound_to_them(problem, tmp_path):
     outcome = planned(problem, tmp_path)
     plan = outcome.plan
-    assert plan.defense.kept < 1
-    assert plan.chosen.kept == plan.defense.kept
+    assert plan.defense.projection.share < 1
+    assert plan.chosen.defense.projection.share == plan.defense.projection.share
     assert "of the directions kept" in plan.headline
-    assert plan.directions.sha256 == plan.defense.directions == outcome.directions.sha256
+    assert plan.projection.sha256 == plan.defense.projection.matrices == outcome.projection.sha256
     cut = next(cut for cut in problem.cuts if cut.id == plan.cut_id)
-    with pytest.raises(MismatchError, match="not the directions"):
+    with pytest.raises(MismatchError, match="not the projection"):
         Defense.bound(plan.defense, cut.crossing, None)
-    assert Defense.bound(plan.defense, cut.crossing, outcome.directions).payload_bytes() == plan.chosen.payload_bytes
+    assert Defense.bound(plan.defense, cut.crossing, outcome.projection).payload_bytes() == plan.chosen.payload_bytes
 
 
 def test_the_same_seed_finds_the_same_front_and_resumes_it(problem, tmp_path):
     first, second = planned(problem, tmp_path / "a"), planned(problem, tmp_path / "b")
     assert first.front == second.front
-    with pytest.raises(MismatchError, match="bits, noise and directions"):
-        optimize(problem, dataclasses.replace(OPTIONS, wires=WIRES[:2], resume=True), tmp_path / "a")
+    fewer = grid(["element"], [0.5], WIRES[:2])
+    with pytest.raises(MismatchError, match="defenses was"):
+        optimize(problem, dataclasses.replace(OPTIONS, defenses=fewer, resume=True), tmp_path / "a")
 
 
-def test_workers_search_the_same_wires(problem):
+def test_workers_search_the_same_defenses(problem):
     setup = setup_of(problem, OPTIONS)
-    assert options_of(setup, "postgresql://nowhere").wires == WIRES
+    assert options_of(setup, "postgresql://nowhere").searched == OPTIONS.searched
 
 
 def test_attacks_on_a_plan_with_directions_run(problem, tmp_path):
@@ -153,4 +156,4 @@ def test_attacks_on_a_plan_with_directions_run(problem, tmp_path):
         dataclasses.replace(problem, budgets=budgets), dataclasses.replace(OPTIONS, audit=audit), tmp_path
     )
     assert outcome.plan.chosen.audited is not None
-    assert outcome.plan.chosen.kept < 1
+    assert outcome.plan.chosen.defense.projection.share < 1

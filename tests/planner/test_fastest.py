@@ -10,21 +10,20 @@ import pytest
 import torch
 from branchy import Branchy
 from collabplan.defenses import Defense
-from collabplan.graph import candidate_cuts, load_program, same_values, save_program, split, trace
-from collabplan.graph.cuts import cut_of
+from collabplan.graph import candidate_cuts, cut_of, load_program, same_values, save_program, split, trace
 from collabplan.planner import Problem, SearchOptions, optimize, plan_for, predict_latency
 from collabplan.planner.baselines import baseline_cuts
 from collabplan.planner.evaluator import Evaluator
 from collabplan.planner.fastest import named_cut
 from collabplan.planner.latency import defense_ms
-from collabplan.planner.space import Point
 from collabplan.profilers import JoinedCut, profile_model
 from collabplan.profilers.link import HEADER_BYTES
 from collabplan.records import Budgets, CollabplanError, Link, Plan, TargetIdentity, Timing, load, save
 from collabplan.targets import Data, InputScaling
+from defense_records import grid, point_at
 
 TARGET = TargetIdentity(spec="tests")
-OPTIONS = SearchOptions(rates=(0.5,), draws=1, leakage_samples=60)
+OPTIONS = SearchOptions(defenses=grid(rates=[0.5]), draws=1, leakage_samples=60)
 
 
 def traced_anew():
@@ -114,7 +113,7 @@ def by_hand_ms(problem, unit_ms, mask, template):
     """What the planner's own formulas say of a down-set, its sides added up from node times."""
     graph = problem.cuts[0].units
     crossing = tuple(graph.crossing_records[i] for i in np.flatnonzero(graph.crossings(mask[:, None])[:, 0]))
-    defense = Defense(Point("any").spec(), crossing)
+    defense = Defense(point_at("any").defense, crossing)
     latency = predict_latency(
         JoinedCut(template, timing(unit_ms[0][mask].sum()), timing(unit_ms[1][~mask].sum()), interpolated=False),
         problem.link,
@@ -173,7 +172,7 @@ def test_a_cut_between_measured_ones_takes_what_its_nodes_add_to_them(stated):
 def named(problem, cut, cut_id=None):
     """A candidate that was measured at `cut`, if not with these figures."""
     first = next(each for each in problem.cuts if each.kind == "proper")
-    found = Evaluator(problem, OPTIONS).evaluate(Point(first.id))
+    found = Evaluator(problem, OPTIONS).evaluate(point_at(first.id))
     return found.model_copy(update={"cut_id": cut_id or cut.id, "cut_name": cut.name})
 
 
@@ -185,8 +184,8 @@ def with_extra(stated):
         problem, _ = drawn(stated, draw, measured=lambda _cut: True)
         objectives = Evaluator(problem, OPTIONS)
         if objectives.extra is not None:
-            own = objectives.costs(Point(objectives.extra.cut.id)).latency.p95_ms
-            others = min(objectives.costs(Point(cut.id)).latency.p95_ms for cut in problem.cuts)
+            own = objectives.costs(point_at(objectives.extra.cut.id)).latency.p95_ms
+            others = min(objectives.costs(point_at(cut.id)).latency.p95_ms for cut in problem.cuts)
             if own < others:
                 return dataclasses.replace(problem, budgets=Budgets(latency_p95_ms=(own + others) / 2))
 
@@ -198,7 +197,7 @@ def planned(with_extra, tmp_path_factory):
 
 
 def test_a_plan_at_the_extra_cut_is_written_found_again_and_split_bit_for_bit(with_extra, planned, tmp_path):
-    from collabplan.cli.planned import planned_cut
+    from collabplan.workflows.planned import planned_cut
 
     outcome, _ = planned
     extra = Evaluator(with_extra, OPTIONS).extra.cut
@@ -217,7 +216,7 @@ def test_a_plan_at_the_extra_cut_is_written_found_again_and_split_bit_for_bit(wi
 
 
 def test_commands_that_take_cuts_by_name_take_the_extra_cut_too(with_extra):
-    from collabplan.cli.leakage import choose_cuts
+    from collabplan.workflows.cut_choice import choose_cuts
 
     extra = Evaluator(with_extra, OPTIONS).extra.cut
     chosen = choose_cuts(with_extra.cuts, extra.name, 4)

@@ -6,7 +6,6 @@ import dataclasses
 
 import pytest
 import torch
-from collabplan.cli.search_options import tuning_options
 from collabplan.defenses import Defense
 from collabplan.estimators import EdgeActivations
 from collabplan.estimators.projection_fit import projection_at
@@ -15,12 +14,13 @@ from collabplan.planner import SearchOptions, optimize
 from collabplan.planner.evaluator import Evaluator
 from collabplan.planner.finetune import fine_tune
 from collabplan.planner.linear_reader import LinearReader
-from collabplan.planner.space import Point, Wire
 from collabplan.records import Budgets, CollabplanError, CutError, Tuning, hash_tensors
 from collabplan.targets import Data, InputScaling
+from collabplan.workflows.search_options import tuning_options
+from defense_records import grid, point_at
 from torch import nn
 
-OPTIONS = SearchOptions(rates=(0.3, 0.6), draws=2, leakage_samples=100)
+OPTIONS = SearchOptions(defenses=grid(rates=(0.3, 0.6)), draws=2, leakage_samples=100)
 TUNING = Tuning(epochs=15, rate=5e-3)
 SCALING = InputScaling.from_range(0, 1)
 
@@ -32,7 +32,7 @@ def objectives(problem, tuning=None, folder=None):
 def early(problem):
     """The first proper cut that dropout acts on, under strong dropout."""
     space = objectives(problem).space
-    return Point(next(cut.id for cut in problem.cuts if space.kinds.get(cut.id)), "element", 0.6)
+    return point_at(next(cut.id for cut in problem.cuts if space.kinds.get(cut.id)), "element", 0.6)
 
 
 def tuned(problem, tuning, data=None, seed=0):
@@ -99,21 +99,22 @@ def test_a_half_without_parameters_and_a_target_without_training_data_are_refuse
     whole = next(cut for cut in problem.cuts if cut.kind == "edge-only")
     with pytest.raises(CollabplanError, match="no parameters"):
         fine_tune(
-            found.activations, whole, found.defense(Point(whole.id)), problem.train, TUNING, torch.Generator(),
+            found.activations, whole, found.defense(point_at(whole.id)), problem.train, TUNING, torch.Generator(),
             scaling=SCALING,
         )  # fmt: skip
     with pytest.raises(CollabplanError, match="needs train_data"):
         objectives(dataclasses.replace(problem, train=None), TUNING)
 
 
-@pytest.mark.parametrize("wire", [Wire(bits=3, kept=2), Wire(bits=4, kept=0.34)], ids=["whole", "share"])
+@pytest.mark.parametrize("wire", [{"bits": 3, "rank": 2}, {"bits": 4, "share": 0.34}], ids=["whole", "share"])
 def test_directions_are_trained_with_the_half_and_are_worth_more_then(problem, wire, tmp_path):
-    point, options = Point(early(problem).cut_id, wire=wire), dataclasses.replace(OPTIONS, wires=(Wire(), wire))
+    point = point_at(early(problem).cut_id, **wire)
+    options = dataclasses.replace(OPTIONS, defenses=grid(rates=(0.3, 0.6), wires=[{}, wire]))
     fitted = Evaluator(problem, options)
     learning = Evaluator(problem, dataclasses.replace(options, tuning=TUNING), tmp_path)
-    before, after = fitted.directions(point), learning.directions(point)
+    before, after = fitted.projection(point), learning.projection(point)
     assert before.sha256 != after.sha256
-    assert learning.defense(point).spec.directions == after.sha256
+    assert learning.defense(point).record.projection.matrices == after.sha256
     assert {name: each.shape for name, each in before.tensors.items()} == {
         name: each.shape for name, each in after.tensors.items()
     }
@@ -124,12 +125,12 @@ def test_directions_are_trained_with_the_half_and_are_worth_more_then(problem, w
     bound = learning.defense(point)
     assert learning.evaluate(point).accuracy.drop.value < 0.7 * fitted.evaluate(point).accuracy.drop.value
     again = Evaluator(problem, dataclasses.replace(options, tuning=TUNING), tmp_path)
-    assert again.defense(point).spec == bound.spec, "kept, and not learnt again"
+    assert again.defense(point).record == bound.record, "kept, and not learnt again"
 
 
 def test_directions_trained_against_a_linear_reader_tell_it_less(problem, tmp_path):
-    point = Point(early(problem).cut_id, wire=Wire(kept=8))
-    options = dataclasses.replace(OPTIONS, wires=(Wire(), point.wire), draws=1)
+    point = point_at(early(problem).cut_id, rank=8)
+    options = dataclasses.replace(OPTIONS, defenses=grid(rates=(0.3, 0.6), wires=[{}, {"rank": 8}]), draws=1)
     pixels = problem.train.inputs[0].flatten(1)
     reader, told, reached = LinearReader([(pixels,)]), {}, {}
     for penalty in (0.0, 3.0):
@@ -138,7 +139,7 @@ def test_directions_trained_against_a_linear_reader_tell_it_less(problem, tmp_pa
         assert any("trained against a linear attacker" in note for note in found.notes) == (penalty > 0)
         cut = found.cuts[point.cut_id]
         (rows,) = found.activations.rows(cut, problem.train)
-        told[penalty] = reader.share([(found.directions(point).encoded(cut.crossing[0], rows), (pixels,))])
+        told[penalty] = reader.share([(found.projection(point).encoded(cut.crossing[0], rows), (pixels,))])
         reached[penalty] = found.accuracy(point, "confirm").accuracy.value
         assert found.tuned(point) is not None
     assert told[3.0] < 0.75 * told[0.0]
@@ -149,8 +150,8 @@ def test_what_costs_no_accuracy_is_trained_against_the_reader_all_the_same(probl
     asked = []
     monkeypatch.setattr("collabplan.planner.evaluator.fine_tune", lambda *_, **__: asked.append(1))
     monkeypatch.setattr("collabplan.planner.evaluator.WORTH_TUNING", 1.0)
-    point = Point(early(problem).cut_id, wire=Wire(kept=8))
-    options = dataclasses.replace(OPTIONS, wires=(point.wire,))
+    point = point_at(early(problem).cut_id, rank=8)
+    options = dataclasses.replace(OPTIONS, defenses=grid(rates=(0.3, 0.6), wires=[{"rank": 8}]))
     for penalty, count in ((0.0, 0), (0.3, 1)):
         Evaluator(problem, dataclasses.replace(options, tuning=Tuning(penalty=penalty))).tuned(point)
         assert len(asked) == count
@@ -158,7 +159,7 @@ def test_what_costs_no_accuracy_is_trained_against_the_reader_all_the_same(probl
 
 def test_a_penalty_without_directions_of_the_whole_or_without_epochs_is_refused():
     with pytest.raises(CollabplanError, match="keep a whole number of them"):
-        SearchOptions(tuning=Tuning(penalty=0.3), wires=(Wire(kept=0.5),))
+        SearchOptions(tuning=Tuning(penalty=0.3), defenses=grid(wires=[{"share": 0.5}]))
     with pytest.raises(CollabplanError, match="give epochs by --finetune"):
         tuning_options(0, "distillation", 100, 0.3)
 
@@ -214,7 +215,7 @@ class Halved(nn.Module):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
-@pytest.mark.parametrize("wire", [Wire(bits=2), Wire(bits=3, kept=3), Wire(bits=2, kept=0.5)], ids=str)
+@pytest.mark.parametrize("wire", [{"bits": 2}, {"bits": 3, "rank": 3}, {"bits": 2, "share": 0.5}], ids=str)
 def test_a_frozen_model_is_tuned_like_a_trainable_one_in_its_own_dtype(dtype, wire):
     inputs = torch.rand(400, 8, generator=torch.Generator().manual_seed(1)).to(dtype)
     found = []
@@ -222,7 +223,7 @@ def test_a_frozen_model_is_tuned_like_a_trainable_one_in_its_own_dtype(dtype, wi
         traced = trace(Halved(dtype, frozen).eval(), (inputs[:2],))
         activations = EdgeActivations(traced)
         cut = next(cut for cut in candidate_cuts(traced) if cut.kind == "proper")
-        defense = Defense.for_cut(Point(cut.id, wire=wire).spec(), cut)
+        defense = Defense.for_cut(point_at(cut.id, **wire).defense, cut)
         draws = torch.Generator().manual_seed(0)
         directions = projection_at(activations, cut, Data((inputs,)), wire.kept, draws)
         if directions is not None:
@@ -249,6 +250,6 @@ def test_whole_numbers_are_not_tuned_and_a_half_of_them_alone_is_refused():
     traced = trace(Packed().eval(), (inputs[:2],))
     cut = [cut for cut in candidate_cuts(traced) if cut.kind == "proper"][-1]
     activations = EdgeActivations(traced)
-    defense = Defense.for_cut(Point(cut.id).spec(), cut).calibrate(activations.rows(cut, Data((inputs,))))
+    defense = Defense.for_cut(point_at(cut.id).defense, cut).calibrate(activations.rows(cut, Data((inputs,))))
     with pytest.raises(CollabplanError, match="no parameters that could be tuned: none, or whole numbers alone"):
         fine_tune(activations, cut, defense, Data((inputs,)), TUNING, torch.Generator(), scaling=SCALING)

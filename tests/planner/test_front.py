@@ -15,8 +15,8 @@ from collabplan.planner.front import (
     pareto_front,
     pareto_indices,
 )
-from collabplan.planner.space import Point
 from collabplan.records import CollabplanError
+from defense_records import point_at
 from planner_fakes import candidate
 
 
@@ -118,7 +118,7 @@ def test_agrees_with_optunas_private_hypervolume(dimensions):
 
 
 def priced(cut, energy, payload, **figures):
-    return candidate(Point(cut), **figures).model_copy(update={"edge_energy_mj": energy, "payload_bytes": payload})
+    return candidate(point_at(cut), **figures).model_copy(update={"edge_energy_mj": energy, "payload_bytes": payload})
 
 
 def test_a_front_is_made_of_the_objectives_that_were_asked_for():
@@ -135,7 +135,7 @@ def test_a_front_is_made_of_the_objectives_that_were_asked_for():
 
 def test_energy_that_is_not_known_is_no_objective():
     with pytest.raises(CollabplanError, match="nothing is known of the energy at layer a"):
-        pareto_front([candidate(Point("a"))], ("leakage", "energy"))
+        pareto_front([candidate(point_at("a"))], ("leakage", "energy"))
 
 
 def test_a_set_of_objectives_has_one_order():

@@ -18,7 +18,8 @@ from collabplan.planner.latency import (
 )
 from collabplan.profilers.joining import JoinedCut
 from collabplan.profilers.link import serialisation_ms, transfer_ms
-from collabplan.records import Crossing, CutProfile, DefenseSpec, EdgePower, Link, Timing
+from collabplan.records import Crossing, CutProfile, EdgePower, Link, Timing
+from defense_records import defense_record
 
 LINK = Link(bandwidth_bps=20e6, rtt_ms=15.0, bandwidth_spread=0.2, rtt_spread=0.1)
 EDGE = Timing.from_samples([4.0, 5.0, 6.0, 7.0, 12.0])
@@ -135,7 +136,7 @@ def test_the_defense_costs_what_it_touches():
     integers = Crossing(name="b", node="b", dtype="int64", sample_shape=(16, 100, 100))
 
     def cost(crossing, batch=1, **spec):
-        return defense_ms(Defense(DefenseSpec(**spec), (crossing,)), batch)
+        return defense_ms(Defense(defense_record(**spec), (crossing,)), batch)
 
     masked = cost(floating, dropout="element", rate=0.5)
     assert masked > cost(floating, dropout="channel", rate=0.5) > cost(floating) > 0

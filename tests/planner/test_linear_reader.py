@@ -48,7 +48,8 @@ def test_neither_the_unit_nor_a_constant_input_changes_it():
 def test_running_moments_come_to_the_share_and_gradients_weigh_as_those_of_all_samples():
     x = draws(64 * 200, 8)
     turn = torch.tensor(0.6, requires_grad=True)
-    reader, gradients = LinearReader([(x,)]), []
+    reader = LinearReader([(x,)])
+    gradients: list[torch.Tensor] = []
     for batch in x.split(64):
         # Of two inputs and of noise, a code of variance 1 tells the first by its cosine.
         z = torch.cos(turn) * batch[:, :1] + torch.sin(turn) * draws(64, 1, seed=len(gradients) + 1)

@@ -12,13 +12,14 @@ from collabplan.planner import SearchOptions, optimize
 from collabplan.planner.evaluator import Evaluator
 from collabplan.planner.front import pareto_front
 from collabplan.planner.planning import _turned_round, options_of, plan_for, setup_of
-from collabplan.planner.space import Point, Wire, point_of
+from collabplan.planner.space import point_of
 from collabplan.profilers import profile_model
 from collabplan.records import Budgets, CollabplanError, EdgePower, Link, MismatchError, Plan, StudySetup, load, save
+from defense_records import grid, point_at
 from planner_fakes import candidate
 from torch import nn
 
-OPTIONS = SearchOptions(rates=(0.3, 0.6), draws=2, leakage_samples=100)
+OPTIONS = SearchOptions(defenses=grid(rates=(0.3, 0.6)), draws=2, leakage_samples=100)
 
 
 @pytest.fixture(scope="module")
@@ -120,9 +121,9 @@ def test_energy_is_told_where_power_is_declared_and_can_be_a_budget(problem, tmp
     assert "edge energy" in found.nearest_miss
     objectives = Evaluator(declared, OPTIONS)
     whole = next(cut for cut in problem.cuts if cut.kind == "edge-only")
-    costs = objectives.costs(Point(whole.id))
+    costs = objectives.costs(point_at(whole.id))
     assert costs.edge_energy_mj == pytest.approx(3.0 * costs.latency.parts.edge_ms), "nothing is sent"
-    assert Evaluator(problem, OPTIONS).costs(Point(whole.id)).edge_energy_mj is None
+    assert Evaluator(problem, OPTIONS).costs(point_at(whole.id)).edge_energy_mj is None
 
 
 EVERYTHING = ("accuracy", "latency", "leakage", "energy", "payload")
@@ -180,9 +181,9 @@ def test_the_baselines_are_what_they_are_called(problem, outcome):
     assert found["cloud-only"].leakage.index.value == 1.0
     assert found["edge-only"].leakage.index.value == 0.0
     objectives = Evaluator(problem, OPTIONS)
-    proper = [objectives.costs(Point(cut.id)).latency.p50_ms.value for cut in problem.cuts if cut.kind == "proper"]
+    proper = [objectives.costs(point_at(cut.id)).latency.p50_ms.value for cut in problem.cuts if cut.kind == "proper"]
     assert found["latency-optimal"].latency.p50_ms.value == min(proper)
-    assert all(candidate.dropout == "none" for candidate in found.values())
+    assert all(candidate.defense.dropout is None for candidate in found.values())
 
 
 def within(candidates):
@@ -199,10 +200,10 @@ def test_with_one_trial_a_baseline_that_tells_nothing_is_the_plan(problem, tmp_p
     assert comparable([again.plan.chosen, *again.front]) == comparable([found.plan.chosen, *found.front])
 
 
-@pytest.mark.parametrize("wire", [Wire(), Wire(bits=2), Wire(kept=4.0)])
+@pytest.mark.parametrize("wire", [{}, {"bits": 2}, {"rank": 4}])
 def test_a_baseline_is_no_better_than_the_plan_beside_it_also_where_the_space_lacks_it(problem, tmp_path, wire):
     small = dataclasses.replace(problem, budgets=Budgets(max_accuracy_drop=0.45, max_edge_parameters=900))
-    found = optimize(small, dataclasses.replace(OPTIONS, trials=2, wires=(wire,), dropouts=()), tmp_path)
+    found = optimize(small, dataclasses.replace(OPTIONS, trials=2, defenses=grid([], wires=[wire])), tmp_path)
     shown = within(baseline.candidate for baseline in found.baselines)
     assert shown
     assert found.plan.chosen.index.high <= min(candidate.index.high for candidate in shown)
@@ -229,11 +230,11 @@ def test_dropout_is_offered_only_where_it_can_act(problem):
 
 
 def test_without_dropout_the_other_defenses_are_searched(problem):
-    wires = (Wire(), Wire(bits=2), Wire(noise="gaussian", noise_std=0.3))
-    space = Evaluator(problem, dataclasses.replace(OPTIONS, wires=wires, dropouts=())).space
+    wires = ({}, {"bits": 2}, {"noise": "gaussian", "noise_std": 0.3})
+    space = Evaluator(problem, dataclasses.replace(OPTIONS, defenses=grid([], wires=wires))).space
     defended = next(iter(space.kinds))
-    assert space.points_of(defended) == [Point(defended, wire=wire) for wire in wires]
-    assert space.spelled(defended, "element", 2, 1) == Point(defended, wire=wires[1])
+    assert space.points_of(defended) == [point_at(defended, **wire) for wire in wires]
+    assert space.spelled(defended, "element", 2, 1) == point_at(defended, **wires[1])
 
 
 def test_channel_dropout_of_a_plain_vector_is_element_dropout(problem):
@@ -250,28 +251,30 @@ def test_channel_dropout_of_a_plain_vector_is_element_dropout(problem):
 def test_more_dropout_costs_accuracy_and_nothing_else(problem):
     objectives = Evaluator(problem, OPTIONS)
     cut = next(cut for cut in problem.cuts if cut.id in objectives.space.kinds)
-    none, some = (objectives.evaluate(Point(cut.id, kind, rate)) for kind, rate in (("none", 0.0), ("element", 0.6)))
+    none, some = (objectives.evaluate(point_at(cut.id, kind, rate)) for kind, rate in (("none", 0.0), ("element", 0.6)))
     assert some.accuracy.drop.value > none.accuracy.drop.value
     assert some.leakage.index.value < none.leakage.index.value
     assert some.payload_bytes == none.payload_bytes
 
 
 def test_fewer_bits_are_cheaper_and_noise_leaks_less(problem):
-    wires = (Wire(), Wire(bits=2), Wire(noise="gaussian", noise_std=0.3))
-    objectives = Evaluator(problem, dataclasses.replace(OPTIONS, wires=wires))
+    wires = ({}, {"bits": 2}, {"noise": "gaussian", "noise_std": 0.3})
+    objectives = Evaluator(problem, dataclasses.replace(OPTIONS, defenses=grid(rates=(0.3, 0.6), wires=wires)))
     cut = next(cut for cut in problem.cuts if cut.id in objectives.space.kinds)
-    usual, coarse, noisy = (objectives.evaluate(Point(cut.id, wire=wire)) for wire in wires)
+    usual, coarse, noisy = (objectives.evaluate(point_at(cut.id, wire=wire)) for wire in wires)
     assert coarse.payload_bytes * 4 == usual.payload_bytes
     assert coarse.latency.p95_ms < usual.latency.p95_ms
     assert coarse.leakage.index.value < usual.leakage.index.value
     assert noisy.leakage.index.value < usual.leakage.index.value
     assert noisy.payload_bytes == usual.payload_bytes
     raw = next(cut for cut in problem.cuts if cut.kind == "cloud-only")
-    assert objectives.space.points_of(raw.id) == [Point(raw.id)]
+    assert objectives.space.points_of(raw.id) == [point_at(raw.id)]
 
 
 def test_the_undefended_cut_without_quantizer_loses_nothing(problem):
-    objectives = Evaluator(problem, dataclasses.replace(OPTIONS, wires=(Wire(bits=None),)))
+    objectives = Evaluator(
+        problem, dataclasses.replace(OPTIONS, defenses=grid(rates=(0.3, 0.6), wires=[{"bits": None}]))
+    )
     cut = next(cut for cut in problem.cuts if cut.kind == "proper")
     accuracy = objectives.evaluate(objectives.space.undefended(cut.id)).accuracy
     whole = split(problem.traced, cut)

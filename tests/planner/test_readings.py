@@ -9,14 +9,14 @@ import torch
 from collabplan.graph import candidate_cuts, split, trace
 from collabplan.planner import Problem, SearchOptions, optimize
 from collabplan.planner.evaluator import Evaluator
-from collabplan.planner.space import Point
 from collabplan.profilers import profile_model
 from collabplan.records import Budgets, Link, MismatchError, TargetError, TargetIdentity, Tuning
 from collabplan.targets import Data, InputScaling
+from defense_records import grid, point_at
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss
 
-OPTIONS = SearchOptions(rates=(0.1, 0.9), dropouts=("element",), draws=4, leakage_samples=60)
+OPTIONS = SearchOptions(defenses=grid(["element"], [0.1, 0.9]), draws=4, leakage_samples=60)
 
 
 def rows(seed, count):
@@ -82,7 +82,7 @@ def dropped(problem, half, share=0.9, draws=40):
 
 
 def test_what_dropout_costs_a_classifier_with_one_logit_is_measured(one_logit):
-    found = Evaluator(one_logit, OPTIONS).accuracy(Point(after_relu(one_logit).id, "element", 0.9), "search")
+    found = Evaluator(one_logit, OPTIONS).accuracy(point_at(after_relu(one_logit).id, "element", 0.9), "search")
     right = one_logit.search.labels[:, 0] > 0
     undefended = ((one_logit.traced.flat(one_logit.search.inputs[0])[0][:, 0] > 0) == right).float().mean()
     defended = ((dropped(one_logit, one_logit.search) > 0) == right).float().mean()
@@ -96,13 +96,13 @@ def test_what_dropout_costs_a_classifier_with_one_logit_is_measured(one_logit):
 def test_the_plan_of_a_classifier_with_one_logit_keeps_its_budget(one_logit, tmp_path):
     made = optimize(one_logit, OPTIONS, tmp_path)
     assert not [note for note in made.notes if "no better" in note]
-    assert made.plan is None or made.plan.chosen.rate < 0.9
-    strong = [each for each in made.front if each.rate == 0.9]
+    assert made.plan is None or made.plan.chosen.defense.rate < 0.9
+    strong = [each for each in made.front if each.defense.rate == 0.9]
     assert all(each.accuracy.drop.value > 0.1 for each in strong)
 
 
 def test_fine_tuning_wins_back_what_dropout_cost_a_classifier_with_one_logit(one_logit):
-    point = Point(after_relu(one_logit).id, "element", 0.9)
+    point = point_at(after_relu(one_logit).id, "element", 0.9)
     before = Evaluator(one_logit, OPTIONS).accuracy(point, "confirm").accuracy.value
     for loss in ("distillation", "cross-entropy"):
         tuned = Evaluator(one_logit, dataclasses.replace(OPTIONS, tuning=Tuning(epochs=10, rate=5e-3, loss=loss)))
@@ -110,11 +110,11 @@ def test_fine_tuning_wins_back_what_dropout_cost_a_classifier_with_one_logit(one
 
 
 def test_a_probability_is_measured_as_its_logit_is(one_logit):
-    point = Point(after_relu(one_logit).id, "element", 0.9)
+    point = point_at(after_relu(one_logit).id, "element", 0.9)
     probability = planned(binary_cross_entropy_with_logits, positive, nn.Sigmoid())
     wanted = Evaluator(one_logit, OPTIONS).accuracy(point, "search")
     nested = next(cut for cut in probability.cuts if cut.name.endswith("0.1"))
-    found = Evaluator(probability, OPTIONS).accuracy(Point(nested.id, "element", 0.9), "search")
+    found = Evaluator(probability, OPTIONS).accuracy(point_at(nested.id, "element", 0.9), "search")
     assert found.metric == "accuracy at probability 0.5"
     assert found.undefended == wanted.undefended
     assert found.drop.value == pytest.approx(wanted.drop.value, abs=0.04)
@@ -122,7 +122,7 @@ def test_a_probability_is_measured_as_its_logit_is(one_logit):
 
 def test_a_regression_is_measured_by_what_it_explains():
     problem = planned(lambda out, labels: mse_loss(out[:, 0], labels), summed)
-    found = Evaluator(problem, OPTIONS).accuracy(Point(after_relu(problem).id, "element", 0.1), "search")
+    found = Evaluator(problem, OPTIONS).accuracy(point_at(after_relu(problem).id, "element", 0.1), "search")
     labels = torch.cat([problem.search.labels, problem.confirm.labels]).double()
     error = (dropped(problem, problem.search, 0.1) - problem.search.labels).double().square().mean()
     assert found.metric == "R2"
@@ -134,7 +134,7 @@ def test_a_regression_is_measured_by_what_it_explains():
 def test_a_model_that_answers_at_random_is_told(one_logit, tmp_path):
     shuffled = one_logit.search.labels[torch.randperm(300, generator=torch.Generator().manual_seed(0))]
     useless = dataclasses.replace(one_logit, search=Data(one_logit.search.inputs, shuffled))
-    cheap = dataclasses.replace(OPTIONS, rates=(0.1,), trials=1, draws=1)
+    cheap = dataclasses.replace(OPTIONS, defenses=grid(["element"], [0.1]), trials=1, draws=1)
     notes = optimize(dataclasses.replace(useless, budgets=Budgets()), cheap, tmp_path).notes
     assert any("is no better than always answering" in note for note in notes)
 
@@ -147,7 +147,7 @@ def test_labels_that_fit_nothing_are_refused_before_the_search(one_logit, tmp_pa
 
 
 def test_a_study_of_another_metric_is_not_gone_on_with(one_logit, tmp_path):
-    cheap = dataclasses.replace(OPTIONS, rates=(0.1,), trials=1, draws=1)
+    cheap = dataclasses.replace(OPTIONS, defenses=grid(["element"], [0.1]), trials=1, draws=1)
     optimize(dataclasses.replace(one_logit, budgets=Budgets()), cheap, tmp_path)
     own = dataclasses.replace(one_logit, budgets=Budgets(), evaluate=lambda outputs, _labels: -outputs[:, 0].abs())
     with pytest.raises(MismatchError, match="metric"):

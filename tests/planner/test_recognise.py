@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, namedtuple
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import torch
@@ -193,7 +194,8 @@ def test_one_output_that_may_be_meant_in_two_ways_is_not_guessed(outputs):
 
 
 def test_the_tensor_that_labels_belong_to_is_found():
-    logits, output = likely(CLASS, 4), namedtuple("output", ["loss", "logits"])
+    logits = likely(CLASS, 4)
+    output: Any = namedtuple("output", ["loss", "logits"])
     for outputs in (
         {"logits": logits}, (logits, CLASS), output(None, logits), {"loss": torch.ones(()), "logits": logits},
         {"hidden": normal(N, 8), "logits": logits}, (normal(N, 8), logits), [normal(N, 3, 3), {"a": logits}],
@@ -210,7 +212,7 @@ class Answer:
     hidden: tuple[torch.Tensor, ...]
 
 
-class ModelOutput(OrderedDict):
+class ModelOutput(OrderedDict[str, object]):
     """As a Hugging Face model answers."""
 
 

@@ -6,12 +6,14 @@ from datetime import datetime
 
 import optuna
 import pytest
+from collabplan.defenses import defenses_of
 from collabplan.planner.front import hypervolume, objectives
 from collabplan.planner.samplers import proposer_named
 from collabplan.planner.search import search_points
-from collabplan.planner.space import Point, Space, Wire, point_of
+from collabplan.planner.space import Space, point_of
 from collabplan.planner.study import open_store
 from collabplan.records import DEFAULT_OBJECTIVES, Budgets, CollabplanError
+from defense_records import grid, point_at
 from planner_fakes import FINGERPRINT, candidate, evaluate, space
 
 
@@ -48,21 +50,39 @@ def test_a_small_space_is_enumerated_cut_by_cut(tmp_path):
 
 
 def test_a_space_has_one_spelling_per_point():
-    searched = Space(("a", "b"), {"b": ("element",)}, rates=(0.5,))
-    assert searched.points == (Point("a"), Point("b"), Point("b", "element", 0.5))
-    assert searched.spelled("a", "channel", 1) == Point("a")
-    assert searched.spelled("b", "element", 0) == Point("b")
-    assert searched.spelled("b", "channel", 1) == Point("b", "element", 0.5)
+    searched = Space(("a", "b"), {"b": ("element",)}, grid(rates=[0.5]))
+    assert searched.points == (point_at("a"), point_at("b"), point_at("b", "element", 0.5))
+    assert searched.spelled("a", "channel", 1) == point_at("a")
+    assert searched.spelled("b", "element", 0) == point_at("b")
+    assert searched.spelled("b", "channel", 1) == point_at("b", "element", 0.5)
 
 
-@pytest.mark.parametrize("rates", [(0.0, 0.5), (0.5, 1.0), (0.5, 0.2), (0.2, 0.2)])
-def test_rates_outside_the_open_interval_or_out_of_order_are_refused(rates):
-    with pytest.raises(CollabplanError, match="ascend"):
-        Space(("a",), {}, rates)
+def test_rates_are_searched_in_their_order_and_once_however_they_are_given():
+    given = defenses_of(["dropout:element:0.6", "none", "dropout:element:0.3,0.6"])
+    assert [point.defense.text for point in Space(("a",), {"a": ("element",)}, given).points] == [
+        "none", "dropout:element:0.3", "dropout:element:0.6",
+    ]  # fmt: skip
+
+
+def test_defenses_that_are_no_grid_are_searched_as_they_are_given(tmp_path):
+    given = defenses_of(["projection:rank=4 dropout:element:0.5", "dropout:channel:0.2,0.7", "none"])
+    searched = Space(("a", "b"), dict.fromkeys("ab", ("element", "channel")), given)
+    texts = ["projection:rank=4 dropout:element:0.5", "none", "dropout:channel:0.2", "dropout:channel:0.7"]
+    assert [point.defense.text for point in searched.points] == texts * 2
+    meant = {
+        searched.spelled("a", kind, rate, wire)
+        for kind in ("element", "channel")
+        for rate in range(len(searched.rates) + 1)
+        for wire in range(len(searched.wires))
+    }
+    assert meant == set(searched.points_of("a"))
+    for sampler in ("tpe", "nsga2", "random"):
+        found = run(tmp_path / sampler, searched, trials=8, sampler=sampler, evaluator=lambda p: candidate(p))
+        assert {point_of(each) for each in found.candidates} == set(searched.points)
 
 
 def test_uneven_rates_can_be_stored(tmp_path):
-    searched = Space(("cut00", "cut01"), {"cut01": ("element",)}, rates=(0.05, 0.3, 0.95))
+    searched = Space(("cut00", "cut01"), {"cut01": ("element",)}, grid(["element"], (0.05, 0.3, 0.95)))
     run(tmp_path, searched)
     study = optuna.load_study(study_name="search-1", storage=f"sqlite:///{tmp_path / 'study.db'}")
     assert sorted(trial.params["rate"] for trial in study.trials) == [0.0, 0.0, 0.05, 0.3, 0.95]
@@ -134,7 +154,7 @@ def test_every_sampler_visits_allowed_points_once_and_goes_on_after_a_stop(tmp_p
 @pytest.mark.parametrize("names", [("accuracy", "leakage"), ("accuracy", "latency", "leakage", "energy", "payload")])
 def test_every_sampler_searches_by_other_objectives(tmp_path, sampler, names):
     def priced(point):
-        return evaluate(point).model_copy(update={"edge_energy_mj": 1.0 + point.rate, "payload_bytes": 10})
+        return evaluate(point).model_copy(update={"edge_energy_mj": 1.0 + point.defense.rate, "payload_bytes": 10})
 
     total = 12 if sampler == "gp" else 25
     found = run(tmp_path, space(6), trials=total, sampler=sampler, objectives=names, evaluator=priced)
@@ -142,19 +162,19 @@ def test_every_sampler_searches_by_other_objectives(tmp_path, sampler, names):
 
 
 def test_wires_multiply_the_points_where_something_can_be_defended(tmp_path):
-    wires = (Wire(), Wire(bits=4), Wire(noise="gaussian", noise_std=0.05))
-    searched = Space(("raw", "b"), {"b": ("element",)}, rates=(0.5,), wires=wires)
+    wires = ({}, {"bits": 4}, {"noise": "gaussian", "noise_std": 0.05})
+    searched = Space(("raw", "b"), {"b": ("element",)}, grid(["element"], [0.5], wires))
     assert len(searched.points) == 1 + 3 * 2
     assert len({point.key for point in searched.points}) == len(searched.points)
-    assert searched.undefended("b") == Point("b")
+    assert searched.undefended("b") == point_at("b")
     found = run(tmp_path, searched, evaluator=lambda p: candidate(p))
     assert [point_of(item) for item in found.candidates] == list(searched.points)
-    wide = Space(space(6).cut_ids, space(6).kinds, wires=wires)
+    wide = Space(space(6).cut_ids, space(6).kinds, grid(wires=wires))
     for sampler in ("tpe", "nsga2"):
         made = run(tmp_path / sampler, wide, trials=25, sampler=sampler, evaluator=lambda p: candidate(p)).candidates
         assert len({point_of(item).wire for item in made}) == 3
-    with pytest.raises(CollabplanError, match="differ"):
-        Space(("b",), {}, wires=(Wire(), Wire()))
+    with pytest.raises(CollabplanError, match="no defense"):
+        Space(("b",), {}, ())
 
 
 @pytest.mark.parametrize("sampler", ["nsga2", "random"])

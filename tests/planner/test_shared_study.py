@@ -16,9 +16,10 @@ import pytest
 from collabplan.planner.front import pareto_front
 from collabplan.planner.search import search_points, search_together
 from collabplan.planner.shared_study import open_shared_store, read_setup, safe_url
-from collabplan.planner.space import Point, point_of
+from collabplan.planner.space import point_of
 from collabplan.planner.study import open_store
 from collabplan.records import Budgets, CollabplanError, MismatchError
+from defense_records import point_at
 from optuna.trial import TrialState, create_trial
 from planner_fakes import FINGERPRINT, evaluate, space
 
@@ -42,7 +43,7 @@ def start(url, name, pause_s):
 
 
 def front_of(candidates):
-    chosen = sorted(pareto_front(candidates), key=lambda c: (c.cut_id, c.dropout, c.rate))
+    chosen = sorted(pareto_front(candidates), key=lambda c: (c.cut_id, c.defense.text))
     return [item.model_dump(mode="json") for item in chosen]
 
 
@@ -92,7 +93,7 @@ def test_of_two_claims_the_later_gives_way_and_a_given_up_point_is_free(url):
 
 
 def test_who_was_taken_for_dead_cannot_count_a_point_twice(url):
-    point = Point("cut01", "element", 0.5)
+    point = point_at("cut01", "element", 0.5)
     with (
         fresh(url) as slow,
         open_shared_store(
@@ -111,7 +112,7 @@ def test_who_was_taken_for_dead_cannot_count_a_point_twice(url):
 
 
 def test_a_worker_that_died_before_its_first_beat_holds_no_point(url):
-    point = Point("cut01", "element", 0.5)
+    point = point_at("cut01", "element", 0.5)
     with fresh(url) as store:
         trial = create_trial(
             state=TrialState.RUNNING,

@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import os
-import subprocess
-import sys
 from datetime import datetime
 
 import optuna
 import pytest
 import sqlalchemy
-from collabplan.planner.study import locked, open_store
+from collabplan.planner.study import open_store
 from collabplan.records import DEFAULT_OBJECTIVES, Budgets, CollabplanError, MismatchError
 from planner_fakes import FINGERPRINT, candidate, space
 
@@ -26,28 +24,6 @@ def add_one(folder, *, resume=False, fingerprint=FINGERPRINT, objectives=DEFAULT
 def completed(folder, fingerprint=FINGERPRINT):
     with open_store(folder, fingerprint, space(3), resume=True) as store:
         return store.name, len(store.completed())
-
-
-def test_a_second_writer_is_refused_and_told_who_holds_the_folder(tmp_path):
-    with (
-        locked(tmp_path),
-        pytest.raises(CollabplanError, match=rf"another optimize \(process {os.getpid()}\)"),
-        locked(tmp_path),
-    ):
-        pass
-    with locked(tmp_path):
-        pass
-
-
-def test_another_process_is_refused(tmp_path):
-    code = (
-        "import sys, pathlib; from collabplan.planner.study import locked\n"
-        "try:\n    locked(pathlib.Path(sys.argv[1])).__enter__()\n"
-        "except Exception as error: print(type(error).__name__)"
-    )
-    with locked(tmp_path):
-        done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "CollabplanError"
 
 
 def test_a_candidate_comes_back_as_it_was(tmp_path):

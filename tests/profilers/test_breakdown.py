@@ -1,10 +1,8 @@
-"""Sums over nodes, brought to the scale of what was measured; the record of a cut that was not profiled."""
+"""Sums over nodes, brought to the scale of the measurements."""
 
 import pytest
 from collabplan.graph import TracedGraph, candidate_cuts
 from collabplan.profilers.breakdown import Breakdown
-from collabplan.profilers.cuts import CutTiming
-from collabplan.profilers.profile import describe_cut
 from collabplan.records import Profile
 
 
@@ -23,10 +21,3 @@ def test_sums_over_nodes_are_the_measurements_at_every_measured_cut_of_the_chain
         assert sum(edge.node_ms.get(name, 0.0) for name in heads) == pytest.approx(record.edge.p50_ms)
         assert edge.timing(cut).p50_ms == pytest.approx(record.edge.p50_ms)
         assert cloud.timing(cut).p50_ms == pytest.approx(record.cloud.p50_ms)
-
-
-def test_the_record_of_a_cut_is_that_of_the_profiler_but_for_its_times(residual: TracedGraph, profile: Profile) -> None:
-    for cut in candidate_cuts(residual):
-        record = profile.cut(cut.id)
-        timing = CutTiming(record.edge, record.cloud, interpolated=record.interpolated)
-        assert describe_cut(residual, cut, timing, profile) == record

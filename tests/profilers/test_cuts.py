@@ -6,13 +6,14 @@ from typing import Any
 import pytest
 import torch
 from collabplan.graph import TracedGraph, candidate_cuts
-from collabplan.profilers.cuts import MAX_SAMPLES, MIN_SAMPLES, CutTimings, between, ranked, time_cuts
+from collabplan.profilers import cuts
+from collabplan.profilers.cut_records import rebase
+from collabplan.profilers.cuts import MAX_SAMPLES, MIN_SAMPLES, CutTimings, ranked, time_cuts
 from collabplan.profilers.memory import EdgeUse
 from collabplan.profilers.nodes import collect_facts
 from collabplan.profilers.placement import place
-from collabplan.profilers.profile import rebase
 from collabplan.profilers.timers import WallTimer, quiet
-from collabplan.records import Role, Timing
+from collabplan.records import Role
 
 
 @dataclass
@@ -23,35 +24,23 @@ class FakeCut:
     crossing: list[Any] = field(default_factory=lambda: [None])
 
 
-def timing(ms: float) -> Timing:
-    return Timing(p50_ms=ms, p95_ms=2 * ms, iqr_ms=ms / 10, samples_ms=(ms,))
-
-
 def measure(traced: TracedGraph, role: Role, seconds: float) -> CutTimings:
     placed = place(traced, torch.device("cpu"), "float32", 1)
-    cuts = rebase(candidate_cuts(traced), placed)
+    rebased = rebase(candidate_cuts(traced), placed)
     with quiet(1):
         use = EdgeUse(placed.flat, collect_facts(placed.flat, placed.example_inputs))
-        depth_ms = use.totals(cuts, {node.name: 1.0 for node in use.nodes})
-        return time_cuts(placed, cuts, depth_ms, WallTimer(), role, seconds)
+        depth_ms = use.totals(rebased, {node.name: 1.0 for node in use.nodes})
+        return time_cuts(placed, rebased, depth_ms, WallTimer(), role, seconds)
 
 
 def test_single_crossings_come_first_and_then_the_farthest() -> None:
-    cuts = [FakeCut("a"), FakeCut("b"), FakeCut("c"), FakeCut("wide", [None, None]), FakeCut("d")]
+    fakes = [FakeCut("a"), FakeCut("b"), FakeCut("c"), FakeCut("wide", [None, None]), FakeCut("d")]
     depth_ms = {"a": 1.0, "b": 5.0, "c": 2.0, "d": 8.0, "wide": 4.0, "end": 10.0}
-    assert [cut.id for cut in ranked(cuts, depth_ms)] == ["b", "c", "d", "a", "wide"]  # type: ignore[arg-type]
+    assert [cut.id for cut in ranked(fakes, depth_ms)] == ["b", "c", "d", "a", "wide"]  # type: ignore[arg-type]
 
 
-def test_between_two_measured_cuts_lies_a_straight_line() -> None:
-    points = [(0.0, timing(0.0)), (4.0, timing(10.0)), (8.0, timing(30.0))]
-    middle = between(points, 6.0)
-    assert (middle.p50_ms, middle.p95_ms, middle.iqr_ms) == pytest.approx((20.0, 40.0, 2.0))
-    assert middle.samples_ms == ()
-    assert between(points, 9.0).p50_ms == 30.0
-    assert between([(1.0, timing(2.0)), (1.0, timing(4.0))], 1.0).p50_ms == pytest.approx(3.0)
-
-
-def test_with_time_enough_every_cut_is_measured(residual: TracedGraph) -> None:
+def test_with_time_enough_every_cut_is_measured(residual: TracedGraph, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuts, "REST_S", 0.0)  # the rests before 25 samples of every cut add up to many seconds
     timings = measure(residual, "both", seconds=20.0)
     for cut in candidate_cuts(residual):
         found = timings.cuts[cut.id]

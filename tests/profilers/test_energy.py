@@ -13,7 +13,7 @@ import pytest
 import torch
 from collabplan.profilers import energy
 from collabplan.profilers.energy import Count, Meter, mean_power, measure_power, read_nvml, read_powercap, spent_joules
-from collabplan.records import CollabplanError, EdgePower
+from collabplan.records import CollabplanError
 
 RANGE_UJ = 262_143_328_850
 CUDA = torch.device("cuda", 0)
@@ -44,9 +44,10 @@ def sysfs(tmp_path: Path) -> Path:
 
 def test_packages_are_read_in_joules_and_nothing_else_is(sysfs: Path) -> None:
     found = read_powercap(sysfs)
+    wraps_at: Any = pytest.approx(262_143.32885)
     assert found == {
-        "intel-rapl:0": Count(5.0, pytest.approx(262_143.32885)),
-        "intel-rapl:1": Count(2.5, pytest.approx(262_143.32885)),
+        "intel-rapl:0": Count(5.0, wraps_at),
+        "intel-rapl:1": Count(2.5, wraps_at),
     }
 
 
@@ -178,7 +179,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Callable[[object], None]:
     """Installs a module as `pynvml`; CUDA's first device is GPU-1234."""
     properties = SimpleNamespace(uuid="1234")
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _device: properties)
-    return lambda module: monkeypatch.setitem(sys.modules, "pynvml", module)  # type: ignore[arg-type]
+    return lambda module: monkeypatch.setitem(sys.modules, "pynvml", module)
 
 
 def test_a_cuda_device_is_found_by_its_uuid_and_nvml_is_closed(install: Callable[[object], None]) -> None:
@@ -221,11 +222,3 @@ def test_nothing_is_run_where_nothing_can_be_read(tmp_path: Path, monkeypatch: p
     power, missing = measure_power(torch.device("cpu"), lambda: ran.append(1))
     assert (power, ran) == (None, [])
     assert missing is not None
-
-
-def test_where_a_power_is_from_is_said() -> None:
-    assert EdgePower(watts=2.0, joules_per_megabyte=5.0).said == "declared"
-    measured = EdgePower(watts=2.0, source="powercap")
-    assert measured.said == "measured (powercap: package, idle included)"
-    with_radio = EdgePower(watts=2.0, source="nvml", joules_per_megabyte=5.0)
-    assert with_radio.said == "measured (nvml: GPU, idle included), its radio declared"

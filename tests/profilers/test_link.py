@@ -2,8 +2,9 @@
 
 import pytest
 from collabplan.profilers import serialisation_ms, slow_start_ms, transfer_interval, transfer_ms
-from collabplan.profilers.link import HEADER_BYTES, HOP_FIXED_MS, byte_ms, segment_count, slow_start_steps
+from collabplan.profilers.link import HOP_FIXED_MS, byte_ms, segment_count, slow_start_steps
 from collabplan.records import CollabplanError, Link
+from collabplan.records.link import HEADER_BYTES
 from hypothesis import given
 from hypothesis import strategies as st
 

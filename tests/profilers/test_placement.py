@@ -3,8 +3,8 @@
 import pytest
 import torch
 from collabplan.graph import TracedGraph, candidate_cuts, split, trace
+from collabplan.profilers.cut_records import rebase
 from collabplan.profilers.placement import native_dtype, place
-from collabplan.profilers.profile import rebase
 from collabplan.records import CollabplanError
 from torch import nn
 

@@ -7,9 +7,7 @@ import pytest
 import torch
 from collabplan.graph import TracedGraph, candidate_cuts, trace
 from collabplan.profilers import energy, profile_model
-from collabplan.profilers.cuts import CutTiming, CutTimings
-from collabplan.profilers.profile import _warnings
-from collabplan.records import CollabplanError, Profile, TargetIdentity, Timing, load, save
+from collabplan.records import CollabplanError, Profile, TargetIdentity, load, save
 from torch import Tensor, nn
 
 
@@ -123,29 +121,6 @@ def test_an_operator_that_the_dtype_lacks_is_one_clear_line(target: TargetIdenti
     assert "\n" not in str(raised.value)
 
 
-def timing(p50_ms: float, iqr_ms: float) -> Timing:
-    return Timing(p50_ms=p50_ms, p95_ms=2 * p50_ms, iqr_ms=iqr_ms, samples_ms=(p50_ms,))
-
-
-def test_scatter_load_and_interpolation_are_warned_of() -> None:
-    steady, wide = timing(1.0, 0.05), timing(1.0, 0.2)
-    calm = CutTimings(steady, {"a": CutTiming(steady, steady, interpolated=False)})
-    assert _warnings(calm, {"a": "layer1"}, {"conv": steady, "tiny": timing(0.001, 0.001)}, load=0.0) == []
-    rough = CutTimings(
-        timing(2.0, 1.0), {"a": CutTiming(wide, steady, False), "b": CutTiming(steady, wide, interpolated=True)}
-    )
-    text = "\n".join(_warnings(rough, {"a": "layer1", "b": "fc"}, {"conv": wide}, load=1e3))
-    for part in (
-        "load average was 1000.0",
-        "the whole model scatters",
-        "1 of 2 halves",
-        "layer1 (edge)",
-        "1 of 1 nodes",
-    ):
-        assert part in text
-    assert "1 of 2 cuts were not measured" in text
-
-
 def test_power_is_in_the_record_or_the_reason_why_not(
     residual: TracedGraph, target: TargetIdentity, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -172,18 +147,3 @@ def test_an_older_profile_is_read_without_power(profile: Profile) -> None:
     older = profile.model_dump(mode="json")
     del older["power"], older["power_missing"]
     assert Profile.model_validate(older).power is None
-
-
-class Hard(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.embedding = nn.Embedding(4, 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.relu(self.embedding(x.argmax(-1)))
-
-
-def test_a_crossing_that_no_gradient_reaches_is_warned_of(target: TargetIdentity) -> None:
-    profile = profile_model(trace(Hard(), torch.randn(1, 4)), target=target, seconds=0.2)
-    (warning,) = [warning for warning in profile.warnings if "gradients end at aten.argmax" in warning]
-    assert "embedding, relu; attacks that follow gradients, and dFIL, are not computable there" in warning

@@ -6,7 +6,7 @@ import stat
 from pathlib import Path
 
 import pytest
-from collabplan.records import CollabplanError, write_bytes, write_text
+from collabplan.records import CollabplanError, new_folder, write_bytes, write_text
 
 
 def test_a_file_is_written_with_its_folders(tmp_path: Path) -> None:
@@ -46,3 +46,21 @@ def test_a_place_that_cannot_be_written_says_so(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(CollabplanError, match=r"cannot write .*writable place"):
         write_text(tmp_path / "file" / "plan.json", "x")
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    target = tmp_path / "deep" / "folder"
+
+    def fill(text: str, *, fails: bool = False) -> None:
+        with new_folder(target) as made:
+            (made / text).write_text(text)
+            if fails:
+                raise OSError(28, "No space left on device")
+
+    fill("first")
+    with pytest.raises(CollabplanError, match="no space left"):
+        fill("second", fails=True)
+    assert [path.name for path in target.iterdir()] == ["first"]
+    fill("third")
+    assert [path.name for path in target.iterdir()] == ["third"]
+    assert [path.name for path in target.parent.iterdir()] == ["folder"]

@@ -50,7 +50,3 @@ def test_records_are_frozen_and_refuse_unknown_fields() -> None:
         link.rtt_ms = 1.0
     with pytest.raises(ValidationError, match="latency_ms"):
         Link.model_validate({"bandwidth_bps": 1e6, "rtt_ms": 1.0, "latency_ms": 3.0})
-
-
-def test_what_is_assumed_says_so() -> None:
-    assert Link.assumed().source == "assumed"

@@ -8,16 +8,13 @@ import pytest
 from collabplan.records import (
     BundleManifest,
     BundlePart,
-    CollabplanError,
     Crossing,
-    DefenseSpec,
     OutputSpec,
     RecordError,
     TensorSpec,
     WireFormat,
-    collect_provenance,
-    new_folder,
 )
+from defense_records import defense_record
 from pydantic import ValidationError
 
 
@@ -29,7 +26,7 @@ def part(role: str = "edge", **fields: Any) -> BundlePart:
         "cut_id": "c1",
         "cut_name": "layer1",
         "cut_kind": "proper",
-        "wire": {"crossing": (), "defense": DefenseSpec(), "payload_bytes": 0},
+        "wire": {"crossing": (), "defense": defense_record(), "payload_bytes": 0},
         "inputs": (),
         "outputs": {"structure": None, "tensors": ()},
         "files": tuple({"name": name, "sha256": "a" * 64, "size_bytes": 1} for name in names),
@@ -125,31 +122,4 @@ def test_a_tensor_that_cannot_cross_is_refused(fields: dict[str, Any], says: str
         {"name": "layer1", "node": "relu", "dtype": "float32", "sample_shape": (4,), **fields}
     )
     with pytest.raises(ValidationError, match=says):
-        WireFormat(crossing=(crossing,), defense=DefenseSpec(), payload_bytes=1)
-
-
-def test_a_command_line_keeps_no_password() -> None:
-    storage = "postgresql+psycopg://me:topsecret@db:5432/plans"
-    other = "--storage=postgresql://db/plans?user=me&password=topsecret&sslmode=require"
-    command = collect_provenance(command=("collabplan", "--storage", storage, other)).command
-    assert "topsecret" not in " ".join(command)
-    assert command[2] == "postgresql+psycopg://me:***@db:5432/plans"
-    assert command[3].endswith("password=***&sslmode=require")
-
-
-def test_a_folder_appears_whole_or_not_at_all(tmp_path: Any) -> None:
-    target = tmp_path / "deep" / "folder"
-
-    def fill(text: str, *, fails: bool = False) -> None:
-        with new_folder(target) as made:
-            (made / text).write_text(text)
-            if fails:
-                raise OSError(28, "No space left on device")
-
-    fill("first")
-    with pytest.raises(CollabplanError, match="no space left"):
-        fill("second", fails=True)
-    assert [path.name for path in target.iterdir()] == ["first"]
-    fill("third")
-    assert [path.name for path in target.iterdir()] == ["third"]
-    assert [path.name for path in target.parent.iterdir()] == ["folder"]
+        WireFormat(crossing=(crossing,), defense=defense_record(), payload_bytes=1)

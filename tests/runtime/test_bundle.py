@@ -33,7 +33,6 @@ from collabplan.graph import same_values, split
 from collabplan.records import (
     BudgetError,
     CollabplanError,
-    DefenseSpec,
     MismatchError,
     RecordError,
     TensorFile,
@@ -43,6 +42,7 @@ from collabplan.records import (
 from collabplan.records import BundleManifest as Manifest
 from collabplan.runtime import WrittenBundle, open_cloud, open_edge, write_bundle
 from collabplan.runtime import halves as halves_module
+from defense_records import defense_record
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -54,11 +54,11 @@ MODELS: dict[str, Callable[[], Made]] = {
     "tokens with a public mask": lambda: make(Tokens(), tokens, middle, public=("mask",)),
     "one batch size": lambda: make(FixedBatch(), rows, middle, batch=3),
     "views of one memory": lambda: make(OneMemory(), rows, middle),
-    "half of the directions": lambda: make(SkipNet(), images, crossing("relu"), spec=DefenseSpec(kept=0.5)),
-    "directions of the whole": lambda: make(SkipNet(), images, crossing("relu"), spec=DefenseSpec(kept=6, bits=3)),
+    "half of the directions": lambda: make(SkipNet(), images, crossing("relu"), spec=defense_record(share=0.5)),
+    "directions of the whole": lambda: make(SkipNet(), images, crossing("relu"), spec=defense_record(rank=6, bits=3)),
     "cloud-only": lambda: make(SkipNet(), images, first),
     "noise and coarse codes": lambda: make(
-        SkipNet(), images, middle, spec=DefenseSpec(noise="gaussian", noise_std=0.1, bits=4, rounding="stochastic")
+        SkipNet(), images, middle, spec=defense_record(noise="gaussian", noise_std=0.1, bits=4, rounding="stochastic")
     ),
 }
 
@@ -381,7 +381,7 @@ def test_no_folder_of_this_machine_is_told(skip: Made, tmp_path: Path) -> None:
 
 
 def test_the_manifest_holds_no_key_and_no_seed(tmp_path: Path) -> None:
-    keyed = make(SkipNet(), images, middle, spec=DefenseSpec(dropout="element", rate=0.5, masks="keyed"))
+    keyed = make(SkipNet(), images, middle, spec=defense_record(dropout="element", rate=0.5, masks="keyed"))
     written(keyed, tmp_path / "b")
     text = (tmp_path / "b" / "edge" / "manifest.json").read_text()
     assert '"masks": "keyed"' in text

@@ -18,15 +18,16 @@ import grpc
 import pytest
 import torch
 from bundle_plans import images
-from collabplan.records import CollabplanError, DefenseSpec
+from collabplan.records import CollabplanError
 from collabplan.runtime.device.client import EdgeClient
-from collabplan.runtime.device.session import UnreachableError
+from collabplan.runtime.device.errors import UnreachableError
 from collabplan.runtime.parts import open_cloud, open_edge
 from collabplan.runtime.server.server import CloudServer, ServeOptions
 from collabplan.runtime.wire.framing import BodyKind, Request, Status, pack_request, unpack_answer, unpack_request
 from collabplan.runtime.wire.service import BUNDLE_KEY, PART_KEY, Stub
+from defense_records import defense_record
 from http2 import read
-from serving import ANYWHERE, Proxy, serving, written
+from serving import ANYWHERE, Proxy, serving, until, written
 from torch import Tensor
 
 SERVE = """
@@ -51,7 +52,7 @@ NOWHERE = "127.0.0.1:1"
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("faults") / "bundle"
-    written(folder, DefenseSpec(), fallback=True)
+    written(folder, defense_record(), fallback=True)
     return folder
 
 
@@ -97,7 +98,7 @@ def test_a_server_that_is_killed_and_replaced_in_mid_stream_loses_and_doubles_no
                         servers[0].send_signal(signal.SIGKILL)
                         servers[0].wait()
                         proxy.retarget(addresses[1])
-                assert client.tally.retries >= 1
+                assert client.counts.retries >= 1
             assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
             sent = frames_of(proxy)
             assert sorted(sent) == list(range(1, 13))
@@ -219,7 +220,7 @@ def test_frames_that_are_wrong_on_purpose_are_answered_with_a_status(bundle: Pat
         for batch in (1, 2, 3, 2**32 - 1):
             for length in (0, 1, size - 1, size, 2 * size, 3 * size):
                 body = generator.randbytes(length)
-                frames.append(pack_request(Request(BodyKind.plan, len(frames), batch, 2**32 - 1, body)))
+                frames.append(pack_request(Request(BodyKind.defended, len(frames), batch, 2**32 - 1, body)))
         statuses = [unpack_answer(answer).status for answer in stub.infer(iter(frames), metadata=metadata)]
         assert len(statuses) == len(frames)
         assert set(statuses) <= {Status.ok, Status.invalid}
@@ -246,8 +247,7 @@ def test_slow_and_silent_clients_are_left_and_do_not_keep_others_out(bundle: Pat
         go_on = threading.Event()
         channels = [grpc.insecure_channel(server.address, [("number", number)]) for number in range(4)]
         silent = [Stub(channel).infer(_nothing(go_on), metadata=metadata) for channel in channels]
-        while len(server._streams) < 4:
-            time.sleep(0.01)
+        until(lambda: server.methods.status(None, None).streams == 4)
         with EdgeClient(bundle, server.address, retries=0) as client, pytest.raises(UnreachableError, match="as many"):
             client.infer(samples()[0])
         for call in silent:

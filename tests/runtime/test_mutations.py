@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import torch
 from bundle_plans import images
-from collabplan.records import DefenseSpec, Plan, RecordError, load
+from collabplan.records import Plan, RecordError, load
 from collabplan.runtime.device.client import EdgeClient
 from collabplan.runtime.parts import EdgePart, open_edge
 from collabplan.runtime.server.server import CloudServer
@@ -37,6 +37,7 @@ from collabplan.runtime.wire.request_codec import DefendedCodec
 from collabplan.runtime.wire.response_codec import AnswerError, pack_outputs, unpack_outputs
 from collabplan.runtime.wire.service import BUNDLE_KEY, PART_KEY
 from damage import damaged, edit, edited
+from defense_records import defense_record
 from google.protobuf.message import DecodeError
 from serving import Proxy, serving, written
 
@@ -72,7 +73,7 @@ class Context:
 @pytest.fixture(scope="module")
 def edge(tmp_path_factory: pytest.TempPathFactory) -> EdgePart:
     folder = tmp_path_factory.mktemp("mutations") / "bundle"
-    written(folder, DefenseSpec(bits=5))
+    written(folder, defense_record(bits=5))
     return open_edge(folder / "edge")
 
 
@@ -103,14 +104,14 @@ def memory_stays(server: CloudServer) -> Iterator[None]:  # noqa: ARG001
 def answer_of(server: CloudServer, edge: EdgePart, frame: bytes) -> Answer | None:
     """What the server answers, None where it ends the stream."""
     try:
-        return unpack_answer(next(server._infer(iter([frame]), Context(edge))))
+        return unpack_answer(next(server.methods.infer(iter([frame]), Context(edge))))
     except Aborted:
         return None
 
 
 def test_damaged_requests_end_their_stream(server: CloudServer, edge: EdgePart, bodies: dict[int, bytes]) -> None:
     draw = random.Random("requests")
-    frames = {batch: pack_request(Request(BodyKind.plan, 7, batch, 10_000, body)) for batch, body in bodies.items()}
+    frames = {batch: pack_request(Request(BodyKind.defended, 7, batch, 10_000, body)) for batch, body in bodies.items()}
     whole = {batch: answer_of(server, edge, frame) for batch, frame in frames.items()}
     assert all(answer is not None and answer.status is Status.ok for answer in whole.values())
     for _ in range(REQUESTS):
@@ -118,7 +119,7 @@ def test_damaged_requests_end_their_stream(server: CloudServer, edge: EdgePart, 
         frame = damaged(frames[batch], draw)
         found = answer_of(server, edge, frame)
         assert (found is None) == (frame != frames[batch])
-    assert not server._streams
+    assert server.methods.status(None, Context(edge)).streams == 0
     for batch, frame in frames.items():
         again, first = answer_of(server, edge, frame), whole[batch]
         assert again is not None
@@ -141,7 +142,7 @@ def test_requests_whose_checksum_is_right_are_answered_or_refused_by_size(
         assert answer.id == request.id
         statuses.append(answer.status)
         if answer.status is Status.ok:
-            assert request.wire is BodyKind.plan
+            assert request.kind is BodyKind.defended
             assert batch <= 4
             assert len(body) == layout.body_bytes(batch)
             assert unpack_outputs(answer.body, edge.manifest.part.outputs, batch)["logits"].shape == (batch, 5)
@@ -151,7 +152,7 @@ def test_requests_whose_checksum_is_right_are_answered_or_refused_by_size(
 
 def test_damaged_answers_are_not_taken(server: CloudServer, edge: EdgePart, bodies: dict[int, bytes]) -> None:
     draw, spec = random.Random("answers"), edge.manifest.part.outputs
-    right = answer_of(server, edge, pack_request(Request(BodyKind.plan, 7, 2, 10_000, bodies[2])))
+    right = answer_of(server, edge, pack_request(Request(BodyKind.defended, 7, 2, 10_000, bodies[2])))
     assert right is not None
     output = unpack_outputs(right.body, spec, 2)
     frame = pack_answer(right)
@@ -182,13 +183,13 @@ def test_damaged_handshakes_are_refused(server: CloudServer, edge: EdgePart) -> 
         part_sha256=edge.manifest.part_sha256,
         torch_version="2.0",
     )
-    assert server._hello(right, Context(edge)).accepted
+    assert server.methods.hello(right, Context(edge)).accepted
     for _ in range(HANDSHAKES):
         try:
             request = messages.HelloRequest.FromString(damaged(right.SerializeToString(), draw))
         except (DecodeError, UnicodeDecodeError):
             continue
-        reply = server._hello(request, Context(edge))
+        reply = server.methods.hello(request, Context(edge))
         assert reply.accepted == all(
             getattr(request, field) == getattr(right, field)
             for field in ("protocol", "bundle_id", "plan_sha256", "part_sha256", "undefended")

@@ -29,21 +29,22 @@ from bundle_plans import (
     tokens,
 )
 from collabplan.defenses.randomness import Keyed
-from collabplan.records import CollabplanError, DefenseSpec, MismatchError
+from collabplan.records import CollabplanError, DefenseRecord, MismatchError
 from collabplan.runtime import write_bundle
 from collabplan.runtime.device.client import EdgeClient
-from collabplan.runtime.device.session import UnreachableError
+from collabplan.runtime.device.errors import UnreachableError
 from collabplan.runtime.parts import CloudPart, open_cloud, open_edge
 from collabplan.runtime.server.server import CloudServer, ServeOptions
 from collabplan.runtime.wire import protocol_pb2 as messages
 from collabplan.runtime.wire.framing import PROTOCOL, BodyKind, Request, Status, pack_request, unpack_answer
 from collabplan.runtime.wire.request_codec import DefendedCodec
 from collabplan.runtime.wire.service import BUNDLE_KEY, PART_KEY, Stub
+from defense_records import defense_record
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from serving import ANYWHERE, serving, written
+from serving import ANYWHERE, serving, until, written
 from torch import Tensor, nn
 
-STEADY = DefenseSpec()
+STEADY = defense_record()
 """A defense without chance: 8 bits, rounded to the nearest."""
 
 
@@ -89,11 +90,11 @@ def test_an_answer_is_that_of_the_halves_and_the_defense(client: EdgeClient, bun
     assert same(client.infer(images(batch)), simulated(bundle, images(batch)))
 
 
-@pytest.mark.parametrize(("spec", "size"), [(DefenseSpec(kept=0.5), 2 * 16), (DefenseSpec(kept=6, bits=3), 3)])
-def test_fewer_directions_are_fewer_bytes(spec: DefenseSpec, size: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("spec", "size"), [(defense_record(share=0.5), 2 * 16), (defense_record(rank=6, bits=3), 3)])
+def test_fewer_directions_are_fewer_bytes(spec: DefenseRecord, size: int, tmp_path: Path) -> None:
     made = make(SkipNet(), images, crossing("relu"), spec=spec)
     folder = tmp_path / "bundle"
-    write_bundle(made.plan, made.traced, made.cut, folder, directions=made.directions)
+    write_bundle(made.plan, made.traced, made.cut, folder, projection=made.projection)
     assert DefendedCodec(open_edge(folder).defense).body_bytes(3) == 3 * size
     with serving(folder) as server, EdgeClient(folder, server.address) as client:
         assert same(client.infer(images(3)), simulated(folder, images(3)))
@@ -199,7 +200,7 @@ def test_inputs_by_name_and_inputs_that_are_not_the_models(client: EdgeClient, b
 
 
 def test_another_bundle_is_refused_by_name(server: CloudServer, tmp_path: Path, bundle: Path) -> None:
-    written(tmp_path / "other", DefenseSpec(bits=4))
+    written(tmp_path / "other", defense_record(bits=4))
     with EdgeClient(tmp_path / "other", server.address) as client, pytest.raises(MismatchError, match="runs the plan"):
         client.infer(images(1))
     manifest = open_edge(bundle).manifest
@@ -275,15 +276,13 @@ def test_what_does_not_fit_into_the_queue_is_refused_at_once_and_late_requests_a
         assert entered.wait(10)
         threads.append(threading.Thread(target=ask, args=("impatient", impatient)))
         threads[1].start()
-        while not server._engine.waiting:
-            time.sleep(0.01)
+        until(lambda: server.methods.status(None, None).waiting > 0)
         ask("refused", refused)
         threads[1].join()
         time.sleep(0.1)
         go_on.set()
         threads[0].join()
-        while server.counts.answered().get("late", 0) == 0:
-            time.sleep(0.01)
+        until(lambda: server.counts.answered().get("late", 0) > 0)
     assert isinstance(outcomes["running"], dict)
     assert "overloaded: the server's queue is full" in outcomes["refused"]
     assert "no answer within 0.2 s" in outcomes["impatient"]
@@ -379,7 +378,7 @@ def test_samples_that_read_each_other_are_served_alone(tmp_path: Path) -> None:
 
 
 def test_keyed_masks_repeat_and_need_their_key(tmp_path: Path) -> None:
-    written(tmp_path / "bundle", DefenseSpec(dropout="element", rate=0.5, masks="keyed"))
+    written(tmp_path / "bundle", defense_record(dropout="element", rate=0.5, masks="keyed"))
     key = tmp_path / "key"
     key.write_text("00" * 32 + "\n" + "a7" * 32 + "\n")
     key.chmod(0o600)
@@ -408,7 +407,7 @@ def test_without_the_cloud_there_is_a_clear_error_or_the_fallback(bundle: Path) 
         client.infer(images(1))
     with EdgeClient(bundle, "127.0.0.1:9", retries=0, fallback=True) as client:
         answers = [client.infer(images(2)), *client.stream([images(2)])]
-        assert client.tally.fallbacks == 2
+        assert client.counts.fallbacks == 2
     expected = make(SkipNet(), images, crossing("relu", "conv2d_1")).model
     with torch.no_grad():
         assert all(same(answer, expected(*images(2))) for answer in answers)
@@ -421,7 +420,7 @@ def test_plaintext_leaves_the_machine_only_where_it_is_asked_for(bundle: Path) -
         EdgeClient(bundle, "192.0.2.1:7433")
     with serving(bundle, "0.0.0.0:0", insecure=True) as server:
         assert server.port
-    with pytest.raises(CollabplanError, match="no address"):
+    with pytest.raises(CollabplanError, match="not an address"):
         EdgeClient(bundle, "localhost")
 
 

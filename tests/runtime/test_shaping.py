@@ -138,5 +138,5 @@ def test_a_held_link_loses_nothing_and_a_cut_one_breaks(echo: str) -> None:
 
 
 def test_an_address_that_is_none_is_refused() -> None:
-    with pytest.raises(CollabplanError, match="no address"):
+    with pytest.raises(CollabplanError, match="not an address"):
         ShapingProxy("nowhere", Shape.parse("1mbps,1ms"))

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 from bundle_plans import images
 from certificates import authority, needs_openssl, signed
-from collabplan.records import CollabplanError, DefenseSpec
+from collabplan.records import CollabplanError
 from collabplan.runtime.device.client import EdgeClient
-from collabplan.runtime.device.session import UnreachableError
+from collabplan.runtime.device.errors import UnreachableError
 from collabplan.runtime.parts import open_cloud
 from collabplan.runtime.server.server import CloudServer, ServeOptions
 from collabplan.runtime.wire.service import ClientTls, ServerTls
+from defense_records import defense_record
 from serving import ANYWHERE, serving, written
 
 pytestmark = needs_openssl
@@ -41,7 +42,7 @@ class Papers:
 @pytest.fixture(scope="module")
 def papers(tmp_path_factory: pytest.TempPathFactory) -> Papers:
     folder = tmp_path_factory.mktemp("tls")
-    written(folder / "bundle", DefenseSpec())
+    written(folder / "bundle", defense_record())
     for name in ("ca", "other"):
         authority(folder, name)
     signed(folder, "server", "ca")

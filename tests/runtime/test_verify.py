@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 from bundle_plans import FixedBatch, Made, SkipNet, crossing, images, last, make, middle, rows
-from collabplan.records import DefenseSpec
-from collabplan.runtime.device.stopwatch import Spent, timing
+from collabplan.runtime.over_the_wire import Subject
 from collabplan.runtime.parts import open_edge
 from collabplan.runtime.shaping import Shape
-from collabplan.runtime.verify import Server, Subject, median_interval, verify
+from collabplan.runtime.verify import Server, verify
 from collabplan.targets.data import Data, InputScaling
+from defense_records import defense_record
 from serving import serving
 
 NEAR = Shape.parse("1gbps,200us")
@@ -25,7 +25,7 @@ def subject(made: Made, count: int = 7) -> Subject:
 
     data = Data(made.inputs(count))
     scaling = InputScaling.from_data(*data.inputs)
-    return Subject(made.plan, made.traced, made.cut, data, directions=made.directions, evaluate=score, scaling=scaling)
+    return Subject(made.plan, made.traced, made.cut, data, projection=made.projection, evaluate=score, scaling=scaling)
 
 
 def test_two_tensors_cross_and_come_back_exactly() -> None:
@@ -48,7 +48,7 @@ def test_everything_on_the_device_needs_no_server() -> None:
 
 
 def test_keyed_masks_get_a_key_that_is_thrown_away() -> None:
-    spec = DefenseSpec(dropout="element", rate=0.5, masks="keyed")
+    spec = defense_record(dropout="element", rate=0.5, masks="keyed")
     assert verify(subject(make(SkipNet(), images, middle, spec=spec)), requests=2, shape=NEAR).exact_samples == 7
 
 
@@ -63,17 +63,3 @@ def test_a_running_server_is_asked(tmp_path_factory: pytest.TempPathFactory) -> 
         found = verify(subject(made), requests=2, server=Server(server.address))
     assert (found.direct, found.exact_samples, found.shaped) == (None, None, False)
     assert found.link == made.plan.link
-
-
-def test_a_slower_device_is_declared_and_not_measured() -> None:
-    spent = [Spent(total=10.0, edge=2.0, defense=1.0, way=4.0, cloud=3.0)]
-    times = {part: timing(spent, part, 5.0).p50_ms for part in ("total", "edge", "defense", "way", "cloud")}
-    assert times == {"total": 22.0, "edge": 10.0, "defense": 5.0, "way": 4.0, "cloud": 3.0}
-
-
-def test_the_median_has_an_interval() -> None:
-    found = median_interval([float(number) for number in range(101)])
-    assert found.value == 50.0
-    assert 40 <= found.low < 50 < found.high <= 60
-    one = median_interval([3.0])
-    assert (one.low, one.value, one.high) == (3.0, 3.0, 3.0)

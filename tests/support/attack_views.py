@@ -11,8 +11,9 @@ from collabplan.attacks import AdversaryView, Attack, AuditTarget, Effort
 from collabplan.defenses import Defense
 from collabplan.estimators import EdgeActivations
 from collabplan.graph import TracedGraph, candidate_cuts, trace
-from collabplan.records import DefenseSpec, Threat, hash_tensors
+from collabplan.records import DefenseRecord, Threat, hash_tensors
 from collabplan.targets import Data, InputScaling
+from defense_records import defense_record
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
@@ -69,12 +70,12 @@ def traced_network(first: nn.Module, width: int) -> TracedGraph:
     return TRACED[key]
 
 
-def audit_target(first: nn.Module, width: int, spec: DefenseSpec | None = None, *, cut: int = 1) -> AuditTarget:
+def audit_target(first: nn.Module, width: int, spec: DefenseRecord | None = None, *, cut: int = 1) -> AuditTarget:
     """The device whose `cut`-th cut (by depth, the raw input being the first) lies behind `first`."""
     traced = traced_network(first, width)
     chosen = sorted(candidate_cuts(traced, 1), key=lambda each: each.depth)[cut]
-    defense = Defense.for_cut(spec or DefenseSpec(), chosen)
-    if defense.spec.bits is not None or defense.spec.noise != "none":
+    defense = Defense.for_cut(spec or defense_record(), chosen)
+    if defense.record.bits is not None or defense.record.noise is not None:
         activations = EdgeActivations(traced, cache_bytes=0)
         rows = activations.rows(chosen, digits()[1])
         defense = defense.calibrate(activations.to_graph(chosen, rows))

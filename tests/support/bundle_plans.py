@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,7 +15,7 @@ from collabplan.records import (
     Accuracy,
     Budgets,
     Candidate,
-    DefenseSpec,
+    DefenseRecord,
     DeviceIdentity,
     Interval,
     Latency,
@@ -28,6 +28,7 @@ from collabplan.records import (
     collect_provenance,
 )
 from collabplan.targets import Data
+from defense_records import defense_record
 from torch import Tensor, nn
 
 
@@ -133,7 +134,7 @@ class Made:
     cut: Cut
     plan: Plan
     inputs: Callable[[int], tuple[Tensor, ...]]
-    directions: ProjectionMatrices | None = None
+    projection: ProjectionMatrices | None = None
 
 
 def make(
@@ -143,7 +144,7 @@ def make(
     *,
     batch: int = 1,
     public: tuple[str, ...] = (),
-    spec: DefenseSpec | None = None,
+    spec: DefenseRecord | None = None,
 ) -> Made:
     """A plan of `model` for the cut that `choose` takes."""
     with torch.random.fork_rng():
@@ -153,25 +154,26 @@ def make(
                 parameter.copy_(torch.randn(parameter.shape))
     traced = trace(model.eval(), inputs(batch), public_inputs=public)
     cut = choose(candidate_cuts(traced))
-    spec, directions = spec or DefenseSpec(dropout="element", rate=0.5), None
-    if spec.kept != 1:
-        whole = int(spec.kept) if spec.kept > 1 else 0
+    spec, projection = spec or defense_record(dropout="element", rate=0.5), None
+    if spec.projection is not None:
+        whole = spec.projection.rank or 0
         found = fit_projection(EdgeActivations(traced), cut, Data(inputs(32)), torch.Generator(), whole=whole)
-        directions = found.narrowed(spec.kept)
-        spec = spec.model_copy(update={"directions": directions.sha256})
-    return Made(model, traced, cut, plan_of(traced, cut, inputs(batch), spec, directions), inputs, directions)
+        projection = found.narrowed(spec.projection)
+    return Made(model, traced, cut, plan_of(traced, cut, inputs(batch), spec, projection), inputs, projection)
 
 
 def plan_of(
     traced: TracedGraph,
     cut: Cut,
     inputs: tuple[Tensor, ...],
-    spec: DefenseSpec,
-    directions: ProjectionMatrices | None = None,
+    spec: DefenseRecord,
+    projection: ProjectionMatrices | None = None,
 ) -> Plan:
     """A plan for `cut`, its defense calibrated on `inputs`."""
     with torch.no_grad():
-        defense = replace(Defense.for_cut(spec, cut), directions=directions).calibrate(split(traced, cut).edge(*inputs))
+        defense = Defense.for_cut(spec, cut)
+        defense = defense if projection is None else defense.with_matrices(projection)
+        defense = defense.calibrate(split(traced, cut).edge(*inputs))
     candidate = _candidate(cut, defense)
     device = DeviceIdentity(device="cpu", name="a processor", threads=1)
     return Plan(
@@ -182,8 +184,8 @@ def plan_of(
         cut_name=cut.name,
         cut_kind=cut.kind,
         crossing=cut.crossing,
-        defense=defense.spec,
-        directions=None if directions is None else TensorFile(file="", sha256=directions.sha256),
+        defense=defense.record,
+        projection=None if projection is None else TensorFile(file="", sha256=projection.sha256),
         batch=1,
         chosen=candidate,
         searched=candidate,
@@ -206,10 +208,7 @@ def _candidate(cut: Cut, defense: Defense) -> Candidate:
         cut_id=cut.id,
         cut_name=cut.name,
         cut_kind=cut.kind,
-        dropout=defense.spec.dropout,
-        rate=defense.spec.rate,
-        bits=defense.spec.bits,
-        kept=defense.spec.kept,
+        defense=defense.record.unfitted,
         latency=Latency(p50_ms=nothing, p95_ms=1.0, parts=parts),
         accuracy=Accuracy(metric="top-1", accuracy=nothing, undefended=0.0, drop=nothing, sample_count=1, draws=1),
         leakage=Leakage(index=nothing, status="estimated", sample_count=1),

@@ -21,7 +21,10 @@ class Captured:
 
 def read(data: bytes) -> Captured:
     assert data.startswith(PREFACE)
-    start, streams, headers, rest = len(PREFACE), {}, {}, []
+    start = len(PREFACE)
+    streams: dict[int, bytearray] = {}
+    headers: dict[int, bytes] = {}
+    rest: list[tuple[int, bytes]] = []
     while start < len(data):
         size, kind = int.from_bytes(data[start : start + 3], "big"), data[start + 3]
         stream = int.from_bytes(data[start + 5 : start + 9], "big") & 0x7FFFFFFF

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from collabplan.defenses.seeds import derive_seed
 from collabplan.planner.budgets import judged
-from collabplan.planner.space import Point, Space
+from collabplan.planner.space import Space
 from collabplan.records import (
     Accuracy,
     Audited,
@@ -17,6 +17,7 @@ from collabplan.records import (
     Leakage,
     TierFigures,
 )
+from defense_records import grid, point_at
 
 FINGERPRINT = {"model structure": "a" * 64, "weights": "b" * 64, "data": "c" * 64, "seed": "0"}
 
@@ -27,23 +28,19 @@ def interval(value, width=0.01, low=None):
 
 def space(cuts=12):
     ids = tuple(f"cut{i:02d}" for i in range(cuts))
-    return Space(ids, dict.fromkeys(ids[1:], ("element", "channel")))
+    return Space(ids, dict.fromkeys(ids[1:], ("element", "channel")), grid())
 
 
 def candidate(
     point=None, *, accuracy=0.9, drop=0.0, latency_ms=10.0, leakage=0.5, memory=1000, parameters=10, budgets=None
 ):
-    point = point or Point("cut00")
+    point = point or point_at("cut00")
     parts = LatencyParts(edge_ms=latency_ms, defense_ms=0, serialisation_ms=0, transfer_ms=0, cloud_ms=0, download_ms=0)
     made = Candidate(
         cut_id=point.cut_id,
         cut_name=f"layer {point.cut_id}",
         cut_kind="proper",
-        dropout=point.dropout,
-        rate=point.rate,
-        bits=point.wire.bits,
-        noise=point.wire.noise,
-        noise_std=point.wire.noise_std,
+        defense=point.defense,
         latency=Latency(p50_ms=interval(latency_ms, 1.0), p95_ms=latency_ms + 1.0, parts=parts),
         accuracy=Accuracy(
             metric="top-1",
@@ -81,7 +78,8 @@ def audited(index, *, half="search", effort="quick", reconstruction=None, linkag
 def evaluate(point, cuts=12):
     depth = int(point.cut_id.removeprefix("cut")) / (cuts - 1)
     noise = np.random.default_rng(derive_seed(7, point.key)).normal(size=2) * 0.01
-    strength = point.rate * (1.2 if point.dropout == "channel" else 1.0)
+    dropout = point.defense.dropout
+    strength = point.defense.rate * (1.2 if dropout is not None and dropout.granularity == "channel" else 1.0)
     drop = max(0.0, 0.4 * strength**2 * (1.3 - depth) + noise[0])
     return candidate(
         point,

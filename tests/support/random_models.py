@@ -35,12 +35,14 @@ class RandomModel(nn.Module):
         self.tied_b.weight = self.tied_a.weight
         self.relu = nn.ReLU(inplace=True)
         self.dropout = nn.Dropout(0.5)
+        self.offset: Tensor
         self.register_buffer("offset", torch.randn(CHANNELS, 1, 1, generator=generator), persistent=False)
         self.outputs = draw.randint(1, 3)
         with torch.no_grad():
             for parameter in self.parameters():
                 parameter.copy_(0.3 * torch.randn(parameter.shape, generator=generator))
             for norm in self.norms:
+                assert isinstance(norm.running_mean, Tensor)
                 norm.running_mean.copy_(torch.randn(CHANNELS, generator=generator))
 
     def forward(self, x: Tensor, extra: Tensor | None = None) -> dict[str, Tensor | int | None]:

@@ -29,7 +29,7 @@ def main(folder, trials, cuts, pause_s):
     with open_store(Path(folder), fakes.FINGERPRINT, space, resume=True) as store:
         print("open", flush=True)
         found = search_points(store, space.points, evaluate, budgets, seed=0, trials=trials, on_progress=report)
-    front = sorted(pareto_front(found.candidates), key=lambda c: (c.cut_id, c.dropout, c.rate))
+    front = sorted(pareto_front(found.candidates), key=lambda c: (c.cut_id, c.defense.text))
     print(json.dumps([candidate.model_dump(mode="json") for candidate in front]))
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from bundle_plans import Made, SkipNet, crossing, images, make
-from collabplan.records import DefenseSpec
+from collabplan.records import DefenseRecord
 from collabplan.runtime import write_bundle
 from collabplan.runtime.parts import open_cloud
 from collabplan.runtime.server.server import CloudServer, ServeOptions
@@ -17,7 +18,15 @@ from collabplan.runtime.server.server import CloudServer, ServeOptions
 ANYWHERE = "127.0.0.1:0"
 
 
-def written(folder: Path, spec: DefenseSpec | None = None, **options: bool) -> Made:
+def until(holds: Callable[[], bool], *, within_s: float = 10.0) -> None:
+    """Wait until something holds; fail if it does not do so in time."""
+    deadline = time.monotonic() + within_s
+    while not holds():
+        assert time.monotonic() < deadline, f"did not hold within {within_s:g} s"
+        time.sleep(0.01)
+
+
+def written(folder: Path, spec: DefenseRecord | None = None, **options: bool) -> Made:
     """A bundle of SkipNet in `folder`: two tensors cross."""
     made = make(SkipNet(), images, crossing("relu", "conv2d_1"), spec=spec)
     write_bundle(made.plan, made.traced, made.cut, folder, **options)  # type: ignore[arg-type]

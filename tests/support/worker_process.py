@@ -29,7 +29,7 @@ def main(url, name, cuts, pause_s):
         url, fakes.FINGERPRINT, space, resume=True, name=name, heartbeat_s=HEARTBEAT_S, grace_s=GRACE_S
     ) as store:
         found = search_together(store, space.points, evaluate, Budgets(), seed=0, sampler="exhaustive", pause_s=0.2)
-    front = sorted(pareto_front(found.candidates), key=lambda c: (c.cut_id, c.dropout, c.rate))
+    front = sorted(pareto_front(found.candidates), key=lambda c: (c.cut_id, c.defense.text))
     print(json.dumps([candidate.model_dump(mode="json") for candidate in front]))
 
 

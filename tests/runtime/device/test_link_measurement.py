@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 from collabplan.records import CollabplanError, Link, LinkReport, load, save
+from collabplan.runtime.device.errors import UnreachableError
 from collabplan.runtime.device.link_measurement import measure_link
-from collabplan.runtime.device.session import Address, UnreachableError
+from collabplan.runtime.device.session import Address
 from collabplan.runtime.shaping import Shape, ShapedLink
 from serving import serving, written
 
@@ -30,7 +31,7 @@ def test_a_measured_link_is_the_shaped_one(tmp_path: Path) -> None:
 
 
 def test_no_server_is_one_error() -> None:
-    with pytest.raises(UnreachableError, match="gives no echo"):
+    with pytest.raises(UnreachableError, match="does not echo"):
         measure_link(Address.checked("127.0.0.1:1", None, insecure=False), timeout_s=1.0)
     with pytest.raises(CollabplanError, match="plaintext"):
         Address.checked("192.0.2.1:7433", None, insecure=False)

@@ -22,7 +22,7 @@ from collabplan.runtime.wire.framing import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-REQUEST = Request(BodyKind.plan, 2**60, 3, 1500, b"some bytes")
+REQUEST = Request(BodyKind.defended, 2**60, 3, 1500, b"some bytes")
 ANSWER = Answer(Status.ok, 7, 3, b"an output", 10, 2**40, 99)
 
 
@@ -30,7 +30,7 @@ def test_a_request_comes_back_as_it_was() -> None:
     frame = pack_request(REQUEST)
     found = unpack_request(frame)
     assert len(frame) == REQUEST_HEADER_BYTES + len(REQUEST.body)
-    assert (found.wire, found.id, found.batch, found.patience_ms) == (BodyKind.plan, 2**60, 3, 1500)
+    assert (found.kind, found.id, found.batch, found.patience_ms) == (BodyKind.defended, 2**60, 3, 1500)
     assert bytes(found.body) == REQUEST.body
     assert found.crc == crc_of(frame)
 

@@ -6,8 +6,9 @@ import pytest
 import torch
 from collabplan.defenses import Defense
 from collabplan.defenses.randomness import Fresh
-from collabplan.records import Crossing, DefenseSpec, Layout, TensorRange
+from collabplan.records import Crossing, Layout, TensorRange
 from collabplan.runtime.wire.request_codec import BodyError, DefendedCodec, PlainCodec, graph_shape
+from defense_records import defense_record
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -27,7 +28,7 @@ def crossing(node: str, dtype: str = "float32", shape: tuple[int, ...] = (2, 3),
 
 def defense(*crossings: Crossing, bits: int | None = 8) -> Defense:
     ranges = tuple(TensorRange(node=c.node, low=-3.0, high=3.0) for c in crossings if c.is_floating and not c.public)
-    spec = DefenseSpec(bits=bits, ranges=ranges, dropout="element", rate=0.3)
+    spec = defense_record(bits=bits, ranges=ranges, dropout="element", rate=0.3)
     return Defense(spec, crossings)
 
 

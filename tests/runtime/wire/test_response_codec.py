@@ -26,7 +26,11 @@ SPEC = OutputSpec(
                         ["size", {"list": [{"output": 2}]}]]},
     tensors=(LOGITS, TRUTH, TensorSpec(name="size", dtype="int64", shape=(), number=True)),
 )  # fmt: skip
-VALUE = {"logits": torch.randn(2, 3), "more": (torch.tensor([[True, False]] * 2), None, -math.inf), "size": [2]}
+VALUE: dict[str, Any] = {
+    "logits": torch.randn(2, 3),
+    "more": (torch.tensor([[True, False]] * 2), None, -math.inf),
+    "size": [2],
+}
 
 
 def test_an_output_comes_back_in_its_structure() -> None:

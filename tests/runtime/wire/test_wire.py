@@ -15,7 +15,7 @@ from collabplan.attacks import AuditRequest, AuditTarget, Effort, attack_named, 
 from collabplan.attacks.audit_request import MANY
 from collabplan.defenses import Defense
 from collabplan.defenses.randomness import Keyed
-from collabplan.records import DefenseSpec
+from collabplan.records import DefenseRecord
 from collabplan.runtime import write_bundle
 from collabplan.runtime.device.client import EdgeClient
 from collabplan.runtime.parts import open_edge
@@ -23,6 +23,7 @@ from collabplan.runtime.wire import protocol_pb2 as messages
 from collabplan.runtime.wire.framing import REQUEST_HEADER_BYTES, BodyKind, unpack_request
 from collabplan.runtime.wire.request_codec import DefendedCodec
 from collabplan.targets import Data, InputScaling
+from defense_records import defense_record
 from http2 import FIXED_BYTES, GOAWAY, OVERHEAD, SETTINGS, Captured, read
 from serving import Proxy, serving
 from sklearn.datasets import load_digits
@@ -32,7 +33,7 @@ from torch import Tensor, nn
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wire") / "bundle"
-    spec = DefenseSpec(dropout="element", rate=0.4, noise="gaussian", noise_std=0.1, bits=5, masks="keyed")
+    spec = defense_record(dropout="element", rate=0.4, noise="gaussian", noise_std=0.1, bits=5, masks="keyed")
     made = make(Tokens(), tokens, middle, batch=2, public=("mask",), spec=spec)
     write_bundle(made.plan, made.traced, made.cut, folder)
     return folder
@@ -80,7 +81,7 @@ def test_only_the_defended_tensors_and_public_inputs_cross_in_messages_of_one_si
     assert len(found.messages[requests]) == len(inputs)
     for number, (frame, (ids, mask)) in enumerate(zip(found.messages[requests], inputs, strict=True), start=1):
         request = unpack_request(frame)
-        assert (request.id, request.batch, request.wire, request.patience_ms) == (number, 1, BodyKind.plan, 10_000)
+        assert (request.id, request.batch, request.kind, request.patience_ms) == (number, 1, BodyKind.defended, 10_000)
         assert len(frame) == REQUEST_HEADER_BYTES + bodies.body_bytes(1)
         source = Keyed(bytes.fromhex(secret), edge.manifest.part.plan_sha256.encode(), [ids])
         with torch.no_grad():
@@ -116,7 +117,7 @@ def digits() -> tuple[Data, Data]:
 @pytest.fixture(scope="module")
 def classifier() -> Made:
     model = nn.Sequential(nn.Conv2d(1, 6, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(384, 10))
-    spec = DefenseSpec(dropout="element", rate=0.6, bits=6)
+    spec = defense_record(dropout="element", rate=0.6, bits=6)
     own = digits()[1].inputs[0]
     return make(model, lambda batch: (own[:batch],), middle, batch=200, spec=spec)
 
@@ -146,7 +147,7 @@ def test_the_audit_of_what_was_captured_agrees_with_the_audit_of_the_plan(
     made, (targets, own) = classifier, digits()
     assert len(observed) == MANY
 
-    def audited(spec: DefenseSpec, seed: int, *, captured: bool) -> dict[str, float]:
+    def audited(spec: DefenseRecord, seed: int, *, captured: bool) -> dict[str, float]:
         """The index by attack."""
         defense = Defense(spec, made.cut.crossing)
         target = AuditTarget(made.traced, made.cut, defense, InputScaling.from_range(0, 1))

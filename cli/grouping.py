@@ -1,0 +1,126 @@
+"""Makes the options of a command from the option groups of its workflow.
+
+A group is a dataclass of `workflows.options`: its fields give name, type and default. The command adds what a terminal
+shows of each: help, metavar, panel, and whether it is rare.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
+
+import typer
+from typer.models import OptionInfo
+
+Shown = Mapping[str, OptionInfo]
+"""By field, how a terminal shows it."""
+
+
+def grouped(**groups: Shown) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Replace parameters that are option groups by one command-line option for each of their fields.
+
+    Args:
+        groups: by parameter, how each field is shown. A field that is left out keeps its default.
+
+    Example:
+        >>> from collabplan.workflows.options import MachineSettings
+        >>> @grouped(machines={"storage": option("Database.", "URL")})
+        ... def command(machines: MachineSettings) -> None:
+        ...     print(machines.storage)
+        >>> command(storage="here")
+        here
+    """
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        hints = get_type_hints(function, include_extras=True)
+        parameters: dict[str, inspect.Parameter] = {}
+        for name, parameter in inspect.signature(function).parameters.items():
+            if name in groups:
+                parameters |= {each.name: each for each in _parameters(hints[name], groups[name])}
+            else:
+                parameters[name] = parameter.replace(annotation=hints[name], kind=inspect.Parameter.KEYWORD_ONLY)
+
+        def command(**values: Any) -> None:
+            made = {name: _made(hints[name], shown, values) for name, shown in groups.items()}
+            function(**values, **made)
+
+        command.__name__, command.__doc__ = function.__name__, function.__doc__
+        command.__annotations__ = {name: each.annotation for name, each in parameters.items()}
+        command.__signature__ = inspect.Signature(list(parameters.values()))  # type: ignore[attr-defined]
+        return command
+
+    return decorate
+
+
+def option(
+    text: str,
+    metavar: str | None = None,
+    panel: str | None = None,
+    *flags: str,
+    rare: bool = False,
+    default: bool = False,
+    least: float | None = None,
+    most: float | None = None,
+    envvar: str | None = None,
+) -> OptionInfo:
+    """How one option is shown.
+
+    Args:
+        text: the help.
+        metavar: stands for its value.
+        panel: of the help, where it is listed.
+        flags: in place of the name that the field gives.
+        rare: listed by `--help-all` alone.
+        default: print the default too.
+        least, most: bounds of a number.
+        envvar: gives the value where the command line does not.
+    """
+    info: OptionInfo = typer.Option(
+        *flags,
+        help=text,
+        metavar=metavar,
+        rich_help_panel=panel,
+        hidden=rare,
+        show_default=default,
+        min=least,
+        max=most,
+        envvar=envvar,
+    )
+    return info
+
+
+def _parameters(group: type[Any], shown: Shown) -> list[inspect.Parameter]:
+    """One parameter for each field that is shown, in the order of `shown`."""
+    hints, fields = get_type_hints(group), {field.name: field for field in dataclasses.fields(group)}
+    made = []
+    for name, info in shown.items():
+        default = fields[name].default
+        made.append(
+            inspect.Parameter(
+                name,
+                inspect.Parameter.KEYWORD_ONLY,
+                annotation=Annotated[_listed(hints[name]), info],
+                default=inspect.Parameter.empty if default is dataclasses.MISSING else _empty_as_none(default),
+            )
+        )
+    return made
+
+
+def _made(group: type[Any], shown: Shown, values: dict[str, Any]) -> Any:
+    """The group, out of what was parsed."""
+    own = {name: values.pop(name) for name in shown if name in values}
+    several = {field.name for field in dataclasses.fields(group) if isinstance(field.default, tuple)}
+    return group(**{name: tuple(value or ()) if name in several else value for name, value in own.items()})
+
+
+def _listed(kind: Any) -> Any:
+    """`tuple[str, ...]` is a list to typer: the option is given several times."""
+    if get_origin(kind) is tuple and get_args(kind)[-1:] == (Ellipsis,):
+        return list[get_args(kind)[0]] | None  # type: ignore[misc]
+    return kind
+
+
+def _empty_as_none(default: Any) -> Any:
+    return None if default == () else default

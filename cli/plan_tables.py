@@ -1,0 +1,239 @@
+"""The tables of plans: the front, the plan beside cuts chosen without evidence, and the plan in full."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.markup import escape
+from rich.table import Table
+
+from ..planner.space import point_of
+from ..records import DEFAULT_OBJECTIVES, Audited, Baseline, Candidate, EdgePower, Objective, Plan
+from ..workflows.wording import bits_text, defense, dropout, information, number, power_text, sent, share, size
+from .tables import interval, middle, plain_table, with_interval
+
+MAX_FRONT = 16
+_NAMES, _NAMES_WITH_ENERGY = 20, 14
+_SIGNS = 3
+"""What an interval of negative numbers takes from the names: `-0.90 to -0.37` beside `0.370-0.900`."""
+_FIGURES = ("p50 ms\n(90 %)", "p95\nms", "accuracy\n(95 %)", "leakage\n(95 %)", "payload\na sample")
+_MARKS = ">: the chosen plan; x: misses a budget, or failed on the confirm split. Leakage: "
+_RECONSTRUCTION = (
+    "0 no better than the prior, 1 the input itself; a: attacked, p: predicted from those that were (90 %), "
+    "e: estimated."
+)
+_TOKENS = "token recovery, 0 the commonest tokens, 1 every token; e: estimated."
+
+
+def candidates(
+    title: str, head: str, rows: Sequence[tuple[str, str, str, Candidate]], power: EdgePower | None = None
+) -> Table:
+    """Evaluated candidates: latency, accuracy and leakage, each above its interval; energy where it is known.
+
+    Args:
+        head: of the column that holds the rows' two names.
+        rows: a mark (chosen, misses a budget), two names to stand one above the other, and the candidate.
+        power: what energies were computed by.
+    """
+    table = plain_table(title)
+    known = any(candidate.edge_energy_mj is not None for *_, candidate in rows)
+    table.add_column("", no_wrap=True)
+    table.add_column(head, no_wrap=True)
+    for name in (*_FIGURES, *(["edge\nmJ"] if known else [])):
+        table.add_column(name, justify="right", no_wrap=True)
+    wide = any(candidate.accuracy.accuracy.low < 0 for *_, candidate in rows)
+    width = (_NAMES_WITH_ENERGY if known else _NAMES) - (_SIGNS if wide else 0)
+    for mark, above, below, candidate in rows:
+        names = f"{escape(middle(above, width))}\n[dim]{escape(middle(below, width))}[/dim]"
+        cells = [*_figures(candidate), *([energy(candidate)] if known else [])]
+        table.add_row(mark, names, *cells, style=None if candidate.meets_budgets else "dim")
+    recovery = any(candidate.leakage.index_of == "token recovery" for *_, candidate in rows)
+    table.caption = _MARKS + (_TOKENS if recovery else _RECONSTRUCTION)
+    if known and power is not None:
+        table.caption += f" Edge mJ: a request, {power.said}."
+    return table
+
+
+def _figures(candidate: Candidate) -> list[str]:
+    """A candidate's cells under `_FIGURES`."""
+    return [
+        with_interval(candidate.latency.p50_ms),
+        number(candidate.latency.p95_ms),
+        with_interval(candidate.accuracy.accuracy, share),
+        leakage(candidate),
+        size(candidate.payload_bytes),
+    ]
+
+
+def front(
+    rows: Sequence[Candidate],
+    chosen: Candidate | None,
+    objectives: Sequence[Objective] = DEFAULT_OBJECTIVES,
+    power: EdgePower | None = None,
+) -> Table:
+    """The Pareto front by these objectives, as the search saw it; the plan is marked."""
+    order = sorted(rows, key=lambda c: (not c.meets_budgets, c.index.high, c.index.value, c.latency.p95_ms))
+    same = [i for i, c in enumerate(order) if chosen is not None and point_of(c) == point_of(chosen)]
+    kept = _around(len(order), same[0] if same else None)
+    return candidates(
+        f"{front_text(objectives)} ({len(kept)} of {len(order)}), those within budgets first",
+        "cut\ndropout",
+        [(_mark(order[i], chosen=i in same), order[i].cut_name, dropout(order[i]), order[i]) for i in kept],
+        power,
+    )
+
+
+def front_text(objectives: Sequence[Objective]) -> str:
+    """`Front on the search split`, with what it is made of where that is not the usual."""
+    said = "" if tuple(objectives) == DEFAULT_OBJECTIVES else f" by {', '.join(objectives)}"
+    return f"Front on the search split{said}"
+
+
+def comparison(plan: Plan | None, baselines: Sequence[Baseline], power: EdgePower | None = None) -> Table:
+    """The chosen plan beside what people choose without evidence."""
+    rows = []
+    if plan:
+        rows.append((_mark(plan.chosen, chosen=True), f"plan, {dropout(plan.chosen)}", plan.cut_name, plan.chosen))
+    rows += [(_mark(b.candidate), b.role, b.candidate.cut_name, b.candidate) for b in baselines]
+    return candidates(
+        "On the confirm split, beside cuts chosen without evidence (no dropout)", "choice\ncut", rows, power
+    )
+
+
+def _mark(candidate: Candidate, *, chosen: bool = False) -> str:
+    if chosen:
+        return "[bold green]>[/bold green]"
+    return "" if candidate.meets_budgets else "x"
+
+
+def chosen_plan(plan: Plan) -> Table:
+    """The plan in full: what it does, what it costs, how much it leaks."""
+    table = Table.grid(padding=(0, 2))
+    table.title, table.title_justify, table.title_style = "Chosen plan (figures of the confirm split)", "left", "bold"
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for head, text in [*_what_it_does(plan), *_what_it_costs(plan.chosen), *_what_it_leaks(plan.chosen)]:
+        table.add_row(head, text)
+    for head, text in _what_the_device_needs(plan):
+        table.add_row(head, text)
+    return table
+
+
+def _what_it_does(plan: Plan) -> list[tuple[str, str]]:
+    how, tuned = plan.tuning, ""
+    if how is not None and plan.tuned_weights is not None:
+        against = f", against linear reconstruction by {how.penalty:g}" if how.penalty and plan.projection else ""
+        tuned = f"; cloud half fine-tuned under it ({how.epochs} epochs, {how.loss}{against})"
+    return [
+        ("cut", escape(f"{plan.cut_name} ({plan.cut_kind}); {sent(plan)}")),
+        ("defense", escape(defense(plan.chosen) + bits_text(plan) + tuned)),
+    ]
+
+
+def _what_it_costs(chosen: Candidate) -> list[tuple[str, str]]:
+    parts, accuracy, drop = chosen.latency.parts, chosen.accuracy, chosen.accuracy.drop
+    return [
+        (
+            "latency",
+            f"p50 {number(chosen.latency.p50_ms.value)} ms {interval(chosen.latency.p50_ms)}, "
+            f"p95 {number(chosen.latency.p95_ms)} ms, predicted",
+        ),
+        (
+            "",
+            f"edge {number(parts.edge_ms)}, defense {number(parts.defense_ms)}, "
+            f"serialise {number(parts.serialisation_ms)}, upload {number(parts.transfer_ms)}, "
+            f"cloud {number(parts.cloud_ms)}, download {number(parts.download_ms)} ms",
+        ),
+        (
+            accuracy.metric,
+            f"{share(accuracy.accuracy.value)} {interval(accuracy.accuracy, share)}, undefended "
+            f"{share(accuracy.undefended)}; drop {share(drop.value)} {interval(drop, share)} "
+            f"on {accuracy.sample_count:,} samples",
+        ),
+    ]
+
+
+def _what_it_leaks(chosen: Candidate) -> list[tuple[str, str]]:
+    index = chosen.leakage.index
+    rows = [] if chosen.audited is None else [(head, escape(text)) for head, text in audited(chosen.audited)]
+    standing = chosen.standing if chosen.audited is None else chosen.leakage.status
+    rows.append(
+        (
+            "" if chosen.audited else "leakage",
+            f"{_index_name(chosen)} {share(index.value)} {interval(index, share)}, {standing} ({_ends_of(chosen)})",
+        )
+    )
+    if chosen.leakage.saturated is not None:
+        rows.append(("", escape(information(chosen))))
+    return rows
+
+
+def _what_the_device_needs(plan: Plan) -> list[tuple[str, str]]:
+    chosen = plan.chosen
+    memory = number(chosen.edge_peak_bytes / 2**20)
+    rows = [
+        ("payload", f"{size(chosen.payload_bytes)} a sample"),
+        ("edge", f"{chosen.edge_parameter_count:,} parameters, peak {memory} MiB"),
+    ]
+    if chosen.edge_energy_mj is not None and plan.edge_power is not None:
+        rows.append(("", f"{number(chosen.edge_energy_mj)} mJ a request, {power_text(plan.edge_power)}"))
+    return rows
+
+
+def _index_name(candidate: Candidate) -> str:
+    return candidate.leakage.index_name.removeprefix("leakage ")
+
+
+def _ends_of(candidate: Candidate) -> str:
+    """What 0 and 1 are."""
+    if candidate.leakage.index_of == "token recovery":
+        return f"0 the commonest tokens, 1 every token; read best by {candidate.leakage.token_attacker}"
+    return "0 no better than the data prior, 1 perfect reconstruction"
+
+
+def audited(found: Audited) -> list[tuple[str, str]]:
+    """What attackers recovered, in rows of a head and a text."""
+    figures = found.figures
+    said = f"{found.effort} effort, {found.seeds} seed{'s' * (found.seeds > 1)}, {len(found.attacks)} attacks"
+    index = figures.index
+    bound = "; a LOWER BOUND: more effort recovers more" if figures.lower_bound else ""
+    rows = [
+        (
+            "leakage",
+            f"index {share(index.value)} [{share(index.low)}, {share(index.high)}], AUDITED, {figures.threat} "
+            f"({figures.index_attack}): {said}{bound}",
+        )
+    ]
+    rates = {
+        "reconstructed": figures.reconstruction_rate,
+        "re-identified": figures.reidentification,
+        "linked": figures.linkage,
+    }
+    known = [
+        f"{name} {share(rate.value)} (up to {share(rate.high)})" for name, rate in rates.items() if rate is not None
+    ]
+    rows.append(("", ", ".join(known)))
+    if not figures.conclusive:
+        rows.append(("", f"not conclusive, since attacks FAILED: {', '.join(figures.failed)}"))
+    return rows
+
+
+def leakage(candidate: Candidate) -> str:
+    """The index above its interval with what it is, or how it follows from the definition."""
+    index = candidate.index
+    if candidate.index_is == "by-definition":
+        return f"{share(index.value)}\n[dim]by definition[/dim]"
+    return f"{candidate.index_is[0]} {with_interval(index, share)}"
+
+
+def energy(candidate: Candidate) -> str:
+    """Millijoules of a request on the device, or `-` where nothing is known of its power."""
+    return "-" if candidate.edge_energy_mj is None else number(candidate.edge_energy_mj)
+
+
+def _around(count: int, chosen: int | None) -> list[int]:
+    """Which of `count` rows to show: all, or the first ones and the chosen."""
+    kept = list(range(min(count, MAX_FRONT)))
+    if chosen is not None and chosen not in kept:
+        kept[-1] = chosen
+    return kept

@@ -1,0 +1,63 @@
+"""One writer per folder: studies, caches and plans of `.collabplan` are written by one process at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from ..records import CollabplanError, write_text
+from ..records.atomic import write_failure
+
+LOCK_FILE = "lock"
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold `folder` for this process, and create it if it is absent.
+
+    The operating system frees the lock when the process ends, even if it is killed.
+
+    Raises:
+        CollabplanError: another process holds the folder, or it cannot be written or locked.
+    """
+    file = folder / LOCK_FILE
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not (folder / ".gitignore").exists():
+            write_text(folder / ".gitignore", "*\n")
+        file.touch(mode=0o644)
+    except OSError as error:
+        raise CollabplanError(write_failure(file, error)) from error
+    lock = FileLock(file)
+    _acquire(lock, file)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _acquire(lock: FileLock, file: Path) -> None:
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        holder = _holder(file)
+        raise CollabplanError(
+            f"another optimize{f' (process {holder})' if holder else ''} is writing to {file.parent}; "
+            "wait until it ends, stop it, or work in another folder"
+        ) from None
+    except OSError as error:
+        raise CollabplanError(f"cannot lock {file.parent}: {error.strerror}; keep it on a local disk") from error
+    with contextlib.suppress(OSError):  # the number only serves the message above; a full disk must not matter here
+        file.write_text(str(os.getpid()), encoding="ascii")
+
+
+def _holder(file: Path) -> str:
+    """The process that holds the lock, or nothing if it cannot be read."""
+    try:
+        return file.read_text(encoding="ascii", errors="replace")[:32].strip()
+    except OSError:
+        return ""

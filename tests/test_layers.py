@@ -1,0 +1,52 @@
+"""No module imports itself by way of others: imports inside functions and under TYPE_CHECKING count too."""
+
+from __future__ import annotations
+
+import ast
+import graphlib
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+from collabplan import FLOORS
+
+ROOT = Path(__file__).resolve().parents[1]
+MODULES = {
+    ".".join(("collabplan", *file.relative_to(ROOT).with_suffix("").parts)).removesuffix(".__init__"): file
+    for floor in FLOORS
+    for file in (ROOT / floor).rglob("*.py")
+}
+
+
+def imported(module: str) -> Iterator[str]:
+    """The modules of ours that `module` names in an import; a public name stands for the module that defines it."""
+    file = MODULES[module]
+    package = module if file.name == "__init__.py" else module.rpartition(".")[0]
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.ImportFrom) or not node.level:
+            continue
+        parts = package.split(".")
+        base = ".".join([*parts[: len(parts) - node.level + 1], *filter(None, [node.module])])
+        for alias in node.names:
+            yield from defining(base, alias.name)
+
+
+def defining(base: str, name: str) -> Iterator[str]:
+    """Where `from base import name` finds the name."""
+    if f"{base}.{name}" in MODULES:
+        yield f"{base}.{name}"
+    elif base in MODULES and MODULES[base].name == "__init__.py":
+        homes = getattr(import_module(base), "_HOMES", {})
+        yield f"{base}.{homes[name]}" if name in homes else base
+    elif base in MODULES:
+        yield base
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    # A floor's `__init__.py` imports its modules; they import one another, never the floor.
+    graph = {module: set(imported(module)) for module, file in MODULES.items() if file.name != "__init__.py"}
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        pytest.fail("a circle of imports: " + " <- ".join(error.args[1]))

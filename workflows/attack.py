@@ -1,0 +1,202 @@
+"""What attackers really recover at each cut, under each defense, or at a plan's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ..attacks import ALWAYS, ATTACKS, EFFORTS, AuditOutcome, attack_named, budget_objection
+from ..attacks.audit_target import attacked_input
+from ..attacks.pictures import save_grid
+from ..defenses import defenses_of
+from ..graph import TracedGraph, candidate_cuts
+from ..planner.accuracy import Evaluate
+from ..planner.readings import Reading
+from ..profilers.placement import place
+from ..profilers.timers import resolve_device
+from ..records import AuditReport, BudgetError, CollabplanError, TargetError, collect_provenance, hash_json
+from ..targets.input_options import InputOptions
+from ..targets.target import Target, TargetData
+from .attack_data import divide
+from .attack_run import AttackRun, AttackSettings
+from .cut_choice import choose_cuts
+from .defense_options import at_defense, early_defenses, parts
+from .options import AttackOptions
+from .planned import LoadedPlan, open_plan, planned_cut
+from .promises import metric_of
+from .reporter import Reporter
+from .session import Session, open_session
+from .workspace import Workspace
+
+EVERY = "all"
+
+
+@dataclass(frozen=True, slots=True)
+class Attacked:
+    """An audit report with what the leakage budget says of it.
+
+    Attributes:
+        report: every audit.
+        missed: why the leakage budget is not shown to hold, cut by cut; empty where it holds or there is none.
+    """
+
+    report: AuditReport
+    missed: tuple[str, ...]
+
+    def require_within(self) -> None:
+        """Refuse a leakage budget that the audits do not prove.
+
+        Raises:
+            BudgetError: names each cut and why; the exit code is 1.
+        """
+        if self.missed:
+            raise BudgetError(f"the leakage budget is not shown to hold. {'; '.join(self.missed)}")
+
+
+def attack(
+    spec: str | Target | Session | LoadedPlan,
+    inputs: InputOptions,
+    options: AttackOptions,
+    workspace: Workspace,
+    reporter: Reporter,
+) -> Attacked:
+    """Attack each cut under each defense, or a plan. Finished attacks are kept in the workspace.
+
+    Args:
+        spec: the target, a session of it, a plan file (`.json`) or a plan with its model.
+        inputs: what the command line says of the target's inputs.
+        options: cuts, defenses, attacks and effort.
+        workspace: holds finished attacks.
+        reporter: hears what is found and how far the attacks are.
+
+    Raises:
+        CollabplanError: an option that is not possible, an unknown cut, too little data, or inputs that no attack is
+            built for.
+    """
+    settings = attack_settings(options)
+    if isinstance(spec, str) and spec.endswith(".json"):
+        spec = open_plan(Path(spec), None, reporter, needs_data=True)
+    planned = spec if isinstance(spec, LoadedPlan) else None
+    if isinstance(spec, LoadedPlan):
+        session = Session(spec.target, spec.traced)
+    elif isinstance(spec, Session):
+        session = spec
+    else:
+        session = open_session(spec, inputs, reporter, needs_data=True)
+    settings = replace(settings, defenses=defenses_of(options.defense))
+    run = _open_run(session, planned, options, settings, workspace, reporter)
+    with reporter.progress("attacking", counted=True) as advance:
+        outcomes = run.run(advance, reporter.note)
+    report = _report(session.target, run, outcomes, options.pictures)
+    limit = options.max_leakage
+    if limit is None and planned is not None:
+        limit = planned.plan.budgets.max_leakage
+    return Attacked(report, () if limit is None else _missed(report, run, limit))
+
+
+def attack_settings(options: AttackOptions) -> AttackSettings:
+    """The options as one record.
+
+    Raises:
+        CollabplanError: one that is not possible; it names the option and what would be.
+    """
+    named = parts(options.attacks)
+    if not named:
+        raise CollabplanError(f"--attacks is empty; give {EVERY}, or some of {', '.join(ATTACKS)}")
+    names = list(ATTACKS) if named == [EVERY] else list(dict.fromkeys([*ALWAYS, *named]))
+    return AttackSettings(
+        defenses=early_defenses(options.defense) or (),
+        attacks=tuple(attack_named(name) for name in names),
+        effort=EFFORTS[options.effort],
+        seed=options.seed,
+        device=resolve_device(options.device),
+    )
+
+
+def picture(outcome: AuditOutcome, folder: Path) -> Path | None:
+    """Write originals beside every attack's reconstructions as one PNG; None where inputs are no images."""
+    made = outcome.record
+    if outcome.originals.ndim != 4 or not outcome.pictures:
+        return None
+    text = made.defense.unfitted.text
+    mark = "" if text in ("none", "quantizer:none") else f"-{hash_json(text)[:8]}"
+    path = folder / f"{made.depth:03d}-{made.cut_name.replace('/', '_').replace(' ', '')[:60]}{mark}.png"
+    save_grid(outcome.originals, outcome.pictures, path)
+    return path
+
+
+def _open_run(
+    session: Session,
+    planned: LoadedPlan | None,
+    options: AttackOptions,
+    settings: AttackSettings,
+    workspace: Workspace,
+    reporter: Reporter,
+) -> AttackRun:
+    """Read the data, say who owns what, and choose the cuts."""
+    target, traced = session.target, session.traced
+    attacked_input(traced)
+    with reporter.progress("reading the data"):
+        data = target.load_data(traced)
+        metric, notes = _metric(target, traced, data)
+    roles, findings = divide(data)
+    reporter.note("Data", findings)
+    placed = place(traced, settings.device, None, 2) if settings.device.type != "cpu" else traced
+    crossing, wanted = options.max_crossing, options.cuts
+    if planned is not None:
+        crossing, wanted = int(planned.plan.target.options.get("max_crossing", "4")), planned.plan.cut_id
+    every = candidate_cuts(placed, crossing)
+    if planned is not None:
+        cut = planned_cut(planned.plan, placed)
+        every += [cut] if cut.id not in {each.id for each in every} else []
+    run = AttackRun(
+        target=target,
+        traced=placed,
+        cuts=tuple(choose_cuts(every, wanted, crossing)),
+        plan=None if planned is None else planned.plan,
+        roles=roles,
+        scaling=data.pixel_scaling(traced),
+        asked=settings,
+        folder=workspace.prepare() / "audits",
+        metric=metric,
+        notes=notes,
+    )
+    return run if planned is None else replace(run, tuned=planned.tuned, projection=planned.projection)
+
+
+def _metric(target: Target, traced: TracedGraph, data: TargetData) -> tuple[Evaluate | Reading | None, list[str]]:
+    """What accuracy is, None where there are no labels or none can be told; what there is to say about that."""
+    if target.evaluate is None and data.validation.labels is None:
+        return None, []
+    try:
+        return metric_of(target, traced, data), []
+    except TargetError as error:
+        return None, [f"accuracy is not reported: {error}"]
+
+
+def _report(target: Target, run: AttackRun, outcomes: Sequence[AuditOutcome], pictures: Path | None) -> AuditReport:
+    """The report; pictures are written where a folder is given."""
+    audits = [outcome.record for outcome in outcomes]
+    floor = next((audit for audit in audits if audit.cut_kind == "edge-only"), None)
+    written = [] if pictures is None else [picture(outcome, pictures) for outcome in outcomes]
+    return AuditReport(
+        target=target.identity,
+        model=run.traced.identity,
+        data_hash=run.roles.targets.content_hash,
+        audits=tuple(audit for audit in audits if audit.cut_kind != "edge-only"),
+        output_floor=floor,
+        pictures=tuple(str(path) for path in written if path is not None),
+        notes=tuple(run.notes),
+        provenance=collect_provenance(target_file=target.file, seed=run.asked.seed),
+    )
+
+
+def _missed(report: AuditReport, run: AttackRun, limit: float) -> tuple[str, ...]:
+    """Why the audits do not prove that the index is at most `limit`, cut by cut."""
+    missed = [f"{cut.name}: the raw input crosses" for cut in run.cuts if cut.sends_raw_input]
+    for audit in report.audits:
+        objection = budget_objection(audit, limit)
+        if objection is not None:
+            missed.append(f"{at_defense(audit.cut_name, audit.defense)}: {objection}")
+    return tuple(missed)

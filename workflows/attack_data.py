@@ -1,0 +1,32 @@
+"""Who owns which of a target's images when its cuts are attacked."""
+
+from __future__ import annotations
+
+from ..planner.roles import Roles
+from ..targets import Data
+from ..targets.target import HALVES_SEED, Finding, TargetData
+
+
+def divide(data: TargetData) -> tuple[Roles, list[Finding]]:
+    """Who owns which of the target's images, and what there is to say about it; see `Roles.divide`."""
+    sensitive = None
+    if data.sensitive_labels is not None:
+        known, asked = Data(data.validation.inputs, data.sensitive_labels).halves(HALVES_SEED)
+        assert known.labels is not None
+        assert asked.labels is not None
+        sensitive = (asked.labels, known.labels)
+    roles = Roles.divide(
+        data.search,
+        data.confirm,
+        attacker=data.attacker,
+        train=data.train,
+        other=data.other_attacker,
+        sensitive=sensitive,
+        seed=HALVES_SEED,
+    )
+    findings = [
+        Finding("targets", f"{len(roles.targets):,} images, half of validation_data"),
+        Finding("attacker's images", f"{len(roles.own):,}, from {roles.source}; none of them is a target"),
+        *[finding for finding in data.findings if finding.what == "pixels"],
+    ]
+    return roles, findings

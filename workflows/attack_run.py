@@ -1,0 +1,187 @@
+"""Runs the attacks for `collabplan attack`: who owns which data, one audit per (cut, defense), all of it kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..attacks import ArtifactCache, Attack, AuditOutcome, AuditRequest, Effort, random_queries, run_audit
+from ..defenses import Defense, ProjectionMatrices
+from ..defenses.pipeline import defenses_at
+from ..defenses.seeds import derive_seed, generator_for
+from ..estimators import EdgeActivations, ProjectionFits, by_definition
+from ..graph import Cut, TracedGraph, with_weights
+from ..planner.accuracy import Evaluate, Scorer, paired_accuracy
+from ..planner.audits import ask
+from ..planner.readings import Reading, first_rows
+from ..planner.roles import Roles
+from ..records import Audit, DefenseRecord, Interval, Plan, TierFigures
+from ..targets import Data, InputScaling
+from ..targets.target import Target
+from .defense_options import at_defense
+from .reporter import Advance
+
+CALIBRATION = 512
+"""Images that the quantizer's ranges are taken from."""
+
+BATCH = 64
+
+
+@dataclass(frozen=True, slots=True)
+class AttackSettings:
+    """What the command was asked for."""
+
+    defenses: tuple[DefenseRecord, ...]
+    attacks: tuple[Attack, ...]
+    effort: Effort
+    seed: int
+    device: torch.device
+
+
+@dataclass(frozen=True, eq=False)
+class AttackRun:
+    """Attacks on several cuts and defenses, or on those of a plan. Without `metric` accuracy is not reported."""
+
+    target: Target
+    traced: TracedGraph
+    cuts: tuple[Cut, ...]
+    plan: Plan | None
+    roles: Roles
+    scaling: InputScaling
+    asked: AttackSettings
+    folder: Path
+    metric: Evaluate | Reading | None = None
+    tuned: Mapping[str, Tensor] | None = None
+    projection: ProjectionMatrices | None = None
+    notes: list[str] = field(default_factory=list)
+
+    def pairs(self) -> Iterator[tuple[Cut, DefenseRecord]]:
+        """What is attacked: each cut under each defense that makes a difference, the model's output as it is."""
+        for cut in self.cuts:
+            if cut.kind == "edge-only":
+                yield cut, DefenseRecord()
+            elif self.plan is not None:
+                yield cut, self.plan.defense
+            else:
+                yield from ((cut, defense) for defense in defenses_at(cut, self.asked.defenses))
+
+    @cached_property
+    def others(self) -> dict[str, Data]:
+        """What a black-box attacker may learn from who has no images of the targets' kind."""
+        found = {} if self.roles.other is None else {"other images": self.roles.other}
+        count = min(self.asked.effort.fit_samples, len(self.roles.own))
+        blank = self.roles.own.take(torch.arange(count))
+        at = next(at for at, spec in enumerate(self.traced.tensor_inputs) if not spec.public)
+        shape = blank.inputs[at].shape[1:]
+        pixels = random_queries(count, shape, generator_for(self.asked.seed, "random queries"))
+        inputs = list(blank.inputs)
+        inputs[at] = self.scaling.from_unit(pixels).to(inputs[at].dtype)
+        return {**found, "random queries": Data(tuple(inputs))}
+
+    def run(self, advance: Advance, say: Callable[[str], None]) -> list[AuditOutcome]:
+        """Every audit, edge to cloud.
+
+        Raises:
+            CollabplanError: a model that attacks do not apply to, or too little data.
+        """
+        pairs = sorted(self.pairs(), key=lambda pair: pair[0].depth)
+        activations = EdgeActivations(self.traced, cache_bytes=0, batch_size=BATCH, device=self.asked.device)
+        assert self.roles.intercepted is not None
+        fits = ProjectionFits.of(activations, self.roles.intercepted, self.asked.defenses, self.asked.seed)
+        made, shared = [], ArtifactCache(self.asked.seed)
+        for done, (cut, record) in enumerate(pairs):
+            name = at_defense(cut.name, record)
+            if cut.kind != "edge-only" and by_definition(cut) is not None:
+                why = (
+                    "the raw input crosses, which leaks everything"
+                    if cut.sends_raw_input
+                    else "nothing private crosses"
+                )
+                self.notes.append(f"{cut.name}: {why}; no attack is needed")
+                continue
+            question = self._question(activations, fits, cut, record)
+            found = run_audit(
+                question,
+                self.asked.attacks,
+                self.asked.effort,
+                seed=derive_seed(self.asked.seed, cut.id),
+                folder=self.folder,
+                artifacts=shared,
+                step=lambda what: advance(done, len(pairs), f"{name}: {what}"),  # noqa: B023
+            )
+            made.append(found)
+            say(f"{name}: {worst_tier(found.record)}")
+        return made
+
+    def _question(
+        self, activations: EdgeActivations, fits: ProjectionFits, cut: Cut, record: DefenseRecord
+    ) -> AuditRequest:
+        if self.plan is not None and cut.kind != "edge-only":
+            defense = Defense.bound(record, cut.crossing, self.projection)
+        else:
+            defense, note = fits.bound(record, cut)
+            self.notes.extend({note} - {"", *self.notes})
+        calibrated = self.plan is not None or not (defense.record.quantizer or defense.record.noise)
+        if not calibrated:
+            assert self.roles.intercepted is not None
+            few = self.roles.intercepted.take(torch.arange(min(CALIBRATION, len(self.roles.intercepted))))
+            rows = activations.rows(cut, few)
+            defense = defense.calibrate(activations.to_graph(cut, rows))
+        return ask(
+            self.traced,
+            cut,
+            defense,
+            self.scaling,
+            self.roles,
+            seed=self.asked.seed,
+            device=self.asked.device,
+            batch_size=BATCH,
+            others={} if self.asked.effort.name == "quick" else self.others,
+            accuracy=self._accuracy(activations, cut, defense),
+            tuned=self._tuned_at(cut),
+        )
+
+    def _tuned_at(self, cut: Cut) -> Mapping[str, Tensor] | None:
+        """The plan's weights of its own cloud half: none where the output alone is looked at."""
+        return None if cut.kind == "edge-only" else self.tuned
+
+    def _accuracy(self, activations: EdgeActivations, cut: Cut, defense: Defense) -> Interval | None:
+        """Of the model under the defense, on the targets that are attacked; None without a metric."""
+        data = self.roles.targets.take(torch.arange(min(self.asked.effort.targets, len(self.roles.targets))))
+        if self.metric is None:
+            return None
+        scorer = Scorer(self.metric)
+        clean, defended = scorer.tally(), scorer.tally()
+        draws = generator_for(self.asked.seed, cut.id, "accuracy")
+        cloud = own = activations.halves(cut).cloud
+        tuned = self._tuned_at(cut)
+        if tuned is not None:
+            own = with_weights(cloud, tuned)
+        with torch.no_grad():
+            for batch, crossed in activations.batches(cut, data):
+                felt = defense.simulate(crossed, draws)
+                for half, tally, tensors in ((cloud, clean, crossed), (own, defended, felt)):
+                    outputs = half(*(tensor.to(self.asked.device) for tensor in tensors))
+                    outputs = first_rows(outputs, len(batch), activations.rows_run(len(batch)))
+                    tally.add(outputs, batch.labels, len(batch))
+        return paired_accuracy(clean.finish(), [defended.finish()], changes=defense.changes).accuracy
+
+
+def worst_tier(made: Audit) -> str:
+    """The worst tier in one line."""
+    worst = made.tiers[-1] if made.tiers else None
+    if worst is None:
+        return "no attack gave a figure"
+    return (
+        f"{worst.threat} index {worst.index.value:.3f} ({worst.index_attack}), re-identified "
+        f"{worst.reidentification.value:.1%}{_failed(worst)}"
+    )
+
+
+def _failed(tier: TierFigures) -> str:
+    return f"; FAILED: {', '.join(tier.failed)}" if tier.failed else ""

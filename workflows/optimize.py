@@ -1,0 +1,183 @@
+"""Searches cut and defense for the plan that leaks least within the budgets, and writes it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..planner import SearchOptions, SearchResult
+from ..planner import optimize as run_search
+from ..planner.plan_files import save_plan
+from ..records import Budgets, Plan
+from ..targets.input_options import InputOptions
+from ..targets.target import Target
+from .conditions import (
+    Conditions,
+    Power,
+    chosen_link,
+    declared_power,
+    edge_power,
+    require_power,
+    require_slowdown,
+)
+from .defense_options import early_defenses
+from .options import BudgetOptions, ConditionOptions, OptimizeOptions
+from .problem import prepare, prepare_session, state_problem
+from .profiles import Profiles, given_profiles, require_alone
+from .reporter import Reporter
+from .search_options import (
+    audit_options,
+    checked_budgets,
+    parsed_objectives,
+    parsed_size,
+    require_audits,
+    tuning_options,
+)
+from .session import Session
+from .workspace import Workspace
+
+
+def search_plan(
+    spec: str | Target | Session | None,
+    inputs: InputOptions,
+    options: OptimizeOptions,
+    workspace: Workspace,
+    reporter: Reporter,
+) -> SearchResult:
+    """Search the cuts and defenses of a target.
+
+    Args:
+        spec: the target, or a session of it; None: what was profiled last in the workspace.
+        inputs: what the command line says of its inputs.
+        options: budgets, conditions, and how to search.
+        workspace: holds profiles, the study and finished attacks.
+        reporter: hears what is found and how far the search is.
+
+    Returns:
+        The front, the baselines and the plan; the plan is None where nothing meets the budgets.
+
+    Raises:
+        CollabplanError: an option that is not possible, or what the target, profiles or data lack.
+    """
+    budgets = budgets_of(options.budgets)
+    require_audits(budgets, audit=options.audit.audit)
+    costs = options.conditions
+    link = chosen_link(costs.link, costs.bandwidth, costs.rtt, costs.bandwidth_spread, costs.rtt_spread)
+    declared = declared_power(costs.edge_watts, costs.joules_per_mb)
+    settings = search_options(options)
+    profiles = profiles_of(costs)
+    if isinstance(spec, Session):
+        prepared = prepare_session(spec, profiles, workspace, reporter)
+    else:
+        prepared = prepare(spec, inputs, profiles, workspace, reporter)
+    power = edge_power(declared, costs.joules_per_mb, prepared.profiles.edge, costs.edge_slowdown)
+    require_power(budgets, settings.objectives, power)
+    _report_power(power, prepared.profiles, reporter)
+    conditions = Conditions(link, costs.edge_slowdown, power.known)
+    problem = state_problem(prepared, conditions, budgets, reporter)
+    with reporter.progress("searching", counted=True) as advance:
+        return run_search(problem, settings, workspace.prepare(), lambda what, done: advance(done, 1.0, what))
+
+
+def write_plan(found: SearchResult, file: Path) -> Plan | None:
+    """Write the plan of a search with its tensors beside it; None where there is no plan."""
+    if found.plan is None:
+        return None
+    return save_plan(found.plan, found.tuned_weights, found.projection, file)
+
+
+def budgets_of(options: BudgetOptions) -> Budgets:
+    """The budgets as the planner's record.
+
+    Raises:
+        CollabplanError: one out of its range, named by its option.
+    """
+    return checked_budgets(
+        latency_p95_ms=options.budget_ms,
+        max_accuracy_drop=options.max_accuracy_drop,
+        min_accuracy=options.min_accuracy,
+        max_leakage=options.max_leakage,
+        max_reconstruction=options.max_reconstruction,
+        max_linkage=options.max_linkage,
+        max_payload_bytes=parsed_size(options.max_payload),
+        edge_memory_bytes=parsed_size(options.edge_memory),
+        max_edge_parameters=options.max_edge_params,
+        max_edge_energy_mj=options.max_energy_mj,
+        result_at=options.result_at,
+    )
+
+
+def search_options(options: OptimizeOptions) -> SearchOptions:
+    """How to search, as the planner's record.
+
+    Raises:
+        CollabplanError: an option that is not possible, named.
+    """
+    search, audit, tuning = options.search, options.audit, options.tuning
+    return SearchOptions(
+        trials=search.trials,
+        seed=search.seed,
+        resume=search.resume,
+        draws=search.draws,
+        cache_bytes=int(search.cache_gb * 1e9),
+        sampler=search.sampler,
+        defenses=early_defenses(search.defense) or search.defense,
+        tuning=tuning_options(tuning.finetune, tuning.finetune_loss, tuning.finetune_samples, tuning.finetune_penalty),
+        storage=options.machines.storage,
+        artifacts=options.machines.artifacts,
+        study=search.reuse,
+        audit=audit_options(audit.audit_effort, audit.audit_seeds, audit.audits) if audit.audit else None,
+        objectives=parsed_objectives(search.objectives),
+    )
+
+
+def profiles_of(costs: ConditionOptions) -> Profiles | None:
+    """The profiles that the options name; None where they name none.
+
+    Raises:
+        CollabplanError: options that exclude one another, or a file that is not a profile.
+    """
+    edge = costs.edge_profile
+    if costs.profile is not None:
+        edge = require_alone(costs.profile, costs.edge_profile, costs.cloud_profile)
+    require_slowdown(costs.edge_slowdown, edge, costs.cloud_profile)
+    return given_profiles(edge, costs.cloud_profile)
+
+
+def how_much(found: SearchResult) -> str:
+    """How much was searched, in one line."""
+    parts = [f"{found.trials} of {found.space} candidates evaluated"]
+    if found.reused:
+        parts.append(f"{found.reused} of them in earlier runs")
+    if found.ruled_out.points:
+        parts.append(f"{found.ruled_out.points} more ruled out by cost alone")
+    if found.audits:
+        parts.append(f"{found.audits} attacked")
+    if found.confirm_tries > 1:
+        parts.append(f"{found.confirm_tries} measured on the confirm split until one held")
+    return ", ".join(parts)
+
+
+def plan_notes(plan: Plan) -> tuple[str, ...]:
+    """What the user should know about a plan that does not cut the model."""
+    if plan.cut_kind == "edge-only":
+        return (
+            "the whole model keeps the budgets on the edge as profiled, so nothing need be split; declare a slower "
+            "edge device by --edge-slowdown, or profile the device itself",
+        )
+    if plan.cut_kind == "cloud-only":
+        return (
+            "the plan sends the private input as it is: no other candidate keeps the budgets and is sure to leak less",
+        )
+    return ()
+
+
+def no_plan(found: SearchResult) -> str:
+    """Why a search has no plan, in one line."""
+    return f"no plan meets the budgets; {found.nearest_miss or 'no candidate could be evaluated'}"
+
+
+def _report_power(power: Power, profiles: Profiles, reporter: Reporter) -> None:
+    if power.known is not None:
+        reporter.note(power.said)
+    elif profiles.edge.power is not None:
+        reporter.note(f"energy not reported: {power.said}")

@@ -1,0 +1,396 @@
+"""What each workflow can be asked for, as plain values with their defaults.
+
+The command line makes its options of these fields, and a `Study` takes them as keyword arguments: a default is written
+here and nowhere else. This module imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from ..records.errors import CollabplanError
+
+Effort = Literal["quick", "standard", "thorough"]
+Options = TypeVar("Options")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProfileOptions:
+    """How a model is profiled.
+
+    Attributes:
+        max_crossing: most tensors that may cross one cut.
+        device: `cpu`, `cuda`, `cuda:1` or `mps`.
+        role: which halves this machine is to run.
+        batch: samples of one request.
+        threads: inside an operator; None: torch's own choice.
+        dtype: a copy of the model is converted to it and measured; None: the model as it is.
+        seconds: spent on timing cuts.
+    """
+
+    max_crossing: int = 4
+    device: str = "cpu"
+    role: Literal["both", "edge", "cloud"] = "both"
+    batch: int = 1
+    threads: int | None = None
+    dtype: Literal["float32", "float16", "bfloat16", "float64"] | None = None
+    seconds: float = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetOptions:
+    """What a plan must keep; None: no such budget.
+
+    Attributes:
+        budget_ms: longest predicted latency of a request, 95th percentile, in ms.
+        max_accuracy_drop: most accuracy to lose, 0 to 1.
+        max_leakage: highest leakage index, 0 to 1.
+        max_reconstruction: largest share of inputs that attackers reconstruct.
+        max_linkage: largest share of releases that attackers match to their input.
+        min_accuracy: least accuracy, 0 to 1.
+        max_payload: most to send for a sample, `20kB`.
+        edge_memory: peak memory on the device, `200MB`.
+        max_edge_params: most parameters on the device.
+        max_energy_mj: most energy of the device for a request, in millijoules.
+        result_at: where the result is needed.
+    """
+
+    budget_ms: float
+    max_accuracy_drop: float = 0.05
+    max_leakage: float | None = None
+    max_reconstruction: float | None = None
+    max_linkage: float | None = None
+    min_accuracy: float | None = None
+    max_payload: str | None = None
+    edge_memory: str | None = None
+    max_edge_params: int | None = None
+    max_energy_mj: float | None = None
+    result_at: Literal["edge", "cloud"] = "edge"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConditionOptions:
+    """Network, devices and their profiles.
+
+    Attributes:
+        bandwidth: each way, `20mbps`; None: assumed.
+        rtt: round trip, `15ms`; None: assumed.
+        bandwidth_spread, rtt_spread: relative half-width of the 90 % interval.
+        link: a file that `collabplan link` wrote, in place of the four above.
+        edge_slowdown: how many times slower the device is than the machine that was profiled.
+        edge_watts: what the device draws while it computes; None: as measured with its profile.
+        joules_per_mb: what its radio takes for 10^6 bytes.
+        profile: the profile of both machines.
+        edge_profile, cloud_profile: the profiles of the two machines.
+    """
+
+    bandwidth: str | None = None
+    rtt: str | None = None
+    bandwidth_spread: float = 0.0
+    rtt_spread: float = 0.0
+    link: Path | None = None
+    edge_slowdown: float = 1.0
+    edge_watts: float | None = None
+    joules_per_mb: float | None = None
+    profile: Path | None = None
+    edge_profile: Path | None = None
+    cloud_profile: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchSettings:
+    """What is searched, and how.
+
+    Attributes:
+        trials: total of trials, earlier ones included; None: every candidate up to 200, else 200.
+        sampler: proposes candidates where there are more than trials.
+        seed: the same seed gives the same front.
+        resume: continue the study in the workspace.
+        reuse: the name of the study to continue, also for another link or device.
+        objectives: of the front, two or more names separated by commas.
+        defense: the defenses to choose from, one family each (see `collabplan.defenses.spelling`); noise and quantizer
+            of the first are those of undefended baselines.
+        draws: dropout masks that accuracy is averaged over.
+        cache_gb: memory for edge activations, in 10^9 bytes.
+    """
+
+    trials: int | None = None
+    sampler: Literal["tpe", "gp", "nsga2", "nsga3", "random", "exhaustive"] = "tpe"
+    seed: int = 0
+    resume: bool = False
+    reuse: str | None = None
+    objectives: str = "accuracy,latency,leakage"
+    defense: tuple[str, ...] = ("none", "dropout:element:0.1..0.9", "dropout:channel:0.1..0.9")
+    draws: int = 5
+    cache_gb: float = 4.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditSettings:
+    """How the plan is attacked.
+
+    Attributes:
+        audit: run attacks; without them the plan is ESTIMATED.
+        audits: most candidates attacked while searching; None: a fifth, at least 13.
+        audit_effort: of the attacks on the plan.
+        audit_seeds: runs of those attacks.
+    """
+
+    audit: bool = True
+    audits: int | None = None
+    audit_effort: Effort = "thorough"
+    audit_seeds: int = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TuningSettings:
+    """How the cloud half is fine-tuned.
+
+    Attributes:
+        finetune: epochs under each defense that costs accuracy; 0: no fine-tuning.
+        finetune_loss: learn from the undefended model, or from labels.
+        finetune_samples: most samples of the training data.
+        finetune_penalty: weight of the share of the input that a linear reconstruction recovers.
+    """
+
+    finetune: int = 0
+    finetune_loss: Literal["distillation", "cross-entropy"] = "distillation"
+    finetune_samples: int = 12_000
+    finetune_penalty: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MachineSettings:
+    """What several machines share.
+
+    Attributes:
+        storage: address of the PostgreSQL database that holds the study.
+        artifacts: folder or `s3://bucket/prefix` for finished attacks and fine-tuned weights.
+    """
+
+    storage: str | None = None
+    artifacts: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptimizeOptions:
+    """All that a search takes."""
+
+    budgets: BudgetOptions
+    conditions: ConditionOptions = ConditionOptions()
+    search: SearchSettings = SearchSettings()
+    audit: AuditSettings = AuditSettings()
+    tuning: TuningSettings = TuningSettings()
+    machines: MachineSettings = MachineSettings()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeakageOptions:
+    """What is measured of which cuts.
+
+    Attributes:
+        cuts: `all`, or names separated by commas.
+        defense: what is tried at each cut, one family each (see `collabplan.defenses.spelling`).
+        estimators: names separated by commas.
+        samples: most samples, the same at all cuts.
+        seed: the same seed gives the same figures.
+        cache_gb: memory for activations, in 10^9 bytes.
+        max_crossing: most tensors that may cross one cut.
+    """
+
+    cuts: str = "all"
+    defense: tuple[str, ...] = ("none", "dropout:element:0.3,0.6,0.9")
+    estimators: str = "kde,sandwich,logdet,ridge"
+    samples: int = 2000
+    seed: int = 0
+    cache_gb: float = 1.0
+    max_crossing: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttackOptions:
+    """Which cuts are attacked, and how.
+
+    Attributes:
+        cuts, defense, seed, max_crossing: as of `LeakageOptions`.
+        attacks: `all`, or names separated by commas.
+        effort: quick finds lower bounds; the others train until nothing is gained.
+        device: `cpu` or `cuda`.
+        max_leakage: every audit must prove at most this index; None: the plan's own budget.
+        pictures: folder for originals beside reconstructions.
+    """
+
+    cuts: str = "all"
+    defense: tuple[str, ...] = ("none", "dropout:element:0.5,0.9")
+    attacks: str = "all"
+    effort: Effort = "quick"
+    seed: int = 0
+    device: str = "cpu"
+    max_leakage: float | None = None
+    max_crossing: int = 1
+    pictures: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifyOptions:
+    """How a plan is run for real.
+
+    Attributes:
+        link_shape: of the loopback link, `20mbps,15ms`; None: the plan's link.
+        requests: how many are timed.
+        data: samples for accuracy: those of the plan's figures, or all.
+        key_file: secret mask keys, for a plan with keyed masks; None: keys that are thrown away afterwards.
+    """
+
+    link_shape: str | None = None
+    requests: int = 60
+    data: Literal["confirm", "validation"] = "confirm"
+    key_file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CloudOptions:
+    """How a device speaks to a server.
+
+    Attributes:
+        ca: who signed the server's certificate.
+        tls_cert, tls_key: this device's certificate and its secret key.
+        server_name: the name in the server's certificate, where it is not the host's.
+        insecure: speak plaintext to any address.
+    """
+
+    ca: Path | None = None
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    server_name: str | None = None
+    insecure: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InferOptions:
+    """What a device runs.
+
+    Attributes:
+        cloud: the server's host and port.
+        timeout_s: of one try, in seconds.
+        retries: further tries, which send identical bytes.
+        fallback: where the cloud does not answer, run the whole model on the device.
+        data: files with inputs.
+        model: the target whose validation data are the inputs.
+        samples: the first ones alone; None: all.
+        batch: samples of one request.
+        threads: inside an operator; None: torch's own choice.
+        key_file: secret mask keys, for a plan with keyed masks.
+        input_range: values of black and white in the data, for keyed masks.
+        releases: new releases of one input; then old bytes are sent again.
+        near: inputs whose mean absolute difference is at most this are the same one.
+        beyond: what happens after the last release.
+        release_store: file that remembers releases from one run to the next.
+        wire: fp32: no defense and no quantizer, which hides nothing.
+    """
+
+    cloud: str = "127.0.0.1:7433"
+    timeout_s: float = 10.0
+    retries: int = 2
+    fallback: bool = False
+    data: tuple[str, ...] = ()
+    model: str | None = None
+    samples: int | None = None
+    batch: int = 1
+    threads: int | None = None
+    key_file: Path | None = None
+    input_range: tuple[float, float] | None = None
+    releases: int = 1
+    near: float = 0.0
+    beyond: Literal["resend", "refuse"] = "resend"
+    release_store: Path | None = None
+    wire: Literal["plan", "fp32"] = "plan"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerOptions:
+    """How a server answers devices.
+
+    Attributes:
+        listen: host and port; port 0 takes any.
+        tls_cert, tls_key: the server's certificate and its secret key.
+        client_ca: answer only devices whose certificate this authority signed.
+        insecure: speak plaintext on any address.
+        concurrency: requests that run at once.
+        threads: inside an operator; None: torch's own choice.
+        queue: requests that may wait.
+        max_batch: most samples of a request.
+        max_streams: most devices at once.
+        micro_batch: run requests of several devices together, up to this number of samples.
+        micro_batch_wait_ms: how long such a batch waits for one more, in ms.
+        idle_s: close streams after this many silent seconds.
+        grace_s: seconds for requests that run when the server stops.
+        metrics: host and port for Prometheus.
+        allow_undefended: answer tensors that no defense acted on, which hide nothing.
+    """
+
+    listen: str = "127.0.0.1:7433"
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    client_ca: Path | None = None
+    insecure: bool = False
+    concurrency: int = 1
+    threads: int | None = None
+    queue: int = 16
+    max_batch: int = 32
+    max_streams: int = 64
+    micro_batch: int = 1
+    micro_batch_wait_ms: float = 2.0
+    idle_s: float = 300.0
+    grace_s: float = 30.0
+    metrics: str | None = None
+    allow_undefended: bool = False
+
+
+def options_from(kind: type[Options], values: Mapping[str, Any]) -> Options:
+    """The options `kind` with these values; the fields of its groups are given by their own names.
+
+    Raises:
+        CollabplanError: a name that no field has, or a required one is missing.
+
+    Example:
+        >>> options_from(OptimizeOptions, {"budget_ms": 50.0, "trials": 10}).search.trials
+        10
+    """
+    known = {name: None for group in groups_of(kind).values() for name in names_of(group)}
+    for name in values:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(known))}"
+            raise CollabplanError(f"there is no option {name!r}; {hint}")
+    made = {}
+    for field, group in groups_of(kind).items():
+        own = {name: values[name] for name in names_of(group) if name in values}
+        missing = [each.name for each in dataclasses.fields(group) if _required(each) and each.name not in own]
+        if missing:
+            raise CollabplanError(f"the option {missing[0]!r} is needed")
+        made[field] = group(**own)
+    return made[""] if "" in made else kind(**made)
+
+
+def groups_of(kind: type[Any]) -> dict[str, type[Any]]:
+    """The option groups by the field of `kind` that holds each; `kind` itself under `""` where it has none."""
+    types = {name: globals().get(str(field.type)) for name, field in kind.__dataclass_fields__.items()}
+    groups = {
+        name: group for name, group in types.items() if isinstance(group, type) and dataclasses.is_dataclass(group)
+    }
+    return groups or {"": kind}
+
+
+def names_of(group: type[Any]) -> tuple[str, ...]:
+    """The names of a group's options."""
+    return tuple(field.name for field in dataclasses.fields(group))
+
+
+def _required(field: dataclasses.Field[Any]) -> bool:
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING

@@ -1,0 +1,105 @@
+"""From a target and its profiles to the planner's problem: what `optimize`, `worker` and `front` share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..graph import candidate_cuts
+from ..planner import Problem
+from ..records import Budgets
+from ..targets.input_options import InputOptions
+from ..targets.target import Target
+from .attack_data import divide
+from .conditions import Conditions
+from .options import ProfileOptions
+from .profile import profile_session
+from .profiles import Profiles, fitting_profile, last_profile
+from .promises import check_accuracy
+from .reporter import Reporter
+from .session import Session, load_session_target, trace_session
+from .wording import link_text
+from .workspace import Workspace
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A session with the profiles that a search plans with."""
+
+    session: Session
+    profiles: Profiles
+
+
+def prepare(
+    spec: str | Target | None,
+    inputs: InputOptions,
+    profiles: Profiles | None,
+    workspace: Workspace,
+    reporter: Reporter,
+) -> Prepared:
+    """Find the profiles and the target, load and trace it, and profile it where no profile fits.
+
+    Args:
+        spec: the target; None: what was profiled last in the workspace.
+        inputs: what the command line says of its inputs.
+        profiles: those to plan with; None: the last ones made here, or new ones.
+        workspace: where profiles are kept.
+        reporter: hears what is found.
+
+    Raises:
+        CollabplanError: nothing was profiled and no target is given, a file has changed since, a profile is another
+            model's, or the target cannot be loaded or traced.
+    """
+    if profiles is None and spec is None:
+        profiles = last_profile(workspace)
+    if spec is None:
+        assert profiles is not None
+        spec = profiles.edge.target.spec
+        inputs = inputs.or_else(InputOptions.kept_in(profiles.edge.target.options))
+    target = load_session_target(spec, inputs, reporter)
+    return prepare_session(trace_session(target, reporter, needs_data=True), profiles, workspace, reporter)
+
+
+def prepare_session(session: Session, profiles: Profiles | None, workspace: Workspace, reporter: Reporter) -> Prepared:
+    """As `prepare`, of a session that is open."""
+    profiles = profiles or fitting_profile(workspace, session)
+    if profiles is None:
+        reporter.note("no profile of this target here: profiling it now")
+        made, path = profile_session(session, ProfileOptions(), workspace, reporter)
+        profiles = Profiles(made, made, f"profile {path}")
+    reporter.note(profiles.said)
+    for profile in (profiles.edge, profiles.cloud):
+        record = f"the profile of {profile.target.spec}"
+        profile.model.require_same(session.traced.identity, record=record, weights=False)
+    return Prepared(session, profiles)
+
+
+def state_problem(prepared: Prepared, conditions: Conditions, budgets: Budgets, reporter: Reporter) -> Problem:
+    """The planner's problem, once the target's data is read; says what is assumed.
+
+    Raises:
+        TargetError: the data do not fit the model, or accuracy cannot be measured.
+    """
+    target, traced, profiles = prepared.session.target, prepared.session.traced, prepared.profiles
+    with reporter.progress("reading the data"):
+        data = target.load_data(traced)
+        accuracy = check_accuracy(target, traced, data)
+    reporter.note("Data", (*data.findings, accuracy))
+    reporter.note(link_text(conditions.link, conditions.edge_slowdown))
+    max_crossing = int(profiles.edge.target.options.get("max_crossing", "4"))
+    return Problem(
+        traced=traced,
+        cuts=tuple(candidate_cuts(traced, max_crossing)),
+        edge_profile=profiles.edge,
+        cloud_profile=profiles.cloud,
+        link=conditions.link,
+        edge_slowdown=conditions.edge_slowdown,
+        search=data.search,
+        confirm=data.confirm,
+        scaling=data.pixel_scaling(traced),
+        evaluate=target.evaluate,
+        budgets=budgets,
+        target=profiles.edge.target,
+        power=conditions.power,
+        train=data.train,
+        roles=lambda: divide(data)[0],
+    )

@@ -1,0 +1,69 @@
+"""The options of a search as the planner's records: budgets, audits, fine-tuning."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from ..attacks import ATTACKS, EFFORTS, attack_named
+from ..planner import AuditOptions
+from ..planner.front import checked_objectives
+from ..records import Budgets, CollabplanError, Objective, Tuning, parse_size
+from .checks import checked
+from .defense_options import parts
+
+_BUDGET_OPTIONS = {
+    "latency_p95_ms": "--budget-ms",
+    "max_accuracy_drop": "--max-accuracy-drop",
+    "min_accuracy": "--min-accuracy",
+    "max_leakage": "--max-leakage",
+    "max_reconstruction": "--max-reconstruction",
+    "max_linkage": "--max-linkage",
+    "max_payload_bytes": "--max-payload",
+    "max_edge_parameters": "--max-edge-params",
+    "max_edge_energy_mj": "--max-energy-mj",
+}
+
+
+def checked_budgets(**values: object) -> Budgets:
+    """The budgets of the options.
+
+    Raises:
+        CollabplanError: one out of its range, named by its option.
+    """
+    return checked(Budgets, _BUDGET_OPTIONS, **values)
+
+
+def parsed_size(text: str | None) -> int | None:
+    """Bytes. Raises CollabplanError for what is no size."""
+    return None if text is None else parse_size(text)
+
+
+def parsed_objectives(text: str) -> tuple[Objective, ...]:
+    """The objectives of `--objectives`. Raises CollabplanError for an unknown name, a second one, or fewer than two."""
+    return checked_objectives(parts(text))
+
+
+def require_audits(budgets: Budgets, *, audit: bool) -> None:
+    """Refuse budgets that only attacks can be held against, without attacks.
+
+    Raises:
+        CollabplanError: as said.
+    """
+    for name in ("max_reconstruction", "max_linkage"):
+        if getattr(budgets, name) is not None and not audit:
+            raise CollabplanError(f"{_BUDGET_OPTIONS[name]} is held against attacks alone; leave out --no-audit")
+
+
+def audit_options(effort: Literal["quick", "standard", "thorough"], seeds: int, most: int | None) -> AuditOptions:
+    """How the planner audits: the whole suite on the winner."""
+    suite = tuple(attack_named(name) for name in ATTACKS)
+    return AuditOptions(EFFORTS["quick"], EFFORTS[effort], suite, seeds=seeds, most=most)
+
+
+def tuning_options(
+    epochs: int, loss: Literal["distillation", "cross-entropy"], samples: int, penalty: float
+) -> Tuning | None:
+    """How the planner fine-tunes; None for no epoch. Raises CollabplanError for a penalty and no epoch."""
+    if penalty and not epochs:
+        raise CollabplanError("--finetune-penalty trains projections; give epochs, for example --finetune 10")
+    return Tuning(epochs=epochs, loss=loss, samples=samples, penalty=penalty) if epochs else None

@@ -1,0 +1,72 @@
+"""Answers devices with the cloud's half of a bundle."""
+
+from __future__ import annotations
+
+import gc
+from pathlib import Path
+
+import torch
+
+from ..records import CollabplanError
+from ..runtime import CloudServer, ServeOptions, ServerTls, keep_memory, open_cloud
+from .options import ServerOptions
+from .reporter import Reporter
+
+
+def start_server(folder: Path, options: ServerOptions, reporter: Reporter) -> CloudServer:
+    """Open the cloud part of a bundle and start to answer devices.
+
+    Args:
+        folder: a bundle, or its cloud part alone.
+        options: where to listen, who may connect, and how much runs at once.
+        reporter: hears what is done, and warnings.
+
+    Returns:
+        The running server; whoever started it calls `stop(grace_s)`.
+
+    Raises:
+        CollabplanError: certificates that do not belong together, or a folder that holds no cloud part.
+    """
+    tls_cert, tls_key, client_ca = options.tls_cert, options.tls_key, options.client_ca
+    if (tls_cert is None) != (tls_key is None) or (client_ca is not None and tls_cert is None):
+        raise CollabplanError("--tls-cert and --tls-key belong together, and --client-ca needs both")
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
+    served = ServeOptions(
+        concurrency=options.concurrency,
+        queue=options.queue,
+        max_batch=options.max_batch,
+        max_streams=options.max_streams,
+        micro_batch=options.micro_batch,
+        micro_batch_wait_ms=options.micro_batch_wait_ms,
+        idle_s=options.idle_s,
+        tls=None if tls_cert is None or tls_key is None else ServerTls(tls_cert, tls_key, client_ca),
+        insecure=options.insecure,
+        allow_undefended=options.allow_undefended,
+        metrics=options.metrics,
+    )
+    keep_memory()
+    with reporter.progress("opening the cloud part"):
+        server = CloudServer(open_cloud(folder), options.listen, served)
+    _collect_garbage()
+    server.start()
+    if options.insecure and served.tls is None:
+        reporter.warning("plaintext; who is on the way reads and changes what passes")
+    if options.allow_undefended:
+        reporter.warning("undefended tensors are answered, which hide nothing; for verification alone")
+    return server
+
+
+def transport(server: CloudServer) -> str:
+    """How devices connect: plaintext, TLS or mutual TLS."""
+    tls = server.options.tls
+    if tls is None:
+        return "plaintext"
+    return "mutual TLS" if tls.client_ca else "TLS"
+
+
+def _collect_garbage() -> None:
+    """The command line starts without garbage collection; a server that runs for weeks needs it."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()

@@ -1,0 +1,128 @@
+"""Plans, links and figures in words: what tables, explanations and pages say alike. No terminal is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..records import COVERS, Candidate, Crossing, EdgePower, Link, Plan, Profile
+
+USUAL_BITS = 8
+"""Of the quantizer; others are named."""
+
+
+def number(value: float) -> str:
+    """Three figures, without exponents: 0.012, 1.23, 45.6, 789, 12,345."""
+    size = abs(value)
+    if 0 < size < 0.0005:
+        return "<0.001"
+    if size >= 100:
+        return f"{value:,.0f}"
+    if size >= 10:
+        return f"{value:.1f}"
+    return f"{value:.2f}" if size >= 1 or value == 0 else f"{value:.3f}"
+
+
+def size(count: int) -> str:
+    """Bytes in the unit that fits: 12 B, 4.00 KiB, 1.50 MiB."""
+    if count < 1024:
+        return f"{count} B"
+    return f"{number(count / 1024)} KiB" if count < 2**20 else f"{number(count / 2**20)} MiB"
+
+
+def share(value: float) -> str:
+    """A figure between 0 and 1."""
+    return f"{value:.3f}"
+
+
+def link_text(link: Link, edge_slowdown: float = 1.0) -> str:
+    """The link in one line, and whether it is an assumption."""
+    spread_text = (
+        f" (spread ±{100 * link.bandwidth_spread:.0f} % and ±{100 * link.rtt_spread:.0f} %)"
+        if link.bandwidth_spread or link.rtt_spread
+        else ""
+    )
+    down = "each way" if link.download_bps is None else f"up and {number(link.download_bps / 1e6)} down"
+    rates = (
+        f"{number(link.bandwidth_bps / 1e6) if link.source == 'measured' else f'{link.bandwidth_bps / 1e6:g}'} Mbit/s"
+    )
+    trip = f"{link.rtt_ms:.3g}" if link.source == "measured" else f"{link.rtt_ms:g}"
+    text = f"link {rates} {down}, round trip {trip} ms{spread_text}, {link.source}"
+    if link.source == "measured":
+        text += f" by {link.sample_count} echoes"
+    if not link.slow_start:
+        text += ", without TCP's slow start"
+    if link.source == "assumed":
+        text += ": give --bandwidth and --rtt of your own"
+    if edge_slowdown != 1:
+        text += f"; edge declared {edge_slowdown:g} times slower than profiled"
+    return text
+
+
+def power_text(power: EdgePower) -> str:
+    """The device's power in one line, and whether it was measured."""
+    radio = f" and {power.joules_per_megabyte:g} J/MB" if power.joules_per_megabyte else ""
+    return f"power {number(power.watts)} W{radio}, {power.said}"
+
+
+def measured_power(profile: Profile) -> str:
+    """What a counter said while the profile was made, or why none did."""
+    power = profile.power
+    if power is None:
+        return f"power not measured: {profile.power_missing or 'the profile is older'}"
+    return (
+        f"power {number(power.watts)} W over {power.seconds:.1f} s of whole-model runs, {number(power.idle_watts)} W "
+        f"at rest before ({COVERS[power.source]})"
+    )
+
+
+def crosses(crossing: Sequence[Crossing]) -> str:
+    """`h crosses`, or `h, mask cross`."""
+    names = ", ".join(each.name for each in crossing) or "nothing"
+    return f"{names} {'cross' if len(crossing) > 1 else 'crosses'}"
+
+
+def sent(plan: Plan) -> str:
+    """What crosses, with the shape of one sample."""
+    if plan.cut_kind == "edge-only" and plan.budgets.result_at == "edge":
+        return "nothing is sent"
+    return "crosses: " + ", ".join(f"{c.name} {'x'.join(map(str, c.sample_shape))}" for c in plan.crossing)
+
+
+def dropout(candidate: Candidate) -> str:
+    """`element 0.3`, `element 0.3, tuned`, `rank=12, 3 bit, tuned`, or `no dropout`."""
+    record = candidate.defense
+    drop, noise, projection = record.dropout, record.noise, record.projection
+    said = [
+        f"{drop.granularity} {drop.rate:g}" if drop else "",
+        f"{noise.distribution[0]}{noise.std:g}" if noise else "",
+        projection.text.removeprefix("projection:") if projection else "",
+        *(custom.text for custom in record.customs),
+        f"{record.bits or 'no'} bit" if record.bits != USUAL_BITS else "",
+    ]
+    return ", ".join([*filter(None, said)] or ["no dropout"]) + (", tuned" if candidate.tuned else "")
+
+
+def defense(candidate: Candidate) -> str:
+    """`element dropout 0.3`, or `no dropout`; with its noise, its projection and custom stages."""
+    record = candidate.defense
+    drop, noise = record.dropout, record.noise
+    said = "no dropout" if drop is None else f"{drop.granularity} dropout {drop.rate:g}"
+    if record.projection is not None:
+        words = record.projection.words
+        said = f"{words}, {said}" if drop is None else f"{said} of {words}"
+    said += "".join(f", {custom.text}" for custom in record.customs)
+    return said + (f", {noise.distribution} noise {noise.std:g}" if noise else "")
+
+
+def bits_text(plan: Plan) -> str:
+    """`, 8-bit quantizer`, or nothing where tensors cross in their own dtype."""
+    return f", {plan.defense.bits}-bit quantizer" if plan.defense.bits else ", not quantized"
+
+
+def information(candidate: Candidate) -> str:
+    """The sandwich's interval in one line, with what it is, or that it says nothing."""
+    leak = candidate.leakage
+    if leak.saturated:
+        return f"information SATURATED at {leak.saturation_nats:.2f} nats ({leak.information_is}): ranks nothing"
+    ends = f"{leak.information_low_nats:.2f} to {leak.information_high_nats:.2f} nats"
+    return f"information {ends} ({leak.information_is})"
