@@ -1,4 +1,4 @@
-"""What an adversary really recovers: attacks behind one Protocol, their judgement, and how estimates agree with it.
+"""What attackers really recover: attacks behind one Protocol, their judgement, and how well estimates agree with it.
 
 The public API is lazy: a name loads its module, and torch with it, on first use.
 """
@@ -13,34 +13,37 @@ if TYPE_CHECKING:
     from .adversary_view import AdversaryView
     from .agreement import Pair, measure_agreement
     from .artifact_cache import ArtifactCache
-    from .audit import AttackVariant, AuditOutcome, AuditRequest, run_audit
-    from .audit_target import AuditTarget, ObservedReleases
+    from .audit import AuditOutcome, run_audit
+    from .audit_request import AttackVariant, AuditRequest, attack_variants
+    from .audit_target import AuditTarget
     from .catalogue import ALWAYS, ATTACKS, attack_named, current_revisions
     from .conformance import check_attack
     from .interface import EFFORTS, TIERS, Attack, Attacker, AttackFailed, Effort, Reconstruction, Training
     from .queries import random_queries
+    from .releases import ObservedReleases
     from .tiers import budget_objection, tier_figures, worst_tiers
 
 _HOMES = {
     "ALWAYS": "catalogue",
     "ATTACKS": "catalogue",
-    "Attack": "interface",
-    "AttackFailed": "interface",
-    "Attacker": "interface",
-    "AttackVariant": "audit",
-    "EFFORTS": "interface",
-    "Effort": "interface",
-    "AuditOutcome": "audit",
-    "Pair": "agreement",
-    "AuditRequest": "audit",
-    "Reconstruction": "interface",
-    "ObservedReleases": "audit_target",
     "AdversaryView": "adversary_view",
     "ArtifactCache": "artifact_cache",
+    "Attack": "interface",
+    "AttackFailed": "interface",
+    "AttackVariant": "audit_request",
+    "Attacker": "interface",
+    "AuditOutcome": "audit",
+    "AuditRequest": "audit_request",
+    "AuditTarget": "audit_target",
+    "EFFORTS": "interface",
+    "Effort": "interface",
+    "ObservedReleases": "releases",
+    "Pair": "agreement",
+    "Reconstruction": "interface",
     "TIERS": "interface",
     "Training": "interface",
-    "AuditTarget": "audit_target",
     "attack_named": "catalogue",
+    "attack_variants": "audit_request",
     "budget_objection": "tiers",
     "check_attack": "conformance",
     "current_revisions": "catalogue",
@@ -71,6 +74,7 @@ __all__ = [
     "Reconstruction",
     "Training",
     "attack_named",
+    "attack_variants",
     "budget_objection",
     "check_attack",
     "current_revisions",

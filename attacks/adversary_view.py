@@ -1,6 +1,6 @@
-"""What an attacker of one tier may do at one (cut, defense): the only way by which attacks reach the device.
+"""What an attacker of one tier may do at one (cut, defense). Attacks reach the device through this class only.
 
-Asking for more than the tier permits is an error, so that no attack can pass for a weaker one than it is.
+A request for more than the tier permits is an error, so no attack can pass for a weaker one than it is.
 """
 
 from __future__ import annotations
@@ -18,16 +18,17 @@ from ..defenses.randomness import Simulated
 from ..records import CollabplanError, Threat
 from ..targets.data import Data
 from .artifact_cache import ArtifactCache
-from .audit_target import AuditTarget, ObservedReleases
-from .interface import MIN_OWN, TIERS, AttackFailed
+from .audit_target import AuditTarget
+from .interface import MIN_AUXILIARY, TIERS, AttackFailed
+from .releases import ObservedReleases
 
 HELD_OUT = 5
-"""One of so many of the attacker's own images is held out, to choose and to stop by."""
+"""One auxiliary image in HELD_OUT is kept for model selection and early stopping."""
 
 MOST_HELD_OUT = 500
 
 MOST_BYTES = 2_000_000_000
-"""Of activations that a bank keeps."""
+"""The most bytes of activations that a bank keeps in memory."""
 
 FEW = 256
 
@@ -37,28 +38,33 @@ class AdversaryView:
     """One device as an attacker meets it.
 
     Attributes:
-        victim: the device; attacks do not touch it but through this class.
-        own: the attacker's images, disjoint from the targets, in random order.
+        target: the device. Attacks reach it through the methods of this class.
+        auxiliary: the attacker's images, disjoint from the targets, in random order.
         threat: what is permitted.
-        queries: releases of one input that the attacker has of each target, and fuses.
-        near_copies: the further releases are of near-duplicates, whose keyed masks differ.
+        queries: releases of each target that the attacker has, and fuses.
+        near_copies: all releases but the first are of near-duplicates, whose keyed masks differ.
         naive: the attacker does not know of dropout and noise, and learns from releases without them.
-        intercepted: releases of inputs that the attacker does not know, and that are no targets.
-        shared: what attackers at other cuts have made of the same images.
+        intercepted: releases of inputs that are unknown to the attacker and are no targets.
+        artifacts: what attackers at other cuts have made of the same auxiliary images.
+
+    Raises:
+        AttackFailed: fewer than `MIN_AUXILIARY` auxiliary images.
     """
 
-    victim: AuditTarget
-    own: Data
+    target: AuditTarget
+    auxiliary: Data
     threat: Threat
     queries: int = 1
     near_copies: bool = False
     naive: bool = False
     intercepted: ObservedReleases | None = None
-    shared: ArtifactCache = field(default_factory=lambda: ArtifactCache(0))
+    artifacts: ArtifactCache = field(default_factory=lambda: ArtifactCache(0))
 
     def __post_init__(self) -> None:
-        if len(self.own) < MIN_OWN:
-            raise AttackFailed(f"an attacker needs at least {MIN_OWN} images of its own, got {len(self.own)}")
+        if len(self.auxiliary) < MIN_AUXILIARY:
+            raise AttackFailed(
+                f"an attacker needs at least {MIN_AUXILIARY} auxiliary images, got {len(self.auxiliary)}"
+            )
 
     def require(self, threat: Threat, what: str) -> None:
         """Refuse what a weaker attacker may not do. Raises AttackFailed."""
@@ -67,15 +73,15 @@ class AdversaryView:
 
     def require_differentiable(self) -> None:
         """Refuse custom stages that no gradient crosses. Raises AttackFailed."""
-        stages = (*self.victim.transforms.stages, *self.believed.transforms.stages)
+        stages = (*self.target.transforms.stages, *self.believed.transforms.stages)
         for stage in stages:
             if isinstance(stage, CustomStage) and not stage.differentiable:
                 raise AttackFailed(f"not computable here: no gradient crosses stage {stage.name}, which is no privacy")
 
     def require_gradients(self) -> None:
-        """Refuse a cut whose gradients do not tell how it moves between the attacker's images. Raises AttackFailed."""
+        """Refuse a cut whose gradients do not tell how it differs between auxiliary images. Raises AttackFailed."""
         self.require_differentiable()
-        dead = self.victim.dead_gradients(self.training)
+        dead = self.target.dead_gradients(self.training)
         if dead:
             names = "; ".join(f"{name}: {', '.join(where)}" for name, where in dead.items())
             raise AttackFailed(
@@ -85,42 +91,43 @@ class AdversaryView:
 
     @cached_property
     def held_out(self) -> Data:
-        """A part of the attacker's images that nothing is trained on."""
-        return self.own.take(torch.arange(min(MOST_HELD_OUT, max(1, len(self.own) // HELD_OUT))))
+        """Auxiliary images that nothing is trained on."""
+        return self.auxiliary.take(torch.arange(min(MOST_HELD_OUT, max(1, len(self.auxiliary) // HELD_OUT))))
 
     @cached_property
     def training(self) -> Data:
-        """The rest of them."""
-        return self.own.take(torch.arange(len(self.held_out), len(self.own)))
+        """All other auxiliary images."""
+        return self.auxiliary.take(torch.arange(len(self.held_out), len(self.auxiliary)))
 
     def limited(self, count: int) -> AdversaryView:
-        """The same with at most `count` images of its own."""
-        return self if len(self.own) <= count else replace(self, own=self.own.take(torch.arange(count)))
+        """The same view with at most `count` auxiliary images."""
+        if len(self.auxiliary) <= count:
+            return self
+        return replace(self, auxiliary=self.auxiliary.take(torch.arange(count)))
 
     @property
     def image_shape(self) -> tuple[int, ...]:
         """Of one private input."""
-        return tuple(self.own.inputs[self.victim.position].shape[1:])
+        return tuple(self.auxiliary.inputs[self.target.position].shape[1:])
 
     @property
     def row_shapes(self) -> list[tuple[int, ...]]:
         """Per private crossing, the shape of one sample."""
-        return [tuple(crossing.sample_shape) for crossing in self.victim.defense.tail.crossing]
+        return [tuple(crossing.sample_shape) for crossing in self.target.defense.tail.crossing]
 
     @property
     def device(self) -> torch.device:
         """Where models run."""
-        return self.victim.device
+        return self.target.device
 
     @cached_property
     def believed(self) -> Defense:
-        """The defense that the attacker believes in: the real one, or, if naive, its quantizer alone.
+        """The defense that the attacker believes in: the real one or, if naive, its quantizer alone.
 
-        A naive attacker keeps random custom stages that change a shape: without them nothing would fit.
-
-        Masks are learned about as if they were fresh: to whoever does not have the key, those of other inputs are.
+        A naive attacker keeps random custom stages that change a shape: without them nothing would fit. Masks are
+        believed to be fresh: without the key, the masks of other inputs look fresh.
         """
-        real = self.victim.defense
+        real = self.target.defense
         record = real.record
         if self.naive:
             reshapes = real.transforms.codes != real.crossing
@@ -128,24 +135,78 @@ class AdversaryView:
         return replace(real, record=record.model_copy(update={"masks": "fresh"}))
 
     @property
+    def marks_dropped(self) -> bool:
+        """True where the attacker sees which numbers were dropped: some crossing has dropout and no noise."""
+        believed = self.believed.tail
+        return any(believed.drops(crossing) and not believed.noises(crossing) for crossing in believed.crossing)
+
+    @property
     def releases(self) -> int:
-        """How many of the releases that it has of an input differ: keyed ones of exact repeats are all the same."""
-        keyed = self.victim.defense.record.masks == "keyed"
+        """Releases of one input that differ: keyed ones of exact repeats are all the same."""
+        keyed = self.target.defense.record.masks == "keyed"
         return 1 if keyed and not self.near_copies else self.queries
 
     def perceived(self, released: ObservedReleases) -> ObservedReleases:
-        """What the attacker makes of a release: to a naive one zeros are numbers like others."""
+        """The release as the attacker reads it: a naive one takes zeros for numbers like any other."""
         return replace(released, seen=tuple(None for _ in released.seen)) if self.naive else released
 
+    def pixels(self, data: Data) -> Tensor:
+        """Auxiliary images in [0, 1], `[n, *image_shape]` float32."""
+        return self.target.pixels(data)
+
+    def edge(self, pixels: Tensor, public: Data) -> tuple[Tensor, ...]:
+        """What the edge half computes of `pixels` `[n, *image_shape]`, with gradients; on the device.
+
+        Args:
+            pixels: images in [0, 1], at most one batch.
+            public: the public inputs of the same n samples.
+
+        Raises:
+            AttackFailed: the attacker is not white-box.
+        """
+        self.require("white-box", "run the edge half")
+        return self.target.edge(self.target.with_pixels(public, pixels))
+
+    def ask(self, data: Data) -> tuple[Tensor, ...]:
+        """Activations of auxiliary images, for repeated calls of `release`. Cached for speed; grants nothing.
+
+        Raises:
+            AttackFailed: the attacker is query-free.
+        """
+        self.require("black-box", "query the device")
+        return self.target.clean_rows(data)
+
+    def release(self, rows: Sequence[Tensor], data: Data, generator: torch.Generator) -> ObservedReleases:
+        """What the device releases of auxiliary images, as often as of each target.
+
+        Args:
+            rows: what `ask` returned for `data`.
+            data: the auxiliary images.
+            generator: of masks and noise; on the CPU.
+
+        Raises:
+            AttackFailed: the attacker is query-free.
+        """
+        self.require("black-box", "query the device")
+        return self.imagine(rows, data, generator)
+
+    def imagine(self, rows: Sequence[Tensor], data: Data, generator: torch.Generator) -> ObservedReleases:
+        """What the believed defense would make of the attacker's own `rows` for `data`: no query of the device."""
+        return self.target.release_rows(rows, data, generator, queries=self.releases, defense=self.believed)
+
+    def query(self, data: Data, generator: torch.Generator) -> ObservedReleases:
+        """What the device releases of auxiliary images. Raises AttackFailed for a query-free attacker."""
+        return self.release(self.ask(data), data, generator)
+
     def typical(self, rows: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Activations `[n, *sample_shape]` as random custom stages make them once; as they are without such stages."""
+        """One draw of what random custom stages make of `rows` `[n, *sample_shape]`; the same rows without such stages."""
         stages = self.believed.transforms
-        return (
-            tuple(stages.apply_rows(rows, Simulated(torch.Generator().manual_seed(0)))) if stages.stages else (*rows,)
-        )
+        if not stages.stages:
+            return tuple(rows)
+        return tuple(stages.apply_rows(rows, Simulated(torch.Generator().manual_seed(0))))
 
     def expected(self, rows: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """The mean of what random custom stages make of activations, with gradients.
+        """The mean of what random custom stages make of activations `[n, *sample_shape]`, with gradients.
 
         Raises:
             AttackFailed: a stage does not say.
@@ -156,66 +217,34 @@ class AdversaryView:
             raise AttackFailed(f"not computable here: {error}; that is no privacy") from None
 
     def averaged(self, rows: Sequence[Tensor], draws: int) -> tuple[Tensor, ...]:
-        """The same by asking: the average of `draws` draws; activations as they are without random custom stages."""
+        """The average of `draws` draws of random custom stages; `rows` without such stages."""
         stages, source = self.believed.transforms, Simulated(torch.Generator().manual_seed(0))
         if not stages.stages:
             return tuple(rows)
         drawn = [stages.apply_rows(rows, source) for _ in range(draws)]
         return tuple(torch.stack(each).float().mean(dim=0) for each in zip(*drawn, strict=True))
 
-    def pixels(self, data: Data) -> Tensor:
-        """Images of its own in [0, 1], `[n, *image_shape]` float32."""
-        return self.victim.pixels(data)
-
-    def edge(self, pixels: Tensor, public: Data) -> tuple[Tensor, ...]:
-        """What the edge half computes, with gradients towards `pixels` `[n, *image_shape]`; on the device.
-
-        Raises:
-            AttackFailed: not a white-box attacker.
-        """
-        self.require("white-box", "run the edge half")
-        return self.victim.edge(self.victim.with_pixels(public, pixels))
-
-    def ask(self, data: Data) -> tuple[Tensor, ...]:
-        """Activations of own images that `release` may be called on again and again: a saving, no more knowledge.
-
-        Raises:
-            AttackFailed: a query-free attacker.
-        """
-        self.require("black-box", "query the device")
-        return self.victim.clean_rows(data)
-
-    def release(self, rows: Sequence[Tensor], data: Data, generator: torch.Generator) -> ObservedReleases:
-        """What the device answers to own images `data`, whose activations `ask` gave, as often as for a target."""
-        self.require("black-box", "query the device")
-        return self.imagine(rows, data, generator)
-
-    def imagine(self, rows: Sequence[Tensor], data: Data, generator: torch.Generator) -> ObservedReleases:
-        """What the believed defense would make of the attacker's own rows for own images: no query of the device."""
-        return self.victim.release_rows(rows, data, generator, queries=self.releases, defense=self.believed)
-
-    def query(self, data: Data, generator: torch.Generator) -> ObservedReleases:
-        """What the device answers to own images."""
-        return self.release(self.ask(data), data, generator)
-
     def cloud(self, rows: Sequence[Tensor]) -> Tensor:
-        """The model's output for activations `[n, *sample_shape]`: whoever runs the cloud has it.
+        """The model's output for activations `[n, *sample_shape]`: whoever runs the cloud half has it.
 
         Raises:
             CollabplanError: public tensors cross as well, or no output is floating.
         """
-        return self.victim.cloud(rows)
+        return self.target.cloud(rows)
 
 
 class RowBank:
-    """Rows `[count, *sample_shape]` per crossing, kept where they fit into memory, else computed when they are wanted.
+    """Rows `[count, *sample_shape]` per crossing: kept if they fit into memory, else computed on each use.
+
+    Args:
+        compute: gives the rows at some positions `[b]` below `count`.
+        count: how many rows there are.
 
     Attributes:
-        some: all of them, or the first few where they do not fit: statistics are taken of these.
+        some: all rows, or the first few if they do not fit. Statistics are taken of these.
     """
 
     def __init__(self, compute: Callable[[Tensor], tuple[Tensor, ...]], count: int) -> None:
-        """`compute` gives the rows at some positions `[b]` below `count`."""
         self._compute = compute
         self.some = compute(torch.arange(min(FEW, count)))
         each = sum(row[0].numel() * row.element_size() for row in self.some)

@@ -1,10 +1,10 @@
-"""Do estimates rank (cut, defense) pairs as attacks do? The proof, or the disproof, that one may steer a search.
+"""Do estimates rank (cut, defense) pairs as attacks do? If so, an estimate may steer a search.
 
-Rank correlation between each estimate and the audited index: over all pairs; within a defense across cuts and within
-a cut across defenses (the median over them), since a good pooled figure may come of the defenses alone; and over the
-pairs whose accuracy drop somebody would accept. Depth, payload and accuracy stand beside them: an estimate that does
-not beat these is not worth its price. Intervals are bootstraps that resample whole cuts, whose pairs are not
-independent.
+Rank correlation between each estimate and the audited index is taken over all pairs; within a defense across cuts and
+within a cut across defenses (the median over groups), since a good pooled figure may come from the defenses alone; and
+over the pairs with an acceptable drop in accuracy. Depth, payload and accuracy stand beside the estimates: one that
+does not beat these is not worth its cost. Intervals are bootstraps that resample whole cuts, since the pairs of a cut
+are not independent.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from ..records import AgreementRow, Correlation, Discordance, Interval
 
 RESAMPLES = 1000
 FEWEST = 3
-"""Pairs that a rank correlation is taken of."""
+"""The fewest pairs of a rank correlation."""
 
 AFFORDABLE_DROP = 0.10
 LISTED = 5
-"""Discordant pairs that are listed, per estimate."""
+"""The most discordant pairs that are listed per estimate."""
 
 Scope = Literal["pooled", "within defense", "within cut", "accuracy drop <= 10 points"]
 Floats = NDArray[np.float64]
@@ -38,16 +38,22 @@ class Pair:
     """One (cut, defense): what was estimated, and what attacks recovered.
 
     Attributes:
-        label: for tables, `layer2 at dropout:element:0.5`.
+        label: for tables, such as `layer2 at dropout:element:0.5`.
+        cut_id: of the cut.
+        depth: of the cut.
         defense: names the defense, whatever the cut.
-        estimates: by name; larger should mean that more leaks.
+        rate: of dropout.
+        payload_bytes: per sample.
+        accuracy: under the defense, from 0 to 1; None if it was not measured.
+        audited: the index that attacks reached.
+        estimates: by name; a larger one should mean that more leaks.
     """
 
     label: str
     cut_id: str
     depth: int
-    rate: float
     defense: str
+    rate: float
     payload_bytes: int
     accuracy: float | None
     audited: Interval
@@ -57,10 +63,14 @@ class Pair:
 def measure_agreement(
     pairs: Sequence[Pair], generator: np.random.Generator
 ) -> tuple[tuple[AgreementRow, ...], tuple[Discordance, ...]]:
-    """Every estimate that all pairs have and every trivial proxy, in every scope; and the pairs that are ordered wrong.
+    """How estimates and trivial proxies rank the pairs, in every scope, and which pairs they order wrong.
+
+    Args:
+        pairs: what was estimated and audited. An estimate counts if all pairs have it.
+        generator: resamples cuts.
 
     Returns:
-        Rows by estimate, real ones first, and the worst discordant pairs of each.
+        Rows by estimate, proxies last, and the worst discordant pairs of each estimate.
     """
     named = _columns(pairs)
     rows = [row for name, (trivial, values) in named.items() for row in _rows(pairs, name, trivial, values, generator)]
@@ -71,7 +81,7 @@ def measure_agreement(
 
 
 def _columns(pairs: Sequence[Pair]) -> dict[str, tuple[bool, list[float]]]:
-    """By name, whether it is a trivial proxy, and its values."""
+    """By name, whether the column is a trivial proxy, and its values."""
     shared = [name for name in (pairs[0].estimates if pairs else {}) if all(name in pair.estimates for pair in pairs)]
     columns = {name: (False, [pair.estimates[name] for pair in pairs]) for name in shared}
     columns["depth"] = True, [-float(pair.depth) for pair in pairs]
@@ -131,10 +141,10 @@ def _correlation(
     if not len(known):
         return Correlation(value=None, pair_count=count)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # resamples without any group that has a rank
+        warnings.simplefilter("ignore", RuntimeWarning)  # resamples in which no group has a rank
         medians = np.nanmedian(known, axis=0)
     value, drawn = float(medians[0]), medians[1:][~np.isnan(medians[1:])]
-    if len(drawn) < RESAMPLES // 2:  # with so few cuts most resamples hold one alone
+    if len(drawn) < RESAMPLES // 2:  # with very few cuts, most resamples hold a single one
         return Correlation(value=value, pair_count=count)
     low, high = (float(end) for end in np.quantile(drawn, [0.025, 0.975]))
     return Correlation(value=value, low=min(low, value), high=max(high, value), pair_count=count)
@@ -143,7 +153,7 @@ def _correlation(
 def spearman(x: Floats, y: Floats, times: Floats) -> Floats:
     """Spearman's rho of `x` and `y` `[n]`, each pair counted `times` `[r, n]`: `[r]`, NaN where a side is constant.
 
-    Ranks of ties are averaged, those of repeated pairs among them, as `scipy.stats.spearmanr` of the repeated pairs.
+    Ranks of ties, repeated pairs included, are averaged, as in `scipy.stats.spearmanr` of the repeated pairs.
     """
     left, right = (times @ ((z[:, None] < z) + 0.5 * (z[:, None] == z)) for z in (x, y))
     total = times.sum(axis=1, keepdims=True)
@@ -155,7 +165,7 @@ def spearman(x: Floats, y: Floats, times: Floats) -> Floats:
 
 
 def kendall(x: Floats, y: Floats, times: Floats) -> Floats:
-    """Kendall's tau-b in the same way, as `scipy.stats.kendalltau`."""
+    """Kendall's tau-b with the same arguments, as in `scipy.stats.kendalltau`."""
     left, right = (np.sign(z[:, None] - z) for z in (x, y))
     agreeing, one, other = (
         np.einsum("ri,ij,rj->r", times, signs, times) for signs in (left * right, left**2, right**2)
@@ -170,7 +180,7 @@ def _where_ranked(found: Floats, varied: NDArray[np.bool_], times: Floats) -> Fl
 
 
 def _discordant(pairs: Sequence[Pair], name: str, values: Sequence[float]) -> list[Discordance]:
-    """Pairs whose audited intervals lie apart in the other order, the furthest apart first."""
+    """Pairs whose audited intervals are disjoint and in the other order, the furthest apart first."""
     found = []
     for i, j in combinations(range(len(pairs)), 2):
         less, more = (i, j) if pairs[i].audited.value < pairs[j].audited.value else (j, i)

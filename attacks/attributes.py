@@ -1,4 +1,4 @@
-"""Attributes: what a probe reads off the release about a label that is nobody's business."""
+"""Attributes: what a probe reads off a release about a sensitive label."""
 
 from __future__ import annotations
 
@@ -13,43 +13,50 @@ from torch import Tensor
 from ..records import AttributeRate
 from ..records.revisions import Part
 from .adversary_view import AdversaryView
-from .audit_target import ObservedReleases
 from .features import Standard
 from .metrics import bootstrap
+from .releases import ObservedReleases
 
 ATTRIBUTES = Part("attributes")
 """Raise its revision whenever the same releases tell the probes something else."""
 
 MOST_FEATURES = 2048
-"""Wider releases are projected at random to so many numbers."""
+"""Wider releases are projected at random to this many numbers."""
 
 HIDDEN = 128
 ROUNDS = 300
 
 
 def attribute_rates(
-    scene: AdversaryView,
+    view: AdversaryView,
     known: ObservedReleases,
     known_labels: Tensor,
     released: ObservedReleases,
     labels: Tensor,
     generator: torch.Generator,
 ) -> tuple[AttributeRate, ...]:
-    """Accuracy of a linear and of a perceptron probe on `released`, both learned on `known`.
+    """Accuracy of a linear and of a perceptron probe on `released`, both trained on `known`.
 
     Args:
-        scene: of an attacker who may query.
-        known_labels: `[m]` classes of what the attacker learns from; `labels` `[n]` of the others.
+        view: of an attacker who may query the device.
+        known: releases whose labels the attacker knows.
+        known_labels: `[m]` classes of `known`.
+        released: the targets' releases.
+        labels: `[n]` classes of `released`.
+        generator: of random projections and of the perceptron; on the CPU.
 
     Returns:
-        Nothing where all known labels are the same.
+        Nothing if all known labels are the same.
+
+    Raises:
+        AttackFailed: the attacker is query-free.
     """
-    scene.require("black-box", "learn from labelled releases")
+    view.require("black-box", "learn from labelled releases")
     classes, counts = torch.unique(known_labels, return_counts=True)
     if len(classes) < 2:
         return ()
     standard = Standard.of(known.rows)
-    learned, asked = (_flat(standard, part) for part in (known, released))
+    learned, asked = (standard.flat(part) for part in (known, released))
     if learned.shape[1] > MOST_FEATURES:
         mixing = torch.randn(learned.shape[1], MOST_FEATURES, generator=generator) / MOST_FEATURES**0.5
         learned, asked = learned @ mixing, asked @ mixing
@@ -74,7 +81,3 @@ def attribute_rates(
             )
         )
     return tuple(found)
-
-
-def _flat(standard: Standard, released: ObservedReleases) -> Tensor:
-    return torch.cat([rows.flatten(1) for rows in standard(released, torch.device("cpu"))], dim=1)

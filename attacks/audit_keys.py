@@ -11,13 +11,37 @@ from ..records import hash_json
 from ..records.revisions import Part, revisions_of, settings_of
 from ..targets.data import Data
 from .attributes import ATTRIBUTES
-from .audit_target import RELEASES
+from .audit_data import AuditData
 from .interface import Attack, Effort
 from .linkage import LINKAGE
 from .metrics import JUDGE
+from .releases import RELEASES
 
 PARTS = (RELEASES, JUDGE, LINKAGE, ATTRIBUTES)
 """What an audit computes beside its attacks."""
+
+
+def audit_key(data: AuditData) -> list[Any]:
+    """What every result of one audit depends on: the device, the data, the effort and the seeds."""
+    request, target = data.request, data.request.target
+    return [
+        target.traced.identity.model_dump(mode="json"),
+        target.cut.id,
+        target.record.model_dump(mode="json"),
+        stage_revisions(target.record),
+        target.tuned_hash,
+        target.secret_hash,
+        target.device.type,
+        [target.scaling.low, target.scaling.high],
+        data.targets.content_hash,
+        data.gallery.content_hash,
+        request.auxiliary.content_hash,
+        None if request.intercepted is None else request.intercepted.content_hash,
+        [[queries, each.content_hash] for queries, each in sorted((request.captured or {}).items())],
+        asdict(data.effort),
+        data.seed,
+        data.artifacts.seed,
+    ]
 
 
 def attack_revisions(attack: Attack) -> dict[str, int]:

@@ -18,10 +18,13 @@ from ..graph import candidate_cuts, trace
 from ..records import DefenseRecord, Threat
 from ..targets.data import Data, InputScaling
 from .adversary_view import AdversaryView
-from .audit import BELOW_PRIOR, NOTHING, AuditRequest, run_audit
-from .audit_target import AuditTarget, ObservedReleases
+from .audit import run_audit
+from .audit_request import AuditRequest
+from .audit_target import AuditTarget
 from .interface import TIERS, Attack, AttackFailed, Effort
+from .judgement import BELOW_PRIOR, NOTHING
 from .queries import random_queries
+from .releases import ObservedReleases
 
 EFFORT = Effort(
     "quick", targets=24, fit_samples=80, train_steps=24, iterations=20, optimised_targets=8, width=8,
@@ -64,7 +67,7 @@ def toy_data() -> tuple[Data, Data, Data]:
     """Target images, intercepted images and images of the attacker, each `[n, 1, 8, 8]` with labels `[n]`."""
     images = random_queries(sum(COUNTS), (1, SIDE, SIDE), torch.Generator().manual_seed(17))
     data = Data((images,), (images.mean(dim=(1, 2, 3)) * 3).long().clamp(0, 2))
-    targets, intercepted, auxiliary = (data.take(part) for part in torch.arange(sum(COUNTS)).split(COUNTS))
+    targets, intercepted, auxiliary = (data.take(part) for part in torch.split(torch.arange(sum(COUNTS)), COUNTS))
     return targets, intercepted, auxiliary
 
 
@@ -78,6 +81,12 @@ def toy_device(*, constant: bool = False) -> AuditTarget:
     traced = trace(nn.Sequential(first, rest).eval(), (torch.zeros(2, 1, SIDE, SIDE),))
     cut = sorted(candidate_cuts(traced, 1), key=lambda each: each.depth)[1]
     return AuditTarget(traced, cut, Defense.for_cut(DefenseRecord(), cut), InputScaling.from_range(0, 1))
+
+
+def toy_request() -> AuditRequest:
+    """An audit of the toy device."""
+    targets, intercepted, auxiliary = toy_data()
+    return AuditRequest(toy_device(), targets, auxiliary, intercepted)
 
 
 def toy_prior() -> Tensor:
@@ -139,16 +148,14 @@ def check_images(attack: Attack) -> None:
 
 def check_audited(attack: Attack) -> None:
     """Undefended and judged by an audit, it is no worse than the prior, or it is reported as failed with a reason."""
-    targets, intercepted, auxiliary = toy_data()
-    asked = AuditRequest(toy_device(), targets, auxiliary, intercepted)
-    found = run_audit(asked, [attack], EFFORT, seed=0).record.attacks
+    found = run_audit(toy_request(), [attack], EFFORT, seed=0).record.attacks
     assert [each.attack for each in found] == [attack.name], f"{attack.name}: an audit names it {found[0].attack!r}"
     result = found[0]
     if result.status == "failed":
         assert result.reason, f"{attack.name}: failed without a reason"
         return
     assert result.figures is not None, f"{attack.name}: neither failed nor has figures"
-    originals = targets.inputs[0][: result.figures.target_count]
+    originals = toy_data()[0].inputs[0][: result.figures.target_count]
     error = result.figures.mse / float((toy_prior() - originals).square().mean())
     assert error <= BELOW_PRIOR or result.figures.index.value >= NOTHING, (
         f"{attack.name}: {error:.2f} times the prior's error on an undefended cut, and it is not reported as failed"

@@ -7,23 +7,22 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from .audit_target import ObservedReleases
 from .interface import AttackFailed, Reconstruction, Training
 from .release_law import ReleaseLaw, ReleaseLoss
+from .releases import ObservedReleases
 
 CHECKS = 20
 
 ENOUGH = 0.01
-"""Settled where the last fifth of the steps gained less of all that was gained."""
+"""Settled once the last fifth of the steps made less than this share of the whole progress."""
 
 
 def in_batches(
     law: ReleaseLaw, released: ObservedReleases, solve: Callable[[ReleaseLoss, ObservedReleases], Reconstruction]
 ) -> Reconstruction:
-    """`solve` batch after batch, as many images as the device takes at once."""
-    chunks = torch.split(torch.arange(len(released)), law.scene.victim.batch_size)
+    """`solve` batch by batch, with as many images at once as the device takes."""
     parts = []
-    for chunk in chunks:
+    for chunk in torch.split(torch.arange(len(released)), law.view.target.batch_size):
         batch = released.take(chunk)
         parts.append(solve(law.against(batch), batch))
     traces = torch.tensor([part.training.losses for part in parts])
@@ -45,11 +44,13 @@ def descend(
     *,
     project: Callable[[], None] = lambda: None,
 ) -> tuple[Tensor, list[float]]:
-    """Adam with a falling step (Kingma & Ba, ICLR 2015), on all images at once.
+    """Adam with a falling step size (Kingma & Ba, ICLR 2015) on all images at once.
 
     Args:
         variables: leaf tensors that require gradients; changed in place.
-        objective: of the variables as they are, `[n]`: each depends on its own image's alone.
+        objective: of the current variables, `[n]`: each entry depends on its own image alone.
+        iterations: steps.
+        rate: the step size at its greatest.
         project: called after each step, without gradients.
 
     Returns:
@@ -82,6 +83,6 @@ def descend(
 
 
 def settled(losses: Sequence[float]) -> bool:
-    """The last fifth of the steps gained less than 1 % of what was gained in all."""
+    """True where the last fifth of the steps made less than 1 % of the whole progress."""
     fifth = losses[-1 - len(losses) // 5]
     return fifth - losses[-1] <= ENOUGH * max(losses[0] - losses[-1], 1e-12)

@@ -1,7 +1,7 @@
-"""ObservedReleases tensors as a learner reads them: standardised, what was dropped at the mean, and marked.
+"""Releases as a learner reads them: standardised, with dropped numbers at the mean and marked.
 
-A number that was not seen is either dropped or truly 0; `zero_weights` says how probably the latter, for attackers
-who fit a likelihood.
+A number that was not seen was dropped, or is 0. `zero_weights` says how probable the latter is, for attackers that fit
+a likelihood.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ import torch
 from torch import Tensor
 
 from .adversary_view import AdversaryView
-from .audit_target import ObservedReleases
+from .releases import ObservedReleases
 
 LEAST_SPREAD = 0.05
-"""Of the tensor's typical standard deviation: quieter channels are not blown up further."""
+"""Quieter channels are scaled as if their deviation were this share of the tensor's typical one."""
 
 ZERO_IMAGES = 256
 
 
 @dataclass(frozen=True, eq=False)
 class Standard:
-    """Mean and deviation per channel (the first dimension of a sample; per number where there is only one)."""
+    """Mean and deviation per channel (the first dimension of a sample), or per number of a flat sample."""
 
     means: tuple[Tensor, ...]
     deviations: tuple[Tensor, ...]
@@ -42,37 +42,42 @@ class Standard:
             deviations.append(torch.where(deviation > 0, deviation, torch.ones(())).reshape(shape))
         return cls(tuple(means), tuple(deviations))
 
-    def to(self, device: torch.device) -> Standard:
-        """The same on another device."""
-        return Standard(tuple(m.to(device) for m in self.means), tuple(d.to(device) for d in self.deviations))
-
     def __call__(self, released: ObservedReleases, device: torch.device) -> tuple[Tensor, ...]:
-        """Standardised rows on `device`; 0, which is the mean, stands where nothing was seen."""
+        """Standardised rows `[n, *sample_shape]` on `device`; what was not seen is 0, which is the mean."""
         made = []
         for row, seen, mean, deviation in zip(released.rows, released.seen, self.means, self.deviations, strict=True):
             values = (row.to(device) - mean.to(device)) / deviation.to(device)
             made.append(values if seen is None else values * seen.to(device))
         return tuple(made)
 
+    def flat(self, released: ObservedReleases) -> Tensor:
+        """All crossings side by side, `[n, features]` on the CPU."""
+        return torch.cat([rows.flatten(1) for rows in self(released, torch.device("cpu"))], dim=1)
 
-def zero_weights(scene: AdversaryView, clean: Sequence[Tensor], released: ObservedReleases) -> list[Tensor | None]:
-    """How probably each released number is what the edge computed: `[n, *sample_shape]` per crossing, None for 1.
 
-    A number other than 0 surely is. A 0 was dropped with probability p, and otherwise is the edge's own 0 as often as
-    in `clean` rows of own images. Under channel dropout a channel with any other number was not dropped.
+def zero_weights(view: AdversaryView, clean: Sequence[Tensor], released: ObservedReleases) -> list[Tensor | None]:
+    """The probability that a released number is what the edge computed: `[n, *sample_shape]` per crossing, None for 1.
+
+    A number other than 0 surely is. A 0 was dropped with probability p; otherwise it is the edge's own 0, which occurs
+    as often as in `clean` rows of auxiliary images. Under channel dropout, a channel with any other number was kept.
+
+    Args:
+        view: the attacker's.
+        clean: undefended rows of auxiliary images.
+        released: what the weights are for.
     """
-    defense, clean = scene.believed.tail, scene.typical(clean)
-    missed = defense.rate**scene.releases
+    defense, clean = view.believed.tail, view.typical(clean)
+    missed = defense.rate**view.releases
     found: list[Tensor | None] = []
     for crossing, rows, seen in zip(defense.crossing, clean, released.seen, strict=True):
         if seen is None or not defense.drops(crossing):
             found.append(None)
             continue
-        zero = _reads_zero(scene, crossing.node, rows)
+        zero = _reads_zero(view, crossing.node, rows)
         if defense.dropout is not None and defense.dropout.by_channel:
-            apart = list(range(2, seen.ndim))
-            kept = seen.any(dim=apart, keepdim=True) if apart else seen
-            own = (zero.all(dim=apart, keepdim=True) if apart else zero).float().mean(dim=0)
+            within = list(range(2, seen.ndim))
+            kept = seen.any(dim=within, keepdim=True) if within else seen
+            own = (zero.all(dim=within, keepdim=True) if within else zero).float().mean(dim=0)
             weights = torch.where(kept, 1.0, _posterior(own, missed)).expand(seen.shape)
         else:
             weights = torch.where(seen, 1.0, _posterior(zero.float().mean(dim=0), missed))
@@ -80,9 +85,9 @@ def zero_weights(scene: AdversaryView, clean: Sequence[Tensor], released: Observ
     return found
 
 
-def _reads_zero(scene: AdversaryView, node: str, rows: Tensor) -> Tensor:
+def _reads_zero(view: AdversaryView, node: str, rows: Tensor) -> Tensor:
     """Where clean `rows` would be released as 0 without any dropout."""
-    defense = scene.believed.tail
+    defense = view.believed.tail
     for crossing, quantizer in zip(defense.crossing, defense.quantizers, strict=True):
         if crossing.node == node and quantizer is not None:
             return quantizer.quantize(rows) == quantizer.zero_point

@@ -1,7 +1,7 @@
-"""What an attack is given and what it gives back.
+"""What an attack is given, and what it returns.
 
-An attack is fitted on what its threat model allows: an `AdversaryView`, which refuses anything more. It then
-reconstructs private inputs from released activations. It knows the defense, unless it is told to be naive.
+An attack is fitted on what its threat model permits: an `AdversaryView`, which refuses anything more. It then
+reconstructs private inputs from released activations. It knows the defense unless it is run as naive.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from ..records import CollabplanError, Threat
 
 if TYPE_CHECKING:
     from .adversary_view import AdversaryView
-    from .audit_target import ObservedReleases
+    from .releases import ObservedReleases
 
-MIN_OWN = 20
-"""The fewest images that an attacker must own."""
+MIN_AUXILIARY = 20
+"""The fewest auxiliary images that an attacker may have."""
 
 OWN = "own"
-"""Name of the attacker's images that are of the targets' kind."""
+"""How records name auxiliary data that come from the targets' distribution."""
 
 TIERS: tuple[Threat, ...] = ("query-free", "black-box", "white-box")
-"""Weakest first. A tier's figure is the maximum over its own and all weaker tiers' attacks."""
+"""Weakest first. A tier's figure is the maximum over its own attacks and those of all weaker tiers."""
 
 
 class AttackFailed(CollabplanError):
-    """The attack could not be carried out: it proves nothing about privacy."""
+    """The attack could not be carried out. That proves nothing about privacy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +37,12 @@ class Effort:
     """How much work an attack may spend.
 
     Attributes:
-        name: *quick* is always reported as a lower bound.
-        targets: images that are reconstructed.
-        fit_samples: the attacker's own images that are used, the held-out ones among them.
+        name: figures of *quick* are always reported as lower bounds.
+        targets: images to reconstruct.
+        fit_samples: auxiliary images in use, held-out ones included.
         train_steps: the most steps of a trained attack.
         iterations: the most steps of an optimisation per image.
-        optimised_targets: images that attacks which optimise each image reconstruct.
+        optimised_targets: images to reconstruct for attacks that optimise each image.
         width: channels of learned decoders and generators.
         until_converged: train until the held-out loss improves by less than 1 % over the last fifth of the steps.
     """
@@ -69,8 +69,8 @@ class Training:
     """How fitting or optimising went.
 
     Attributes:
-        steps: that were made.
-        losses: held-out losses (or objectives) on the way, evenly spaced.
+        steps: how many were made.
+        losses: held-out losses (or objectives) along the way, evenly spaced.
         converged: the last fifth of the steps improved the loss by less than 1 %; True where nothing is iterated.
     """
 
@@ -81,7 +81,7 @@ class Training:
 
 @dataclass(frozen=True, eq=False)
 class Reconstruction:
-    """Images in [0, 1], `[n, *shape]`, and how the optimisation went where there was one."""
+    """Images in [0, 1], `[n, *image_shape]`, and how their optimisation went, if there was one."""
 
     images: Tensor
     training: Training = field(default_factory=Training)
@@ -95,17 +95,25 @@ class Attacker(Protocol):
         """How fitting went."""
 
     def reconstruct(self, released: ObservedReleases, generator: torch.Generator) -> Reconstruction:
-        """The inputs behind what was released. Raises AttackFailed where it cannot be carried out."""
+        """The inputs behind what was released.
+
+        Args:
+            released: of n inputs.
+            generator: of every random draw; on the CPU.
+
+        Raises:
+            AttackFailed: the reconstruction cannot be carried out.
+        """
 
 
 class Attack(Protocol):
-    """One way to recover inputs.
+    """One way to recover inputs. `check_attack` tests an implementation.
 
     Attributes:
         name: as on the command line and in tables.
         revision: of the class, raised by whoever changes what it recovers. Results of another revision are not used.
         threat: the weakest tier that permits it.
-        per_image: True where every image is optimised by itself, so that only `Effort.optimised_targets` are.
+        per_image: True where every image is optimised by itself, so only `Effort.optimised_targets` images are.
     """
 
     @property
@@ -120,5 +128,14 @@ class Attack(Protocol):
     @property
     def per_image(self) -> bool: ...
 
-    def fit(self, scene: AdversaryView, effort: Effort, generator: torch.Generator) -> Attacker:
-        """Learn what can be learned. Raises AttackFailed where the attack cannot be carried out."""
+    def fit(self, view: AdversaryView, effort: Effort, generator: torch.Generator) -> Attacker:
+        """Learn what can be learned of the device.
+
+        Args:
+            view: all that the attacker may do.
+            effort: how much work it may spend.
+            generator: of every random draw; on the CPU.
+
+        Raises:
+            AttackFailed: the attack cannot be carried out.
+        """

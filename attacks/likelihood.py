@@ -2,9 +2,8 @@
 
     minimise |f(x) - t|^2 + lambda_TV TV(x) + lambda_2 |x - mean|^2    over x, by Adam
 
-made adaptive: the likelihood is the actual defense's. Numbers that were seen count in full, zeros that dropout may
-have made by how probably they are true ones; under noise the expectation is compared. The weights of the priors are
-chosen on the attacker's own images; of several starts the one with the least objective is kept, image by image.
+made adaptive: the likelihood is that of the actual defense (see `release_law.py`). The weights of the priors are chosen
+on auxiliary images. Of several starts the one with the least objective is kept, image by image.
 """
 
 from __future__ import annotations
@@ -17,26 +16,31 @@ from torch import Tensor
 
 from ..records import Threat
 from .adversary_view import AdversaryView
-from .audit_target import ObservedReleases
 from .descent import descend, in_batches, settled
 from .interface import Attacker, Effort, Reconstruction, Training
 from .release_law import ReleaseLaw, ReleaseLoss
+from .releases import ObservedReleases
 
 PRIORS = ((0.0, 0.0), (1e-3, 0.0), (1e-2, 0.0), (1e-2, 1e-2), (1e-1, 0.0), (1e-1, 1e-1), (1.0, 1.0))
-"""(TV, L2) weights, beside a likelihood whose mean deviation counts 1 where the mean image is put in."""
+"""(TV, L2) weights beside a likelihood whose mean is 1 at the mean image."""
 
 LEARNING_RATE = 0.05
 STARTS = 2
 TUNING_IMAGES = 16
 TUNING_SHARE = 3
-"""Weights are tuned with one in so many iterations."""
+"""The weights of the priors are tuned with 1 / TUNING_SHARE of the iterations."""
 
 START_NOISE = 0.2
 
 
 @dataclass(frozen=True, slots=True)
 class MaximumLikelihood:
-    """The attack, with `priors` to choose from and `starts` per image."""
+    """The attack.
+
+    Attributes:
+        priors: (TV, L2) weights to choose from.
+        starts: per image.
+    """
 
     revision: ClassVar[int] = 1
     priors: tuple[tuple[float, float], ...] = PRIORS
@@ -45,15 +49,15 @@ class MaximumLikelihood:
     threat: Threat = "white-box"
     per_image: bool = True
 
-    def fit(self, scene: AdversaryView, effort: Effort, generator: torch.Generator) -> Attacker:
-        """Chooses the priors' weights on held-out images of its own. Raises AttackFailed where no gradient is alive."""
-        law = ReleaseLaw.of(scene)
-        mean = scene.pixels(scene.training).mean(dim=0)
-        few = scene.held_out.take(torch.arange(min(TUNING_IMAGES, len(scene.held_out))))
-        released, truth = scene.query(few, generator), scene.pixels(few)
+    def fit(self, view: AdversaryView, effort: Effort, generator: torch.Generator) -> Attacker:
+        """Choose the priors' weights on held-out auxiliary images. Raises AttackFailed without a live gradient."""
+        law = ReleaseLaw.of(view)
+        mean = view.pixels(view.training).mean(dim=0)
+        few = view.held_out.take(torch.arange(min(TUNING_IMAGES, len(view.held_out))))
+        released, truth = view.query(few, generator), view.pixels(few)
         quick = _Optimiser(law, mean, max(effort.iterations // TUNING_SHARE, 50), 1, self.priors[0])
         found = [
-            float((quick.with_prior(prior).run(released, generator).images - truth).square().mean())
+            float((quick.with_prior(prior).reconstruct(released, generator).images - truth).square().mean())
             for prior in self.priors
         ]
         best = self.priors[min(range(len(found)), key=found.__getitem__)]
@@ -73,14 +77,11 @@ class _Optimiser:
         return _Optimiser(self.law, self.mean, self.iterations, self.starts, prior)
 
     def reconstruct(self, released: ObservedReleases, generator: torch.Generator) -> Reconstruction:
-        return self.run(released, generator)
-
-    def run(self, released: ObservedReleases, generator: torch.Generator) -> Reconstruction:
         return in_batches(self.law, released, lambda loss, batch: self._solve(loss, len(batch), generator))
 
     def _solve(self, loss: ReleaseLoss, count: int, generator: torch.Generator) -> Reconstruction:
         """Of several starts, image by image, the one with the least objective."""
-        device = self.law.scene.device
+        device = self.law.view.device
         mean = self.mean.to(device)
         best = mean.expand(count, *mean.shape)
         least = torch.full((count,), float("inf"), device=device)
@@ -93,7 +94,7 @@ class _Optimiser:
             if not start:
                 loss.require_live_gradient(images)
             objective, trace = self._descend(images.requires_grad_(True), loss, mean)
-            best = torch.where(_as(objective < least, images), images.detach(), best)
+            best = torch.where(_like(objective < least, images), images.detach(), best)
             least = torch.minimum(least, objective)
             traces.append(trace)
         losses = torch.tensor(traces).min(dim=0).values.tolist()
@@ -115,7 +116,7 @@ class _Optimiser:
 
 
 def total_variation(images: Tensor) -> Tensor:
-    """Mean squared difference of neighbouring pixels, `[n, C, H, W]` -> `[n]`; 0 for what is no image."""
+    """Mean squared difference of neighbouring pixels, `[n, C, H, W]` -> `[n]`; 0 for inputs that are no images."""
     if images.ndim != 4:
         return images.new_zeros(len(images))
     down = (images[:, :, 1:] - images[:, :, :-1]).square().flatten(1).sum(dim=1)
@@ -123,5 +124,6 @@ def total_variation(images: Tensor) -> Tensor:
     return (down + right) / images[0].numel()
 
 
-def _as(chosen: Tensor, images: Tensor) -> Tensor:
+def _like(chosen: Tensor, images: Tensor) -> Tensor:
+    """`[n]` brought to the dimensions of `images`."""
     return chosen.reshape(-1, *[1] * (images.ndim - 1))

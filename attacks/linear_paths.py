@@ -1,8 +1,8 @@
-"""Ways that lead linearly from a crossing to an image, and where they start: at least squares, in closed form.
+"""Linear paths from a crossing to an image, which start at least squares, in closed form.
 
 *Free*: every number to every pixel, by ridge in dual form. *Filter*: the same small filter at every place, by the
-normal equations over very many places. Training goes on from there; it would take thousands of steps to the same
-precision.
+normal equations over a great many places. Training continues from there; it would take thousands of steps to reach the
+same precision.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate, pad, pixel_shuffle, pixel_unshuffle, unfold
 
 Draw = Callable[[int], tuple[list[Tensor], Tensor]]
-"""From a number of images to what a decoder reads of their releases, and the images `[n, *shape]`, all on the CPU."""
+"""From a number of images to what a decoder reads of their releases, and these images `[n, *shape]`, on the CPU."""
 
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
-"""Of the ridge, relative to the kernel's mean eigenvalue."""
+"""Of a ridge, relative to the kernel's mean eigenvalue."""
 
 FILTER_PENALTIES = (1e-7, 1e-5, 1e-3, 1e-1)
 """Relative to the mean square of the numbers under the filter."""
@@ -29,20 +29,25 @@ MOST_WEIGHTS = 2_000_000
 LARGEST_STRIDE = 4
 FILTER = 5
 MOST_UNKNOWNS = 4096
-"""Numbers under a filter: with more the equations take too long."""
+"""Numbers under a filter; with more, the equations take too long."""
 
 EQUATIONS = 10
-"""Places for each unknown."""
+"""Places per unknown of a filter."""
 
 FEW_HELD = 32
-"""Images with very many places that a filter's penalty is chosen on."""
+"""Held-out images that a filter's penalty is chosen on: each has many places."""
 
 CHUNK_NUMBERS = 3e7
-"""Numbers under the filter at the places of one chunk of images: 120 MB."""
+"""Numbers under the filter at all places of one chunk of images: 120 MB."""
 
 
 class Free(nn.Module):
-    """Every number of a crossing to every pixel."""
+    """Every number of a crossing to every pixel.
+
+    Args:
+        features: numbers in one sample of the crossing.
+        shape: of one image.
+    """
 
     def __init__(self, features: int, shape: tuple[int, ...]) -> None:
         super().__init__()
@@ -56,7 +61,14 @@ class Free(nn.Module):
 
     @torch.no_grad()
     def start(self, rows: Tensor, wanted: Tensor, held_rows: Tensor, held_wanted: Tensor) -> None:
-        """Set it to the ridge regression of `wanted` `[n, *shape]` on `rows` `[n, ...]`."""
+        """Set the weights to the ridge regression of `wanted` on `rows`.
+
+        Args:
+            rows: `[n, ...]`.
+            wanted: `[n, *shape]`.
+            held_rows: `[m, ...]`, on which the penalty is chosen.
+            held_wanted: `[m, *shape]`.
+        """
         rows, wanted = rows.flatten(1), wanted.flatten(1)
         centre, mean = rows.mean(dim=0), wanted.mean(dim=0)
         rows, held = rows - centre, held_rows.flatten(1) - centre
@@ -66,7 +78,13 @@ class Free(nn.Module):
 
 
 class Filter(nn.Module):
-    """The same small filter at every place of a grid, to an image `stride` times as large."""
+    """The same small filter at every place of a grid.
+
+    Args:
+        channels: of the crossing.
+        shape: of one image.
+        stride: by which factor the image is larger than the grid.
+    """
 
     def __init__(self, channels: int, shape: tuple[int, ...], stride: int) -> None:
         super().__init__()
@@ -80,14 +98,20 @@ class Filter(nn.Module):
 
     @property
     def unknowns(self) -> int:
-        """For each number that it gives."""
+        """Unknowns per number of the output."""
         return self.filter.in_channels * FILTER**2 + 1
 
     @torch.no_grad()
     def start(self, rows: Tensor, wanted: Tensor, held_rows: Tensor, held_wanted: Tensor) -> None:
-        """Set it to the filter that gives `wanted` `[n, *shape]` of `rows` `[n, channels, h, w]` best.
+        """Set the filter to the one that maps `rows` to `wanted` best.
 
-        The penalty is the one that does best on the held-out ones, and it stays silent where none beats silence.
+        The penalty is the best one on held-out images. Where none beats an answer of 0, the filter is 0.
+
+        Args:
+            rows: `[n, channels, h, w]`.
+            wanted: `[n, *shape]`.
+            held_rows: `[m, channels, h, w]`.
+            held_wanted: `[m, *shape]`.
         """
         left = torch.zeros(self.unknowns, self.unknowns, dtype=torch.float64)
         right = torch.zeros(self.unknowns, self.filter.out_channels, dtype=torch.float64)
@@ -113,7 +137,7 @@ class Filter(nn.Module):
         self.filter.bias.copy_(found[:, -1])
 
     def _equations(self, rows: Tensor, wanted: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """Numbers under the filter `[places, unknowns]` and what it should give `[places, outputs]`, in chunks."""
+        """Numbers under the filter `[places, unknowns]` and the wanted outputs `[places, outputs]`, in chunks."""
         covered = (rows.shape[2] * self.stride, rows.shape[3] * self.stride)
         each = self.unknowns * rows.shape[2] * rows.shape[3]
         for chunk in torch.split(torch.arange(len(rows)), max(1, int(CHUNK_NUMBERS / each))):
@@ -123,10 +147,12 @@ class Filter(nn.Module):
 
 
 def linear_path(shape: tuple[int, ...], copies: int, image_shape: tuple[int, ...]) -> Free | Filter | None:
-    """The one that is affordable for a crossing of `shape`, free before filter; None where neither is.
+    """The affordable path from a crossing to an image: free if possible, else a filter, else None.
 
     Args:
-        copies: of each number that are read: its mark stands beside it, or not.
+        shape: of one sample of the crossing.
+        copies: 2 if each number comes with a mark, else 1.
+        image_shape: of one image.
     """
     features = copies * math.prod(shape)
     if features * math.prod(image_shape) <= MOST_WEIGHTS:
@@ -140,13 +166,13 @@ def linear_path(shape: tuple[int, ...], copies: int, image_shape: tuple[int, ...
 
 
 def start_paths(paths: Sequence[nn.Module], mean: Tensor, draw: Draw, draw_held: Draw) -> None:
-    """Start each path at what the mean image and those before it leave to explain; others than ours are left alone.
+    """Fit each path to what the mean image and the earlier paths leave to explain.
 
     Args:
-        paths: one per crossing.
-        mean: `[*shape]`.
-        draw: releases of the attacker's own images.
-        draw_held: of others, which nothing is trained on.
+        paths: one per crossing; those that are neither free nor filters are left alone.
+        mean: `[*shape]`, the mean image.
+        draw: gives releases of auxiliary images.
+        draw_held: gives releases of images that nothing is trained on.
     """
     for at, path in enumerate(paths):
         if not isinstance(path, Free | Filter):
@@ -160,30 +186,38 @@ def start_paths(paths: Sequence[nn.Module], mean: Tensor, draw: Draw, draw_held:
         rest, held_rest = images - mean, held_images - mean
         for before, earlier in enumerate(paths[:at]):
             if isinstance(earlier, Free | Filter):
-                rest, held_rest = rest - _said(earlier, inputs[before]), held_rest - _said(earlier, held[before])
+                rest, held_rest = rest - _answer(earlier, inputs[before]), held_rest - _answer(earlier, held[before])
         path.start(inputs[at], rest, held[at], held_rest)
 
 
 @torch.no_grad()
-def _said(path: Free | Filter, rows: Tensor) -> Tensor:
+def _answer(path: Free | Filter, rows: Tensor) -> Tensor:
     device = next(path.parameters()).device
     made: Tensor = path(rows.to(device))
     return made.cpu()
 
 
 def dual_ridge(rows: Tensor, wanted: Tensor, held_rows: Tensor, held_wanted: Tensor) -> Tensor:
-    """Weights `[n, k]` so that x `rows`^T weights predicts best; 0 where nothing beats a prediction of 0.
+    """Weights `[n, k]` so that x `rows`^T weights predicts best; 0 if nothing beats a prediction of 0.
 
     Args:
-        rows: `[n, features]`, wanted `[n, k]`, both centred.
-        held_rows: `[m, features]`, held_wanted `[m, k]` in the same way: the penalty is chosen on them.
+        rows: `[n, features]`, centred.
+        wanted: `[n, k]`, centred.
+        held_rows: `[m, features]`, less the same centre; the penalty is chosen on them.
+        held_wanted: `[m, k]`, less the same centre.
     """
     return best_ridge(rows @ rows.T, wanted, held_rows @ rows.T, held_wanted, PENALTIES).weights
 
 
 @dataclass(frozen=True, eq=False)
 class Ridge:
-    """A regression in dual form: `weights` `[n, k]`, its `loss` on held-out samples, its penalty; None for silence."""
+    """A regression in dual form.
+
+    Attributes:
+        weights: `[n, k]`.
+        loss: mean squared error on held-out samples.
+        penalty: None where an answer of 0 does best.
+    """
 
     weights: Tensor
     loss: float
@@ -193,11 +227,14 @@ class Ridge:
 def best_ridge(
     kernel: Tensor, wanted: Tensor, across: Tensor, held_wanted: Tensor, penalties: Sequence[float]
 ) -> Ridge:
-    """Kernel ridge with the penalty that does best on held-out samples; weights 0 where none beats a prediction of 0.
+    """Kernel ridge with the penalty that does best on held-out samples; weights 0 if none beats a prediction of 0.
 
     Args:
-        kernel: `[n, n]`, wanted `[n, k]`.
-        across: `[m, n]` from held-out samples, held_wanted `[m, k]`.
+        kernel: `[n, n]` among training samples.
+        wanted: `[n, k]`.
+        across: `[m, n]` from held-out to training samples.
+        held_wanted: `[m, k]`.
+        penalties: to choose from.
     """
     return best_of(lambda penalty: kernel_ridge(kernel, wanted, penalty), across, held_wanted, penalties)
 
@@ -205,7 +242,7 @@ def best_ridge(
 def best_of(
     solve: Callable[[float], Tensor | None], across: Tensor, held_wanted: Tensor, penalties: Sequence[float]
 ) -> Ridge:
-    """The same, whatever gives the weights of a penalty; None where it cannot be solved for."""
+    """The same with weights from `solve`, which returns None for a penalty that it cannot solve for."""
     best = Ridge(torch.zeros(across.shape[1], held_wanted.shape[1]), float(held_wanted.square().mean()))
     for penalty in penalties:
         weights = solve(penalty)
@@ -220,7 +257,7 @@ def best_of(
 def kernel_ridge(kernel: Tensor, wanted: Tensor, penalty: float) -> Tensor | None:
     """Weights `[n, k]` of kernel ridge regression on `wanted` `[n, k]`, the penalty relative to the mean eigenvalue.
 
-    None where rounding outweighs so small a penalty: few features and many rows.
+    None if so small a penalty is below rounding: few features and many rows.
     """
     scale = float(kernel.diagonal().mean()) or 1.0
     factor, wrong = torch.linalg.cholesky_ex(kernel + penalty * scale * torch.eye(len(kernel)))
@@ -228,9 +265,9 @@ def kernel_ridge(kernel: Tensor, wanted: Tensor, penalty: float) -> Tensor | Non
 
 
 def resized(images: Tensor, size: Sequence[int]) -> Tensor:
-    """`[n, c, h, w]` -> `[n, c, *size]`: padded or cropped on all sides alike, as convolutions without padding do.
+    """`[n, c, h, w]` -> `[n, c, *size]`, padded or cropped evenly, as convolutions without padding require.
 
-    Where that would be much, it is stretched.
+    A large difference in size is bridged by interpolation.
     """
     sides = list(zip(size, images.shape[2:], strict=True))
     missing = [wanted - side for wanted, side in sides]
@@ -244,6 +281,6 @@ def resized(images: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def silence(layer: nn.Module) -> None:
-    """It answers 0 until it has learned something."""
+    """Set all parameters to 0, so that the layer answers 0 until it is trained."""
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)

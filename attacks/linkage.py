@@ -1,7 +1,7 @@
 """Linkage: the released tensor itself is matched to candidates. An attacker with a gallery need not reconstruct.
 
-The attacker asks the device about each candidate, again and again until every number was seen, and compares only what
-a release shows: zeros that dropout may have made count by how probably they are true ones.
+The attacker queries the device with each candidate until every number was seen, and compares only what a release shows:
+a zero that dropout may have made counts by the probability that it is a true one.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from ..records import LinkageRate
 from ..records.revisions import Part
 from ..targets.data import Data
 from .adversary_view import AdversaryView
-from .audit_target import ObservedReleases, near_copy
 from .features import ZERO_IMAGES, zero_weights
 from .metrics import bootstrap
+from .releases import ObservedReleases, near_copy
 
 LINKAGE = Part("linkage")
 """Raise its revision whenever the same releases are linked differently."""
@@ -23,32 +23,34 @@ LINKAGE = Part("linkage")
 CHUNK = 2048
 """Features per matrix product."""
 
-SAME = 1e-6
-
 ASKED = 10
 """Releases of each candidate that are averaged where custom stages draw."""
 
+SAME = 1e-6
+"""Distances that differ by less, relatively, are a tie."""
+
 
 def linkage_rates(
-    scene: AdversaryView, targets: Data, released: ObservedReleases, generator: torch.Generator, *, near: bool
+    view: AdversaryView, targets: Data, released: ObservedReleases, generator: torch.Generator, *, near: bool
 ) -> LinkageRate:
-    """How many releases are matched to their own candidate.
+    """The share of releases that are matched to their own candidate.
 
     Args:
-        scene: of an attacker who may query.
-        targets: what was released, and the gallery at once.
-        released: what came of them.
+        view: of an attacker who may query the device.
+        targets: the inputs of the releases; they are the gallery as well.
+        released: what the device released of them.
+        generator: of near-duplicates and of the bootstrap; on the CPU.
         near: the gallery holds near-duplicates, shifted by a pixel and with noise of 4/255.
 
     Raises:
-        AttackFailed: a query-free attacker.
+        AttackFailed: the attacker is query-free.
     """
     gallery = targets
     if near:
-        gallery = scene.victim.with_pixels(targets, near_copy(scene.pixels(targets), generator))
-    features = scene.ask(gallery)
-    few = scene.training.take(torch.arange(min(ZERO_IMAGES, len(scene.training))))
-    distances = seen_distances(scene, scene.ask(few), released, scene.averaged(features, ASKED))
+        gallery = view.target.with_pixels(targets, near_copy(view.pixels(targets), generator))
+    features = view.ask(gallery)
+    few = view.training.take(torch.arange(min(ZERO_IMAGES, len(view.training))))
+    distances = seen_distances(view, view.ask(few), released, view.averaged(features, ASKED))
     nearest = distances.min(dim=1).values
     tied = distances <= nearest[:, None] + SAME * nearest.abs()[:, None] + 1e-9
     own = torch.arange(len(released))
@@ -64,17 +66,17 @@ def linkage_rates(
 
 
 def seen_distances(
-    scene: AdversaryView, asked: tuple[Tensor, ...], released: ObservedReleases, features: tuple[Tensor, ...]
+    view: AdversaryView, asked: tuple[Tensor, ...], released: ObservedReleases, features: tuple[Tensor, ...]
 ) -> Tensor:
     """`[n, g]` float64: mean squared deviation of each candidate's `features` from what each release shows.
 
-    sum w (t - f)^2 = sum w t^2 - 2 (w t) f + w f^2, by matrix products over chunks of numbers; per crossing in units
-    of its variance over the `asked` rows of own images. Under noise the release's expectation is compared.
+    sum w (t - f)^2 = sum w t^2 - 2 (w t) f + w f^2, by matrix products over chunks of numbers. Each crossing is in
+    units of its variance over the `asked` rows. Under noise the release's expectation is compared.
     """
-    defense, clean = scene.believed.tail, scene.typical(asked)
+    defense, clean = view.believed.tail, view.typical(asked)
     total = torch.zeros(len(released), len(features[0]), dtype=torch.float64)
     count = torch.zeros(len(released), 1, dtype=torch.float64)
-    weights = zero_weights(scene, asked, released)
+    weights = zero_weights(view, asked, released)
     for at, crossing in enumerate(defense.crossing):
         keep = 1 - defense.rate if defense.drops(crossing) and weights[at] is None else 1.0
         variance = float(clean[at].float().var(dim=0, unbiased=False).mean()) or 1.0

@@ -1,8 +1,8 @@
 """How success is measured, so that it cannot be gamed: against the mean image, on a fixed range, with intervals.
 
-A reconstruction is pulled towards the mean before its index is taken, by a factor per channel that the attacker's
-own held-out images advise: whoever guesses wildly is no worse than who answers with the mean. Re-identification shares
-the credit of a tie, so that a constant reconstruction has chance and no more. PSNR counts from a peak of 1.
+A reconstruction is pulled towards the mean before its index is taken, by a factor per channel that held-out auxiliary
+images suggest. A wild guess is then no worse than the mean image. Re-identification shares the credit of a tie, so a
+constant reconstruction scores chance. PSNR is relative to a peak of 1.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ JUDGE = Part("judge")
 RESAMPLES = 1000
 RECOGNISED_SSIM = 0.3
 SMALLEST_SIDE = 11
-"""Of images whose SSIM is defined: its window."""
+"""Sides of the smallest images with an SSIM: the size of its window."""
 
 CHUNK = 256
 SAME = 1e-10
-"""Squared distances that differ by less, relative to the greatest image's square, are a tie."""
+"""Squared distances that differ by less, relative to the greatest squared norm, are a tie."""
 
 LEAST_ERROR = 1e-10
 """A perfect reconstruction counts as 100 dB."""
@@ -38,10 +38,10 @@ class Judge:
 
     Attributes:
         mean: `[*image_shape]`, the mean of the attacker's images.
-        held: `[m, *image_shape]`, held-out images of the attacker.
-        practice: `[m, *image_shape]`, its reconstructions of them.
-        prior: `[*image_shape]`, the mean of images of the targets' kind, which figures are measured against: not the
-            attacker's own mean, or who owns odd images would look strong beside it.
+        held: `[m, *image_shape]`, held-out auxiliary images.
+        practice: `[m, *image_shape]`, the attacker's reconstructions of them.
+        prior: `[*image_shape]`, the mean of images from the targets' distribution, which figures are measured against.
+            Measured against its own mean, an attacker with odd images would look strong.
     """
 
     mean: Tensor
@@ -51,7 +51,7 @@ class Judge:
 
     @property
     def trust(self) -> Tensor:
-        """`[C]` (or `[]` for flat inputs) in [0, 1]: least squares of the images on their reconstructions."""
+        """`[C]` (`[]` for flat inputs) in [0, 1]: the least-squares factor from reconstructions to images."""
         over = [0, *range(2, self.held.ndim)] if self.held.ndim > 2 else [0, 1]
         guess, truth = self.practice - self.mean, self.held - self.mean
         size = guess.square().sum(dim=over)
@@ -67,7 +67,14 @@ class Judge:
     def figures(
         self, originals: Tensor, images: Tensor, gallery: Tensor, *, generator: torch.Generator
     ) -> AttackFigures:
-        """All figures of `images` `[n, *image_shape]`; `gallery` begins with the `originals`."""
+        """All figures of a reconstruction.
+
+        Args:
+            originals: `[n, *image_shape]`.
+            images: `[n, *image_shape]`, their reconstructions.
+            gallery: `[g, *image_shape]`; it begins with the originals.
+            generator: of bootstraps; on the CPU.
+        """
         errors = squared_errors(images, originals)
         prior = squared_errors(self.prior.expand_as(originals), originals)
         pulled = squared_errors(self.pulled(images), originals)
@@ -100,7 +107,7 @@ def psnr_db(errors: Tensor) -> Tensor:
 
 
 def ssim(images: Tensor, originals: Tensor) -> Tensor | None:
-    """Structural similarity per image, `[n, C, H, W]` twice in [0, 1] -> `[n]` float64; None for what is no image.
+    """Structural similarity per image, `[n, C, H, W]` twice in [0, 1] -> `[n]` float64; None for other inputs.
 
     Wang et al., IEEE TIP 2004, with an 11 x 11 Gaussian window and the range fixed at 1.
     """
@@ -115,9 +122,9 @@ def ssim(images: Tensor, originals: Tensor) -> Tensor | None:
 
 
 def reidentified(images: Tensor, gallery: Tensor) -> Tensor:
-    """`[n, ...]`, `[g, ...]` -> `[n]` float64: 1 where the nearest of the gallery is the image's own, the i-th.
+    """`[n, ...]`, `[g, ...]` -> `[n]` float64: 1 where the i-th of the gallery is nearest to the i-th image.
 
-    Where k are equally near and its own is among them, 1 / k.
+    1 / k if k of the gallery are equally near, the i-th among them.
     """
     centre = gallery.double().flatten(1).mean(dim=0)
     own, all_of_them = images.double().flatten(1) - centre, gallery.double().flatten(1) - centre
@@ -129,12 +136,12 @@ def reidentified(images: Tensor, gallery: Tensor) -> Tensor:
 
 
 def bootstrap(values: Tensor, generator: torch.Generator) -> Interval:
-    """The mean of `values` `[n]` with its 95 % percentile interval over images."""
+    """The mean of `values` `[n]` with its 95 % percentile interval over images; the generator draws resamples."""
     return _interval(float(values.mean()), _resampled(values.double(), generator))
 
 
 def bootstrap_ratio(errors: Tensor, prior: Tensor, generator: torch.Generator) -> Interval:
-    """max(0, 1 - sum errors / sum prior) over images `[n]`, with its interval; 0 where the prior makes no error."""
+    """max(0, 1 - sum errors / sum prior) over images `[n]`, with its 95 % interval; 0 if the prior makes no error."""
     if float(prior.sum()) == 0:
         return Interval(value=0.0, low=0.0, high=0.0)
     counts = _counts(len(errors), generator)

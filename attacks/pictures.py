@@ -1,4 +1,4 @@
-"""Originals beside reconstructions, as PNG: PSNR and SSIM agree only weakly with what people recognise."""
+"""Originals beside reconstructions, as PNG. PSNR and SSIM agree only weakly with what people recognise."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ from ..records import CollabplanError, write_bytes
 
 MOST = 16
 CELL = 64
-"""Pixels of one image on the grid, at least: it is enlarged by a whole factor."""
+"""The fewest pixels along the longer side of an image on the grid: small ones are enlarged by a whole factor."""
 
 MARGIN = 4
 LABEL = 190
 
 
 def save_grid(originals: Tensor, rows: Mapping[str, Tensor], path: Path) -> None:
-    """Write a PNG with the originals in the first row, and below a labelled row per attack.
+    """Write a PNG with the originals in the first row and a labelled row per attack below.
 
     Args:
         originals: `[n, C, H, W]` in [0, 1] with C 1 or 3; at most 16 are shown.
-        rows: by attack, reconstructions of the first of them.
+        rows: by attack, its reconstructions of the first originals.
+        path: of the file.
 
     Raises:
         CollabplanError: inputs that are no images, or a file that cannot be written.

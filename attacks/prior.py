@@ -1,4 +1,4 @@
-"""The attacker who looks at nothing and answers with the mean of its own images; figures are measured against it."""
+"""The attacker who ignores the release and answers with the mean auxiliary image. Figures are measured against it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from torch import Tensor
 
 from ..records import Threat
 from .adversary_view import AdversaryView
-from .audit_target import ObservedReleases
 from .interface import Attacker, Effort, Reconstruction, Training
+from .releases import ObservedReleases
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +23,9 @@ class PriorOnly:
     threat: Threat = "query-free"
     per_image: bool = False
 
-    def fit(self, scene: AdversaryView, effort: Effort, generator: torch.Generator) -> Attacker:  # noqa: ARG002
-        """The mean of the attacker's own training images."""
-        return _Mean(scene.pixels(scene.training).mean(dim=0))
+    def fit(self, view: AdversaryView, effort: Effort, generator: torch.Generator) -> Attacker:  # noqa: ARG002
+        """The mean of the auxiliary images for training."""
+        return _Mean(view.pixels(view.training).mean(dim=0))
 
 
 @dataclass(frozen=True, eq=False)

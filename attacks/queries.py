@@ -1,4 +1,4 @@
-"""What a black-box attacker asks about who has no images: random ones, from flat to rough."""
+"""Queries of a black-box attacker without images: random ones, from flat to rough."""
 
 from __future__ import annotations
 
@@ -12,7 +12,16 @@ from torch.nn.functional import interpolate
 def random_queries(count: int, shape: Sequence[int], generator: torch.Generator) -> Tensor:
     """`[count, *shape]` in [0, 1]: uniform noise on grids from 1 x 1 to full size, mixed; flat inputs are uniform.
 
-    White noise alone would be a poor teacher: nothing that a camera sees is like it.
+    White noise alone would teach little: no camera sees anything like it.
+
+    Args:
+        count: how many.
+        shape: of one input, `[C, H, W]` for images.
+        generator: of every draw; on the CPU.
+
+    Example:
+        >>> random_queries(2, (3, 8, 8), torch.Generator().manual_seed(0)).shape
+        torch.Size([2, 3, 8, 8])
     """
     if len(shape) != 3:
         return torch.rand(count, *shape, generator=generator)
@@ -22,7 +31,7 @@ def random_queries(count: int, shape: Sequence[int], generator: torch.Generator)
     side = 1
     while True:
         coarse = torch.rand(count, channels, min(side, height), min(side, width), generator=generator)
-        weight = torch.rand(count, 1, 1, 1, generator=generator) ** 4  # most images have one scale that stands out
+        weight = torch.rand(count, 1, 1, 1, generator=generator) ** 4  # in most images one scale dominates
         total += weight * interpolate(coarse, size=(height, width), mode="bilinear", align_corners=False)
         weights += weight
         if side >= max(height, width):

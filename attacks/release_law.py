@@ -1,7 +1,7 @@
 """The likelihood of a release under the actual defense: what white-box attacks fit images to.
 
-Numbers that were seen count in full, zeros that dropout may have made by how probably they are true ones; under noise
-the release's expectation is compared.
+A number that was seen counts in full. A zero that dropout may have made counts by the probability that it is a true
+one. Under noise the release's expectation is compared.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from .adversary_view import AdversaryView
-from .audit_target import ObservedReleases
 from .features import ZERO_IMAGES, zero_weights
 from .interface import AttackFailed
+from .releases import ObservedReleases
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,49 +23,49 @@ class ReleaseLaw:
     """What a white-box attacker knows of releases at one (cut, defense).
 
     Attributes:
-        scene: the device.
-        clean: undefended rows of some of its own images.
-        scales: per private crossing, the variance that deviations are counted in.
+        view: the attacker's.
+        clean: undefended rows of some auxiliary images.
+        scales: per private crossing, the variance that squared deviations are divided by.
     """
 
-    scene: AdversaryView
+    view: AdversaryView
     clean: tuple[Tensor, ...]
     scales: tuple[float, ...]
 
     @classmethod
-    def of(cls, scene: AdversaryView) -> ReleaseLaw:
-        """Asks the device about own images.
+    def of(cls, view: AdversaryView) -> ReleaseLaw:
+        """Query the device with auxiliary images.
 
         Raises:
-            AttackFailed: the scene does not permit it, nothing varies, or gradients do not tell how.
+            AttackFailed: the attacker is not white-box, nothing varies at the cut, or no gradient tells how it varies.
         """
-        scene.require("white-box", "use the likelihood of a release")
-        images = scene.training.take(torch.arange(min(ZERO_IMAGES, len(scene.training))))
-        clean = scene.ask(images)
-        scales = [float(row.float().var(dim=0, unbiased=False).mean()) for row in scene.typical(clean)]
+        view.require("white-box", "use the likelihood of a release")
+        images = view.training.take(torch.arange(min(ZERO_IMAGES, len(view.training))))
+        clean = view.ask(images)
+        scales = [float(row.float().var(dim=0, unbiased=False).mean()) for row in view.typical(clean)]
         if not any(scales):
             raise AttackFailed("what crosses is the same for every input, so no gradient leads back to it")
-        scene.require_gradients()
-        scene.expected(clean)
-        return cls(scene, clean, tuple(scale or 1.0 for scale in scales))
+        view.require_gradients()
+        view.expected(clean)
+        return cls(view, clean, tuple(scale or 1.0 for scale in scales))
 
     def against(self, released: ObservedReleases) -> ReleaseLoss:
         """The loss of images given these releases."""
-        defense, device = self.scene.believed.tail, self.scene.device
+        defense, device = self.view.believed.tail, self.view.device
         keep = [
             1 - defense.rate if defense.drops(crossing) and defense.noises(crossing) else 1.0
             for crossing in defense.crossing
         ]
-        weights = [None if w is None else w.to(device) for w in zero_weights(self.scene, self.clean, released)]
-        return ReleaseLoss(self.scene, released, tuple(row.to(device) for row in released.rows), weights,
-                           self.scales, keep)  # fmt: skip
+        weights = [None if w is None else w.to(device) for w in zero_weights(self.view, self.clean, released)]
+        rows = tuple(row.to(device) for row in released.rows)
+        return ReleaseLoss(self.view, released, rows, weights, self.scales, keep)
 
 
 @dataclass(frozen=True, eq=False)
 class ReleaseLoss:
     """How badly images explain what was released. Made by `ReleaseLaw.against`."""
 
-    scene: AdversaryView
+    view: AdversaryView
     released: ObservedReleases
     rows: tuple[Tensor, ...]
     weights: Sequence[Tensor | None]
@@ -73,8 +73,8 @@ class ReleaseLoss:
     keep: Sequence[float]
 
     def __call__(self, pixels: Tensor) -> Tensor:
-        """`[n, *image_shape]` in [0, 1], n at most a batch -> `[n]`: mean squared deviation over the variance."""
-        crossed = self.scene.expected(self.scene.edge(pixels, self.released.public))
+        """`[n, *image_shape]` in [0, 1], at most one batch -> `[n]`: mean squared deviation over the variance."""
+        crossed = self.view.expected(self.view.edge(pixels, self.released.public))
         total: Tensor | None = None
         for row, wanted, weight, scale, keep in zip(
             crossed, self.rows, self.weights, self.scales, self.keep, strict=True
@@ -84,7 +84,7 @@ class ReleaseLoss:
                 deviation = deviation * weight
             found = deviation.flatten(1).sum(dim=1)
             total = found if total is None else total + found
-        assert total is not None  # a scene has at least one private crossing
+        assert total is not None  # every target has a private crossing
         return total / sum(row[0].numel() for row in self.rows)
 
     def require_live_gradient(self, pixels: Tensor) -> None:

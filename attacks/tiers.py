@@ -1,4 +1,4 @@
-"""The worst case of each threat model: a stronger attacker can do all that a weaker one can."""
+"""The worst case of each threat model. A stronger attacker can do all that a weaker one can."""
 
 from __future__ import annotations
 
@@ -17,8 +17,14 @@ def tier_figures(
 ) -> tuple[TierFigures, ...]:
     """The tiers that were attacked, weakest first.
 
-    A failed attack's figures count where it has some: what was recovered was recovered. But the tier is then not
-    conclusive, unless the attack was naive or had other images on purpose: a better one stands beside it.
+    Figures of a failed attack count if it has any, since what was recovered was recovered. Its tier is then not
+    conclusive, unless the attack was naive or had other images on purpose: a better variant stands beside it.
+
+    Args:
+        results: of all attacks.
+        linkage: counts from the tier that it needs.
+        attributes: count from the tier that they need.
+        lower_bound: whether more effort would raise the figures.
     """
     found = []
     for position, threat in enumerate(TIERS):
@@ -52,7 +58,7 @@ def tier_figures(
 
 
 def worst_tiers(audits: Sequence[Audit]) -> tuple[TierFigures, ...]:
-    """Of several audits of one (cut, defense), by other seeds say: the worst of each figure, by threat model."""
+    """The worst of each figure by threat model, over several audits of one (cut, defense), with different seeds say."""
     found = []
     for threat in TIERS:
         tiers = [tier for audit in audits for tier in audit.tiers if tier.threat == threat]
@@ -77,9 +83,13 @@ def worst_tiers(audits: Sequence[Audit]) -> tuple[TierFigures, ...]:
 
 
 def budget_objection(audit: Audit, limit: float) -> str | None:
-    """Why the audit does not show that the strongest tier's index is at most `limit`; None where it does.
+    """Why the audit does not show that the strongest tier's index is at most `limit`; None if it does.
 
-    A failed attack and one that stopped early are no evidence of privacy, however little they recovered.
+    An attack that failed or stopped early is no evidence of privacy, however little it recovered.
+
+    Args:
+        audit: of one (cut, defense).
+        limit: the highest index allowed, from 0 to 1.
     """
     if not audit.tiers:
         return "no attack gave a figure"

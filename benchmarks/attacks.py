@@ -99,7 +99,7 @@ class Bench:
     attacker: Data
     train: Data
 
-    def victim(self, layer: str, spec: DefenseRecord) -> AuditTarget:
+    def target(self, layer: str, spec: DefenseRecord) -> AuditTarget:
         """The device cut behind `layer`, its quantizer calibrated on intercepted images."""
         cut = next(cut for cut in self.cuts if cut.name == layer)
         defense = Defense.for_cut(spec, cut)
@@ -135,7 +135,7 @@ def reconstructed(
     own: Data,
     effort: Effort,
     work: Path,
-    shared: ArtifactCache,
+    artifacts: ArtifactCache,
 ) -> Tensor:
     """Reconstructions of the first targets, undefended; from `work` where they were made before."""
     count = effort.optimised_targets if attack.per_image else effort.targets
@@ -143,13 +143,13 @@ def reconstructed(
     place = work / f"{hash_json(key)[:24]}.safetensors"
     if place.is_file():
         return load_file(place)["images"]
-    victim = device.victim(layer, DefenseRecord())
+    target = device.target(layer, DefenseRecord())
     draws = generator_for(SEED, device.name, layer, attack.name)
-    seen = victim.release(device.intercepted.take(torch.arange(2000)), draws) if threat == "query-free" else None
-    scene = AdversaryView(victim, own, threat, intercepted=seen, shared=shared).limited(effort.fit_samples)
-    released = victim.release(device.targets.take(torch.arange(count)), draws)
+    seen = target.release(device.intercepted.take(torch.arange(2000)), draws) if threat == "query-free" else None
+    view = AdversaryView(target, own, threat, intercepted=seen, artifacts=artifacts).limited(effort.fit_samples)
+    released = target.release(device.targets.take(torch.arange(count)), draws)
     started = time.perf_counter()
-    images = attack.fit(scene, effort, draws).reconstruct(released, draws).images
+    images = attack.fit(view, effort, draws).reconstruct(released, draws).images
     work.mkdir(parents=True, exist_ok=True)
     save_file({"images": images.contiguous()}, place)
     print(f"{device.name} {layer} {attack.name}: {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
@@ -168,7 +168,7 @@ def own_range_ssim(images: Tensor, originals: Tensor) -> float:
 def table(name: str, layers: Sequence[str], work: Path, effort: Effort) -> None:
     """Bar 3.1: every threat model at the published layers."""
     device = bench(name)
-    shared = ArtifactCache(SEED)
+    artifacts = ArtifactCache(SEED)
     for row in (row for row in PUBLISHED if row.example == name and (not layers or row.layer in layers)):
         attacker, train = device.attacker, device.train
         tiers: list[tuple[str, Threat, tuple[float, float], Data, Sequence[str]]] = [
@@ -183,7 +183,7 @@ def table(name: str, layers: Sequence[str], work: Path, effort: Effort) -> None:
             found = {}
             for attack in attacks:
                 asked = "black-box" if attack in ("ridge", "inverse") else threat
-                images = reconstructed(device, row.layer, attack_named(attack), asked, own, effort, work, shared)
+                images = reconstructed(device, row.layer, attack_named(attack), asked, own, effort, work, artifacts)
                 truth = originals[: len(images)]
                 similar = ssim(images, truth)
                 assert similar is not None
@@ -219,19 +219,19 @@ def curve(name: str, layers: Sequence[str], rates: Sequence[float], work: Path, 
     """Bar 3.2: what dropout does to attackers who do not know of it, and to those who do."""
     device = bench(name)
     attacks = [attack_named(attack) for attack in ("prior", "ridge", "inverse")]
-    shared = ArtifactCache(SEED)
+    artifacts = ArtifactCache(SEED)
     for row in (row for row in PUBLISHED if row.example == name and (not layers or row.layer in layers)):
         points = []
         for masks, rate in [("fresh", 0.0), *((masks, rate) for rate in rates for masks in ("fresh", "keyed"))]:
             drop = [DropoutRecord(granularity="element", rate=rate)] if rate else []
             spec = DefenseRecord.of(*drop, QuantizerRecord(), masks=masks if rate else "fresh")  # type: ignore[arg-type]
-            victim = device.victim(row.layer, spec)
-            question = AuditRequest(victim, device.targets, device.attacker, device.intercepted)
-            made = run_audit(question, attacks, effort, seed=SEED, folder=work, shared=shared).record
+            target = device.target(row.layer, spec)
+            request = AuditRequest(target, device.targets, device.attacker, device.intercepted)
+            made = run_audit(request, attacks, effort, seed=SEED, folder=work, artifacts=artifacts).record
             entry: dict[str, Any] = {
                 "rate": rate,
                 "masks": masks,
-                "accuracy": round(defended_accuracy(device, victim), 4),
+                "accuracy": round(defended_accuracy(device, target), 4),
             }
             for result in made.attacks:
                 if result.figures is not None and result.figures.ssim is not None and result.attack != "prior":
@@ -260,16 +260,16 @@ def curve(name: str, layers: Sequence[str], rates: Sequence[float], work: Path, 
 
 
 @torch.no_grad()
-def defended_accuracy(device: Bench, victim: AuditTarget) -> float:
+def defended_accuracy(device: Bench, target: AuditTarget) -> float:
     """Top-1 accuracy on all targets, one draw of the masks."""
     draws, right = generator_for(SEED, "accuracy"), 0
     data = device.targets
     assert data.labels is not None
     for batch in torch.arange(len(data)).split(64):
         part = data.take(batch)
-        released = victim.release(part, draws)
-        rows = [row / (1 - victim.defense.rate) for row in released.rows]
-        right += int((victim.cloud(rows).argmax(dim=1) == data.labels[batch]).sum())
+        released = target.release(part, draws)
+        rows = [row / (1 - target.defense.rate) for row in released.rows]
+        right += int((target.cloud(rows).argmax(dim=1) == data.labels[batch]).sum())
     return right / len(data)
 
 
@@ -277,19 +277,19 @@ def speed() -> None:
     """Bar 3.3: many images at once against one at a time, and a quick audit of ResNet-20."""
     device = bench("mnist_lenet")
     for layer in ("conv1", "ReLU2"):
-        victim = device.victim(layer, DefenseRecord())
-        scene = AdversaryView(victim, device.attacker, "white-box").limited(1000)
+        target = device.target(layer, DefenseRecord())
+        view = AdversaryView(target, device.attacker, "white-box").limited(1000)
         effort = replace(EFFORTS["quick"], iterations=300)
-        attacker = MaximumLikelihood(priors=((1e-2, 0.0),), starts=1).fit(scene, effort, generator_for(SEED, "speed"))
+        attacker = MaximumLikelihood(priors=((1e-2, 0.0),), starts=1).fit(view, effort, generator_for(SEED, "speed"))
         data = device.targets.take(torch.arange(64))
-        released = victim.release(data, generator_for(SEED, "release"))
+        released = target.release(data, generator_for(SEED, "release"))
         many, together = timed(lambda a=attacker, r=released: a.reconstruct(r, generator_for(SEED, "start")).images)
         alone, single = timed(
             lambda a=attacker, r=released: torch.cat(
                 [a.reconstruct(r.take(torch.tensor([i])), generator_for(SEED, "start")).images for i in range(FEW)]
             )
         )
-        originals = victim.pixels(data)
+        originals = target.pixels(data)
         ratio = (len(data) / many) / (FEW / alone)
         psnr = [float(psnr_db(squared_errors(i, originals[: len(i)]))[:FEW].mean()) for i in (together, single)]
         bar(
@@ -305,13 +305,13 @@ def speed() -> None:
             threads=torch.get_num_threads(),
         )
     device = bench("cifar10_resnet20")
-    victim = device.victim(
+    target = device.target(
         "layer2.2", DefenseRecord.of(DropoutRecord(granularity="element", rate=0.5), QuantizerRecord())
     )
     names = ("prior", "ridge", "inverse", "likelihood", "latent", "untrained", "shadow-same", "shadow-other")
-    question = AuditRequest(victim, device.targets, device.attacker, device.intercepted.take(torch.arange(2000)))
+    request = AuditRequest(target, device.targets, device.attacker, device.intercepted.take(torch.arange(2000)))
     seconds, made = timed(
-        lambda: run_audit(question, [attack_named(name) for name in names], EFFORTS["quick"], seed=SEED).record
+        lambda: run_audit(request, [attack_named(name) for name in names], EFFORTS["quick"], seed=SEED).record
     )
     bar(
         "3.3",

@@ -1,4 +1,4 @@
-"""The one place that runs edge halves over data, within a byte budget: one pass per cut, or one for many cuts."""
+"""Runs edge halves over data within a byte budget: one pass per cut, or one pass for many cuts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from ..graph import Cut, Halves, InputSpec, TracedGraph, from_samples, split, to_samples
+from ..graph import Cut, Halves, TracedGraph, from_samples, split, to_samples
 from ..records import CollabplanError, Crossing, CutError
 from ..records.byte_cache import ByteBoundedCache
 from ..targets.data import Data
@@ -20,7 +20,7 @@ Key = tuple[str, str, str]
 
 @dataclass(frozen=True, slots=True)
 class CacheFigures:
-    """What the cache did: for tests, and for saying why a search is slow."""
+    """What the cache did: for tests, and to explain a slow search."""
 
     held_bytes: int
     hits: int
@@ -30,8 +30,17 @@ class CacheFigures:
 class EdgeActivations:
     """What crosses each cut for given data, as rows per sample on the CPU.
 
-    Kept under (cut id, weights hash, content of the data), least recently used first out. What exceeds
-    `cache_bytes` by itself is never kept: it is computed again on each use, so group the work by cut.
+    Rows are cached by (cut id, weights hash, content of the data); the least recently used go first. Rows larger than
+    `cache_bytes` are computed again on each use, so group the work by cut.
+
+    Args:
+        traced: the model.
+        cache_bytes: the most bytes of rows to keep.
+        batch_size: samples per forward pass.
+        device: where the model runs.
+
+    Raises:
+        CollabplanError: a batch size below 1, or negative bytes.
     """
 
     def __init__(
@@ -53,15 +62,19 @@ class EdgeActivations:
         self._hits = self._passes = 0
 
     def halves(self, cut: Cut) -> Halves:
-        """The two halves of `cut`, made once; they share the model's weights."""
+        """The two halves of `cut`, made once. They share the model's weights."""
         if cut.id not in self._halves:
             self._halves[cut.id] = split(self.traced, cut)
         return self._halves[cut.id]
 
     def rows(self, cut: Cut, data: Data) -> tuple[Tensor, ...]:
-        """What crosses `cut`, in its order: `[N, *sample_shape]` each, undefended.
+        """What crosses `cut`, in the order of its crossings: `[N, *sample_shape]` each, undefended.
 
-        A public crossing that has no samples comes as it is.
+        A public crossing without a batch comes as it is.
+
+        Args:
+            cut: of the traced graph.
+            data: N samples.
 
         Raises:
             CollabplanError: the data do not fit the model's inputs.
@@ -76,7 +89,7 @@ class EdgeActivations:
         return rows
 
     def computed(self, cut: Cut, data: Data) -> tuple[Tensor, ...]:
-        """What `rows` gives, computed anew and not kept: for inputs that come once. Raises as `rows`."""
+        """What `rows` gives, without the cache: for inputs that are used once. Raises CollabplanError as `rows`."""
         parts = list(self._compute(cut, data))
         return tuple(
             torch.cat([part[position] for part in parts]) if crossing.layout is not None else parts[0][position]
@@ -84,11 +97,10 @@ class EdgeActivations:
         )
 
     def batches(self, cut: Cut, data: Data) -> Iterator[tuple[Data, tuple[Tensor, ...]]]:
-        """`(samples, what crosses for them)`, batch after batch, tensors in the graph's own layout.
+        """`(samples, what crosses for them)`, batch by batch, tensors in the graph's own layout.
 
-        Reads the cache where the rows are kept or will fit, and otherwise never holds more than one batch.
-        With a graph of fixed batch size the last batch is filled up with copies of its last sample, and
-        `samples` says how many rows of the result count.
+        Uses the cache if the rows fit, and otherwise never holds more than one batch. With a graph of fixed batch size
+        the last batch is filled with copies of its last sample; `samples` says how many rows of the result count.
         """
         fits = self.row_bytes(cut) * len(data) <= self.cache_bytes
         source = self._slices(cut, self.rows(cut, data)) if fits else self._compute(cut, data)
@@ -98,9 +110,13 @@ class EdgeActivations:
     def sweep(self, cuts: Iterable[Cut], data: Data) -> Iterator[tuple[Cut, tuple[Tensor, ...]]]:
         """`(cut, rows)` for every cut, input to output: the values of `rows(cut, data)`, bit for bit.
 
-        As many cuts as `cache_bytes` holds (less what the cache holds already) share one forward pass; a cut
-        wider than that has a pass of its own. A tensor that crosses several cuts is held once. Nothing is kept:
-        once yielded, rows that no later cut of the pass needs belong to the caller alone.
+        As many cuts as `cache_bytes` holds, less what the cache holds already, share one forward pass; a wider cut has
+        a pass of its own. A tensor that crosses several cuts is held once. Nothing is cached: yielded rows that no
+        later cut of the pass needs belong to the caller.
+
+        Args:
+            cuts: of the traced graph, in any order.
+            data: N samples.
 
         Raises:
             CutError: a cut of another graph.
@@ -119,7 +135,7 @@ class EdgeActivations:
                 yield cut, tuple(held[c.node] if uses[c.node] else held.pop(c.node) for c in cut.crossing)
 
     def _groups(self, cuts: list[Cut], count: int) -> list[list[Cut]]:
-        """Neighbours in depth whose tensors fit the budget together."""
+        """Cuts of neighbouring depths whose tensors fit the budget together."""
         budget = self.cache_bytes - self.figures.held_bytes
         groups: list[list[Cut]] = []
         nodes: set[str] = set()
@@ -136,7 +152,7 @@ class EdgeActivations:
         return groups
 
     def _capture(self, cuts: list[Cut], data: Data) -> dict[str, Tensor]:
-        """By node name, what crosses any of `cuts`, from one pass over the data."""
+        """What crosses any of `cuts` by node name, from one pass over the data."""
         crossings = {crossing.node: crossing for cut in cuts for crossing in cut.crossing}
         capture = _Capture(self.traced.flat, crossings)
         self._passes += 1
@@ -151,16 +167,18 @@ class EdgeActivations:
     def to_graph(self, cut: Cut, rows: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Rows back in the graph's own layout, as the defense and the cloud half take them."""
         return tuple(
-            row if crossing.layout is None else from_samples(self._fill(row), crossing.layout)
+            row
+            if crossing.layout is None
+            else from_samples(_filled(self.traced, row, self.batch_size), crossing.layout)
             for row, crossing in zip(rows, cut.crossing, strict=True)
         )
 
     def row_bytes(self, cut: Cut) -> int:
-        """Bytes that one sample's crossing takes in the cache."""
+        """Bytes of one sample's rows in the cache."""
         return sum(map(_row_bytes, cut.crossing))
 
     def affordable_samples(self, cut: Cut) -> int:
-        """How many samples' rows fit the budget at once (at least one)."""
+        """Samples whose rows fit the budget at once, at least one."""
         return max(1, self.cache_bytes // max(1, self.row_bytes(cut)))
 
     @property
@@ -180,36 +198,12 @@ class EdgeActivations:
             )
 
     def rows_run(self, count: int) -> int:
-        """How many samples the graph runs for a batch of `count`: more, where its batch size is fixed."""
+        """How many samples the graph runs for a batch of `count`: more if its batch size is fixed."""
         return count if self.traced.dynamic_batch else max(count, self.batch_size)
 
     def arguments(self, batch: Data) -> list[Tensor]:
-        """One batch as the graph reads it: one tensor per placeholder, filled up where the batch size is fixed.
-
-        Raises:
-            CollabplanError: the data do not fit the model's inputs.
-        """
-        specs = self.traced.tensor_inputs
-        if len(specs) != len(batch.inputs):
-            names = ", ".join(spec.name for spec in specs)
-            raise CollabplanError(f"the model has {len(specs)} tensor inputs ({names}), the data {len(batch.inputs)}")
-        return [self._argument(spec, tensor) for spec, tensor in zip(specs, batch.inputs, strict=True)]
-
-    def _argument(self, spec: InputSpec, tensor: Tensor) -> Tensor:
-        """One input of a batch `[n, ...]` as the graph reads it."""
-        if tensor.dtype != spec.dtype:
-            raise CollabplanError(
-                f"input {spec.name!r} must be {spec.dtype}, the data are {tensor.dtype}; convert them"
-            )
-        if spec.batch_dim is None:
-            if not bool((tensor == tensor[:1]).all()):
-                raise CollabplanError(f"input {spec.name!r} has no batch in the model, but differs between samples")
-            return tensor[0].to(self.device)
-        return self._fill(tensor).movedim(0, spec.batch_dim).to(self.device)
-
-    def _fill(self, rows: Tensor) -> Tensor:
-        missing = 0 if self.traced.dynamic_batch else self.batch_size - rows.shape[0]
-        return rows if missing <= 0 else torch.cat([rows, rows[-1:].expand(missing, *rows.shape[1:])])
+        """One batch as the graph reads it: see `graph_arguments`. Raises CollabplanError as it does."""
+        return graph_arguments(self.traced, batch, batch_size=self.batch_size, device=self.device)
 
     def _slices(self, cut: Cut, rows: tuple[Tensor, ...]) -> Iterator[tuple[Tensor, ...]]:
         count = max(
@@ -222,8 +216,47 @@ class EdgeActivations:
             )
 
 
+def graph_arguments(
+    traced: TracedGraph, batch: Data, *, batch_size: int, device: str | torch.device = "cpu"
+) -> list[Tensor]:
+    """One batch as the graph reads it: one tensor per placeholder, on `device`; gradients flow through.
+
+    Args:
+        traced: the model.
+        batch: at most `batch_size` samples.
+        batch_size: a graph of fixed batch size gets as many samples, copies of the last one added.
+        device: where the graph runs.
+
+    Raises:
+        CollabplanError: the data do not fit the model's inputs.
+    """
+    specs = traced.tensor_inputs
+    if len(specs) != len(batch.inputs):
+        names = ", ".join(spec.name for spec in specs)
+        raise CollabplanError(f"the model has {len(specs)} tensor inputs ({names}), the data {len(batch.inputs)}")
+    found = []
+    for spec, tensor in zip(specs, batch.inputs, strict=True):
+        if tensor.dtype != spec.dtype:
+            raise CollabplanError(
+                f"input {spec.name!r} must be {spec.dtype}, the data are {tensor.dtype}; convert them"
+            )
+        if spec.batch_dim is None:
+            if not bool((tensor == tensor[:1]).all()):
+                raise CollabplanError(f"input {spec.name!r} has no batch in the model, but differs between samples")
+            found.append(tensor[0].to(device))
+        else:
+            found.append(_filled(traced, tensor, batch_size).movedim(0, spec.batch_dim).to(device))
+    return found
+
+
+def _filled(traced: TracedGraph, rows: Tensor, batch_size: int) -> Tensor:
+    """`rows` `[n, ...]`, with copies of the last one up to a fixed batch size."""
+    missing = 0 if traced.dynamic_batch else batch_size - rows.shape[0]
+    return rows if missing <= 0 else torch.cat([rows, rows[-1:].expand(missing, *rows.shape[1:])])
+
+
 class _Capture(fx.Interpreter):
-    """Runs what the wanted tensors need, and writes their rows to where they belong among all samples."""
+    """Runs what the wanted tensors depend on, and writes their rows to their place among all samples."""
 
     def __init__(self, flat: fx.GraphModule, crossings: dict[str, Crossing]) -> None:
         super().__init__(flat)
@@ -252,7 +285,7 @@ class _Capture(fx.Interpreter):
 
 
 def _ancestors(nodes: Iterable[fx.Node]) -> frozenset[fx.Node]:
-    """The nodes with everything that they depend on."""
+    """The nodes, and everything that they depend on."""
     found: set[fx.Node] = set()
     queue = list(nodes)
     while queue:

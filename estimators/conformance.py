@@ -14,21 +14,28 @@ SAMPLES = 300
 NATS = 1.0
 
 TOLERANCE_NATS = 0.6
-"""Of the value at 1 nat in two dimensions: wide enough for the middle of a loose pair, or for a learned lower bound."""
+"""At 1 nat in two dimensions: wide enough for the middle of a loose pair, or for a learned lower bound."""
 
 
 def check_estimator(estimator: Estimator) -> None:
-    """Run every check.
+    """Run every check on one estimator.
+
+    Args:
+        estimator: an instance of your class.
 
     Raises:
-        AssertionError: the first that fails; it says what was expected and what came.
+        AssertionError: the first check that fails; the message says what was expected and what came.
+
+    Example:
+        >>> from collabplan.estimators import check_estimator, estimator_named
+        >>> check_estimator(estimator_named("kde"))
     """
     for check in CHECKS:
         check(estimator)
 
 
 def gaussian_channel(*, real_noise: bool = True, samples: int = SAMPLES) -> Channel:
-    """Two dimensions that tell 1 nat."""
+    """A channel of 1 nat in two dimensions."""
     generator = torch.Generator().manual_seed(11)
     rows = torch.randn(samples, 2, generator=generator, dtype=torch.float64) * math.sqrt(math.expm1(NATS))
     return Channel.from_rows(rows, rows, 1.0, real_noise=real_noise)
@@ -47,7 +54,7 @@ def check_declaration(estimator: Estimator) -> None:
 
 
 def check_constant(estimator: Estimator) -> None:
-    """A constant T tells exactly nothing, in all three figures."""
+    """All three figures are exactly 0 for a constant T."""
     inputs = torch.randn(SAMPLES, 2, generator=torch.Generator().manual_seed(1))
     found = _estimate(estimator, Channel.from_rows(inputs, torch.ones(SAMPLES, 3), 1.0))
     figures = [figure for figure in (found.lower, found.value, found.upper) if figure is not None]
@@ -55,7 +62,7 @@ def check_constant(estimator: Estimator) -> None:
 
 
 def check_known_truth(estimator: Estimator) -> None:
-    """At 1 nat in two dimensions the value is near, and the ends are in order and finite."""
+    """At 1 nat in two dimensions the value is close, and the ends are finite and in order."""
     found = _estimate(estimator, gaussian_channel())
     assert abs(found.value - NATS) <= TOLERANCE_NATS, (
         f"{estimator.name}: {found.value:.3f} where the truth is {NATS} nat"
@@ -70,7 +77,7 @@ def check_known_truth(estimator: Estimator) -> None:
 
 
 def check_description(estimator: Estimator) -> None:
-    """Samples, units and assumptions are stated, and without real noise nothing is called a bound."""
+    """It states samples, units and assumptions, and calls nothing a bound without real noise."""
     found = _estimate(estimator, gaussian_channel(real_noise=False))
     assert found.samples == SAMPLES, f"{estimator.name}: says {found.samples} samples of {SAMPLES}"
     assert found.units == "nats", f"{estimator.name}: units {found.units!r}, expected nats"
@@ -79,7 +86,7 @@ def check_description(estimator: Estimator) -> None:
 
 
 def check_repeatable(estimator: Estimator) -> None:
-    """The same seed gives the same estimate, and the channel is left as it was."""
+    """The same seed gives the same estimate, and the channel is unchanged."""
     channel = gaussian_channel()
     before = channel.distances.clone(), channel.inputs.clone()
     first, second = _estimate(estimator, channel), _estimate(estimator, channel)
@@ -100,4 +107,4 @@ def check_refusal(estimator: Estimator) -> None:
 CHECKS: tuple[Callable[[Estimator], None], ...] = (
     check_declaration, check_constant, check_known_truth, check_description, check_repeatable, check_refusal
 )  # fmt: skip
-"""The suite, for a test that wants a case each."""
+"""The suite, for a test with a case for each check."""

@@ -1,6 +1,6 @@
-"""Controls: channels whose answer is known, for every estimator and the ridge index. A report carries them.
+"""Controls: channels of known information, for every estimator and the ridge index. A report carries the results.
 
-What an estimator cannot resolve, or does not look at, is said so and counts as neither passed nor failed.
+A control that an estimator cannot resolve, or does not look at, is noted and counts as neither passed nor failed.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ GAUSSIAN_FEATURES = 3072
 GAUSSIAN_NATS = (1.0, 3.0, 5.0)
 DISCRETE_POINTS = 10
 NOTHING_NATS = 0.05
-"""What a learned estimator may find where there is nothing."""
+"""The most that a learned estimator may find in a channel without information."""
 
 ROUNDING_NATS = 1e-5
-"""An interval without width, as of a discrete source, is still computed in float32."""
+"""Slack of an interval without width, such as that of a discrete source: it is computed in float32."""
 
 NOTHING_INDEX = 0.02
 EVERYTHING_INDEX = 0.95
 
 Judge = Callable[[Estimate, float, bool], bool]
-"""Of an estimate, the truth in nats, and whether the channel is Gaussian."""
+"""From an estimate, the truth in nats, and whether the channel is Gaussian."""
 
 JUDGES: dict[str, Judge] = {
     "kde": lambda found, truth, gaussian: _inside(found, truth) if gaussian else abs(found.value - truth) <= 0.02,
@@ -43,10 +43,10 @@ JUDGES: dict[str, Judge] = {
     "ksg": lambda found, truth, _: abs(found.value - truth) <= 0.1 * truth + 0.05,
     "mine": lambda found, truth, _: (found.lower or 0.0) <= truth + 0.1,
 }
-"""When a value passes, by estimator. Another one passes where the truth is between its ends, if it has any."""
+"""Whether a value passes, by estimator. Any other estimator passes if the truth is between its ends."""
 
 LEARNED = ("mine", "ksg")
-"""They look at X. For the others it only labels the samples: whether pairs belong together is nothing to them."""
+"""Estimators that look at X. To all others X only labels the samples, so they do not notice shuffled pairs."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,16 +61,23 @@ class _Control:
 def run_controls(
     estimators: Sequence[Estimator], *, generator: torch.Generator, samples: int = 2000, ridge: bool = True
 ) -> tuple[ControlRow, ...]:
-    """Every estimator, and the ridge index, on every control.
+    """Run every estimator, and the ridge index, on every control.
 
     Args:
-        estimators: those to check.
-        generator: draws the channels and whatever the estimators draw; on the CPU.
-        samples: N of each control.
-        ridge: whether the leakage index is checked as well.
+        estimators: which to check.
+        generator: of the channels and of the estimators' draws; on the CPU.
+        samples: of each control.
+        ridge: whether to check the leakage index as well.
 
     Raises:
-        CollabplanError: too few samples to tell anything.
+        CollabplanError: fewer than 200 samples.
+
+    Example:
+        >>> import torch
+        >>> from collabplan.estimators import estimator_named, run_controls
+        >>> rows = run_controls([estimator_named("kde")], generator=torch.Generator().manual_seed(0), samples=200)
+        >>> [row.control for row in rows if row.passed is False]
+        []
     """
     if samples < 200:
         raise CollabplanError(f"controls need at least 200 samples, got {samples}; give a larger --samples")
@@ -112,7 +119,7 @@ def _row(control: _Control, estimator: Estimator, generator: torch.Generator) ->
         )
     try:
         found = estimator.estimate(control.channel, generator)
-    except CollabplanError as error:  # who refuses has not been wrong
+    except CollabplanError as error:  # a refusal is no wrong answer
         return ControlRow(
             control=control.name, estimator=name, truth=control.truth, value=None, passed=None, note=str(error)
         )
@@ -125,7 +132,7 @@ def _row(control: _Control, estimator: Estimator, generator: torch.Generator) ->
 
 def _judged(control: _Control, name: str, found: Estimate) -> tuple[bool | None, str]:
     if control.truth is None:
-        # Everything crosses: whoever can saturate must say so.
+        # Everything crosses: an estimator that can saturate must say so.
         return (found.saturated, "must say saturated") if name in ("kde", "sandwich") else (None, "no finite truth")
     if control.name == "constant T":
         return found.value == 0, "exactly 0"
@@ -136,7 +143,7 @@ def _judged(control: _Control, name: str, found: Estimate) -> tuple[bool | None,
     if name in JUDGES:
         return JUDGES[name](found, control.truth, control.gaussian), "lower bound" if name == "mine" else ""
     if found.lower is None and found.upper is None:
-        return None, "states no ends to be held against"  # between no ends is every truth
+        return None, "states no ends to be held against"  # every truth lies between no ends
     return _inside(found, control.truth), ""
 
 

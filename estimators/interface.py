@@ -1,7 +1,7 @@
-"""What an estimator of mutual information is given, and what it gives back.
+"""What an estimator of mutual information is given, and what it returns.
 
-A *channel* is the random map from the private input X to the released T. Ours is known: T = h(x) + noise of a size that
-we chose, so that everything about T but its labels is in the pairwise distances of h(x) in units of that noise.
+A *channel* is the random map from the private input X to the released T. Ours is known: T = h(x) + noise of a chosen
+size. Pairwise distances of the h(x) in units of that noise therefore describe T completely, up to its labels.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Channel:
         inputs: `[N, dx]` float64, the private inputs (their principal components, most variance first).
         distances: `[N, N]` float64, squared distances of the h(x); equal rows have exactly 0.
         features: numbers in one h(x), the dimension of T.
-        real_noise: True where this noise is really added before T leaves. False where it stands for a
+        real_noise: True if this noise is really added before T leaves the device. False if it stands for a
             deterministic quantizer: every figure is then a *surrogate*, whatever the formula.
     """
 
@@ -35,12 +35,19 @@ class Channel:
 
     @classmethod
     def from_rows(cls, inputs: Tensor, rows: Tensor, noise_std: float, *, real_noise: bool = True) -> Channel:
-        """The channel of h(x) = `rows` `[N, d]` for `inputs` `[N, ...]`, under Gaussian noise of `noise_std`."""
+        """The channel of activations under Gaussian noise.
+
+        Args:
+            inputs: `[N, ...]`.
+            rows: `[N, d]`, the h(x).
+            noise_std: of the noise, in the units of `rows`.
+            real_noise: whether this noise is really added.
+        """
         scaled = rows.double().reshape(rows.shape[0], -1) / noise_std
         centred = scaled - scaled.mean(dim=0)
         norms = centred.square().sum(dim=1)
         distances = (norms[:, None] + norms[None, :] - 2 * centred @ centred.T).clamp_(min=0)
-        # Rounding leaves equal rows a little apart.
+        # Rounding leaves equal rows slightly apart.
         _, groups = torch.unique(scaled, dim=0, return_inverse=True)
         distances[groups[:, None] == groups[None, :]] = 0
         return cls(inputs.double().reshape(inputs.shape[0], -1), distances, scaled.shape[1], real_noise)
@@ -51,11 +58,11 @@ class Channel:
     def attenuated(self, keep: float) -> Channel:
         """The same channel with every squared distance multiplied by `keep`.
 
-        Element dropout of rate 1 - keep at the cut, with the mask in view of the adversary, in closed form: mutual
-        information is concave in the squared gains, so this is never below the average over masks.
+        This is element dropout of rate 1 - keep at the cut, in closed form, with a mask that the adversary sees. Mutual
+        information is concave in the squared gains, so the result is never below the average over masks.
         """
         weaker = replace(self, distances=self.distances * keep)
-        weaker.__dict__["gram"] = self.gram * keep  # what `cached_property` would find, at a third of the cost
+        weaker.__dict__["gram"] = self.gram * keep  # what the cached property would compute, at a third of the cost
         return weaker
 
     def noisier(self, factor: float) -> Channel:
@@ -85,7 +92,7 @@ class Channel:
         return vectors[:, :kept] * values[:kept].sqrt()
 
     def released(self, count: int, generator: torch.Generator) -> Tensor:
-        """`[N, r]` float64: T in the same coordinates, one fresh draw of the noise. By rotation, standard normal."""
+        """`[N, r]` float64: T in the same coordinates, with a fresh draw of the noise, which is standard normal."""
         clean = self.components(count)
         return clean + torch.randn(clean.shape, generator=generator, dtype=torch.float64)
 
@@ -96,13 +103,14 @@ class Estimate:
 
     Attributes:
         value: the point estimate.
-        lower: below the truth with 97.5 % confidence, where the estimator has such an end, else None.
-        upper: above the truth with 97.5 % confidence, where it has one, else None.
-        meaning: `bound` where the ends hold for the true channel, `surrogate` where nothing holds (no real noise
-            was added, or the formula is an approximation).
-        saturated: the sample cannot resolve the value: rank nothing by it.
+        lower: below the truth with 97.5 % confidence; None if the estimator has no such end.
+        upper: above the truth with 97.5 % confidence; None if the estimator has no such end.
+        meaning: `bound` if the ends hold for the true channel; `surrogate` if they do not (no real noise was added, or
+            the formula is an approximation).
+        saturated: the samples cannot resolve the value: rank nothing by it.
         samples: how many pairs it was computed from.
-        assumes: what must be true for the ends to mean what they say, in one line.
+        assumes: the condition under which the ends hold, in one line.
+        units: of all figures.
     """
 
     value: float
@@ -116,7 +124,7 @@ class Estimate:
 
 
 class Estimator(Protocol):
-    """Estimates I(X; T) of a channel. A constant T gives exactly 0."""
+    """Estimates I(X; T) of a channel. A constant T gives exactly 0. `check_estimator` tests an implementation."""
 
     @property
     def name(self) -> str:
@@ -127,7 +135,11 @@ class Estimator(Protocol):
         """Of the class, raised by whoever changes what it computes. Results of another revision are not used."""
 
     def estimate(self, channel: Channel, generator: torch.Generator) -> Estimate:
-        """The estimate; every random draw comes from `generator` (CPU).
+        """The estimate.
+
+        Args:
+            channel: N samples.
+            generator: of every random draw; on the CPU.
 
         Raises:
             CollabplanError: too few samples, or the estimator refuses what it found (unstable training).

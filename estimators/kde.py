@@ -5,9 +5,8 @@ Kullback-Leibler and the Bhattacharyya distance. For T = h(x) + N(0, I) and X un
 
     upper (KL) = -mean_i ln mean_j exp(-D_ij / 2)        lower (BD) = -mean_i ln mean_j exp(-D_ij / 8)
 
-What they do not mean: X is uniform on the samples, not the true distribution; neither can exceed ln N, and
-near it they say only "saturated". Equal information permits any reconstruction error, so read them beside the
-leakage index.
+What they do not mean: X is uniform on the samples, not the true distribution. Neither can exceed ln N, and close to it
+they say only "saturated". The same information permits any reconstruction error, so read them beside the leakage index.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from ..records import CollabplanError
 from .interface import Channel, Estimate
 
 NEAR_CEILING = 0.99
-"""Of ln N: above it the pair says only that all samples can be told apart."""
+"""Share of ln N above which the pair says only that all samples can be told apart."""
 
 
 def require_samples(channel: Channel, least: int = 2) -> None:
@@ -46,10 +45,10 @@ def kullback_leibler_nats(distances: Tensor) -> float:
 
 def _pairwise(distances: Tensor, divisor: float) -> float:
     ceiling = math.log(distances.shape[0])
-    # exp(-80) is nothing beside the 1 of the diagonal, and smaller ones are slow to compute.
+    # exp(-80) is negligible beside the 1 of the diagonal, and smaller numbers are slow to compute.
     exponents = (distances.float() / -divisor).clamp_(min=-80)
     value = ceiling - float(torch.logsumexp(exponents, dim=1).double().mean())
-    # float32 steps over either end by 1e-7, and a constant must give exactly 0.
+    # float32 misses either end by 1e-7, and a constant must give exactly 0.
     if value < 1e-6:
         return 0.0
     return min(value, ceiling)
@@ -57,13 +56,13 @@ def _pairwise(distances: Tensor, divisor: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Kde:
-    """The pair; `value` is their middle."""
+    """Both bounds; `value` is their middle."""
 
     revision: ClassVar[int] = 1
     name: str = "kde"
 
     def estimate(self, channel: Channel, generator: torch.Generator) -> Estimate:  # noqa: ARG002
-        """Deterministic: `generator` is not used. Raises CollabplanError for fewer than two samples."""
+        """The estimate; it draws nothing. Raises CollabplanError for fewer than two samples."""
         require_samples(channel)
         low, high = bhattacharyya_nats(channel.distances), kullback_leibler_nats(channel.distances)
         return Estimate(

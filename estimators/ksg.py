@@ -4,8 +4,8 @@ Kraskov, Stoegbauer & Grassberger, "Estimating mutual information" (Phys. Rev. E
 
     I = psi(k) + psi(N) - < psi(n_x + 1) + psi(n_t + 1) >
 
-with n_x and n_t the neighbours that are closer on one side than the k-th is on both (maximum norm). In more than a few
-dimensions it falls far below the truth (0.2 of 1.02 nats in 25 + 25), so that more are refused.
+where n_x and n_t count the neighbours that are closer on one side than the k-th is on both (maximum norm). In more than
+a few dimensions it falls far below the truth (0.2 of 1.02 nats in 25 + 25), so more are refused.
 """
 
 from __future__ import annotations
@@ -27,11 +27,17 @@ NEIGHBOURS = 3
 MOST_DIMENSIONS = 8
 
 JITTER = 1e-8
-"""Relative to each coordinate's spread: breaks the ties of discrete samples."""
+"""Noise that breaks ties of discrete samples, relative to each coordinate's spread."""
 
 
 def ksg_information(x: Tensor, t: Tensor, *, generator: torch.Generator, neighbours: int = NEIGHBOURS) -> float:
-    """I(X; T) in nats of paired samples `[N, dx]` and `[N, dt]`; may fall below 0 by chance.
+    """I(X; T) in nats; by chance it may be below 0.
+
+    Args:
+        x: `[N, dx]`.
+        t: `[N, dt]`, the same samples.
+        generator: breaks ties; on the CPU.
+        neighbours: k.
 
     Raises:
         CollabplanError: more than 8 dimensions on a side, samples that do not pair or are too few, NaN or infinity.
@@ -69,14 +75,18 @@ def _prepared(values: Tensor, generator: torch.Generator) -> np.ndarray:
 
 @dataclass(frozen=True, slots=True)
 class Ksg:
-    """KSG on X and one released T of few dimensions each."""
+    """KSG on X and one released T of few dimensions each.
+
+    Attributes:
+        neighbours: k.
+    """
 
     revision: ClassVar[int] = 1
     neighbours: int = NEIGHBOURS
     name: str = "ksg"
 
     def estimate(self, channel: Channel, generator: torch.Generator) -> Estimate:
-        """Raises CollabplanError where X or T has more than 8 dimensions, or samples are too few."""
+        """The estimate. Raises CollabplanError if X or T has more than 8 dimensions, or samples are too few."""
         require_samples(channel, self.neighbours + 1)
         value = 0.0
         if bool(channel.distances.any()):

@@ -1,10 +1,10 @@
-"""The Gaussian log-det: what a Gaussian T of the same covariance would carry. It does not saturate.
+"""The Gaussian log-det: the information of a Gaussian T with the same covariance. It does not saturate.
 
-I = 1/2 ln det(I + Sigma / s^2): of all h with covariance Sigma the Gaussian one is told best, so with the true Sigma
-this is an upper bound. Sigma is estimated, shrunk towards a multiple of the identity (Ledoit & Wolf, "A
+I = 1/2 ln det(I + Sigma / s^2). Among all h with covariance Sigma the Gaussian one carries most, so with the true Sigma
+this is an upper bound. Sigma is estimated and shrunk towards a multiple of the identity (Ledoit & Wolf, "A
 well-conditioned estimator for large-dimensional covariance matrices", 2004, as in scikit-learn's `LedoitWolf`), here
-from the N x N Gram matrix: the dimension costs nothing. With fewer samples than dimensions it is still biased, up or
-down: a *surrogate*.
+from the N x N Gram matrix, so the dimension costs nothing. With fewer samples than dimensions the estimate is still
+biased, up or down: a *surrogate*.
 """
 
 from __future__ import annotations
@@ -21,7 +21,12 @@ from .kde import require_samples
 
 
 def ledoit_wolf(gram: Tensor, features: int) -> tuple[float, float]:
-    """Shrinkage in [0, 1] and the mean eigenvalue of the covariance, of `[N, N]` inner products of centred rows."""
+    """Shrinkage in [0, 1], and the mean eigenvalue of the covariance.
+
+    Args:
+        gram: `[N, N]`, inner products of centred rows.
+        features: numbers in a row.
+    """
     count = gram.shape[0]
     norms = gram.diagonal()
     mean = float(norms.sum()) / count / features
@@ -41,7 +46,7 @@ def log_det_nats(channel: Channel, keep: float = 1.0) -> float:
     inner = channel.gram * (keep * (1 - shrinkage) / count)
     inner.diagonal().add_(everywhere)
     factor = torch.linalg.cholesky(inner)
-    # The dimensions that the Gram matrix does not show, or, with fewer dimensions than samples, shows too often.
+    # Dimensions missing from the Gram matrix; with fewer dimensions than samples, those in excess.
     hidden = (channel.features - count) * math.log(everywhere)
     return float(factor.diagonal().log().sum()) + 0.5 * hidden
 
@@ -54,7 +59,7 @@ class LogDet:
     name: str = "logdet"
 
     def estimate(self, channel: Channel, generator: torch.Generator) -> Estimate:  # noqa: ARG002
-        """Deterministic: `generator` is not used. Raises CollabplanError for fewer than two samples."""
+        """The estimate; it draws nothing. Raises CollabplanError for fewer than two samples."""
         require_samples(channel)
         return Estimate(
             value=log_det_nats(channel) if bool(channel.distances.any()) else 0.0,

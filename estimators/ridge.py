@@ -1,21 +1,21 @@
 """The leakage index: what a ridge regression reconstructs of the inputs from the released tensors.
 
-index = 1 - MSE / MSE_prior, where the prior answers with the mean. The attacker is *adaptive* and has samples of its
-own: for each tested sample it trains on all others, leave-one-out in closed form,
+index = 1 - MSE / MSE_prior, where the prior answers with the mean. The attacker is *adaptive* and has other samples:
+for each tested sample it trains on all others, leave-one-out in closed form,
 
     error_i = (Q Y)_i / (Q_ii - 1 / (N penalty)),    Q = (K + penalty)^-1
 
 with K the centred kernel of the features that were not dropped and Y the centred inputs
 (Allen's PRESS for kernel ridge; Rasmussen & Williams, *Gaussian Processes*, eq. 5.12). It knows which elements were
-dropped and trains on the undropped activations of the others. That is exact knowledge wherever zeros are rare (before a
-ReLU, after a pooling, in a transformer), and conservative elsewhere. Under noise it is tested on noisy releases and
-trained on all of them at once: their average is the clean kernel with a greater penalty. Linear and Gaussian kernels
-are tried; kernel and penalty are chosen on a part of the samples.
+dropped, and trains on the undropped activations of the others. This knowledge is exact wherever zeros are rare (before
+a ReLU, after a pooling, in a transformer), and conservative elsewhere. Under noise it is tested on noisy releases and
+trained on all releases at once, whose average is the clean kernel with a greater penalty. Kernel (linear or Gaussian)
+and penalty are chosen on part of the samples.
 
 Everything is in dual form (N x N), whatever the number of features or pixels.
 
-What it does not mean: a decoder, a prior over images or many releases of one input recover more where the map is not
-linear. `high` includes an extrapolation of the same attackers to unlimited data, nothing else.
+What it does not mean: a decoder, a prior over images, or many releases of one input recover more where the map is not
+linear. `high` includes an extrapolation of the same attackers to unlimited data, and nothing else.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ RIDGE_INDEX = Part("ridge-index")
 MIN_SAMPLES = 20
 
 PENALTIES = (1e-2, 0.1, 0.3, 1.0, 3.0, 10.0, 100.0)
-"""Relative to the kernel's mean eigenvalue. The prior alone is always one more choice. Below, float32 would not do."""
+"""Relative to the kernel's mean eigenvalue. The prior is always one more choice. Lower ones are below float32."""
 
 NOISY_PENALTIES = (*PENALTIES, 1e3, 1e4, 1e5)
-"""Under noise: it adds a penalty of its own, without limit."""
+"""Penalties under noise, which adds a penalty of its own, without limit."""
 
 EVENNESS = 0.1
 """Features are divided by sqrt(variance + EVENNESS * mean variance)."""
@@ -51,16 +51,16 @@ WIDTH = 4.0
 """Gaussian kernel: exp(-D / (WIDTH * mean D))."""
 
 JUDGING_COMPONENTS = 128
-"""Leading principal components of the input that kernel and penalty are chosen by. Errors that count are over all."""
+"""Leading principal components of the input that choose kernel and penalty. Reported errors are over all."""
 
 JUDGING_SAMPLES = 400
-"""The fewest samples that they are chosen on, where there are more."""
+"""The fewest samples that choose kernel and penalty, if there are more."""
 
 JUDGED = 250
-"""Of those, how many are left out."""
+"""How many of them are left out, one by one."""
 
 TESTED = 500
-"""Samples that are tested, leave-one-out, where there are more: they are what the interval is about."""
+"""The most samples that are tested, leave-one-out. The interval is over them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,8 +69,8 @@ class Kernels:
 
     Attributes:
         train: `[N, N]` among clean rows.
-        test: `[T, N]` from noisy releases of the first T = `tested_count(N)` rows to the clean ones; None where
-            there is no noise.
+        test: `[T, N]` from noisy releases of the first T = `tested_count(N)` rows to the clean ones; None without
+            noise.
     """
 
     train: Tensor
@@ -81,8 +81,10 @@ class Kernels:
 class RidgeIndex:
     """The index of the input that leaks most.
 
-    `by_samples` holds (samples, index of the same attackers with so many), ascending, the last being all;
-    `extrapolation` says how much of `index.high` is a guess at what more would do.
+    Attributes:
+        index: from 0 to 1.
+        by_samples: (samples, index of the same attackers with as many), ascending; the last is of all samples.
+        extrapolation: the part of `index.high` that extrapolates to more samples.
     """
 
     index: Interval
@@ -97,7 +99,7 @@ class _Attacker:
 
 
 def tested_count(samples: int) -> int:
-    """How many of `samples` are tested."""
+    """The number of samples that are tested, of `samples`."""
     return min(samples, TESTED)
 
 
@@ -105,11 +107,11 @@ def ridge_index(draws: Sequence[Kernels], inputs: Components) -> RidgeIndex:
     """The leakage index of released rows.
 
     Args:
-        draws: kernels of one draw of masks each, samples in random order.
-        inputs: the private inputs of the same samples in the same order.
+        draws: kernels, of one draw of masks each; samples in random order.
+        inputs: the private inputs of the same samples in the same order. The one that leaks most counts.
 
     Raises:
-        CollabplanError: fewer than 20 samples, or kernels and inputs of different number.
+        CollabplanError: fewer than 20 samples, or kernels and inputs of different numbers of samples.
     """
     count = len(inputs)
     if count < MIN_SAMPLES:
@@ -135,7 +137,7 @@ def _of_one_input(draws: Sequence[Kernels], scores: Tensor) -> RidgeIndex:
     half = max(half, sum(spreads) / len(spreads) if len(sizes) > 1 and value > 0 else 0.0)
     if len(draws) > 2:
         half = max(half, _half_width([level.index for level in full]))
-    # The error of more data falls like 1/n: from n/2 to n by as much as from n to infinity.
+    # The error falls like 1/n: from n/2 to n by as much as from n to infinity.
     extrapolation = max(0.0, value - by_samples[-2]) if len(sizes) > 1 and value > 0 else 0.0
     clipped = min(max(value, 0.0), 1.0)
     low, high = max(value - half, 0.0), min(max(value + half + extrapolation, 0.0), 1.0)
@@ -146,7 +148,7 @@ def _of_one_input(draws: Sequence[Kernels], scores: Tensor) -> RidgeIndex:
 
 @dataclass(frozen=True, eq=False)
 class _Level:
-    """The index with so many samples: its value, each tested sample's influence, the spread of disjoint subsamples."""
+    """The index at one number of samples: value, influence of each tested sample, spread over disjoint subsamples."""
 
     index: float
     influence: Tensor
@@ -154,7 +156,7 @@ class _Level:
 
 
 def _learning_curve(kernels: Kernels, scores: Tensor) -> list[tuple[int, _Level]]:
-    """The index with a quarter, half and all of the samples, each time tested on the same ones."""
+    """The index with a quarter, half and all of the samples, always tested on the same ones."""
     count = len(scores)
     tested = tested_count(count)
     parts = [4, 2, 1] if count >= 4 * MIN_SAMPLES else [1]
@@ -177,7 +179,7 @@ def _learning_curve(kernels: Kernels, scores: Tensor) -> list[tuple[int, _Level]
 
 
 def _choose(kernels: Kernels, scores: Tensor, subset: slice) -> _Attacker | None:
-    """The attacker with the least leave-one-out error on `subset`; None where the prior alone does better."""
+    """The attacker with the least leave-one-out error on `subset`; None if the prior does better."""
     leading = scores[:, :JUDGING_COMPONENTS]
     best, least = None, math.inf
     penalties = PENALTIES if kernels.test is None else NOISY_PENALTIES
@@ -194,8 +196,8 @@ def _choose(kernels: Kernels, scores: Tensor, subset: slice) -> _Attacker | None
 def _errors(kernels: Kernels, scores: Tensor, subset: slice, attacker: _Attacker | None, *, chosen: bool) -> Tensor:
     """Squared leave-one-out errors of the tested samples of `subset`, over all components.
 
-    Unless the attacker was `chosen` on as many, the next greater penalty is tried as well: where there are about as
-    many samples as features, more is needed than fewer samples suggested.
+    Unless the attacker was `chosen` on as many samples, the next greater penalty is tried as well: with about as many
+    samples as features, more penalty is needed than fewer samples suggest.
     """
     if attacker is None:
         return _prior(scores[subset])[: len(range(tested_count(len(scores)))[subset])]
@@ -206,13 +208,13 @@ def _errors(kernels: Kernels, scores: Tensor, subset: slice, attacker: _Attacker
 
 
 class _Fit:
-    """Kernel ridge on every so-many-th sample, left-one-out at its first ones: those that are tested, or that judge."""
+    """Kernel ridge on a subset of the samples, leave-one-out at its first ones, which are tested or judge."""
 
     def __init__(
         self, kernels: Kernels, scores: Tensor, subset: slice, gaussian: bool, *, judging: bool = False
     ) -> None:
         own = range(tested_count(len(scores)))[subset]
-        # Backwards, the tested ones come last, and half of the inverse that they need is known to be 0.
+        # In reverse order the tested ones come last, and half of the inverse that they need is 0.
         kernel = kernels.train[subset, subset].float().flip(0, 1)
         self.tested = min(len(kernel), JUDGED) if judging else len(own)
         if gaussian:
@@ -230,7 +232,7 @@ class _Fit:
 
     @property
     def prior(self) -> Tensor:
-        """Squared errors of the others' mean, `[T]`."""
+        """Squared errors of the mean of all other samples, `[T]`."""
         return _prior(self.wanted.double())[-self.tested :].flip(0)
 
     def errors(self, penalty: float) -> Tensor:
@@ -247,7 +249,7 @@ class _Fit:
         last = torch.zeros(count, tested, dtype=wanted.dtype)
         last[-tested:] = torch.linalg.solve_triangular(factor[-tested:, -tested:], corner, upper=False)
         inverse = torch.linalg.solve_triangular(factor.T, last, upper=True)
-        # The intercept is not penalised: its direction, the constant, is taken out of the inverse.
+        # The intercept is not penalised: its direction, the constant, is removed from the inverse.
         inverse -= 1 / (count * penalty)
         own = inverse[-tested:].diagonal()[:, None]
         if self.test is None:

@@ -1,4 +1,4 @@
-"""The sandwich: two bounds on I(X; T) by sampling a channel that is known exactly. No training.
+"""The sandwich: two bounds on I(X; T) by sampling a channel that is known exactly, without training.
 
 Poole et al., "On variational bounds of mutual information" (ICML 2019), with the true conditional as the critic:
 
@@ -7,12 +7,12 @@ Poole et al., "On variational bounds of mutual information" (ICML 2019), with th
 
 low <= I <= up in expectation over samples of the *true* X. For T = h(x) + z the log-ratios are
 ln p(t_i | x_j) - ln p(t_i | x_i) = -(D_ij / 2 + z_i . (h_i - h_j)), and z_i . h_j is Gaussian with the Gram matrix as
-its covariance: pairwise distances suffice, whatever the dimension. Each noise is used with both signs, which removes
-most of the scatter.
+its covariance. Pairwise distances therefore suffice, whatever the dimension. Each noise is used with both signs, which
+removes most of the scatter.
 
-The interval ends: low minus, and up plus, the 97.5 % half-width of a t interval over disjoint blocks of samples, of
-each sample's influence on the bound (as the one that was sent and as the one compared with). What it does not cover:
-another distribution of X.
+The ends of the interval are low minus, and up plus, the 97.5 % half-width of a t interval over disjoint blocks of
+samples. It is taken of each sample's influence on the bound, both as the one that was sent and as one of the others. It
+does not cover another distribution of X.
 """
 
 from __future__ import annotations
@@ -39,21 +39,29 @@ DRAWS = 2
 
 NEAR_CEILING_NATS = 2.0
 WIDEST_NATS = 1.0
-"""Saturated where low > ln N - 2 or up - low > 1."""
+"""Saturated if low > ln N - NEAR_CEILING_NATS or up - low > WIDEST_NATS."""
 
 HOPELESS_NATS = 0.01
-"""So close to ln N further noises tell nothing."""
+"""This close to ln N further noises tell nothing."""
 
 RESOLVING_SAMPLES = 1000
 RESOLVED_NATS = 3.0
-"""The information that `resolvable_noise` looks for: well inside what any useful N resolves."""
+"""The information that `resolvable_noise` aims at: any useful N resolves it."""
 
 ASSUMES = "independent samples of X; Gaussian noise of the stated size"
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Both bounds in nats with the half-widths of their 95 % intervals, and how many samples they come from."""
+    """Both bounds.
+
+    Attributes:
+        low: in nats.
+        up: in nats.
+        low_half: half-width of the 95 % interval of `low`.
+        up_half: half-width of the 95 % interval of `up`.
+        samples: that they come from.
+    """
 
     low: float
     up: float
@@ -63,16 +71,16 @@ class Bounds:
 
     @property
     def saturated(self) -> bool:
-        """True where N samples cannot resolve the value: it ranks nothing."""
+        """True if N samples cannot resolve the value: it ranks nothing."""
         return self.low > math.log(self.samples) - NEAR_CEILING_NATS or self.up - self.low > WIDEST_NATS
 
     @property
     def middle(self) -> float:
-        """The point estimate: the middle, or the lower bound where the upper one has run away."""
+        """The point estimate: the middle, or the lower bound if the upper one has diverged."""
         return self.low if self.saturated else (self.low + self.up) / 2
 
     def as_estimate(self, *, real_noise: bool, assumes: str = ASSUMES) -> Estimate:
-        """With the ends of the 95 % interval as `lower` and `upper`."""
+        """An estimate with the ends of the 95 % interval as `lower` and `upper`."""
         return Estimate(
             value=self.middle,
             lower=max(0.0, self.low - self.low_half),
@@ -87,7 +95,15 @@ class Bounds:
 class SampledNoise:
     """Draws of the channel's noise, shared by every attenuation and noise level of one channel.
 
-    Common random numbers: what is compared differs by the channel alone.
+    With common random numbers, what is compared differs by the channel alone.
+
+    Args:
+        channel: N samples, at least two.
+        generator: of the noise; on the CPU.
+        draws: noises per sample.
+
+    Raises:
+        CollabplanError: fewer than two samples, or distances of no points in space.
     """
 
     def __init__(self, channel: Channel, generator: torch.Generator, draws: int = DRAWS) -> None:
@@ -104,9 +120,9 @@ class SampledNoise:
         return _bounds_at(self.half, self.shifts, keep)
 
     def resolvable_noise(self, nats: float = RESOLVED_NATS) -> float | None:
-        """The factor on the noise's standard deviation at which `nats` would be left; None where no noise gives them.
+        """The factor on the noise's standard deviation that leaves `nats`; None if no noise does.
 
-        Below 1 the floor already leaves less.
+        Below 1, the noise floor already leaves less.
         """
         few = min(len(self.half), RESOLVING_SAMPLES)
         half, shift = self.half[:few, :few], self.shifts[0][:few, :few]
@@ -127,7 +143,7 @@ class SampledNoise:
 
 
 def _bounds_at(half: Tensor, shifts: list[Tensor], keep: float) -> Bounds:
-    """The bounds with squared distances twice `half` times `keep`, each noise with both signs."""
+    """The bounds for squared distances of 2 `half` `keep`, each noise with both signs."""
     found = []
     for shift in shifts:
         for sign in (1, -1):
@@ -138,7 +154,7 @@ def _bounds_at(half: Tensor, shifts: list[Tensor], keep: float) -> Bounds:
 
 
 def _root(gram: Tensor) -> Tensor:
-    """`[N, N]` float64 lower triangle L with L L' = gram, but for the least jitter that float32 distances need."""
+    """`[N, N]` float64 lower triangle L with L L' = gram, up to the least jitter that float32 distances need."""
     scale = float(gram.diagonal().max())
     if scale == 0:
         return torch.zeros_like(gram)
@@ -160,17 +176,16 @@ def bounds_from_log_likelihood(log_likelihood: Tensor) -> Bounds:
 
 
 def _influences(ratios: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Per sample `[N]` float64: its terms of low and up, and its influence on each, of log-ratios `[N, N]`.
+    """Per sample `[N]` float64: its terms of low and up, and its influence on each, from log-ratios `[N, N]`.
 
-    With X's empirical distribution as the variable, sample k moves the mean by its own term, less its weight
-    in the others' sums (the infinitesimal jackknife).
+    Sample k moves the mean by its own term, less its weight in the sums of the others (the infinitesimal jackknife).
     """
     count = ratios.shape[0]
     weights = ratios.exp()
     weights.fill_diagonal_(0.0)
     others = weights.sum(dim=1)
     log_others = others.log()
-    # Sums below what float32 holds: all others are far away.
+    # Sums too small for float32: all others are far away.
     far = (others < 1e-30) | ~torch.isfinite(others)
     if bool(far.any()):
         rows = ratios[far]
@@ -190,7 +205,7 @@ def _influences(ratios: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 def _summarised(draws: list[tuple[Tensor, Tensor, Tensor, Tensor]]) -> Bounds:
     low, up, low_influence, up_influence = (torch.stack(parts).mean(dim=0) for parts in zip(*draws, strict=True))
     count = low.shape[0]
-    # Rounding in float32 leaves a constant 1e-8 away from exactly 0.
+    # In float32, rounding leaves a constant 1e-8 away from 0.
     low_mean, up_mean = (float(part.mean()) for part in (low, up))
     low_mean, up_mean = (0.0 if abs(value) < 1e-6 else value for value in (low_mean, up_mean))
     return Bounds(
@@ -203,7 +218,7 @@ def _summarised(draws: list[tuple[Tensor, Tensor, Tensor, Tensor]]) -> Bounds:
 
 
 def averaged(found: list[Bounds]) -> Bounds:
-    """The mean over several masks of one channel; half-widths are those of one mask: samples are shared."""
+    """The mean over several masks of one channel. Half-widths are those of one mask, since samples are shared."""
     count = len(found)
     return Bounds(
         low=sum(item.low for item in found) / count,
@@ -223,12 +238,16 @@ def half_width(values: Tensor) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Sandwich:
-    """Both bounds, from `draws` noises per sample."""
+    """Both bounds.
+
+    Attributes:
+        draws: noises per sample.
+    """
 
     revision: ClassVar[int] = SANDWICH_BOUNDS.revision
     draws: int = DRAWS
     name: str = "sandwich"
 
     def estimate(self, channel: Channel, generator: torch.Generator) -> Estimate:
-        """Raises CollabplanError for fewer than two samples."""
+        """The estimate. Raises CollabplanError for fewer than two samples."""
         return SampledNoise(channel, generator, self.draws).bounds().as_estimate(real_noise=channel.real_noise)

@@ -1,7 +1,7 @@
-"""What is secret: the private inputs as numbers to be reconstructed and as tokens to be recovered.
+"""What is secret: the private inputs, as numbers to be reconstructed and as tokens to be recovered.
 
-Numbers are measured in principal components that keep every distance. A change of orthonormal basis leaves each squared
-error as it is, so errors on all components are errors in pixels, and N samples need at most N - 1 of them:
+Numbers are measured in principal components that keep every distance. A change of orthonormal basis leaves each
+squared error as it is, so errors over all components are errors in pixels. N samples have at most N - 1 components, so
 3 x 224 x 224 inputs cost no more than small ones. Integers that the model computes with (the bytes of a picture) are
 numbers too. Integers that it looks something up by are tokens: see `tokens.py`.
 """
@@ -23,16 +23,18 @@ from .tokens import TokenInput, marks_padding, token_inputs
 def private_inputs(data: Data, traced: TracedGraph | Sequence[InputSpec], scaling: InputScaling) -> tuple[Tensor, ...]:
     """The private inputs of `data` in [0, 1], one `[N, d_i]` each, float32 or wider, in the order of the inputs.
 
-    Floating ones by `scaling`, integers that the model computes with by their least and greatest value. Tokens as
-    their vectors in the embedding, `[N, L * E]`. Left out are integers that never vary, and masks that mark nothing but
-    the padding of the tokens.
+    Floating inputs are scaled by `scaling`; integers that the model computes with, by their least and greatest value.
+    Tokens stand as their vectors in the embedding, `[N, L * E]`. Integers that never vary are left out, and so are
+    masks that mark only the padding of the tokens.
 
     Args:
-        traced: the model; its `tensor_inputs` alone will do where no integer input is private.
+        data: N samples.
+        traced: the model; its `tensor_inputs` suffice if no integer input is private.
+        scaling: between pixels in [0, 1] and what the model reads.
 
     Raises:
-        CollabplanError: nothing private is left; a complex input; integers without a graph that says what they are; or
-            ids that their table does not have.
+        CollabplanError: nothing private is left; a complex input; integers without a graph that tells what they are; or
+            ids outside their table.
     """
     numbers, tokens = _told_apart(data, traced, scaling)
     found = {**numbers, **{each.position: each.embedded for each in tokens}}
@@ -62,8 +64,8 @@ def _told_apart(
             continue
         if not isinstance(traced, TracedGraph):
             raise CollabplanError(
-                f"input {spec.name!r} holds {spec.dtype}: whether these are tokens or numbers only the model's graph "
-                "says; give the traced graph"
+                f"input {spec.name!r} holds {spec.dtype}, and only the model's graph tells whether these are tokens or "
+                "numbers; give the traced graph"
             )
         low, high = tensor.min(), tensor.max()
         if bool(low < high):
@@ -72,21 +74,21 @@ def _told_apart(
     if not numbers and not tokens:
         names = ", ".join(spec.name for spec in specs)
         raise CollabplanError(
-            f"leakage needs a private input that varies, and among the inputs ({names}) there is none; take the input "
-            "to protect out of public_inputs, or give data in which it differs"
+            f"leakage needs a private input that varies, and none of the inputs ({names}) is one; remove the input to "
+            "protect from public_inputs, or give data in which it differs"
         )
     return numbers, tokens
 
 
 @dataclass(frozen=True, eq=False)
 class Secrets:
-    """What attackers want, of N samples. Build it once per data set and hand it to every `CutLeakage`.
+    """What attackers are after, of N samples. Build it once per data set and pass it to every `CutLeakage`.
 
     Attributes:
-        numbers: the private inputs that are reconstructed; None where all are tokens, or never vary.
-        tokens: the private inputs that are recovered.
-        embedded: the tokens by their vectors, for estimators that look at the inputs; None where there are none.
-        one: one of the samples, for what a replay of the edge half holds fixed; None where no replay is possible.
+        numbers: the private inputs to reconstruct; None if all are tokens, or never vary.
+        tokens: the private inputs to recover.
+        embedded: the tokens' vectors, for estimators that look at the inputs; None without tokens.
+        one: one sample, which holds fixed what a replay of the edge half does not change; None if none is possible.
     """
 
     numbers: Components | None
@@ -97,6 +99,11 @@ class Secrets:
     @classmethod
     def of(cls, data: Data, traced: TracedGraph, scaling: InputScaling) -> Secrets:
         """The private inputs of a model's data.
+
+        Args:
+            data: N samples.
+            traced: the model.
+            scaling: between pixels in [0, 1] and what the model reads.
 
         Raises:
             CollabplanError: as `private_inputs`; or all samples have the same private input.
@@ -117,13 +124,13 @@ class Secrets:
         return len(self.tokens[0]) if self.numbers is None else len(self.numbers)
 
     def take(self, indices: Tensor) -> Secrets:
-        """Those of the samples at `indices` `[M]`."""
+        """The secrets of the samples at `indices` `[M]`."""
         numbers, embedded = (None if each is None else each.take(indices) for each in (self.numbers, self.embedded))
         return Secrets(numbers, tuple(each.take(indices) for each in self.tokens), embedded, self.one)
 
     @property
     def shown(self) -> Tensor:
-        """All of it side by side `[N, d]`, for estimators that look at the inputs."""
+        """Everything side by side, `[N, d]`, for estimators that look at the inputs."""
         scores = [score for each in (self.numbers, self.embedded) if each is not None for score in each.scores]
         return scores[0] if len(scores) == 1 else torch.cat(scores, dim=1)
 
@@ -144,7 +151,10 @@ class Components:
 
     @classmethod
     def of(cls, inputs: Tensor | Sequence[Tensor]) -> Components:
-        """The components of inputs in [0, 1], each `[N, d]` (or `[N, ...]`, flattened).
+        """The components of inputs.
+
+        Args:
+            inputs: in [0, 1], each `[N, ...]`.
 
         Raises:
             CollabplanError: values outside [0, 1], different N, or samples that are all the same.
@@ -165,7 +175,7 @@ class Components:
         return self.scores[0].shape[0]
 
     def take(self, indices: Tensor) -> Components:
-        """The samples at `indices` `[M]`, in the components of all."""
+        """The samples at `indices` `[M]`, in the components of all samples."""
         return Components(tuple(score[indices] for score in self.scores))
 
 

@@ -1,7 +1,7 @@
 """The attackers of token recovery: the nearest of known references, a ridge regression, a small network.
 
-All of them choose the token that is most likely a posteriori: what they read weighs against how common each token is at
-its place, so that whoever reads nothing answers with the prior.
+Each chooses the token that is most likely a posteriori: what it reads is weighed against how common each token is at
+its place, so an attacker that reads nothing answers with the prior.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ PENALTIES = (1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0)
 """Relative to the mean eigenvalue."""
 
 GRAM_PRODUCT = 2e10
-"""Rows x features^2 of a regression beyond which rows are left out."""
+"""The most rows x features^2 of a regression; beyond it, rows are left out."""
 
 DUAL_ROWS = 2000
 SHRINKAGE = 0.1
-"""Of the residuals' covariance towards a multiple of the identity."""
+"""Shrinkage of the residuals' covariance towards a multiple of the identity."""
 
 CLASSES = 1000
-"""The commonest tokens are what the network tells apart; rarer ones are left to the other attackers."""
+"""The most tokens that the network tells apart, the commonest; rarer ones are left to the other attackers."""
 
 HIDDEN = 256
 NETWORK_WORK = 6e10
-"""Products of a training; it stops earlier where a held-out part gains nothing."""
+"""Multiplications of a training, which stops earlier if held-out rows gain nothing."""
 
 BATCH_ROWS = 256
 LOOKS = 40
-"""How often the held-out part is looked at during a training, at most."""
+"""The most evaluations on held-out rows in a training."""
 
 PATIENCE = 6
 RATE, DECAY = 2e-3, 1e-2
@@ -45,7 +45,7 @@ class Examples:
 
     Attributes:
         features: `[n, R, F]`, what is read of each row, of about unit variance.
-        wanted: `[n, R, S]` int64, the candidates in each row; -1 where there is none, or it does not count.
+        wanted: `[n, R, S]` int64, the candidates in each row; -1 for an empty slot, or a token that does not count.
     """
 
     features: Tensor
@@ -57,12 +57,12 @@ def nearest(seen: Tensor, weights: Tensor | None, references: Tensor, log_prior:
 
     Args:
         seen: `[n, F]`.
-        weights: `[n, F]`, one over the variance of each number's error, 0 where it was dropped; None for 1 everywhere.
+        weights: `[n, F]`, one over the variance of each number's error, 0 if it was dropped; None for 1 everywhere.
         references: `[C, F]`.
         log_prior: `[C]`.
 
     Returns:
-        `[n]`, numbers of references.
+        `[n]`, indices of references.
     """
     middle = references.mean(dim=0)
     seen, references = seen - middle, references - middle
@@ -79,7 +79,7 @@ def nearest(seen: Tensor, weights: Tensor | None, references: Tensor, log_prior:
 
 
 Predictor = Callable[[Tensor], Tensor]
-"""From features `[n, R, F]` to what an attacker answers, `[n, R, S]` of candidates."""
+"""From features `[n, R, F]` to an attacker's answers, `[n, R, S]` of candidates."""
 
 
 def ridge(
@@ -95,13 +95,13 @@ def ridge(
     """Regression of each token's vector on its row, then the likeliest token.
 
     Args:
-        train: what is learnt from; it may hold several releases of the same sequences.
-        held: chooses the penalty, and says how far predictions miss.
+        train: to learn from; may hold several releases of the same sequences.
+        held: chooses the penalty, and tells the size of prediction errors.
         vectors: `[C, E]`.
         log_prior: `[L, C]` by position.
-        slots: `[R, S]`: the positions in each row, -1 where there is none.
-        penalties: to choose among.
-        widest: leading components of the vectors that are regressed, `WIDEST` unless it is given.
+        slots: `[R, S]`: the positions in each row, -1 for an empty slot.
+        penalties: to choose from.
+        widest: leading components of the vectors to regress; `WIDEST` by default.
     """
     vectors = _whitened(vectors, WIDEST if widest is None else min(widest, WIDEST))
     parts = [_RidgeSlots(train, held, vectors, alike, penalties) for alike in _alike(slots)]
@@ -119,14 +119,14 @@ def ridge(
 
 
 def readable(train: Examples, held: Examples, vectors: Tensor, slots: Tensor) -> float:
-    """The share of the tokens' variance that a ridge reads of the held-out examples: quickly, to compare readings."""
+    """The share of the tokens' variance that a quick ridge reads of the held-out examples, to compare readings."""
     vectors = _whitened(vectors, NARROW)
     parts = [_RidgeSlots(train, held, vectors, alike, PENALTIES[2::2]) for alike in _alike(slots)]
     return 1 - sum(part.missed for part in parts) / (sum(part.guessed for part in parts) or 1.0)
 
 
 def _whitened(vectors: Tensor, width: int) -> Tensor:
-    """`[C, E]` centred, of variance 1; of more components than `width` the leading ones."""
+    """`[C, E]` centred, with variance 1; only the leading `width` components."""
     centred = vectors - vectors.mean(dim=0)
     if centred.shape[1] > width:
         _, directions = torch.linalg.eigh(centred.T @ centred)
@@ -138,11 +138,11 @@ WIDEST = 128
 """Leading components of the tokens' vectors that are regressed."""
 
 NARROW = 16
-"""The same where readings are only compared."""
+"""Leading components that suffice to compare readings."""
 
 
 def _alike(slots: Tensor) -> list[tuple[list[int], Tensor]]:
-    """Slots that the same rows have, with these rows: one regression serves them all."""
+    """Groups of slots that are used in the same rows, with these rows: one regression serves each group."""
     found: dict[tuple[bool, ...], list[int]] = {}
     for slot in range(slots.shape[1]):
         found.setdefault(tuple((slots[:, slot] >= 0).tolist()), []).append(slot)
@@ -150,9 +150,11 @@ def _alike(slots: Tensor) -> list[tuple[list[int], Tensor]]:
 
 
 class _RidgeSlots:
-    """One regression for the slots that the same rows have.
+    """One regression for slots that are used in the same rows.
 
-    `missed` and `guessed` are the squared errors on the held-out examples, of the regression and of the mean.
+    Attributes:
+        missed: squared error of the regression on held-out examples.
+        guessed: squared error of the mean on them.
     """
 
     def __init__(
@@ -186,7 +188,7 @@ class _RidgeSlots:
         self.references = vectors @ self.scale
 
     def read(self, features: Tensor) -> Tensor:
-        """Of rows `[n, R, F]`, the predicted vectors `[slots, n, R, E]` in units of their error."""
+        """From rows `[n, R, F]`, the predicted vectors `[slots, n, R, E]` in units of their error."""
         read = (features @ self.weights + self.mean).reshape(*features.shape[:2], len(self.slots), self.width)
         scaled: Tensor = (read @ self.scale).movedim(2, 0)
         return scaled
@@ -196,13 +198,13 @@ class _RidgeSlots:
         return features, examples.wanted[:, self.rows][:, :, self.slots].flatten(0, 1)
 
     def _targets(self, wanted: Tensor, vectors: Tensor) -> Tensor:
-        """`[m, slots * E]`; what does not count is the middle of all vectors."""
+        """`[m, slots * E]`; a token that does not count has the mean of all vectors."""
         found = vectors[wanted.clamp(min=0)] * (wanted >= 0)[:, :, None]
         return found.flatten(1)
 
 
 def ridges(features: Tensor, targets: Tensor, penalties: Sequence[float]) -> Iterator[Tensor]:
-    """Weights `[F, d]` of a regression without intercept, one after the other by penalty."""
+    """Weights `[F, d]` of a regression without intercept, penalty by penalty."""
     rows, width = features.shape
     dual = width > rows
     if dual and rows > DUAL_ROWS:
@@ -218,7 +220,7 @@ def ridges(features: Tensor, targets: Tensor, penalties: Sequence[float]) -> Ite
 
 
 def _inverse_root(misses: Tensor, width: int) -> Tensor:
-    """`[E, E]`: brings errors like `misses` `[m, E]` to unit covariance."""
+    """`[E, E]`: brings errors such as `misses` `[m, E]` to unit covariance."""
     covariance = misses.T @ misses / max(len(misses), 1)
     typical = float(covariance.diagonal().mean())
     share = max(SHRINKAGE, min(1.0, width / max(len(misses), 1)))
@@ -229,7 +231,7 @@ def _inverse_root(misses: Tensor, width: int) -> Tensor:
 
 
 class _Network:
-    """A linear classifier and one with a hidden layer, added; a head for each slot of a row."""
+    """The sum of a linear classifier and one with a hidden layer, with a head for each slot of a row."""
 
     def __init__(self, width: int, slots: int, classes: int, log_prior: Tensor, generator: torch.Generator) -> None:
         self.slots, self.classes = slots, classes
@@ -257,10 +259,10 @@ def classifier(draw: Callable[[], Examples], held: Examples, candidates: int, ge
     """A small network with the same weights at every row, trained on releases.
 
     Args:
-        draw: gives examples to learn from, newly released each time where releases differ.
-        held: tells when to stop.
+        draw: gives examples to learn from, newly released each time if releases differ.
+        held: for early stopping.
         candidates: C.
-        generator: draws weights and order; on the CPU.
+        generator: of weights and order; on the CPU.
     """
     examples = draw()
     counts = torch.bincount(examples.wanted[examples.wanted >= 0], minlength=candidates)
@@ -288,7 +290,7 @@ def _train(
     class_of: Tensor,
     generator: torch.Generator,
 ) -> None:
-    """Train until the work is spent or the held-out loss stops falling; the best weights are kept."""
+    """Train until the work is spent or the held-out loss stops falling; keep the best weights."""
     work = 6 * sum(each.numel() for each in network.parameters)
     budget = NETWORK_WORK / work
     for each in network.parameters:
@@ -323,7 +325,7 @@ def _train(
 
 
 def _usable(examples: Examples, class_of: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows `[m, F]` that hold a class, with their classes `[m, S]`, -1 where there is none."""
+    """Rows `[m, F]` that hold a class, with their classes `[m, S]`, -1 for none."""
     wanted = class_of[examples.wanted.flatten(0, 1)]
     used = (wanted >= 0).any(dim=1)
     return examples.features.flatten(0, 1)[used], wanted[used]

@@ -1,10 +1,10 @@
-"""The tokens of a sequence wherever they stand: what is left of a text when a pooling takes the places away.
+"""The tokens of a sequence in any order: what a pooling leaves of a text.
 
-A mean over the sequence tells nobody which token stood where, and may still tell every token. What is recovered is then
-counted without places: the size of the overlap of two bags, min(true count, answered count) summed over tokens. Two
-attackers look for the bag. **Counts** is a ridge regression onto how often each token occurs. **Pursuit** starts from
-its answer and looks for the bag whose tokens add up to the crossing, each token's share being what the edge half makes
-of a sequence of that token alone: one token is replaced by a likelier one at a time.
+A mean over the sequence does not tell the places of the tokens, but may tell every token. Recovery is then counted
+without places: the overlap of two bags, min(true count, answered count) summed over tokens. Two attackers look for the
+bag. **Counts** is a ridge regression onto how often each token occurs. **Pursuit** starts from its answer and looks for
+the bag whose tokens add up to the crossing. A token's share is what the edge half makes of a sequence of that token
+alone. One token at a time is replaced by a likelier one.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from torch import Tensor
 from .token_attackers import PENALTIES, nearest, ridges
 
 STEPS = 100
-"""Tokens of a bag that are looked at again, all of them once at least: some rounds of a short one."""
+"""Tokens of a bag that are reconsidered, each at least once: several rounds for a short sequence."""
 
 SEARCHES = 8
-"""Bags that the pursuit begins at."""
+"""Bags that the pursuit starts from."""
 
 ERRORS = (100.0, 30.0, 10.0, 3.0, 1.0)
-"""What the pursuit takes for the error, in units of it, one after the other: coarse first, or it ends too near."""
+"""Factors on the error, one after the other: coarse first, or the pursuit stops close to its start."""
 
 PURSUIT_WORK = 5e10
-"""Products of the searches together: with many tokens there are fewer searches."""
+"""Multiplications of all searches: with many tokens there are fewer searches."""
 
 
 def counts_of(tokens: Tensor, candidates: int) -> Tensor:
@@ -35,13 +35,13 @@ def counts_of(tokens: Tensor, candidates: int) -> Tensor:
 
 
 def overlap(answered: Tensor, truth: Tensor) -> Tensor:
-    """How many tokens the bags of two sets of sequences `[n, L]` share, `[n]`; -1 does not count."""
+    """`[n]`: how many tokens the bags of two sets of sequences `[n, L]` share; -1 does not count."""
     candidates = int(max(answered.max(), truth.max())) + 1
     return torch.minimum(counts_of(answered, candidates), counts_of(truth, candidates)).sum(dim=1)
 
 
 def likeliest(expected: Tensor, sizes: Tensor) -> Tensor:
-    """Bags of `sizes` `[n]` tokens that share most with what is expected `[n, C]`: tokens `[n, L]`, then -1."""
+    """Bags of `sizes` `[n]` tokens that overlap most with the `expected` counts `[n, C]`: tokens `[n, L]`, then -1."""
     left, rows = expected.clone(), torch.arange(len(expected))
     found = []
     for step in range(int(sizes.max())):
@@ -54,13 +54,13 @@ def likeliest(expected: Tensor, sizes: Tensor) -> Tensor:
 def by_counts(
     features: tuple[Tensor, Tensor, Tensor], own: Tensor, held: Tensor, sizes: Tensor, candidates: int
 ) -> Tensor:
-    """Bags `[n, L]` by regression of the counts on what is read.
+    """Bags `[n, L]` by a regression of the counts.
 
     Args:
         features: `[m, F]` of the attackers' own, held-out and tested sequences.
-        own: their tokens `[m, L]`, -1 where they do not count.
-        held: those of the held-out ones, that choose the penalty.
-        sizes: `[n]`, how many tokens each tested sequence has.
+        own: tokens `[m, L]` of their own sequences; -1 does not count.
+        held: tokens of the held-out sequences, which choose the penalty.
+        sizes: `[n]`, tokens of each tested sequence.
         candidates: C.
     """
     counts = counts_of(own, candidates)
@@ -77,15 +77,15 @@ def by_counts(
 def by_pursuit(
     seen: Tensor, weights: Tensor, shares: Tensor, start: Tensor, log_prior: Tensor, generator: torch.Generator
 ) -> Tensor:
-    """Bags `[n, L]` whose tokens' shares add up to what is seen: the likeliest that several searches find.
+    """Bags `[n, L]` whose tokens' shares add up to what is seen: the likeliest of several searches.
 
     Args:
         seen: `[n, F]`.
-        weights: `[n, F]`, one over the variance of its error; 0 for what was dropped.
+        weights: `[n, F]`, one over the variance of the error; 0 for what was dropped.
         shares: `[C, F]` of one token each.
-        start: `[n, L]`, where the first search begins, -1 beyond a sequence's end; the others begin at random bags.
+        start: `[n, L]`, where the first search starts, -1 beyond a sequence's end; the others start at random bags.
         log_prior: `[C]`.
-        generator: draws these.
+        generator: of these bags; on the CPU.
     """
     count, length = start.shape
     searches = max(1, min(SEARCHES, int(PURSUIT_WORK / (len(ERRORS) * length * count * shares.numel()))))
@@ -93,7 +93,7 @@ def by_pursuit(
     bags = drawn.reshape(searches * count, length)
     bags[:count] = start
     inside = (start >= 0).repeat(searches, 1)
-    bags = torch.where(inside, bags, len(shares))  # a last share, of nothing
+    bags = torch.where(inside, bags, len(shares))  # the last share is 0
     every, certain = seen.repeat(searches, 1), weights.repeat(searches, 1)
     for error in ERRORS:
         bags = _settled(every, certain / error**2, shares, bags, log_prior)
@@ -106,7 +106,7 @@ def by_pursuit(
 
 
 def _settled(seen: Tensor, weights: Tensor, shares: Tensor, bags: Tensor, log_prior: Tensor) -> Tensor:
-    """Bags in which no token can be replaced by a likelier one, or as good as the steps allow."""
+    """Bags in which no token can be replaced by a likelier one, as far as the steps allow."""
     bags, padded = bags.clone(), _with_nothing(shares)
     total = padded[bags].sum(dim=1)
     for _ in range(max(1, STEPS // bags.shape[1])):
@@ -122,5 +122,5 @@ def _settled(seen: Tensor, weights: Tensor, shares: Tensor, bags: Tensor, log_pr
 
 
 def _with_nothing(shares: Tensor) -> Tensor:
-    """`[C + 1, F]`: the last is zero."""
+    """`[C + 1, F]`: the last row is 0."""
     return torch.cat([shares, torch.zeros(1, shares.shape[1])])

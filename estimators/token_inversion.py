@@ -1,8 +1,8 @@
-"""Inversion: a regression of all tokens on everything that crosses, learnt from sequences that the attackers make.
+"""Inversion: a regression of all tokens on everything that crosses, trained on sequences that the attackers make.
 
-Where a sequence's numbers are all mixed (a linear layer over all places), what one place holds is nowhere in
-particular, and a regression on everything has as many unknowns as numbers cross. The attackers hold the edge half: they
-run it on as many sequences as that takes. A linear mixture is so inverted exactly.
+Where all numbers of a sequence are mixed (a linear layer over all places), the content of one place is nowhere in
+particular, and a regression on everything has as many unknowns as numbers cross. The attackers hold the edge half and
+run it on as many sequences as that takes. This inverts a linear mixture exactly.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ PENALTIES = (1e-4, 1e-2, 1.0)
 """Relative to the mean eigenvalue."""
 
 MOST_NUMBERS = 2048
-"""Numbers that may cross: the work grows with their cube."""
+"""The most numbers that may cross: the work grows with their cube."""
 
 ENOUGH = 4
-"""One of so many of the numbers of the embedded sequence must cross: far fewer are not inverted linearly."""
+"""At least 1 / ENOUGH of the numbers of the embedded sequence must cross: fewer are not inverted linearly."""
 
 HELD = 256
 MADE_TOKENS = 200_000
-"""Tokens of all sequences that are made, at most."""
+"""The most tokens of all sequences that are made."""
 
 CHUNK = 256
 
 
 @dataclass(frozen=True, eq=False)
 class Made:
-    """Sequences that were made, the last `HELD` of which are held out.
+    """Sequences that the attackers made; the last `HELD` are held out.
 
     Attributes:
         rows: what the edge half makes of them, `[M, *sample_shape]` per tensor.
-        wanted: `[M, L]`, numbers of candidates.
+        wanted: `[M, L]`, indices of candidates.
         reading: everything that crosses as one row.
-        width: components of each token's vector that are worth a regression.
+        width: components of each token's vector to regress.
     """
 
     rows: list[Tensor]
@@ -53,18 +53,18 @@ class Made:
 def made_sequences(
     rows: Sequence[Tensor], own: TokenInput, known: Tensor, candidates: Tensor, edge: Edge, generator: torch.Generator
 ) -> Made | None:
-    """Sequences of tokens drawn from what the place holds in the data, and from all, by halves.
+    """Sequences of tokens, half of them drawn from those that the place holds in the data, half from all.
 
     Args:
         rows: of the private crossings `[N, *sample_shape]`.
         own: the attacked tokens.
-        known: `[K]`, the attackers' own sequences.
+        known: `[K]`, the attackers' sequences.
         candidates: `[C]`, its ids in the data.
         edge: runs the edge half.
-        generator: draws tokens.
+        generator: of tokens; on the CPU.
 
     Returns:
-        None where too much crosses, or too little.
+        None if too much crosses, or too little.
     """
     length = own.ids.shape[1]
     numbers = sum(row[0].numel() for row in rows)

@@ -1,9 +1,9 @@
-"""Which numbers of a tensor lie beside which of a sequence's places.
+"""Which numbers of a tensor belong to which place of a sequence.
 
-Nothing in a graph says which dimension of a crossing counts the tokens: `[tokens, features]` in a transformer,
-`[channels, tokens]` before a convolution, `[heads, tokens, features]` inside attention, fewer rows than tokens after a
-stride, none at all after a pooling. All of these are tried, and what is read best is taken. Rows in another order than
-the tokens, or mixtures of them, are found by the edge half itself (`token_traces.py`).
+A graph does not say which dimension of a crossing counts the tokens: `[tokens, features]` in a transformer, `[channels,
+tokens]` before a convolution, `[heads, tokens, features]` inside attention, fewer rows than tokens after a stride, none
+after a pooling. All of these are tried, and the one that is read best is used. Rows in another order than the tokens,
+and mixtures of rows, are found with the edge half itself (`token_traces.py`).
 """
 
 from __future__ import annotations
@@ -17,25 +17,29 @@ import torch
 from torch import Tensor
 
 NEAR = 4
-"""A dimension up to so much longer or shorter than the sequence is one row per token, some tokens at an end apart."""
+"""A dimension longer or shorter than the sequence by at most NEAR is one row per token, but for some at an end."""
 
 COARSEST = 16
 """The most tokens that one row of a strided tensor may stand for."""
 
 LONGEST_WHOLE = 2048
-"""Most numbers of a tensor without rows that are read beside each row of another."""
+"""The most numbers of a tensor without rows that is read beside each row of another."""
 
 
 @dataclass(frozen=True, eq=False)
 class Places:
     """A sample's dimensions `start` to `stop` (excluded) count `rows`; position l of L lies in row `row_of[l]`.
 
-    Where `start == stop` there is one row, the whole sample.
+    If `start == stop` there is one row, the whole sample.
 
     Attributes:
-        taken: which of the sample's own rows each of `rows` is; None where they are those of the sample.
-        unmixed: `[rows, sample's rows]`, weights by which each of `rows` is a sum of the sample's own.
-        view: the shape that a sample is first brought to; None for its own.
+        start: the first counting dimension.
+        stop: the dimension after the last counting one.
+        rows: how many rows there are.
+        row_of: the row of each position.
+        taken: which of the sample's rows each of `rows` is; None if they are the same.
+        unmixed: `[rows, sample's rows]`, weights by which each of `rows` is a sum of the sample's.
+        view: the shape that a sample is reshaped to first; None for its own.
     """
 
     start: int
@@ -47,7 +51,7 @@ class Places:
     view: tuple[int, ...] | None = None
 
     def of(self, tensor: Tensor, *, variance: bool = False) -> Tensor:
-        """A tensor `[n, *sample_shape]` as `[n, rows, features]`; where it holds variances, those of the rows."""
+        """A tensor `[n, *sample_shape]` as `[n, rows, features]`; if it holds variances, the variances of the rows."""
         if self.start == self.stop:
             return tensor.reshape(tensor.shape[0], 1, -1)
         if self.view is not None:
@@ -66,12 +70,12 @@ class Places:
 
     @property
     def one_to_one(self) -> bool:
-        """True where row l belongs to position l and there are no others."""
+        """True if row l belongs to position l and there are no other rows."""
         return self.rows == len(self.row_of) and self.row_of == tuple(range(self.rows))
 
     @cached_property
     def slots(self) -> Tensor:
-        """`[rows, S]`: the positions in each row, S the most in one; -1 where a row holds fewer."""
+        """`[rows, S]`: the positions in each row, S the most in one row; -1 for an empty slot."""
         inside: list[list[int]] = [[] for _ in range(self.rows)]
         for position, row in enumerate(self.row_of):
             inside[row].append(position)
@@ -80,7 +84,7 @@ class Places:
 
 
 def candidate_places(shape: Sequence[int], length: int) -> list[Places]:
-    """All ways in which a sample of `shape` may hold a sequence of `length`; the whole as one row is the last."""
+    """All ways in which a sample of `shape` may hold a sequence of `length`; the last is the whole as one row."""
     found = []
     for start in range(len(shape)):
         for stop in range(start + 1, len(shape) + 1):
@@ -91,7 +95,7 @@ def candidate_places(shape: Sequence[int], length: int) -> list[Places]:
 
 
 def _rows_of(rows: int, length: int) -> list[tuple[int, ...]]:
-    """Row by position: shifted by a token or several where there are about as many rows, else in proportion."""
+    """The row of each position: shifted by a few tokens if there are about as many rows, else in proportion."""
     if abs(rows - length) <= min(NEAR, length // 2):
         extra = rows - length
         shifts = range(min(0, extra), max(0, extra) + 1)
@@ -101,13 +105,13 @@ def _rows_of(rows: int, length: int) -> list[tuple[int, ...]]:
 
 @dataclass(frozen=True, eq=False)
 class TokenContext:
-    """What attackers look at: a row of one tensor with its neighbours, and what else crosses beside it.
+    """What attackers read: a row of one tensor with its neighbours, and what else crosses beside it.
 
     Attributes:
-        part: which tensor the places are those of.
+        part: the tensor that the places belong to.
         places: of that tensor.
-        radius: how many neighbours on both sides are read with each row.
-        others: further tensors with their own places: row by row where they have as many, else as a whole.
+        radius: neighbours on either side that are read with each row.
+        others: further tensors with their places: row by row if they have as many rows, else as a whole.
     """
 
     part: int
@@ -140,7 +144,7 @@ class TokenContext:
 
 
 def beside(shapes: Sequence[Sequence[int]], part: int, chosen: Sequence[Places]) -> tuple[tuple[int, Places], ...]:
-    """The other tensors that are read beside `part`: those with as many rows, and those that are short as a whole."""
+    """The other tensors that are read beside `part`: those with as many rows, and short ones as a whole."""
     return tuple(
         (at, places)
         for at, places in enumerate(chosen)

@@ -1,4 +1,4 @@
-"""What the crossing would be for every token: the references that the nearest one is looked for among."""
+"""What crosses for every token: the references among which the nearest one is searched."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from .token_traces import Edge
 from .tokens import TokenInput
 
 MOST = 8192
-"""Tokens (or combinations, of several inputs) that the edge half is run on."""
+"""The most tokens (with several inputs, combinations) that the edge half is run on."""
 
 REFERENCE_NUMBERS = 6e7
-"""Numbers that references hold at most: with many wide ones fewer places are tested."""
+"""The most numbers of all references: with many wide ones, fewer places are tested."""
 
 LEAST_ERROR = 1e-6
-"""Variance of what is not rounded at all, relative to the crossing's own."""
+"""Error variance of a crossing that is not rounded, relative to its own variance."""
 
 FEWEST_POSITIONS = 4
 PAIRS = 4
-"""Pairs of sequences that are mixed, to see whether places read each other."""
+"""Pairs of sequences that are mixed, to test whether places read each other."""
 
 CHUNK = 256
 
@@ -37,12 +37,12 @@ class References:
 
     Attributes:
         positions: `[P]`.
-        parts: which tensors they are of, with their places.
+        parts: the tensors that they are of, with their places.
         values: per part `[C, P, F]`.
-        missed: per part `[F]`, the variance by which the true ones miss what crosses: 0 where they are exact.
+        missed: per part `[F]`, the error variance of the true reference; 0 if it is exact.
         log_prior: `[P, C]`.
-        candidate: `[C]`, which candidate of the attacked input each reference is of.
-        spreads: of every tensor, each number's variance `[*sample_shape]`.
+        candidate: `[C]`, the candidate of the attacked input that each reference belongs to.
+        spreads: per tensor, each number's variance `[*sample_shape]`.
     """
 
     positions: Tensor
@@ -54,9 +54,12 @@ class References:
     spreads: tuple[Tensor, ...]
 
     def answers(self, released: Sequence[Tensor], kept: Sequence[Tensor] | None, defense: Defense) -> Tensor:
-        """Candidates `[n, P]` for tensors `[n, *sample_shape]` released under `defense`; 1 in `kept` is not dropped.
+        """Candidates `[n, P]` of a release.
 
-        What was dropped must be filled with its mean.
+        Args:
+            released: tensors `[n, *sample_shape]`, with the mean in place of what was dropped.
+            kept: 1 for what was not dropped; None without dropout.
+            defense: what the device does.
         """
         scales, seen, weights, values = [], [], [], []
         for (part, places), references, missed in zip(self.parts, self.values, self.missed, strict=True):
@@ -69,7 +72,7 @@ class References:
             seen.append(places.of(released[part])[:, self.positions])
             if kept is not None and places.unmixed is None:
                 weights.append(places.of(kept[part])[:, self.positions])
-            elif kept is not None:  # the mean stands for what was dropped, and misses by as much as that varies
+            elif kept is not None:  # the mean in its place misses by the number's own variance
                 added = places.of((1 - kept[part]) * self.spreads[part], variance=True)[:, self.positions]
                 weights.append(error / (error + added))
         scale = torch.cat(scales)
@@ -88,11 +91,11 @@ class References:
 
     @property
     def mixed(self) -> bool:
-        """True where the references are of one tensor's rows unmixed, whose errors hang together."""
+        """True if the references are of one tensor's unmixed rows, whose errors are correlated."""
         return len(self.parts) == 1 and self.parts[0][1].unmixed is not None
 
     def successive(self, released: Sequence[Tensor], defense: Defense) -> Tensor:
-        """The same as `answers`, one token after the other, where they are `mixed` and nothing was dropped."""
+        """As `answers`, one token after the other; for `mixed` references without dropout."""
         ((part, places),), (values,), (missed,) = self.parts, self.values, self.missed
         assert places.unmixed is not None
         weights = places.unmixed[self.positions].double()
@@ -113,18 +116,19 @@ def edge_references(
     positions: Tensor,
     tested: Tensor,
 ) -> References | None:
-    """References by running the edge half on every token, None where its places read each other.
+    """References by running the edge half on every token; None if its places read each other.
 
-    Inputs as long as the attacked one are taken together: what is tried are combinations that occur in the data.
+    Inputs as long as the attacked one are replayed together, in the combinations that occur in the data.
 
     Args:
         rows: undefended private crossings `[N, *sample_shape]`.
-        tokens: all private inputs of tokens, of which number `at` is attacked.
+        tokens: all private inputs of tokens.
+        at: which of them is attacked.
         candidates: `[C]`, its ids in the data.
         edge: runs the edge half.
         parts: the tensors that are `placewise`, with their places.
-        positions: `[P]` that are to be tested; fewer are where references would be too many numbers.
-        tested: `[T]`, samples whose tokens must be among those that are tried.
+        positions: `[P]` to test; fewer are tested if the references would hold too many numbers.
+        tested: `[T]`, samples whose tokens must be among the references.
     """
     own = tokens[at]
     if not parts:
@@ -157,13 +161,13 @@ def edge_references(
 
 @dataclass(frozen=True, eq=False)
 class Shares:
-    """What each token adds to a crossing that has no places.
+    """What each token adds to a crossing without places.
 
     Attributes:
-        values: `[C, F]`; the sum of the shares of a sequence's tokens is about the crossing less `middle`.
+        values: `[C, F]`; the shares of a sequence's tokens add up to about the crossing less `middle`.
         middle: `[F]`.
-        missed: `[F]`, the variance of what that misses.
-        mean: True where it is a mean over the sequence: it is a sum when it is multiplied by the sequence's length.
+        missed: `[F]`, the variance of the error of that sum.
+        mean: True if the crossing is a mean over the sequence, which its length turns into a sum.
     """
 
     values: Tensor
@@ -177,7 +181,7 @@ class Shares:
         return (seen - self.middle) * scale
 
     def errors(self, floor: Tensor, sizes: Tensor) -> Tensor:
-        """Standard deviations `[n, F]` of these sums, `floor` `[F]` being the variance of the noise."""
+        """Standard deviations `[n, F]` of these sums; `floor` `[F]` is the variance of the noise."""
         scale = sizes[:, None] if self.mean else torch.ones(len(sizes), 1)
         return (self.missed + floor).clamp(min=1e-30).sqrt() * scale
 
@@ -185,9 +189,9 @@ class Shares:
 def edge_shares(
     rows: Sequence[Tensor], own: TokenInput, candidates: Tensor, edge: Edge, reading: TokenContext, train: Tensor
 ) -> Shares | None:
-    """Shares by running the edge half on sequences of one token over and over; None where these are too many numbers.
+    """Shares by running the edge half on sequences of a single token, repeated; None if they hold too many numbers.
 
-    Whether padded sequences are summed or averaged is what fits better.
+    Whether the crossing is a sum or a mean over the sequence is decided by what fits better.
     """
     length = own.ids.shape[1]
     width = reading.width([row.shape[1:] for row in rows])
@@ -217,7 +221,7 @@ def table_references(
     positions: Tensor,
     train: Tensor,
 ) -> References | None:
-    """The embedding's rows, brought to the mean of what crosses at each place; None where nothing is as wide."""
+    """The embedding's rows, shifted to the mean of what crosses at each place; None if nothing is as wide."""
     if own.table is None:
         return None
     vectors = own.vectors(candidates)
@@ -238,16 +242,16 @@ def table_references(
 
 
 def alongside(tokens: Sequence[TokenInput], at: int) -> list[TokenInput]:
-    """The inputs as long as number `at`, with it."""
+    """The inputs as long as number `at`, itself included."""
     return [each for each in tokens if each.ids.shape == tokens[at].ids.shape]
 
 
 def placewise(
     tried: Sequence[Sequence[Places]], group: Sequence[TokenInput], edge: Edge
 ) -> tuple[tuple[int, Places], ...]:
-    """The tensors whose row l depends on the tokens at place l alone, with their places among those that are `tried`.
+    """The tensors whose row l depends on the tokens at place l alone, with their places among those `tried`.
 
-    Sequences are mixed, every other place from another one: then each row must be that of the one it came from.
+    Two sequences are interleaved: each row must then be that of the sequence that its token comes from.
     """
     count, length = group[0].ids.shape
     first = torch.arange(min(PAIRS, count // 2))
@@ -269,10 +273,10 @@ def placewise(
 
 
 def _combinations(group: Sequence[TokenInput], tested: Tensor) -> tuple[Tensor, Tensor]:
-    """The tokens that inputs of one length have at the same place: `[C, inputs]`, and which of them each place holds.
+    """The tokens that inputs of one length have at the same place, `[C, inputs]`, and which of them each place holds.
 
-    Of more than `MOST` the commonest are kept, and all that the samples `tested` hold; a place `[N, L]` that holds
-    another is -1.
+    If there are more than `MOST`, the commonest are kept, and all that the samples `tested` hold. A place `[N, L]` with
+    any other is -1.
     """
     flat = torch.stack([each.ids for each in group], dim=2).flatten(0, 1)
     combinations, number, counts = flat.unique(dim=0, return_inverse=True, return_counts=True)  # type: ignore[no-untyped-call]
@@ -296,7 +300,7 @@ def _replayed(
     length: int,
     positions: Tensor,
 ) -> tuple[Tensor, ...]:
-    """Per part `[C, P, F]`: the edge half run on sequences of one combination over and over."""
+    """Per part `[C, P, F]`: the edge half run on sequences of a single combination, repeated."""
     found: list[list[Tensor]] = [[] for _ in parts]
     for chunk in torch.split(combinations, CHUNK):
         crossed = edge(
@@ -308,7 +312,7 @@ def _replayed(
 
 
 def _missed(seen: Tensor, values: Tensor, here: Tensor, known: Tensor) -> Tensor:
-    """`[F]`: mean squared difference of what crosses `[n, P, F]` and its own references; 0 where that is rounding."""
+    """`[F]`: mean squared difference of what crosses `[n, P, F]` and its true references; 0 if that is rounding."""
     total = torch.zeros(values.shape[2])
     for at in range(here.shape[1]):
         used = known[:, at]
@@ -318,7 +322,7 @@ def _missed(seen: Tensor, values: Tensor, here: Tensor, known: Tensor) -> Tensor
 
 
 def _spreads(rows: Sequence[Tensor], chosen: Tensor) -> tuple[Tensor, ...]:
-    """Of every tensor, the variance `[*sample_shape]` of each number over the chosen samples."""
+    """Per tensor, the variance `[*sample_shape]` of each number over the chosen samples."""
     return tuple(row[chosen].float().var(dim=0, unbiased=False) for row in rows)
 
 

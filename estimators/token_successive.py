@@ -1,9 +1,9 @@
-"""Tokens of a mixture one after the other: each that is known tells the error of the rows that share it.
+"""Tokens of a mixture one after the other: each decided token tells the error of the rows that share it.
 
-Unmixing rows spreads one number's error over several tokens (a difference of a running sum has the errors of two). The
-surest token is decided first; what its row then misses is the error itself, and the other rows are corrected by what
-they are expected to share of it. In the end each is decided again by all others (successive interference cancellation,
-then coordinate ascent of the likelihood).
+Unmixing rows spreads the error of one number over several tokens (a difference of a running sum has the errors of two).
+The surest token is decided first. What its row then misses is the error itself, and the other rows are corrected by the
+share that they are expected to have in it. In the end each token is decided again given all others (successive
+interference cancellation, then coordinate ascent of the likelihood).
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from torch import Tensor
 from .token_attackers import nearest
 
 ROUNDS = 3
-"""Times that each token is decided again, at most."""
+"""The most times that each token is decided again."""
 
 
 def successive(seen: Tensor, references: Tensor, covariance: Tensor, log_prior: Tensor) -> Tensor:
-    """Numbers of references `[n, P]`.
+    """Indices of references `[n, P]`.
 
     Args:
         seen: `[n, P, F]`.

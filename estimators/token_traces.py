@@ -1,13 +1,13 @@
 """Which rows of a crossing hold which token, found with the edge half itself.
 
-Whoever holds the weights changes one token of a sequence and looks which numbers of the crossing move. Done at every
-place this gives a matrix [tokens, rows]: the identity in a transformer, a shift behind a soft prompt, any permutation,
-a band around a convolution's stride, a triangle below a running sum. Two things are read off it:
+An attacker with the weights changes one token of a sequence and observes which numbers of the crossing change. Over all
+places this gives a matrix [tokens, rows]: the identity in a transformer, a shift behind a soft prompt, any permutation,
+a band around a convolution's stride, a triangle for a running sum. Two things are read off it:
 
-- the **row** of each token: among the rows that it moves, the one that other tokens move least. Rows are then taken in
-  the order of the tokens, so that a window of neighbours holds those of the tokens before and after.
-- the **mixture**: where the same change of a token moves all rows by multiples of the same vector, the multiples are a
-  matrix, and its pseudo-inverse gives one row per token back (a running sum becomes differences).
+- the **row** of each token: among the rows that it moves, the one that other tokens move least. Rows are then put in
+  the order of the tokens, so that a window of neighbours holds the tokens before and after.
+- the **mixture**: if the same change of a token moves all rows by multiples of the same vector, these multiples form a
+  matrix, whose pseudo-inverse recovers one row per token (a running sum becomes differences).
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from .token_places import COARSEST, Places
 from .tokens import TokenInput
 
 Edge = Callable[[dict[int, Tensor]], Sequence[Tensor]]
-"""Runs the edge half on tokens by the input's position, each `[n, L]`; gives rows of the private crossings."""
+"""Runs the edge half on tokens by the input's position, `[n, L]` each; returns rows of the private crossings."""
 
 BASES = 4
-"""Sequences of which each token is changed; fewer, one at least, of long sequences."""
+"""Sequences whose tokens are changed one by one; fewer, but at least one, if they are long."""
 
 PROBES = 512
-"""Sequences that the edge half is run on, about."""
+"""Sequences that the edge half is run on, roughly."""
 
 CHUNK = 128
 
 LONGEST = 4
-"""Up to so many times as many rows as tokens (and 64 more) are looked at: the rest are a prompt's, or empty."""
+"""At most LONGEST times as many rows as tokens, and 64 more, are considered: the rest are a prompt, or empty."""
 
 SKETCH = 32
 """Random directions that the movements of a row are projected on."""
@@ -44,13 +44,13 @@ SAME_VECTOR = 0.5
 """The share of all movement that multiples of one vector must explain before a mixture is undone."""
 
 OWN_ROW = 0.999
-"""With such a share of a token's movement in its own row nothing is mixed."""
+"""With this share of a token's movement in its own row, nothing is mixed."""
 
 WEAKEST = 1e-3
 """Singular values of a mixture below this, relative to the greatest, are not inverted."""
 
 UNMOVED = 1e-10
-"""A token that moves less than so much of the mean is one that the edge half does not look at."""
+"""A token that moves less than this share of the mean is one that the edge half ignores."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,14 +69,14 @@ class _Trace:
 def traced_places(
     rows: Sequence[Tensor], own: TokenInput, candidates: Tensor, edge: Edge, seed: int
 ) -> list[list[Places]]:
-    """By tensor, the places that the edge half shows: those that it holds in another order than the tokens', or mixed.
+    """By tensor, the places that the edge half shows: rows in another order than the tokens, or mixed.
 
     Args:
         rows: of the private crossings `[N, *sample_shape]`.
         own: the attacked tokens.
         candidates: `[C]`, ids to change tokens to; at least two.
         edge: runs the edge half.
-        seed: chooses sequences and tokens.
+        seed: of sequences and tokens.
     """
     length = own.ids.shape[1]
     if len(candidates) < 2 or length < 2:
@@ -91,7 +91,7 @@ def traced_places(
 
 
 def _countings(shape: tuple[int, ...], length: int, vector: int) -> list[Places]:
-    """The dimensions that may count tokens in any order, of the sample or, where that is flat, of a view of it."""
+    """The dimensions that may count tokens in any order, of the sample or, if it is flat, of a view of it."""
     found = [Places(start, stop, rows, ()) for start, stop, rows in _dimensions(shape, length)]
     if len(shape) == 1:
         sizes = {(shape[0] // size, size) for size in (shape[0] // length, vector) if size and not shape[0] % size}
@@ -115,7 +115,7 @@ def _dimensions(shape: Sequence[int], length: int) -> list[tuple[int, int, int]]
 def _traces(
     tried: Sequence[Sequence[Places]], own: TokenInput, candidates: Tensor, edge: Edge, seed: int
 ) -> list[list[_Trace]]:
-    """Runs every base and its L changes; by tensor and what counts its rows."""
+    """The traces of every base and its L changes, by tensor and by counting dimensions."""
     length = own.ids.shape[1]
     generator = generator_for(seed, "traces")
     found: dict[tuple[int, int], list[_Trace]] = {}
@@ -133,9 +133,9 @@ def _traces(
 
 
 def _base(own: TokenInput, candidates: Tensor, alike: bool, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """A sequence `[L]`, and the tokens that its own are changed to.
+    """A sequence `[L]`, and the tokens that it is changed to.
 
-    Where all tokens are the same, all change in the same way: so the mixture is found. The others are of the data.
+    If all tokens are `alike`, all change in the same way, which shows the mixture. Otherwise they come from the data.
     """
     if alike:
         pair = candidates[torch.randperm(len(candidates), generator=generator)[:2]]
@@ -146,13 +146,13 @@ def _base(own: TokenInput, candidates: Tensor, alike: bool, generator: torch.Gen
 
 
 def _moved(read: Tensor, base: int) -> _Trace:
-    """The trace of the movement `[m, rows, F]` by some changes of one base; no sketches where changes differ."""
+    """The trace of the movement `[m, rows, F]` by some changes of one base; without sketches if changes differ."""
     directions = torch.randn(read.shape[2], SKETCH if base % 2 == 0 else 0, generator=generator_for(base, "sketch"))
     return _Trace(read.square().sum(dim=2), read @ directions)
 
 
 def _joined(chunks: Sequence[_Trace], length: int) -> _Trace:
-    """All chunks of all bases, one after the other, as one trace."""
+    """All chunks of all bases, in order, as one trace."""
     moved = torch.cat([each.moved for each in chunks])
     alike = torch.cat([each.sketches for each in chunks if each.sketches.shape[2]])
     rows = moved.shape[1]
@@ -161,7 +161,7 @@ def _joined(chunks: Sequence[_Trace], length: int) -> _Trace:
 
 
 def _places(counting: Places, trace: _Trace) -> list[Places]:
-    """Rows in the order of the tokens, and a mixture undone; nothing where row l is that of token l alone."""
+    """Rows in the order of the tokens, and the mixture undone; nothing if row l is that of token l alone."""
     length, rows = trace.moved.shape
     looked_at = trace.moved.sum(dim=1) > UNMOVED * trace.moved.sum(dim=1).mean()
     if int(looked_at.sum()) < 2:
@@ -179,7 +179,7 @@ def _places(counting: Places, trace: _Trace) -> list[Places]:
 
 
 def _row_of(moved: Tensor, looked_at: Tensor) -> tuple[int, ...]:
-    """The row of each token: one of its own where there are as many as tokens."""
+    """The row of each token; no two tokens share one if there are as many rows as tokens."""
     length, rows = moved.shape
     least = torch.finfo(torch.float32).tiny
     own = moved / moved.sum(dim=1, keepdim=True).clamp(min=least)
@@ -194,7 +194,7 @@ def _row_of(moved: Tensor, looked_at: Tensor) -> tuple[int, ...]:
             score[:, row] = torch.where(score[:, row] >= 0, -1.0, score[:, row])
     known = sorted(found)
     for token in range(length):
-        if token not in found:  # padding in the sample that a replay holds fixed: on as at the nearest two
+        if token not in found:  # padding in the replayed sample: extrapolated from the nearest two
             first, second = sorted(known, key=lambda each: abs(each - token))[:2]
             step = (found[first] - found[second]) / (first - second)
             found[token] = min(max(round(found[first] + (token - first) * step), 0), rows - 1)
@@ -202,7 +202,7 @@ def _row_of(moved: Tensor, looked_at: Tensor) -> tuple[int, ...]:
 
 
 def _unmixed(sketches: Tensor) -> Tensor | None:
-    """`[L, rows]`: the pseudo-inverse of the mixture; None where rows do not move by multiples of one vector."""
+    """`[L, rows]`: the pseudo-inverse of the mixture; None if rows do not move by multiples of one vector."""
     length, rows, _ = sketches.shape
     flat = sketches.flatten(0, 1).double()
     values, directions = torch.linalg.eigh(flat.T @ flat)

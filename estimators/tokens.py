@@ -1,10 +1,9 @@
 """Private tokens: inputs whose numbers are names that the model looks something up by.
 
-Being one off means nothing for a name, so no squared error says how much of it leaks: what counts is whether it is
-recovered exactly (`token_recovery.py`). An input is taken for tokens by what the graph does with it, whatever its
-dtype: followed through views, casts and arithmetic of integers, it ends as the index of a lookup (`embedding`,
-`index_select`, `gather`, `weight[ids]`) or is spread into ones and zeros (`one_hot`). Integers that end as numbers, as
-the bytes of a picture do, are numbers.
+A squared error means nothing for a name; what counts is whether it is recovered exactly (`token_recovery.py`). Whether
+an input holds tokens is decided by what the graph does with it, whatever its dtype. Followed through views, casts and
+integer arithmetic, tokens end as the index of a lookup (`embedding`, `index_select`, `gather`, `weight[ids]`) or are
+expanded to ones and zeros (`one_hot`). Integers that end as numbers, such as the bytes of a picture, are numbers.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from ..targets.data import Data
 aten = torch.ops.aten
 
 SAME_IDS = FREE_VIEWS | {aten._to_copy.default, aten.to.dtype}
-"""What leaves every id as it is: rearrangements, and another type. Only then are a table's rows those of the ids."""
+"""Operators that leave every id as it is: rearrangements and casts. Only then are a table's rows those of the ids."""
 
 SAME_TABLE = {aten.detach.default, aten.alias.default, aten.clone.default, aten._to_copy.default, aten.to.dtype}
 
@@ -33,10 +32,10 @@ LOOKUPS = {
     "index": 1, "_unsafe_index": 1, "index_select": 2, "gather": 2, "take_along_dim": 1, "one_hot": 0,
     "scatter": 2, "scatter_add": 2, "scatter_reduce": 2, "index_put": 1, "index_add": 2,
 }  # fmt: skip
-"""By operator, which argument is the index."""
+"""The argument that is the index, by operator."""
 
 CODE_WIDTH = 64
-"""Numbers that stand for a token which has no row in a table."""
+"""Length of the random vector of a token without a row in a table."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +46,7 @@ class TokenInput:
         name: the input's.
         position: which of the model's tensor inputs it is.
         ids: `[N, L]` int64.
-        table: `[V, E]` float32, the rows that the model looks the ids up in; None where it does so in another way.
+        table: `[V, E]` float32, the rows that the ids index; None if the model looks them up in another way.
         counted: `[N, L]` bool, False for padding, which nobody needs to guess.
     """
 
@@ -61,17 +60,17 @@ class TokenInput:
         return self.ids.shape[0]
 
     def take(self, indices: Tensor) -> TokenInput:
-        """Those of the samples at `indices` `[M]`."""
+        """The tokens of the samples at `indices` `[M]`."""
         return replace(self, ids=self.ids[indices], counted=self.counted[indices])
 
     @property
     def constant(self) -> bool:
-        """True where all samples hold the same tokens wherever they count: then there is nothing to recover."""
+        """True if all samples hold the same tokens, padding aside: then there is nothing to recover."""
         same = (self.ids == self.ids[:1]) & (self.counted == self.counted[:1])
         return bool((same | ~(self.counted | self.counted[:1])).all())
 
     def vectors(self, candidates: Tensor) -> Tensor:
-        """What stands for each of some ids `[C]`: its row of the table, else random numbers: `[C, E]` float32."""
+        """The vector of each id in `[C]`, `[C, E]` float32: its row of the table, else random numbers."""
         if self.table is not None:
             return self.table[candidates]
         codes = torch.randn(len(candidates), CODE_WIDTH, generator=torch.Generator().manual_seed(0))
@@ -79,12 +78,12 @@ class TokenInput:
 
     @property
     def embedded(self) -> Tensor:
-        """The sequences as their tokens' vectors side by side, from 0 to 1: `[N, L * E]` float32."""
+        """The sequences as their tokens' vectors side by side, scaled to [0, 1]: `[N, L * E]` float32."""
         candidates, places = self.ids.unique(return_inverse=True)  # type: ignore[no-untyped-call]
         rows = self.vectors(candidates)[places].reshape(len(self), -1)
         least, greatest = rows.aminmax()
         span = greatest - least
-        # Rounding may leave the greatest at 1 + 1e-7.
+        # By rounding, the greatest may be 1 + 1e-7.
         return ((rows - least) / torch.where(span > 0, span, torch.ones_like(span))).clamp_(0, 1)
 
 
@@ -92,7 +91,7 @@ def token_inputs(data: Data, traced: TracedGraph) -> tuple[TokenInput, ...]:
     """The private inputs of `data` that are tokens.
 
     Raises:
-        CollabplanError: ids that the table does not have, or that are no whole numbers.
+        CollabplanError: ids outside the table, or that are no whole numbers.
     """
     found = []
     specs = traced.tensor_inputs
@@ -106,12 +105,12 @@ def token_inputs(data: Data, traced: TracedGraph) -> tuple[TokenInput, ...]:
 
 
 def holds_tokens(traced: TracedGraph, position: int) -> bool:
-    """True where the model looks something up by its tensor input number `position`."""
+    """True if the model looks something up by its tensor input number `position`."""
     return _lookup(traced, position) is not None
 
 
 def marks_padding(tensor: Tensor, tokens: Sequence[TokenInput]) -> bool:
-    """True for a mask `[N, L]` that marks the places of one id: it tells nothing that the tokens themselves do not."""
+    """True for a mask `[N, L]` that marks the places of one id: it adds nothing to the tokens themselves."""
     flat = tensor.reshape(tensor.shape[0], -1)
     return any(flat.shape == each.ids.shape and _padding_of(flat, each.ids) is not None for each in tokens)
 
@@ -123,7 +122,7 @@ class _Lookup:
 
 
 def _lookup(traced: TracedGraph, position: int) -> _Lookup | None:
-    """How the placeholder at `position` is looked up, None where it never is."""
+    """How the placeholder at `position` is looked up; None if it never is."""
     placeholders = [node for node in traced.flat.graph.nodes if node.op == "placeholder"]
     same, derived = {placeholders[position]}, {placeholders[position]}
     found: _Lookup | None = None
@@ -144,7 +143,7 @@ def _lookup(traced: TracedGraph, position: int) -> _Lookup | None:
 
 
 def _index_of(node: fx.Node) -> list[fx.Node]:
-    """The nodes that `node` looks up by."""
+    """The nodes that are the index of `node`, if it is a lookup."""
     name = str(node.target).removeprefix("aten.").split(".")[0]
     if name not in LOOKUPS or len(node.args) <= LOOKUPS[name]:
         return []
@@ -154,7 +153,7 @@ def _index_of(node: fx.Node) -> list[fx.Node]:
 
 
 def _direct(flat: fx.GraphModule, node: fx.Node) -> _Lookup | None:
-    """The table of an `embedding` whose rows are those of the ids, None for another lookup."""
+    """The table of an `embedding` whose rows are those of the ids; None for another lookup."""
     if node.target is not aten.embedding.default:
         return None
     table = _constant(flat, node.args[0])
@@ -171,7 +170,7 @@ def _is_integer(node: fx.Node) -> bool:
 
 
 def _constant(flat: fx.GraphModule, node: object) -> Tensor | None:
-    """The parameter or buffer that `node` reads, through plain copies; None for one that is computed."""
+    """The parameter or buffer that `node` reads, through plain copies; None if it is computed."""
     while isinstance(node, fx.Node) and node.op == "call_function" and node.target in SAME_TABLE:
         node = node.args[0]
     if not isinstance(node, fx.Node) or node.op != "get_attr":
@@ -193,7 +192,7 @@ def _token_input(name: str, position: int, tensor: Tensor, use: _Lookup) -> Toke
 
 
 def _without_padding(tokens: TokenInput, data: Data) -> TokenInput:
-    """The same, with what one of the other inputs marks as padding not counted."""
+    """The same tokens; what another input marks as padding does not count."""
     for position, tensor in enumerate(data.inputs):
         flat = tensor.cpu().reshape(len(tokens), -1)
         if position == tokens.position or flat.shape != tokens.ids.shape:
@@ -205,7 +204,7 @@ def _without_padding(tokens: TokenInput, data: Data) -> TokenInput:
 
 
 def _padding_of(mask: Tensor, ids: Tensor) -> int | None:
-    """The one id whose places a mask of two values marks, and no others; None for any other tensor `[N, L]`."""
+    """The one id whose places, and no others, a mask of two values marks; None for any other tensor `[N, L]`."""
     low, high = mask.min(), mask.max()
     if bool(low == high) or not bool(((mask == low) | (mask == high)).all()):
         return None

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from ..attacks.artifact_cache import ArtifactCache
-from ..attacks.audit import AuditRequest, run_audit
+from ..attacks.audit import run_audit
+from ..attacks.audit_request import AuditRequest
 from ..attacks.audit_target import AuditTarget
 from ..attacks.catalogue import attack_named
 from ..attacks.interface import Attack, Effort
@@ -69,7 +70,7 @@ def ask(
     tuned: Mapping[str, Tensor] | None = None,
 ) -> AuditRequest:
     """What an audit of a calibrated defense is about. Raises CollabplanError as `AuditTarget` does."""
-    victim = AuditTarget(
+    target = AuditTarget(
         traced,
         cut,
         defense,
@@ -80,9 +81,9 @@ def ask(
         tuned=tuned,
     )
     return AuditRequest(
-        victim=victim,
-        targets=roles.targets,
-        own=roles.own,
+        target=target,
+        target_data=roles.targets,
+        auxiliary=roles.own,
         intercepted=roles.intercepted,
         others=others,
         sensitive=roles.sensitive,
@@ -238,7 +239,7 @@ class Audits:
                 folder=self.folder,
                 strongest=half == "search",
                 exchange=objectives.exchange,
-                shared=self._shared.setdefault(seed, ArtifactCache(seed)),
+                artifacts=self._shared.setdefault(seed, ArtifactCache(seed)),
                 step=lambda what: self.tell(f"{cut.name}: {what}", 0.0) if half == "confirm" else None,
             )
             found.append(outcome.record)

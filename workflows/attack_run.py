@@ -111,7 +111,7 @@ class AttackRun:
                 self.settings.effort,
                 seed=derive_seed(self.settings.seed, cut.id),
                 folder=self.folder,
-                shared=shared,
+                artifacts=shared,
                 step=lambda what: advance(done, len(pairs), f"{name}: {what}"),  # noqa: B023
             )
             made.append(found)

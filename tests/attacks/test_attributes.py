@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from attack_views import digits, first_layer, scene, victim
+from attack_views import audit_target, digits, first_layer, view_of
 from collabplan.attacks import AdversaryView, AttackFailed, ObservedReleases
 from collabplan.attacks.attributes import MOST_FEATURES, attribute_rates
 from collabplan.records import AttributeRate
@@ -18,7 +18,7 @@ WIDTH = 20
 
 @pytest.fixture(scope="module")
 def place() -> AdversaryView:
-    return scene(victim(first_layer(), 6), "black-box")
+    return view_of(audit_target(first_layer(), 6), "black-box")
 
 
 def draws(seed: int = 0) -> torch.Generator:
@@ -84,10 +84,10 @@ def test_the_same_draws_give_the_same_rates(place: AdversaryView) -> None:
 
 
 def test_an_attacker_who_may_not_query_has_no_labelled_releases() -> None:
-    device = victim(first_layer(), 6)
+    device = audit_target(first_layer(), 6)
     targets, intercepted, _ = digits()
     assert targets.labels is not None
     assert intercepted.labels is not None
     shown = device.release(targets, draws())
     with pytest.raises(AttackFailed, match="may not learn from labelled releases"):
-        attribute_rates(scene(device, "query-free"), shown, targets.labels, shown, targets.labels, draws())
+        attribute_rates(view_of(device, "query-free"), shown, targets.labels, shown, targets.labels, draws())

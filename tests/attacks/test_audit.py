@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import pytest
 import torch
-from attack_views import EFFORT, Constant, digits, first_layer, victim
+from attack_views import EFFORT, Constant, audit_target, digits, first_layer
 from collabplan.attacks import (
     AdversaryView,
     ArtifactCache,
@@ -26,7 +26,7 @@ from collabplan.attacks import (
     budget_objection,
     run_audit,
 )
-from collabplan.attacks.audit import MANY, AttackVariant, campaigns
+from collabplan.attacks.audit_request import MANY
 from collabplan.attacks.ridge import LinearRidge
 from collabplan.records import AttackResult, Threat
 from collabplan.targets import Data
@@ -65,7 +65,7 @@ class Broken(Pretender):
         raise AttackFailed("the loss is nan")
 
 
-def question(device: AuditTarget, **more: object) -> AuditRequest:
+def request_for(device: AuditTarget, **more: object) -> AuditRequest:
     targets, intercepted, own = digits()
     return AuditRequest(device, targets, own, intercepted, **more)  # type: ignore[arg-type]
 
@@ -74,7 +74,7 @@ def audited(
     device: AuditTarget, *attacks: Attack, until_converged: bool = False, folder: Path | None = None
 ) -> AuditOutcome:
     effort = replace(EFFORT, until_converged=until_converged)
-    return run_audit(question(device), [*CHEAP, *attacks], effort, seed=0, folder=folder)
+    return run_audit(request_for(device), [*CHEAP, *attacks], effort, seed=0, folder=folder)
 
 
 def result(outcome: AuditOutcome, name: str) -> AttackResult:
@@ -83,7 +83,7 @@ def result(outcome: AuditOutcome, name: str) -> AttackResult:
 
 @pytest.fixture(scope="module")
 def device() -> AuditTarget:
-    return victim(first_layer(), 6)
+    return audit_target(first_layer(), 6)
 
 
 def test_a_stronger_tier_leaks_no_less_than_a_weaker_one(device: AuditTarget) -> None:
@@ -97,14 +97,14 @@ def test_a_stronger_tier_leaks_no_less_than_a_weaker_one(device: AuditTarget) ->
 
 
 def test_the_first_layer_is_linked_and_so_are_near_copies_under_dropout() -> None:
-    found = audited(victim(first_layer(), 6, defense_record(dropout="element", rate=0.9)))
+    found = audited(audit_target(first_layer(), 6, defense_record(dropout="element", rate=0.9)))
     rates = {rate.copies: rate.rate.value for rate in found.record.linkage}
     assert rates["exact"] == 1.0
     assert rates["near"] > 0.25, "chance is 0.005"
 
 
 def test_a_constant_release_gives_nothing_to_any_attack() -> None:
-    outcome = audited(victim(Constant(), 1), attack_named("likelihood"))
+    outcome = audited(audit_target(Constant(), 1), attack_named("likelihood"))
     assert outcome.record.tiers
     assert outcome.record.linkage
     for tier in outcome.record.tiers:
@@ -115,36 +115,10 @@ def test_a_constant_release_gives_nothing_to_any_attack() -> None:
     assert not outcome.record.tiers[-1].conclusive or outcome.record.tiers[-1].threat != "white-box"
 
 
-def test_an_attack_below_the_prior_is_failed_and_leaves_its_tier_inconclusive(device: AuditTarget) -> None:
-    wild = torch.rand(8, 1, 16, 16, generator=torch.Generator().manual_seed(0)).round()
-    outcome = audited(device, Pretender(wild))
-    found = result(outcome, "pretender")
-    assert found.status == "failed"
-    assert "below the prior" in found.reason
-    tiers = {tier.threat: tier for tier in outcome.record.tiers}
-    assert not tiers["white-box"].conclusive
-    assert tiers["white-box"].failed == ("pretender",)
-    assert tiers["black-box"].conclusive
-
-
-def test_an_attack_that_has_not_converged_is_failed_where_convergence_was_asked_for(device: AuditTarget) -> None:
-    own = digits()[0].inputs[0][:8]
-    assert result(audited(device, Pretender(own, converged=False)), "pretender").status == "ok"
-    outcome = audited(device, Pretender(own, converged=False), until_converged=True)
-    assert "not converged" in result(outcome, "pretender").reason
-    assert not outcome.record.tiers[-1].conclusive
-    assert outcome.record.tiers[-1].index.value > 0.9, "what was recovered was recovered"
-
-
 def test_a_diverging_attack_is_failed_and_has_no_figures(device: AuditTarget) -> None:
     outcome = audited(device, Broken(torch.zeros(8, 1, 16, 16)))
     found = result(outcome, "pretender")
     assert (found.status, found.figures, found.reason) == ("failed", None, "the loss is nan")
-
-
-def test_images_that_are_not_finite_are_a_failed_attack(device: AuditTarget) -> None:
-    found = result(audited(device, Pretender(torch.full((8, 1, 16, 16), torch.nan))), "pretender")
-    assert "not finite" in found.reason
 
 
 def test_a_finished_attack_is_not_repeated(device: AuditTarget, tmp_path: Path) -> None:
@@ -169,13 +143,13 @@ def test_a_damaged_result_is_made_again(device: AuditTarget, tmp_path: Path) -> 
 def test_another_seed_or_defense_is_another_question(device: AuditTarget, tmp_path: Path) -> None:
     attack = Pretender(digits()[0].inputs[0][:8])
     audited(device, attack, folder=tmp_path)
-    run_audit(question(device), [*CHEAP, attack], EFFORT, seed=1, folder=tmp_path)
-    audited(victim(first_layer(), 6, defense_record(bits=6)), attack, folder=tmp_path)
+    run_audit(request_for(device), [*CHEAP, attack], EFFORT, seed=1, folder=tmp_path)
+    audited(audit_target(first_layer(), 6, defense_record(bits=6)), attack, folder=tmp_path)
     assert len(attack.fits) == 3
 
 
 def test_probes_find_the_class_and_not_a_coin() -> None:
-    device = victim(first_layer(), 6)
+    device = audit_target(first_layer(), 6)
     targets, intercepted, own = digits()
     assert targets.labels is not None
     assert intercepted.labels is not None
@@ -189,32 +163,8 @@ def test_probes_find_the_class_and_not_a_coin() -> None:
     assert max(rate.accuracy.value for rate in found.attributes) < 0.65
 
 
-def test_campaigns_are_labelled_by_what_differs() -> None:
-    attack = attack_named("inverse")
-    assert AttackVariant(attack).label == "inverse"
-    assert AttackVariant(attack, naive=True).label == "inverse (naive)"
-    assert AttackVariant(attack, queries=10).label == "inverse (10 releases)"
-
-
 def dropping(masks: str = "fresh") -> AuditTarget:
-    return victim(first_layer(), 6, defense_record(dropout="element", rate=0.7, masks=masks))  # type: ignore[arg-type]
-
-
-def test_the_suite_grows_with_the_effort_and_with_what_is_random(device: AuditTarget) -> None:
-    attacks = [attack_named(name) for name in ("prior", "ridge", "likelihood", "shadow-same")]
-    standard = replace(EFFORT, name="standard")
-    others = {"random queries": digits()[2]}
-
-    def labels(place: AuditTarget, effort: Effort) -> set[str]:
-        return {each.label for each in campaigns(question(place, others=others), attacks, effort)}
-
-    plain = {"prior", "ridge", "likelihood", "shadow-same"}
-    assert labels(device, EFFORT) == plain
-    assert labels(dropping(), EFFORT) == plain | {"ridge (naive)", "ridge (10 releases)"}
-    assert labels(dropping(), standard) == plain | {
-        "ridge (naive)", "ridge (10 releases)", "ridge (random queries)", "likelihood (naive)",
-        "likelihood (10 releases)",
-    }  # fmt: skip
+    return audit_target(first_layer(), 6, defense_record(dropout="element", rate=0.7, masks=masks))  # type: ignore[arg-type]
 
 
 def test_keyed_masks_are_tried_on_near_duplicates_alone() -> None:
@@ -231,17 +181,17 @@ def test_keyed_masks_are_tried_on_near_duplicates_alone() -> None:
 def test_who_learns_without_dropout_is_fitted_once_for_all_rates(monkeypatch: pytest.MonkeyPatch) -> None:
     fitted, fit = [], LinearRidge.fit
 
-    def counted(self: LinearRidge, scene: AdversaryView, effort: Effort, generator: torch.Generator) -> Attacker:
-        fitted.append(scene.believed.rate)
-        return fit(self, scene, effort, generator)
+    def counted(self: LinearRidge, view: AdversaryView, effort: Effort, generator: torch.Generator) -> Attacker:
+        fitted.append(view.believed.rate)
+        return fit(self, view, effort, generator)
 
     monkeypatch.setattr(LinearRidge, "fit", counted)
-    shared, found = ArtifactCache(0), []
+    artifacts, found = ArtifactCache(0), []
     for rate in (0.3, 0.7):
-        place = victim(first_layer(), 6, defense_record(dropout="element", rate=rate))
-        found.append(run_audit(question(place), CHEAP, EFFORT, seed=0, shared=shared))
+        place = audit_target(first_layer(), 6, defense_record(dropout="element", rate=rate))
+        found.append(run_audit(request_for(place), CHEAP, EFFORT, seed=0, artifacts=artifacts))
     assert sorted(fitted) == [0.0, 0.3, 0.3, 0.7, 0.7], "naive once; adaptive and many releases per rate"
-    alone = run_audit(question(place), CHEAP, EFFORT, seed=0)
+    alone = run_audit(request_for(place), CHEAP, EFFORT, seed=0)
     assert result(alone, "ridge (naive)").figures == result(found[1], "ridge (naive)").figures
 
 
@@ -249,7 +199,7 @@ def test_images_of_another_kind_do_not_make_an_attacker_look_stronger_or_a_tier_
     device: AuditTarget,
 ) -> None:
     noise = Data((torch.rand(600, 1, 16, 16, generator=torch.Generator().manual_seed(0)),))
-    asked = question(device, others={"random queries": noise})
+    asked = request_for(device, others={"random queries": noise})
     outcome = run_audit(asked, CHEAP, replace(EFFORT, name="standard"), seed=0)
     own, other = (result(outcome, name).figures for name in ("ridge", "ridge (random queries)"))
     assert own is not None
@@ -269,9 +219,9 @@ class Guessing:
     threat: Threat = "black-box"
     per_image: bool = False
 
-    def fit(self, scene: AdversaryView, effort: Effort, generator: torch.Generator) -> Attacker:
-        known = torch.equal(scene.own.inputs[0], digits()[2].inputs[0])
-        return attack_named("prior").fit(scene, effort, generator) if known else Noise()
+    def fit(self, view: AdversaryView, effort: Effort, generator: torch.Generator) -> Attacker:
+        known = torch.equal(view.auxiliary.inputs[0], digits()[2].inputs[0])
+        return attack_named("prior").fit(view, effort, generator) if known else Noise()
 
 
 class Noise:
@@ -284,14 +234,40 @@ class Noise:
 def test_an_audit_shows_a_budget_to_hold_only_where_it_is_sound(device: AuditTarget) -> None:
     own = digits()[0].inputs[0][:8]
     mean = digits()[2].inputs[0].mean(dim=0).expand(8, 1, 16, 16)
-    constant = victim(Constant(), 1)
-    cheap = run_audit(question(constant), CHEAP, replace(EFFORT, name="standard"), seed=0).record
+    constant = audit_target(Constant(), 1)
+    cheap = run_audit(request_for(constant), CHEAP, replace(EFFORT, name="standard"), seed=0).record
     assert budget_objection(cheap, 0.1) is None
     assert "against 0.1" in str(budget_objection(audited(device).record, 0.1))
     assert "lower bounds" in str(budget_objection(audited(constant).record, 0.1))
     failed = run_audit(
-        question(constant), [*CHEAP, Pretender(mean, converged=False)],
+        request_for(constant), [*CHEAP, Pretender(mean, converged=False)],
         replace(EFFORT, name="standard", until_converged=True), seed=0,
     )  # fmt: skip
     assert "nothing is proven, since attacks FAILED: pretender" in str(budget_objection(failed.record, 0.1))
     assert "index up to 1.000" in str(budget_objection(audited(device, Pretender(own)).record, 0.9))
+
+
+def test_an_attack_below_the_prior_is_failed_and_leaves_its_tier_inconclusive(device: AuditTarget) -> None:
+    wild = torch.rand(8, 1, 16, 16, generator=torch.Generator().manual_seed(0)).round()
+    outcome = audited(device, Pretender(wild))
+    found = result(outcome, "pretender")
+    assert found.status == "failed"
+    assert "below the prior" in found.reason
+    tiers = {tier.threat: tier for tier in outcome.record.tiers}
+    assert not tiers["white-box"].conclusive
+    assert tiers["white-box"].failed == ("pretender",)
+    assert tiers["black-box"].conclusive
+
+
+def test_an_attack_that_has_not_converged_is_failed_where_convergence_was_asked_for(device: AuditTarget) -> None:
+    own = digits()[0].inputs[0][:8]
+    assert result(audited(device, Pretender(own, converged=False)), "pretender").status == "ok"
+    outcome = audited(device, Pretender(own, converged=False), until_converged=True)
+    assert "not converged" in result(outcome, "pretender").reason
+    assert not outcome.record.tiers[-1].conclusive
+    assert outcome.record.tiers[-1].index.value > 0.9, "what was recovered was recovered"
+
+
+def test_images_that_are_not_finite_are_a_failed_attack(device: AuditTarget) -> None:
+    found = result(audited(device, Pretender(torch.full((8, 1, 16, 16), torch.nan))), "pretender")
+    assert "not finite" in found.reason

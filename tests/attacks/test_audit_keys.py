@@ -7,13 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from attack_views import EFFORT, digits, first_layer, victim
+from attack_views import EFFORT, audit_target, digits, first_layer
 from collabplan.attacks import ATTACKS, AuditOutcome, AuditRequest, AuditTarget, attack_named, run_audit
 from collabplan.attacks.audit_files import kept_revisions
 from collabplan.attacks.audit_keys import attack_key, attack_revisions, fit_key, fit_seed
 from collabplan.attacks.catalogue import current_revisions
 from collabplan.attacks.likelihood import MaximumLikelihood
 from collabplan.attacks.ridge import KernelRidge
+from collabplan.defenses.pipeline import seed_marks
 from collabplan.records import hash_json
 from collabplan.records.revisions import outdated
 
@@ -22,7 +23,7 @@ KERNEL = (attack_named("prior"), attack_named("ridge"), attack_named("kernel"))
 
 @pytest.fixture(scope="module")
 def device() -> AuditTarget:
-    return victim(first_layer(), 6)
+    return audit_target(first_layer(), 6)
 
 
 def audited(device: AuditTarget, folder: Path) -> AuditOutcome:
@@ -110,7 +111,7 @@ SEED_TEXTS = {
 def test_draws_of_a_shared_fit_are_seeded_by_a_wording_that_never_changes(device: AuditTarget, name: str) -> None:
     """With other draws every undefended figure would change."""
     own = digits()[2]
-    expected = hash_json([SEED_TEXTS[name], device.defense.spec.model_dump(mode="json"), own.content_hash])
+    expected = hash_json([SEED_TEXTS[name], seed_marks(device.defense), own.content_hash])
     assert fit_seed(attack_named(name), device.defense, own) == expected
 
 

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from attack_views import digits, first_layer, scene, victim
+from attack_views import audit_target, digits, first_layer
 from collabplan.attacks import AuditTarget
-from collabplan.attacks.adversary_view import FEW, RowBank
-from collabplan.attacks.audit_target import near_copy
 from defense_records import defense_record
-from torch import Tensor
 
 RATE = 0.7
 
@@ -19,7 +16,7 @@ def draws(seed: int = 0) -> torch.Generator:
 
 
 def device(**options: object) -> AuditTarget:
-    return victim(first_layer(), 6, defense_record(**{"dropout": "element", "rate": RATE, **options}))  # type: ignore[arg-type]
+    return audit_target(first_layer(), 6, defense_record(**{"dropout": "element", "rate": RATE, **options}))  # type: ignore[arg-type]
 
 
 def unseen(place: AuditTarget, queries: int, *, near: bool = False) -> float:
@@ -27,7 +24,7 @@ def unseen(place: AuditTarget, queries: int, *, near: bool = False) -> float:
     released = place.release(digits()[0], draws(), queries=queries, near_copies=near)
     seen = released.seen[0]
     assert seen is not None
-    clean = victim(first_layer(), 6).release(digits()[0], draws()).rows[0]
+    clean = audit_target(first_layer(), 6).release(digits()[0], draws()).rows[0]
     return float((~seen)[clean != 0].double().mean())
 
 
@@ -39,7 +36,7 @@ def test_fresh_releases_leave_a_number_unseen_as_often_as_all_of_them_miss_it(qu
 def test_what_was_seen_under_dropout_alone_is_the_number_itself() -> None:
     place = device()
     released = place.release(digits()[0], draws(), queries=3)
-    clean = victim(first_layer(), 6).release(digits()[0], draws()).rows[0]
+    clean = audit_target(first_layer(), 6).release(digits()[0], draws()).rows[0]
     seen = released.seen[0]
     assert seen is not None
     torch.testing.assert_close(released.rows[0][seen], clean[seen])
@@ -56,45 +53,10 @@ def test_keyed_masks_of_near_duplicates_differ_and_are_undone_like_fresh_ones() 
 
 
 def test_noise_is_averaged_over_releases() -> None:
-    place = victim(first_layer(), 6, defense_record(noise="gaussian", noise_std=0.1, bits=None))
+    place = audit_target(first_layer(), 6, defense_record(noise="gaussian", noise_std=0.1, bits=None))
     clean = place.clean_rows(digits()[0])[0]
 
     def error(queries: int) -> float:
         return float((place.release(digits()[0], draws(), queries=queries).rows[0] - clean).square().mean())
 
     assert error(10) == pytest.approx(error(1) / 10, rel=0.05)
-
-
-def test_a_naive_attacker_reads_zeros_as_numbers() -> None:
-    place = device()
-    released = place.release(digits()[0], draws())
-    assert scene(place, "black-box", naive=True).perceived(released).seen == (None,)
-    assert scene(place, "black-box").perceived(released) is released
-
-
-def test_near_copies_differ_a_little_and_stay_in_the_unit_range() -> None:
-    images: Tensor = digits()[0].inputs[0]
-    copies = near_copy(images, draws())
-    assert copies.shape == images.shape
-    assert float(copies.min()) >= 0
-    assert float(copies.max()) <= 1
-    assert 0 < float((copies - images).abs().mean()) < 0.1
-
-
-def test_a_bank_gives_the_same_rows_whether_they_are_kept_or_computed(monkeypatch: pytest.MonkeyPatch) -> None:
-    table = torch.randn(FEW + 50, 7, generator=draws())
-    asked = []
-
-    def compute(positions: Tensor) -> tuple[Tensor, ...]:
-        asked.append(len(positions))
-        return (table[positions],)
-
-    wanted = torch.tensor([0, FEW + 3, 5])
-    kept = RowBank(compute, len(table))
-    assert torch.equal(kept.some[0], table)
-    assert torch.equal(kept.at(wanted)[0], table[wanted])
-    assert sum(asked) == len(table)
-    monkeypatch.setattr("collabplan.attacks.adversary_view.MOST_BYTES", 100)
-    computed = RowBank(compute, len(table))
-    assert len(computed.some[0]) == FEW
-    assert torch.equal(computed.at(wanted)[0], table[wanted])

@@ -11,7 +11,7 @@ from typing import ClassVar
 import outside_attack
 import pytest
 import torch
-from attack_views import EFFORT, digits, first_layer, victim
+from attack_views import EFFORT, audit_target, digits, first_layer
 from collabplan.attacks import (
     ATTACKS,
     AdversaryView,
@@ -41,7 +41,7 @@ def test_every_attack_conforms(name: str, check: Callable[[Attack], None]) -> No
 def test_an_attack_of_forty_lines_conforms_and_is_audited(tmp_path: Path) -> None:
     assert len(inspect.getsource(outside_attack).splitlines()) <= 40
     check_attack(NearestImage())
-    device = victim(first_layer(), 6)
+    device = audit_target(first_layer(), 6)
     targets, intercepted, own = digits()
     attacks = [attack_named("prior"), NearestImage()]
     outcome = run_audit(AuditRequest(device, targets, own, intercepted), attacks, EFFORT, seed=0, folder=tmp_path)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from attack_views import EFFORT, digits, first_layer, scene, seeded, victim
+from attack_views import EFFORT, audit_target, digits, first_layer, view_of
 from collabplan.attacks import AuditTarget, ObservedReleases, attack_named
 from collabplan.attacks.metrics import ssim
-from collabplan.attacks.shadow import _neighbourhoods, _Statistics
 from collabplan.records import DefenseRecord
 from defense_records import defense_record
 
@@ -25,9 +24,9 @@ def seen(device: AuditTarget) -> ObservedReleases:
 
 @pytest.mark.parametrize("spec", SPECS, ids=("plain", "noise", "dropout"))
 def test_a_first_convolution_is_found_without_a_query(spec: DefenseRecord) -> None:
-    device = victim(first_layer(), 6, spec)
+    device = audit_target(first_layer(), 6, spec)
     attacker = attack_named("shadow-same").fit(
-        scene(device, "query-free", intercepted=seen(device)), EFFORT, torch.Generator().manual_seed(0)
+        view_of(device, "query-free", intercepted=seen(device)), EFFORT, torch.Generator().manual_seed(0)
     )
     data = digits()[0].take(torch.arange(50))
     images = attacker.reconstruct(
@@ -36,30 +35,3 @@ def test_a_first_convolution_is_found_without_a_query(spec: DefenseRecord) -> No
     found = ssim(images.images, device.pixels(data))
     assert found is not None
     assert float(found.mean()) > 0.8, float(found.mean())
-
-
-def test_releases_are_nearer_to_their_own_statistics_than_another_edges() -> None:
-    device, other = victim(first_layer(), 6), victim(seeded(lambda: torch.nn.Conv2d(1, 6, 3, padding=1), 1), 6)
-    statistics = _Statistics.of(seen(device).rows, torch.Generator().manual_seed(0))
-    own, strange = (
-        float(statistics.distance(each.clean_rows(digits()[0]), torch.Generator().manual_seed(0), 1e-3))
-        for each in (device, other)
-    )
-    assert own < 0.3
-    assert strange > 3 * own
-
-
-@pytest.mark.parametrize(
-    ("shape", "samples"),
-    [((2, 3, 16, 16), (2 * 49, 27)), ((2, 5, 7), (10, 7)), ((2, 9), (2, 9)), ((2, 3, 2, 2), (2, 12))],
-)
-def test_a_sample_is_a_neighbourhood_a_token_or_a_row(shape: tuple[int, ...], samples: tuple[int, ...]) -> None:
-    assert tuple(_neighbourhoods(torch.zeros(shape)).shape) == samples
-
-
-def test_rows_too_wide_to_whiten_are_sketched() -> None:
-    rows = torch.randn(64, 3000, generator=torch.Generator().manual_seed(0))
-    statistics = _Statistics.of([rows], torch.Generator().manual_seed(1))
-    assert statistics.covariances[0].shape == (256, 256)
-    distance = statistics.distance([rows], torch.Generator().manual_seed(2), 1e-3)
-    assert float(distance) < 0.5

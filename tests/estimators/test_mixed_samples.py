@@ -57,15 +57,15 @@ def test_activations(traced: TracedGraph, data: Data) -> None:
 def test_what_is_attacked_and_what_the_cloud_makes_of_it(traced: TracedGraph, data: Data) -> None:
     cut = named(traced, "norm")
     defense = Defense(defense_record(bits=None), cut.crossing)
-    victim = AuditTarget(traced, cut, defense, InputScaling.from_range(0, 1))
+    target = AuditTarget(traced, cut, defense, InputScaling.from_range(0, 1))
     pixels = data.inputs[0].clone().requires_grad_()
-    rows = victim.edge(victim.with_pixels(data, pixels))
+    rows = target.edge(target.with_pixels(data, pixels))
     (gradient,) = torch.autograd.grad(rows[0][2].square().sum(), pixels)
     assert [bool(each.any()) for each in gradient] == [False, False, True, False, False, False, False]
-    assert torch.equal(rows[0].detach(), victim.clean_rows(data)[0])
+    assert torch.equal(rows[0].detach(), target.clean_rows(data)[0])
     with torch.no_grad():
         alone = torch.cat([traced.module(sample[None]) for sample in data.inputs[0]])
-        assert torch.allclose(victim.cloud(rows), alone, atol=1e-6)
+        assert torch.allclose(target.cloud(rows), alone, atol=1e-6)
 
 
 def test_sensitivity_is_of_each_sample_alone(traced: TracedGraph, data: Data) -> None:

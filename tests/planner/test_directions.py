@@ -100,13 +100,13 @@ def test_the_attackers_device_ends_in_codes(problem):
     found = Evaluator(problem, OPTIONS)
     point = point_at(defended(problem), **WIRES[1])
     defense, cut = found.defense(point), found.cuts[point.cut_id]
-    victim = ask(problem.traced, cut, defense, problem.scaling, problem.attackers, seed=0).victim
-    (codes,) = victim.clean_rows(problem.search)
+    target = ask(problem.traced, cut, defense, problem.scaling, problem.attackers, seed=0).target
+    (codes,) = target.clean_rows(problem.search)
     assert codes.shape[1:] == (3, 4, 4)
-    assert victim.payload_bytes == defense.payload_bytes() == 48
-    released = victim.release(problem.search, torch.Generator().manual_seed(0))
+    assert target.payload_bytes == defense.payload_bytes() == 48
+    released = target.release(problem.search, torch.Generator().manual_seed(0))
     assert [row.shape for row in released.rows] == [codes.shape]
-    outputs = victim.cloud([codes])
+    outputs = target.cloud([codes])
     halves = found.activations.halves(cut)
     (rows,) = found.activations.rows(cut, problem.search)
     back = defense.matrices.decoded(cut.crossing[0], codes)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 
 import torch
-from collabplan.attacks import AdversaryView, AuditTarget, Effort
+from collabplan.attacks import AdversaryView, Attack, AuditTarget, Effort
 from collabplan.defenses import Defense
 from collabplan.estimators import EdgeActivations
-from collabplan.graph import candidate_cuts, trace
-from collabplan.records import DefenseRecord, Threat
+from collabplan.graph import TracedGraph, candidate_cuts, trace
+from collabplan.records import DefenseRecord, Threat, hash_tensors
 from collabplan.targets import Data, InputScaling
 from defense_records import defense_record
 from torch import Tensor, nn
@@ -57,10 +58,21 @@ def seeded(make: Callable[[], nn.Module], seed: int = 0) -> nn.Module:
         return make()
 
 
-def victim(first: nn.Module, width: int, spec: DefenseRecord | None = None, *, cut: int = 1) -> AuditTarget:
+TRACED: dict[tuple[str, str], TracedGraph] = {}
+
+
+def traced_network(first: nn.Module, width: int) -> TracedGraph:
+    """`network` traced, once per class and weights of `first`."""
+    key = (repr(first), hash_tensors(first.state_dict()))
+    if key not in TRACED:
+        model = seeded(lambda: network(first, width)).eval()
+        TRACED[key] = trace(model, (torch.zeros(2, 1, SIDE, SIDE),))
+    return TRACED[key]
+
+
+def audit_target(first: nn.Module, width: int, spec: DefenseRecord | None = None, *, cut: int = 1) -> AuditTarget:
     """The device whose `cut`-th cut (by depth, the raw input being the first) lies behind `first`."""
-    model = seeded(lambda: network(first, width)).eval()
-    traced = trace(model, (torch.zeros(2, 1, SIDE, SIDE),))
+    traced = traced_network(first, width)
     chosen = sorted(candidate_cuts(traced, 1), key=lambda each: each.depth)[cut]
     defense = Defense.for_cut(spec or defense_record(), chosen)
     if defense.record.bits is not None or defense.record.noise is not None:
@@ -70,6 +82,42 @@ def victim(first: nn.Module, width: int, spec: DefenseRecord | None = None, *, c
     return AuditTarget(traced, chosen, defense, SCALING)
 
 
-def scene(device: AuditTarget, threat: Threat = "white-box", **options: object) -> AdversaryView:
+def view_of(device: AuditTarget, threat: Threat = "white-box", **options: object) -> AdversaryView:
     """The device as an attacker of this tier meets it."""
     return AdversaryView(device, digits()[2], threat, **options)  # type: ignore[arg-type]
+
+
+BRIEF = replace(EFFORT, fit_samples=200, train_steps=20, iterations=20)
+"""Where what is found need not be good."""
+
+HALF = replace(EFFORT, train_steps=125)
+"""Where attacks are compared, or this many steps suffice."""
+
+
+class PartlyRounded(nn.Module):
+    """An edge half whose live gradient misses nearly all that crosses; the model's own passes straight through."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 0.01 * x + x + (torch.round(x * 8) / 8 - x).detach()
+
+
+def attacked(
+    attack: Attack, device: AuditTarget, count: int, effort: Effort = EFFORT, **options: object
+) -> tuple[Tensor, Tensor]:
+    """Originals and reconstructions of the first targets."""
+    place = view_of(device, attack.threat, **options)
+    if attack.threat == "query-free":
+        place = view_of(
+            device, attack.threat, intercepted=device.release(digits()[1], torch.Generator().manual_seed(3))
+        )
+    attacker = attack.fit(place, effort, torch.Generator().manual_seed(0))
+    data = digits()[0].take(torch.arange(count))
+    released = device.release(data, torch.Generator().manual_seed(1), queries=place.queries)
+    return device.pixels(data), attacker.reconstruct(place.perceived(released), torch.Generator().manual_seed(2)).images
+
+
+def error(pair: tuple[Tensor, Tensor]) -> float:
+    """Mean squared error over that of the mean image."""
+    originals, images = pair
+    mean = digits()[2].inputs[0].mean(dim=0)
+    return float((images - originals).square().mean() / (mean - originals).square().mean())

@@ -12,7 +12,7 @@ import pytest
 import torch
 from bundle_plans import Made, Tokens, make, middle, tokens
 from collabplan.attacks import AuditRequest, AuditTarget, Effort, attack_named, run_audit
-from collabplan.attacks.audit import MANY
+from collabplan.attacks.audit_request import MANY
 from collabplan.defenses import Defense
 from collabplan.defenses.randomness import Keyed
 from collabplan.records import DefenseRecord
@@ -150,11 +150,11 @@ def test_the_audit_of_what_was_captured_agrees_with_the_audit_of_the_plan(
     def audited(spec: DefenseRecord, seed: int, *, captured: bool) -> dict[str, float]:
         """The index by attack."""
         defense = Defense(spec, made.cut.crossing)
-        victim = AuditTarget(made.traced, made.cut, defense, InputScaling.from_range(0, 1))
+        target = AuditTarget(made.traced, made.cut, defense, InputScaling.from_range(0, 1))
         turned = observed[seed:] + observed[:seed]
-        seen = {count: victim.captured(turned[:count], targets) for count in (1, MANY)} if captured else None
+        seen = {count: target.captured(turned[:count], targets) for count in (1, MANY)} if captured else None
         attacks = [attack_named("prior"), attack_named("ridge")]
-        found = run_audit(AuditRequest(victim, targets, own, captured=seen), attacks, EFFORT, seed=seed).record
+        found = run_audit(AuditRequest(target, targets, own, captured=seen), attacks, EFFORT, seed=seed).record
         return {each.attack: each.figures.index.value for each in found.attacks if each.figures is not None}
 
     # The device draws from the system's own randomness, so that a single release is now and then two hundredths off.

@@ -1,0 +1,100 @@
+"""The data of one audit: target images, their releases, and what an attacker of each tier has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from ..defenses.seeds import generator_for
+from ..records import Threat
+from ..targets.data import Data
+from .adversary_view import AdversaryView
+from .artifact_cache import ArtifactCache
+from .audit_request import AttackVariant, AuditRequest
+from .interface import Effort
+from .releases import ObservedReleases
+
+LARGEST_GALLERY = 1000
+
+
+@dataclass(frozen=True, eq=False)
+class AuditData:
+    """What all attacks of one audit share.
+
+    Attributes:
+        request: what is audited.
+        effort: how many images are attacked.
+        seed: of all draws.
+        artifacts: what several audits share.
+    """
+
+    request: AuditRequest
+    effort: Effort
+    seed: int
+    artifacts: ArtifactCache
+
+    @cached_property
+    def targets(self) -> Data:
+        """The images under attack."""
+        count = min(self.effort.targets, len(self.request.target_data))
+        return self.request.target_data.take(torch.arange(count))
+
+    @cached_property
+    def images(self) -> Tensor:
+        """Their pixels, `[n, *image_shape]` in [0, 1]."""
+        return self.request.target.pixels(self.targets)
+
+    @property
+    def gallery_count(self) -> int:
+        """Images in the gallery, which begins with the targets."""
+        return min(LARGEST_GALLERY, len(self.request.target_data))
+
+    @cached_property
+    def gallery(self) -> Data:
+        """The images that a reconstruction or a release is matched with."""
+        return self.request.target_data.take(torch.arange(self.gallery_count))
+
+    @cached_property
+    def gallery_images(self) -> Tensor:
+        """Their pixels, `[g, *image_shape]` in [0, 1]."""
+        return self.request.target.pixels(self.gallery)
+
+    @cached_property
+    def prior(self) -> Tensor:
+        """`[*image_shape]`: the mean of the auxiliary images, which figures are measured against."""
+        return self.request.target.pixels(self.view("black-box").training).mean(dim=0)
+
+    @cached_property
+    def _rows(self) -> tuple[Tensor, ...]:
+        return self.request.target.clean_rows(self.targets)
+
+    def view(self, threat: Threat, variant: AttackVariant | None = None) -> AdversaryView:
+        """What an attacker of this tier has, with the queries and the data of `variant`."""
+        request, target = self.request, self.request.target
+        auxiliary, queries, naive = request.auxiliary, 1, False
+        if variant is not None:
+            auxiliary = (request.others or {})[variant.other] if variant.other else auxiliary
+            queries, naive = variant.queries, variant.naive
+        keyed = target.defense.record.masks == "keyed"
+        seen = None
+        if request.intercepted is not None and threat == "query-free":
+            seen = target.release(request.intercepted, generator_for(self.seed, "intercepted"))
+        made = AdversaryView(
+            target, auxiliary, threat, queries=queries, near_copies=keyed and queries > 1, naive=naive,
+            intercepted=seen, artifacts=self.artifacts,
+        )  # fmt: skip
+        return made.limited(self.effort.fit_samples)
+
+    def released(self, queries: int, *, near: bool) -> ObservedReleases:
+        """The targets' releases, the same for every attack."""
+        target = self.request.target
+        captured = (self.request.captured or {}).get(queries)
+        if captured is not None and not near:
+            return captured.take(torch.arange(len(self.targets)))
+        draws = generator_for(self.seed, "releases", queries, str(near))
+        if near:
+            return target.release(self.targets, draws, queries=queries, near_copies=True)
+        return target.release_rows(self._rows, self.targets, draws, queries=queries)

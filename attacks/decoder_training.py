@@ -1,0 +1,131 @@
+"""Trains a decoder on releases and the images behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import mse_loss
+
+from .decoders import Decoder, DecoderInput, VectorDecoder
+from .interface import Effort, Reconstruction, Training
+from .linear_paths import start_paths
+from .releases import ObservedReleases
+from .training import BATCH, LEARNING_RATE, train
+
+MOVED = 8
+"""One query in MOVED of a batch is moved to where the decoder does worst..."""
+
+MOVED_FROM = 8
+"""...after 1 / MOVED_FROM of the steps."""
+
+GENTLE = 0.01
+"""Linear paths start at their optimum, and move at this share of the learning rate."""
+
+Pairs = Callable[[Tensor, torch.Generator], tuple[ObservedReleases, Tensor]]
+"""From positions `[b]` to releases and the images behind them, `[b, *image_shape]` on the CPU."""
+
+Move = Callable[[Tensor, Tensor, torch.Generator], tuple[ObservedReleases, Tensor]]
+"""From positions `[m]` and reconstructions of their images to releases of moved images, and these images."""
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedDecoder:
+    """A fitted decoder: an `Attacker`."""
+
+    decoder: nn.Module
+    prepare: DecoderInput
+    training: Training
+
+    @torch.no_grad()
+    def reconstruct(self, released: ObservedReleases, generator: torch.Generator) -> Reconstruction:  # noqa: ARG002
+        """Images clamped to [0, 1]."""
+        parts = [
+            self.decoder(self.prepare(released.take(chunk))).clamp(0, 1).cpu()
+            for chunk in torch.split(torch.arange(len(released)), 4 * BATCH)
+        ]
+        return Reconstruction(torch.cat(parts))
+
+
+def train_decoder(
+    decoder: Decoder,
+    prepare: DecoderInput,
+    pairs: Pairs,
+    count: int,
+    held: tuple[ObservedReleases, Tensor],
+    effort: Effort,
+    generator: torch.Generator,
+    *,
+    move: Move | None = None,
+) -> TrainedDecoder:
+    """Minimise the mean squared error of `decoder`.
+
+    Args:
+        decoder: changed in place.
+        prepare: turns releases into what it reads.
+        pairs: gives releases and images for positions below `count`.
+        count: training images.
+        held: releases and images for early stopping.
+        effort: the most steps.
+        generator: of every draw; on the CPU.
+        move: queries images that are moved away from their reconstructions.
+
+    Raises:
+        AttackFailed: the loss is not finite.
+    """
+    device = prepare.device
+    start_at_least_squares(decoder.to(device), prepare, pairs, count, held, generator)
+
+    def step_loss(network: nn.Module, positions: Tensor, step: int) -> Iterator[Tensor]:
+        released, images = pairs(positions, generator)
+        yield mse_loss(network(prepare(released)), images.to(device))
+        if move is not None and step >= effort.train_steps // MOVED_FROM:
+            few = torch.arange(len(positions) // MOVED)
+            with torch.no_grad():
+                guessed = network(prepare(released.take(few))).clamp(0, 1).cpu()
+            moved, wanted = move(positions[few], guessed, generator)
+            yield mse_loss(network(prepare(moved)), wanted.to(device))
+
+    gentle = set(decoder.direct.parameters())
+    trained, training = train(
+        decoder, step_loss, lambda network: held_loss(network, prepare, held), count, effort, generator,
+        rate=lambda parameter: LEARNING_RATE * (GENTLE if parameter in gentle else 1),
+    )  # fmt: skip
+    return TrainedDecoder(trained, prepare, training)
+
+
+@torch.no_grad()
+def start_at_least_squares(
+    decoder: Decoder, prepare: DecoderInput, pairs: Pairs, count: int,
+    held: tuple[ObservedReleases, Tensor], generator: torch.Generator,
+) -> None:  # fmt: skip
+    """Set the decoder's linear paths, so that training continues from the best linear reconstruction."""
+    flat = isinstance(decoder, VectorDecoder)
+
+    def read(released: ObservedReleases) -> list[Tensor]:
+        inputs = [rows.cpu() for rows in prepare(released)]
+        return [torch.cat([rows.flatten(1) for rows in inputs], dim=1)] if flat else inputs
+
+    def draw(wanted: int) -> tuple[list[Tensor], Tensor]:
+        released, images = pairs(torch.arange(min(wanted, count)), generator)
+        return read(released), images
+
+    def draw_held(wanted: int) -> tuple[list[Tensor], Tensor]:
+        few = torch.arange(min(wanted, len(held[1])))
+        return read(held[0].take(few)), held[1][few]
+
+    paths = [decoder.direct] if isinstance(decoder, VectorDecoder) else list(decoder.direct)
+    start_paths(paths, decoder.mean.detach().cpu(), draw, draw_held)
+
+
+@torch.no_grad()
+def held_loss(decoder: nn.Module, prepare: DecoderInput, held: tuple[ObservedReleases, Tensor]) -> float:
+    """Mean squared error of clamped reconstructions on `held`."""
+    released, images = held
+    total = 0.0
+    for chunk in torch.split(torch.arange(len(images)), 4 * BATCH):
+        made = decoder(prepare(released.take(chunk))).clamp(0, 1).cpu()
+        total += float((made - images[chunk]).square().sum())
+    return total / images.numel()

@@ -1,0 +1,121 @@
+"""Tries a fitted attack on the targets' releases, and judges what it reconstructs.
+
+A failed attack (diverged, not converged, below the prior, without a live gradient) is reported as failed and proves no
+privacy.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from ..defenses.seeds import generator_for
+from ..records import AttackResult
+from .adversary_view import AdversaryView
+from .audit_data import AuditData
+from .audit_request import AttackVariant
+from .interface import OWN, Attacker, AttackFailed, Reconstruction, Training
+from .metrics import Judge
+
+BELOW_PRIOR = 1.05
+"""A reconstruction fails if its squared error exceeds the mean image's by this factor and pulling does not help."""
+
+NOTHING = 0.01
+"""An index below which nothing was recovered."""
+
+PICTURED = 12
+"""Reconstructions that are kept as pictures."""
+
+HELD_FOR_PULL = 200
+"""Held-out images that decide how far a reconstruction is pulled towards the mean."""
+
+
+def unjudged(data: AuditData, variant: AttackVariant, *, near: bool, reason: str = "") -> AttackResult:
+    """The result of `variant` without figures; with a `reason` it is a failed one."""
+    return AttackResult(
+        attack=variant.label + (", near-duplicates" if near else ""),
+        threat=variant.attack.threat,
+        status="failed" if reason else "ok",
+        reason=reason,
+        naive=variant.naive,
+        queries=variant.queries,
+        near_copies=near,
+        attacker_data=variant.other or OWN,
+        lower_bound=data.effort.name == "quick",
+        seconds=0.0,
+    )
+
+
+def judged(
+    data: AuditData, variant: AttackVariant, attacker: Attacker, view: AdversaryView, draws: torch.Generator,
+    *, near: bool,
+) -> tuple[AttackResult, Tensor | None]:  # fmt: skip
+    """What `attacker` recovers.
+
+    Args:
+        data: of the audit.
+        variant: which attack it is.
+        attacker: the fitted attack.
+        view: what it was fitted on.
+        draws: for its reconstructions.
+        near: whether further releases are of near-duplicates.
+
+    Returns:
+        The result, and the first reconstructions `[n, *image_shape]`; None if there are none to show.
+    """
+    try:
+        made, tried, held = _reconstructed(data, variant, attacker, view, draws, near=near)
+    except AttackFailed as error:
+        return unjudged(data, variant, near=near, reason=str(error)), None
+    if not bool(torch.isfinite(made.images).all() and torch.isfinite(tried.images).all()):
+        return unjudged(data, variant, near=near, reason="the reconstruction is not finite"), None
+    originals = data.images[: len(made.images)]
+    judge = Judge(view.pixels(view.training).mean(dim=0), held, tried.images, data.prior)
+    figures = judge.figures(
+        originals, made.images, data.gallery_images, generator=generator_for(data.seed, "bootstrap")
+    )
+    prior = float((originals - data.prior).square().mean())
+    training = _longest(attacker.training, made)
+    reason = ""
+    if figures.mse > BELOW_PRIOR * prior and figures.index.value < NOTHING:
+        reason = f"below the prior: mean squared error {figures.mse:.4f}, the mean image's is {prior:.4f}"
+    elif not training.converged and data.effort.until_converged:
+        reason = f"not converged after {training.steps} steps"
+    update = {
+        "figures": figures,
+        "converged": training.converged,
+        "steps": training.steps,
+        "losses": training.losses,
+    }
+    result = unjudged(data, variant, near=near, reason=reason).model_copy(update=update)
+    return result, made.images[:PICTURED]
+
+
+def _reconstructed(
+    data: AuditData, variant: AttackVariant, attacker: Attacker, view: AdversaryView, draws: torch.Generator,
+    *, near: bool,
+) -> tuple[Reconstruction, Reconstruction, Tensor]:  # fmt: skip
+    """Reconstructions of the targets and of held-out auxiliary images, and these images.
+
+    Every attacker, the query-free one included, is told how far to trust its reconstructions.
+    """
+    count = len(data.targets)
+    if variant.attack.per_image:
+        count = min(data.effort.optimised_targets, count)
+    released = view.perceived(data.released(variant.queries, near=near).take(torch.arange(count)))
+    # Where every image costs an optimisation, half as many must do: they decide one number per channel.
+    practised = count // 2 if variant.attack.per_image else HELD_FOR_PULL
+    held = view.held_out.take(torch.arange(max(1, min(practised, len(view.held_out)))))
+    made = attacker.reconstruct(released, draws)
+    practice = data.request.target.release(held, draws, queries=variant.queries, near_copies=near)
+    tried = attacker.reconstruct(view.perceived(practice), draws)
+    return made, tried, view.pixels(held)
+
+
+def _longest(fitted: Training, made: Reconstruction) -> Training:
+    """The optimisation's training where every image was optimised, else the fit's."""
+    if made.training.steps:
+        return replace(made.training, converged=made.training.converged and fitted.converged)
+    return fitted

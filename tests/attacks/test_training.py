@@ -1,0 +1,82 @@
+"""Training leaves the average of the weights, stops once nothing is gained, and fails aloud."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+import torch
+from attack_views import EFFORT
+from collabplan.attacks import AttackFailed
+from collabplan.attacks.training import has_converged, seeded, train
+from torch import Tensor, nn
+
+DATA = torch.randn(64, 3, generator=torch.Generator().manual_seed(0))
+WANTED = DATA @ torch.tensor([[1.0], [-2.0], [0.5]])
+
+
+def fitted(network: nn.Module, *, steps: int = 200, until_converged: bool = False, scale: float = 1.0) -> object:
+    def step_loss(net: nn.Module, positions: Tensor, step: int) -> Iterator[Tensor]:  # noqa: ARG001
+        yield (net(DATA[positions]) - WANTED[positions]).square().mean() * scale
+
+    def held_loss(net: nn.Module) -> float:
+        with torch.no_grad():
+            return float((net(DATA) - WANTED).square().mean())
+
+    effort = replace(EFFORT, train_steps=steps, until_converged=until_converged)
+    return train(network, step_loss, held_loss, len(DATA), effort, torch.Generator().manual_seed(1),
+                 rate=lambda _: 0.1)[1]  # fmt: skip
+
+
+def line() -> nn.Module:
+    return seeded(lambda: nn.Linear(3, 1), torch.Generator().manual_seed(2))
+
+
+def test_a_line_is_learned_and_the_network_is_left_in_evaluation_mode() -> None:
+    network = line()
+    training = fitted(network, steps=400)
+    assert training.losses[-1] < 0.01 * training.losses[0]  # type: ignore[attr-defined]
+    assert not network.training
+
+
+def test_the_same_seed_gives_the_same_weights() -> None:
+    first, second = line(), line()
+    fitted(first)
+    fitted(second)
+    assert torch.equal(first.weight, second.weight)  # type: ignore[arg-type]
+
+
+def test_a_network_that_only_gets_worse_is_left_as_it_began() -> None:
+    network = line()
+    with torch.no_grad():
+        network.weight.copy_(torch.tensor([[1.0, -2.0, 0.5]]))  # type: ignore[operator]
+        network.bias.zero_()  # type: ignore[operator]
+    before = network.weight.clone()  # type: ignore[operator]
+    fitted(network, scale=-1.0)
+    assert torch.equal(network.weight, before)  # type: ignore[arg-type]
+
+
+def test_training_stops_early_once_converged() -> None:
+    training = fitted(line(), steps=3000, until_converged=True)
+    assert training.converged  # type: ignore[attr-defined]
+    assert training.steps < 3000  # type: ignore[attr-defined]
+
+
+def test_a_loss_that_is_not_finite_fails_the_attack() -> None:
+    with pytest.raises(AttackFailed, match="training diverged: the loss is nan at step 0"):
+        fitted(line(), scale=float("nan"))
+
+
+def test_convergence_needs_six_losses_and_a_flat_end() -> None:
+    assert not has_converged([1.0] * 5)
+    assert has_converged([1.0, 0.5, 0.4, 0.4, 0.4, 0.4])
+    assert not has_converged([1.0, 0.8, 0.6, 0.4, 0.2, 0.1])
+
+
+def test_a_seeded_network_leaves_the_global_generator_alone() -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    line()
+    assert torch.equal(torch.rand(3), expected)
