@@ -148,7 +148,7 @@ class _Rewriter:
         """The node's value now; a view of what was written since is taken again."""
         if node in self.stale:
             self.stale.discard(node)
-            self.now[node] = self._read(self.viewed[node]) if _is_same(node) else self._copied(node)
+            self.now[node] = self._read(self.viewed[node]) if shows_itself(node) else self._copied(node)
         return self.now[node]
 
     def _write(self, node: fx.Node, target: torch._ops.OpOverload) -> None:
@@ -180,7 +180,7 @@ class _Rewriter:
 
     def _written_back(self, view: fx.Node, value: fx.Node, below: fx.Node) -> fx.Node:
         """The tensor `below`, once `value` is written into its `view`."""
-        if _is_same(view):
+        if shows_itself(view):
             return value
         scatter = _WRITTEN_BACK.get(view.target)
         if scatter is not None:
@@ -221,7 +221,7 @@ def _is_off(node: fx.Node) -> bool:
     return node.target in _DROPOUTS and node.args[2] is False
 
 
-def _is_same(view: fx.Node) -> bool:
+def shows_itself(view: fx.Node) -> bool:
     """True for the viewed tensor itself: written in place, or returned unchanged."""
     schema = getattr(view.target, "_schema", None)
     return view.target in _SAME or bool(schema and schema.is_mutable)

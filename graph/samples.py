@@ -62,12 +62,12 @@ def find_samples(traced: TracedGraph, nodes: Sequence[fx.Node]) -> Samples:
     if not traced.dynamic_batch and traced.traced_batch == 1:
         return Samples({name: next(iter(given), None) for name, given in options.items()}, None)
     if traced.dynamic_batch:
-        by_rule = _by_rule(traced, options)
-        if by_rule is not None:
-            return by_rule
+        verdict = by_rule(traced, options)
+        if verdict is not None:
+            return verdict
     for change in _CHANGES:
         try:
-            found = _compared(traced, options, outputs, _Probe.of(traced, change))
+            found = compare_batches(traced, options, outputs, _Probe.of(traced, change))
         except Exception:  # values that an input cannot have, such as ids beyond a table
             continue
         return _one_at_a_time(found, options) if traced.dynamic_batch and found.mixed_at else found
@@ -75,8 +75,13 @@ def find_samples(traced: TracedGraph, nodes: Sequence[fx.Node]) -> Samples:
     return Samples(unambiguous, UNTRIED)
 
 
-def _by_rule(traced: TracedGraph, options: dict[str, list[Layout]]) -> Samples | None:
-    """The verdict by the rules of operators; None where the model must run."""
+def by_rule(traced: TracedGraph, options: dict[str, list[Layout]]) -> Samples | None:
+    """The verdict by the rules of operators; None where the model must run.
+
+    Args:
+        traced: the traced model, with a free batch.
+        options: by node name, the layouts that its shape allows.
+    """
     walked = walk(traced)
     if walked.mixed is not None:
         if not _runs(traced):
@@ -118,7 +123,17 @@ def _one_at_a_time(found: Samples, options: dict[str, list[Layout]]) -> Samples:
     return Samples(known, found.mixed_at)
 
 
-def _compared(traced: TracedGraph, options: dict[str, list[Layout]], outputs: set[fx.Node], probe: _Probe) -> Samples:
+def compare_batches(
+    traced: TracedGraph, options: dict[str, list[Layout]], outputs: set[fx.Node], probe: _Probe
+) -> Samples:
+    """The verdict by two batches that run side by side.
+
+    Args:
+        traced: the traced model.
+        options: by node name, the layouts that its shape allows.
+        outputs: the output nodes that depend on private values.
+        probe: the two batches.
+    """
     layouts: dict[str, Layout | None] = {}
     mixed_at: str | None = None
     answers: dict[fx.Node, tuple[Tensor, Layout]] = {}

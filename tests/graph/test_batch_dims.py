@@ -146,7 +146,7 @@ def test_entries_of_which_no_other_number_can_run_are_no_samples() -> None:
             self.layer = nn.Linear(3, 3)
 
         def forward(self, x: Tensor) -> Tensor:
-            return self.layer(x.index_select(0, self.order))
+            return self.layer(x.index_select(0, self.get_buffer("order")))
 
     with pytest.raises(TraceError, match=r"do not look like samples.*batch_dim = None"):
         trace(Neighbours(), torch.randn(5, 3))

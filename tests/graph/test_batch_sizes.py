@@ -38,7 +38,7 @@ def evaluated(node: fx.Node | int, batch: int) -> int:
         return node
     if node.target is torch.ops.aten.sym_size.int:
         return batch
-    return node.target(*(evaluated(arg, batch) for arg in node.args))  # type: ignore[operator, arg-type]
+    return node.target(*(evaluated(arg, batch) for arg in node.args))  # type: ignore[arg-type]
 
 
 def test_sizes_follow_the_batch(sizes: BatchSizes, values: list[Tensor]) -> None:

@@ -16,6 +16,11 @@ from torch.nn.functional import scaled_dot_product_attention
 
 WEIGHT = torch.randn(6, 6, generator=torch.Generator().manual_seed(0))
 
+
+def attended(x: Tensor) -> Tensor:
+    return scaled_dot_product_attention(x, x, x)
+
+
 APART: dict[str, tuple[Callable[[Tensor], Tensor], Rows]] = {
     "pointwise": (lambda x: torch.relu(x) * 2, Rows(0)),
     "transposed": (lambda x: torch.relu(x.transpose(0, 1)), Rows(1)),
@@ -38,7 +43,7 @@ APART: dict[str, tuple[Callable[[Tensor], Tensor], Rows]] = {
     "linear": (lambda x: nn.functional.linear(x, WEIGHT), Rows(0)),
     "a product with itself": (lambda x: torch.relu(x @ x.transpose(1, 2)), Rows(0)),
     "an Einstein sum": (lambda x: torch.relu(torch.einsum("bij,jk->bik", x, WEIGHT)), Rows(0)),
-    "attention": (lambda x: torch.relu(scaled_dot_product_attention(x, x, x)), Rows(0)),
+    "attention": (lambda x: torch.relu(attended(x)), Rows(0)),
     "normalised": (lambda x: nn.functional.layer_norm(x, [6]), Rows(0)),
     "convolution": (lambda x: nn.functional.conv1d(x, torch.ones(2, 4, 3)), Rows(0)),
     "pooled": (lambda x: nn.functional.avg_pool1d(x, 2), Rows(0)),
@@ -76,7 +81,7 @@ MIXED: dict[str, Callable[[Tensor], Tensor]] = {
     "one sample": lambda x: x - x[0],
     "the first samples": lambda x: x - x[:1],
     "a product over the batch": lambda x: x.flatten(1) @ x.flatten(1).T @ x.flatten(1),
-    "attention over the batch": lambda x: scaled_dot_product_attention(*[x.transpose(0, 1)] * 3).transpose(0, 1),
+    "attention over the batch": lambda x: attended(x.transpose(0, 1)).transpose(0, 1),
     "two orders meet": lambda x: torch.relu(x.reshape(-1, 6)) + torch.relu(x.transpose(0, 1).reshape(-1, 6)),
     "their places": lambda x: x + torch.arange(x.shape[0])[:, None, None],
     "their number": lambda x: x / x.shape[0],

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from collabplan.graph import samples, trace
+from collabplan.graph.comparing import alike
 from collabplan.graph.rows import walk
 from collabplan.records import TraceError
 from torch import Tensor, nn
@@ -187,7 +188,7 @@ def test_samples_that_stay_apart_are_proven_to(name: str, monkeypatch: pytest.Mo
     traced = trace(Calls(function, **parts), inputs)
     assert traced.mixed_at is None
     assert walk(traced).proven
-    monkeypatch.setattr(samples, "_compared", probed)
+    monkeypatch.setattr(samples, "compare_batches", probed)
     found = samples.find_samples(traced, [node for node in traced.flat.graph.nodes if node.name in traced.layouts])
     assert found.layouts == traced.layouts
 
@@ -197,7 +198,7 @@ def test_rules_and_runs_say_the_same_of_where_samples_lie(name: str, monkeypatch
     torch.manual_seed(0)
     function, parts, inputs = APART[name]
     by_rule = trace(Calls(function, **parts), inputs)
-    monkeypatch.setattr(samples, "_by_rule", lambda *_: None)
+    monkeypatch.setattr(samples, "by_rule", lambda *_: None)
     by_run = trace(Calls(function, **parts), inputs)
     assert (by_run.mixed_at, dict(by_run.layouts)) == (None, dict(by_rule.layouts))
 
@@ -216,6 +217,6 @@ def test_what_no_rule_covers_is_tried_out(function: Callable[..., Tensor]) -> No
 @pytest.mark.parametrize("dtype", [torch.int64, torch.bool])
 def test_whole_numbers_are_compared_exactly(dtype: torch.dtype) -> None:
     row = torch.tensor([0, 1, 1]).to(dtype)
-    assert samples.alike(row, row.clone())
-    assert not samples.alike(row, row.flip(0))
-    assert not samples.alike(torch.tensor([1.0, float("nan")]), torch.tensor([1.0, 2.0]))
+    assert alike(row, row.clone())
+    assert not alike(row, row.flip(0))
+    assert not alike(torch.tensor([1.0, float("nan")]), torch.tensor([1.0, 2.0]))

@@ -96,7 +96,7 @@ class TestRaggedOutput:
 
     def test_is_no_batch_in_the_signature(self):
         traced = trace(Kept("returned"), torch.randn(1, 4))
-        document, _ = encode(traced.flat, traced.module.output_structure)
+        document, _ = encode(traced.flat, traced.module.output_structure)  # type: ignore[arg-type]
         (tensor,) = output_spec(traced, document).tensors
         assert (tensor.batch_dims, tensor.free_dims) == ((), (0,))
 

@@ -41,7 +41,7 @@ class Quantized(nn.Module):
         elif held == "buffer":
             self.register_buffer("weight", weight)
         else:
-            self.weight = weight
+            self.weight = weight  # type: ignore[assignment]
         self.register_buffer("scale", scale)
         self.head = nn.Linear(32, 3)
 

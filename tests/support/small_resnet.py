@@ -14,7 +14,8 @@ class Block(nn.Module):
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.relu(self.conv2(self.relu(self.bn1(self.conv1(x)))) + x)
+        made: Tensor = self.relu(self.conv2(self.relu(self.bn1(self.conv1(x)))) + x)
+        return made
 
 
 class SmallResNet(nn.Module):
@@ -25,4 +26,5 @@ class SmallResNet(nn.Module):
         self.fc = nn.Linear(4, 2)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc(self.layer1(self.stem(x)).mean((2, 3)))
+        logits: Tensor = self.fc(self.layer1(self.stem(x)).mean((2, 3)))
+        return logits
