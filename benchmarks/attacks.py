@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,9 +26,11 @@ from collabplan.attacks import (
     AdversaryView,
     ArtifactCache,
     Attack,
+    Attacker,
     AuditRequest,
     AuditTarget,
     Effort,
+    ObservedReleases,
     attack_named,
     run_audit,
 )
@@ -161,7 +163,9 @@ def own_range_ssim(images: Tensor, originals: Tensor) -> float:
     found = []
     for image, original in zip(images, originals, strict=True):
         span = max(float(original.max() - original.min()), 1e-3)
-        found.append(float(structural_similarity_index_measure(image[None], original[None], data_range=span)))
+        ssim = structural_similarity_index_measure(image[None], original[None], data_range=span)
+        assert isinstance(ssim, Tensor)
+        found.append(float(ssim))
     return sum(found) / len(found)
 
 
@@ -234,8 +238,8 @@ def curve(name: str, layers: Sequence[str], rates: Sequence[float], work: Path, 
                 "accuracy": round(defended_accuracy(device, target), 4),
             }
             for result in made.attacks:
-                if result.figures is not None and result.figures.ssim is not None and result.attack != "prior":
-                    figures = result.figures
+                figures = result.figures
+                if figures is not None and figures.ssim is not None and result.attack != "prior":
                     entry[result.attack] = {
                         "ssim": round(figures.ssim.value, 3),
                         "index": round(figures.index.value, 3),
@@ -283,11 +287,9 @@ def speed() -> None:
         attacker = MaximumLikelihood(priors=((1e-2, 0.0),), starts=1).fit(view, effort, generator_for(SEED, "speed"))
         data = device.targets.take(torch.arange(64))
         released = target.release(data, generator_for(SEED, "release"))
-        many, together = timed(lambda a=attacker, r=released: a.reconstruct(r, generator_for(SEED, "start")).images)
+        many, together = timed(partial(reconstructions, attacker, [released]))
         alone, single = timed(
-            lambda a=attacker, r=released: torch.cat(
-                [a.reconstruct(r.take(torch.tensor([i])), generator_for(SEED, "start")).images for i in range(FEW)]
-            )
+            partial(reconstructions, attacker, [released.take(torch.tensor([i])) for i in range(FEW)])
         )
         originals = target.pixels(data)
         ratio = (len(data) / many) / (FEW / alone)
@@ -325,6 +327,11 @@ def speed() -> None:
         threads=torch.get_num_threads(),
         data=data_name("cifar10_resnet20"),
     )
+
+
+def reconstructions(attacker: Attacker, releases: Sequence[ObservedReleases]) -> Tensor:
+    """Images of each of `releases`, every one started from the same draws."""
+    return torch.cat([attacker.reconstruct(each, generator_for(SEED, "start")).images for each in releases])
 
 
 def timed(function: Callable[[], T]) -> tuple[float, T]:

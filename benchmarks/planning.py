@@ -12,6 +12,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import networkx as nx
 import torch
@@ -29,6 +30,10 @@ def seconds(function: Callable[[], object], repeats: int) -> float:
         function()
         times.append(time.perf_counter() - started)
     return statistics.median(times)
+
+
+def _plan_fresh(traced: TracedGraph, given: tuple[dict[str, float], dict[str, float], dict[str, float]]) -> None:
+    _plan(fresh(traced), given)
 
 
 def fresh(traced: TracedGraph) -> TracedGraph:
@@ -82,8 +87,8 @@ def main() -> None:
         nodes = exported_nodes(model)
         given = costs(traced)
         proper = [cut for cut in candidate_cuts(traced) if cut.kind == "proper"]
-        whole = seconds(lambda t=traced, g=given: _plan(fresh(t), g), options.repeats)
-        reference = seconds(lambda t=traced: reference_cut(t), 1)
+        whole = seconds(partial(_plan_fresh, traced, given), options.repeats)
+        reference = seconds(partial(reference_cut, traced), 1)
         bar(
             "1.4",
             f"enumeration and minimum cut, {label}",

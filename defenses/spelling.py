@@ -69,7 +69,7 @@ def defenses_of(given: Given | Iterable[Given]) -> tuple[DefenseRecord, ...]:
         return tuple(dict.fromkeys(_family(given)))
     found: list[DefenseRecord] = []
     for each in given:
-        found += _family(each)  # type: ignore[arg-type]
+        found += _family(each)
     if not found:
         raise CollabplanError('no defense is given; give "none", or one such as "dropout:element:0.3"')
     return tuple(dict.fromkeys(found))

@@ -17,8 +17,8 @@ from collabplan.planner.evaluator import Evaluator
 from collabplan.planner.fastest import named_cut
 from collabplan.planner.latency import defense_ms
 from collabplan.profilers import JoinedCut, profile_model
-from collabplan.profilers.link import HEADER_BYTES
 from collabplan.records import Budgets, CollabplanError, Link, Plan, TargetIdentity, Timing, load, save
+from collabplan.records.link import HEADER_BYTES
 from collabplan.targets import Data, InputScaling
 from defense_records import grid, point_at
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 from collabplan.profilers import transfer_ms
-from collabplan.profilers.link import SEGMENT_BYTES
 from collabplan.records import CollabplanError, Link
+from collabplan.records.link import SEGMENT_BYTES
 from collabplan.runtime.shaping import Lane, Shape, ShapedLink, ShapingProxy
 from hypothesis import given, settings
 from hypothesis import strategies as st
