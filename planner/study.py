@@ -223,9 +223,9 @@ def pick_study(
 
 
 def _marks(attributes: Mapping[str, Any]) -> dict[str, str] | None:
-    """What a study was marked with; one from before objectives could be chosen has the default ones."""
+    """What a study was marked with; None where it was not marked yet."""
     found = attributes.get(_FINGERPRINT)
-    return None if found is None else {_MARK: ", ".join(DEFAULT_OBJECTIVES), **found}
+    return None if found is None else dict(found)
 
 
 def _directions(found: Sequence[optuna.study.StudyDirection]) -> list[str]:

@@ -21,8 +21,8 @@ def add_one(folder, *, resume=False, fingerprint=FINGERPRINT, objectives=DEFAULT
         return store.name
 
 
-def completed(folder, fingerprint=FINGERPRINT):
-    with open_store(folder, fingerprint, space(3), resume=True) as store:
+def completed(folder, fingerprint=FINGERPRINT, name=None):
+    with open_store(folder, fingerprint, space(3), resume=True, name=name) as store:
         return store.name, len(store.completed())
 
 
@@ -113,13 +113,22 @@ def test_resume_with_other_objectives_names_the_difference(tmp_path):
     assert add_one(tmp_path, resume=True, objectives=("accuracy", "leakage")) == "search-1"
 
 
-def test_a_study_from_before_objectives_could_be_chosen_has_the_default_ones(tmp_path):
+def test_a_study_of_another_version_is_refused_in_one_line_and_nothing_of_it_is_lost(tmp_path):
     add_one(tmp_path)
-    study = optuna.load_study(study_name="search-1", storage=f"sqlite:///{tmp_path / 'study.db'}")
-    study.set_user_attr("collabplan.fingerprint", FINGERPRINT)
-    assert completed(tmp_path) == ("search-1", 1)
-    with pytest.raises(MismatchError, match="objectives was accuracy, latency, leakage"):
-        add_one(tmp_path, resume=True, objectives=("accuracy", "leakage"))
+    storage = f"sqlite:///{tmp_path / 'study.db'}"
+    study = optuna.load_study(study_name="search-1", storage=storage)
+    old = {"dropout kinds": "element, channel", "rates": "0.1, 0.2", "masks": "fresh", "bits": "8 none 0"}
+    study.set_user_attr("collabplan.fingerprint", FINGERPRINT | old)
+    for name in (None, "search-1"):
+        with pytest.raises(MismatchError) as caught:
+            completed(tmp_path, name=name)
+        said = str(caught.value)
+        assert "study search-1" in said
+        assert "was made by another version of collabplan (schema version 1, this one reads 2)" in said
+        assert said.endswith("make it again with `collabplan optimize`")
+        assert "\n" not in said
+    assert len(optuna.load_study(study_name="search-1", storage=storage).trials) == 1
+    assert add_one(tmp_path) == "search-2", "a new study is begun beside it"
 
 
 def test_studies_of_other_programs_in_the_database_are_left_alone(tmp_path):
