@@ -58,8 +58,8 @@ def _energy(plan: Plan) -> list[str]:
 def _why(plan: Plan) -> list[str]:
 
     found = [
-        f"Of {plan.trials} measured candidates it leaks least (upper end of the index on the search half: "
-        f"{plan.searched.index.high:.3f}) among those within all budgets, and keeps them on the confirm half too."
+        f"Of {plan.trials} measured candidates it leaks least (upper end of the index on the search split: "
+        f"{plan.searched.index.high:.3f}) among those within all budgets, and keeps them on the confirm split too."
     ]
     held = checks(plan.chosen, plan.budgets)
     if not held:
