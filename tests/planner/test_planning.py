@@ -11,8 +11,9 @@ from collabplan.graph import candidate_cuts, split, trace
 from collabplan.planner import SearchOptions, optimize
 from collabplan.planner.evaluator import Evaluator
 from collabplan.planner.front import pareto_front
-from collabplan.planner.planning import _turned_round, options_of, plan_for, setup_of
+from collabplan.planner.planning import _turned_round, plan_for
 from collabplan.planner.space import point_of
+from collabplan.planner.study_setup import options_of, setup_of
 from collabplan.profilers import profile_model
 from collabplan.records import Budgets, CollabplanError, EdgePower, Link, MismatchError, Plan, StudySetup, load, save
 from defense_records import grid, point_at
@@ -214,9 +215,9 @@ def test_nothing_is_measured_twice(problem, tmp_path, monkeypatch):
     asked = []
     evaluate = Evaluator.evaluate
 
-    def noted(self, point, half="search"):
-        asked.append((point, half))
-        return evaluate(self, point, half)
+    def noted(self, point, split="search"):
+        asked.append((point, split))
+        return evaluate(self, point, split)
 
     monkeypatch.setattr(Evaluator, "evaluate", noted)
     optimize(problem, dataclasses.replace(OPTIONS, trials=4), tmp_path)
