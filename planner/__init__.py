@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .planning import join_search, optimize, plan_for
     from .problem import AuditOptions, Problem, RuledOut, SearchOptions, SearchResult
     from .roles import Roles
-    from .search import search_points
+    from .search import Walk, search_points
     from .shared_study import read_setup
     from .space import Point, Space, Wire
     from .study import open_store
@@ -29,6 +29,7 @@ _HOMES = {
     "RuledOut": "problem",
     "SearchOptions": "problem",
     "Space": "space",
+    "Walk": "search",
     "Wire": "space",
     "hypervolume": "front",
     "join_search": "planning",
@@ -50,6 +51,7 @@ __all__ = [
     "SearchOptions",
     "SearchResult",
     "Space",
+    "Walk",
     "Wire",
     "hypervolume",
     "join_search",

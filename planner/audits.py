@@ -95,7 +95,7 @@ def ask(
 class Audits:
     """The audits of one search. Finished attacks are kept in `folder`, by content, and never run twice."""
 
-    objectives: Evaluator
+    evaluator: Evaluator
     options: AuditOptions
     folder: Path
     tell: Callable[[str, float], None] = lambda _, __: None
@@ -138,12 +138,12 @@ class Audits:
         the front's hypervolume. Only candidates that keep within the other budgets take part: no other can become the
         plan.
         """
-        kept = without(self.objectives.problem.budgets, PRIVACY)
+        kept = without(self.evaluator.problem.budgets, PRIVACY)
         relevant = sorted(
             (c for c in candidates if c.leakage.status == "estimated" and judged(c, kept).meets_budgets),
             key=lambda c: point_of(c).key,
         )
-        order = torch.randperm(len(relevant), generator=generator_for(self.objectives.options.seed, "calibration"))
+        order = torch.randperm(len(relevant), generator=generator_for(self.evaluator.options.seed, "calibration"))
         most = self._most(len(relevant))
         at_random = [relevant[at] for at in order[: min(CALIBRATION_AUDITS, most)].tolist()]
         for done, candidate in enumerate(at_random):
@@ -153,7 +153,7 @@ class Audits:
         chosen: list[Seen] = []
         while len(at_random) + len(chosen) < most:
             self.calibration = Calibration(seen, chosen)
-            telling = most_telling(self._known(candidates), relevant, self.objectives.options.objectives)
+            telling = most_telling(self._known(candidates), relevant, self.evaluator.options.objectives)
             if telling is None:
                 break
             done = len(at_random) + len(chosen)
@@ -179,14 +179,14 @@ class Audits:
         if audited is None:
             return self.predicted(candidate)
         known = candidate.model_copy(update={"audited": audited, "predicted": None})
-        return judged(known, self.objectives.problem.budgets)
+        return judged(known, self.evaluator.problem.budgets)
 
     def predicted(self, candidate: Candidate) -> Candidate:
         """The candidate, of whatever images, with what attackers are predicted to reach."""
         if candidate.leakage.status != "estimated":
             return candidate
         predicted = self.calibration.predict(candidate.leakage.index.value)
-        return judged(candidate.model_copy(update={"predicted": predicted}), self.objectives.problem.budgets)
+        return judged(candidate.model_copy(update={"predicted": predicted}), self.evaluator.problem.budgets)
 
     def _seen(self, candidate: Candidate) -> Seen:
         return Seen(candidate.leakage.index.value, self._made[point_of(candidate)].figures.index)
@@ -194,7 +194,7 @@ class Audits:
     @cached_property
     def _roles(self) -> Roles:
         """Of the search half."""
-        problem = self.objectives.problem
+        problem = self.evaluator.problem
         return problem.attackers.while_searching(problem.search, self.options.search_effort.targets)
 
     def searched(self, candidate: Candidate) -> Candidate:
@@ -209,36 +209,36 @@ class Audits:
         """A candidate of the confirm half attacked there by the whole suite, as hard as was asked for."""
         if candidate.leakage.status != "estimated":
             return candidate
-        options, roles = self.options, self.objectives.problem.attackers
+        options, roles = self.options, self.evaluator.problem.attackers
         audited = self._audited(
             point_of(candidate), roles, options.attacks, options.final_effort, "confirm", options.seeds
         )
         known = candidate.model_copy(update={"audited": audited, "predicted": None})
-        return judged(known, self.objectives.problem.budgets)
+        return judged(known, self.evaluator.problem.budgets)
 
     def _audited(
         self, point: Point, roles: Roles, attacks: tuple[Attack, ...], effort: Effort, half: Half, seeds: int
     ) -> Audited:
-        objectives, problem = self.objectives, self.objectives.problem
-        cut, found = objectives.cuts[point.cut_id], []
-        for seed in range(objectives.options.seed, objectives.options.seed + seeds):
+        evaluator, problem = self.evaluator, self.evaluator.problem
+        cut, found = evaluator.cuts[point.cut_id], []
+        for seed in range(evaluator.options.seed, evaluator.options.seed + seeds):
             # Seeds are derived as `collabplan attack` does, which so finds these audits made.
             outcome = run_audit(
                 ask(
                     problem.traced,
                     cut,
-                    objectives.defense(point),
+                    evaluator.defense(point),
                     problem.scaling,
                     roles,
                     seed=seed,
-                    tuned=objectives.tuned(point) if half == "confirm" else None,  # no attack of the search uses it
+                    tuned=evaluator.tuned(point) if half == "confirm" else None,  # no attack of the search uses it
                 ),
                 attacks,
                 effort,
                 seed=derive_seed(seed, cut.id),
                 folder=self.folder,
                 strongest=half == "search",
-                exchange=objectives.exchange,
+                exchange=evaluator.exchange,
                 artifacts=self._shared.setdefault(seed, ArtifactCache(seed)),
                 step=lambda what: self.tell(f"{cut.name}: {what}", 0.0) if half == "confirm" else None,
             )

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from torch import Tensor
@@ -18,25 +17,22 @@ from ..records import (
     Budgets,
     Candidate,
     CollabplanError,
-    EdgePower,
     Plan,
-    StudySetup,
-    TensorFile,
-    collect_provenance,
-    hash_tensors,
 )
 from .audits import Audits
 from .baselines import Role, baseline_cuts
-from .budgets import AUDITED_ONLY, cost_checks, judged, without
+from .budgets import cost_checks, judged
 from .choose import Choice, Excluded, choose, described, shown_front
 from .evaluator import Evaluator
 from .folder_lock import locked
 from .front import Values, hypervolume
+from .plan_record import plan_of
 from .problem import Problem, RuledOut, SearchOptions, SearchResult, fingerprint
-from .search import OnProgress, Searched, search_points, search_together
+from .search import OnProgress, Searched, Walk, search_points, search_together
 from .shared_study import SharedStore, open_shared_store
 from .space import Point, point_of
 from .study import TrialStore, open_store
+from .study_setup import setup_of, steering_budgets
 
 
 def optimize(
@@ -57,29 +53,29 @@ def optimize(
         MismatchError: the profiles, or with `resume` the studies in `folder`, are of something else.
         CollabplanError: another process searches in `folder`, no space is left, or a figure cannot be measured.
     """
-    objectives = Evaluator(problem, options, folder)
-    if not objectives.space.points:
+    evaluator = Evaluator(problem, options, folder)
+    if not evaluator.space.points:
         raise CollabplanError(
             "no cut of this model can be searched: what crosses cannot be divided into samples; see the profile's table"
         )
-    allowed, excluded = _divide(objectives, problem.budgets)
-    marks = fingerprint(problem, options, objectives.leakage_samples, objectives.metric)
-    with _store(objectives, folder, marks) as store:
-        tell = _telling(objectives, on_progress)
-        audits, notes = _audits(objectives, folder, tell)
-        found = _searched(objectives, store, allowed, tell)
+    allowed, excluded = _divide(evaluator, problem.budgets)
+    marks = fingerprint(problem, options, evaluator.leakage_samples, evaluator.metric)
+    with _store(evaluator, folder, marks) as store:
+        tell = _telling(evaluator, on_progress)
+        audits, notes = _audits(evaluator, folder, tell)
+        found = _searched(evaluator, store, allowed, tell)
         candidates = [judged(candidate, problem.budgets) for candidate in found.candidates]
         if audits is not None:
             candidates = list(audits.calibrated(candidates))
-        roles, searched, beside = _baselines(objectives, {point_of(candidate) for candidate in candidates}, tell)
+        roles, searched, beside = _baselines(evaluator, {point_of(candidate) for candidate in candidates}, tell)
         if audits is not None:
             searched = [audits.known(each) for each in searched]
             beside = [audits.predicted(each) for each in beside]
-        choice = choose([*candidates, *searched], problem.budgets, objectives.confirm, excluded, audits, beside)
+        choice = choose([*candidates, *searched], problem.budgets, evaluator.confirm, excluded, audits, beside)
         shown = {point_of(candidate): candidate for candidate in choice.beside}
         baselines = tuple(Baseline(role=role, candidate=shown[point]) for role, point in roles.items())
         front = shown_front(choice.candidates, choice.searched, options.objectives)
-        plan = _plan(objectives, choice, front, baselines, len(found.candidates), store.name)
+        plan = plan_of(evaluator, choice, front, baselines, len(found.candidates), store.name)
     return SearchResult(
         plan=plan,
         chosen=choice.searched,
@@ -91,15 +87,13 @@ def optimize(
         space=len(allowed),
         ruled_out=RuledOut(len(excluded), _cuts_without(allowed, excluded)),
         confirm_tries=choice.tries,
-        hypervolume=_hypervolume(objectives, front),
+        hypervolume=_hypervolume(evaluator, front),
         study=store.name,
-        tuned_weights=None if plan is None or choice.searched is None else objectives.tuned(point_of(choice.searched)),
-        projection=None
-        if plan is None or choice.searched is None
-        else objectives.projection(point_of(choice.searched)),
+        tuned_weights=None if plan is None or choice.searched is None else evaluator.tuned(point_of(choice.searched)),
+        projection=None if plan is None or choice.searched is None else evaluator.projection(point_of(choice.searched)),
         audits=0 if audits is None else audits.made,
         notes=(
-            *objectives.notes,
+            *evaluator.notes,
             *_turned_round(problem, choice.candidates),
             *(notes if audits is None else audits.notes),
             *_unsought(options),
@@ -157,22 +151,22 @@ def plan_for(
         BudgetError: the candidate misses a budget on the confirm half.
         CollabplanError: a figure cannot be measured.
     """
-    objectives = Evaluator(problem, options, folder, named=candidate)
-    if candidate.cut_id not in objectives.cuts:
+    evaluator = Evaluator(problem, options, folder, named=candidate)
+    if candidate.cut_id not in evaluator.cuts:
         raise CollabplanError(f"{candidate.cut_name} is no cut that was profiled here; profile with its --max-crossing")
-    audits, _ = _audits(objectives, folder, _telling(objectives, on_progress))
-    confirmed = objectives.confirm(candidate)
+    audits, _ = _audits(evaluator, folder, _telling(evaluator, on_progress))
+    confirmed = evaluator.confirm(candidate)
     if audits is not None:
         confirmed = audits.hardest(confirmed)
     confirmed = judged(confirmed, problem.budgets)
     if not confirmed.meets_budgets:
         raise BudgetError(f"{described(confirmed)} misses on the confirm half: {', '.join(confirmed.violations)}")
-    made = _plan(objectives, Choice(candidate, confirmed, 1), found.front, found.baselines, found.trials, found.study)
+    made = plan_of(evaluator, Choice(candidate, confirmed, 1), found.front, found.baselines, found.trials, found.study)
     assert made is not None
-    return ChosenPlan(made, objectives.tuned(point_of(candidate)), objectives.projection(point_of(candidate)))
+    return ChosenPlan(made, evaluator.tuned(point_of(candidate)), evaluator.projection(point_of(candidate)))
 
 
-def _telling(objectives: Evaluator, on_progress: OnProgress | None) -> OnProgress:
+def _telling(evaluator: Evaluator, on_progress: OnProgress | None) -> OnProgress:
     """`on_progress`, which hears of what takes long within a candidate too, at the share that was done before it."""
     last = 0.0
 
@@ -182,29 +176,29 @@ def _telling(objectives: Evaluator, on_progress: OnProgress | None) -> OnProgres
         if on_progress is not None:
             on_progress(what, done)
 
-    objectives.tell = lambda what: tell(what, last)
+    evaluator.tell = lambda what: tell(what, last)
     return tell
 
 
-def _audits(objectives: Evaluator, folder: Path, tell: OnProgress) -> tuple[Audits | None, list[str]]:
+def _audits(evaluator: Evaluator, folder: Path, tell: OnProgress) -> tuple[Audits | None, list[str]]:
     """The audits of this search, None where none are asked for or possible; what there is to say about that."""
-    options = objectives.options.audit
+    options = evaluator.options.audit
     if options is None:
         return None, []
     try:
-        attacked_input(objectives.problem.traced)
+        attacked_input(evaluator.problem.traced)
     except CollabplanError as error:
         return None, [f"NOT AUDITED: {error}"]
-    return Audits(objectives, options, folder / "audits", tell), []
+    return Audits(evaluator, options, folder / "audits", tell), []
 
 
 @contextmanager
-def _store(objectives: Evaluator, folder: Path, marks: Mapping[str, str]) -> Iterator[TrialStore | SharedStore]:
+def _store(evaluator: Evaluator, folder: Path, marks: Mapping[str, str]) -> Iterator[TrialStore | SharedStore]:
     """The study, in the folder or in a database that workers may join; the folder is locked in either case."""
-    problem, options = objectives.problem, objectives.options
+    problem, options = evaluator.problem, evaluator.options
     if options.storage is None:
         with open_store(
-            folder, marks, objectives.space, resume=options.resume, name=options.study, objectives=options.objectives
+            folder, marks, evaluator.space, resume=options.resume, name=options.study, objectives=options.objectives
         ) as store:
             yield store
         return
@@ -213,7 +207,7 @@ def _store(objectives: Evaluator, folder: Path, marks: Mapping[str, str]) -> Ite
         open_shared_store(
             options.storage,
             marks,
-            objectives.space,
+            evaluator.space,
             resume=options.resume,
             name=options.study,
             objectives=options.objectives,
@@ -224,22 +218,14 @@ def _store(objectives: Evaluator, folder: Path, marks: Mapping[str, str]) -> Ite
 
 
 def _searched(
-    objectives: Evaluator, store: TrialStore | SharedStore, allowed: Sequence[Point], tell: OnProgress
+    evaluator: Evaluator, store: TrialStore | SharedStore, allowed: Sequence[Point], tell: OnProgress
 ) -> Searched:
-    problem, options = objectives.problem, objectives.options
-    search: Callable[..., Searched] = (
-        partial(search_together, store) if isinstance(store, SharedStore) else partial(search_points, store)
-    )
-    return search(
-        allowed,
-        objectives.evaluate,
-        _steering(problem, options),
-        seed=options.seed,
-        trials=options.trials,
-        sampler=options.sampler,
-        reprice=objectives.reprice,
-        on_progress=tell,
-    )
+    options = evaluator.options
+    budgets = steering_budgets(evaluator.problem, options)
+    walk = Walk(allowed, evaluator.evaluate, budgets, options.seed, options.trials, options.sampler, evaluator.reprice)
+    if isinstance(store, SharedStore):
+        return search_together(store, walk, tell)
+    return search_points(store, walk, tell)
 
 
 def join_search(
@@ -259,13 +245,13 @@ def join_search(
     """
     if options.storage is None:
         raise CollabplanError("a worker needs the database of the study")
-    objectives = Evaluator(problem, options, folder)
-    allowed, _ = _divide(objectives, problem.budgets)
-    marks = fingerprint(problem, options, objectives.leakage_samples, objectives.metric)
+    evaluator = Evaluator(problem, options, folder)
+    allowed, _ = _divide(evaluator, problem.budgets)
+    marks = fingerprint(problem, options, evaluator.leakage_samples, evaluator.metric)
     with open_shared_store(
-        options.storage, marks, objectives.space, resume=True, name=name, objectives=options.objectives
+        options.storage, marks, evaluator.space, resume=True, name=name, objectives=options.objectives
     ) as store:
-        return _searched(objectives, store, allowed, _telling(objectives, on_progress))
+        return _searched(evaluator, store, allowed, _telling(evaluator, on_progress))
 
 
 def _unsought(options: SearchOptions) -> tuple[str, ...]:
@@ -278,65 +264,19 @@ def _unsought(options: SearchOptions) -> tuple[str, ...]:
     )
 
 
-def _steering(problem: Problem, options: SearchOptions) -> Budgets:
-    """The budgets that can be held against a candidate before it is attacked."""
-    return problem.budgets if options.audit is None else without(problem.budgets, AUDITED_ONLY)
-
-
-def setup_of(problem: Problem, options: SearchOptions) -> StudySetup:
-    """What a worker must know to join."""
-    return StudySetup(
-        target=problem.target,
-        edge_profile=problem.edge_profile,
-        cloud_profile=problem.cloud_profile,
-        link=problem.link,
-        edge_slowdown=problem.edge_slowdown,
-        edge_power=problem.power,
-        budgets=_steering(problem, options),
-        trials=options.trials,
-        sampler=options.sampler,
-        seed=options.seed,
-        draws=options.draws,
-        defenses=options.searched,
-        leakage_samples=options.leakage_samples,
-        cache_bytes=options.cache_bytes,
-        batch=options.batch,
-        tuning=options.tuning,
-        objectives=options.objectives,
-    )
-
-
-def options_of(setup: StudySetup, storage: str, artifacts: str | None = None) -> SearchOptions:
-    """The options that a worker of that study searches with, which reaches database and artifacts in its own way."""
-    return SearchOptions(
-        trials=setup.trials,
-        sampler=setup.sampler,
-        seed=setup.seed,
-        draws=setup.draws,
-        defenses=setup.defenses,
-        leakage_samples=setup.leakage_samples,
-        cache_bytes=setup.cache_bytes,
-        batch=setup.batch,
-        tuning=setup.tuning,
-        objectives=setup.objectives,
-        storage=storage,
-        artifacts=artifacts,
-    )
-
-
-def _divide(objectives: Evaluator, budgets: Budgets) -> tuple[list[Point], list[Excluded]]:
+def _divide(evaluator: Evaluator, budgets: Budgets) -> tuple[list[Point], list[Excluded]]:
     """The points whose costs keep within the budgets, and the others; nothing is run."""
     allowed, excluded = [], []
-    for point in objectives.space.points:
-        if _affordable(objectives, point, budgets):
+    for point in evaluator.space.points:
+        if _affordable(evaluator, point, budgets):
             allowed.append(point)
         else:
-            excluded.append(Excluded(point, objectives.cuts[point.cut_id].name, objectives.costs(point)))
+            excluded.append(Excluded(point, evaluator.cuts[point.cut_id].name, evaluator.costs(point)))
     return allowed, excluded
 
 
-def _affordable(objectives: Evaluator, point: Point, budgets: Budgets) -> bool:
-    return all(check.holds for check in cost_checks(objectives.costs(point), budgets))
+def _affordable(evaluator: Evaluator, point: Point, budgets: Budgets) -> bool:
+    return all(check.holds for check in cost_checks(evaluator.costs(point), budgets))
 
 
 def _cuts_without(allowed: Sequence[Point], excluded: Sequence[Excluded]) -> int:
@@ -345,7 +285,7 @@ def _cuts_without(allowed: Sequence[Point], excluded: Sequence[Excluded]) -> int
 
 
 def _baselines(
-    objectives: Evaluator, known: Container[Point], tell: OnProgress
+    evaluator: Evaluator, known: Container[Point], tell: OnProgress
 ) -> tuple[Mapping[Role, Point], list[Candidate], list[Candidate]]:
     """The baseline cuts undefended but quantized, which are measured whether the search visited them or not.
 
@@ -355,98 +295,28 @@ def _baselines(
     Returns:
         The baselines' points by role; those not known that costs leave, on the search half; all on the confirm half.
     """
-    undefended = objectives.space.undefended
+    undefended = evaluator.space.undefended
     cuts = baseline_cuts(
-        objectives.problem.cuts,
-        lambda cut: objectives.costs(undefended(cut.id)).latency,
-        None if objectives.extra is None else objectives.extra.cut,
+        evaluator.problem.cuts,
+        lambda cut: evaluator.costs(undefended(cut.id)).latency,
+        None if evaluator.extra is None else evaluator.extra.cut,
     )
     roles = {role: undefended(cut.id) for role, cut in cuts.items()}
     searched: list[Candidate] = []
     confirmed: dict[Point, Candidate] = {}
     for done, (role, point) in enumerate(roles.items(), start=1):
         if point not in confirmed:
-            confirmed[point] = objectives.evaluate(point, "confirm")
-            if point not in known and _affordable(objectives, point, objectives.problem.budgets):
-                searched.append(objectives.evaluate(point))
+            confirmed[point] = evaluator.evaluate(point, "confirm")
+            if point not in known and _affordable(evaluator, point, evaluator.problem.budgets):
+                searched.append(evaluator.evaluate(point))
         tell(f"baseline {role}: {cuts[role].name}", done / len(cuts))
     return roles, searched, list(confirmed.values())
 
 
-def _plan(
-    objectives: Evaluator,
-    choice: Choice,
-    front: tuple[Candidate, ...],
-    baselines: tuple[Baseline, ...],
-    trials: int,
-    study: str,
-) -> Plan | None:
-    if choice.searched is None or choice.confirmed is None:
-        return None
-    problem, options = objectives.problem, objectives.options
-    cut = objectives.cuts[choice.searched.cut_id]
-    file = problem.target.file
-    return Plan(
-        headline=_headline(choice.confirmed, problem.power),
-        target=problem.target,
-        model=problem.traced.identity,
-        cut_id=cut.id,
-        cut_name=cut.name,
-        cut_kind=cut.kind,
-        crossing=cut.crossing,
-        defense=objectives.defense(point_of(choice.searched)).record,
-        tuning=options.tuning,
-        tuned_weights=_tuned_weights(objectives, choice.searched),
-        projection=_projection(objectives, choice.searched),
-        batch=objectives.profile.batch,
-        chosen=choice.confirmed,
-        searched=choice.searched,
-        budgets=problem.budgets,
-        link=problem.link,
-        edge_device=problem.edge_profile.device,
-        cloud_device=problem.cloud_profile.device,
-        edge_power=problem.power,
-        edge_slowdown=problem.edge_slowdown,
-        edge_slowdown_source="none" if problem.edge_slowdown == 1.0 else "declared",
-        objectives=options.objectives,
-        front=front,
-        baselines=baselines,
-        trials=trials,
-        study=study,
-        provenance=collect_provenance(
-            target_file=Path(file) if file else None, seed=options.seed, command=options.command
-        ),
-    )
-
-
-def _tuned_weights(objectives: Evaluator, candidate: Candidate) -> TensorFile | None:
-    """What identifies the plan's fine-tuned weights; where they lie is known once they are written."""
-    weights = objectives.tuned(point_of(candidate))
-    return None if weights is None else TensorFile(file="", sha256=hash_tensors(weights))
-
-
-def _projection(objectives: Evaluator, candidate: Candidate) -> TensorFile | None:
-    """The same for the matrices of its projection."""
-    found = objectives.projection(point_of(candidate))
-    return None if found is None else TensorFile(file="", sha256=found.sha256)
-
-
-def _headline(chosen: Candidate, power: EdgePower | None) -> str:
-    drop, index = chosen.accuracy.drop, chosen.index
-    energy = ""
-    if chosen.edge_energy_mj is not None and power is not None:
-        energy = f", edge energy {chosen.edge_energy_mj:.3g} mJ ({power.said})"
-    return (
-        f"{described(chosen)}: latency p95 {chosen.latency.p95_ms:.1f} ms, {chosen.accuracy.metric} "
-        f"{chosen.accuracy.accuracy.value:.4f} (drop {drop.value:.4f}, at most {drop.high:.4f}), "
-        f"{chosen.leakage.index_name} at most {index.high:.3f} ({chosen.standing}){energy}"
-    )
-
-
-def _hypervolume(objectives: Evaluator, front: Sequence[Candidate]) -> float:
+def _hypervolume(evaluator: Evaluator, front: Sequence[Candidate]) -> float:
     """See `SearchResult.hypervolume`."""
-    names = objectives.options.objectives
-    costs = [objectives.costs(point) for point in objectives.space.points]
+    names = evaluator.options.objectives
+    costs = [evaluator.costs(point) for point in evaluator.space.points]
     most = {
         "latency": max(each.latency.p95_ms for each in costs),
         "energy": max(each.edge_energy_mj or 0.0 for each in costs),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -12,10 +12,10 @@ from .budgets import judged
 from .samplers import Proposer, Sampler, proposer_named
 from .shared_study import SharedStore
 from .space import Point, point_of
-from .study import TrialStore
+from .study import StoredStudy, TrialStore
 
 ENUMERATE_UP_TO = 200
-"""Spaces of at most so many points are enumerated unless fewer trials are asked for; else so many trials are run."""
+"""Spaces of at most this many points are enumerated unless fewer trials are asked for; else this many trials are run."""
 
 
 OnProgress = Callable[[str, float], None]
@@ -33,49 +33,77 @@ class Searched:
     reused: int
 
 
-def search_points(
-    store: TrialStore,
-    allowed: Sequence[Point],
-    evaluate: Callable[[Point], Candidate],
-    budgets: Budgets,
-    *,
-    seed: int,
-    trials: int | None = None,
-    sampler: Sampler = "tpe",
-    reprice: Reprice = lambda candidate: candidate,
-    on_progress: OnProgress | None = None,
-) -> Searched:
-    """Evaluate points until `trials` are complete in the study or none is left.
+@dataclass(frozen=True)
+class Walk:
+    """Which points are visited, and how each is measured.
 
-    Args:
-        store: where completed trials are kept; those in it count towards `trials`.
+    Attributes:
         allowed: the points that the budgets do not rule out beforehand, in the order of `Space.points`.
         evaluate: measures one point; deterministic, so that a repeated run gives the same candidate.
         budgets: become constraints of the search.
         seed: of the proposals.
-        trials: the total in the study. None enumerates up to `ENUMERATE_UP_TO` points, else runs so many.
+        trials: the total in the study. None enumerates up to `ENUMERATE_UP_TO` points, else runs that many.
         sampler: what proposes points where not all are visited; *exhaustive* goes through them in order.
         reprice: see `Reprice`.
+    """
+
+    allowed: Sequence[Point]
+    evaluate: Callable[[Point], Candidate]
+    budgets: Budgets
+    seed: int
+    trials: int | None = None
+    sampler: Sampler = "tpe"
+    reprice: Reprice = lambda candidate: candidate
+
+    def measured(self, point: Point) -> Candidate:
+        """The point's candidate, judged by the budgets."""
+        return judged(self.evaluate(point), self.budgets)
+
+    def repriced(self, candidates: Sequence[Candidate]) -> list[Candidate]:
+        """Those of earlier runs that still count, with the costs and the judgement of today."""
+        return [judged(found, self.budgets) for found in map(self.reprice, candidates) if found is not None]
+
+    def total(self, done: int, left: int) -> int:
+        """Trials in all, of which `done` are complete and `left` points are not yet visited."""
+        if self.trials is None:
+            everything = self.sampler == "exhaustive" or done + left <= ENUMERATE_UP_TO
+            return done + left if everything else max(ENUMERATE_UP_TO, done)
+        return max(done, min(self.trials, done + left))
+
+    def in_order(self, done: int, left: int) -> bool:
+        """True where the points are visited in their order, without a sampler."""
+        return self.sampler == "exhaustive" or self.total(done, left) >= done + left
+
+    def proposer(self, store: StoredStudy, known: Iterable[Candidate]) -> Proposer:
+        """The sampler, which has learnt from the known candidates."""
+        made = proposer_named(self.sampler, store.space, self.allowed, self.budgets, self.seed, store.objectives)
+        for candidate in known:
+            made.learn(candidate)
+        return made
+
+
+def search_points(store: TrialStore, walk: Walk, on_progress: OnProgress | None = None) -> Searched:
+    """Evaluate points until all trials are complete in the study or no point is left.
+
+    Args:
+        store: where completed trials are kept; those in it count towards `walk.trials`.
+        walk: which points, and how.
         on_progress: called after every trial.
 
     Raises:
-        CollabplanError: the store cannot be read or written. What `evaluate` raises passes through.
+        CollabplanError: the store cannot be read or written. What `walk.evaluate` raises passes through.
     """
-    found = _repriced(store.completed(), reprice, budgets)
+    found = walk.repriced(store.completed())
     reused = len(found)
     seen = {point_of(candidate) for candidate in found}
-    unseen = [point for point in allowed if point not in seen]
-    total = _total(trials, len(found), len(unseen), everything=sampler == "exhaustive")
-    in_order = sampler == "exhaustive" or total >= len(found) + len(unseen)
-    proposer = None if in_order else proposer_named(sampler, store.space, allowed, budgets, seed, store.objectives)
-    if proposer:
-        for candidate in found:
-            proposer.learn(candidate)
+    unseen = [point for point in walk.allowed if point not in seen]
+    total = walk.total(len(found), len(unseen))
+    proposer = None if walk.in_order(len(found), len(unseen)) else walk.proposer(store, found)
     while unseen and len(found) < total:
         point = unseen[0] if proposer is None else proposer.propose(seen, unseen, len(found))
         started = datetime.now()
-        candidate = judged(evaluate(point), budgets)
-        store.add(candidate, budgets, started)
+        candidate = walk.measured(point)
+        store.add(candidate, walk.budgets, started)
         found.append(candidate)
         seen.add(point)
         unseen.remove(point)
@@ -87,39 +115,29 @@ def search_points(
 
 
 def search_together(
-    store: SharedStore,
-    allowed: Sequence[Point],
-    evaluate: Callable[[Point], Candidate],
-    budgets: Budgets,
-    *,
-    seed: int,
-    trials: int | None = None,
-    sampler: Sampler = "tpe",
-    reprice: Reprice = lambda candidate: candidate,
-    on_progress: OnProgress | None = None,
-    pause_s: float = 1.0,
+    store: SharedStore, walk: Walk, on_progress: OnProgress | None = None, *, pause_s: float = 1.0
 ) -> Searched:
     """As `search_points`, beside other workers: returns when the study is complete, whoever completed it.
 
     `reused` counts the candidates that this worker did not measure.
 
     Args:
-        pause_s: how long to wait for others, who may die, where nothing is left to begin.
+        pause_s: how long to wait for others, who may die, while no point is free.
     """
     proposer: Proposer | None = None
     known: dict[Point, Candidate] = {}
     own = 0
     while True:
         store.release_dead()
-        fresh = _repriced([c for c in store.completed() if point_of(c) not in known], reprice, budgets)
+        fresh = walk.repriced([c for c in store.completed() if point_of(c) not in known])
         for candidate in fresh:
             known[point_of(candidate)] = candidate
             if proposer:
                 proposer.learn(candidate)
         busy = store.taken()
-        left = [point for point in allowed if point not in known]
+        left = [point for point in walk.allowed if point not in known]
         unseen = [point for point in left if point.key not in busy]
-        total = _total(trials, len(known), len(left), everything=sampler == "exhaustive")
+        total = walk.total(len(known), len(left))
         if on_progress and fresh:
             on_progress(f"trial {len(known)} of {total}", len(known) / max(total, 1))
         if len(known) >= total:
@@ -128,25 +146,12 @@ def search_together(
             time.sleep(pause_s)
             continue
         point = unseen[0]
-        if sampler != "exhaustive" and total < len(known) + len(left):
-            if proposer is None:
-                proposer = proposer_named(sampler, store.space, allowed, budgets, seed, store.objectives)
-                for candidate in known.values():
-                    proposer.learn(candidate)
+        if not walk.in_order(len(known), len(left)):
+            proposer = proposer or walk.proposer(store, known.values())
             proposed = proposer.propose(known.keys(), unseen, len(known) + len(busy))
             point = proposed if proposed in unseen else unseen[0]
         claim = store.claim(point)
         if claim is not None:
             with store.beating(claim):
-                candidate = judged(evaluate(point), budgets)
-            own += store.finish(claim, candidate, budgets)
-
-
-def _repriced(candidates: Sequence[Candidate], reprice: Reprice, budgets: Budgets) -> list[Candidate]:
-    return [judged(found, budgets) for found in map(reprice, candidates) if found is not None]
-
-
-def _total(trials: int | None, done: int, unseen: int, *, everything: bool) -> int:
-    if trials is None:
-        return done + unseen if everything or done + unseen <= ENUMERATE_UP_TO else max(ENUMERATE_UP_TO, done)
-    return max(done, min(trials, done + unseen))
+                candidate = walk.measured(point)
+            own += store.finish(claim, candidate, walk.budgets)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..planner import join_search, read_setup
-from ..planner.planning import options_of
+from ..planner.study_setup import options_of
 from ..records import CollabplanError, StudySetup, parse
 from ..targets.input_options import InputOptions
 from .conditions import Conditions

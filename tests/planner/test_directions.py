@@ -10,8 +10,8 @@ from collabplan.planner import SearchOptions, SearchResult, optimize
 from collabplan.planner.audits import ask
 from collabplan.planner.choose import described
 from collabplan.planner.evaluator import Evaluator
-from collabplan.planner.planning import options_of, setup_of
 from collabplan.planner.space import Space, point_of
+from collabplan.planner.study_setup import options_of, setup_of
 from collabplan.records import Budgets, CollabplanError, CutError, MismatchError
 from defense_records import defense_record, grid, point_at
 

@@ -11,8 +11,9 @@ from collabplan.graph import candidate_cuts, split, trace
 from collabplan.planner import SearchOptions, optimize
 from collabplan.planner.evaluator import Evaluator
 from collabplan.planner.front import pareto_front
-from collabplan.planner.planning import _turned_round, options_of, plan_for, setup_of
+from collabplan.planner.planning import _turned_round, plan_for
 from collabplan.planner.space import point_of
+from collabplan.planner.study_setup import options_of, setup_of
 from collabplan.profilers import profile_model
 from collabplan.records import Budgets, CollabplanError, EdgePower, Link, MismatchError, Plan, StudySetup, load, save
 from defense_records import grid, point_at

@@ -15,7 +15,7 @@ from pathlib import Path
 import optuna
 import pytest
 from collabplan.planner.front import pareto_front
-from collabplan.planner.search import search_points
+from collabplan.planner.search import Walk, search_points
 from collabplan.planner.space import point_of
 from collabplan.planner.study import open_store
 from collabplan.records import Budgets
@@ -34,7 +34,7 @@ def start(folder, trials, cuts, pause_s):
 def run_here(folder, trials, cuts=12):
     searched = space(cuts)
     with open_store(folder, FINGERPRINT, searched, resume=True) as store:
-        return search_points(store, searched.points, lambda p: evaluate(p, cuts), BUDGETS, seed=0, trials=trials)
+        return search_points(store, Walk(searched.points, lambda p: evaluate(p, cuts), BUDGETS, 0, trials))
 
 
 def front_of(candidates):

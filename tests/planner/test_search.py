@@ -9,7 +9,7 @@ import pytest
 from collabplan.defenses import defenses_of
 from collabplan.planner.front import hypervolume, objectives
 from collabplan.planner.samplers import proposer_named
-from collabplan.planner.search import search_points
+from collabplan.planner.search import Walk, search_points
 from collabplan.planner.space import Space, point_of
 from collabplan.planner.study import open_store
 from collabplan.records import DEFAULT_OBJECTIVES, Budgets, CollabplanError
@@ -28,11 +28,13 @@ def run(
     seed=0,
     resume=False,
     objectives=DEFAULT_OBJECTIVES,
+    on_progress=None,
     **more,
 ):
     with open_store(folder, FINGERPRINT, searched, resume=resume, objectives=objectives) as store:
         points = searched.points if allowed is None else allowed
-        return search_points(store, points, evaluator, budgets or Budgets(), seed=seed, trials=trials, **more)
+        walk = Walk(points, evaluator, budgets or Budgets(), seed, trials, **more)
+        return search_points(store, walk, on_progress)
 
 
 def test_a_small_space_is_enumerated_cut_by_cut(tmp_path):

@@ -14,7 +14,7 @@ import optuna
 import postgres
 import pytest
 from collabplan.planner.front import pareto_front
-from collabplan.planner.search import search_points, search_together
+from collabplan.planner.search import Walk, search_points, search_together
 from collabplan.planner.shared_study import open_shared_store, read_setup, safe_url
 from collabplan.planner.space import point_of
 from collabplan.planner.study import open_store
@@ -70,9 +70,8 @@ def test_three_workers_one_of_them_killed_find_what_one_finds(url, tmp_path):
     assert begun in failed
 
     with open_store(tmp_path, FINGERPRINT, space(CUTS), resume=False) as alone:
-        reference = search_points(
-            alone, points, lambda p: evaluate(p, CUTS), Budgets(), seed=0, sampler="exhaustive"
-        ).candidates
+        walk = Walk(points, lambda p: evaluate(p, CUTS), Budgets(), 0, sampler="exhaustive")
+        reference = search_points(alone, walk).candidates
     for lines in outputs:
         assert json.loads(lines[-1]) == front_of(reference)
 
@@ -130,16 +129,8 @@ def test_a_worker_that_died_before_its_first_beat_holds_no_point(url):
 @pytest.mark.parametrize("sampler", ["tpe", "random"])
 def test_samplers_work_beside_each_other_too(url, sampler):
     with fresh(url) as store:
-        found = search_together(
-            store,
-            store.space.points,
-            lambda p: evaluate(p, CUTS),
-            Budgets(),
-            seed=0,
-            trials=20,
-            sampler=sampler,
-            pause_s=0.1,
-        )
+        walk = Walk(store.space.points, lambda p: evaluate(p, CUTS), Budgets(), 0, 20, sampler)
+        found = search_together(store, walk, pause_s=0.1)
     assert len({point_of(candidate) for candidate in found.candidates}) == 20
 
 

@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import planner_fakes as fakes
 from collabplan.planner.front import pareto_front
-from collabplan.planner.search import search_points
+from collabplan.planner.search import Walk, search_points
 from collabplan.planner.study import open_store
 from collabplan.records import Budgets
 
@@ -28,7 +28,7 @@ def main(folder, trials, cuts, pause_s):
     budgets = Budgets(latency_p95_ms=45.0, max_leakage=0.6)
     with open_store(Path(folder), fakes.FINGERPRINT, space, resume=True) as store:
         print("open", flush=True)
-        found = search_points(store, space.points, evaluate, budgets, seed=0, trials=trials, on_progress=report)
+        found = search_points(store, Walk(space.points, evaluate, budgets, 0, trials), report)
     front = sorted(pareto_front(found.candidates), key=lambda c: (c.cut_id, c.defense.text))
     print(json.dumps([candidate.model_dump(mode="json") for candidate in front]))
 

@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import planner_fakes as fakes
 from collabplan.planner.front import pareto_front
-from collabplan.planner.search import search_together
+from collabplan.planner.search import Walk, search_together
 from collabplan.planner.shared_study import open_shared_store
 from collabplan.records import Budgets
 
@@ -28,7 +28,7 @@ def main(url, name, cuts, pause_s):
     with open_shared_store(
         url, fakes.FINGERPRINT, space, resume=True, name=name, heartbeat_s=HEARTBEAT_S, grace_s=GRACE_S
     ) as store:
-        found = search_together(store, space.points, evaluate, Budgets(), seed=0, sampler="exhaustive", pause_s=0.2)
+        found = search_together(store, Walk(space.points, evaluate, Budgets(), 0, sampler="exhaustive"), pause_s=0.2)
     front = sorted(pareto_front(found.candidates), key=lambda c: (c.cut_id, c.defense.text))
     print(json.dumps([candidate.model_dump(mode="json") for candidate in front]))
 
