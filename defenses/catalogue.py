@@ -69,8 +69,8 @@ def stage_revisions(defense: DefenseRecord) -> dict[str, int]:
         >>> stage_revisions(DefenseRecord())
         {}
     """
-    built_in = [BUILT_IN[stage.stage] for stage in defense.stages if not isinstance(stage, CustomRecord)]
     customs = [type(custom_stage(record)) for record in defense.customs]
+    built_in = [BUILT_IN[stage.stage] for stage in defense.stages if not isinstance(stage, CustomRecord)]
     return revisions_of("stage", [*built_in, *customs]) | _sources(customs)
 
 

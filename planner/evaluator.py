@@ -13,9 +13,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as load_tensors
-from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
 from ..defenses.catalogue import stage_revisions
@@ -31,18 +28,7 @@ from ..graph import Cut
 from ..graph.halves import with_weights
 from ..graph.signature import require_fixed_outputs
 from ..profilers.joining import JoinedProfile
-from ..records import (
-    ALONE,
-    Accuracy,
-    Candidate,
-    CollabplanError,
-    Granularity,
-    Leakage,
-    Tuning,
-    canonical_json,
-    hash_json,
-    write_bytes,
-)
+from ..records import ALONE, Accuracy, Candidate, CollabplanError, Granularity, Leakage, Tuning
 from ..records.revisions import revisions_of
 from ..targets.data import Data
 from .accuracy import Scorer, Scores, beside_constant, paired_accuracy
@@ -56,6 +42,7 @@ from .problem import Problem, SearchOptions, described_metric
 from .readings import Reading, first_rows
 from .recognise import recognised
 from .space import DEFAULT_RATES, Point, Space, point_of
+from .tuned_files import TunedFiles
 
 Half = Literal["search", "confirm"]
 
@@ -93,6 +80,7 @@ class Evaluator:
         self.folder = folder
         self.tell: Callable[[str], None] = lambda _: None
         self.exchange = ALONE if options.artifacts is None else open_artifacts(options.artifacts)
+        self._tuned_files = TunedFiles(None if folder is None else folder / "tuned", self.exchange)
         self.options = options
         self.profile: JoinedProfile = problem.joined()
         self.cuts: dict[str, Cut] = {cut.id: cut for cut in problem.cuts}
@@ -284,15 +272,11 @@ class Evaluator:
             self.problem.traced.identity.model_dump(mode="json"), cut.id, defense.record.model_dump(mode="json"),
             train.content_hash, self.problem.search.content_hash, tuning.marks(), self.options.seed,
             self.options.draws, self.options.batch, self.metric,
-            revisions,
         ]  # fmt: skip
-        place = self.folder and self.folder / "tuned" / f"{hash_json(key)[:24]}.safetensors"
-        if place is not None:
-            self.exchange.fetch(place)
-        kept = None if place is None else _read_tensors(place)
-        if kept is not None:
-            return Tuned.from_tensors(kept)
-        found = None
+        revisions = stage_revisions(defense.record) | revisions_of("tuning", [FINE_TUNING])
+        known, found = self._tuned_files.read(key, revisions)
+        if known:
+            return found
         if trains_against(tuning, defense) or (
             self._accuracy(point, "search", defense, None).drop.value > WORTH_TUNING
         ):
@@ -307,10 +291,7 @@ class Evaluator:
                 reading=self._taught(tuning),
                 step=lambda done: self.tell(f"fine-tuning at {cut.name}: {done:.0%}"),
             )
-        if place is not None:
-            tensors = {} if found is None else found.tensors
-            write_bytes(place, save_tensors(tensors, {"revisions": canonical_json(revisions)}))
-            self.exchange.offer(place)
+        self._tuned_files.write(key, revisions, found)
         return found
 
     def _taught(self, tuning: Tuning) -> Reading | None:
@@ -440,13 +421,3 @@ def _cost_fields(costs: Costs) -> dict[str, object]:
         "edge_parameter_count": costs.edge_parameter_count,
         "edge_energy_mj": costs.edge_energy_mj,
     }
-
-
-def _read_tensors(place: Path) -> dict[str, Tensor] | None:
-    """What an earlier run tuned, empty where that gained nothing; None where there is nothing, or something damaged."""
-    if not place.is_file():
-        return None
-    try:
-        return load_tensors(place.read_bytes())
-    except (OSError, SafetensorError, ValueError):
-        return None

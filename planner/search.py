@@ -15,7 +15,7 @@ from .space import Point, point_of
 from .study import StoredStudy, TrialStore
 
 ENUMERATE_UP_TO = 200
-"""Spaces of at most this many points are enumerated unless fewer trials are asked for; else this many trials are run."""
+"""Spaces up to this size are enumerated unless fewer trials are asked for; else this many trials are run."""
 
 
 OnProgress = Callable[[str, float], None]
