@@ -1,8 +1,8 @@
 """Runs attacks where they decide something: at random to calibrate, then where the front could change, then the winner.
 
 While searching, the black-box attackers that learn from queries are run at a modest effort against images of the search
-half. Whoever wins is attacked by the whole suite, as hard as was asked for and by several seeds, on images of the
-confirm half, which nothing was chosen by.
+split. Whoever wins is attacked by the whole suite, as hard as was asked for and by several seeds, on images of the
+confirm split, which nothing was chosen by.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from ..records import DEFAULT_OBJECTIVES, Audited, Candidate, CollabplanError, I
 from ..targets.data import Data, InputScaling
 from .budgets import PRIVACY, judged, without
 from .calibration import CALIBRATION_AUDITS, Calibration, Seen
-from .evaluator import Evaluator, Half
+from .evaluator import Evaluator, Split
 from .front import Values, added_volume, hypervolume, objectives, pareto_indices
 from .problem import AuditOptions
 from .roles import Roles
@@ -193,12 +193,12 @@ class Audits:
 
     @cached_property
     def _roles(self) -> Roles:
-        """Of the search half."""
+        """Of the search split."""
         problem = self.evaluator.problem
         return problem.attackers.while_searching(problem.search, self.options.search_effort.targets)
 
     def searched(self, candidate: Candidate) -> Candidate:
-        """The candidate attacked on the search half, at the search's effort."""
+        """The candidate attacked on the search split, at the search's effort."""
         point = point_of(candidate)
         if point not in self._made:
             attacks = tuple(attack_named(name) for name in self._steering(point))
@@ -206,7 +206,7 @@ class Audits:
         return self.known(candidate)
 
     def hardest(self, candidate: Candidate) -> Candidate:
-        """A candidate of the confirm half attacked there by the whole suite, as hard as was asked for."""
+        """A candidate of the confirm split attacked there by the whole suite, as hard as was asked for."""
         if candidate.leakage.status != "estimated":
             return candidate
         options, roles = self.options, self.evaluator.problem.attackers
@@ -217,7 +217,7 @@ class Audits:
         return judged(known, self.evaluator.problem.budgets)
 
     def _audited(
-        self, point: Point, roles: Roles, attacks: tuple[Attack, ...], effort: Effort, half: Half, seeds: int
+        self, point: Point, roles: Roles, attacks: tuple[Attack, ...], effort: Effort, split: Split, seeds: int
     ) -> Audited:
         evaluator, problem = self.evaluator, self.evaluator.problem
         cut, found = evaluator.cuts[point.cut_id], []
@@ -231,23 +231,23 @@ class Audits:
                     problem.scaling,
                     roles,
                     seed=seed,
-                    tuned=evaluator.tuned(point) if half == "confirm" else None,  # no attack of the search uses it
+                    tuned=evaluator.tuned(point) if split == "confirm" else None,  # no attack of the search uses it
                 ),
                 attacks,
                 effort,
                 seed=derive_seed(seed, cut.id),
                 folder=self.folder,
-                strongest=half == "search",
+                strongest=split == "search",
                 exchange=evaluator.exchange,
                 artifacts=self._shared.setdefault(seed, ArtifactCache(seed)),
-                step=lambda what: self.tell(f"{cut.name}: {what}", 0.0) if half == "confirm" else None,
+                step=lambda what: self.tell(f"{cut.name}: {what}", 0.0) if split == "confirm" else None,
             )
             found.append(outcome.record)
         tiers = worst_tiers(found)
         if not tiers:
             raise CollabplanError(f"no attack gave a figure at {cut.name}; run with --no-audit to plan on estimates")
         names = tuple(attack.name for attack in attacks)
-        return Audited(effort=found[0].effort, half=half, seeds=seeds, attacks=names, figures=tiers[-1])
+        return Audited(effort=found[0].effort, split=split, seeds=seeds, attacks=names, figures=tiers[-1])
 
 
 def most_telling(

@@ -1,18 +1,18 @@
 """Chooses one candidate among those that meet the budgets, and holds it against data the search never saw.
 
 A search that looks at hundreds of candidates picks, in part, the luck of its data. The choice is
-therefore measured again on the confirm half, and the budgets must hold there too; where they do not, the
-next candidate is tried. Each further try draws on the same confirm half, so their number is limited
+therefore measured again on the confirm split, and the budgets must hold there too; where they do not, the
+next candidate is tried. Each further try draws on the same confirm split, so their number is limited
 and reported.
 
-Baselines are always measured on both halves, and shown beside the plan. They are candidates like all others; and a
-candidate is dropped, too, where one of them beats it on the confirm half within the same budgets. So the plan is never
-worse than a baseline beside it, and of the candidates that were not dropped it leaks least on the search half.
+Baselines are always measured on both splits, and shown beside the plan. They are candidates like all others; and a
+candidate is dropped, too, where one of them beats it on the confirm split within the same budgets. So the plan is never
+worse than a baseline beside it, and of the candidates that were not dropped it leaks least on the search split.
 
-Where a candidate leaks more on the confirm half than the figure that it won by can explain, it must win again with the
+Where a candidate leaks more on the confirm split than the figure that it won by can explain, it must win again with the
 higher figure.
 
-With audits, a winner that has not been attacked yet is attacked before anything else, and on the confirm half by the
+With audits, a winner that has not been attacked yet is attacked before anything else, and on the confirm split by the
 whole suite. A baseline beats no candidate until it has been attacked by the same suite.
 """
 
@@ -36,12 +36,12 @@ LATE_AUDITS = 10
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The chosen candidate as the search half and the confirm half saw it, or the nearest miss.
+    """The chosen candidate as the search split and the confirm split saw it, or the nearest miss.
 
-    `tries` counts candidates that were measured on the confirm half, baselines left out. `nearest_miss` is a sentence
+    `tries` counts candidates that were measured on the confirm split, baselines left out. `nearest_miss` is a sentence
     with figures where nothing was chosen. `candidates` are all of them as the choice leaves them: audited where that
-    was needed, and with a violation where they fell on the confirm half. `beside` are the baselines on the confirm
-    half; a budget that one misses on the search half alone is a violation of it too.
+    was needed, and with a violation where they fell on the confirm split. `beside` are the baselines on the confirm
+    split; a budget that one misses on the search split alone is a violation of it too.
     """
 
     searched: Candidate | None
@@ -65,10 +65,10 @@ class Auditor(Protocol):
     """Attacks candidates; see `audits.Audits`."""
 
     def searched(self, candidate: Candidate) -> Candidate:
-        """With its audit on the search half."""
+        """With its audit on the search split."""
 
     def hardest(self, candidate: Candidate) -> Candidate:
-        """One that was measured on the confirm half, with its audit there."""
+        """One that was measured on the confirm split, with its audit there."""
 
 
 def choose(
@@ -79,17 +79,17 @@ def choose(
     auditor: Auditor | None = None,
     beside: Sequence[Candidate] = (),
 ) -> Choice:
-    """The candidate with the least leakage that meets the budgets on both halves.
+    """The candidate with the least leakage that meets the budgets on both splits.
 
     Candidates are ranked by the high end of the leakage index, then the index, then accuracy, then p95 latency.
 
     Args:
-        candidates: measured on the search half, baselines too.
+        candidates: measured on the search split, baselines too.
         budgets: held at the bad end of every interval.
-        confirm: measures a candidate's point again on the confirm half.
+        confirm: measures a candidate's point again on the confirm split.
         excluded: what was ruled out beforehand, for the nearest miss.
         auditor: None leaves the choice to estimates.
-        beside: the baselines as the confirm half sees them; those within the budgets' costs are among `candidates`.
+        beside: the baselines as the confirm split sees them; those within the budgets' costs are among `candidates`.
     """
     return _Choosing(candidates, budgets, confirm, excluded, auditor, beside).run()
 
@@ -119,7 +119,7 @@ class _Choosing:
             point = point_of(best)
             if point not in self.stood:
                 if self.tries == CONFIRM_TRIES and point not in self.beside:
-                    self._fall(point, f"a try on the confirm half, since the {CONFIRM_TRIES} allowed had been used")
+                    self._fall(point, f"a try on the confirm split, since the {CONFIRM_TRIES} allowed had been used")
                     continue
                 if self.auditor is not None and _unaudited(best):
                     self.audits += 1
@@ -140,7 +140,7 @@ class _Choosing:
         return _best((self.known[point] for point in self.left), self.budgets, may_audit=may_audit)
 
     def _stands(self, best: Candidate) -> bool:
-        """Measures the best on the confirm half. True where it keeps the budgets there, and no audit refutes it."""
+        """Measures the best on the confirm split. True where it keeps the budgets there, and no audit refutes it."""
         point = point_of(best)
         if point in self.beside:
             confirmed = self.beside[point]
@@ -158,7 +158,7 @@ class _Choosing:
             self.beside[point] = judged(confirmed, self.budgets)
         if not confirmed.meets_budgets:
             self.failed.append(confirmed)
-            self._fall(point, *(f"on the confirm half: {text}" for text in confirmed.violations))
+            self._fall(point, *(f"on the confirm split: {text}" for text in confirmed.violations))
             return False
         self.stood[point], known = confirmed, self.known[point]
         if not _refuted(known, confirmed):
@@ -168,7 +168,7 @@ class _Choosing:
         return False
 
     def _outdoing(self, confirmed: Candidate) -> Candidate | None:
-        """The best baseline that ranks before a candidate on the confirm half and keeps the budgets on both halves."""
+        """The best baseline that ranks before a candidate on the confirm split and keeps the budgets on both splits."""
         while True:
             shown = [row for point in self.beside if (row := self._shown(point)).meets_budgets]
             rival = min(shown, key=_rank, default=None)
@@ -179,11 +179,11 @@ class _Choosing:
             self._settled(point_of(rival), judged(self.auditor.hardest(rival), self.budgets))
 
     def _shown(self, point: Point) -> Candidate:
-        """A baseline on the confirm half, with what it misses on the search half where it misses nothing here."""
+        """A baseline on the confirm split, with what it misses on the search split where it misses nothing here."""
         row, searched = self.beside[point], self.known.get(point)
         if searched is None or searched.meets_budgets or not row.meets_budgets:
             return row
-        missed = tuple(f"on the search half: {text}" for text in judged(searched, self.budgets).violations)
+        missed = tuple(f"on the search split: {text}" for text in judged(searched, self.budgets).violations)
         return row.model_copy(update={"meets_budgets": not missed, "violations": missed})
 
     def _fall(self, point: Point, *why: str) -> None:
@@ -196,7 +196,7 @@ class _Choosing:
 
 
 def _refuted(known: Candidate, confirmed: Candidate) -> bool:
-    """True where the confirm half tells more of a candidate's leakage than what it won by can stand.
+    """True where the confirm split tells more of a candidate's leakage than what it won by can stand.
 
     The whole suite finds a little more than the attacks of the search do, so that only what is surely more counts.
     """
@@ -214,13 +214,13 @@ def _outdone(candidate: Candidate, better: Candidate) -> str:
         ("latency p95 in ms", candidate.latency.p95_ms, better.latency.p95_ms),
     ]
     name, own, other = next(pair for pair in pairs if pair[1] != pair[2])
-    return f"what {described(better)} reaches on the confirm half ({name} {own:.4g} against {other:.4g})"
+    return f"what {described(better)} reaches on the confirm split ({name} {own:.4g} against {other:.4g})"
 
 
 def _attackable(candidate: Candidate) -> bool:
-    """True where the whole suite, on the confirm half, would tell more."""
+    """True where the whole suite, on the confirm split, would tell more."""
     return candidate.leakage.status == "estimated" and (
-        candidate.audited is None or candidate.audited.half != "confirm"
+        candidate.audited is None or candidate.audited.split != "confirm"
     )
 
 
@@ -273,14 +273,14 @@ def nearest_miss(
     """One sentence on what came nearest to the budgets, and by which figures it misses them.
 
     Args:
-        candidates: measured on the search half.
-        failed: those that met the budgets there, as the confirm half saw them.
+        candidates: measured on the search split.
+        failed: those that met the budgets there, as the confirm split saw them.
         excluded: what costs ruled out beforehand.
     """
     if failed:
         nearest = min(failed, key=lambda c: worst_excess(checks(c, budgets)))
         return (
-            f"{len(failed)} candidates meet the budgets on the search half, none of them on the confirm half; "
+            f"{len(failed)} candidates meet the budgets on the search split, none of them on the confirm split; "
             f"the nearest is {described(nearest)}: {_missed(checks(nearest, budgets))}"
         )
     parts = []

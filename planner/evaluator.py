@@ -44,10 +44,10 @@ from .recognise import recognised
 from .space import DEFAULT_RATES, Point, Space, point_of
 from .tuned_files import TunedFiles
 
-Half = Literal["search", "confirm"]
+Split = Literal["search", "confirm"]
 
 WORTH_TUNING = 0.002
-"""Accuracy that a defense must cost, measured on the search half, before the cloud half is fine-tuned under it."""
+"""Accuracy that a defense must cost, measured on the search split, before the cloud half is fine-tuned under it."""
 
 KEPT_CUTS = 3
 """Cuts whose Gram matrices, and points whose fine-tuned weights, are kept: a search comes back to the same ones."""
@@ -55,7 +55,7 @@ KEPT_CUTS = 3
 
 @dataclass(frozen=True, eq=False)
 class UndefendedScores:
-    """The whole model's scores on one half, and the labels of its batches."""
+    """The whole model's scores on one split, and the labels of its batches."""
 
     scores: Scores
     labels: tuple[Tensor | None, ...]
@@ -91,11 +91,11 @@ class Evaluator:
         self._left_out: set[str] = set()
         self.activations = EdgeActivations(problem.traced, cache_bytes=options.cache_bytes, batch_size=options.batch)
         self.defenses = Defenses(self.activations, problem.search, self.cuts, options)
-        self._undefended: dict[Half, UndefendedScores] = {}
-        self._subsets: dict[Half, Data] = {}
-        self._secrets: dict[Half, Secrets] = {}
+        self._undefended: dict[Split, UndefendedScores] = {}
+        self._subsets: dict[Split, Data] = {}
+        self._secrets: dict[Split, Secrets] = {}
         self._tuned: dict[Point, Tuned | None] = {}
-        self._cut_leakages: dict[tuple[str, Half, str], CutLeakage] = {}
+        self._cut_leakages: dict[tuple[str, Split, str], CutLeakage] = {}
 
     def _find_extra(self, named: Candidate | None) -> tuple[ExtraCut | None, list[str]]:
         """The one cut more, None where there is none; what there is to say about it."""
@@ -191,8 +191,8 @@ class Evaluator:
             )
         return candidate.model_copy(update=_cost_fields(self.costs(point_of(candidate))))
 
-    def evaluate(self, point: Point, half: Half = "search") -> Candidate:
-        """Measure one point on one half of the validation data.
+    def evaluate(self, point: Point, split: Split = "search") -> Candidate:
+        """Measure one point on one split of the validation data.
 
         Raises:
             CollabplanError: a figure cannot be measured; it says which and why.
@@ -204,19 +204,19 @@ class Evaluator:
             cut_kind=cut.kind,
             defense=point.defense,
             **_cost_fields(self.costs(point)),
-            accuracy=self.accuracy(point, half),
-            leakage=self.leakage(point, half),
+            accuracy=self.accuracy(point, split),
+            leakage=self.leakage(point, split),
             tuned=self.tuned(point) is not None,
             meets_budgets=True,
         )
         return judged(candidate, self.problem.budgets)
 
     def confirm(self, candidate: Candidate) -> Candidate:
-        """The candidate's point measured again on the confirm half. Raises as `evaluate`."""
+        """The candidate's point measured again on the confirm split. Raises as `evaluate`."""
         return self.evaluate(point_of(candidate), "confirm")
 
     def defense(self, point: Point) -> Defense:
-        """The point's defense with its static ranges, calibrated on the search half (never on the confirm half)."""
+        """The point's defense with its static ranges, calibrated on the search split (never on the confirm split)."""
         return self.defenses.bound(point, self.projection(point))
 
     def projection(self, point: Point) -> ProjectionMatrices | None:
@@ -226,21 +226,21 @@ class Evaluator:
         tuned = self._learnt(point)
         return self.defenses.fitted(point) if tuned is None else tuned.matrices
 
-    def accuracy(self, point: Point, half: Half) -> Accuracy:
-        """Accuracy over all samples of a half, with fresh masks per sample, averaged over the draws."""
-        return self._accuracy(point, half, self.defense(point), self.tuned(point))
+    def accuracy(self, point: Point, split: Split) -> Accuracy:
+        """Accuracy over all samples of a split, with fresh masks per sample, averaged over the draws."""
+        return self._accuracy(point, split, self.defense(point), self.tuned(point))
 
-    def _accuracy(self, point: Point, half: Half, defense: Defense, weights: Mapping[str, Tensor] | None) -> Accuracy:
-        undefended, cut = self._whole(half), self.cuts[point.cut_id]
+    def _accuracy(self, point: Point, split: Split, defense: Defense, weights: Mapping[str, Tensor] | None) -> Accuracy:
+        undefended, cut = self._whole(split), self.cuts[point.cut_id]
         if not defense.changes:
             return paired_accuracy(undefended.scores, [undefended.scores], changes=False)
         draws = self.options.draws if defense.randomizes else 1
         tallies = [self._scorer.tally() for _ in range(draws)]
-        generators = [generator_for(self.options.seed, point.key, half, "accuracy", draw) for draw in range(draws)]
+        generators = [generator_for(self.options.seed, point.key, split, "accuracy", draw) for draw in range(draws)]
         cloud = self.activations.halves(cut).cloud
         if weights is not None:
             cloud = with_weights(cloud, weights)
-        for (samples, tensors), labels in zip(self._crossing(cut, half), undefended.labels, strict=True):
+        for (samples, tensors), labels in zip(self._crossing(cut, split), undefended.labels, strict=True):
             for tally, generator in zip(tallies, generators, strict=True):
                 outputs = self._run(cloud, defense.simulate(tensors, generator), len(samples))
                 tally.add(outputs, labels, len(samples))
@@ -249,7 +249,7 @@ class Evaluator:
     def tuned(self, point: Point) -> dict[str, Tensor] | None:
         """The cloud half's parameters fine-tuned under a point's defense, by name.
 
-        None where none is asked for, the defense costs nothing on the search half, or tuning gained nothing.
+        None where none is asked for, the defense costs nothing on the search split, or tuning gained nothing.
         """
         learnt = self._learnt(point)
         return None if learnt is None else learnt.weights
@@ -267,7 +267,6 @@ class Evaluator:
         if tuning is None or train is None:
             return None
         defense = self.defenses.bound(point, self.defenses.fitted(point))
-        revisions = stage_revisions(defense.record) | revisions_of("tuning", [FINE_TUNING])
         key = [
             self.problem.traced.identity.model_dump(mode="json"), cut.id, defense.record.model_dump(mode="json"),
             train.content_hash, self.problem.search.content_hash, tuning.marks(), self.options.seed,
@@ -299,31 +298,31 @@ class Evaluator:
         own_metric = self.problem.evaluate is not None and tuning.loss == "distillation"
         return None if own_metric else self.reading
 
-    def leakage(self, point: Point, half: Half) -> Leakage:
-        """Leakage of the released tensors, estimated on `leakage_samples` samples of a half."""
+    def leakage(self, point: Point, split: Split) -> Leakage:
+        """Leakage of the released tensors, estimated on `leakage_samples` samples of a split."""
         cut, result_at = self.cuts[point.cut_id], self.problem.budgets.result_at
         known = by_definition(cut, result_at=result_at)
         if known is not None:
             return known
-        generator = generator_for(self.options.seed, point.key, half, "leakage")
+        generator = generator_for(self.options.seed, point.key, split, "leakage")
         defense = self.defense(point)
-        return self._cut_leakage(cut, half, defense).under(defense.tail, generator=generator)
+        return self._cut_leakage(cut, split, defense).under(defense.tail, generator=generator)
 
-    def _cut_leakage(self, cut: Cut, half: Half, defense: Defense) -> CutLeakage:
+    def _cut_leakage(self, cut: Cut, split: Split, defense: Defense) -> CutLeakage:
         """What all defenses at a cut share whose codes are the same; the last few are kept."""
-        key = (cut.id, half, codes_key(defense))
+        key = (cut.id, split, codes_key(defense))
         if key not in self._cut_leakages:
             while len(self._cut_leakages) >= KEPT_CUTS:
                 self._cut_leakages.pop(next(iter(self._cut_leakages)))
             # Custom stages are drawn once per sample, the same draws for all defenses that share these codes.
-            source = Simulated(generator_for(self.options.seed, cut.id, half, "transform", codes_key(defense)))
+            source = Simulated(generator_for(self.options.seed, cut.id, split, "transform", codes_key(defense)))
             self._cut_leakages[key] = CutLeakage(
-                defense.transforms.apply_rows(self._rows(cut, half), source),
-                self._inputs(half),
+                defense.transforms.apply_rows(self._rows(cut, split), source),
+                self._inputs(split),
                 replace(cut, crossing=defense.tail.crossing),
                 result_at=self.problem.budgets.result_at,
                 rates=(0.0, *sorted({*DEFAULT_RATES, *self.space.rates})),
-                seed=derive_seed(self.options.seed, cut.id, half, "leakage"),
+                seed=derive_seed(self.options.seed, cut.id, split, "leakage"),
                 edge=lambda data: defense.transforms.apply_rows(self.activations.computed(cut, data), source),
                 random_rows=defense.transforms.draws,
             )
@@ -368,49 +367,49 @@ class Evaluator:
     def _measured(self, cut: Cut) -> bool:
         return by_definition(cut, result_at=self.problem.budgets.result_at) is None
 
-    def _inputs(self, half: Half) -> Secrets:
-        if half not in self._secrets:
-            self._secrets[half] = Secrets.of(self._subset(half), self.problem.traced, self.problem.scaling)
-        return self._secrets[half]
+    def _inputs(self, split: Split) -> Secrets:
+        if split not in self._secrets:
+            self._secrets[split] = Secrets.of(self._subset(split), self.problem.traced, self.problem.scaling)
+        return self._secrets[split]
 
-    def _whole(self, half: Half) -> UndefendedScores:
-        """The undefended model on a half: its scores, and the labels that all scores of this half are taken against."""
-        if half not in self._undefended:
+    def _whole(self, split: Split) -> UndefendedScores:
+        """The undefended model on a split: its scores, and the labels that all scores of this split are taken against."""
+        if split not in self._undefended:
             tally, labels = self._scorer.tally(), []
             cut = self.problem.cuts[0]
-            for samples, tensors in self._crossing(cut, half):
+            for samples, tensors in self._crossing(cut, split):
                 outputs = self._run(self.activations.halves(cut).cloud, tensors, len(samples))
                 own = self._scorer.needs_own_labels
                 labels.append(self._scorer.own_labels(outputs) if own else samples.labels)
                 tally.add(outputs, labels[-1], len(samples))
-            self._undefended[half] = UndefendedScores(tally.finish(), tuple(labels))
-        return self._undefended[half]
+            self._undefended[split] = UndefendedScores(tally.finish(), tuple(labels))
+        return self._undefended[split]
 
-    def _crossing(self, cut: Cut, half: Half) -> Iterator[tuple[Data, tuple[Tensor, ...]]]:
-        """Successive batches of a half with what crosses at `cut`, in the graph's layout."""
-        return self.activations.batches(cut, self._data(half))
+    def _crossing(self, cut: Cut, split: Split) -> Iterator[tuple[Data, tuple[Tensor, ...]]]:
+        """Successive batches of a split with what crosses at `cut`, in the graph's layout."""
+        return self.activations.batches(cut, self._data(split))
 
     def _run(self, cloud: nn.Module, tensors: tuple[Tensor, ...], count: int) -> Any:
         with torch.inference_mode():
             return first_rows(cloud(*tensors), count, self.activations.rows_run(count))
 
-    def _rows(self, cut: Cut, half: Half) -> list[Tensor]:
+    def _rows(self, cut: Cut, split: Split) -> list[Tensor]:
         """The first `leakage_samples` rows of every crossing, laid back to samples."""
-        data = self._data(half)
+        data = self._data(split)
         whole_fits = self.activations.affordable_samples(cut) >= len(data)
-        rows = self.activations.rows(cut, data if whole_fits else self._subset(half))
+        rows = self.activations.rows(cut, data if whole_fits else self._subset(split))
         return [
             row if c.layout is None else row[: self.leakage_samples] for row, c in zip(rows, cut.crossing, strict=True)
         ]
 
-    def _data(self, half: Half) -> Data:
-        return self.problem.search if half == "search" else self.problem.confirm
+    def _data(self, split: Split) -> Data:
+        return self.problem.search if split == "search" else self.problem.confirm
 
-    def _subset(self, half: Half) -> Data:
+    def _subset(self, split: Split) -> Data:
         """The samples that leakage is estimated on. Halves are random, so their first samples are too."""
-        if half not in self._subsets:
-            self._subsets[half] = self._data(half).take(range(self.leakage_samples))
-        return self._subsets[half]
+        if split not in self._subsets:
+            self._subsets[split] = self._data(split).take(range(self.leakage_samples))
+        return self._subsets[split]
 
 
 def _cost_fields(costs: Costs) -> dict[str, object]:

@@ -148,7 +148,7 @@ def plan_for(
         folder: where finished attacks lie.
 
     Raises:
-        BudgetError: the candidate misses a budget on the confirm half.
+        BudgetError: the candidate misses a budget on the confirm split.
         CollabplanError: a figure cannot be measured.
     """
     evaluator = Evaluator(problem, options, folder, named=candidate)
@@ -160,7 +160,7 @@ def plan_for(
         confirmed = audits.hardest(confirmed)
     confirmed = judged(confirmed, problem.budgets)
     if not confirmed.meets_budgets:
-        raise BudgetError(f"{described(confirmed)} misses on the confirm half: {', '.join(confirmed.violations)}")
+        raise BudgetError(f"{described(confirmed)} misses on the confirm split: {', '.join(confirmed.violations)}")
     made = plan_of(evaluator, Choice(candidate, confirmed, 1), found.front, found.baselines, found.trials, found.study)
     assert made is not None
     return ChosenPlan(made, evaluator.tuned(point_of(candidate)), evaluator.projection(point_of(candidate)))
@@ -290,10 +290,10 @@ def _baselines(
     """The baseline cuts undefended but quantized, which are measured whether the search visited them or not.
 
     Args:
-        known: what was measured on the search half already.
+        known: what was measured on the search split already.
 
     Returns:
-        The baselines' points by role; those not known that costs leave, on the search half; all on the confirm half.
+        The baselines' points by role; those not known that costs leave, on the search split; all on the confirm split.
     """
     undefended = evaluator.space.undefended
     cuts = baseline_cuts(

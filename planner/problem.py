@@ -63,7 +63,7 @@ class Problem:
         evaluate: (outputs, labels) -> score per sample or one score, higher is better; None: see `recognise.py`.
         target: where the model came from, for the plan.
         train: what the model was trained on, for fine-tuning.
-        roles: says who owns which images, once anything is attacked; None: the attacker owns the search half.
+        roles: says who owns which images, once anything is attacked; None: the attacker owns the search split.
     """
 
     traced: TracedGraph
@@ -197,7 +197,7 @@ class SearchResult:
     `plan` is None where nothing meets the budgets; `nearest_miss` then says what came nearest and by
     which figures. `trials` counts completed trials in the study, `reused` those of earlier runs among
     them, `space` the points that trials could visit, `ruled_out` those that costs exclude.
-    `confirm_tries` candidates were measured on the confirm half until one held. `audits` candidates were attacked
+    `confirm_tries` candidates were measured on the confirm split until one held. `audits` candidates were attacked
     while searching, in this run or an earlier one. `tuned_weights` are the plan's fine-tuned ones, by name, and
     `projection` the matrices of its projection.
     `hypervolume` is the share of a box that the front dominates in `objectives` (accuracy and leakage 0 to 1, latency,

@@ -45,12 +45,12 @@ class Roles:
         sensitive: tuple[Tensor, Tensor] | None = None,
         seed: int = 0,
     ) -> Roles:
-        """Targets are the confirm half of the validation data, intercepted images the search half.
+        """Targets are the confirm split of the validation data, intercepted images the search split.
 
-        The attacker owns `attacker`, or without them what the model was trained on, or without that the search half.
+        The attacker owns `attacker`, or without them what the model was trained on, or without that the search split.
 
         Args:
-            sensitive: labels of the confirm half, and of the search half.
+            sensitive: labels of the confirm split, and of the search split.
             seed: of the order of the attacker's images.
         """
         own, source = attacker, "attacker_data"
@@ -65,7 +65,7 @@ class Roles:
         return cls(confirm, seen, own.take(order), source, other, sensitive)
 
     def while_searching(self, search: Data, targets: int) -> Roles:
-        """The same attacker against images of the search half; where those were its own, it keeps what is not attacked.
+        """The same attacker against images of the search split; where those were its own, it keeps what is not attacked.
 
         Nothing is intercepted: no attack that needs it is run while searching.
         """

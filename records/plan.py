@@ -83,11 +83,11 @@ class Budgets(Record):
 class Audited(Record):
     """What attackers recovered under a (cut, defense): the worst over `seeds` runs of the suite.
 
-    `half` says whose images were attacked: those that the search saw, or others.
+    `split` says whose images were attacked: those that the search saw, or others.
     """
 
     effort: Literal["quick", "standard", "thorough"]
-    half: Literal["search", "confirm"]
+    split: Literal["search", "confirm"]
     seeds: int = Field(ge=1)
     attacks: tuple[str, ...]
     figures: TierFigures
@@ -219,7 +219,7 @@ class Measured(Record):
 class Plan(Record):
     """The plan file: everything that deploying, checking and signing off needs.
 
-    `chosen` holds the figures of the confirm half of the validation data; `searched` those that the
+    `chosen` holds the figures of the confirm split of the validation data; `searched` those that the
     search saw. `tuning` is how the search fine-tuned, `tuned_weights` what came of it for this plan;
     `projection` holds the matrices of the defense's projection, where it has one. `objectives` are what `front` is made
     of. `measured` is what it did when it was run (`collabplan verify`).

@@ -146,7 +146,7 @@ def test_the_plan_that_wins_was_attacked(run: Run, monkeypatch: pytest.MonkeyPat
     assert "so nothing is predicted" in said
     plan = load(Plan, Path("plan.json"))
     assert plan.chosen.audited is not None
-    assert plan.chosen.audited.half == "confirm"
+    assert plan.chosen.audited.split == "confirm"
     again = run("optimize", *SEARCH, *audits, "--resume", "--json").document
     assert again["plan"]["chosen"] == plan.chosen.model_dump(mode="json")
     assert again["audits"] >= 1

@@ -56,7 +56,7 @@ def test_a_users_model_is_profiled_optimized_and_split(user: UserModel, here: Pa
 
 
 def quality(user: UserModel) -> float:
-    """The model's score on the confirm half, by the test's own formula."""
+    """The model's score on the confirm split, by the test's own formula."""
     target = load_target("model.py")
     traced = target.trace()
     data = target.load_data(traced)

@@ -28,7 +28,7 @@ OPTIONS = SearchOptions(
 
 
 class Audits:
-    """Attackers whose findings are known: by cut, on the search half and on the confirm half."""
+    """Attackers whose findings are known: by cut, on the search split and on the confirm split."""
 
     def __init__(self, found, confirmed=None):
         self.found, self.confirmed, self.asked = found, confirmed or {}, []
@@ -40,7 +40,7 @@ class Audits:
     def hardest(self, item):
         self.asked.append(("confirm", item.cut_id))
         known = self.confirmed.get(item.cut_id, self.found[item.cut_id])
-        return item.model_copy(update={"audited": known.model_copy(update={"half": "confirm"})})
+        return item.model_copy(update={"audited": known.model_copy(update={"split": "confirm"})})
 
 
 def predicted(cut, low, value, high):
@@ -52,7 +52,7 @@ def test_whoever_would_win_by_its_prediction_is_attacked_first():
     audits = Audits({"a": audited(0.8), "b": audited(0.5)})
     choice = choose([predicted("a", 0.1, 0.3, 0.9), predicted("b", 0.3, 0.4, 0.9)], Budgets(), lambda c: c, (), audits)
     assert choice.searched.cut_id == "b"
-    assert choice.confirmed.audited.half == "confirm"
+    assert choice.confirmed.audited.split == "confirm"
     assert audits.asked == [("search", "a"), ("search", "b"), ("confirm", "b")]
 
 
@@ -170,10 +170,10 @@ def outcome(asked, folder):
 
 def test_the_plan_was_attacked_on_images_that_nothing_was_chosen_by(outcome):
     found = outcome.plan.chosen.audited
-    assert (found.half, found.seeds, found.effort) == ("confirm", 2, "quick")
+    assert (found.split, found.seeds, found.effort) == ("confirm", 2, "quick")
     assert found.attacks == ("prior", "ridge", "inverse", "likelihood")
     assert found.figures.threat == "white-box"
-    assert outcome.plan.searched.audited.half == "search"
+    assert outcome.plan.searched.audited.split == "search"
     assert "audited at quick effort, 2 seeds, a lower bound" in outcome.plan.headline
 
 

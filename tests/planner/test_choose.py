@@ -73,7 +73,7 @@ def test_the_confirm_half_is_not_fished_in():
     choice = choose(many, budgets, confirm)
     assert choice.searched is None
     assert len(asked) == choice.tries == CONFIRM_TRIES
-    assert "none of them on the confirm half" in choice.nearest_miss
+    assert "none of them on the confirm split" in choice.nearest_miss
     assert "leakage index up to 0.610 (estimated 0.600) against 0.5" in choice.nearest_miss
 
 
@@ -136,7 +136,7 @@ def test_the_front_keeps_what_budgets_forbid_and_what_they_leave():
 
 
 def by_cut(*made):
-    """What the confirm half says, by cut."""
+    """What the confirm split says, by cut."""
     found = {item.cut_id: item for item in made}
     return lambda item: found[item.cut_id]
 
@@ -145,7 +145,7 @@ def test_a_baseline_that_no_trial_visited_can_be_the_plan():
     trial, idle = candidate(point_at("a"), leakage=0.4), candidate(point_at("edge-only"), leakage=0.0)
     choice = choose([trial, idle], Budgets(max_leakage=0.5), by_cut(trial), beside=[idle])
     assert choice.searched.cut_id == "edge-only"
-    assert choice.tries == 0, "it was measured on the confirm half anyway"
+    assert choice.tries == 0, "it was measured on the confirm split anyway"
 
 
 def test_who_is_outdone_by_a_baseline_on_the_confirm_half_falls_and_says_by_what():
@@ -156,7 +156,7 @@ def test_who_is_outdone_by_a_baseline_on_the_confirm_half_falls_and_says_by_what
     fallen = next(item for item in choice.candidates if item.cut_id == "a")
     assert not fallen.meets_budgets
     assert fallen.violations == (
-        "what layer m without dropout reaches on the confirm half (leakage index up to 0.515 against 0.51)",
+        "what layer m without dropout reaches on the confirm split (leakage index up to 0.515 against 0.51)",
     )
 
 
@@ -184,7 +184,7 @@ def test_a_baseline_that_misses_a_budget_on_either_half_outdoes_nobody_and_says_
     choice = choose([lossy, plan], budgets, by_cut(plan), beside=[kept])
     assert choice.searched.cut_id == "a"
     (row,) = choice.beside
-    assert row.violations == ("on the search half: accuracy drop up to 0.2100 (measured 0.2000) against 0.05",)
+    assert row.violations == ("on the search split: accuracy drop up to 0.2100 (measured 0.2000) against 0.05",)
 
 
 def test_where_all_tries_are_used_up_a_baseline_that_holds_is_the_plan():
@@ -224,7 +224,7 @@ class Attackers:
         return item.model_copy(update={"audited": audited(self.found[item.cut_id][0]), "predicted": None})
 
     def hardest(self, item):
-        known = audited(self.found[item.cut_id][1], half="confirm")
+        known = audited(self.found[item.cut_id][1], split="confirm")
         return item.model_copy(update={"audited": known, "predicted": None})
 
 

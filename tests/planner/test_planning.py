@@ -215,9 +215,9 @@ def test_nothing_is_measured_twice(problem, tmp_path, monkeypatch):
     asked = []
     evaluate = Evaluator.evaluate
 
-    def noted(self, point, half="search"):
-        asked.append((point, half))
-        return evaluate(self, point, half)
+    def noted(self, point, split="search"):
+        asked.append((point, split))
+        return evaluate(self, point, split)
 
     monkeypatch.setattr(Evaluator, "evaluate", noted)
     optimize(problem, dataclasses.replace(OPTIONS, trials=4), tmp_path)

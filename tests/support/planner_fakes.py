@@ -59,7 +59,7 @@ def candidate(
     return judged(made, budgets or Budgets())
 
 
-def audited(index, *, half="search", effort="quick", reconstruction=None, linkage=None, failed=()):
+def audited(index, *, split="search", effort="quick", reconstruction=None, linkage=None, failed=()):
     """An audit that found this index, give or take 0.01."""
     figures = TierFigures(
         threat="white-box",
@@ -72,7 +72,7 @@ def audited(index, *, half="search", effort="quick", reconstruction=None, linkag
         conclusive=not failed,
         failed=failed,
     )
-    return Audited(effort=effort, half=half, seeds=1, attacks=("inverse",), figures=figures)
+    return Audited(effort=effort, split=split, seeds=1, attacks=("inverse",), figures=figures)
 
 
 def evaluate(point, cuts=12):
