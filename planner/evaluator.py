@@ -373,7 +373,7 @@ class Evaluator:
         return self._secrets[split]
 
     def _whole(self, split: Split) -> UndefendedScores:
-        """The undefended model on a split: its scores, and the labels that all scores of this split are taken against."""
+        """The undefended model on a split: its scores, and the labels that defended scores are taken against."""
         if split not in self._undefended:
             tally, labels = self._scorer.tally(), []
             cut = self.problem.cuts[0]
