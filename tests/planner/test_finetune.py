@@ -8,7 +8,7 @@ import pytest
 import torch
 from collabplan.defenses import Defense
 from collabplan.estimators import EdgeActivations
-from collabplan.estimators.projection_fit import projection_at
+from collabplan.estimators.projection_fit import ProjectionFits
 from collabplan.graph import candidate_cuts, split, trace, with_weights
 from collabplan.planner import SearchOptions, optimize
 from collabplan.planner.evaluator import Evaluator
@@ -223,11 +223,9 @@ def test_a_frozen_model_is_tuned_like_a_trainable_one_in_its_own_dtype(dtype, wi
         traced = trace(Halved(dtype, frozen).eval(), (inputs[:2],))
         activations = EdgeActivations(traced)
         cut = next(cut for cut in candidate_cuts(traced) if cut.kind == "proper")
-        defense = Defense.for_cut(point_at(cut.id, **wire).defense, cut)
+        record = point_at(cut.id, **wire).defense
         draws = torch.Generator().manual_seed(0)
-        directions = projection_at(activations, cut, Data((inputs,)), wire.kept, draws)
-        if directions is not None:
-            defense = defense.keeping(directions)
+        defense, _ = ProjectionFits.of(activations, Data((inputs,)), [record], seed=0).bound(record, cut)
         defense = defense.calibrate(activations.rows(cut, Data((inputs,))))
         found.append(fine_tune(activations, cut, defense, Data((inputs,)), TUNING, draws, scaling=SCALING))
     free, frozen = (made.weights for made in found)

@@ -64,7 +64,7 @@ MODELS: dict[str, Callable[[], Made]] = {
 
 
 def written(made: Made, folder: Path, **options: object) -> WrittenBundle:
-    given = {"directions": made.directions, **options}
+    given = {"projection": made.projection, **options}
     return write_bundle(made.plan, made.traced, made.cut, folder, **given)  # type: ignore[arg-type]
 
 
@@ -166,14 +166,15 @@ def test_both_parts_get_the_directions_and_no_others(tmp_path: Path) -> None:
     made = MODELS["half of the directions"]()
     written(made, tmp_path / "b")
     for part in (open_edge(tmp_path / "b"), open_cloud(tmp_path / "b")):
-        assert part.defense.directions is not None
-        assert part.defense.directions.sha256 == made.plan.defense.directions
+        assert part.defense.matrices is not None
+        assert made.plan.defense.projection is not None
+        assert part.defense.matrices.sha256 == made.plan.defense.projection.matrices
         assert part.manifest.part.wire.payload_bytes == 2 * 16
-    with pytest.raises(MismatchError, match="not the directions"):
-        written(made, tmp_path / "c", directions=None)
+    with pytest.raises(MismatchError, match="not the projection"):
+        written(made, tmp_path / "c", projection=None)
     assert not (tmp_path / "c").exists()
-    (tmp_path / "b" / "edge" / "directions.safetensors").unlink()
-    with pytest.raises(RecordError, match=r"lacks directions\.safetensors"):
+    (tmp_path / "b" / "edge" / "projection.safetensors").unlink()
+    with pytest.raises(RecordError, match=r"lacks projection\.safetensors"):
         open_edge(tmp_path / "b")
 
 
