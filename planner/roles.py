@@ -65,7 +65,7 @@ class Roles:
         return cls(confirm, seen, own.take(order), source, other, sensitive)
 
     def while_searching(self, search: Data, targets: int) -> Roles:
-        """The same attacker against images of the search split; where those were its own, it keeps what is not attacked.
+        """The same attacker against images of the search split; those that were its own it keeps if not attacked.
 
         Nothing is intercepted: no attack that needs it is run while searching.
         """
