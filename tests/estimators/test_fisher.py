@@ -94,7 +94,7 @@ def test_the_interval_covers_the_mean_over_draws_and_samples(traced):
 def test_dropout_keeps_its_share_as_explicit_masks_do(traced, dropout):
     cut = proper(traced, 1)[0]
     data = images(12)
-    spec = NOISE.model_copy(update={"dropout": dropout, "rate": 0.6})
+    spec = defense_record(dropout=dropout, rate=0.6, noise="gaussian", noise_std=0.1, bits=None)
     activations = EdgeActivations(traced)
     defense = defended(activations, cut, data, spec)
     sensitivity = Sensitivity.of(activations, cut, data, UNIT, generator=torch.Generator().manual_seed(0), probes=60)
@@ -102,7 +102,7 @@ def test_dropout_keeps_its_share_as_explicit_masks_do(traced, dropout):
         0.4 * sensitivity.leakage(defended(activations, cut, data)).value
     )
     edge, generator = activations.halves(cut).edge, torch.Generator().manual_seed(0)
-    undropped = Defense(spec.model_copy(update={"noise": "none"}), cut.crossing).calibrate(edge(*data.inputs))
+    undropped = Defense(spec.without("noise"), cut.crossing).calibrate(edge(*data.inputs))
 
     def masked(seed):
         return lambda x: undropped.release(edge(x), torch.Generator().manual_seed(seed))

@@ -68,7 +68,7 @@ def test_any_bytes_are_refused_in_words(data: bytes) -> None:
 def test_a_request_and_an_answer_are_not_confused() -> None:
     with pytest.raises(FrameError):
         unpack_answer(pack_request(REQUEST))
-    with pytest.raises(FrameError, match="no frame"):
+    with pytest.raises(FrameError, match="not a collabplan frame"):
         unpack_request(pack_answer(ANSWER))
 
 
