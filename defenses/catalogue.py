@@ -70,16 +70,8 @@ def stage_revisions(defense: DefenseRecord) -> dict[str, int]:
         {}
     """
     customs = [type(custom_stage(record)) for record in defense.customs]
-    return built_in_revisions(defense) | revisions_of("stage", customs) | _sources(customs)
-
-
-def built_in_revisions(defense: DefenseRecord) -> dict[str, int]:
-    """The same of the stages that are part of collabplan: what a kept result says of itself.
-
-    Whoever lists outdated results has not loaded the target that brings the others.
-    """
-    stages = [BUILT_IN[stage.stage] for stage in defense.stages if not isinstance(stage, CustomRecord)]
-    return revisions_of("stage", stages)
+    built_in = [BUILT_IN[stage.stage] for stage in defense.stages if not isinstance(stage, CustomRecord)]
+    return revisions_of("stage", [*built_in, *customs]) | _sources(customs)
 
 
 def current_revisions() -> dict[str, int]:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from ..defenses.catalogue import built_in_revisions, stage_revisions
+from ..defenses.catalogue import stage_revisions
 from ..defenses.pipeline import Defense
 from ..defenses.projection import ProjectionMatrices
 from ..defenses.randomness import Simulated
@@ -270,9 +270,9 @@ class Evaluator:
         key = [
             self.problem.traced.identity.model_dump(mode="json"), cut.id, defense.record.model_dump(mode="json"),
             train.content_hash, self.problem.search.content_hash, tuning.marks(), self.options.seed,
-            self.options.draws, self.options.batch, self.metric, stage_revisions(defense.record),
+            self.options.draws, self.options.batch, self.metric,
         ]  # fmt: skip
-        revisions = built_in_revisions(defense.record) | revisions_of("tuning", [FINE_TUNING])
+        revisions = stage_revisions(defense.record) | revisions_of("tuning", [FINE_TUNING])
         known, found = self._tuned_files.read(key, revisions)
         if known:
             return found

@@ -84,7 +84,7 @@ def broken(**changes):
         ({"nanoseconds_per_number": -1.0}, "not negative"),
         ({"apply": lambda _, rows, __, s: rows + s.normal("a", rows.shape) * s.normal("a", rows.shape)}, "asks twice"),
     ],
-    ids=str,
+    ids=lambda given: given if isinstance(given, str) else "-".join(given),
 )
 def test_what_is_unsound_is_caught(changes, says):
     with pytest.raises((AssertionError, ValueError), match=says):
