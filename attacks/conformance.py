@@ -67,7 +67,7 @@ def toy_data() -> tuple[Data, Data, Data]:
     """Target images, intercepted images and images of the attacker, each `[n, 1, 8, 8]` with labels `[n]`."""
     images = random_queries(sum(COUNTS), (1, SIDE, SIDE), torch.Generator().manual_seed(17))
     data = Data((images,), (images.mean(dim=(1, 2, 3)) * 3).long().clamp(0, 2))
-    targets, intercepted, auxiliary = (data.take(part) for part in torch.split(torch.arange(sum(COUNTS)), COUNTS))
+    targets, intercepted, auxiliary = (data.take(part) for part in torch.split(torch.arange(sum(COUNTS)), list(COUNTS)))
     return targets, intercepted, auxiliary
 
 

@@ -21,6 +21,7 @@ def pairs(cuts: int = 6) -> list[Pair]:
             made.append(
                 Pair(
                     label=f"cut{depth} at {rate:g}",
+                    defense=f"dropout:element:{rate:g}",
                     cut_id=str(depth),
                     depth=depth,
                     rate=rate,
@@ -38,7 +39,7 @@ def row(name: str, scope: str, cuts: int = 6) -> AgreementRow:
     return next(row for row in rows if row.estimate == name and row.scope == scope)
 
 
-@pytest.mark.parametrize("scope", ["pooled", "within rate", "within cut", "accuracy drop <= 10 points"])
+@pytest.mark.parametrize("scope", ["pooled", "within defense", "within cut", "accuracy drop <= 10 points"])
 def test_a_monotone_estimate_agrees_and_its_opposite_does_not(scope: str) -> None:
     good, bad = row("good", scope), row("bad", scope)
     assert good.spearman.value == pytest.approx(1.0)
@@ -52,7 +53,7 @@ def test_an_estimate_that_never_changes_has_no_rank() -> None:
 
 
 def test_trivial_proxies_stand_beside_estimates_and_see_one_side_alone() -> None:
-    assert row("depth", "within rate").spearman.value == pytest.approx(1.0)
+    assert row("depth", "within defense").spearman.value == pytest.approx(1.0)
     assert row("depth", "within cut").spearman.value is None
     assert row("depth", "pooled").trivial
     assert row("payload x (1 - rate)", "within cut").spearman.value == pytest.approx(1.0)
@@ -61,7 +62,7 @@ def test_trivial_proxies_stand_beside_estimates_and_see_one_side_alone() -> None
 def test_whole_cuts_are_resampled() -> None:
     """An estimate that errs at one cut of two has a wide interval, however many rates each was measured at."""
     mixed = [
-        Pair(each.label, each.cut_id, each.depth, each.rate, each.payload_bytes, each.accuracy, each.audited,
+        Pair(each.label, each.cut_id, each.depth, each.defense, each.rate, each.payload_bytes, each.accuracy, each.audited,
              {"half": each.audited.value if each.depth == 0 else -each.audited.value})
         for each in pairs(2)
     ]  # fmt: skip

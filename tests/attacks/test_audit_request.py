@@ -15,7 +15,7 @@ def dropping_under(masks: MaskKind) -> AuditTarget:
     return audit_target(first_layer(), 6, defense_record(dropout="element", rate=0.7, masks=masks))
 
 
-def test_campaigns_are_labelled_by_what_differs() -> None:
+def test_variants_are_labelled_by_what_differs() -> None:
     attack = attack_named("inverse")
     assert AttackVariant(attack).label == "inverse"
     assert AttackVariant(attack, naive=True).label == "inverse (naive)"

@@ -8,15 +8,16 @@ import pytest
 import torch
 from attack_views import BRIEF, attacked, audit_target, first_layer, view_of
 from collabplan.attacks import ArtifactCache, attack_named, generative
+from collabplan.attacks.generators import Generator
 from collabplan.attacks.metrics import ssim
-from collabplan.attacks.training import seeded
+from collabplan.attacks.training import seeded, train
 
 
 def test_a_network_that_died_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first two of eight begin all black, where no gradient moves them."""
-    begun = []
+    begun: list[Generator] = []
 
-    def dying(make: Callable[[], generative.Generator], generator: torch.Generator) -> generative.Generator:
+    def dying(make: Callable[[], Generator], generator: torch.Generator) -> Generator:
         network = seeded(make, generator)
         if len(begun) < 2:
             with torch.no_grad():
@@ -33,7 +34,7 @@ def test_a_network_that_died_begins_anew(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_the_generator_is_trained_once_for_all_cuts(monkeypatch: pytest.MonkeyPatch) -> None:
-    trained, train = [], generative.train
+    trained: list[object] = []
 
     def counted(*given: object, **more: object) -> object:
         trained.append(given)

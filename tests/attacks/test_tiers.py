@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from collabplan.attacks import tier_figures, worst_tiers
-from collabplan.records import AttackFigures, AttackResult, Audit, Interval, LinkageRate, Threat
+from collabplan.records import AttackFigures, AttackResult, Audit, Interval, LinkageRate, Threat, TierFigures
 from defense_records import defense_record
 
 
@@ -11,24 +13,24 @@ def at(value: float) -> Interval:
     return Interval(value=value, low=value - 0.05, high=value + 0.05)
 
 
-def result(name: str, threat: Threat, index: float | None, **more: object) -> AttackResult:
+def result(name: str, threat: Threat, index: float | None, **more: Any) -> AttackResult:
     figures = None
     if index is not None:
         figures = AttackFigures(index=at(index), mse=0.1, reidentification=at(0.1), target_count=10, gallery_count=10)
     status = "ok" if "reason" not in more else "failed"
     return AttackResult(
-        attack=name, threat=threat, status=status, attacker_data="own", figures=figures, seconds=0.0, **more  # type: ignore[arg-type]
+        attack=name, threat=threat, status=status, attacker_data="own", figures=figures, seconds=0.0, **more
     )  # fmt: skip
 
 
-def tiers(*results: AttackResult, linkage: tuple[LinkageRate, ...] = ()) -> dict[str, object]:
+def tiers(*results: AttackResult, linkage: tuple[LinkageRate, ...] = ()) -> dict[str, TierFigures]:
     found = tier_figures(results, linkage, (), lower_bound=False)
     return {tier.threat: tier for tier in found}
 
 
 def test_a_stronger_tier_includes_the_attacks_of_weaker_ones() -> None:
     found = tiers(result("ridge", "black-box", 0.7), result("likelihood", "white-box", 0.2))
-    assert found["white-box"].index_attack == "ridge"  # type: ignore[attr-defined]
+    assert found["white-box"].index_attack == "ridge"
     assert "query-free" not in found
 
 
@@ -36,22 +38,22 @@ def test_a_failed_attack_leaves_its_tier_inconclusive_unless_it_is_naive() -> No
     failed = result("inverse", "black-box", None, reason="diverged")
     naive = result("inverse (naive)", "black-box", None, reason="diverged", naive=True)
     ridge = result("ridge", "black-box", 0.5)
-    assert tiers(ridge, failed)["black-box"].failed == ("inverse",)  # type: ignore[attr-defined]
-    assert tiers(ridge, naive)["black-box"].conclusive  # type: ignore[attr-defined]
+    assert tiers(ridge, failed)["black-box"].failed == ("inverse",)
+    assert tiers(ridge, naive)["black-box"].conclusive
 
 
 def test_what_a_failed_attack_recovered_counts() -> None:
     failed = result("inverse", "black-box", 0.9, reason="not converged")
     found = tiers(result("ridge", "black-box", 0.5), failed)["black-box"]
-    assert found.index.value == 0.9  # type: ignore[attr-defined]
-    assert not found.conclusive  # type: ignore[attr-defined]
+    assert found.index.value == 0.9
+    assert not found.conclusive
 
 
 def test_linkage_counts_from_the_tier_that_may_query() -> None:
     rate = LinkageRate(copies="exact", threat="black-box", rate=at(0.8), chance=0.1, gallery_count=10)
     found = tiers(result("prior", "query-free", 0.0), result("ridge", "black-box", 0.5), linkage=(rate,))
-    assert found["query-free"].linkage is None  # type: ignore[attr-defined]
-    assert found["black-box"].linkage == at(0.8)  # type: ignore[attr-defined]
+    assert found["query-free"].linkage is None
+    assert found["black-box"].linkage == at(0.8)
 
 
 def audit(*results: AttackResult) -> Audit:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 from attack_views import EFFORT
-from collabplan.attacks import AttackFailed
+from collabplan.attacks import AttackFailed, Training
 from collabplan.attacks.training import has_converged, seeded, train
 from torch import Tensor, nn
 
@@ -16,7 +16,7 @@ DATA = torch.randn(64, 3, generator=torch.Generator().manual_seed(0))
 WANTED = DATA @ torch.tensor([[1.0], [-2.0], [0.5]])
 
 
-def fitted(network: nn.Module, *, steps: int = 200, until_converged: bool = False, scale: float = 1.0) -> object:
+def fitted(network: nn.Module, *, steps: int = 200, until_converged: bool = False, scale: float = 1.0) -> Training:
     def step_loss(net: nn.Module, positions: Tensor, step: int) -> Iterator[Tensor]:  # noqa: ARG001
         yield (net(DATA[positions]) - WANTED[positions]).square().mean() * scale
 
@@ -29,14 +29,14 @@ def fitted(network: nn.Module, *, steps: int = 200, until_converged: bool = Fals
                  rate=lambda _: 0.1)[1]  # fmt: skip
 
 
-def line() -> nn.Module:
+def line() -> nn.Linear:
     return seeded(lambda: nn.Linear(3, 1), torch.Generator().manual_seed(2))
 
 
 def test_a_line_is_learned_and_the_network_is_left_in_evaluation_mode() -> None:
     network = line()
     training = fitted(network, steps=400)
-    assert training.losses[-1] < 0.01 * training.losses[0]  # type: ignore[attr-defined]
+    assert training.losses[-1] < 0.01 * training.losses[0]
     assert not network.training
 
 
@@ -44,23 +44,23 @@ def test_the_same_seed_gives_the_same_weights() -> None:
     first, second = line(), line()
     fitted(first)
     fitted(second)
-    assert torch.equal(first.weight, second.weight)  # type: ignore[arg-type]
+    assert torch.equal(first.weight, second.weight)
 
 
 def test_a_network_that_only_gets_worse_is_left_as_it_began() -> None:
     network = line()
     with torch.no_grad():
-        network.weight.copy_(torch.tensor([[1.0, -2.0, 0.5]]))  # type: ignore[operator]
-        network.bias.zero_()  # type: ignore[operator]
-    before = network.weight.clone()  # type: ignore[operator]
+        network.weight.copy_(torch.tensor([[1.0, -2.0, 0.5]]))
+        network.bias.zero_()
+    before = network.weight.clone()
     fitted(network, scale=-1.0)
-    assert torch.equal(network.weight, before)  # type: ignore[arg-type]
+    assert torch.equal(network.weight, before)
 
 
 def test_training_stops_early_once_converged() -> None:
     training = fitted(line(), steps=3000, until_converged=True)
-    assert training.converged  # type: ignore[attr-defined]
-    assert training.steps < 3000  # type: ignore[attr-defined]
+    assert training.converged
+    assert training.steps < 3000
 
 
 def test_a_loss_that_is_not_finite_fails_the_attack() -> None:

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from collabplan.defenses import Defense
+from collabplan.defenses.interface import NO_RANDOMNESS
 from collabplan.estimators import CutLeakage, EdgeActivations, Secrets
 from collabplan.graph import candidate_cuts, trace
 from collabplan.records import CollabplanError
@@ -42,7 +43,7 @@ class At:
             Secrets.of(self.data, self.traced, UNIT),
             self.cut,
             rates=(0.0, defense.rate),
-            edge=lambda data: defense.transforms.apply_rows(self.activations.computed(self.cut, data)),
+            edge=lambda data: defense.transforms.apply_rows(self.activations.computed(self.cut, data), NO_RANDOMNESS),
         )
         return shared.under(defense, generator=torch.Generator().manual_seed(1))
 

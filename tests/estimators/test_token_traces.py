@@ -3,6 +3,7 @@
 import pytest
 import torch
 from collabplan.defenses import Defense
+from collabplan.defenses.interface import NO_RANDOMNESS
 from collabplan.estimators import CutLeakage, EdgeActivations, Secrets
 from collabplan.estimators.token_traces import traced_places
 from collabplan.estimators.tokens import token_inputs
@@ -62,7 +63,7 @@ def recovered(arrange, count=COUNT, **spec):
         Secrets.of(Data((ids,)), traced, InputScaling.from_range(0, 1)),
         cut,
         rates=(0.0, defense.rate),
-        edge=lambda data: defense.transforms.apply_rows(activations.computed(cut, data)),
+        edge=lambda data: defense.transforms.apply_rows(activations.computed(cut, data), NO_RANDOMNESS),
     )
     found = shared.under(defense, generator=torch.Generator().manual_seed(1))
     released = defense.observed(defense.release(rows, torch.Generator().manual_seed(2)))[0].float()
