@@ -17,7 +17,7 @@ from pydantic import Field, ValidationError
 from torch import Tensor
 
 from ..defenses import Defense, Simulated, stage_revisions
-from ..defenses.catalogue import built_in_revisions
+from ..defenses.catalogue import current_revisions as stage_catalogue
 from ..defenses.pipeline import defenses_at
 from ..defenses.seeds import derive_seed, generator_for
 from ..estimators import (
@@ -150,10 +150,8 @@ class LeakageRun:
     def revisions(self) -> dict[str, int]:
         """Of all code that the figures depend on."""
         estimators = [estimator_named(name) for name in self.settings.estimators if name != RIDGE]
-        found = {**revisions_of("estimator", estimators), **revisions_of("leakage", PARTS)}
-        for defense in self.settings.defenses:
-            found |= built_in_revisions(defense)
-        return found
+        built_in = {name: self.stages[name] for name in stage_catalogue() if name in self.stages}
+        return {**revisions_of("estimator", estimators), **revisions_of("leakage", PARTS), **built_in}
 
     @cached_property
     def stages(self) -> dict[str, int]:

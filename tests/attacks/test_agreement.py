@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from collabplan.attacks import Pair, measure_agreement
@@ -62,8 +64,7 @@ def test_trivial_proxies_stand_beside_estimates_and_see_one_side_alone() -> None
 def test_whole_cuts_are_resampled() -> None:
     """An estimate that errs at one cut of two has a wide interval, however many rates each was measured at."""
     mixed = [
-        Pair(each.label, each.cut_id, each.depth, each.defense, each.rate, each.payload_bytes, each.accuracy, each.audited,
-             {"half": each.audited.value if each.depth == 0 else -each.audited.value})
+        replace(each, estimates={"half": each.audited.value if each.depth == 0 else -each.audited.value})
         for each in pairs(2)
     ]  # fmt: skip
     rows, _ = measure_agreement(mixed, np.random.default_rng(0))
