@@ -62,7 +62,8 @@ def test_trivial_proxies_stand_beside_estimates_and_see_one_side_alone() -> None
 def test_whole_cuts_are_resampled() -> None:
     """An estimate that errs at one cut of two has a wide interval, however many rates each was measured at."""
     mixed = [
-        Pair(each.label, each.cut_id, each.depth, each.defense, each.rate, each.payload_bytes, each.accuracy, each.audited,
+        Pair(each.label, each.cut_id, each.depth, each.defense, each.rate, each.payload_bytes, each.accuracy,
+             each.audited,
              {"half": each.audited.value if each.depth == 0 else -each.audited.value})
         for each in pairs(2)
     ]  # fmt: skip

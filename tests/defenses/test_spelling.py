@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 numbers = st.integers(1, 999_999).map(lambda n: n / 1e6)
 projections = st.builds(ProjectionRecord, share=numbers) | st.builds(ProjectionRecord, rank=st.integers(2, 5000))
 dropouts = st.builds(DropoutRecord, granularity=st.sampled_from(["element", "channel"]), rate=numbers)
-noises = st.builds(NoiseRecord, distribution=st.sampled_from(["gaussian", "laplace"]), std=st.floats(1e-6, 50).map(lambda x: max(round(x, 6), 1e-6)))  # fmt: skip
+stds = st.floats(1e-6, 50).map(lambda x: max(round(x, 6), 1e-6))
+noises = st.builds(NoiseRecord, distribution=st.sampled_from(["gaussian", "laplace"]), std=stds)
 quantizers = st.builds(QuantizerRecord, bits=st.integers(1, 16), rounding=st.sampled_from(["nearest", "stochastic"]))
 
 
@@ -48,7 +49,7 @@ def test_what_a_record_says_reads_back_to_it(stages, keyed):
         (
             "projection:rank=4..6/2 quantizer:bits=3",
             ["projection:rank=4 quantizer:bits=3", "projection:rank=6 quantizer:bits=3"],
-        ),  # fmt: skip
+        ),
         ("quantizer:bits=8,none", ["none", "quantizer:none"]),
     ],
 )
@@ -61,7 +62,8 @@ def test_families_that_coincide_are_one_defense():
 
 
 def test_a_range_holds_the_very_numbers_that_a_list_does():
-    assert defenses_of("dropout:element:0.1..0.9") == defenses_of("dropout:element:" + ",".join(f"0.{n}" for n in range(1, 10)))  # fmt: skip
+    listed = ",".join(f"0.{n}" for n in range(1, 10))
+    assert defenses_of("dropout:element:0.1..0.9") == defenses_of(f"dropout:element:{listed}")
 
 
 @pytest.mark.parametrize(
