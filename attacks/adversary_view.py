@@ -199,7 +199,7 @@ class AdversaryView:
         return self.release(self.ask(data), data, generator)
 
     def typical(self, rows: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """One draw of what random custom stages make of `rows` `[n, *sample_shape]`; without such stages the rows."""
+        """One draw of what random custom stages make of `rows` `[n, *sample_shape]`; `rows` without such stages."""
         stages = self.believed.transforms
         if not stages.stages:
             return tuple(rows)

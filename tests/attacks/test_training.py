@@ -13,7 +13,9 @@ from collabplan.attacks.training import has_converged, seeded, train
 from torch import Tensor, nn
 
 DATA = torch.randn(64, 3, generator=torch.Generator().manual_seed(0))
-WANTED = DATA @ torch.tensor([[1.0], [-2.0], [0.5]])
+WANTED = DATA @ torch.tensor([[1.0], [-2.0], [0.5]]) + 0.1 * torch.randn(
+    64, 1, generator=torch.Generator().manual_seed(3)
+)
 
 
 def fitted(network: nn.Module, *, steps: int = 200, until_converged: bool = False, scale: float = 1.0) -> Training:
