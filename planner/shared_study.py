@@ -21,6 +21,7 @@ import sqlalchemy
 from optuna.trial import Trial, TrialState, create_trial
 
 from ..records import DEFAULT_OBJECTIVES, Budgets, Candidate, CollabplanError, Objective
+from ..records.extras import optional_imports
 from .budgets import checks
 from .space import Point, Space
 from .study import CANDIDATE, StoredStudy, pick_study, quiet_optuna, storage_errors
@@ -194,7 +195,7 @@ def connect(url: str, heartbeat_s: int, grace_s: int) -> optuna.storages.RDBStor
         CollabplanError: the driver is not installed, or the URL cannot be read.
     """
     try:
-        with warnings.catch_warnings():
+        with optional_imports(), warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             with contextlib.suppress(sqlalchemy.exc.IntegrityError, sqlalchemy.exc.ProgrammingError):
                 return optuna.storages.RDBStorage(url, heartbeat_interval=heartbeat_s, grace_period=grace_s)

@@ -11,13 +11,13 @@ def samples(count: int = 10) -> Data:
     return Data((values, torch.arange(count)), torch.arange(count))
 
 
-def test_halves_are_disjoint_cover_everything_and_repeat():
+def test_splits_are_disjoint_cover_everything_and_repeat():
     data = samples()
-    search, confirm = data.halves(7)
+    search, confirm = data.splits(7)
     assert set(search.labels.tolist()) | set(confirm.labels.tolist()) == set(range(10))
     assert not set(search.sample_hashes()) & set(confirm.sample_hashes())
-    assert data.halves(7)[0].labels.equal(search.labels)
-    assert not data.halves(8)[0].labels.equal(search.labels)
+    assert data.splits(7)[0].labels.equal(search.labels)
+    assert not data.splits(8)[0].labels.equal(search.labels)
 
 
 def test_batches_keep_inputs_and_labels_together():

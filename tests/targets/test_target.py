@@ -143,7 +143,7 @@ def test_an_assumed_range_of_pixels_is_told_of_images_alone(target: Write, examp
     assert any(finding.what == "pixels" for finding in findings) == said
 
 
-def test_validation_data_is_divided_once_into_disjoint_halves(target: Write) -> None:
+def test_validation_data_is_divided_once_into_disjoint_splits(target: Write) -> None:
     loaded = load_target(str(target(DATA)))
     data, again = loaded.load_data(loaded.trace()), loaded.load_data(loaded.trace())
     assert len(data.search) == len(data.confirm) == 60

@@ -1,0 +1,45 @@
+"""Commands in a Python that lacks some packages, as a machine does on which an extra is not installed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from cli_targets import Ran
+
+PLAN = ("optuna", "sqlalchemy", "scipy", "sklearn", "torchmetrics", "PIL", "matplotlib", "networkx", "pandas")
+"""What only a machine that plans has."""
+
+_CODE = """
+import contextlib, io, json, sys
+hidden, commands = json.loads(sys.argv[1])
+
+class Hide:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in hidden:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Hide())
+from collabplan.cli.main import main
+for command in commands:
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            main(command)
+        except SystemExit as stop:
+            code = stop.code
+    print(json.dumps([code, out.getvalue(), err.getvalue()]), flush=True)
+"""
+
+
+def ran_without(packages: Iterable[str], commands: Sequence[Sequence[str]], folder: Path) -> list[Ran]:
+    """What some commands leave, one after the other in one process without `packages`, started in `folder`."""
+    given = json.dumps([list(packages), [list(map(str, command)) for command in commands]])
+    done = subprocess.run(
+        [sys.executable, "-c", _CODE, given], cwd=folder, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    return [Ran(*json.loads(line)) for line in done.stdout.splitlines()]
