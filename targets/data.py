@@ -70,7 +70,7 @@ class Data:
         return found if fixed else [batch for batch in found if len(batch) == size]
 
     def batches(self, size: int) -> Iterator[Data]:
-        """Successive slices of `size` samples, as views. The last one may be shorter. Raises CollabplanError if `size` < 1."""
+        """Successive slices of `size` samples, as views. The last may be shorter. Raises CollabplanError if `size` < 1."""
         if size < 1:
             raise CollabplanError(f"a batch needs at least one sample, got size {size}")
         for start in range(0, len(self), size):
@@ -104,7 +104,7 @@ class Data:
         return hash_json([self.sample_hashes(), labels])
 
     def require_finite(self) -> None:
-        """Refuse NaN and infinity in the inputs. Raises TargetError, which names the input and the first such sample."""
+        """Refuse NaN and infinity in the inputs. Raises TargetError, which names the input and the first sample."""
         for position, tensor in enumerate(self.inputs):
             if not tensor.is_floating_point():
                 continue
@@ -122,7 +122,7 @@ class InputScaling:
     """Maps a model's inputs to pixels in [0, 1] and back, so that errors compare across models.
 
     Attributes:
-        low, high: the input values of the pixels 0 and 1: one number for all channels, or one per channel (dimension 1).
+        low, high: the inputs for the pixels 0 and 1: one number for all channels, or one per channel (dimension 1).
         assumed: the range was read off the data and not declared.
 
     Raises:

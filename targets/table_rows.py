@@ -86,7 +86,7 @@ def _value(value: Any, column: str, name: str) -> Any:
         raise TargetError(f"{name} has text in the column {column!r}; tokenize it first, as in training: data.map(...)")
     if hasattr(value, "convert") and hasattr(
         value, "getbands"
-    ):  # a PIL image, whose scaling only the training code knows
+    ):  # a PIL image; only the training code knows its scaling
         raise TargetError(
             f"{name} has PIL images in the column {column!r}; make them tensors as in training: {name} = (torch.stack("
             f"[transform(row[{column!r}]) for row in data]), torch.tensor(data['label']))"

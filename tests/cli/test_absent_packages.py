@@ -6,21 +6,26 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from bundle_plans import Made
+import torch
+from bundle_plans import middle, plan_of
 from cli_targets import DATA, NET
-from collabplan.records import save
+from collabplan.graph import candidate_cuts
+from collabplan.records import DefenseSpec, save
 from collabplan.records.extras import EXTRAS
+from collabplan.targets import load_target
 from serving import serving, written
 from without_packages import PLAN, ran_without
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A target, a plan and a bundle."""
+    """A target with a plan for it, and a bundle of another model."""
     made_in = tmp_path_factory.mktemp("absent")
     (made_in / "model.py").write_text(NET + DATA)
-    made: Made = written(made_in / "bundle")
-    save(made.plan, made_in / "plan.json")
+    traced = load_target(str(made_in / "model.py")).trace()
+    inputs = (torch.rand(4, 6, generator=torch.Generator().manual_seed(0)),)
+    save(plan_of(traced, middle(candidate_cuts(traced)), inputs, DefenseSpec()), made_in / "plan.json")
+    written(made_in / "bundle")
     return made_in
 
 
@@ -63,10 +68,11 @@ def test_commands_that_plan_name_the_extra_plan(folder: Path) -> None:
         ("leakage", "model.py"),
         ("optimize", "model.py", "--budget-ms", "50"),
         ("attack", "plan.json"),
-        ("split", "plan.json"),
-        ("bundle", "plan.json"),
+        ("split", "plan.json", "--model", "model.py", "-o", "halves"),
+        ("bundle", "plan.json", "--model", "model.py", "-o", "new"),
+        ("front", "plan.json"),
         ("worker", "search-1", "--storage", "sqlite:///study.db"),
-        ("verify", "plan.json"),
+        ("verify", "plan.json", "--model", "model.py"),
     ]
     assert refusals(PLAN, commands, folder) <= {module for module, (_, extra) in EXTRAS.items() if extra == "plan"}
 
@@ -77,7 +83,7 @@ def test_storage_on_postgresql_names_its_extra(folder: Path) -> None:
 
 
 def test_bundle_for_onnx_names_its_extra(folder: Path) -> None:
-    command = ("bundle", "plan.json", "--format", "onnx", "--model", "model.py")
+    command = ("bundle", "plan.json", "--format", "onnx", "--model", "model.py", "-o", "new")
     assert refusals(["onnx", "onnxscript"], [command], folder) == {"onnx"}
 
 
