@@ -10,9 +10,10 @@ import torch
 from bundle_plans import middle, plan_of
 from cli_targets import DATA, NET
 from collabplan.graph import candidate_cuts
-from collabplan.records import DefenseSpec, save
+from collabplan.records import save
 from collabplan.records.extras import EXTRAS
 from collabplan.targets import load_target
+from defense_records import defense_record
 from serving import serving, written
 from without_packages import PLAN, ran_without
 
@@ -24,7 +25,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (made_in / "model.py").write_text(NET + DATA)
     traced = load_target(str(made_in / "model.py")).trace()
     inputs = (torch.rand(4, 6, generator=torch.Generator().manual_seed(0)),)
-    save(plan_of(traced, middle(candidate_cuts(traced)), inputs, DefenseSpec()), made_in / "plan.json")
+    save(plan_of(traced, middle(candidate_cuts(traced)), inputs, defense_record()), made_in / "plan.json")
     written(made_in / "bundle")
     return made_in
 
