@@ -13,18 +13,23 @@ from cli_targets import Ran
 PLAN = ("optuna", "sqlalchemy", "scipy", "sklearn", "torchmetrics", "PIL", "matplotlib", "networkx", "pandas")
 """What only a machine that plans has."""
 
-_CODE = """
-import contextlib, io, json, sys
-hidden, commands = json.loads(sys.argv[1])
+HIDE = """
+import json, sys
+from importlib.machinery import PathFinder
 
-class Hide:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in hidden:
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+hidden, found = json.loads(sys.argv[1]), PathFinder.find_spec
 
-sys.meta_path.insert(0, Hide())
+def find_spec(cls, name, path=None, target=None):
+    return None if name.partition(".")[0] in hidden else found(name, path, target)
+
+PathFinder.find_spec = classmethod(find_spec)
+"""
+"""The beginning of a program whose first argument lists, as JSON, the packages that it cannot import."""
+
+_COMMANDS = """
+import contextlib, io
 from collabplan.cli.main import main
-for command in commands:
+for command in json.loads(sys.argv[2]):
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
@@ -37,9 +42,14 @@ for command in commands:
 
 def ran_without(packages: Iterable[str], commands: Sequence[Sequence[str]], folder: Path) -> list[Ran]:
     """What some commands leave, one after the other in one process without `packages`, started in `folder`."""
-    given = json.dumps([list(packages), [list(map(str, command)) for command in commands]])
+    given = [json.dumps(list(packages)), json.dumps([list(map(str, command)) for command in commands])]
     done = subprocess.run(
-        [sys.executable, "-c", _CODE, given], cwd=folder, capture_output=True, text=True, check=False, timeout=120
+        [sys.executable, "-c", HIDE + _COMMANDS, *given],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr
     return [Ran(*json.loads(line)) for line in done.stdout.splitlines()]

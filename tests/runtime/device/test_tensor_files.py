@@ -26,10 +26,13 @@ def files(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("given", [("ids.npy", "x.npy"), ("x=x.npy", "ids=ids.npy"), ("x=x.npy", "ids.npy"), ("both.safetensors",)])  # fmt: skip
+@pytest.mark.parametrize(
+    "given",
+    [("ids.npy", "x.npy"), ("x=x.npy", "ids=ids.npy"), ("x=x.npy", "ids.npy"), ("both.safetensors",)],
+)
 def test_inputs_come_by_name_in_order_or_from_one_file(files: Path, given: tuple[str, ...]) -> None:
-    typed = [f"{name}={files / file}" if name else str(files / file) for name, _, file in (g.rpartition("=") for g in given)]  # fmt: skip
-    found = read_inputs(typed, SPECS)
+    parts = [text.rpartition("=") for text in given]
+    found = read_inputs([f"{name}{equals}{files / file}" for name, equals, file in parts], SPECS)
     assert (found["ids"].shape, found["x"].dtype) == ((5, 4), torch.float32)
 
 
@@ -50,7 +53,7 @@ def test_files_that_are_no_inputs_are_one_clear_error(files: Path, given: tuple[
 
 def test_a_pickled_array_is_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
-    with pytest.raises(CollabplanError, match="cannot be read as .npy"):
+    with pytest.raises(CollabplanError, match=r"cannot be read as \.npy"):
         read_inputs([str(tmp_path / "x.npy")], (IDS,))
 
 

@@ -101,7 +101,7 @@ def test_jobs_of_one_kind_run_together_up_to_the_micro_batch() -> None:
 
 
 def test_a_run_that_raises_fails_its_jobs_and_no_others() -> None:
-    def broken(jobs: Sequence[Job]) -> list[tuple[Status, bytes]]:
+    def broken(_: Sequence[Job]) -> list[tuple[Status, bytes]]:
         raise ValueError("secret numbers")
 
     with started(broken) as engine:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import urllib.error
 import urllib.request
 
 import pytest
@@ -41,7 +42,7 @@ def test_the_endpoint_publishes_the_requests_since_it_was_opened() -> None:
         'collabplan_compute_seconds_bucket{le="0.02"} 0.0',
     ):
         assert line in text.splitlines()
-    with pytest.raises(OSError):
+    with pytest.raises(urllib.error.URLError, match="refused"):
         urllib.request.urlopen(f"http://127.0.0.1:{endpoint.port}/metrics", timeout=10)
 
 
