@@ -70,7 +70,7 @@ class Data:
         return found if fixed else [batch for batch in found if len(batch) == size]
 
     def batches(self, size: int) -> Iterator[Data]:
-        """Successive slices of `size` samples, as views. The last may be shorter. Raises CollabplanError if `size` < 1."""
+        """Successive slices of `size` >= 1 samples, as views. The last one may be shorter. Raises CollabplanError."""
         if size < 1:
             raise CollabplanError(f"a batch needs at least one sample, got size {size}")
         for start in range(0, len(self), size):

@@ -14,7 +14,7 @@ from collabplan.targets.hints import hint
 @pytest.mark.parametrize(
     ("error", "says"),
     [
-        (ModuleNotFoundError("No module named 'own.sub'", name="own.sub"), f"if own is a file of yours.*{sys.executable}"),
+        (ModuleNotFoundError("No module named 'own.sub'", name="own.sub"), f"own is a file of yours.*{sys.executable}"),
         (SyntaxError("source code string cannot contain null bytes"), "save the file as UTF-8 text"),
         (AssertionError("Torch not compiled with CUDA enabled"), "map_location='cpu'"),
         (ImportError("undefined symbol: _ZN3c10"), "compiled for another torch"),
