@@ -216,7 +216,7 @@ def test_frames_that_are_wrong_on_purpose_are_answered_with_a_status(bundle: Pat
     with serving(bundle, max_batch=2) as server, grpc.insecure_channel(server.address) as channel:
         stub = Stub(channel)
         metadata = [(BUNDLE_KEY, edge.manifest.bundle_id), (PART_KEY, edge.manifest.part_sha256)]
-        frames = []
+        frames: list[bytes] = []
         for batch in (1, 2, 3, 2**32 - 1):
             for length in (0, 1, size - 1, size, 2 * size, 3 * size):
                 body = generator.randbytes(length)

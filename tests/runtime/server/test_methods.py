@@ -29,7 +29,7 @@ def test_another_bundle_is_refused_by_name(steady_server: CloudServer, tmp_path:
     ):
         client.infer(images(1))
     manifest = open_edge(steady_bundle).manifest
-    right = {
+    right: dict[str, Any] = {
         "protocol": PROTOCOL, "bundle_id": manifest.bundle_id, "plan_sha256": manifest.part.plan_sha256,
         "part_sha256": manifest.part_sha256,
     }  # fmt: skip
