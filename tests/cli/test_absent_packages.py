@@ -88,20 +88,20 @@ def test_bundle_for_onnx_names_its_extra(folder: Path) -> None:
     assert refusals(["onnx", "onnxscript"], [command], folder) == {"onnx"}
 
 
-def test_a_device_without_the_planning_packages_runs_its_half_and_measures_its_link(folder: Path) -> None:
+def test_a_device_without_the_planning_packages_runs_its_half_and_asks_for_echoes(folder: Path) -> None:
     write_inputs(folder / "x.npy")
     with serving(folder / "bundle") as server:
         commands = [
             ("infer", "bundle/edge", "--cloud", server.address, "--data", "x.npy", "-o", "outputs.safetensors"),
-            ("link", server.address, "--seconds", "0.1", "--most", "16KiB"),
             ("env",),
             ("init", "new.py"),
             ("--help",),
         ]
         for command, ran in zip(commands, ran_without(PLAN, commands, folder), strict=True):
             assert ran.code == 0, (command, ran.err)
+    (link,) = ran_without(PLAN, [("link", "127.0.0.1:1")], folder)
+    assert "does not echo: UNAVAILABLE" in link.line
     assert (folder / "outputs.safetensors").exists()
-    assert (folder / "link.json").exists()
 
 
 def test_a_server_without_the_planning_packages_opens_its_part(folder: Path) -> None:
