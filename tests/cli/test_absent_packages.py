@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 from bundle_plans import middle, plan_of
-from cli_targets import DATA, NET
 from collabplan.graph import candidate_cuts
 from collabplan.records import save
 from collabplan.records.extras import EXTRAS
 from collabplan.targets import load_target
 from defense_records import defense_record
 from serving import serving, written
+from target_files import DATA, NET
 from without_packages import PLAN, ran_without
 
 
@@ -100,7 +100,7 @@ def test_a_device_without_the_planning_packages_runs_its_half_and_asks_for_echoe
         for command, ran in zip(commands, ran_without(PLAN, commands, folder), strict=True):
             assert ran.code == 0, (command, ran.err)
     (link,) = ran_without(PLAN, [("link", "127.0.0.1:1")], folder)
-    assert "does not echo: UNAVAILABLE" in link.line
+    assert "does not echo: UNAVAILABLE" in link.err
     assert (folder / "outputs.safetensors").exists()
 
 

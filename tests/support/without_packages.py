@@ -6,9 +6,8 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-
-from cli_targets import Ran
 
 PLAN = ("optuna", "sqlalchemy", "scipy", "sklearn", "torchmetrics", "PIL", "matplotlib", "networkx", "pandas")
 """What only a machine that plans has."""
@@ -40,7 +39,16 @@ for command in json.loads(sys.argv[2]):
 """
 
 
-def ran_without(packages: Iterable[str], commands: Sequence[Sequence[str]], folder: Path) -> list[Ran]:
+@dataclass(frozen=True)
+class Left:
+    """What a command left: exit code and the two streams."""
+
+    code: int
+    out: str
+    err: str
+
+
+def ran_without(packages: Iterable[str], commands: Sequence[Sequence[str]], folder: Path) -> list[Left]:
     """What some commands leave, one after the other in one process without `packages`, started in `folder`."""
     given = [json.dumps(list(packages)), json.dumps([list(map(str, command)) for command in commands])]
     done = subprocess.run(
@@ -52,4 +60,4 @@ def ran_without(packages: Iterable[str], commands: Sequence[Sequence[str]], fold
         timeout=300,
     )
     assert done.returncode == 0, done.stderr
-    return [Ran(*json.loads(line)) for line in done.stdout.splitlines()]
+    return [Left(*json.loads(line)) for line in done.stdout.splitlines()]
