@@ -118,7 +118,7 @@ def bench(name: str) -> Bench:
     example = load_example(name)
     parts = {part: Data((images,), labels) for part, (images, labels) in example.parts().items()}
     traced = trace(example.model(), (example.example_inputs[0].expand(2, -1, -1, -1),))
-    targets, intercepted = parts["validation"].halves(SEED)
+    targets, intercepted = parts["validation"].splits(SEED)
     cuts = tuple(candidate_cuts(traced, 1))
     return Bench(name, traced, cuts, targets, intercepted, parts["attacker"], parts["train"])
 

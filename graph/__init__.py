@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from .halves import Halves, shared_tensors, with_weights
     from .inputs import resize_batch
     from .layout import from_samples, to_samples
-    from .min_cut import Step
     from .program import Program, load_program, parse_program, save_program, stored_outputs
     from .signature import input_specs, output_spec, require_fixed_outputs
     from .splitting import split
+    from .steps import Step
     from .traced_graph import InputSpec, TracedGraph, differ_by_sample
     from .tracing import trace
 
@@ -31,7 +31,7 @@ _HOMES = {
     "Halves": "halves",
     "InputSpec": "traced_graph",
     "Program": "program",
-    "Step": "min_cut",
+    "Step": "steps",
     "TracedGraph": "traced_graph",
     "candidate_cuts": "cut_search",
     "cheapest_cut": "cheapest_cuts",

@@ -10,7 +10,8 @@ import numpy as np
 from ..records import CutError
 from .cut import Cut
 from .cut_search import depth_among, edge_only
-from .min_cut import Box, Costs, Network, Step, SteppedSearch
+from .min_cut import Box, Costs, Network, SteppedSearch
+from .steps import Step
 from .traced_graph import TracedGraph
 from .units import Units, units
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse import csgraph
 
+from .steps import Step
 from .units import Mask, Units
 
 Costs = NDArray[np.float64]
@@ -28,20 +29,6 @@ MOST_SOLVED = 500
 _INFINITE = 2**31 - 1
 _SCALE = 2**30
 _MOST_PRICES = 20
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """Sending at most `most_bytes` in total takes `ms` on top of the time per byte.
-
-    Example:
-        >>> from collabplan.graph import Step
-        >>> Step(most_bytes=14600, ms=15.0).ms
-        15.0
-    """
-
-    most_bytes: float
-    ms: float
 
 
 @dataclass(frozen=True, eq=False)

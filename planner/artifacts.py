@@ -15,6 +15,7 @@ from optuna.artifacts import Boto3ArtifactStore, FileSystemArtifactStore
 from optuna.artifacts.exceptions import ArtifactNotFound
 
 from ..records import CollabplanError, write_bytes
+from ..records.extras import require_modules
 
 S3 = "s3://"
 
@@ -89,8 +90,5 @@ def open_artifacts(where: str) -> Artifacts:
     bucket, _, prefix = where.removeprefix(S3).partition("/")
     if not bucket:
         raise CollabplanError(f"the artifact store {where} names no bucket; give s3://bucket or s3://bucket/prefix")
-    try:
-        store = Boto3ArtifactStore(bucket)
-    except ImportError as error:
-        raise CollabplanError("an artifact store on S3 needs boto3: pip install 'collabplan[s3]'") from error
-    return Artifacts(store, where, f"{prefix.rstrip('/')}/" if prefix else "")
+    require_modules("boto3")
+    return Artifacts(Boto3ArtifactStore(bucket), where, f"{prefix.rstrip('/')}/" if prefix else "")

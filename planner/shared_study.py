@@ -21,6 +21,7 @@ import sqlalchemy
 from optuna.trial import Trial, TrialState, create_trial
 
 from ..records import DEFAULT_OBJECTIVES, Budgets, Candidate, CollabplanError, Objective
+from ..records.extras import missing_package
 from .budgets import checks
 from .space import Point, Space
 from .study import CANDIDATE, StoredStudy, pick_study, quiet_optuna, storage_errors
@@ -201,6 +202,9 @@ def connect(url: str, heartbeat_s: int, grace_s: int) -> optuna.storages.RDBStor
             # Somebody else was laying out the tables: now they are there.
             return optuna.storages.RDBStorage(url, heartbeat_interval=heartbeat_s, grace_period=grace_s)
     except (ImportError, sqlalchemy.exc.NoSuchModuleError) as error:
+        cause = error.__cause__ or error.__context__  # Optuna wraps the driver's own
+        if isinstance(cause, ModuleNotFoundError) and (missing := missing_package(cause)) is not None:
+            raise missing from error
         raise CollabplanError(
             f"the driver for {safe_url(url)} is not installed ({error}); for PostgreSQL: "
             "pip install 'collabplan[postgresql]' and a URL that begins with postgresql+psycopg://"

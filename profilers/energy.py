@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from ..records import CollabplanError, MeasuredPower, PowerSource
+from ..records.extras import optional_imports
 
 POWERCAP = Path("/sys/class/powercap")
 
@@ -147,10 +148,8 @@ def open_meter(device: torch.device) -> Iterator[Meter]:
 
 
 def _nvml() -> Any:
-    try:
+    with optional_imports():
         import pynvml  # the module of the package nvidia-ml-py
-    except ImportError:
-        raise CollabplanError("nvidia-ml-py is not installed: pip install 'collabplan[cuda]'") from None
     return pynvml
 
 

@@ -1,7 +1,7 @@
-"""Writes a bundle: the folder that deploys a plan, `edge/` for the device and `cloud/` for the server.
+"""Writes a bundle: the folder that deploys a plan, with `edge/` for the device and `cloud/` for the server.
 
-Neither part holds the other's weights. The folder is filled under a temporary name and renamed, so that it is whole or
-not there. `parts` opens it.
+Neither part holds the other's weights. The folder is filled under a temporary name and then renamed, so that it exists
+whole or not at all. `parts` opens it.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from ..defenses import Defense, ProjectionMatrices
 from ..graph import (
     Cut,
     Halves,
+    Program,
     TracedGraph,
     input_specs,
     output_spec,
@@ -55,7 +56,12 @@ from .parts import files_of, wire_of
 
 @dataclass(frozen=True, slots=True)
 class WrittenBundle:
-    """A bundle as it was written. `cloud` is None where everything runs on the device."""
+    """A bundle as it was written.
+
+    Attributes:
+        folder: where it lies.
+        edge, cloud: the manifests of its parts; `cloud` is None if everything runs on the device.
+    """
 
     folder: Path
     edge: BundleManifest
@@ -63,7 +69,7 @@ class WrittenBundle:
 
     @property
     def parts(self) -> tuple[BundleManifest, ...]:
-        """The parts that there are."""
+        """The manifests of all parts that exist."""
         return (self.edge,) if self.cloud is None else (self.edge, self.cloud)
 
 
@@ -80,7 +86,7 @@ def write_bundle(
     fallback: bool = False,
     formats: Sequence[Format] = (),
 ) -> WrittenBundle:
-    """Write `folder/edge` and `folder/cloud`; they compose to the model bit for bit, which is checked.
+    """Write `folder/edge` and `folder/cloud`, and check that they compose to the model bit for bit.
 
     A plan that runs everything on the device has no cloud part; its edge part is the whole model.
 
@@ -89,21 +95,26 @@ def write_bundle(
         traced: the plan's model.
         cut: the plan's cut in that trace.
         folder: absent, empty, or an older bundle of the same plan, which is replaced.
-        tuned: the plan's fine-tuned weights, where it has any.
-        projection: the matrices of the defense's projection, where it has one; both parts get them.
-        allow_shared_weights: write the parts although each holds weights that the other needs too.
+        tuned: the plan's fine-tuned weights, if it has any.
+        projection: the matrices of the defense's projection, if it has one; both parts get them.
+        allow_shared_weights: write the parts even if each holds weights that the other one needs too.
         allow_custom_stages: write a plan whose defense has stages that are not part of collabplan. A bundle carries no
             code: only a process that was given their classes can open it.
         fallback: put the whole model beside the edge half, for a device that must answer without the cloud. The device
-            then holds all weights. Changes nothing where everything runs there anyway.
-        formats: write the halves for other engines as well.
+            then holds all weights. It has no effect if everything runs on the device anyway.
+        formats: also write the halves for other engines.
 
     Raises:
-        MismatchError: the plan is of another model, other weights, another projection or cut, or `folder` holds
-            another plan's bundle.
-        CollabplanError: `folder` is no bundle or cannot be written, weights are shared, a half cannot be exported,
-            values decide the shape of an output, or only several samples can run together and read each other.
+        MismatchError: the plan is of another model, cut, or set of weights or projection matrices, or `folder` holds
+            the bundle of another plan.
+        CollabplanError: `folder` is not a bundle or cannot be written, weights are shared, a half cannot be exported,
+            an output's shape depends on values, or samples read each other and the model takes no single one.
         BudgetError: the halves do not compose to the model.
+
+    Example::
+
+        written = write_bundle(plan, traced, cut, Path("bundle"))
+        print(written.edge.bundle_id)
     """
     folder, carried = Path(folder).resolve(), plan.portable()
     for kind in formats:
@@ -123,32 +134,39 @@ def write_bundle(
     shared = () if halves is None else _shared(halves, allowed=allow_shared_weights)
     if halves is not None and tuned is not None:
         halves = replace(halves, cloud=with_weights(halves.cloud, tuned))
-    with new_folder(folder) as made:
-        if halves is None:
-            last = write_whole(traced, made / "edge")
-        else:
-            last = write_halves(traced, halves, made, tuned=tuned is not None)[1]
-            if fallback:
-                write_whole(traced, made / "edge" / "fallback")
+    with new_folder(folder) as temporary:
+        last = _write_programs(traced, halves, temporary, tuned=tuned is not None, fallback=fallback)
         outputs = output_spec(traced, last.document)
         drafts = []
         for role, graph in _graphs(traced, halves).items():
-            save(carried, made / role / "plan.json")
+            save(carried, temporary / role / "plan.json")
             if projection is not None:
-                write_bytes(made / role / PROJECTION, save_tensors(projection.tensors))
+                write_bytes(temporary / role / PROJECTION, save_tensors(projection.tensors))
             for kind in dict.fromkeys(formats):
                 names = _names(role, plan, traced, outputs, whole=halves is None)
-                export_half(graph, kind, made / role / f"half.{kind}", *names)
-            drafts.append(_part(role, carried, traced, outputs, shared, made / role))
+                export_half(graph, kind, temporary / role / f"half.{kind}", *names)
+            drafts.append(_part(role, carried, traced, outputs, shared, temporary / role))
         edge, cloud = BundleManifest.sealed(drafts[0], drafts[1] if len(drafts) > 1 else None)
         written = WrittenBundle(folder, edge, cloud)
         for manifest in written.parts:
-            save(manifest, made / manifest.part.role / MANIFEST_FILE)
+            save(manifest, temporary / manifest.part.role / MANIFEST_FILE)
     return written
 
 
+def _write_programs(
+    traced: TracedGraph, halves: Halves | None, folder: Path, *, tuned: bool, fallback: bool
+) -> Program:
+    """Write the programs of all parts. Returns the one that makes the model's output."""
+    if halves is None:
+        return write_whole(traced, folder / "edge")
+    _, cloud = write_halves(traced, halves, folder, tuned=tuned)
+    if fallback:
+        write_whole(traced, folder / "edge" / "fallback")
+    return cloud
+
+
 def _require_same_plan(plan: Plan, traced: TracedGraph, cut: Cut, tuned: Mapping[str, Tensor] | None) -> None:
-    """Refuse another model, another cut, or other fine-tuned weights than the plan's. Raises MismatchError."""
+    """Refuse a model, cut or fine-tuned weights that are not the plan's. Raises MismatchError."""
     plan.model.require_same(traced.identity, record="the plan")
     if (cut.id, cut.crossing) != (plan.cut_id, plan.crossing):
         raise MismatchError(f"the plan's cut {plan.cut_name!r} lets other tensors cross here: optimize again")
@@ -161,7 +179,7 @@ def _require_same_plan(plan: Plan, traced: TracedGraph, cut: Cut, tuned: Mapping
 
 
 def _shared(halves: Halves, *, allowed: bool) -> tuple[str, ...]:
-    """Weights that both halves need. Raises CollabplanError where there are any and they are not allowed."""
+    """The weights that both halves need. Raises CollabplanError if there are any and `allowed` is False."""
     shared = shared_tensors(halves)
     if shared and not allowed:
         raise CollabplanError(
@@ -172,11 +190,11 @@ def _shared(halves: Halves, *, allowed: bool) -> tuple[str, ...]:
 
 
 def _require_replaceable(folder: Path, plan: Plan) -> None:
-    """Refuse to replace what is not an older bundle of the same plan.
+    """Refuse to replace anything but an older bundle of the same plan.
 
     Raises:
-        MismatchError: it is another plan's bundle.
-        CollabplanError: it is no bundle, or holds more than a bundle does.
+        MismatchError: it is the bundle of another plan.
+        CollabplanError: it is not a bundle, or holds other files too.
     """
     another = "choose another folder with -o, or move this one away"
     try:
@@ -199,7 +217,7 @@ def _require_replaceable(folder: Path, plan: Plan) -> None:
 
 
 def _graphs(traced: TracedGraph, halves: Halves | None) -> dict[BundleRole, fx.GraphModule]:
-    """By part, the graph that it runs."""
+    """The graph that each part runs."""
     if halves is None:
         return {"edge": traced.flat}
     found: dict[BundleRole, fx.GraphModule] = {}
@@ -213,7 +231,7 @@ def _graphs(traced: TracedGraph, halves: Halves | None) -> dict[BundleRole, fx.G
 def _names(
     role: BundleRole, plan: Plan, traced: TracedGraph, outputs: OutputSpec, *, whole: bool
 ) -> tuple[list[str], list[str]]:
-    """What an exported half takes and returns, by name."""
+    """The names of what an exported half takes and returns."""
     crossing, results = [crossing.node for crossing in plan.crossing], [spec.name for spec in outputs.tensors]
     if role == "cloud":
         return crossing, results
@@ -224,7 +242,7 @@ def _names(
 def _part(
     role: BundleRole, plan: Plan, traced: TracedGraph, outputs: OutputSpec, shared: tuple[str, ...], folder: Path
 ) -> BundlePart:
-    """What the manifest says of the part that lies in `folder`."""
+    """The manifest's description of the part in `folder`."""
     files = tuple(
         BundleFile.model_validate(
             {"name": name, "sha256": hash_file(folder / name), "size_bytes": (folder / name).stat().st_size}

@@ -1,14 +1,13 @@
-"""Halves for other engines: ONNX and `.pt2`. collabplan writes them and never reads them.
+"""Exports halves for other engines: ONNX and `.pt2`. collabplan writes these files and never reads them.
 
-An exported graph carries, unless it is taken out, the source lines and folders of the machine that made it, and
-`.pt2` files the inputs it was traced with: here the first are removed, and the second are zeros.
+By default an exported graph names source lines and folders of the machine that made it, and a `.pt2` file holds the
+inputs that it was traced with. Here the former are removed, and the latter are zeros.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,31 +18,33 @@ from torch.export import Dim, ExportedProgram
 from ..graph.exporting import quiet
 from ..graph.sizes import symbolic
 from ..records import CollabplanError, write_bytes
+from ..records.extras import require_modules
 
 Format = Literal["onnx", "pt2"]
 FORMATS: tuple[Format, ...] = ("onnx", "pt2")
 
-_TOLD = ("stack_trace", "nn_module_stack", "source_fn_stack", "from_node", "torch_fn")
-"""What export notes about a node's origin: names of classes, source lines and files."""
+_ORIGIN_KEYS = ("stack_trace", "nn_module_stack", "source_fn_stack", "from_node", "torch_fn")
+"""What torch notes about the origin of a node: names of classes, source lines and files."""
 
 
 def require_format(kind: Format) -> None:
-    """Refuse a format whose packages are not installed. Raises CollabplanError."""
+    """Refuse a format if a package that writes it is not installed. Raises CollabplanError."""
     if kind == "onnx":
-        lacking = [name for name in ("onnx", "onnxscript") if importlib.util.find_spec(name) is None]
-        if lacking:
-            raise CollabplanError(f"--format onnx needs {' and '.join(lacking)}: pip install 'collabplan[onnx]'")
+        require_modules("onnx", "onnxscript")
 
 
 def export_half(graph: fx.GraphModule, kind: Format, file: Path, inputs: Sequence[str], outputs: Sequence[str]) -> None:
-    """Write a flat graph for another engine. It takes and returns tensors alone, with the batch size as free as here.
+    """Write a flat graph for another engine. It takes and returns tensors alone, and keeps a free batch size.
 
     Args:
         graph: of a half, or of the whole model.
-        inputs, outputs: their names in order, for ONNX; constants among the outputs are left out and not named.
+        kind: the format.
+        file: where to write.
+        inputs, outputs: their names in order, for ONNX. Constants among the outputs are left out, and so are their
+            names.
 
     Raises:
-        CollabplanError: torch cannot export this graph so, or the file cannot be written.
+        CollabplanError: torch cannot export this graph, or the file cannot be written.
     """
     try:
         with quiet(), torch.no_grad():
@@ -59,34 +60,39 @@ def export_half(graph: fx.GraphModule, kind: Format, file: Path, inputs: Sequenc
 
 
 def _bare(graph: fx.GraphModule) -> fx.GraphModule:
-    """The same graph without notes on where nodes come from, returning its tensors alone.
+    """The same graph without notes on the origin of its nodes, returning its tensors alone.
 
-    Weights are copied: a `.pt2` file holds the whole memory that a tensor is a view of, which may hold other weights.
+    Weights are copied, because a `.pt2` file holds the whole memory of a view, in which other weights may lie.
     """
     bare = fx.Graph()
-    made: dict[fx.Node, fx.Node] = {}
+    copies: dict[fx.Node, fx.Node] = {}
     for node in graph.graph.nodes:
         if node.op == "output":
-            returned: list[fx.Node] = []
-            for leaf in node.args[0]:
-                if isinstance(leaf, fx.Node):
-                    again = leaf.op == "placeholder" or made[leaf] in returned
-                    returned.append(_copied(bare, made[leaf]) if again else made[leaf])
-            bare.output(tuple(returned))
+            bare.output(_distinct_outputs(bare, node.args[0], copies))
             continue
-        made[node] = bare.node_copy(node, lambda source: made[source])
-        made[node].meta = {"val": node.meta.get("val")} if node.op == "placeholder" else {}
-    made_module = fx.GraphModule(graph, bare)
-    for parameter in made_module.parameters():
+        copies[node] = bare.node_copy(node, lambda source: copies[source])
+        copies[node].meta = {"val": node.meta.get("val")} if node.op == "placeholder" else {}
+    module = fx.GraphModule(graph, bare)
+    for parameter in module.parameters():
         parameter.data = parameter.detach().clone()
-    for name, buffer in list(made_module.named_buffers()):
+    for name, buffer in list(module.named_buffers()):
         owner, _, last = name.rpartition(".")
-        setattr(made_module.get_submodule(owner), last, buffer.clone())
-    return made_module
+        setattr(module.get_submodule(owner), last, buffer.clone())
+    return module
+
+
+def _distinct_outputs(graph: fx.Graph, leaves: Sequence[Any], copies: Mapping[fx.Node, fx.Node]) -> tuple[fx.Node, ...]:
+    """The tensors among the outputs; those that are inputs or returned twice are cloned, for a name of their own."""
+    outputs: list[fx.Node] = []
+    for leaf in leaves:
+        if isinstance(leaf, fx.Node):
+            again = leaf.op == "placeholder" or copies[leaf] in outputs
+            outputs.append(_copied(graph, copies[leaf]) if again else copies[leaf])
+    return tuple(outputs)
 
 
 def _copied(graph: fx.Graph, node: fx.Node) -> fx.Node:
-    """An output of its own for what is an input, or returned already: ONNX gives each of them one name."""
+    """A clone of a node: ONNX gives each tensor one name."""
     return graph.call_function(torch.ops.aten.clone.default, (node,))
 
 
@@ -109,7 +115,7 @@ def _exported(graph: fx.GraphModule) -> ExportedProgram:
         node.meta = {}
     program = torch.export.export(graph, tuple(examples), dynamic_shapes=tuple(shapes) if any(shapes) else None)
     for node in program.graph.nodes:
-        for key in _TOLD:
+        for key in _ORIGIN_KEYS:
             node.meta.pop(key, None)
     return program
 
@@ -127,15 +133,15 @@ def _onnx(program: ExportedProgram, inputs: Sequence[str], outputs: Sequence[str
     assert made is not None
     model: Any = made.model_proto
     model.ClearField("metadata_props")
-    _forget(model.graph)
+    _clear_origins(model.graph)
     for function in model.functions:
-        _forget(function)
+        _clear_origins(function)
     data: bytes = model.SerializeToString()
     return data
 
 
-def _forget(graph: Any) -> None:
-    """Remove what the exporter notes about the origin of nodes and values."""
+def _clear_origins(graph: Any) -> None:
+    """Remove what the exporter notes about the origin of nodes and values, subgraphs included."""
     graph.ClearField("metadata_props")
     graph.ClearField("doc_string")
     for item in (*graph.node, *graph.value_info, *getattr(graph, "input", ()), *getattr(graph, "output", ())):
@@ -146,4 +152,4 @@ def _forget(graph: Any) -> None:
         for attribute in node.attribute:
             for inner in (attribute.g, *attribute.graphs):
                 if inner.node:
-                    _forget(inner)
+                    _clear_origins(inner)

@@ -1,4 +1,4 @@
-"""Writes programs and proves, before anybody deploys them, that what was written computes what was planned."""
+"""Writes programs, reads them back, and checks before anybody deploys them that they compute what was planned."""
 
 from __future__ import annotations
 
@@ -17,12 +17,19 @@ from ..records import BudgetError
 def write_halves(traced: TracedGraph, halves: Halves, folder: Path, *, tuned: bool = False) -> tuple[Program, Program]:
     """Write `folder/edge` and `folder/cloud`, and read them back.
 
-    Their composition on the example inputs must equal the trace bit for bit. With `tuned` weights in the cloud half,
-    it must equal the halves in memory.
+    Args:
+        traced: the model.
+        halves: of one of its cuts.
+        folder: where to write.
+        tuned: the cloud half holds fine-tuned weights.
+
+    Returns:
+        The edge and cloud programs, as they were read back. Their composition on the example inputs equals the trace
+        bit for bit, or with `tuned` the halves in memory.
 
     Raises:
-        BudgetError: it does not.
-        TraceError: an operator that a program file cannot hold.
+        BudgetError: the halves do not compose to the model bit for bit.
+        TraceError: a program file cannot hold one of the operators.
         CollabplanError: the folder cannot be written.
     """
     save_program(halves.edge, folder / "edge")
@@ -36,7 +43,7 @@ def write_halves(traced: TracedGraph, halves: Halves, folder: Path, *, tuned: bo
 
 
 def write_whole(traced: TracedGraph, folder: Path) -> Program:
-    """Write the whole model as one program, and read it back. It must equal the trace bit for bit.
+    """Write the whole model as one program, and read it back. It equals the trace bit for bit.
 
     Raises:
         BudgetError, TraceError, CollabplanError: as `write_halves`.
@@ -53,7 +60,7 @@ def _inputs(traced: TracedGraph) -> list[torch.Tensor]:
 
 
 def _whole(traced: TracedGraph) -> Any:
-    """What the trace returns, flat; `trace` has compared it with the model."""
+    """The flat outputs of the trace, which `trace` has compared with the model."""
     return _graph(traced.module)(*_inputs(traced))
 
 

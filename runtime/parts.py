@@ -1,7 +1,7 @@
 """Opens one part of a bundle, on the device or in the cloud. Nothing in it is executed.
 
-Every file is hashed before it is parsed, and what is parsed is what was hashed. A part opens alone, wherever it was
-copied to.
+Every file is hashed before it is parsed, and the bytes that are parsed are those that were hashed. A part opens alone,
+wherever it was copied to.
 """
 
 from __future__ import annotations
@@ -35,18 +35,22 @@ from ..records.bundle import MANIFEST_FILE, NEEDED, PROJECTION
 
 MOST_MANIFEST_BYTES = 2**24
 MOST_BYTES = {"plan.json": 2**28, "graph.json": 2**29, "fallback/graph.json": 2**29}
-"""Most that is read and parsed as JSON. Weights may be as large as they are: their size is the file's own."""
+"""The largest files that are parsed as JSON. Weights may have any size: it is that of the file."""
 
 _AGAIN = "copy the part again, or make it again with `collabplan bundle`"
 
 
 @dataclass(frozen=True, eq=False)
 class EdgePart:
-    """What a device runs.
+    """What a device runs. `open_edge` opens it.
 
-    `program` takes the tensors of `manifest.part.inputs` and returns those that cross, in the order of
-    `defense.crossing`; where everything runs on the device (`sends` is False) it returns the model's output. `defense`
-    must have acted on what crosses before it leaves.
+    Attributes:
+        folder: where the part lies.
+        manifest: what the part holds, takes and returns.
+        plan: the plan that it deploys.
+        program: takes the tensors of `manifest.part.inputs` and returns those that cross, in the order of
+            `defense.crossing`. If everything runs on the device (`sends` is False), it returns the model's output.
+        defense: must act on what crosses before it leaves the device.
     """
 
     folder: Path
@@ -57,14 +61,14 @@ class EdgePart:
 
     @property
     def sends(self) -> bool:
-        """False where nothing leaves the device."""
+        """False if everything runs on the device."""
         return self.manifest.part.cut_kind != "edge-only"
 
     def fallback(self) -> Program:
-        """The whole model, for an answer without the cloud: takes the same inputs, returns the model's output.
+        """The whole model, for an answer without the cloud. It takes the same inputs and returns the model's output.
 
         Raises:
-            RecordError: the part has none (`collabplan bundle --with-fallback`), or it is damaged.
+            RecordError: the part has no fallback (`collabplan bundle --with-fallback`), or it is damaged.
         """
         if not self.sends:
             return self.program
@@ -79,7 +83,15 @@ class EdgePart:
 
 @dataclass(frozen=True, eq=False)
 class CloudPart:
-    """What a server runs: `program` takes what `defense.receive` makes of a release, returns the model's output."""
+    """What a server runs. `open_cloud` opens it.
+
+    Attributes:
+        folder: where the part lies.
+        manifest: what the part holds, takes and returns.
+        plan: the plan that it deploys.
+        program: takes what `defense.receive` makes of a release, and returns the model's output.
+        defense: decodes a release.
+    """
 
     folder: Path
     manifest: BundleManifest
@@ -89,10 +101,15 @@ class CloudPart:
 
 
 def open_edge(path: Path) -> EdgePart:
-    """The edge part at `path`: a bundle, or its `edge` folder alone.
+    """Open the edge part at `path`: a bundle, or its `edge` folder alone.
 
     Raises:
-        RecordError: it is no such part, or not as it was written: a file is missing, added, renamed or changed.
+        RecordError: it is not an edge part, or a file is missing, added, renamed or changed.
+
+    Example::
+
+        edge = open_edge(Path("bundle"))
+        released = edge.defense.release(edge.program(image), Fresh())
     """
     folder, manifest, plan, program, defense = _open(Path(path), "edge")
     part = manifest.part
@@ -105,10 +122,15 @@ def open_edge(path: Path) -> EdgePart:
 
 
 def open_cloud(path: Path) -> CloudPart:
-    """The cloud part at `path`: a bundle, or its `cloud` folder alone.
+    """Open the cloud part at `path`: a bundle, or its `cloud` folder alone.
 
     Raises:
-        RecordError: as `open_edge`; or the plan runs everything on the device.
+        RecordError: as `open_edge`, or the plan runs everything on the device.
+
+    Example::
+
+        cloud = open_cloud(Path("bundle"))
+        output = cloud.program(*cloud.defense.receive(released))
     """
     folder, manifest, plan, program, defense = _open(Path(path), "cloud")
     crossing = manifest.part.wire.crossing
@@ -117,19 +139,19 @@ def open_cloud(path: Path) -> CloudPart:
 
 
 def wire_of(plan: Plan) -> WireFormat:
-    """What crosses under a plan; nothing where everything runs on the device.
+    """The wire format of a plan. It is empty if everything runs on the device.
 
     Raises:
-        CollabplanError: the defense was not calibrated, or cannot act on what crosses.
+        CollabplanError: the defense is not calibrated, or cannot act on what crosses.
     """
     whole = plan.cut_kind == "edge-only"
     defense = Defense(DefenseRecord() if whole else plan.defense, () if whole else plan.crossing)
-    _ = defense.quantizers, [defense.noise(crossing) for crossing in defense.crossing]  # raise where a range is missing
+    _ = defense.quantizers, [defense.noise(crossing) for crossing in defense.crossing]  # raises if a range is missing
     return WireFormat(crossing=defense.crossing, defense=defense.record, payload_bytes=defense.payload_bytes())
 
 
 def files_of(folder: Path) -> set[str]:
-    """Everything below a part's folder that is no folder of it, by its path there. Raises OSError."""
+    """The relative paths of everything in a part's folder, except its own subfolder. Raises OSError."""
     return {
         path.relative_to(folder).as_posix()
         for path in folder.rglob("*")
@@ -166,7 +188,7 @@ def _projection(data: bytes | None) -> ProjectionMatrices | None:
 
 
 def _manifest(path: Path, role: BundleRole) -> tuple[Path, BundleManifest]:
-    """Where the part lies, and its manifest."""
+    """The folder of the part, and its manifest."""
     folder = path if (path / MANIFEST_FILE).is_file() else path / role
     file = folder / MANIFEST_FILE
     if not file.is_file():
@@ -193,10 +215,10 @@ def _absent(path: Path, role: BundleRole) -> str:
 
 
 def _verified(folder: Path, part: BundlePart) -> dict[str, bytes]:
-    """What is parsed of a part, once all its files are known to be there, whole and alone.
+    """The contents of a part's files that are parsed, after checking that all files are there, whole and alone.
 
     Raises:
-        RecordError: one is missing, added, of another size or changed.
+        RecordError: a file is missing, added, changed or of another size.
     """
     try:
         found, named = files_of(folder), {file.name for file in part.files}
@@ -217,7 +239,7 @@ def _verified(folder: Path, part: BundlePart) -> dict[str, bytes]:
 
 
 def _read(folder: Path, file: BundleFile) -> bytes:
-    """A file's bytes, which are those that the manifest names."""
+    """The bytes of a file, after checking them against the manifest."""
     data = b""
 
     def digest(path: Path) -> str:
@@ -230,7 +252,7 @@ def _read(folder: Path, file: BundleFile) -> bytes:
 
 
 def _require_whole(folder: Path, file: BundleFile, digest: Callable[[Path], str]) -> None:
-    """Refuse a file that is not the one that the manifest names. Its size is looked at before it is read."""
+    """Refuse a file that differs from the manifest. Its size is checked before it is read."""
     path = folder / file.name
     try:
         size = path.stat().st_size if path.is_file() else -1

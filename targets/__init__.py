@@ -1,4 +1,4 @@
-"""What a user brings: the model, its example inputs and its data, loaded from their own file.
+"""What a user brings: a model, its example inputs and its data, loaded from the user's own file.
 
 The public API is lazy: a name loads its module, and torch with it, on first use.
 """

@@ -1,4 +1,4 @@
-"""Samples that figures are measured on: the model's tensor inputs, batch first, and their labels."""
+"""The samples that figures are measured on: the model's tensor inputs, batch first, and their labels."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..graph.precision import widened
 from ..records import CollabplanError, TargetError, hash_json, hash_rows
 
 FEW = 8
-"""Samples that are enough to see whether anything happens."""
+"""As many samples as it takes to see whether anything happens."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,10 +22,14 @@ class Data:
 
     Attributes:
         inputs: each `[N, ...]`, the batch in dimension 0.
-        labels: `[N, ...]`, or None where nothing is known.
+        labels: `[N, ...]`, or None if there are none.
 
     Raises:
-        TargetError: no input, no sample, or tensors that disagree about N.
+        TargetError: there is no input or no sample, or the tensors disagree about N.
+
+    Example:
+        >>> len(Data((torch.zeros(5, 3),)))
+        5
     """
 
     inputs: tuple[Tensor, ...]
@@ -53,10 +57,11 @@ class Data:
         return Data(tuple(tensor[index] for tensor in self.inputs), labels)
 
     def few_batches(self, size: int, *, fixed: bool) -> list[Data]:
-        """The first samples in batches of one size, two at least where there are so many: to look at differences.
+        """The first samples in batches of equal size, to look at differences: at least two batches, if there is data.
 
         Args:
-            size: of a batch; where it is not `fixed`, at most.
+            size: the samples of a batch.
+            fixed: the model takes this batch size alone; otherwise smaller batches may be made.
         """
         if not fixed:
             size = min(size, FEW, max(len(self) // 2, 1))
@@ -65,7 +70,7 @@ class Data:
         return found if fixed else [batch for batch in found if len(batch) == size]
 
     def batches(self, size: int) -> Iterator[Data]:
-        """Successive slices of `size` samples (views, no copies); the last may be shorter."""
+        """Successive slices of `size` >= 1 samples, as views. The last one may be shorter. Raises CollabplanError."""
         if size < 1:
             raise CollabplanError(f"a batch needs at least one sample, got size {size}")
         for start in range(0, len(self), size):
@@ -73,20 +78,20 @@ class Data:
             labels = None if self.labels is None else self.labels[start:stop]
             yield Data(tuple(tensor[start:stop] for tensor in self.inputs), labels)
 
-    def halves(self, seed: int) -> tuple[Data, Data]:
-        """Two random disjoint halves (search, confirm); the same seed gives the same halves.
+    def splits(self, seed: int) -> tuple[Data, Data]:
+        """Two random disjoint splits of equal size (search, confirm). The same seed gives the same splits.
 
         Raises:
-            TargetError: fewer than two samples.
+            TargetError: there are fewer than two samples.
         """
         if len(self) < 2:
-            raise TargetError("one sample cannot be divided into a search half and a confirm half; give more data")
+            raise TargetError("one sample cannot be divided into a search split and a confirm split; give more data")
         order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
         middle = len(self) // 2
         return self.take(order[:middle]), self.take(order[middle:])
 
     def sample_hashes(self) -> list[str]:
-        """One content hash per sample, over all its inputs and not its label: equal samples, equal hashes."""
+        """One content hash per sample, over all its inputs but not its label. Equal samples have equal hashes."""
         per_input = [hash_rows(tensor) for tensor in self.inputs]
         if len(per_input) == 1:
             return per_input[0]
@@ -94,12 +99,12 @@ class Data:
 
     @cached_property
     def content_hash(self) -> str:
-        """One hash over all samples and labels in their order: keys caches and studies."""
+        """One hash over all samples and labels in their order. It is the key in caches and studies."""
         labels = None if self.labels is None else hash_rows(self.labels)
         return hash_json([self.sample_hashes(), labels])
 
     def require_finite(self) -> None:
-        """Refuse NaN and infinity in the inputs. Raises TargetError that names the input and sample."""
+        """Refuse NaN and infinity in the inputs. Raises TargetError, which names the input and the first sample."""
         for position, tensor in enumerate(self.inputs):
             if not tensor.is_floating_point():
                 continue
@@ -114,10 +119,18 @@ class Data:
 
 @dataclass(frozen=True)
 class InputScaling:
-    """Maps what the model reads back to pixels in [0, 1], so that errors compare across models.
+    """Maps a model's inputs to pixels in [0, 1] and back, so that errors compare across models.
 
-    `low` and `high` are the model-side values of 0 and 1: one number for all channels, or one per
-    channel (dimension 1). `assumed` marks a range that was read off the data, not declared.
+    Attributes:
+        low, high: the inputs for the pixels 0 and 1: one number for all channels, or one per channel (dimension 1).
+        assumed: the range was read off the data and not declared.
+
+    Raises:
+        TargetError: `low` and `high` differ in length, or are not finite with low < high.
+
+    Example:
+        >>> InputScaling.from_range(-1, 1).to_unit(torch.tensor([[0.0, 1.0]]))
+        tensor([[0.5000, 1.0000]])
     """
 
     low: tuple[float, ...]
@@ -146,10 +159,13 @@ class InputScaling:
 
     @classmethod
     def from_data(cls, *tensors: Tensor) -> InputScaling:
-        """Assumed from the least and greatest value in floating `tensors` (`[N, ...]` each).
+        """An assumed range: from the least to the greatest value in floating `tensors`, each `[N, ...]`.
 
-        One table of features (`[N, F]`) gets a range per feature, since features differ in unit;
-        anything else gets a single range.
+        A single table of features `[N, F]` gets one range per feature, because features differ in unit. Anything else
+        gets one range for all.
+
+        Raises:
+            TargetError: none of the tensors is floating.
         """
         floating = [tensor for tensor in tensors if tensor.is_floating_point()]
         if not floating:
@@ -162,15 +178,15 @@ class InputScaling:
         return cls((low_end,), (high_end,), assumed=True)
 
     def to_unit(self, x: Tensor) -> Tensor:
-        """Pixels of `x` `[N, C, ...]`: same shape, float32 or wider, clamped to [0, 1].
+        """The pixels of inputs `x` `[N, C, ...]`: the same shape, float32 or wider, clamped to [0, 1].
 
         Raises:
-            TargetError: the range is per channel and `x` has another number of channels.
+            TargetError: the range is per channel, and `x` has another number of channels.
         """
         return ((widened(x) - self._broadcast(self.low, x)) / self.spans(x)).clamp(0.0, 1.0)
 
     def from_unit(self, pixels: Tensor) -> Tensor:
-        """What the model reads for `pixels` `[N, C, ...]` in [0, 1]; the inverse of `to_unit`, with gradients.
+        """The inputs for `pixels` `[N, C, ...]` in [0, 1]: the inverse of `to_unit`. Gradients pass through.
 
         Raises:
             TargetError: as `to_unit`.
@@ -178,7 +194,7 @@ class InputScaling:
         return self._broadcast(self.low, pixels) + pixels * self.spans(pixels)
 
     def spans(self, x: Tensor) -> Tensor:
-        """How far `x` `[N, C, ...]` moves when a pixel goes from 0 to 1, in a shape that broadcasts to it.
+        """How far an input moves when its pixel goes from 0 to 1, in a shape that broadcasts to `x` `[N, C, ...]`.
 
         Raises:
             TargetError: as `to_unit`.
@@ -187,9 +203,9 @@ class InputScaling:
         return torch.where(high > low, high - low, torch.ones_like(high))
 
     def share_outside(self, x: Tensor, tolerance: float = 0.02) -> float:
-        """Share of values that lie outside [0, 1] by more than `tolerance` before clamping.
+        """The share of values that lie outside [0, 1] by more than `tolerance`, before clamping.
 
-        A declared range with more than a few per cent outside is not the range that the model reads.
+        If it is more than a few per cent, the declared range is not the one that the model was trained with.
         """
         low, high = (self._broadcast(ends, x) for ends in (self.low, self.high))
         margin = tolerance * (high - low)

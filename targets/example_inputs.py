@@ -1,4 +1,4 @@
-"""Example inputs: what a target file gives, and the `--input 1x3x224x224` option in its place."""
+"""Example inputs, from a target file or from `--input 1x3x224x224` options."""
 
 from __future__ import annotations
 
@@ -24,23 +24,30 @@ _DTYPES = {
 
 @dataclass(frozen=True, eq=False)
 class ExampleInputs:
-    """What the model is called with: positional and keyword arguments, and where they came from."""
+    """What the model is called with: positional and keyword arguments, and their source in words."""
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     source: str
 
     def summary(self) -> str:
-        """`float32 1x3x224x224, mask=int64 1x128`."""
+        """One line, such as `float32 1x3x224x224, mask=int64 1x128`."""
         named = [(None, value) for value in self.args] + list(self.kwargs.items())
         return ", ".join((f"{name}=" if name else "") + _summary(value) for name, value in named)
 
 
 def read_batch_dim(declared: Mapping[str, Any], options: Sequence[str]) -> BatchDims:
-    """The dimension that counts samples: by `--batch-dim` options, else the file's `batch_dim`; None: neither says.
+    """The dimension that counts samples: from `--batch-dim` options, or else from the file's `batch_dim`.
+
+    Args:
+        declared: all names that the file binds.
+        options: as `1`, `none`, `x=1` or `mask=none`.
+
+    Returns:
+        One dimension for all inputs, dimensions by name, "none" if one call is one sample, or None if neither says.
 
     Raises:
-        TargetError: no dimension, or a mixture of one for all and others by name.
+        TargetError: the value is not a dimension, or options mix one for all inputs with others by name.
     """
     if options:
         named = dict(_batch_dim_option(option) for option in options)
@@ -72,15 +79,15 @@ def _batch_dim_option(option: str) -> tuple[str, int | None]:
     if text.lower() == "none":
         return name, None
     if not (text.isascii() and text.isdigit()):
-        raise TargetError(f"--batch-dim {option!r} is no dimension; write 1, x=1 or mask=none")
+        raise TargetError(f"--batch-dim {option!r} is not a dimension; write 1, x=1 or mask=none")
     return name, int(text)
 
 
 def from_value(value: Any, name: str = "example_inputs") -> ExampleInputs:
-    """Read `example_inputs`: a tensor, a tuple of args, a dict of kwargs, or `(args, kwargs)`.
+    """Read `example_inputs`: a tensor, a tuple of arguments, a dict of keyword arguments, or `(args, kwargs)`.
 
     Raises:
-        TargetError: none of these.
+        TargetError: the value is something else.
     """
     if isinstance(value, Tensor):
         return ExampleInputs((value,), {}, f"`{name}`")
@@ -96,13 +103,21 @@ def from_value(value: Any, name: str = "example_inputs") -> ExampleInputs:
 
 
 def from_options(options: Sequence[str], usual: torch.dtype = torch.float32) -> ExampleInputs:
-    """Inputs from `--input` options, one per input in order: `1x3x224x224`, `1x128:int64`, `name=1x128:int64`.
+    """Make inputs from `--input` options, one for each input in order.
 
-    What names no dtype is of the `usual` one. Floating inputs are uniform in [0, 1), integers are 0 or 1 (they may
-    index an embedding), always the same ones.
+    Floating inputs are uniform in [0, 1), integers are 0 or 1 because they may index an embedding. The same options
+    always give the same values.
+
+    Args:
+        options: as `1x3x224x224`, `1x128:int64` or `name=1x128:int64`.
+        usual: the dtype of an option that names none.
 
     Raises:
-        TargetError: another form, an unknown dtype, or a size of zero.
+        TargetError: an option has another form, an unknown dtype, or a size of zero.
+
+    Example:
+        >>> from_options(["1x3", "mask=1x2:bool"]).summary()
+        'float32 1x3, mask=bool 1x2'
     """
     args: list[Tensor] = []
     kwargs: dict[str, Tensor] = {}
@@ -148,7 +163,7 @@ def _summary(value: Any) -> str:
 
 
 def shape_text(shape: Sequence[int]) -> str:
-    """`1x3x224x224`; a scalar's shape is `scalar`."""
+    """A shape as text, such as `1x3x224x224`; that of a scalar is `scalar`."""
     return "x".join(str(size) for size in shape) or "scalar"
 
 

@@ -1,4 +1,4 @@
-"""What to do about an error that a target file raised, where the error's own words do not say it."""
+"""What to do about an error that a target file raised, if the error itself does not say."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _CUDA = ("Torch not compiled with CUDA", "No CUDA GPUs", "Found no NVIDIA driver
 
 
 def hint(error: BaseException, file: Path | None) -> str:
-    """`; what to do`, or nothing."""
-    said = _hint(error, str(error), file)
-    return f"; {said}" if said else ""
+    """The advice, as `; what to do`, or nothing."""
+    advice = _advice(error, str(error), file)
+    return f"; {advice}" if advice else ""
 
 
-def _hint(error: BaseException, text: str, file: Path | None) -> str:
+def _advice(error: BaseException, text: str, file: Path | None) -> str:
     if isinstance(error, SystemExit):
         return _about_exit(error)
     if isinstance(error, SyntaxError):
@@ -27,7 +27,7 @@ def _hint(error: BaseException, text: str, file: Path | None) -> str:
     if "torchvision" in text and not isinstance(error, ModuleNotFoundError):
         return (
             f"the installed torchvision does not fit torch {torch.__version__}: install the two together "
-            "(pip install --upgrade torch torchvision), or take it out of the target file"
+            "(pip install --upgrade torch torchvision), or remove it from the target file"
         )
     if isinstance(error, ImportError) and "relative import" in text and file is not None:
         return _about_package(file)
@@ -56,7 +56,7 @@ def _about_exit(error: SystemExit) -> str:
 
 
 def _about_package(file: Path) -> str:
-    """A file that is part of a package is loaded by its module's name."""
+    """A file within a package must be loaded by its module's name."""
     root = file.parent
     while (root.parent / "__init__.py").is_file():
         root = root.parent
@@ -77,7 +77,7 @@ def _about_path(path: Path, file: Path) -> str:
 
 
 def _about_checkpoint(error: BaseException, text: str) -> str:
-    """Files that torch.load does not read."""
+    """Advice for files that `torch.load` cannot read."""
     frames = traceback.extract_tb(error.__traceback__)
     if not any(Path(frame.filename).parts[-2:] == ("torch", "serialization.py") for frame in frames):
         return ""

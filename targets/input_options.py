@@ -1,4 +1,4 @@
-"""What the command line says of a target's inputs, in place of what its file says."""
+"""The command line's options for a target's inputs, which replace what its file says."""
 
 from __future__ import annotations
 
@@ -8,9 +8,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class InputOptions:
-    """What the command line says of a target's inputs, in the place of what its file says: as it was typed.
+    """Options for a target's inputs, as they were typed.
 
-    It is kept in the options of a target's identity, so that a profile or plan loads the same target again.
+    They are kept in the target's identity, so that a profile or plan loads the same target again.
+
+    Attributes:
+        inputs: shapes, as `1x3x224x224` or `name=1x128:int64`.
+        batch_dim: the dimension that counts samples, as `1` or `name=1`.
     """
 
     inputs: tuple[str, ...] = ()
@@ -18,20 +22,20 @@ class InputOptions:
 
     @classmethod
     def given(cls, inputs: Sequence[str] | None, batch_dim: Sequence[str] | None) -> InputOptions:
-        """From the options of a command."""
+        """From the options of a command; None if one was not given."""
         return cls(tuple(inputs or ()), tuple(batch_dim or ()))
 
     @classmethod
     def kept_in(cls, options: Mapping[str, str]) -> InputOptions:
-        """From the options of a target's identity."""
+        """From the options in a target's identity."""
         return cls(tuple(options.get("input", "").split()), tuple(options.get("batch_dim", "").split()))
 
     @property
     def options(self) -> dict[str, str]:
-        """For the options of a target's identity."""
+        """For the options in a target's identity."""
         kept = {"input": " ".join(self.inputs), "batch_dim": " ".join(self.batch_dim)}
         return {name: text for name, text in kept.items() if text}
 
     def or_else(self, other: InputOptions) -> InputOptions:
-        """These where they are given, else those of `other`."""
+        """Each of these options if it is given, otherwise that of `other`."""
         return InputOptions(self.inputs or other.inputs, self.batch_dim or other.batch_dim)

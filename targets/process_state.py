@@ -1,7 +1,7 @@
 """Keeps what a target file sets for the whole process (folder, command line, default dtype...) away from our code.
 
-A target that calls `os.chdir` or `torch.set_default_dtype` finds it so each time its code runs; our own paths and
-tensors are as if it had not.
+A target that calls `os.chdir` or `torch.set_default_dtype` finds its setting whenever its code runs. Our own code never
+sees it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import torch
 
 
 @dataclass(frozen=True)
-class _Surroundings:
+class _ProcessState:
     folder: str
     argv: tuple[str, ...]
     dtype: torch.dtype
@@ -28,7 +28,7 @@ class _Surroundings:
     filters: tuple[Any, ...]
 
     @classmethod
-    def now(cls) -> _Surroundings:
+    def current(cls) -> _ProcessState:
         return cls(
             os.getcwd(),
             tuple(sys.argv),
@@ -49,21 +49,21 @@ class _Surroundings:
         warnings.filters[:] = self.filters  # type: ignore[index]
 
 
-_theirs: dict[Path | None, _Surroundings] = {}
+_states_of_targets: dict[Path | None, _ProcessState] = {}
 
 
 @contextlib.contextmanager
-def surroundings_of(file: Path | None) -> Iterator[None]:
-    """Within: what the target `file` has set so far, and a command line that is empty. After: what was before."""
+def process_state_of(file: Path | None) -> Iterator[None]:
+    """Within: the process state that the target `file` left last, with an empty command line. After: our own state."""
     with warnings.catch_warnings():
-        ours = _Surroundings.now()
-        theirs = _theirs.get(file)
+        ours = _ProcessState.current()
+        theirs = _states_of_targets.get(file)
         if theirs is not None:
             theirs.restore()
-            torch.set_grad_enabled(ours.gradients)  # whoever runs the model says whether gradients are wanted
+            torch.set_grad_enabled(ours.gradients)  # whoever runs the model decides whether gradients are wanted
         sys.argv[:] = [str(file) if file is not None else sys.argv[0]]
         try:
             yield
         finally:
-            _theirs[file] = _Surroundings.now()
+            _states_of_targets[file] = _ProcessState.current()
             ours.restore()

@@ -1,7 +1,7 @@
-"""Data sets of rows by column name, as Hugging Face's `datasets` has them, in the form of torch's own Datasets.
+"""Converts tables of named columns, such as those of Hugging Face's `datasets`, to torch Datasets.
 
-They are recognised by what they do (rows are mappings, `column_names` says of what), not by their class: the library
-need not be installed.
+They are recognised by what they do (rows are mappings, `column_names` lists the columns) and not by their class, so the
+library need not be installed.
 """
 
 from __future__ import annotations
@@ -21,10 +21,15 @@ LABEL_COLUMNS = ("labels", "label", "targets", "target")
 
 
 def as_dataset(value: Any, specs: Sequence[InputSpec], name: str) -> Any:
-    """A data set of rows as a Dataset of (inputs by name, label); anything else as it is.
+    """A table as a Dataset of (inputs by name, label). Any other value is returned unchanged.
+
+    Args:
+        value: what the target binds to `name`.
+        specs: the model's tensor inputs.
+        name: of the data set, for messages.
 
     Raises:
-        TargetError: several data sets in one (a DatasetDict), or no column for an input.
+        TargetError: the value holds several tables (a DatasetDict), or lacks a column for an input.
     """
     if isinstance(value, Mapping) and value and all(_has_columns(part) for part in value.values()):
         splits = ", ".join(map(str, value))
@@ -60,12 +65,12 @@ class _Stream(IterableDataset[Any]):
 
 
 def _sample(row: Mapping[str, Any], specs: Sequence[InputSpec], name: str) -> Any:
-    """Inputs by name, and the label: (inputs, label), or inputs alone."""
+    """The inputs of a row by name, with its label if it has one: (inputs, label), or inputs alone."""
     label = next((key for key in LABEL_COLUMNS if key in row), None)
     others = [key for key in row if key != label]
     columns = {spec.name: spec.name for spec in specs if spec.name in row}
     if not columns and len(specs) == len(others) == 1:
-        columns = {specs[0].name: others[0]}  # one input, one column: there is nothing to confuse
+        columns = {specs[0].name: others[0]}  # one input and one column cannot be confused
     missing = [spec.name for spec in specs if spec.name not in columns]
     if missing:
         raise TargetError(
@@ -79,7 +84,9 @@ def _sample(row: Mapping[str, Any], specs: Sequence[InputSpec], name: str) -> An
 def _value(value: Any, column: str, name: str) -> Any:
     if isinstance(value, str):
         raise TargetError(f"{name} has text in the column {column!r}; tokenize it first, as in training: data.map(...)")
-    if hasattr(value, "convert") and hasattr(value, "getbands"):  # a PIL image: how it is scaled, training knows
+    if hasattr(value, "convert") and hasattr(
+        value, "getbands"
+    ):  # a PIL image; only the training code knows its scaling
         raise TargetError(
             f"{name} has PIL images in the column {column!r}; make them tensors as in training: {name} = (torch.stack("
             f"[transform(row[{column!r}]) for row in data]), torch.tensor(data['label']))"

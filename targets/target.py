@@ -1,8 +1,7 @@
-"""Loads the target that a user brings: a model, what it is called with, and the data to judge it by.
+"""Loads a user's target: a model, its example inputs, and the data that it is judged by.
 
-`load_target` runs the file (see `user_code`) and finds the model and its example inputs; data is read
-only when a command needs it, by `Target.load_data`. What was found and why is kept as `findings`, one
-line each, for the terminal.
+`load_target` runs the file (see `user_code`) and finds the model and its example inputs. `Target.load_data` reads the
+data when a command needs it. Each choice that was made on the way is kept as a line of `findings` for the terminal.
 """
 
 from __future__ import annotations
@@ -32,13 +31,13 @@ if TYPE_CHECKING:
     from .data import Data, InputScaling
 
 DATA_NAMES = ("validation_data", "train_data", "attacker_data", "other_attacker_data")
-HALVES_SEED = 0
-"""Divides validation data, once and always the same way: another half would be another measurement."""
+SPLIT_SEED = 0
+"""The seed that divides validation data into its splits. Another division would be another measurement."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of what was found: `what`, and `how` it was found or what its absence means."""
+    """One line about the target: `what` was found, and `how`, or what its absence means."""
 
     what: str
     how: str
@@ -46,10 +45,16 @@ class Finding:
 
 @dataclass(frozen=True, eq=False)
 class TargetData:
-    """The target's data, checked: finite, of the model's shape, no sample in two sets.
+    """The target's data, checked: finite, of the model's shapes, and with no sample in two sets.
 
-    `search` and `confirm` are disjoint halves of the validation data, of which only a part was read where it is not
-    `whole`.
+    Attributes:
+        validation: the validation data.
+        search, confirm: its two disjoint splits.
+        train, attacker, other_attacker: the target's other data sets; None if it does not define them.
+        sensitive_labels: one label per validation sample; None if the target has none, or data was read in part.
+        scaling: the declared range of the inputs; None if it is not declared.
+        findings: lines for the terminal.
+        whole: all validation data was read.
     """
 
     validation: Data
@@ -64,7 +69,7 @@ class TargetData:
     whole: bool = True
 
     def pixel_scaling(self, traced: TracedGraph) -> InputScaling:
-        """The declared scaling, else one assumed from the private floating inputs ([0, 1] where there is none)."""
+        """The declared scaling, or one assumed from the private floating inputs; [0, 1] if there are none."""
         from .data import InputScaling
 
         if self.scaling is not None:
@@ -79,7 +84,18 @@ class TargetData:
 
 @dataclass(frozen=True, eq=False)
 class Target:
-    """A loaded target. `declared` holds the file's own names (data, ranges, `evaluate`), unread."""
+    """A loaded target.
+
+    Attributes:
+        identity: how it was named, and the hash of its file.
+        file: its file; None for a module without one.
+        model: the user's module. It is never changed.
+        example: what the model is called with.
+        batch_dims: which dimension counts samples.
+        public_inputs: the names of the inputs that may be sent as they are.
+        declared: all names that the file binds (data, ranges, `evaluate`), unread.
+        findings: lines for the terminal.
+    """
 
     identity: TargetIdentity
     file: Path | None
@@ -92,7 +108,7 @@ class Target:
 
     @property
     def evaluate(self) -> Callable[..., Any] | None:
-        """The file's own measure of quality, or None for accuracy."""
+        """The file's own metric, or None for accuracy. Raises TargetError if it is not a function."""
         value = self.declared.get("evaluate")
         if value is None:
             return None
@@ -119,11 +135,11 @@ class Target:
         return stages
 
     def running(self) -> AbstractContextManager[None]:
-        """Runs the model within: what it prints goes to stderr, a failure is told with its line."""
+        """Within: the model may run. Its prints go to stderr, and a failure is a TargetError that names its line."""
         return guarded("running the model raised", self.file)
 
     def trace(self) -> TracedGraph:
-        """Trace the model; what it prints goes to stderr. Raises TraceError (see `graph.trace`)."""
+        """Trace the model. Its prints go to stderr. Raises TraceError as `graph.trace` does."""
         from ..graph import trace
 
         with self.running():
@@ -136,7 +152,7 @@ class Target:
             )
 
     def require_validation_data(self) -> None:
-        """Refuse a target that nothing can be optimized for. Raises TargetError."""
+        """Refuse a target without validation data. Raises TargetError."""
         if self.declared.get("validation_data") is None:
             raise TargetError(
                 f"{self.identity.spec} defines no validation_data, so accuracy and leakage cannot be measured; add "
@@ -144,33 +160,22 @@ class Target:
             )
 
     def load_data(self, traced: TracedGraph, most: int | None = None) -> TargetData:
-        """Read and check every data set of the target.
+        """Read and check the data sets of the target.
 
         Args:
-            most: for a first look: how many samples of a set suffice, where each costs something; and functions that
-                make other sets than the validation data are not called. None: everything is read.
+            traced: the model's graph, for the shapes and dtypes of its inputs.
+            most: for a first look: read this many samples of a set if each sample costs time, and skip functions that
+                make other sets than the validation data. None reads everything.
 
         Raises:
-            TargetError: no validation data, or one of the faults that `data.read_data`,
-                `data.refuse_overlap` and the scaling name.
+            TargetError: there is no validation data, a set does not fit the model, two sets share a sample, or the
+                scaling is not one.
         """
         self.require_validation_data()
-        loaded = {
-            name: read_data(
-                self.declared[name],
-                traced.tensor_inputs,
-                name,
-                self.file,
-                most,
-                evaluates=self.declared.get("evaluate") is not None,
-            )
-            for name in DATA_NAMES
-            if self.declared.get(name) is not None
-            and (most is None or name == "validation_data" or not callable(self.declared[name]))
-        }
+        loaded = self._read_sets(traced, most)
         refuse_overlap({name: _first(entry.data, most) for name, entry in loaded.items()})
         validation = loaded["validation_data"].data
-        search, confirm = validation.halves(HALVES_SEED)
+        search, confirm = validation.splits(SPLIT_SEED)
         scaling = read_scaling(self.declared)
         return TargetData(
             validation=validation,
@@ -184,6 +189,17 @@ class Target:
             findings=(*_data_findings(loaded, search, confirm), *_scaling_findings(self.declared, traced)),
             whole=loaded["validation_data"].whole,
         )
+
+    def _read_sets(self, traced: TracedGraph, most: int | None) -> dict[str, LoadedData]:
+        """The data sets that the file defines, by name."""
+        names = [name for name in DATA_NAMES if self.declared.get(name) is not None]
+        if most is not None:
+            names = [name for name in names if name == "validation_data" or not callable(self.declared[name])]
+        evaluates = self.declared.get("evaluate") is not None
+        return {
+            name: read_data(self.declared[name], traced.tensor_inputs, name, self.file, most, evaluates=evaluates)
+            for name in names
+        }
 
     def _sensitive_labels(self, count: int) -> Tensor | None:
         value = self.declared.get("sensitive_labels")
@@ -207,12 +223,17 @@ def load_target(text: str, inputs: Sequence[str] | InputOptions = ()) -> Target:
     """Load `path.py`, `path.py:attr` or `package.module:attr`. **This runs the user's code.**
 
     Args:
-        text: the target as typed.
-        inputs: `--input` options, or with `--batch-dim` too; they replace the file's `example_inputs` and `batch_dim`.
+        text: the target as it was typed.
+        inputs: options that replace the file's `example_inputs` and `batch_dim`; a sequence holds `--input` options.
 
     Raises:
-        TargetError: no such file, it raises (its line is named), no model or no example inputs in it, NaN weights, or
-            a batch dimension that is none.
+        TargetError: the file does not exist or raises (its line is named), it has no model or no example inputs,
+            weights are NaN, or the batch dimension is not a dimension.
+
+    Example::
+
+        target = load_target("model.py")
+        traced = target.trace()
     """
     given = inputs if isinstance(inputs, InputOptions) else InputOptions(tuple(inputs))
     spec = TargetSpec.parse(text)
@@ -277,10 +298,10 @@ def _assembled(
 
 
 def read_scaling(declared: Mapping[str, Any]) -> InputScaling | None:
-    """How inputs come back to pixels in [0, 1]: `input_range`, or `input_mean` and `input_std`; None = not declared.
+    """The scaling that a target declares: `input_range`, or `input_mean` and `input_std`; None if it declares neither.
 
     Raises:
-        TargetError: both forms, half a form, or not numbers.
+        TargetError: it declares both, or one of mean and std alone, or something else than numbers.
     """
     from .data import InputScaling
 
@@ -334,7 +355,7 @@ def _public_inputs(declared: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _declared_findings(declared: Mapping[str, Any]) -> list[Finding]:
-    """Which data the file defines, before it is read; what cannot be done without it."""
+    """Which data the file defines, before it is read, and what cannot be done without."""
     names = [name for name in (*DATA_NAMES, "sensitive_labels", "evaluate") if declared.get(name) is not None]
     findings = [Finding("data", f"{', '.join(names)}: read by `optimize`" if names else "none defined")]
     if "validation_data" not in names:
@@ -359,7 +380,7 @@ def _data_findings(loaded: Mapping[str, LoadedData], search: Data, confirm: Data
 
 
 def _scaling_findings(declared: Mapping[str, Any], traced: TracedGraph) -> list[Finding]:
-    """How pixels are scaled; of an assumed range nothing is said where no private input looks like an image."""
+    """How pixels are scaled. An assumed range is only reported if a private input looks like an image."""
     images = any(
         not spec.public and spec.dtype is not None and spec.dtype.is_floating_point and len(sample_shape(spec)) >= 3
         for spec in traced.tensor_inputs

@@ -1,12 +1,12 @@
-"""The target file that `collabplan init` writes. Kept as text: it is the user's from then on."""
+"""The target file that `collabplan init` writes. It is kept as text because it is the user's from then on."""
 
 from __future__ import annotations
 
-TEMPLATE = '''"""A target for collabplan: a model, what it is called with, and data to judge it by.
+TEMPLATE = '''"""A target for collabplan: a model, its example inputs, and the data that it is judged by.
 
-It works as it is: a small network for scikit-learn's handwritten digits, which trains itself in a few
-seconds the first time and keeps its weights in digits-weights.safetensors beside this file. Replace its parts by
-your own. Only `model` and `example_inputs` are needed to profile; `validation_data` to optimize.
+It works as it is: a small network for scikit-learn's handwritten digits. The first time it trains itself in a few
+seconds and keeps its weights in digits-weights.safetensors beside this file. Replace its parts by your own. To profile,
+`model` and `example_inputs` are enough; to optimize, `validation_data` is needed too.
 
     collabplan profile model.py
     collabplan optimize --budget-ms 50
@@ -73,10 +73,11 @@ def model():
 # (arguments, keyword arguments). The first dimension counts samples; one is enough.
 example_inputs = (torch.zeros(1, 1, 8, 8),)
 
-# Where another dimension counts samples, as in models that take time first. Data below has samples first all the same.
+# The dimension that counts samples, if it is not the first, as in models that take time first. Data below still has
+# samples first.
 # batch_dim = 1
 
-# Inputs that are harmless to send, by name, such as an attention mask. Every other input is private.
+# Names of inputs that are harmless to send, such as an attention mask. Every other input is private.
 # public_inputs = ["attention_mask"]
 
 # The range of the inputs, so that pixels compare in [0, 1]. Or: input_mean = [...] and input_std = [...].
@@ -84,8 +85,8 @@ input_range = (0.0, 1.0)
 
 
 # Data: (inputs, labels), a torch Dataset, a DataLoader, or a function that returns one of these.
-# No sample may be in two sets. Validation data is divided once into a half for the search and a half
-# that confirms the plan.
+# No sample may be in two sets. Validation data is divided once into a split for the search and a split that
+# confirms the plan.
 def validation_data():
     images, labels = _digits()
     return images[1000:1600], labels[1000:1600]
@@ -96,23 +97,23 @@ def train_data():
     return images[:700], labels[:700]
 
 
-# What an attacker is assumed to own: data of the same distribution.
+# Auxiliary data of an attacker: other samples of the same distribution.
 def attacker_data():
     images, labels = _digits()
     return images[700:1000], labels[700:1000]
 
 
-# What an attacker might own instead: data of another distribution (used by audits).
+# Auxiliary data of another distribution, used by audits.
 # other_attacker_data = ...
 
-# What else must not leak, one label per validation sample (used by audits).
+# An attribute that must not leak either, one label per validation sample; used by audits.
 # sensitive_labels = ...
 
 # Stages of your own for `--defense`, classes derived from collabplan.defenses.CustomStage.
 # defense_stages = [MyStage]
 
-# Your own measure of quality instead of the accuracy that `collabplan profile` names: the model's outputs for
-# some samples and their labels -> one score per sample (or one for all of them); higher is better.
+# Your own metric instead of the accuracy that `collabplan profile` names. It takes the model's outputs for some samples
+# and their labels, and returns one score per sample, or one for all of them. Higher is better.
 # def evaluate(outputs, labels):
 #     return (outputs.argmax(1) == labels).float()
 '''

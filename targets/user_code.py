@@ -1,9 +1,8 @@
 """Runs what the user wrote: imports a target, calls its functions, and names the line that fails.
 
-Importing a Python file runs it; there is no safe way around that, and the help says so. What is done
-here is to keep the damage of ordinary mistakes small: one clear message with the line in the user's
-file, prints that do not spoil `--json`, and fixed random seeds that are put back afterwards, so that
-a model built without weights is the same model in the next command.
+Importing a Python file runs it. There is no safe way around that, and the help says so. This module keeps the damage of
+ordinary mistakes small: a failure is one clear message with the line in the user's file, prints do not spoil `--json`,
+and random generators are seeded and restored, so that a model built without weights is the same in the next command.
 """
 
 from __future__ import annotations
@@ -27,15 +26,15 @@ import torch
 
 from ..records import CollabplanError, TargetError
 from .hints import hint
-from .process_state import surroundings_of
+from .process_state import process_state_of
 
 SEED = 0
-"""What global random generators are set to while the user's code runs."""
+"""The seed of the global random generators while the user's code runs."""
 
 
 @dataclass(frozen=True, slots=True)
 class TargetSpec:
-    """A target as the user names it: a file or a module, and maybe an attribute of it."""
+    """A target as the user names it: a file or a module, and optionally one of its attributes."""
 
     text: str
     file: Path | None
@@ -47,7 +46,7 @@ class TargetSpec:
         """Read `path.py`, `path.py:attr` or `package.module:attr`.
 
         Raises:
-            TargetError: none of these forms.
+            TargetError: the text has another form.
         """
         head, colon, attribute = text.rpartition(":")
         if not colon or attribute.endswith(".py"):
@@ -65,13 +64,13 @@ class TargetSpec:
 
 
 def load_module(spec: TargetSpec) -> tuple[ModuleType, Path | None]:
-    """Import the target's file (under a name of its own, its folder on `sys.path`) or its module.
+    """Import the target's file, under a module name of its own and with its folder on `sys.path`, or its module.
 
     Returns:
-        The module and the file it came from (None for a module without one).
+        The module and the file that it came from; None for a module without a file.
 
     Raises:
-        TargetError: no such file or module, or it raises; the message names the user's line.
+        TargetError: there is no such file or module, or it raises. The message names the user's line.
     """
     if spec.file is not None:
         return _load_file(spec.file), spec.file.resolve()
@@ -82,14 +81,14 @@ def load_module(spec: TargetSpec) -> tuple[ModuleType, Path | None]:
 
 
 def main_block(file: Path | None) -> str:
-    """`; a remark` where a file has code that only runs when it is started as a program; else nothing."""
+    """A remark, `; what stands under ...`, if a file has code that only runs as a program; otherwise nothing."""
     if file is None or "__main__" not in file.read_text(encoding="utf-8", errors="replace"):
         return ""
     return "; what stands under if __name__ == '__main__' does not run here: move it out of there"
 
 
 def call(function: Callable[..., Any], what: str, file: Path | None) -> Any:
-    """Call a function of the target without arguments; a failure is told as in `guarded`."""
+    """Call a function of the target without arguments. Raises TargetError as `guarded` does."""
     with guarded(f"{what} raised", file):
         return function()
 
@@ -103,24 +102,24 @@ def guarded(what: str, file: Path | None) -> Iterator[None]:
         file: the user's file, whose line is to be named.
     """
     try:
-        with surroundings_of(file), _seeded(), contextlib.redirect_stdout(sys.stderr):
+        with process_state_of(file), _seeded(), contextlib.redirect_stdout(sys.stderr):
             yield
     except (CollabplanError, KeyboardInterrupt, MemoryError):
         raise
-    except BaseException as error:  # SystemExit too: a script that calls sys.exit() is no target
+    except BaseException as error:  # SystemExit too: a target must not exit
         raise TargetError(f"{what} {describe(error, file)}{hint(error, file)}") from error
 
 
 def describe(error: BaseException, file: Path | None) -> str:
-    """`ValueError: text (model.py, line 12: the source)`, at the user's deepest line."""
+    """An error with the user's deepest line, as `ValueError: text (model.py, line 12: the source)`."""
     text = str(error.msg if isinstance(error, SyntaxError) else error)
-    said = f"{type(error).__name__}: {shorten(text)}" if text else type(error).__name__
+    summary = f"{type(error).__name__}: {shorten(text)}" if text else type(error).__name__
     place = user_line(error, file)
-    return f"{said} ({place})" if place else said
+    return f"{summary} ({place})" if place else summary
 
 
 def user_line(error: BaseException, file: Path | None) -> str | None:
-    """Where in the user's file or its folder an error was raised: `model.py, line 12: source`."""
+    """The line in the user's file or its folder where an error was raised, as `model.py, line 12: source`; or None."""
     if isinstance(error, SyntaxError) and error.filename and error.lineno:
         return _place(Path(error.filename), error.lineno)
     if file is None:
@@ -133,7 +132,7 @@ def user_line(error: BaseException, file: Path | None) -> str | None:
 
 
 def shorten(text: str, limit: int = 300) -> str:
-    """One line, cut where it is too long to be read as one."""
+    """The text as one line, cut to `limit` characters."""
     line = " ".join(text.split())
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
@@ -182,7 +181,7 @@ def _load_by_name(name: str) -> ModuleType:
 
 @contextlib.contextmanager
 def _seeded() -> Iterator[None]:
-    """Seed Python's, numpy's and torch's global generators for the user's code, and put them back."""
+    """Within: Python's, numpy's and torch's global generators are seeded. After: they are as before."""
     python_state, numpy_state = random.getstate(), np.random.get_state()
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
     with torch.random.fork_rng(devices=devices):

@@ -1,7 +1,7 @@
-"""Brings what a target file calls data into one form: tensors, batch first, in the model's input order.
+"""Brings a target's data into one form: tensors, batch first, in the order of the model's inputs.
 
-Accepted: `(inputs, labels)`, one tensor, a dict by input name, a torch Dataset, a DataLoader or any
-iterable of batches, or a function that returns one of these. Inputs may be numpy arrays.
+Accepted are `(inputs, labels)`, one tensor, a dict by input name, a torch Dataset, a DataLoader or any iterable of
+batches, or a function that returns one of these. Inputs may be numpy arrays.
 """
 
 from __future__ import annotations
@@ -27,12 +27,18 @@ if TYPE_CHECKING:
     from ..graph import InputSpec
 
 MAX_BYTES = 2_000_000_000
-"""How much of a Dataset or an iterable is read into memory; the rest is left out, and that is said."""
+"""The most bytes that are read from a Dataset or an iterable. The rest is left out, with a note."""
 
 
 @dataclass(frozen=True, eq=False)
 class LoadedData:
-    """Data as read, with what the user should know about it. `whole`: nothing was left out because few were asked."""
+    """Data as it was read.
+
+    Attributes:
+        data: the samples.
+        notes: what the user should know about them.
+        whole: False if samples were left out because only a few were asked for.
+    """
 
     data: Data
     notes: tuple[str, ...] = ()
@@ -41,7 +47,7 @@ class LoadedData:
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """Inputs as given (one, several, or by name) and labels; all with a batch dimension."""
+    """Inputs as they were given (one, several, or by name) and labels, all with a batch dimension."""
 
     inputs: Any
     labels: Any
@@ -63,11 +69,12 @@ def read_data(
         specs: the model's tensor inputs, in order: shapes and dtypes must agree with them.
         name: `validation_data`, for messages.
         file: the target's file, whose line is named when the user's code raises.
-        most: how many samples suffice, where each costs something: of a Dataset or an iterable. None: all.
-        evaluates: the target says itself what is right, for messages.
+        most: read this many samples of a Dataset or an iterable; None reads all.
+        evaluates: the target has a metric of its own, for messages.
 
     Raises:
-        TargetError: empty, not data, another shape or dtype than the model's, NaN, or the user's code raised.
+        TargetError: the value is empty or not data, has another shape or dtype than the model's input, holds NaN, or
+            the user's code raised.
     """
     with guarded(f"{name} raised", file):
         if callable(value) and not isinstance(value, Dataset | Iterable | Mapping):
@@ -75,40 +82,55 @@ def read_data(
         value = as_dataset(value, specs, name)
         if _lists_samples(value, specs, name):
             value = _Listed(value)
-        batches, notes = _batches(value, name, most)
-        columns: list[list[Tensor]] = [[] for _ in specs]
-        labels: list[Tensor] = []
-        taken, whole = 0, most is None or not _is_sampled(value) or len(value) <= most
-        for batch in batches:
-            if most is not None and sum(map(len, columns[0])) >= most:
-                whole = False
-                break
-            given = _ordered(batch.inputs, specs, name)
-            inputs = [_fit(tensor, spec, name) for tensor, spec in zip(given, specs, strict=True)]
-            if not columns[0]:
-                notes += _rounded(given, specs)
-            for column, tensor in zip(columns, inputs, strict=True):
-                column.append(tensor)
-            if batch.labels is not None:
-                labels.append(_labels(batch.labels, len(inputs[0]), name, evaluates=evaluates))
-            taken += sum(tensor.nbytes for tensor in inputs)
-            if taken > MAX_BYTES and len(columns[0]) > 1:
-                notes.append(f"only the first {taken / 1e9:.1f} GB were read")
-                break
-    if not columns[0] or sum(column.shape[0] for column in columns[0]) == 0:
+        read = _read_columns(value, specs, name, most, evaluates=evaluates)
+    if not read.columns[0] or sum(column.shape[0] for column in read.columns[0]) == 0:
         raise TargetError(f"{name} is empty; at least one sample is needed")
-    data = _assemble(columns, labels, name)
+    data = _assemble(read.columns, read.labels, name)
     twins = 0 if most is not None else len(data) - len(set(data.sample_hashes()))
     if twins:
-        notes.append(f"{twins} samples occur more than once")
-    return LoadedData(data, tuple(notes), whole)
+        read.notes.append(f"{twins} samples occur more than once")
+    return LoadedData(data, tuple(read.notes), read.whole)
+
+
+@dataclass(slots=True)
+class _Read:
+    """Batches of each input, batches of labels, and what is to be noted."""
+
+    columns: list[list[Tensor]]
+    labels: list[Tensor]
+    notes: list[str]
+    whole: bool
+
+
+def _read_columns(value: Any, specs: Sequence[InputSpec], name: str, most: int | None, *, evaluates: bool) -> _Read:
+    """Read batch after batch, until enough samples or bytes are read."""
+    batches, notes = _batches(value, name, most)
+    read = _Read([[] for _ in specs], [], notes, most is None or not _is_sampled(value) or len(value) <= most)
+    bytes_read = 0
+    for batch in batches:
+        if most is not None and sum(map(len, read.columns[0])) >= most:
+            read.whole = False
+            break
+        given = _ordered(batch.inputs, specs, name)
+        inputs = [_fit(tensor, spec, name) for tensor, spec in zip(given, specs, strict=True)]
+        if not read.columns[0]:
+            read.notes += _rounded(given, specs)
+        for column, tensor in zip(read.columns, inputs, strict=True):
+            column.append(tensor)
+        if batch.labels is not None:
+            read.labels.append(_labels(batch.labels, len(inputs[0]), name, evaluates=evaluates))
+        bytes_read += sum(tensor.nbytes for tensor in inputs)
+        if bytes_read > MAX_BYTES and len(read.columns[0]) > 1:
+            read.notes.append(f"only the first {bytes_read / 1e9:.1f} GB were read")
+            break
+    return read
 
 
 def refuse_overlap(sets: Mapping[str, Data]) -> None:
     """Refuse data sets that share a sample, by content.
 
-    An attacker who owns the very images that he is tested on is no measurement, and neither is a
-    model tested on what it was trained on.
+    An attacker who owns the images that the attack is tested on measures nothing, and neither does a model that is
+    tested on its training data.
 
     Raises:
         TargetError: names the two sets and one shared sample of each.
@@ -139,13 +161,13 @@ class _Listed(Dataset[Any]):
 
 
 def _lists_samples(value: Any, specs: Sequence[InputSpec], name: str) -> bool:
-    """Whether a list holds one sample after the other, not batches: its first inputs have the shape of a sample."""
+    """Whether a list holds single samples and not batches: its first inputs have the shape of a sample."""
     if not isinstance(value, list) or not value or not isinstance(value[0], tuple | list | Mapping):
         return False
     try:
         given = _ordered(_divide(value[0], name).inputs, specs, name)
     except TargetError:
-        return False  # reading it as batches says what is wrong
+        return False  # reading it as batches reports the fault
     return all(tuple(tensor.shape) == sample_shape(spec) for tensor, spec in zip(given, specs, strict=True))
 
 
@@ -156,7 +178,7 @@ def sample_shape(spec: InputSpec) -> tuple[int, ...]:
 
 
 def _is_sampled(value: Any) -> bool:
-    """Whether it is a Dataset that hands out one sample after the other."""
+    """Whether it is a Dataset of single samples."""
     return isinstance(value, Dataset) and not isinstance(value, IterableDataset | TensorDataset)
 
 
@@ -182,7 +204,7 @@ def _batches(value: Any, name: str, most: int | None) -> tuple[Iterator[_Batch],
 
 
 def _from_dataset(dataset: Dataset[Any], name: str, most: int | None) -> tuple[Iterator[_Batch], list[str]]:
-    """Samples of a map-style Dataset; of one too large for memory, evenly spaced ones."""
+    """The samples of a map-style Dataset, or evenly spaced ones if it is too large for memory."""
     total = len(dataset)  # type: ignore[arg-type]
     if total == 0:
         return iter([]), []
@@ -233,7 +255,7 @@ def _parts(inputs: Any) -> list[Any]:
 
 
 def _ordered(inputs: Any, specs: Sequence[InputSpec], name: str) -> list[Tensor]:
-    """The input tensors in the model's order."""
+    """The input tensors in the order of the model's inputs."""
     if isinstance(inputs, Mapping):
         missing = [spec.name for spec in specs if spec.name not in inputs]
         if missing:
@@ -251,7 +273,7 @@ def _ordered(inputs: Any, specs: Sequence[InputSpec], name: str) -> list[Tensor]
 
 
 def _fit(tensor: Tensor, spec: InputSpec, name: str) -> Tensor:
-    """The tensor in the model's dtype, refused where its samples have another shape."""
+    """The tensor in the model's dtype. Raises TargetError if its samples have another shape."""
     assert spec.dtype is not None
     wanted = sample_shape(spec)
     if tuple(tensor.shape) == wanted:
@@ -283,7 +305,7 @@ def _fit(tensor: Tensor, spec: InputSpec, name: str) -> Tensor:
 
 
 def _order(spec: InputSpec) -> str:
-    """How data lie, and where the model has its samples."""
+    """A reminder of how data is laid out, and of the model's own batch dimension."""
     if spec.batch_dim == 0:
         return "a batch dimension comes first (another one that counts samples in the model: batch_dim)"
     if spec.batch_dim is None:
@@ -292,7 +314,7 @@ def _order(spec: InputSpec) -> str:
 
 
 def _rounded(given: Sequence[Tensor], specs: Sequence[InputSpec]) -> list[str]:
-    """What there is to say of inputs that half precision rounds."""
+    """Notes on inputs that half precision rounds."""
     return [
         f"{_dtype(tensor.dtype)} rounded to {_dtype(spec.dtype)}, which the model takes as {spec.name!r}"
         for tensor, spec in zip(given, specs, strict=True)
@@ -311,17 +333,17 @@ def _assemble(columns: Sequence[Sequence[Tensor]], labels: Sequence[Tensor], nam
 
 
 def _labels(value: Any, count: int, name: str, *, evaluates: bool) -> Tensor:
-    """Labels of `count` samples as one tensor; a class and a number for each sample are two columns of it."""
+    """The labels of `count` samples as one tensor. Several labels per sample are its columns."""
     if isinstance(value, Mapping) or (isinstance(value, tuple | list) and len(value) != count):
-        told = "which `evaluate` is given as they are (labels[:, 0] the classes)"
+        then = "which `evaluate` receives unchanged (labels[:, 0] are the classes)"
         if not evaluates:
-            told = (
-                "and what is right: "
+            then = (
+                "and define the metric: "
                 "def evaluate(outputs, labels): return (outputs[0].argmax(1) == labels[:, 0]).float()"
             )
         raise TargetError(
             f"the labels of {name} are a {type(value).__name__} of {len(value)} for {count} samples; give one tensor "
-            f"with a row for each sample, torch.stack([classes, values], dim=1) say, {told}"
+            f"with a row for each sample, torch.stack([classes, values], dim=1) for example, {then}"
         )
     return _tensor(value, f"the labels of {name}")
 
@@ -337,7 +359,7 @@ def _tensor(value: Any, what: str) -> Tensor:
 
 
 def _no_tensor(value: Any) -> str:
-    """What is wrong with a value that makes no tensor, and the line that mends it."""
+    """Why a value cannot become a tensor, and what to write instead."""
     if isinstance(value, list) and len({len(row) for row in value if isinstance(row, list)}) > 1:
         return "holds rows of several lengths; pad them to one"
     first = value

@@ -1,8 +1,8 @@
-"""Finds the model in a target, and refuses one whose weights are no weights.
+"""Finds the model in a target, and refuses one with unusable weights.
 
-With an attribute named (`path.py:attr`) that is taken. Without one, what is tried, in this order: the
-name `model`; the only module that the file binds; the only `nn.Module` class of the file that needs no
-arguments. The choice is told, and where there is none, the message lists what the file has.
+If an attribute is named (`path.py:attr`), it is used. Otherwise these are tried in order: the name `model`, the only
+module that the file binds, and the only `nn.Module` class of the file that needs no arguments. The choice is reported.
+If there is none, the message lists what the file has.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from .user_code import TargetSpec, call, main_block
 
 
 def find_model(module: ModuleType, spec: TargetSpec, file: Path | None) -> tuple[nn.Module, str]:
-    """The target's model and how it was found, e.g. `Net, from the function `model``.
+    """The target's model, and how it was found, as "Net, built by the function `model`".
 
     Raises:
-        TargetError: nothing that is a model or builds one, or building it raised.
+        TargetError: the target has no model and nothing that builds one, or building it raised.
     """
     if spec.attribute is not None:
         value = _attribute(module, spec)
@@ -51,7 +51,7 @@ def find_model(module: ModuleType, spec: TargetSpec, file: Path | None) -> tuple
 def require_usable_weights(model: nn.Module) -> None:
     """Refuse parameters without values or with NaN or infinity, and buffers with NaN.
 
-    Infinity in a buffer is let pass: attention masks hold it.
+    Infinity in a buffer is allowed, because attention masks hold it.
 
     Raises:
         TargetError: names the tensor.
@@ -94,7 +94,7 @@ def _attribute(module: ModuleType, spec: TargetSpec) -> Any:
 
 
 def _build(value: Any, name: str, file: Path | None, why: str = "") -> tuple[nn.Module, str]:
-    """The module that `value` is or builds."""
+    """The module that `value` is or builds, and how it was found."""
     because = f" ({why})" if why else ""
     module = _module(value)
     if module is not None:
@@ -121,7 +121,7 @@ def _build(value: Any, name: str, file: Path | None, why: str = "") -> tuple[nn.
 
 
 def _module(value: Any) -> nn.Module | None:
-    """The plain module that `value` is, holds or wraps."""
+    """The plain module that `value` is, holds or wraps; None if it is something else."""
     if isinstance(value, torch.export.ExportedProgram):
         value = value.module()
     return unwrapped(value) if isinstance(value, nn.Module) else None
@@ -132,7 +132,7 @@ def _is_partial_of_module(value: Any) -> bool:
 
 
 def _required(value: Callable[..., Any]) -> list[str]:
-    """Names of the arguments that a call cannot do without."""
+    """The names of the arguments that a call needs."""
     try:
         parameters = inspect.signature(value).parameters.values()
     except (TypeError, ValueError):
@@ -157,7 +157,7 @@ def _nothing_found(module: ModuleType, spec: TargetSpec) -> str:
 
 
 def _listing(module: ModuleType, limit: int = 8) -> str:
-    """What a module has that could have been meant, the likely first."""
+    """The names in a module that the user may have meant, likely ones first."""
     public = {n: v for n, v in _public(module).items() if not inspect.ismodule(v)}
     modules = [n for n, v in public.items() if isinstance(v, nn.Module)]
     own = [n for n, v in public.items() if callable(v) and getattr(v, "__module__", None) == module.__name__]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from ..planner.roles import Roles
 from ..targets import Data
-from ..targets.target import HALVES_SEED, Finding, TargetData
+from ..targets.target import SPLIT_SEED, Finding, TargetData
 
 
 def divide(data: TargetData) -> tuple[Roles, list[Finding]]:
     """The roles of the target's images, and findings about them; see `Roles.divide`."""
     sensitive = None
     if data.sensitive_labels is not None:
-        search, confirm = Data(data.validation.inputs, data.sensitive_labels).halves(HALVES_SEED)
+        search, confirm = Data(data.validation.inputs, data.sensitive_labels).splits(SPLIT_SEED)
         assert search.labels is not None
         assert confirm.labels is not None
         sensitive = (confirm.labels, search.labels)
@@ -22,7 +22,7 @@ def divide(data: TargetData) -> tuple[Roles, list[Finding]]:
         train=data.train,
         other=data.other_attacker,
         sensitive=sensitive,
-        seed=HALVES_SEED,
+        seed=SPLIT_SEED,
     )
     findings = [
         Finding("targets", f"{len(roles.targets):,} images, half of validation_data"),

@@ -173,7 +173,7 @@ def test_what_is_said(declared: dict[str, Any], options: tuple[str, ...], found:
         ({"batch_dim": -1}, (), "batch_dim is -1"),
         ({"batch_dim": True}, (), "batch_dim is True"),
         ({"batch_dim": {"x": "1"}}, (), "batch_dim is {'x': '1'}"),
-        ({}, ("x=first",), "--batch-dim 'x=first' is no dimension; write 1, x=1 or mask=none"),
+        ({}, ("x=first",), "--batch-dim 'x=first' is not a dimension; write 1, x=1 or mask=none"),
         ({}, ("1", "x=0"), "one dimension for all inputs, or NAME=DIM for each; not both"),
     ],
 )

@@ -78,7 +78,7 @@ def test_labels_of_two_kinds_with_a_metric_ask_for_no_metric(run: Run, target: W
         "def evaluate(outputs, labels):\n    return (outputs[0].argmax(1) == labels[0]).float()\n",
         base=TWO_HEADS,
     )
-    line = refused(run, says="torch.stack([classes, values], dim=1) say, which `evaluate` is given as they are")
+    line = refused(run, says="torch.stack([classes, values], dim=1) for example, which `evaluate` receives unchanged")
     assert "def evaluate" not in line
 
 

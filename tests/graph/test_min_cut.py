@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 from branchy import Branchy
-from collabplan.graph import trace
-from collabplan.graph.min_cut import Box, Network, Step, SteppedSearch, proper_boxes
+from collabplan.graph import Step, trace
+from collabplan.graph.min_cut import Box, Network, SteppedSearch, proper_boxes
 from collabplan.graph.units import Mask, Units, units
 from down_sets import all_down_sets
 from random_models import RandomModel, random_inputs

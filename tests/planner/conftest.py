@@ -44,7 +44,7 @@ def problem():
     traced = trace(model.eval(), (images[:2],))
     target = TargetIdentity(spec="tests")
     profile = profile_model(traced, target=target, seconds=0.5)
-    search, confirm = Data((images[1400:],), labels[1400:]).halves(0)
+    search, confirm = Data((images[1400:],), labels[1400:]).splits(0)
     return Problem(
         traced=traced,
         cuts=tuple(candidate_cuts(traced)),

@@ -212,7 +212,7 @@ def test_a_model_that_attacks_do_not_apply_to_is_planned_and_says_so(problem, tm
     profile = profile_model(traced, target=problem.target, seconds=0.2)
     draws = torch.Generator().manual_seed(0)
     data = Data(tuple(torch.rand(200, 8, generator=draws) for _ in range(2)), torch.zeros(200, dtype=torch.long))
-    search, confirm = data.halves(0)
+    search, confirm = data.splits(0)
     other = dataclasses.replace(
         problem,
         traced=traced,

@@ -44,7 +44,7 @@ def stated(branchy):
     profile = profile_model(branchy, target=TARGET, seconds=0.1)
     generator = torch.Generator().manual_seed(1)
     data = Data((torch.rand(200, 1, 40, 40, generator=generator),), torch.randint(10, (200,), generator=generator))
-    search, confirm = data.halves(0)
+    search, confirm = data.splits(0)
     return Problem(
         traced=branchy,
         cuts=tuple(candidate_cuts(branchy)),

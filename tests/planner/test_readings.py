@@ -39,7 +39,7 @@ def planned(loss, labels, last=None):
     traced = trace(model.eval(), (images[:2],))
     target = TargetIdentity(spec="tests")
     profile = profile_model(traced, target=target, seconds=0.2)
-    search, confirm = Data((rows(1, 600),), labels(rows(1, 600))).halves(0)
+    search, confirm = Data((rows(1, 600),), labels(rows(1, 600))).splits(0)
     return Problem(
         traced=traced,
         cuts=tuple(candidate_cuts(traced)),

@@ -196,7 +196,7 @@ def test_a_cuda_device_is_found_by_its_uuid_and_nvml_is_closed(install: Callable
 @pytest.mark.parametrize(
     ("module", "reason"),
     [
-        (None, "nvidia-ml-py is not installed"),
+        (None, "this needs nvidia-ml-py, which is not installed"),
         (Nvml(starts=False), "NVML does not start (Driver Not Loaded)"),
         (Nvml(uuid="GPU-5"), "no energy counter of GPU-1234 (Not Found)"),
     ],

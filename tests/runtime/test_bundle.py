@@ -29,7 +29,7 @@ from bundle_plans import (
     tokens,
 )
 from collabplan.defenses import Fresh
-from collabplan.graph import same_values, split
+from collabplan.graph import load_program, same_values, split
 from collabplan.records import (
     BudgetError,
     CollabplanError,
@@ -142,10 +142,9 @@ def test_halves_that_compute_something_else_are_refused_without_the_temporary_fo
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = make(Answers(Answer), rows, middle)
-    load = halves_module.load_program
 
     def damaged(folder: Path) -> object:
-        program = load(folder)
+        program = load_program(folder)
         for parameter in program.parameters():
             parameter.data += 1e-3
         return program

@@ -93,7 +93,9 @@ def test_an_onnx_half_names_its_tensors_and_nothing_of_this_machine(tmp_path: Pa
 def test_without_its_packages_onnx_is_refused_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     made = make(TwoHeads(), rows, last)
-    with pytest.raises(CollabplanError, match=r"--format onnx needs onnx and onnxscript: pip install"):
+    with pytest.raises(
+        CollabplanError, match=r"needs onnx, which is not installed; run: pip install 'collabplan\[onnx\]'"
+    ):
         write_bundle(made.plan, made.traced, made.cut, tmp_path / "b", formats=["onnx"])
     assert list(tmp_path.iterdir()) == []
 

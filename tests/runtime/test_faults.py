@@ -216,7 +216,7 @@ def test_frames_that_are_wrong_on_purpose_are_answered_with_a_status(bundle: Pat
     with serving(bundle, max_batch=2) as server, grpc.insecure_channel(server.address) as channel:
         stub = Stub(channel)
         metadata = [(BUNDLE_KEY, edge.manifest.bundle_id), (PART_KEY, edge.manifest.part_sha256)]
-        frames = []
+        frames: list[bytes] = []
         for batch in (1, 2, 3, 2**32 - 1):
             for length in (0, 1, size - 1, size, 2 * size, 3 * size):
                 body = generator.randbytes(length)
@@ -293,35 +293,3 @@ def test_a_stopping_server_finishes_what_is_in_flight(bundle: Path, expected: li
         assert torch.equal(found[0], expected[0])
         with pytest.raises(UnreachableError):
             idle.infer(samples()[1])
-
-
-def test_a_device_needs_neither_optuna_nor_scikit_learn(bundle: Path) -> None:
-    code = """
-import sys
-sys.modules.update(dict.fromkeys(["optuna", "sklearn", "scipy", "networkx", "matplotlib", "torchmetrics"]))
-import torch
-from collabplan.runtime import EdgeClient
-with EdgeClient(sys.argv[1], sys.argv[2]) as client:
-    print(client.infer(torch.zeros(1, 1, 8, 8))["logits"].shape)
-"""
-    with serving(bundle) as server:
-        command = [sys.executable, "-c", code, str(bundle / "edge"), server.address]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "[1, 5]" in done.stdout
-
-
-def test_without_grpc_the_error_says_what_to_install() -> None:
-    code = """
-import sys
-sys.modules["grpc"] = None
-import collabplan.runtime as runtime
-from collabplan.records import CollabplanError
-runtime.open_edge
-try:
-    runtime.CloudServer
-except CollabplanError as error:
-    print(error)
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "pip install 'collabplan[runtime]'" in done.stdout

@@ -86,7 +86,8 @@ class Tokens(nn.Module):
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         hidden = torch.relu(self.mix(self.embedding(ids)))
-        return self.head(hidden * mask[:, :, None])
+        logits: Tensor = self.head(hidden * mask[:, :, None])
+        return logits
 
 
 class FixedBatch(nn.Module):
@@ -97,7 +98,8 @@ class FixedBatch(nn.Module):
         self.first, self.second = nn.Linear(6, 6), nn.Linear(6, 2)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.second(torch.relu(self.first(x)).reshape(3, 6))
+        logits: Tensor = self.second(torch.relu(self.first(x)).reshape(3, 6))
+        return logits
 
 
 class OneMemory(nn.Module):

@@ -8,14 +8,21 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import torch
 from bundle_plans import Made, SkipNet, crossing, images, make
 from collabplan.records import DefenseRecord
 from collabplan.runtime import write_bundle
-from collabplan.runtime.parts import open_cloud
+from collabplan.runtime.parts import open_cloud, open_edge
 from collabplan.runtime.server.server import CloudServer, ServeOptions
+from defense_records import defense_record
+from torch import Tensor
 
 ANYWHERE = "127.0.0.1:0"
+
+STEADY = defense_record()
+"""A defense without chance: 8 bits, rounded to the nearest."""
 
 
 def until(holds: Callable[[], bool], *, within_s: float = 10.0) -> None:
@@ -31,6 +38,24 @@ def written(folder: Path, spec: DefenseRecord | None = None, **options: bool) ->
     made = make(SkipNet(), images, crossing("relu", "conv2d_1"), spec=spec)
     write_bundle(made.plan, made.traced, made.cut, folder, **options)  # type: ignore[arg-type]
     return made
+
+
+def simulated(bundle: Path, inputs: tuple[Tensor, ...]) -> Any:
+    """What the halves and the defense make of inputs, without a wire. For defenses without chance."""
+    edge, cloud = open_edge(bundle), open_cloud(bundle)
+    with torch.no_grad():
+        released = edge.defense.release(edge.program(*inputs), torch.Generator())
+        return cloud.program(*cloud.defense.receive(released))
+
+
+def same(found: Any, expected: Any) -> bool:
+    if isinstance(expected, Tensor):
+        return torch.equal(found, expected)
+    if isinstance(expected, dict):
+        return found.keys() == expected.keys() and all(same(found[key], expected[key]) for key in expected)
+    if isinstance(expected, list | tuple):
+        return type(found) is type(expected) and all(same(a, b) for a, b in zip(found, expected, strict=True))
+    return bool(found == expected)
 
 
 @contextlib.contextmanager

@@ -11,20 +11,25 @@ def samples(count: int = 10) -> Data:
     return Data((values, torch.arange(count)), torch.arange(count))
 
 
-def test_halves_are_disjoint_cover_everything_and_repeat():
+def labels_of(data: Data) -> torch.Tensor:
+    assert data.labels is not None
+    return data.labels
+
+
+def test_splits_are_disjoint_cover_everything_and_repeat():
     data = samples()
-    search, confirm = data.halves(7)
-    assert set(search.labels.tolist()) | set(confirm.labels.tolist()) == set(range(10))
+    search, confirm = data.splits(7)
+    assert set(labels_of(search).tolist()) | set(labels_of(confirm).tolist()) == set(range(10))
     assert not set(search.sample_hashes()) & set(confirm.sample_hashes())
-    assert data.halves(7)[0].labels.equal(search.labels)
-    assert not data.halves(8)[0].labels.equal(search.labels)
+    assert labels_of(data.splits(7)[0]).equal(labels_of(search))
+    assert not labels_of(data.splits(8)[0]).equal(labels_of(search))
 
 
 def test_batches_keep_inputs_and_labels_together():
     batches = list(samples().batches(4))
     assert [len(batch) for batch in batches] == [4, 4, 2]
     assert batches[1].inputs[0][0, 0] == 12
-    assert batches[1].labels[0] == 4
+    assert labels_of(batches[1])[0] == 4
 
 
 def test_sample_hashes_see_every_input():

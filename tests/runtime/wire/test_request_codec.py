@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from collabplan.defenses import Defense
@@ -22,8 +24,8 @@ LAYOUTS = (
 )
 
 
-def crossing(node: str, dtype: str = "float32", shape: tuple[int, ...] = (2, 3), **more: object) -> Crossing:
-    return Crossing(name=node, node=node, dtype=dtype, sample_shape=shape, **more)  # type: ignore[arg-type]
+def crossing(node: str, dtype: str = "float32", shape: tuple[int, ...] = (2, 3), **more: Any) -> Crossing:
+    return Crossing(name=node, node=node, dtype=dtype, sample_shape=shape, **more)
 
 
 def defense(*crossings: Crossing, bits: int | None = 8) -> Defense:

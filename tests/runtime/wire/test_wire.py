@@ -5,6 +5,7 @@ A proxy keeps every byte that the device sends, and the test reads them as HTTP/
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 
@@ -39,7 +40,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def captured(bundle: Path, key: Path, *runs: list[tuple[torch.Tensor, ...]]) -> list[Captured]:
+def captured(bundle: Path, key: Path, *runs: Sequence[tuple[torch.Tensor, ...]]) -> list[Captured]:
     """What a client of each run's own sends, through one proxy."""
     with serving(bundle) as server, Proxy(server.address) as proxy:
         for inputs in runs:
