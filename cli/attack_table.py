@@ -80,8 +80,8 @@ def legend(report: AuditReport) -> list[str]:
     projected: dict[str, dict[str, None]] = {}
     for audit in report.audits:
         if audit.defense.projection is not None:
-            projected.setdefault(audit.defense.projection.words, {})[audit.cut_name] = None
-    lines += [f"only {words} are released, at {', '.join(names)}" for words, names in projected.items()]
+            projected.setdefault(audit.defense.projection.text, {})[audit.cut_name] = None
+    lines += [f"{words} at {', '.join(names)}" for words, names in projected.items()]
     if any(audit.effort == "quick" for audit in report.audits):
         lines.append("≥: quick effort, a LOWER BOUND; run --effort standard before you sign")
     if any(not tier.conclusive for audit in report.audits for tier in audit.tiers):

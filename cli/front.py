@@ -85,13 +85,13 @@ def front(
 
 def show(rows: list[Candidate], plan: Plan, output: Output) -> None:
     """Print the rows that keep within the budgets, numbered."""
-    from ..workflows.wording import dropout
+    from ..workflows.wording import short_defense
     from .plan_tables import candidates, front_text
 
     fitting = [
-        (str(number), candidate.cut_name, dropout(candidate), candidate)
+        (str(number), candidate.cut_name, short_defense(candidate), candidate)
         for number, candidate in enumerate(rows, start=1)
         if candidate.meets_budgets
     ]
     head = f"{front_text(plan.objectives)} ({len(fitting)} of {len(rows)} within budgets)"
-    output.show(candidates(head, "cut\ndropout", fitting, plan.edge_power))
+    output.show(candidates(head, "cut\ndefense", fitting, plan.edge_power))

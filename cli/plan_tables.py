@@ -9,7 +9,7 @@ from rich.table import Table
 
 from ..planner.space import point_of
 from ..records import DEFAULT_OBJECTIVES, Audited, Baseline, Candidate, EdgePower, Objective, Plan
-from ..workflows.wording import bits_text, defense, dropout, information, number, power_text, sent, share, size
+from ..workflows.wording import bits_text, defense, information, number, power_text, sent, share, short_defense, size
 from .tables import interval, middle, plain_table, with_interval
 
 MAX_FRONT = 16
@@ -77,8 +77,8 @@ def front(
     kept = _around(len(order), same[0] if same else None)
     return candidates(
         f"{front_text(objectives)} ({len(kept)} of {len(order)}), those within budgets first",
-        "cut\ndropout",
-        [(_mark(order[i], chosen=i in same), order[i].cut_name, dropout(order[i]), order[i]) for i in kept],
+        "cut\ndefense",
+        [(_mark(order[i], chosen=i in same), order[i].cut_name, short_defense(order[i]), order[i]) for i in kept],
         power,
     )
 
@@ -93,10 +93,12 @@ def comparison(plan: Plan | None, baselines: Sequence[Baseline], power: EdgePowe
     """The chosen plan beside what people choose without evidence."""
     rows = []
     if plan:
-        rows.append((_mark(plan.chosen, chosen=True), f"plan, {dropout(plan.chosen)}", plan.cut_name, plan.chosen))
+        rows.append(
+            (_mark(plan.chosen, chosen=True), f"plan, {short_defense(plan.chosen)}", plan.cut_name, plan.chosen)
+        )
     rows += [(_mark(b.candidate), b.role, b.candidate.cut_name, b.candidate) for b in baselines]
     return candidates(
-        "On the confirm split, beside cuts chosen without evidence (no dropout)", "choice\ncut", rows, power
+        "On the confirm split, beside cuts chosen without evidence (undefended)", "choice\ncut", rows, power
     )
 
 

@@ -211,7 +211,7 @@ class ProjectionStage:
     def fitted(self) -> ProjectionMatrices:
         """The matrices. Raises CollabplanError where none were fitted."""
         if self.matrices is None:
-            raise CollabplanError(f"a release of {self.record.words} needs its matrices; fit them to the cut first")
+            raise CollabplanError(f"a {self.record.words} needs its matrices; fit them to the cut first")
         return self.matrices
 
     def codes(self, crossing: Crossing) -> Crossing:

@@ -119,7 +119,7 @@ class ProjectionFits:
         matrices = self.matrices(cut, projection)
         if matrices is not None:
             return defense.with_matrices(matrices), ""
-        note = f"{cut.name}: no directions to choose {projection.words} from; all are kept"
+        note = f"{cut.name} cannot be narrowed by {projection.text}; it is measured without"
         return Defense.for_cut(record.without("projection"), cut), note
 
     def _fit(self, cut: Cut, projection: ProjectionRecord) -> FittedProjection | None:

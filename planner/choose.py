@@ -303,7 +303,7 @@ def described(candidate: Candidate) -> str:
     dropout, projection, noise = defense.dropout, defense.projection, defense.noise
     said = "without dropout" if dropout is None else f"with {dropout.granularity} dropout {dropout.rate:g}"
     if projection is not None:
-        said += f", {projection.words} kept"
+        said += f", {projection.words}"
     said += "".join(f", {custom.text}" for custom in defense.customs)
     if noise is not None:
         said += f", {noise.distribution} noise {noise.std:g}"

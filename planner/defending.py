@@ -49,9 +49,7 @@ class Defenses:
             return None
         matrices = self._fits.matrices(cut, projection)
         if matrices is None:
-            raise CollabplanError(
-                f"{cut.name} has no directions to choose {projection.words} from; leave the projection out"
-            )
+            raise CollabplanError(f"{cut.name} cannot be narrowed by {projection.text}; leave the projection out")
         return matrices
 
     def narrows(self, cut: Cut, projection: ProjectionRecord) -> bool:

@@ -66,10 +66,10 @@ class ProjectionRecord(Record):
 
     @property
     def words(self) -> str:
-        """`0.25 of the directions`, or `12 directions of the whole`."""
+        """`rank-12 projection`, or `projection to 0.25 of the channels`."""
         if self.share is not None:
-            return f"{_number(self.share)} of the directions"
-        return f"{self.rank} directions of the whole"
+            return f"projection to {_number(self.share)} of the channels"
+        return f"rank-{self.rank} projection"
 
 
 class DropoutRecord(Record):

@@ -199,7 +199,7 @@ def _report(
         said.append("dFIL is not computable for tokens, which have no derivative")
     for projection in dict.fromkeys(defense.projection for defense in defenses):
         if projection is not None:
-            said.append(f"{projection.words} are released, fitted to the same samples; no dFIL of these")
+            said.append(f"{projection.text}: fitted to the same samples; dFIL is not defined behind a projection")
     options = {**target.identity.options, "max_crossing": str(max_crossing)}
     return LeakageReport(
         target=target.identity.model_copy(update={"options": options}),

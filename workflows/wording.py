@@ -88,8 +88,8 @@ def sent(plan: Plan) -> str:
     return "crosses: " + ", ".join(f"{c.name} {'x'.join(map(str, c.sample_shape))}" for c in plan.crossing)
 
 
-def dropout(candidate: Candidate) -> str:
-    """`element 0.3`, `element 0.3, tuned`, `rank=12, 3 bit, tuned`, or `no dropout`."""
+def short_defense(candidate: Candidate) -> str:
+    """`element 0.3`, `element 0.3, tuned`, `rank=12, 3 bit, tuned`, or `none`."""
     record = candidate.defense
     drop, noise, projection = record.dropout, record.noise, record.projection
     said = [
@@ -99,19 +99,20 @@ def dropout(candidate: Candidate) -> str:
         *(custom.text for custom in record.customs),
         f"{record.bits or 'no'} bit" if record.bits != USUAL_BITS else "",
     ]
-    return ", ".join([*filter(None, said)] or ["no dropout"]) + (", tuned" if candidate.tuned else "")
+    return ", ".join([*filter(None, said)] or ["none"]) + (", tuned" if candidate.tuned else "")
 
 
 def defense(candidate: Candidate) -> str:
-    """`element dropout 0.3`, or `no dropout`; with its noise, its projection and custom stages."""
+    """`rank-4 projection, element dropout 0.3, gaussian noise 0.05`, or `no dropout, no noise`."""
     record = candidate.defense
-    drop, noise = record.dropout, record.noise
-    said = "no dropout" if drop is None else f"{drop.granularity} dropout {drop.rate:g}"
-    if record.projection is not None:
-        words = record.projection.words
-        said = f"{words}, {said}" if drop is None else f"{said} of {words}"
-    said += "".join(f", {custom.text}" for custom in record.customs)
-    return said + (f", {noise.distribution} noise {noise.std:g}" if noise else "")
+    drop, noise, projection = record.dropout, record.noise, record.projection
+    said = [
+        projection.words if projection else "",
+        *(custom.text for custom in record.customs),
+        f"{drop.granularity} dropout {drop.rate:g}" if drop else "",
+        f"{noise.distribution} noise {noise.std:g}" if noise else "",
+    ]
+    return ", ".join(filter(None, said)) or "no dropout, no noise"
 
 
 def bits_text(plan: Plan) -> str:

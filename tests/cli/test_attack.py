@@ -135,7 +135,7 @@ def test_directions_that_are_kept_are_what_is_attacked(attacked: Path, capsys: p
     assert audit.defense.projection.rank == 3
     assert audit.payload_bytes == 3
     assert audit.tiers[-1].index.value < whole.tiers[-1].index.value
-    assert "only 3 directions of the whole are released, at stem.1" in capsys.readouterr().out
+    assert "projection:rank=3 at stem.1" in capsys.readouterr().out
     for leakage, said in (("leakage.json", "share 0 pairs"), ("kept-leakage.json", "share 1 pairs")):
         with pytest.raises(SystemExit) as stop:
             main(("agreement", leakage, "kept.json"))

@@ -227,7 +227,7 @@ def test_a_cut_without_directions_to_leave_out_keeps_all_and_says_so(measured: P
     run(*BARE, "--cuts", "stem.1", "--defense", "projection:rank=8 dropout:element:0,0.6", "-o", "kept.json")
     report = load(LeakageReport, measured / "kept.json")
     assert {row.defense.projection for row in report.rows} == {None}
-    assert "stem.1: no directions to choose 8 directions of the whole from; all are kept" in report.notes
+    assert "stem.1 cannot be narrowed by projection:rank=8; it is measured without" in report.notes
 
 
 @pytest.mark.usefixtures("measured")

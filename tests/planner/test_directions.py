@@ -81,7 +81,7 @@ def test_directions_of_the_whole_have_no_channels_to_drop(problem):
     candidate = found.evaluate(point_at(cut, **few))
     assert (candidate.defense.projection.rank, candidate.payload_bytes) == (5, 3)
     assert point_of(candidate) == point_at(cut, **few)
-    assert described(candidate).endswith("5 directions of the whole kept, 4 bits")
+    assert described(candidate).endswith("rank-5 projection, 4 bits")
     assert candidate.leakage.index.value < found.evaluate(point_at(cut)).leakage.index.value
 
 

@@ -57,4 +57,4 @@ def test_attackers_of_what_is_undefended_and_of_codes_are_trained_with_the_draws
     record = DefenseRecord(stages=(QuantizerRecord(bits=3),), ranges=RANGES)
     assert hash_json(["x", seed_marks(Defense(record, (), Matrices()))])[:12] == "64ef717d97b5"
     assert hash_json(["x", seed_marks(Defense(DefenseRecord(), ()))])[:12] == "5ab8ce8e9767"
-    assert ProjectionRecord(rank=12).words == "12 directions of the whole"
+    assert ProjectionRecord(rank=12).words == "rank-12 projection"
