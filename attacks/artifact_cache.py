@@ -20,7 +20,7 @@ class ArtifactCache:
     Args:
         seed: of all draws.
 
-    Example:
+    Examples:
         >>> artifacts = ArtifactCache(seed=0)
         >>> first = artifacts.once("weights", lambda draws: torch.rand(2, generator=draws))
         >>> torch.equal(first, artifacts.once("weights", lambda _: torch.zeros(2)))

@@ -79,7 +79,7 @@ def run_audit(
     Raises:
         CollabplanError: too little data, or a model that attacks do not apply to.
 
-    Example:
+    Examples:
         >>> from collabplan.attacks import attack_named, run_audit
         >>> from collabplan.attacks.conformance import EFFORT, toy_request
         >>> outcome = run_audit(toy_request(), [attack_named("prior"), attack_named("ridge")], EFFORT, seed=0)

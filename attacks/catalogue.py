@@ -37,7 +37,7 @@ def attack_named(name: str) -> Attack:
     Raises:
         CollabplanError: no attack has this name; the message lists those that exist.
 
-    Example:
+    Examples:
         >>> attack_named("ridge").threat
         'black-box'
     """
@@ -55,7 +55,7 @@ def current_revisions(others: Iterable[Revised] = ()) -> dict[str, int]:
     Args:
         others: attacks that are not in the catalogue.
 
-    Example:
+    Examples:
         >>> sorted(current_revisions())[:2]
         ['attack:inverse', 'attack:kernel']
     """

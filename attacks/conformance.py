@@ -47,7 +47,7 @@ def check_attack(attack: Attack) -> None:
     Raises:
         AssertionError: the first check that fails; the message says what was expected and what came.
 
-    Example:
+    Examples:
         >>> from collabplan.attacks import attack_named, check_attack
         >>> check_attack(attack_named("prior"))
     """

@@ -19,7 +19,7 @@ def random_queries(count: int, shape: Sequence[int], generator: torch.Generator)
         shape: of one input, `[C, H, W]` for images.
         generator: of every draw; on the CPU.
 
-    Example:
+    Examples:
         >>> random_queries(2, (3, 8, 8), torch.Generator().manual_seed(0)).shape
         torch.Size([2, 3, 8, 8])
     """

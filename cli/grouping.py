@@ -24,7 +24,7 @@ def grouped(**groups: Shown) -> Callable[[Callable[..., None]], Callable[..., No
     Args:
         groups: by parameter, how each field is shown. A field that is left out keeps its default.
 
-    Example:
+    Examples:
         >>> from collabplan.workflows.options import MachineSettings
         >>> @grouped(machines={"storage": option("Database.", "URL")})
         ... def command(machines: MachineSettings) -> None:

@@ -65,7 +65,7 @@ def custom_stage(record: CustomRecord) -> CustomStage:
 def stage_revisions(defense: DefenseRecord) -> dict[str, int]:
     """Which code a defense's figures depend on: each stage's revision, and a hash of a custom one's source.
 
-    Example:
+    Examples:
         >>> stage_revisions(DefenseRecord())
         {}
     """
@@ -77,7 +77,7 @@ def stage_revisions(defense: DefenseRecord) -> dict[str, int]:
 def current_revisions() -> dict[str, int]:
     """The revision of every stage that is part of collabplan.
 
-    Example:
+    Examples:
         >>> sorted(current_revisions())
         ['stage:dropout', 'stage:noise', 'stage:projection', 'stage:quantizer']
     """

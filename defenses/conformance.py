@@ -36,7 +36,7 @@ def check_stage(stage: CustomStage | StageRecord) -> None:
     Raises:
         AssertionError: a check fails; the message says which and how.
 
-    Example:
+    Examples:
         >>> from collabplan.records import DropoutRecord
         >>> check_stage(DropoutRecord(granularity="element", rate=0.3))
     """

@@ -43,7 +43,7 @@ class CustomStage:
         nanoseconds_per_number: what `apply` costs the device, per number that goes in. The conformance suite
             measures it.
 
-    Example:
+    Examples:
         >>> from dataclasses import dataclass
         >>> @dataclass(frozen=True)
         ... class Clip(CustomStage):

@@ -61,7 +61,7 @@ def defenses_of(given: Given | Iterable[Given]) -> tuple[DefenseRecord, ...]:
     Raises:
         CollabplanError: a family that cannot be read; it says what is expected.
 
-    Example:
+    Examples:
         >>> [defense.text for defense in defenses_of(["none", "dropout:element:0.1..0.3/0.2"])]
         ['none', 'dropout:element:0.1', 'dropout:element:0.3']
     """

@@ -35,7 +35,7 @@ def estimator_named(name: str) -> Estimator:
     Raises:
         CollabplanError: no estimator has this name; the message lists those that exist.
 
-    Example:
+    Examples:
         >>> estimator_named("kde").revision
         1
     """
@@ -53,7 +53,7 @@ def current_revisions(others: Iterable[Revised] = ()) -> dict[str, int]:
     Args:
         others: estimators that are not in the catalogue.
 
-    Example:
+    Examples:
         >>> [name for name in current_revisions() if name.startswith("leakage:")][0]
         'leakage:controls'
     """

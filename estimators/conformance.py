@@ -26,7 +26,7 @@ def check_estimator(estimator: Estimator) -> None:
     Raises:
         AssertionError: the first check that fails; the message says what was expected and what came.
 
-    Example:
+    Examples:
         >>> from collabplan.estimators import check_estimator, estimator_named
         >>> check_estimator(estimator_named("kde"))
     """

@@ -72,7 +72,7 @@ def run_controls(
     Raises:
         CollabplanError: fewer than 200 samples.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from collabplan.estimators import estimator_named, run_controls
         >>> rows = run_controls([estimator_named("kde")], generator=torch.Generator().manual_seed(0), samples=200)

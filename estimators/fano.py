@@ -25,7 +25,7 @@ def reidentification_ceiling(nats: float, candidates: int, releases: int = 1) ->
         candidates: N, at least 2.
         releases: of each input.
 
-    Example:
+    Examples:
         >>> round(reidentification_ceiling(0.0, candidates=100), 6)
         0.01
     """

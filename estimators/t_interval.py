@@ -22,7 +22,7 @@ def t_half_width(spread: float, count: int) -> float:
     Returns:
         The half-width in the values' unit: the interval is mean +- half-width.
 
-    Example:
+    Examples:
         >>> round(t_half_width(spread=1.0, count=16), 3)  # 2.131 / 4
         0.533
     """

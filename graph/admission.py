@@ -33,7 +33,7 @@ def unwrapped(model: nn.Module) -> nn.Module:
     Args:
         model: any module; one without a wrapper is returned as it is.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from collabplan.graph import unwrapped
         >>> model = torch.nn.ReLU()

@@ -30,7 +30,7 @@ def transitive_closure(sources: Sequence[Iterable[int]]) -> NDArray[np.bool_]:
     Args:
         sources: by vertex, what it reads; vertices are in topological order.
 
-    Example:
+    Examples:
         >>> transitive_closure([[], [0], [1]])[2].tolist()
         [True, True, True]
     """

@@ -31,13 +31,14 @@ def cheapest_cut(
 
     Args:
         traced: the traced model.
-        edge_ms, cloud_ms: milliseconds by node name, on either side.
+        edge_ms: milliseconds by node name on the edge.
+        cloud_ms: milliseconds by node name in the cloud.
         transfer_ms: milliseconds to send a node's tensor (for an input, the upload).
 
     Raises:
         CutError: a cost that is negative or not finite, or a name that the graph does not have.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from collabplan.graph import cheapest_cut, trace
         >>> traced = trace(torch.nn.Linear(3, 1), torch.ones(1, 3))
@@ -73,8 +74,10 @@ def cheapest_stepped_cut(
 
     Args:
         traced: the traced model.
-        edge_ms, cloud_ms: milliseconds by node name; may be negative, as differences of measurements are.
-        transfer_ms, transfer_bytes: by node name, for each tensor that may cross.
+        edge_ms: milliseconds by node name on the edge; may be negative, as differences of measurements are.
+        cloud_ms: the same in the cloud.
+        transfer_ms: milliseconds by node name, for each tensor that may cross.
+        transfer_bytes: bytes, for the same tensors.
         steps: ascending in both; the last has no end.
         known: cuts of this graph by depth. One of them is returned where nothing is cheaper.
 
@@ -84,7 +87,7 @@ def cheapest_stepped_cut(
     Raises:
         CutError: as `cheapest_cut`, steps that do not ascend, or a graph without any such cut.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from collabplan.graph import Step, cheapest_stepped_cut, trace
         >>> traced = trace(torch.nn.Sequential(torch.nn.Linear(9, 2), torch.nn.ReLU()), torch.ones(1, 9))

@@ -20,9 +20,10 @@ def same_values(left: Any, right: Any) -> bool:
     """Bitwise equality of two output structures (NaN equals NaN).
 
     Args:
-        left, right: tensors and plain values in tuples, lists and dicts.
+        left: tensors and plain values in tuples, lists and dicts.
+        right: the same.
 
-    Example:
+    Examples:
         >>> from collabplan.graph import same_values
         >>> nan = torch.tensor([1.0, float("nan")])
         >>> same_values({"y": nan}, {"y": nan.clone()}), same_values(nan, nan.double())
@@ -35,9 +36,10 @@ def close_values(left: Any, right: Any) -> bool:
     """Equality of two output structures up to rounding, each tensor by the precision of its dtype.
 
     Args:
-        left, right: tensors and plain values in tuples, lists and dicts.
+        left: tensors and plain values in tuples, lists and dicts.
+        right: the same.
 
-    Example:
+    Examples:
         >>> from collabplan.graph import close_values
         >>> close_values(torch.ones(2), torch.ones(2) + 1e-6), close_values(torch.ones(2), torch.zeros(2))
         (True, False)

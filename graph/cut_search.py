@@ -31,7 +31,7 @@ def candidate_cuts(traced: TracedGraph, max_crossing: int = 4) -> list[Cut]:
     Raises:
         CutError: `max_crossing` below 1.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from collabplan.graph import candidate_cuts, trace
         >>> model = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.ReLU(), torch.nn.Linear(2, 1))
@@ -70,7 +70,7 @@ def cut_of(traced: TracedGraph, crossing: Sequence[str], among: Sequence[Cut] = 
     Raises:
         CutError: no tensor has one of the names, other tensors would cross too, or not all of these would.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from collabplan.graph import cut_of, trace
         >>> model = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.ReLU(), torch.nn.Linear(2, 1))
@@ -101,7 +101,7 @@ def find_cut(traced: TracedGraph, cut_id: str, crossing: Sequence[str], among: S
         crossing: names of the private tensors that cross.
         among: cuts that are already known.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from collabplan.graph import candidate_cuts, find_cut, trace
         >>> traced = trace(torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.ReLU()), torch.ones(1, 3))

@@ -63,7 +63,7 @@ def dead_gradients(
         By crossing name, the operators where the derivative ends (`aten.round.default`...). Crossings with sound
         gradients, and crossings of integers, are left out.
 
-    Example:
+    Examples:
         >>> from collabplan.graph import cut_of, dead_gradients, trace
         >>> class Rounded(torch.nn.Module):
         ...     def forward(self, x):

@@ -84,7 +84,7 @@ def with_weights(cloud: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:
     Raises:
         CutError: the names or shapes are not those of its tunable parameters.
 
-    Example:
+    Examples:
         >>> from collabplan.graph import candidate_cuts, split, trace, with_weights
         >>> traced = trace(torch.nn.Linear(2, 1, bias=False), torch.ones(1, 2))
         >>> cloud = split(traced, candidate_cuts(traced)[0]).cloud
@@ -122,7 +122,7 @@ def shared_tensors(halves: Halves) -> tuple[str, ...]:
     Args:
         halves: as `split` made them.
 
-    Example:
+    Examples:
         >>> from collabplan.graph import cut_of, shared_tensors, split, trace
         >>> layer = torch.nn.Linear(2, 2, bias=False)
         >>> traced = trace(torch.nn.Sequential(layer, torch.nn.ReLU(), layer), torch.ones(1, 2))

@@ -69,7 +69,7 @@ def resize_batch(leaf: Tensor, batch_dim: int, batch: int) -> Tensor:
         batch_dim: the dimension that counts samples.
         batch: the wanted number of samples.
 
-    Example:
+    Examples:
         >>> from collabplan.graph import resize_batch
         >>> resize_batch(torch.tensor([[1], [2]]), 0, 3).flatten().tolist()
         [1, 2, 1]

@@ -20,7 +20,7 @@ def to_samples(tensor: Tensor, layout: Layout) -> Tensor:
         tensor: with `groups * batch` entries along the layout's dimension.
         layout: where its samples lie.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from collabplan.graph import to_samples
         >>> to_samples(torch.zeros(5, 6, 2), Layout(batch_dim=1, groups=3)).shape
@@ -41,7 +41,7 @@ def from_samples(rows: Tensor, layout: Layout) -> Tensor:
         rows: `[batch, *sample_shape]`.
         layout: where the samples shall lie.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from collabplan.graph import from_samples
         >>> from_samples(torch.zeros(2, 3, 5, 2), Layout(batch_dim=1, groups=3)).shape

@@ -43,7 +43,7 @@ def plain_path(path: str) -> str:
 def dtype_name(dtype: torch.dtype | None) -> str:
     """`float32`, as records spell a dtype.
 
-    Example:
+    Examples:
         >>> dtype_name(torch.float32)
         'float32'
     """

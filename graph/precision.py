@@ -9,7 +9,7 @@ from torch import Tensor
 def widened(values: Tensor) -> Tensor:
     """The same numbers in float32 or wider. Complex numbers stay as they are.
 
-    Example:
+    Examples:
         >>> widened(torch.ones(2, dtype=torch.float16)).dtype
         torch.float32
     """

@@ -139,7 +139,7 @@ def save_program(half: nn.Module, folder: Path) -> None:
         TraceError: an operator outside the allow-list.
         CollabplanError: the folder cannot be written.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> from collabplan.graph import load_program, save_program, trace
         >>> with tempfile.TemporaryDirectory() as folder:
@@ -166,7 +166,7 @@ def load_program(folder: Path) -> Program:
         RecordError: a file is missing, truncated, not ours, names an operator that is not allowed, or
             the weights are not those that the graph names.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> from collabplan.graph import load_program, save_program, trace
         >>> with tempfile.TemporaryDirectory() as folder:
@@ -188,13 +188,14 @@ def parse_program(graph: bytes, weights: bytes, folder: Path) -> Program:
     """The program in the bytes of `graph.json` and `weights.safetensors`.
 
     Args:
-        graph, weights: the content of the two files.
+        graph: the content of `graph.json`.
+        weights: the content of `weights.safetensors`.
         folder: where they lie, for messages.
 
     Raises:
         RecordError: as `load_program` does.
 
-    Example:
+    Examples:
         >>> from collabplan.graph import parse_program
         >>> parse_program(b"{}", b"", Path("halves/edge"))
         Traceback (most recent call last):
@@ -224,7 +225,7 @@ def stored_outputs(leaves: Sequence[Any], structure: pytree.TreeSpec) -> Any:
     Raises:
         TraceError: a key of a dictionary that a program file cannot hold.
 
-    Example:
+    Examples:
         >>> from collabplan.graph import stored_outputs
         >>> stored_outputs([1, 2], pytree.tree_structure({"a": 0, "b": (0,)}))
         {'a': 1, 'b': (2,)}

@@ -21,7 +21,7 @@ def input_specs(traced: TracedGraph) -> tuple[TensorSpec, ...]:
     Args:
         traced: the traced model.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from collabplan.graph import input_specs, trace
         >>> [spec.shape_at(5) for spec in input_specs(trace(torch.nn.ReLU(), torch.ones(1, 3)))]
@@ -53,7 +53,7 @@ def output_spec(traced: TracedGraph, document: Mapping[str, Any]) -> OutputSpec:
         traced: the traced model.
         document: `Program.document` of a program that ends in the model's output.
 
-    Example:
+    Examples:
         >>> import tempfile, pathlib, torch
         >>> from collabplan.graph import load_program, output_spec, save_program, trace
         >>> traced = trace(torch.nn.ReLU(), torch.ones(1, 3))
@@ -89,7 +89,7 @@ def require_fixed_outputs(traced: TracedGraph) -> None:
     Raises:
         CutError: the shape of an output depends on values.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from collabplan.graph import require_fixed_outputs, trace
         >>> require_fixed_outputs(trace(torch.nn.ReLU(), torch.ones(1, 3)))

@@ -29,7 +29,7 @@ def split(traced: TracedGraph, cut: Cut) -> Halves:
     Raises:
         CutError: the cut belongs to another graph, or nothing that crosses carries the batch size.
 
-    Example:
+    Examples:
         >>> from collabplan.graph import cut_of, split, trace
         >>> model = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.ReLU())
         >>> traced = trace(model, torch.ones(1, 3))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 class Step:
     """Sending at most `most_bytes` in total takes `ms` on top of the time per byte.
 
-    Example:
+    Examples:
         >>> from collabplan.graph import Step
         >>> Step(most_bytes=14600, ms=15.0).ms
         15.0

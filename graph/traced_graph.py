@@ -38,7 +38,7 @@ class InputSpec:
         public: the user declared it harmless to send.
         constant: the value of an input that is not a tensor. It is fixed at trace time.
 
-    Example:
+    Examples:
         >>> InputSpec("x", (1, 3), torch.float32, batch_dim=0, public=False).is_tensor
         True
     """
@@ -64,7 +64,7 @@ def differ_by_sample(specs: Sequence[InputSpec]) -> list[bool]:
     Args:
         specs: the inputs of one model.
 
-    Example:
+    Examples:
         >>> image = InputSpec("image", (1, 3), torch.float32, batch_dim=0, public=False)
         >>> scale = InputSpec("scale", (), torch.float32, batch_dim=None, public=False)
         >>> differ_by_sample([image, scale]), differ_by_sample([scale])

@@ -53,7 +53,7 @@ def trace(
             draws random numbers, keeps state between calls, or its graph does not reproduce it; or its batch
             dimensions are impossible, or must be given.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from collabplan.graph import trace
         >>> traced = trace(torch.nn.Linear(3, 2), torch.ones(1, 3))

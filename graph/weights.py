@@ -75,7 +75,7 @@ def module_parameter_count(model: nn.Module) -> int:
 def usual_dtype(tensors: Iterable[Tensor]) -> torch.dtype | None:
     """The floating dtype of most numbers in `tensors`; None where no tensor is floating.
 
-    Example:
+    Examples:
         >>> usual_dtype([torch.ones(3), torch.ones(2, dtype=torch.float16)])
         torch.float32
     """

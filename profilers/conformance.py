@@ -31,7 +31,7 @@ def check_timer(timer: Timer, work: Work | None = None) -> None:
     Raises:
         AssertionError: the first check that fails; it says what was expected and what came.
 
-    Example:
+    Examples:
         >>> from collabplan.profilers import WallTimer, check_timer
         >>> check_timer(WallTimer())
     """

@@ -107,7 +107,7 @@ def spent_joules(before: Reading, after: Reading) -> float:
     Raises:
         CollabplanError: a counter is gone, or went backwards though it never wraps around.
 
-    Example:
+    Examples:
         >>> spent_joules({"package": Count(9.0, range_joules=10.0)}, {"package": Count(1.5, range_joules=10.0)})
         2.5
     """

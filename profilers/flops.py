@@ -35,7 +35,7 @@ def _formulas() -> dict[Any, Callable[..., int]]:
 class FlopCount(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the operations that run inside it.
 
-    Example:
+    Examples:
         >>> left, right = torch.ones(2, 3), torch.ones(3, 4)
         >>> with FlopCount() as count:
         ...     product = left @ right

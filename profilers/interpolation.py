@@ -18,7 +18,7 @@ def between(points: Sequence[tuple[float, Timing]], at: float) -> Timing:
         points: node time and timing, ascending in node time.
         at: node time in the same unit.
 
-    Example:
+    Examples:
         >>> end = Timing(p50_ms=4.0, p95_ms=4.0, iqr_ms=0.0, samples_ms=())
         >>> between([(0.0, NO_TIME), (2.0, end)], 1.0).p50_ms
         2.0

@@ -59,7 +59,7 @@ def join(edge: Profile, cloud: Profile | None = None) -> JoinedProfile:
     Raises:
         MismatchError: structures, torch versions, batches or candidate cuts differ, or a profile has the wrong role.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from collabplan.graph import trace
         >>> from collabplan.profilers import join, profile_model

@@ -43,7 +43,7 @@ def transfer_ms(payload_bytes: int, link: Link) -> float:
     Raises:
         CollabplanError: a negative payload.
 
-    Example:
+    Examples:
         >>> from collabplan.profilers import transfer_ms
         >>> from collabplan.records import Link
         >>> round(transfer_ms(1460, Link(bandwidth_bps=12e6, rtt_ms=10.0)), 3)
@@ -63,7 +63,7 @@ def slow_start_ms(segments: int, link: Link) -> float:
         segments: TCP segments of the message.
         link: as the message's direction sees it.
 
-    Example:
+    Examples:
         >>> from collabplan.profilers import slow_start_ms
         >>> from collabplan.records import Link
         >>> slow_start_ms(10, Link.assumed()), slow_start_ms(11, Link.assumed()) > 0
@@ -120,7 +120,7 @@ def transfer_interval(payload_bytes: int, link: Link) -> Interval:
     Raises:
         CollabplanError: a negative payload.
 
-    Example:
+    Examples:
         >>> from collabplan.profilers import transfer_interval
         >>> from collabplan.records import Link
         >>> found = transfer_interval(1460, Link(bandwidth_bps=12e6, rtt_ms=10.0, rtt_spread=0.2))
@@ -152,7 +152,7 @@ def serialisation_ms(payload_bytes: int) -> float:
     Raises:
         CollabplanError: a negative payload.
 
-    Example:
+    Examples:
         >>> from collabplan.profilers import serialisation_ms
         >>> serialisation_ms(0), serialisation_ms(200_000)
         (0.0, 1.0)

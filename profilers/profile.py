@@ -72,7 +72,7 @@ def profile_model(
         CollabplanError: a device that is not there, a batch or dtype that the model cannot run, or an
             option out of range.
 
-    Example:
+    Examples:
         >>> from collabplan.graph import trace
         >>> from collabplan.profilers import profile_model
         >>> from collabplan.records import TargetIdentity

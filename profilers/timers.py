@@ -137,7 +137,7 @@ def resolve_device(name: str) -> torch.device:
     Raises:
         CollabplanError: this machine has no such device, or it cannot be timed.
 
-    Example:
+    Examples:
         >>> from collabplan.profilers import resolve_device
         >>> resolve_device("cpu")
         device(type='cpu')

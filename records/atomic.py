@@ -23,7 +23,7 @@ def write_bytes(path: Path, data: bytes) -> None:
     Raises:
         CollabplanError: no space is left, or the folder cannot be written. The file at `path` is untouched.
 
-    Example:
+    Examples:
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     write_bytes(Path(folder) / "new" / "file", b"content")
         ...     (Path(folder) / "new" / "file").read_bytes()
@@ -56,7 +56,7 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         CollabplanError: as `write_bytes`.
 
-    Example:
+    Examples:
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     write_text(Path(folder) / "file", "content")
         ...     (Path(folder) / "file").read_text()
@@ -77,7 +77,7 @@ def new_folder(path: Path) -> Iterator[Path]:
     Raises:
         CollabplanError: no space is left, or the folder cannot be written. What was at `path` is untouched.
 
-    Example:
+    Examples:
         >>> with tempfile.TemporaryDirectory() as above:
         ...     with new_folder(Path(above) / "made") as folder:
         ...         write_text(folder / "file", "content")

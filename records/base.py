@@ -45,7 +45,7 @@ class Timing(Record):
         Raises:
             ValueError: no samples.
 
-        Example:
+        Examples:
             >>> Timing.from_samples([1.0, 2.0, 4.0]).p50_ms
             2.0
         """
@@ -68,7 +68,7 @@ class Timing(Record):
 def quantile(ordered: list[float], q: float) -> float:
     """The q-quantile of ascending values, linear between neighbours.
 
-    Example:
+    Examples:
         >>> quantile([0.0, 10.0], 0.25)
         2.5
     """

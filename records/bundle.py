@@ -244,7 +244,7 @@ def output_key(key: JsonValue) -> Hashable:
     Raises:
         ValueError: it is none of these.
 
-    Example:
+    Examples:
         >>> from collabplan.records import output_key
         >>> output_key(["a", 1])
         ('a', 1)

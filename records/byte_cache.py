@@ -27,7 +27,7 @@ class ByteBoundedCache(Generic[Key, Value]):
     Raises:
         CollabplanError: `most_bytes` is negative.
 
-    Example:
+    Examples:
         >>> cache = ByteBoundedCache[str, bytes](5, len)
         >>> cache.put("a", b"123"), cache.put("b", b"45"), cache.put("c", b"6")
         ([], [], ['a'])

@@ -179,7 +179,7 @@ class DefenseRecord(Record):
     def of(cls, *stages: StageRecord, masks: MaskKind = "fresh") -> DefenseRecord:
         """These stages, not calibrated.
 
-        Example:
+        Examples:
             >>> DefenseRecord.of(DropoutRecord(granularity="element", rate=0.3), QuantizerRecord()).text
             'dropout:element:0.3'
         """

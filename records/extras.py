@@ -35,7 +35,7 @@ def missing_package(error: ModuleNotFoundError) -> CollabplanError | None:
     Returns:
         An error that names the package and its extra; None if no extra brings the module.
 
-    Example:
+    Examples:
         >>> str(missing_package(ModuleNotFoundError(name="optuna.trial")))
         "this needs optuna, which is not installed; run: pip install 'collabplan[plan]'"
     """
@@ -53,7 +53,7 @@ def optional_imports() -> Iterator[None]:
     Raises:
         CollabplanError: an import within failed because an extra is not installed.
 
-    Example:
+    Examples:
         >>> with optional_imports():
         ...     import torch
     """

@@ -40,7 +40,7 @@ def save(record: Record, path: Path) -> None:
     Raises:
         CollabplanError: the file cannot be written.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> from collabplan.records import Link, save
         >>> with tempfile.TemporaryDirectory() as folder:
@@ -57,7 +57,7 @@ def record_text(record: Record) -> str:
     Args:
         record: any record.
 
-    Example:
+    Examples:
         >>> from collabplan.records import Interval, record_text
         >>> print(record_text(Interval(value=1.0, low=0.5, high=2.0)), end="")
         {
@@ -81,7 +81,7 @@ def load(kind: type[R], path: Path) -> R:
         RecordError: the file does not exist, is truncated, holds another kind of record or another schema version,
             or a field does not hold what the schema says.
 
-    Example:
+    Examples:
         >>> from collabplan.records import Plan, load
         >>> load(Plan, Path("absent.json"))
         Traceback (most recent call last):
@@ -109,7 +109,7 @@ def parse(kind: type[R], data: bytes, path: Path | str) -> R:
     Raises:
         RecordError: as `load` does.
 
-    Example:
+    Examples:
         >>> from collabplan.records import Profile, parse
         >>> parse(Profile, b"[]", Path("profile.json"))
         Traceback (most recent call last):
@@ -142,7 +142,7 @@ def parse(kind: type[R], data: bytes, path: Path | str) -> R:
 def other_version(what: str, path: Path | str, version: object, known: object) -> str:
     """What is said of a record that another version of collabplan made. No older version is migrated.
 
-    Example:
+    Examples:
         >>> other_version("plan", "plan.json", 1, 2)
         'plan plan.json was made by another version of collabplan (schema version 1, this one reads 2); make it again \
 with `collabplan optimize`'
@@ -169,7 +169,7 @@ def schema_text(name: str) -> str:
     Args:
         name: a key of `SCHEMAS`.
 
-    Example:
+    Examples:
         >>> from collabplan.records import schema_text
         >>> json.loads(schema_text("link"))["title"]
         'LinkReport'

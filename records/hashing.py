@@ -22,7 +22,7 @@ def canonical_json(value: Any) -> str:
     Raises:
         ValueError: it holds NaN or infinity.
 
-    Example:
+    Examples:
         >>> canonical_json({"b": [1, 2.5], "a": None})
         '{"a":null,"b":[1,2.5]}'
     """
@@ -38,7 +38,7 @@ def hash_json(value: Any) -> str:
     Raises:
         ValueError: it holds NaN or infinity.
 
-    Example:
+    Examples:
         >>> hash_json({"a": 1, "b": 2}) == hash_json({"b": 2, "a": 1})
         True
     """
@@ -54,7 +54,7 @@ def hash_file(path: Path) -> str:
     Raises:
         OSError: it cannot be read.
 
-    Example:
+    Examples:
         >>> hash_file(Path(__file__)) == hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
         True
     """
@@ -68,7 +68,7 @@ def hash_tensors(tensors: Mapping[str, Tensor]) -> str:
     Args:
         tensors: of any dtype and shape, on any device. Strides do not matter.
 
-    Example:
+    Examples:
         >>> import torch
         >>> hash_tensors({"w": torch.ones(2)}) == hash_tensors({"w": torch.ones(2, 1)})
         False
@@ -87,7 +87,7 @@ def hash_rows(tensor: Tensor) -> list[str]:
     Args:
         tensor: `[rows, ...]`.
 
-    Example:
+    Examples:
         >>> import torch
         >>> first, second, third = hash_rows(torch.tensor([1, 2, 1]))
         >>> first == third, first == second

@@ -24,7 +24,7 @@ def collect_provenance(
         seed: the seed of the run, if it has one.
         command: the command line (None: `sys.argv`).
 
-    Example:
+    Examples:
         >>> from collabplan.records import collect_provenance
         >>> collect_provenance(command=("collabplan", "--storage", "postgresql://me:secret@db/plans")).command[2]
         'postgresql://me:***@db/plans'
@@ -54,7 +54,7 @@ def _without_password(argument: str) -> str:
 def processor_name() -> str:
     """The processor as the operating system names it.
 
-    Example:
+    Examples:
         >>> from collabplan.records import processor_name
         >>> isinstance(processor_name(), str)
         True

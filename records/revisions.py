@@ -47,7 +47,7 @@ def revisions_of(kind: str, parts: Iterable[Revised]) -> dict[str, int]:
     Raises:
         CollabplanError: a part without a revision, whose results could not be told from those of other code.
 
-    Example:
+    Examples:
         >>> class Kernel:
         ...     name, revision = "kernel", 2
         >>> revisions_of("attack", [Kernel()])
@@ -68,7 +68,7 @@ def revisions_of(kind: str, parts: Iterable[Revised]) -> dict[str, int]:
 def outdated(kept: Revisions, current: Revisions) -> tuple[str, ...]:
     """The parts of `kept` that `current` lacks or has at another revision.
 
-    Example:
+    Examples:
         >>> outdated({"attack:kernel": 1, "attack:prior": 1}, {"attack:kernel": 2, "attack:prior": 1})
         ('attack:kernel',)
     """
@@ -82,7 +82,7 @@ def settings_of(part: object) -> dict[str, Any]:
     hash of its content. An object without a JSON form stands as its `repr`; where that names an address in memory,
     no later process will use the result again, which is slow but never wrong.
 
-    Example:
+    Examples:
         >>> settings_of(Part("judge", 2))
         {'name': 'judge', 'revision': 2}
     """

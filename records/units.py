@@ -23,7 +23,7 @@ def parse_bandwidth(text: str) -> float:
     Raises:
         CollabplanError: the unit is absent or unknown, or the number is not positive.
 
-    Example:
+    Examples:
         >>> parse_bandwidth("20mbps")
         20000000.0
     """
@@ -39,7 +39,7 @@ def parse_duration_ms(text: str) -> float:
     Raises:
         CollabplanError: the unit is absent or unknown, or the number is negative.
 
-    Example:
+    Examples:
         >>> parse_duration_ms("2s")
         2000.0
     """
@@ -55,7 +55,7 @@ def parse_size(text: str) -> int:
     Raises:
         CollabplanError: as `parse_bandwidth`.
 
-    Example:
+    Examples:
         >>> parse_size("200MB"), parse_size("1KiB")
         (200000000, 1024)
     """

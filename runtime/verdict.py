@@ -92,7 +92,7 @@ def median_interval(times_ms: Sequence[float]) -> Interval:
     Source: the normal approximation of the binomial interval for a quantile (Conover, Practical Nonparametric
     Statistics, 1999, section 3.2).
 
-    Example:
+    Examples:
         >>> median_interval([1.0, 2.0, 3.0]).value
         2.0
     """

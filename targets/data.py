@@ -27,7 +27,7 @@ class Data:
     Raises:
         TargetError: there is no input or no sample, or the tensors disagree about N.
 
-    Example:
+    Examples:
         >>> len(Data((torch.zeros(5, 3),)))
         5
     """
@@ -128,7 +128,7 @@ class InputScaling:
     Raises:
         TargetError: `low` and `high` differ in length, or are not finite with low < high.
 
-    Example:
+    Examples:
         >>> InputScaling.from_range(-1, 1).to_unit(torch.tensor([[0.0, 1.0]]))
         tensor([[0.5000, 1.0000]])
     """

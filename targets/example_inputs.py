@@ -115,7 +115,7 @@ def from_options(options: Sequence[str], usual: torch.dtype = torch.float32) -> 
     Raises:
         TargetError: an option has another form, an unknown dtype, or a size of zero.
 
-    Example:
+    Examples:
         >>> from_options(["1x3", "mask=1x2:bool"]).summary()
         'float32 1x3, mask=bool 1x2'
     """

@@ -22,7 +22,7 @@ def options_from(kind: type[Options], values: Mapping[str, Any]) -> Options:
     Raises:
         CollabplanError: a name that no option has, a value that it cannot take, or a required option is missing.
 
-    Example:
+    Examples:
         >>> from collabplan.workflows import LeakageOptions, OptimizeOptions
         >>> options_from(OptimizeOptions, {"budget_ms": 50, "trials": 10}).search.trials
         10

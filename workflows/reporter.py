@@ -41,7 +41,7 @@ class Reporter(Protocol):
 class Silent:
     """Says nothing.
 
-    Example:
+    Examples:
         >>> with Silent().progress("profiling", counted=True) as advance:
         ...     advance(1, 2)
     """

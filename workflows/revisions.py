@@ -12,7 +12,7 @@ from ..records.revisions import Revisions, outdated, revisions_of
 def current_revisions() -> dict[str, int]:
     """The revision of every attack, estimator, built-in defense stage and fine-tuning, by `kind:name`.
 
-    Example:
+    Examples:
         >>> current_revisions()["attack:kernel"] >= 1
         True
     """
@@ -25,7 +25,7 @@ def is_outdated(kept: Revisions | None, current: Revisions) -> bool:
 
     A stage that a target brings is judged only where it is loaded: elsewhere its results are left alone.
 
-    Example:
+    Examples:
         >>> is_outdated({"attack:kernel": 0}, {"attack:kernel": 1})
         True
         >>> is_outdated({"stage:mine": 3, "source:mine": 17}, {})

@@ -239,19 +239,22 @@ class Target(Study):
         model: the network.
         example_inputs: a tensor, a tuple of the model's arguments, a dict of its keyword arguments, or (args, kwargs).
         validation_data: inputs `[N, *sample]` with labels `[N]`, a Dataset, or a function that returns them.
-        train_data, attacker_data, other_attacker_data: in the same form.
+        train_data: what the model was trained on, in the same form.
+        attacker_data: auxiliary data that an attacker is assumed to own.
+        other_attacker_data: auxiliary data of another distribution.
         sensitive_labels: one number for each validation sample.
         evaluate: (outputs, labels) -> score, higher is better.
         public_inputs: names of inputs that are no secret.
         input_range: values of black and white, or `input_mean` and `input_std` instead.
         batch_dim: the dimension that counts samples, if it is not the first.
         defense_stages: classes of defense stages of your own, which plans of this model may name.
-        workspace, reporter: as of `Study`.
+        workspace: as of `Study`.
+        reporter: as of `Study`.
 
     Raises:
         TargetError: no model, NaN weights, or inputs that are none.
 
-    Example:
+    Examples:
         >>> import torch
         >>> study = Target(torch.nn.Linear(4, 2), torch.zeros(1, 4))
         >>> study
@@ -375,7 +378,7 @@ def open(
         workspace: folder for what is kept; default: `.collabplan` here.
         reporter: hears of progress; default: the notebook, or the logger `collabplan`.
 
-    Example:
+    Examples:
         >>> open("model.py")
         <Study of model.py>
     """

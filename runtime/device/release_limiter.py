@@ -52,7 +52,7 @@ class ReleasePolicy:
     Raises:
         CollabplanError: a value is out of range.
 
-    Example:
+    Examples:
         >>> ReleasePolicy(releases=10, beyond="refuse").near
         0.0
     """

@@ -90,7 +90,7 @@ def parse_address(text: str) -> tuple[str, int]:
     Raises:
         CollabplanError: the text has another form.
 
-    Example:
+    Examples:
         >>> parse_address("[::1]:7433")
         ('::1', 7433)
     """
