@@ -8,7 +8,7 @@ from attack_views import Constant, audit_target, digits, first_layer, view_of
 from collabplan.attacks import AdversaryView, AttackFailed, AuditTarget, ObservedReleases
 from collabplan.attacks.features import zero_weights
 from collabplan.attacks.linkage import linkage_rates, seen_distances
-from collabplan.records import LinkageRate
+from collabplan.records import Granularity, LinkageRate
 from defense_records import defense_record
 from torch import Tensor
 
@@ -68,7 +68,7 @@ def test_an_attacker_who_may_not_query_cannot_link() -> None:
 
 
 @pytest.mark.parametrize("dropout", ["element", "channel"])
-def test_products_over_chunks_are_the_distances_counted_one_by_one(dropout: str) -> None:
+def test_products_over_chunks_are_the_distances_counted_one_by_one(dropout: Granularity) -> None:
     place, clean, released, features = asked(audit_target(first_layer(), 6, defense_record(dropout=dropout, rate=0.5)))
     found = seen_distances(place, clean, released, features)
     weight = zero_weights(place, clean, released)[0]

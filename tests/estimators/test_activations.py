@@ -99,7 +99,7 @@ def test_a_sweep_passes_over_the_data_once_for_all_cuts_that_fit(traced, data):
 
 def test_a_sweep_lets_go_of_what_it_yielded(traced, data):
     cuts = [cut for cut in candidate_cuts(traced) if cut.searchable and len(cut.crossing) == 1]
-    alive = []
+    alive: list[weakref.ref[torch.Tensor]] = []
     for _, rows in EdgeActivations(traced).sweep(cuts, data):
         gc.collect()
         assert all(reference() is None for reference in alive)

@@ -112,7 +112,7 @@ def test_a_random_stage_that_does_not_say_its_mean_fails_white_box_attacks(probl
     asked = request(problem, objectives, Point(early(problem), defenses_of(Silent())[0]))
     from collabplan.attacks.adversary_view import AdversaryView
 
-    view = AdversaryView(asked.victim, asked.own, "white-box")
+    view = AdversaryView(asked.target, asked.auxiliary, "white-box")
     with pytest.raises(AttackFailed, match="does not say what it releases on average"):
         ReleaseLaw.of(view)
 

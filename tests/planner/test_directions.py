@@ -1,6 +1,7 @@
 """A share of the directions as a part of the search: cheaper to send, attacked as it leaves, part of the plan."""
 
 import dataclasses
+from typing import Any
 
 import pytest
 import torch
@@ -12,10 +13,10 @@ from collabplan.planner.choose import described
 from collabplan.planner.evaluator import Evaluator
 from collabplan.planner.space import Space, point_of
 from collabplan.planner.study_setup import options_of, setup_of
-from collabplan.records import Budgets, CollabplanError, CutError, MismatchError
+from collabplan.records import Budgets, CollabplanError, CutError, Granularity, MismatchError, ProjectionRecord
 from defense_records import defense_record, grid, point_at
 
-WIRES = ({}, {"share": 0.5}, {"share": 0.17})
+WIRES: tuple[dict[str, Any], ...] = ({}, {"share": 0.5}, {"share": 0.17})
 OPTIONS = SearchOptions(defenses=grid(["element"], [0.5], WIRES), draws=2, leakage_samples=100)
 
 
@@ -41,9 +42,11 @@ def test_the_ones_that_are_kept_cost_less_accuracy_than_any_others(problem):
     point = point_at(defended(problem), **WIRES[1])
     best = found.evaluate(point).accuracy.accuracy.value
     key = (point.cut_id, False)
-    every = found.defenses._fits._fitted[key].every
+    fitted = found.defenses._fits._fitted[key]
+    assert fitted is not None
+    every = fitted.every
     last = dataclasses.replace(
-        found.defenses._fits._fitted[key],
+        fitted,
         every=dataclasses.replace(
             every,
             encode={node: each.flip(0) for node, each in every.encode.items()},
@@ -59,8 +62,8 @@ def test_baselines_keep_all_directions_and_so_does_what_has_none_to_leave_out(pr
     narrow = dataclasses.replace(OPTIONS, defenses=grid(["element"], [0.5], WIRES[1:]))
     space = Evaluator(problem, narrow).space
     assert space.undefended(defended(problem)) == point_at(defended(problem))
-    refused = frozenset(("b", defense_record(**wire).projection) for wire in WIRES[1:])
-    kinds = {"a": ("element",), "b": ("element",)}
+    refused = frozenset(("b", ProjectionRecord(**wire)) for wire in WIRES[1:])
+    kinds: dict[str, tuple[Granularity, ...]] = {"a": ("element",), "b": ("element",)}
     scalar = Space(("a", "b"), kinds, grid(["element"], [0.5], WIRES), refused)
     assert len(scalar.points_of("a")) == 3 * len(scalar.points_of("b")) == 6
     for drawn in range(3):
@@ -70,7 +73,7 @@ def test_baselines_keep_all_directions_and_so_does_what_has_none_to_leave_out(pr
 
 
 def test_directions_of_the_whole_have_no_channels_to_drop(problem):
-    few = {"bits": 4, "rank": 5}
+    few: dict[str, Any] = {"bits": 4, "rank": 5}
     found = Evaluator(problem, dataclasses.replace(OPTIONS, defenses=grid(rates=[0.5], wires=[{}, few])))
     cut = defended(problem)
     assert [point.defense.text for point in found.space.points_of(cut)] == [

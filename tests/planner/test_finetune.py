@@ -195,6 +195,7 @@ def test_tuned_weights_are_kept_and_go_with_the_plan(problem, tmp_path, monkeypa
     again = optimize(asked, dataclasses.replace(options, resume=True), tmp_path)
     assert again.front == found.front
     assert found.plan.searched.tuned
+    assert found.tuned_weights is not None
     assert found.plan.tuned_weights.sha256 == hash_tensors(found.tuned_weights)
     fresh = optimize(asked, options, tmp_path)
     assert fresh.plan.chosen == found.plan.chosen
@@ -219,8 +220,8 @@ class Halved(nn.Module):
 def test_a_frozen_model_is_tuned_like_a_trainable_one_in_its_own_dtype(dtype, wire):
     inputs = torch.rand(400, 8, generator=torch.Generator().manual_seed(1)).to(dtype)
     found = []
-    for frozen in (False, True):
-        traced = trace(Halved(dtype, frozen).eval(), (inputs[:2],))
+    for is_frozen in (False, True):
+        traced = trace(Halved(dtype, is_frozen).eval(), (inputs[:2],))
         activations = EdgeActivations(traced)
         cut = next(cut for cut in candidate_cuts(traced) if cut.kind == "proper")
         record = point_at(cut.id, **wire).defense

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -15,7 +15,18 @@ from collabplan.planner.planning import _turned_round, plan_for
 from collabplan.planner.space import point_of
 from collabplan.planner.study_setup import options_of, setup_of
 from collabplan.profilers import profile_model
-from collabplan.records import Budgets, CollabplanError, EdgePower, Link, MismatchError, Plan, StudySetup, load, save
+from collabplan.records import (
+    Budgets,
+    CollabplanError,
+    EdgePower,
+    Link,
+    MismatchError,
+    Objective,
+    Plan,
+    StudySetup,
+    load,
+    save,
+)
 from defense_records import grid, point_at
 from planner_fakes import candidate
 from torch import nn
@@ -77,14 +88,16 @@ def test_a_metric_that_defenses_improve_is_asked_about(problem, tmp_path, sign, 
     assert any("is higher better in `evaluate`?" in note for note in notes) == asks
 
 
-def test_a_few_lucky_defenses_of_many_ask_nothing():
+def test_a_few_lucky_defenses_of_many_ask_nothing(problem):
+    own = dataclasses.replace(problem, evaluate=len)
+
     def lucky(count):
         gained = [candidate(drop=-0.02) for _ in range(count)]
-        return _turned_round(SimpleNamespace(evaluate=len), [*gained, *[candidate(drop=0.0) for _ in range(40)]])
+        return _turned_round(own, [*gained, *[candidate(drop=0.0) for _ in range(40)]])
 
     assert lucky(2) == ()
     assert len(lucky(3)) == 1
-    assert _turned_round(SimpleNamespace(evaluate=None), [candidate(drop=-0.02)]) == ()
+    assert _turned_round(problem, [candidate(drop=-0.02)]) == ()
 
 
 def test_a_search_goes_on_under_another_link_and_other_budgets(problem, tmp_path):
@@ -127,7 +140,7 @@ def test_energy_is_told_where_power_is_declared_and_can_be_a_budget(problem, tmp
     assert Evaluator(problem, OPTIONS).costs(point_at(whole.id)).edge_energy_mj is None
 
 
-EVERYTHING = ("accuracy", "latency", "leakage", "energy", "payload")
+EVERYTHING: tuple[Objective, ...] = ("accuracy", "latency", "leakage", "energy", "payload")
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +151,7 @@ def powered(problem):
 def test_a_front_of_five_objectives_is_searched_kept_and_exported(powered, outcome, tmp_path):
     options = dataclasses.replace(OPTIONS, objectives=tuple(reversed(EVERYTHING)))
     found = optimize(powered, options, tmp_path)
+    assert found.plan is not None
     assert found.objectives == found.plan.objectives == EVERYTHING
     assert 0 < found.hypervolume < 1
     assert {point_of(c) for c in found.front} >= {point_of(c) for c in outcome.front}, "more objectives drop no point"
@@ -231,7 +245,7 @@ def test_dropout_is_offered_only_where_it_can_act(problem):
 
 
 def test_without_dropout_the_other_defenses_are_searched(problem):
-    wires = ({}, {"bits": 2}, {"noise": "gaussian", "noise_std": 0.3})
+    wires: tuple[dict[str, Any], ...] = ({}, {"bits": 2}, {"noise": "gaussian", "noise_std": 0.3})
     space = Evaluator(problem, dataclasses.replace(OPTIONS, defenses=grid([], wires=wires))).space
     defended = next(iter(space.kinds))
     assert space.points_of(defended) == [point_at(defended, **wire) for wire in wires]
@@ -252,17 +266,17 @@ def test_channel_dropout_of_a_plain_vector_is_element_dropout(problem):
 def test_more_dropout_costs_accuracy_and_nothing_else(problem):
     objectives = Evaluator(problem, OPTIONS)
     cut = next(cut for cut in problem.cuts if cut.id in objectives.space.kinds)
-    none, some = (objectives.evaluate(point_at(cut.id, kind, rate)) for kind, rate in (("none", 0.0), ("element", 0.6)))
+    none, some = (objectives.evaluate(point) for point in (point_at(cut.id), point_at(cut.id, "element", 0.6)))
     assert some.accuracy.drop.value > none.accuracy.drop.value
     assert some.leakage.index.value < none.leakage.index.value
     assert some.payload_bytes == none.payload_bytes
 
 
 def test_fewer_bits_are_cheaper_and_noise_leaks_less(problem):
-    wires = ({}, {"bits": 2}, {"noise": "gaussian", "noise_std": 0.3})
+    wires: tuple[dict[str, Any], ...] = ({}, {"bits": 2}, {"noise": "gaussian", "noise_std": 0.3})
     objectives = Evaluator(problem, dataclasses.replace(OPTIONS, defenses=grid(rates=(0.3, 0.6), wires=wires)))
     cut = next(cut for cut in problem.cuts if cut.id in objectives.space.kinds)
-    usual, coarse, noisy = (objectives.evaluate(point_at(cut.id, wire=wire)) for wire in wires)
+    usual, coarse, noisy = (objectives.evaluate(point_at(cut.id, **wire)) for wire in wires)
     assert coarse.payload_bytes * 4 == usual.payload_bytes
     assert coarse.latency.p95_ms < usual.latency.p95_ms
     assert coarse.leakage.index.value < usual.leakage.index.value

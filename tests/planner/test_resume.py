@@ -38,7 +38,7 @@ def run_here(folder, trials, cuts=12):
 
 
 def front_of(candidates):
-    chosen = sorted(pareto_front(candidates), key=lambda c: (c.cut_id, c.dropout, c.rate))
+    chosen = sorted(pareto_front(candidates), key=lambda c: point_of(c).key)
     return [item.model_dump(mode="json") for item in chosen]
 
 

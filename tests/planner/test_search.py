@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 import optuna
 import pytest
@@ -164,7 +165,7 @@ def test_every_sampler_searches_by_other_objectives(tmp_path, sampler, names):
 
 
 def test_wires_multiply_the_points_where_something_can_be_defended(tmp_path):
-    wires = ({}, {"bits": 4}, {"noise": "gaussian", "noise_std": 0.05})
+    wires: tuple[dict[str, Any], ...] = ({}, {"bits": 4}, {"noise": "gaussian", "noise_std": 0.05})
     searched = Space(("raw", "b"), {"b": ("element",)}, grid(["element"], [0.5], wires))
     assert len(searched.points) == 1 + 3 * 2
     assert len({point.key for point in searched.points}) == len(searched.points)

@@ -105,6 +105,8 @@ def test_who_was_taken_for_dead_cannot_count_a_point_twice(url):
             time.sleep(0.3)
             other.release_dead()
         mine = other.claim(point)
+        assert claim is not None
+        assert mine is not None
         assert other.finish(mine, evaluate(point, CUTS), Budgets())
         assert not slow.finish(claim, evaluate(point, CUTS), Budgets())
         assert len(other.completed()) == 1

@@ -1,8 +1,12 @@
 """A search space, and the names by which its points are seeded: these are those of before defenses were stages."""
 
+from types import SimpleNamespace
+from typing import cast
+
 import pytest
 from collabplan.defenses import Defense, defense_of
 from collabplan.defenses.pipeline import seed_marks
+from collabplan.defenses.projection import ProjectionMatrices
 from collabplan.planner.space import Point
 from collabplan.records import DefenseRecord, ProjectionRecord, QuantizerRecord, TensorRange, hash_json
 
@@ -51,10 +55,8 @@ def test_attackers_are_trained_with_the_draws_of_before(text, matrices, digest):
 
 
 def test_attackers_of_what_is_undefended_and_of_codes_are_trained_with_the_draws_of_before():
-    class Matrices:
-        sha256 = "a" * 64
-
+    matrices = cast("ProjectionMatrices", SimpleNamespace(sha256="a" * 64))
     record = DefenseRecord(stages=(QuantizerRecord(bits=3),), ranges=RANGES)
-    assert hash_json(["x", seed_marks(Defense(record, (), Matrices()))])[:12] == "64ef717d97b5"
+    assert hash_json(["x", seed_marks(Defense(record, (), matrices))])[:12] == "64ef717d97b5"
     assert hash_json(["x", seed_marks(Defense(DefenseRecord(), ()))])[:12] == "5ab8ce8e9767"
     assert ProjectionRecord(rank=12).words == "rank-12 projection"

@@ -60,8 +60,6 @@ def grid(
     wires: Sequence[Mapping[str, Any]] = ({},),
 ) -> tuple[DefenseRecord, ...]:
     """Each wire without dropout, then with each kind at each rate."""
-    return tuple(
-        defense_record(dropout=kind, rate=rate, **wire)
-        for wire in wires
-        for kind, rate in [("none", 0.0), *((kind, rate) for kind in kinds for rate in rates)]
-    )
+    dropouts: list[tuple[Granularity | Literal["none"], float]] = [("none", 0.0)]
+    dropouts += [(kind, rate) for kind in kinds for rate in rates]
+    return tuple(defense_record(dropout=kind, rate=rate, **wire) for wire in wires for kind, rate in dropouts)
