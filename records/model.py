@@ -5,10 +5,17 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from .base import Record
 from .errors import MismatchError
+
+DTYPE_BYTES = {
+    "bool": 1, "uint8": 1, "int8": 1, "int16": 2, "int32": 4, "int64": 8,
+    "uint16": 2, "uint32": 4, "uint64": 8,
+    "float16": 2, "bfloat16": 2, "float32": 4, "float64": 8, "complex64": 8, "complex128": 16,
+}  # fmt: skip
+"""Bytes of one number, by the name of its dtype."""
 
 
 class Layout(Record):
@@ -41,6 +48,13 @@ class Crossing(Record):
     public: bool = False
     raw_input: bool = False
 
+    @field_validator("dtype")
+    @classmethod
+    def _known(cls, dtype: str) -> str:
+        if dtype not in DTYPE_BYTES:
+            raise ValueError(f"unknown dtype {dtype!r}; a tensor that crosses has one of {', '.join(DTYPE_BYTES)}")
+        return dtype
+
     @property
     def sample_elements(self) -> int:
         """The count of numbers in one sample."""
@@ -60,13 +74,6 @@ class Crossing(Record):
     def element_bytes(self) -> int:
         """The bytes of one number in the model's dtype."""
         return DTYPE_BYTES[self.dtype]
-
-
-DTYPE_BYTES = {
-    "bool": 1, "uint8": 1, "int8": 1, "int16": 2, "int32": 4, "int64": 8,
-    "uint16": 2, "uint32": 4, "uint64": 8,
-    "float16": 2, "bfloat16": 2, "float32": 4, "float64": 8, "complex64": 8, "complex128": 16,
-}  # fmt: skip
 
 
 CutKind = Literal["cloud-only", "proper", "edge-only"]
