@@ -28,7 +28,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 IDX_UBYTE = 0x08
-"""The element code of unsigned bytes, the only one that the MNIST family uses."""
+"""Element code of unsigned bytes, the only type in the MNIST family."""
 
 MNIST_FILES = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
@@ -41,7 +41,7 @@ CIFAR_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog",
 CIFAR_BATCHES = {"train": tuple(f"data_batch_{number}" for number in range(1, 6)), "test": ("test_batch",)}
 CIFAR_ZIP = "cifar10-jpeg.zip"
 CIFAR_ATTACKER_COUNT = 10_000
-"""The number of the 50,000 training images that are the attacker's and never trained on."""
+"""How many of the 50,000 training images belong to the attacker; the model is never trained on them."""
 
 ARRAY_PARTS = {
     ("numpy.core.multiarray", "_reconstruct"): np.zeros(0).__reduce__()[0],
@@ -49,7 +49,7 @@ ARRAY_PARTS = {
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): np.dtype,
 }
-"""All names in the published batches. No others are looked up, so a pickle in their place runs nothing."""
+"""All names in the published batches. Others are never looked up, so a malicious pickle runs nothing."""
 
 
 def load_example(name: str) -> ModuleType:
@@ -216,7 +216,7 @@ def read_idx(path: Path) -> np.ndarray:
     big-endian 32-bit integer, then the elements in C order.
 
     Raises:
-        TargetError: it is no IDX file of unsigned bytes, or its length is not that of its header.
+        TargetError: not an IDX file of unsigned bytes, or its length differs from its header.
     """
     try:
         content = path.read_bytes()
@@ -236,7 +236,7 @@ def read_idx(path: Path) -> np.ndarray:
 def drop_equal(parts: Sequence[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor]]:
     """The parts without samples that equal an earlier one, in the same or an earlier part.
 
-    An attacker could "reconstruct" a target by looking it up if both held it.
+    If attacker and targets shared a sample, the attacker could "reconstruct" it by looking it up.
 
     Args:
         parts: pairs of inputs `[N, ...]` and labels `[N]`.

@@ -32,7 +32,7 @@ SHIFT = 4
 
 @dataclass(frozen=True)
 class Cycle:
-    """Some epochs in which the learning rate rises to `rate` and falls to 0, labels smoothed by `smoothing`."""
+    """A cycle of epochs: the learning rate rises to `rate` and falls to 0; labels are smoothed by `smoothing`."""
 
     epochs: int
     rate: float
@@ -46,7 +46,7 @@ CYCLES = {
 """The weights are the average over the ends of the cycles (Izmailov et al., UAI 2018)."""
 
 RECALIBRATION = 40
-"""The number of batches for the batch-norm statistics of averaged weights."""
+"""Batches for the batch-norm statistics of averaged weights."""
 
 
 def main() -> None:
@@ -117,7 +117,7 @@ def train(
 
 @torch.no_grad()
 def recalibrate(net: nn.Module, images: Tensor, generator: torch.Generator) -> None:
-    """Take the statistics of batch norms anew: those of averaged weights are no average."""
+    """Recompute batch-norm statistics: averaging weights does not average them."""
     for module in net.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.reset_running_stats()
@@ -161,7 +161,7 @@ def jitter(images: Tensor, generator: torch.Generator) -> Tensor:
 
 @torch.no_grad()
 def accuracy(net: nn.Module, images: Tensor, labels: Tensor) -> float:
-    """Share of images that `net` classifies rightly."""
+    """Share of images that `net` classifies correctly."""
     right = [(net(part).argmax(1) == truth) for part, truth in zip(images.split(500), labels.split(500), strict=True)]
     return torch.cat(right).double().mean().item()
 

@@ -2,7 +2,7 @@
 
     COLLABPLAN_DATA=FOLDER collabplan profile examples/cifar10_cnn6/model.py
 
-Layers are named as theirs: their attacks cut at `conv11`, `ReLU22` and `ReLU32`. The data is not in this repository:
+The layers have their names: their attacks cut at `conv11`, `ReLU22` and `ReLU32`. The data is not in this repository:
 COLLABPLAN_DATA names a folder that holds CIFAR-10. Without it the model can only be profiled.
 `../train_cifar10.py` makes `cnn6.safetensors`.
 """
@@ -30,7 +30,7 @@ input_range = (-1.0, 1.0)
 def network() -> nn.Sequential:
     """`[N, 3, 32, 32]` in [-1, 1] -> `[N, 10]` logits; weights at random.
 
-    Convolutions begin as He et al. (ICCV 2015) advise: without normalisation, smaller weights would not train.
+    Initial weights follow He et al. (ICCV 2015): without normalisation, smaller ones would not train.
     """
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     inputs = 3
@@ -70,7 +70,7 @@ def train_data() -> tuple[Tensor, Tensor]:
 
 
 def attacker_data() -> tuple[Tensor, Tensor]:
-    """The training images that an attacker is assumed to own."""
+    """Auxiliary data: the training images that an attacker is assumed to own."""
     return parts()["attacker"]
 
 

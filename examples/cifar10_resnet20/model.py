@@ -93,7 +93,7 @@ def train_data() -> tuple[Tensor, Tensor]:
 
 
 def attacker_data() -> tuple[Tensor, Tensor]:
-    """The training images that an attacker is assumed to own."""
+    """Auxiliary data: the training images that an attacker is assumed to own."""
     return parts()["attacker"]
 
 

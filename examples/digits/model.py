@@ -90,7 +90,7 @@ def train_data() -> tuple[Tensor, Tensor]:
 
 
 def attacker_data() -> tuple[Tensor, Tensor]:
-    """Images of the same distribution that an attacker is assumed to own."""
+    """Auxiliary data: images of the same distribution that an attacker is assumed to own."""
     return _parts()["attacker"]
 
 

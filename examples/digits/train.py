@@ -67,7 +67,7 @@ def jitter(images: Tensor, generator: torch.Generator) -> Tensor:
 
 @torch.no_grad()
 def accuracy(net: torch.nn.Module, images: Tensor, labels: Tensor) -> float:
-    """Share of images that `net` classifies rightly."""
+    """Share of images that `net` classifies correctly."""
     return (net(images).argmax(1) == labels).double().mean().item()
 
 

@@ -2,7 +2,7 @@
 
     COLLABPLAN_DATA=FOLDER collabplan profile examples/mnist_lenet/model.py
 
-Their attacks cut at `conv1` and `ReLU2`; pixels enter as (pixel - 0.5) / 0.5, as theirs did. The
+Their attacks cut at `conv1` and `ReLU2`; pixels are scaled as (pixel - 0.5) / 0.5, as theirs were. The
 data is not in this repository: COLLABPLAN_DATA names a folder that holds MNIST's IDX files, gzipped
 or not. Without it the model can only be profiled. `train.py` made `lenet.safetensors`.
 """
@@ -25,7 +25,7 @@ from example_data import data_folder, drop_equal, read_mnist  # noqa: E402 (exam
 
 WEIGHTS = HERE / "lenet.safetensors"
 ATTACKER_COUNT = 10_000
-"""The number of the 60,000 training images that are the attacker's and never trained on."""
+"""How many of the 60,000 training images belong to the attacker; the model is never trained on them."""
 
 example_inputs = (torch.zeros(1, 1, 28, 28),)
 input_range = (-1.0, 1.0)
@@ -69,7 +69,7 @@ def train_data() -> tuple[Tensor, Tensor]:
 
 
 def attacker_data() -> tuple[Tensor, Tensor]:
-    """The training images that an attacker is assumed to own."""
+    """Auxiliary data: the training images that an attacker is assumed to own."""
     return parts()["attacker"]
 
 

@@ -64,7 +64,7 @@ def train(images: Tensor, labels: Tensor, epochs: int, seed: int) -> nn.Module:
 
 @torch.no_grad()
 def accuracy(net: nn.Module, images: Tensor, labels: Tensor) -> float:
-    """Share of images that `net` classifies rightly."""
+    """Share of images that `net` classifies correctly."""
     return (net(images).argmax(1) == labels).double().mean().item()
 
 

@@ -66,7 +66,7 @@ def test_digits_are_recognised(digits: ModuleType) -> None:
 
 def test_digits_parts_are_disjoint_and_in_range(digits: ModuleType) -> None:
     require_disjoint(digits)
-    assert len(digits.validation_data()[0]) >= 500, "enough for a search half and a confirm half"
+    assert len(digits.validation_data()[0]) >= 500, "enough for a search split and a confirm split"
 
 
 def test_mnist_is_recognised(mnist: ModuleType) -> None:
