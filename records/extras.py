@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from .errors import CollabplanError
 
 EXTRAS = {
+    "IPython": ("ipython", "notebook"),
     "boto3": ("boto3", "s3"),
     "google": ("protobuf", "device"),
     "grpc": ("grpcio", "device"),
@@ -18,6 +19,7 @@ EXTRAS = {
     "onnxscript": ("onnxscript", "onnx"),
     "optuna": ("optuna", "plan"),
     "PIL": ("pillow", "plan"),
+    "pandas": ("pandas", "notebook"),
     "prometheus_client": ("prometheus-client", "server"),
     "psycopg": ("psycopg", "postgresql"),
     "pynvml": ("nvidia-ml-py", "cuda"),

@@ -11,13 +11,13 @@ from typing import Any, Generic, TypeVar
 from ..records import (
     AuditReport,
     Candidate,
-    CollabplanError,
     LeakageReport,
     Measured,
     Profile,
     Record,
     save,
 )
+from ..records.extras import optional_imports
 from .wording import defense, number, size
 
 R = TypeVar("R", bound=Record)
@@ -253,10 +253,8 @@ def candidate_row(candidate: Candidate, what: str = "") -> Row:
 
 def frame_of(rows: Sequence[Row]) -> Any:
     """Rows as a pandas data frame. Raises CollabplanError where pandas is not installed."""
-    try:
+    with optional_imports():
         from pandas import DataFrame  # type: ignore[import-untyped]
-    except ModuleNotFoundError:
-        raise CollabplanError("to_frame() needs pandas, which is not installed; run: pip install pandas") from None
     return DataFrame([dict(row) for row in rows])
 
 
