@@ -35,6 +35,7 @@ def chosen_at(point: Point) -> Choice:
 
 def plan_at(evaluator: Evaluator, point: Point, choice: Choice | None = None) -> PlanRecord:
     choice = choice or chosen_at(point)
+    assert choice.searched is not None
     baselines = (Baseline(role="cloud-only", candidate=candidate(point_at(point.cut_id))),)
     made = plan_of(evaluator, choice, (choice.searched,), baselines, trials=7, study="search-3")
     assert made is not None
