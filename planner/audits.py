@@ -1,8 +1,8 @@
-"""Runs attacks where they decide something: at random to calibrate, then where the front could change, then the winner.
+"""Runs attacks where they matter: on random candidates to calibrate, on those that may change the front, on the winner.
 
-While searching, the black-box attackers that learn from queries are run at a modest effort against images of the search
-split. Whoever wins is attacked by the whole suite, as hard as was asked for and by several seeds, on images of the
-confirm split, which nothing was chosen by.
+During the search, the black-box attackers that learn from queries are run at a modest effort on images of the search
+split. The winner is attacked by the whole suite, at the requested effort and with several seeds, on images of the
+confirm split, which no choice depended on.
 """
 
 from __future__ import annotations
@@ -37,22 +37,22 @@ from .roles import Roles
 from .space import Point, point_of
 
 STEERING = ("prior", "ridge", "inverse")
-"""Attacks that are run while searching, the strongest for their price, each by its strongest campaign alone."""
+"""Attacks that are run during the search: the strongest for their cost, each in its strongest variant alone."""
 
 STEERING_OF_CODES = (*STEERING, "kernel")
-"""The same where directions of the whole are released: few numbers, maybe trained against linear attackers."""
+"""The same for projections of the whole tensor: few numbers, possibly trained against linear attackers."""
 
 SHARE_AUDITED = 0.2
-"""Of the candidates that keep within the other budgets, so many are audited at most unless more are asked for."""
+"""Share of the candidates within the other budgets that is audited by default."""
 
 CHOSEN_AUDITS = 3
-"""Audits beyond those at random that are allowed however few candidates there are."""
+"""Audits beyond the random ones that are allowed even if there are few candidates."""
 
 WORTH = 0.002
-"""Share of the front's hypervolume that an audit must be able to add."""
+"""Least share of the front's hypervolume that an audit must be able to add."""
 
 REFERENCE = 1.1
-"""Of the hypervolume in each objective, where the candidates' worst is 1."""
+"""Reference point of the hypervolume in each objective, in units in which the candidates' worst is 1."""
 
 
 def ask(
@@ -69,7 +69,7 @@ def ask(
     accuracy: Interval | None = None,
     tuned: Mapping[str, Tensor] | None = None,
 ) -> AuditRequest:
-    """What an audit of a calibrated defense is about. Raises CollabplanError as `AuditTarget` does."""
+    """The audit request for a calibrated defense. Raises CollabplanError as `AuditTarget` does."""
     target = AuditTarget(
         traced,
         cut,
@@ -83,7 +83,7 @@ def ask(
     return AuditRequest(
         target=target,
         target_data=roles.targets,
-        auxiliary=roles.own,
+        auxiliary=roles.auxiliary,
         intercepted=roles.intercepted,
         others=others,
         sensitive=roles.sensitive,
@@ -106,7 +106,7 @@ class Audits:
 
     @property
     def made(self) -> int:
-        """Candidates that were attacked while searching, now or in an earlier run."""
+        """Candidates that were attacked during the search, now or in an earlier run."""
         return len(self._made)
 
     def _steering(self, point: Point) -> tuple[str, ...]:
@@ -115,7 +115,7 @@ class Audits:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the user should know about how the figures were made."""
+        """What the user should know about the origin of the figures."""
         effort = self.options.search_effort.name
         names = sorted({name for point in self._made for name in self._steering(point)}, key=STEERING_OF_CODES.index)
         said = (
@@ -132,11 +132,11 @@ class Audits:
         )
 
     def calibrated(self, candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
-        """The candidates with what attackers recovered at some, and what they would at the others.
+        """The candidates with their audits, or with a prediction from the audits of others.
 
-        Audited are first some at random, then, where leakage is an objective, one by one whichever could add most to
-        the front's hypervolume. Only candidates that keep within the other budgets take part: no other can become the
-        plan.
+        Random candidates are audited first. If leakage is an objective, the candidate that could add most to the
+        front's hypervolume follows, one at a time. Only candidates within the other budgets are audited, since no
+        other can become the plan.
         """
         kept = without(self.evaluator.problem.budgets, PRIVACY)
         relevant = sorted(
@@ -174,7 +174,7 @@ class Audits:
         return [self.known(candidate) for candidate in candidates]
 
     def known(self, candidate: Candidate) -> Candidate:
-        """The candidate with its audit, or with what other audits predict; as it is where the index is no estimate."""
+        """The candidate with its audit or with a prediction; unchanged if its index is not an estimate."""
         audited = self._made.get(point_of(candidate))
         if audited is None:
             return self.predicted(candidate)
@@ -182,7 +182,7 @@ class Audits:
         return judged(known, self.evaluator.problem.budgets)
 
     def predicted(self, candidate: Candidate) -> Candidate:
-        """The candidate, of whatever images, with what attackers are predicted to reach."""
+        """The candidate, measured on either split, with the index that attackers are predicted to reach."""
         if candidate.leakage.status != "estimated":
             return candidate
         predicted = self.calibration.predict(candidate.leakage.index.value)
@@ -193,7 +193,7 @@ class Audits:
 
     @cached_property
     def _roles(self) -> Roles:
-        """Of the search split."""
+        """Targets and attacker's images during the search, from the search split."""
         problem = self.evaluator.problem
         return problem.attackers.while_searching(problem.search, self.options.search_effort.targets)
 
@@ -206,7 +206,7 @@ class Audits:
         return self.known(candidate)
 
     def hardest(self, candidate: Candidate) -> Candidate:
-        """A candidate of the confirm split attacked there by the whole suite, as hard as was asked for."""
+        """A candidate of the confirm split, attacked there by the whole suite at the requested effort."""
         if candidate.leakage.status != "estimated":
             return candidate
         options, roles = self.options, self.evaluator.problem.attackers
@@ -222,7 +222,7 @@ class Audits:
         evaluator, problem = self.evaluator, self.evaluator.problem
         cut, found = evaluator.cuts[point.cut_id], []
         for seed in range(evaluator.options.seed, evaluator.options.seed + seeds):
-            # Seeds are derived as `collabplan attack` does, which so finds these audits made.
+            # `collabplan attack` derives its seeds in the same way, so it finds these audits.
             outcome = run_audit(
                 ask(
                     problem.traced,
@@ -253,14 +253,14 @@ class Audits:
 def most_telling(
     candidates: Sequence[Candidate], relevant: Sequence[Candidate], names: Sequence[Objective] = DEFAULT_OBJECTIVES
 ) -> Candidate | None:
-    """The candidate whose audit could add most to the front's hypervolume; None where none is worth it.
+    """The candidate whose audit could add most to the front's hypervolume; None if no audit is worth it.
 
-    What an audit could add is the volume between the front as it is expected and the one with the candidate at the
-    lower end of its prediction: nothing, where leakage is no objective.
+    An audit could add the volume between the expected front and the front with the candidate at the low end of its
+    prediction. It adds nothing if leakage is not an objective.
 
     Args:
-        candidates: audited or predicted, all of them.
-        relevant: which may be audited.
+        candidates: all candidates, audited or predicted.
+        relevant: those that may be audited.
         names: the front's objectives.
     """
     if "leakage" not in names:
@@ -282,7 +282,7 @@ def most_telling(
 
 
 def _scaled(candidates: Sequence[Candidate], names: Sequence[Objective]) -> Callable[[Values], Values]:
-    """Evaluator with the candidates' best at 0 and worst at 1; the leakage index is its own scale."""
+    """Scales objectives so that the candidates' best is 0 and their worst 1; the leakage index stays as it is."""
     columns = zip(*(objectives(candidate, names) for candidate in candidates), strict=True)
     ends = [
         (0.0, 1.0) if name == "leakage" else (min(column), max(column))

@@ -1,19 +1,18 @@
-"""Chooses one candidate among those that meet the budgets, and holds it against data the search never saw.
+"""Chooses one of the candidates that meet the budgets, and checks it on data that the search never saw.
 
-A search that looks at hundreds of candidates picks, in part, the luck of its data. The choice is
-therefore measured again on the confirm split, and the budgets must hold there too; where they do not, the
-next candidate is tried. Each further try draws on the same confirm split, so their number is limited
-and reported.
+The best of hundreds of candidates looks better on the search split than it is. The choice is therefore measured again
+on the confirm split, and the budgets must hold there too. If they do not, the next candidate is tried. Every try reuses
+the same confirm split, so the number of tries is limited and reported.
 
-Baselines are always measured on both splits, and shown beside the plan. They are candidates like all others; and a
-candidate is dropped, too, where one of them beats it on the confirm split within the same budgets. So the plan is never
-worse than a baseline beside it, and of the candidates that were not dropped it leaks least on the search split.
+Baselines are always measured on both splits and shown beside the plan. They are candidates like all others. A candidate
+is also dropped when a baseline beats it on the confirm split within the same budgets. The plan is thus never worse than
+a baseline shown beside it, and it leaks least on the search split of all candidates that were not dropped.
 
-Where a candidate leaks more on the confirm split than the figure that it won by can explain, it must win again with the
-higher figure.
+If a candidate's leakage on the confirm split exceeds the interval that it won by, it must win again with the higher
+figure.
 
-With audits, a winner that has not been attacked yet is attacked before anything else, and on the confirm split by the
-whole suite. A baseline beats no candidate until it has been attacked by the same suite.
+With audits, a winner that has not been attacked yet is attacked on the search split first, and then by the whole suite
+on the confirm split. A baseline beats a candidate only after the same suite has attacked it.
 """
 
 from __future__ import annotations
@@ -31,17 +30,22 @@ from .space import Point, point_of
 CONFIRM_TRIES = 10
 
 LATE_AUDITS = 10
-"""Candidates that are attacked because they would win, where they were not attacked before."""
+"""Most candidates that are attacked only because they would win."""
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The chosen candidate as the search split and the confirm split saw it, or the nearest miss.
+    """The chosen candidate as measured on the search split and on the confirm split, or the nearest miss.
 
-    `tries` counts candidates that were measured on the confirm split, baselines left out. `nearest_miss` is a sentence
-    with figures where nothing was chosen. `candidates` are all of them as the choice leaves them: audited where that
-    was needed, and with a violation where they fell on the confirm split. `beside` are the baselines on the confirm
-    split; a budget that one misses on the search split alone is a violation of it too.
+    Attributes:
+        searched: the chosen candidate on the search split; None if nothing was chosen.
+        confirmed: the same on the confirm split.
+        tries: candidates that were measured on the confirm split, not counting baselines.
+        nearest_miss: a sentence with figures if nothing was chosen.
+        candidates: all of them after the choice, with the audits it made and the violations it found on the confirm
+            split.
+        beside: the baselines on the confirm split. A budget that one misses only on the search split is listed among
+            its violations too.
     """
 
     searched: Candidate | None
@@ -54,7 +58,7 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Excluded:
-    """A point that its costs rule out before any network runs."""
+    """A point that is ruled out by its costs, before any network runs."""
 
     point: Point
     cut_name: str
@@ -65,10 +69,10 @@ class Auditor(Protocol):
     """Attacks candidates; see `audits.Audits`."""
 
     def searched(self, candidate: Candidate) -> Candidate:
-        """With its audit on the search split."""
+        """The candidate with its audit on the search split."""
 
     def hardest(self, candidate: Candidate) -> Candidate:
-        """One that was measured on the confirm split, with its audit there."""
+        """A candidate that was measured on the confirm split, with its audit there."""
 
 
 def choose(
@@ -85,17 +89,17 @@ def choose(
 
     Args:
         candidates: measured on the search split, baselines too.
-        budgets: held at the bad end of every interval.
+        budgets: compared with the worse end of every interval.
         confirm: measures a candidate's point again on the confirm split.
-        excluded: what was ruled out beforehand, for the nearest miss.
-        auditor: None leaves the choice to estimates.
-        beside: the baselines as the confirm split sees them; those within the budgets' costs are among `candidates`.
+        excluded: points that were ruled out beforehand, for the nearest miss.
+        auditor: attacks candidates; with None the choice rests on estimates.
+        beside: the baselines on the confirm split. Those that keep the cost budgets are among `candidates`.
     """
     return _Choosing(candidates, budgets, confirm, excluded, auditor, beside).run()
 
 
 class _Choosing:
-    """One choice. `known` holds every candidate with all that is known of it, `left` those that have not fallen."""
+    """One choice. `known` holds all that is known of every candidate, `left` the points that have not been dropped."""
 
     def __init__(
         self,
@@ -140,7 +144,7 @@ class _Choosing:
         return _best((self.known[point] for point in self.left), self.budgets, may_audit=may_audit)
 
     def _stands(self, best: Candidate) -> bool:
-        """Measures the best on the confirm split. True where it keeps the budgets there, and no audit refutes it."""
+        """Measure the best on the confirm split: True if it keeps the budgets there and no audit refutes it."""
         point = point_of(best)
         if point in self.beside:
             confirmed = self.beside[point]
@@ -153,7 +157,7 @@ class _Choosing:
         return self._settled(point, confirmed)
 
     def _settled(self, point: Point, confirmed: Candidate) -> bool:
-        """Keeps the last word on a candidate. False where it falls by it, or must win again with a harder figure."""
+        """Record the confirm split's verdict: False if the candidate is dropped or must win again."""
         if point in self.beside:
             self.beside[point] = judged(confirmed, self.budgets)
         if not confirmed.meets_budgets:
@@ -168,7 +172,7 @@ class _Choosing:
         return False
 
     def _outdoing(self, confirmed: Candidate) -> Candidate | None:
-        """The best baseline that ranks before a candidate on the confirm split and keeps the budgets on both splits."""
+        """The best baseline that beats a candidate on the confirm split and keeps the budgets on both splits."""
         while True:
             shown = [row for point in self.beside if (row := self._shown(point)).meets_budgets]
             rival = min(shown, key=_rank, default=None)
@@ -179,7 +183,7 @@ class _Choosing:
             self._settled(point_of(rival), judged(self.auditor.hardest(rival), self.budgets))
 
     def _shown(self, point: Point) -> Candidate:
-        """A baseline on the confirm split, with what it misses on the search split where it misses nothing here."""
+        """A baseline on the confirm split. If it misses nothing there, its violations are those on the search split."""
         row, searched = self.beside[point], self.known.get(point)
         if searched is None or searched.meets_budgets or not row.meets_budgets:
             return row
@@ -196,9 +200,10 @@ class _Choosing:
 
 
 def _refuted(known: Candidate, confirmed: Candidate) -> bool:
-    """True where the confirm split tells more of a candidate's leakage than what it won by can stand.
+    """True if a candidate leaks more on the confirm split than the figure that it won by allows.
 
-    The whole suite finds a little more than the attacks of the search do, so that only what is surely more counts.
+    The whole suite finds slightly more than the search's attacks do, so an audit refutes another only if their
+    intervals do not meet.
     """
     if confirmed.audited is None:
         return confirmed.index.value > known.index.high
@@ -206,7 +211,7 @@ def _refuted(known: Candidate, confirmed: Candidate) -> bool:
 
 
 def _outdone(candidate: Candidate, better: Candidate) -> str:
-    """What a candidate misses that is outdone: the first figure of its rank that differs."""
+    """The violation of a candidate that a baseline beats: the first figure of its rank that differs."""
     pairs = [
         ("leakage index up to", candidate.index.high, better.index.high),
         ("leakage index", candidate.index.value, better.index.value),
@@ -218,19 +223,19 @@ def _outdone(candidate: Candidate, better: Candidate) -> str:
 
 
 def _attackable(candidate: Candidate) -> bool:
-    """True where the whole suite, on the confirm split, would tell more."""
+    """True if an audit by the whole suite on the confirm split is missing and would add information."""
     return candidate.leakage.status == "estimated" and (
         candidate.audited is None or candidate.audited.split != "confirm"
     )
 
 
 def _unaudited(candidate: Candidate) -> bool:
-    """True where an audit would tell more."""
+    """True if an audit is missing and would add information."""
     return candidate.audited is None and candidate.leakage.status == "estimated"
 
 
 def _best(pool: Iterable[Candidate], budgets: Budgets, *, may_audit: bool) -> Candidate | None:
-    """The first by rank of those that meet the budgets, and with `may_audit` of those that an audit might show to."""
+    """The first by rank that meets the budgets; with `may_audit`, that meets them or might after its audit."""
     fitting = [
         candidate
         for candidate in pool
@@ -240,7 +245,7 @@ def _best(pool: Iterable[Candidate], budgets: Budgets, *, may_audit: bool) -> Ca
 
 
 def _certain(candidate: Candidate, budgets: Budgets) -> Budgets:
-    """The budgets that a candidate can be held against as it is; the others must wait for its audit."""
+    """The budgets that can be checked before a candidate's audit."""
     if not _unaudited(candidate):
         return budgets
     least = candidate.predicted.low if candidate.predicted is not None else 0.0
@@ -249,7 +254,7 @@ def _certain(candidate: Candidate, budgets: Budgets) -> Budgets:
 
 
 def _hoped(candidate: Candidate) -> tuple[float, float, float, float, str]:
-    """The rank with what is expected in place of the worst, where an audit would tell."""
+    """The rank, with the expected index in place of its high end if an audit is still to come."""
     leakage, *rest = _rank(candidate)
     if _unaudited(candidate):
         known = candidate.predicted is not None and candidate.predicted.high - candidate.predicted.low < 1
@@ -270,12 +275,12 @@ def shown_front(
 def nearest_miss(
     candidates: Sequence[Candidate], failed: Sequence[Candidate], excluded: Sequence[Excluded], budgets: Budgets
 ) -> str:
-    """One sentence on what came nearest to the budgets, and by which figures it misses them.
+    """One sentence on which candidate came nearest to the budgets, and which figures miss them.
 
     Args:
         candidates: measured on the search split.
-        failed: those that met the budgets there, as the confirm split saw them.
-        excluded: what costs ruled out beforehand.
+        failed: those that met the budgets there and missed them on the confirm split, as measured on the latter.
+        excluded: points that were ruled out by their costs.
     """
     if failed:
         nearest = min(failed, key=lambda c: worst_excess(checks(c, budgets)))
@@ -319,8 +324,8 @@ def _missed(found: Sequence[Check]) -> str:
 
 
 def _undecided(missed: Sequence[Check]) -> str:
-    """What would do where only the intervals exceed the budgets, for too few samples."""
-    said = " (what was measured keeps the budget, and only its interval does not: "
+    """What would be enough when only the intervals exceed the budgets, for lack of samples."""
+    said = " (the measured value keeps the budget, only its interval does not: "
     needed, samples = [check.samples_needed for check in missed], missed[0].samples
     more = [count for count in needed if count is not None]
     if len(more) == len(needed):
@@ -331,10 +336,10 @@ def _undecided(missed: Sequence[Check]) -> str:
         else f"an {check.name} of up to {math.ceil(1000 * check.figure) / 1000:g}"
         for check in missed
     ]
-    return f"{said}{' and '.join(ends)}, would do)"
+    return f"{said}{' and '.join(ends)}, would be enough)"
 
 
 def _rank(candidate: Candidate) -> tuple[float, float, float, float, str]:
-    """The less the better. Many a wide interval ends at 1: among these the index itself decides."""
+    """Lower is better. Many wide intervals end at 1; among these the index itself decides."""
     index, accuracy = candidate.index, candidate.accuracy.accuracy.value
     return (index.high, index.value, -accuracy, candidate.latency.p95_ms, point_of(candidate).key)

@@ -1,7 +1,7 @@
-"""How one tensor is read by labels that fit its shape: as classes, decisions or numbers.
+"""How one tensor is read, given labels that fit its shape: as classes, decisions or numbers.
 
-Where labels or outputs may be meant in another way as well, both ways are scored on the undefended model. One that
-another clearly beats is never chosen, and one that nothing but its shape speaks for must beat a constant answer.
+If labels or outputs can also be meant in another way, both readings are scored on the undefended model. A reading that
+another clearly beats is never chosen. A reading that only the shape supports must beat a constant answer.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from .readings import Reading, clear_gain, deviations
 from .suggestions import AskedError, UndecidedError, asks, decided, score_line, size
 
 IGNORED = (-100, -1, 255)
-"""What data sets write where nothing is known: torch's `ignore_index`, and a mask's greatest byte."""
+"""Labels by which data sets mark unknown positions: torch's `ignore_index`, -1, and the largest byte of a mask."""
 
 _EXCLUSIVE = 2 / 3
-"""Share of positions with one label of several from which on the labels may be one-hot with exceptions."""
+"""If exactly one label holds at more than this share of positions, labels may be one-hot with exceptions."""
 
 _GAIN = 0.02
-"""By how much decisions must be better at 0.5, for logits to be in doubt."""
+"""Gain in accuracy at threshold 0.5 that puts a reading as logits in doubt."""
 
 _MOST = 0.95
-"""Share of outputs near 0 to 1 from which on these may be probabilities by least squares, whatever the others are."""
+"""If more than this share of outputs is near [0, 1], they may be probabilities fitted by least squares."""
 
 
 def classes_along(axis: int, name: str, given: Tensor, labels: Tensor, inputs: Sequence[Tensor]) -> Reading:
-    """Top-1, where the labels are indices of classes along `axis` of `given` `[n, ...]`; labels are `[N, ...]`, N >= n.
+    """Top-1 accuracy with labels `[N, ...]` that index classes along `axis` of `given` `[n, ...]`, N >= n.
 
     Raises:
-        TargetError: they are no such indices, or may be meant in another way.
+        TargetError: the labels are not such indices, or can be meant in another way.
     """
     classes = given.shape[axis]
     if labels.is_floating_point() and not are_whole(labels):
@@ -63,7 +63,7 @@ def _floating_labels(axis: int, name: str, given: Tensor, kind: type[TargetError
 def _require_ignored(
     values: list[int], outside: list[int], axis: int, name: str, given: Tensor, labels: Tensor
 ) -> None:
-    """Refuse labels that are no class and not plainly ignored, or that leave one class, which is never a metric."""
+    """Refuse labels that are neither classes nor ignored values, and labels that leave fewer than two classes."""
     classes = given.shape[axis]
     one_based = (values[0], values[-1]) == (1, classes)
     if set(outside) <= set(IGNORED) and len(values) - len(outside) > 1 and not one_based:
@@ -96,9 +96,9 @@ def _require_no_inputs(
 
 
 def _require_no_shift(reading: Reading, values: list[int], name: str, given: Tensor, labels: Tensor) -> None:
-    """Refuse labels that may count from 1 or from -1: where the first or the last class never occurs.
+    """Refuse labels that may count from 1 or from -1, which is possible if the first or the last class never occurs.
 
-    A byte holds -1 as 255. A label that would be ignored though it may be a class is one only where the model says so.
+    A byte holds -1 as 255. A label that could be ignored or be a class is ignored only if the model's outputs say so.
     """
     classes, shown = given.shape[reading.axis], labels[: len(given)].long()
     shifts = ([-1] if 0 not in values else []) + ([1] if classes - 1 not in values else [])
@@ -131,7 +131,7 @@ def _require_no_shift(reading: Reading, values: list[int], name: str, given: Ten
 
 
 def _require_indices(reading: Reading, values: list[int], name: str, given: Tensor, labels: Tensor) -> None:
-    """Refuse labels that may be numbers, or decisions for each column, and that top-1 does not find."""
+    """Refuse labels that top-1 does not explain and that may be numbers, or decisions for each column."""
     axis, shown = reading.axis, labels[: len(given)]
     if better_than_constant(reading, given, shown):
         return
@@ -163,7 +163,7 @@ def _require_indices(reading: Reading, values: list[int], name: str, given: Tens
 
 
 def better_than_constant(reading: Reading, given: Tensor, labels: Tensor) -> bool:
-    """Whether what is read from `given` `[n, ...]` is clearly better than the best answer that never changes."""
+    """Whether `given` `[n, ...]`, read in this way, clearly beats the best constant answer."""
     alone = replace(reading, tensor=0)
     scores = alone.scores(given, labels)
     if bool(scores.isnan().all()):
@@ -172,7 +172,7 @@ def better_than_constant(reading: Reading, given: Tensor, labels: Tensor) -> boo
 
 
 def _leads(reading: Reading, labels: Tensor, over: Reading, others: Tensor, given: Tensor) -> bool:
-    """Whether outputs are clearly better by one reading and labels than by another."""
+    """Whether outputs score clearly better with one reading and its labels than with another."""
     return clear_gain(reading.scores(given, labels) - over.scores(given, others))
 
 
@@ -181,7 +181,7 @@ def _beats(rival: Reading, moved: Tensor, reading: Reading, labels: Tensor, give
 
 
 def equal(name: str, given: Tensor, labels: Tensor) -> Reading:
-    """Whole numbers that are right where they are the label, unless they clearly are another function of it."""
+    """Integers that are correct if they equal the label. Refused if they clearly are another function of it."""
     reading, shown = Reading("accuracy", "equal"), labels[: len(given)].reshape(given.shape)
     whole = shown.long()
     for right, rival in (("labels - 1", whole - 1), ("labels + 1", whole + 1), ("labels > 0", (whole > 0).long())):
@@ -195,7 +195,7 @@ def equal(name: str, given: Tensor, labels: Tensor) -> Reading:
 
 
 def same_shape(name: str, given: Tensor, labels: Tensor) -> Reading:
-    """The reading where there is one label for each number: one-hot classes, decisions, or numbers."""
+    """The reading if there is one label for each number: one-hot classes, decisions, or numbers."""
     values = whole_values(labels) if are_whole(labels) else []
     if values and set(values) <= {0, 1}:
         shaped = labels.reshape(-1, *given.shape[1:])
@@ -236,9 +236,9 @@ def same_shape(name: str, given: Tensor, labels: Tensor) -> Reading:
 
 
 def _require_no_exceptions(sums: dict[int, Tensor], name: str, given: Tensor) -> None:
-    """Refuse labels 0 and 1 that may be one-hot with exceptions, or several decisions.
+    """Refuse labels 0 and 1 that may be either one-hot with exceptions or several decisions.
 
-    Never more than one of them holds, or nearly always just one.
+    They may be if at most one of them ever holds, or if nearly always exactly one does.
     """
     for axis, many in sums.items():
         single = float((many == 1).double().mean())
@@ -253,7 +253,7 @@ def _require_no_exceptions(sums: dict[int, Tensor], name: str, given: Tensor) ->
 
 
 def _decisions(name: str, given: Tensor, labels: Tensor, ignored: Sequence[float] = ()) -> Reading:
-    """Yes or no for each number, at 0 where outputs are logits, at 0.5 where they are probabilities."""
+    """Yes or no for each number: at 0 if outputs are logits, at 0.5 if they are probabilities."""
     signs = bool((labels < 0).any()) and not ignored
     what = "accuracy" if squeezed(tuple(given.shape[1:])) == () else "accuracy of labels"
     known = labels[: len(given)].reshape(given.shape)
@@ -283,7 +283,7 @@ def _decisions(name: str, given: Tensor, labels: Tensor, ignored: Sequence[float
 
 
 def numbers(of: Tensor, name: str, *, own: bool = False, notes: tuple[str, ...] = ()) -> Reading:
-    """R2 of numbers `[N, ...]`: the mean over columns of a table, and over all positions together of anything else."""
+    """R2 of numbers `[N, ...]`: the mean over columns for a table, else pooled over all positions."""
     center, variance = deviations(of)
     varies = variance > 1e-12 * center.square().clamp(min=1e-12)
     if not bool(varies.any()):
@@ -308,7 +308,7 @@ def axes_of(given: Tensor) -> list[int]:
 
 
 def squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Without one channel at either end: `[N, 1]` is `[N]`, a map `[N, 1, H, W]` is `[N, H, W]`."""
+    """A sample's shape without one channel at either end: `[N, 1]` is `[N]`, `[N, 1, H, W]` is `[N, H, W]`."""
     if shape[:1] == (1,):
         return shape[1:]
     return shape[:-1] if shape[-1:] == (1,) else shape

@@ -1,7 +1,7 @@
-"""How a model's outputs are read, as classes, decisions or numbers, and what an answer scores.
+"""How a model's outputs are read, as classes, decisions or numbers, and how an answer is scored.
 
-A `Reading` is decided once, from the undefended model's outputs and all labels (`recognise.py`), and holds wherever
-accuracy is taken: search, fine-tuning, attacks, verification.
+A `Reading` is decided once, from the undefended model's outputs and all labels (`recognise.py`). Search, fine-tuning,
+attacks and verification all measure accuracy by it.
 """
 
 from __future__ import annotations
@@ -28,18 +28,19 @@ class Reading:
     """How outputs are read.
 
     Attributes:
-        name: of the metric, for people.
-        kind: *classes*, the greatest along an axis; *threshold*, yes or no for each number; *equal*, answers as they
-            are; *values*, numbers scored by R2.
-        tensor: which of the output's tensors is read.
-        axis: of classes.
-        threshold: above it the answer is yes: 0 for logits, 0.5 for probabilities.
-        ignored: labels of positions that do not count.
+        name: the metric's name in reports.
+        kind: *classes*, the argmax along an axis; *threshold*, yes or no for each number; *equal*, outputs compared
+            with labels as they are; *values*, numbers scored by R2.
+        tensor: index of the output tensor that is read.
+        axis: the dimension that holds the classes.
+        threshold: the answer is yes above it: 0 for logits, 0.5 for probabilities.
+        ignored: labels of positions that are not scored.
         one_hot: labels are one-hot along `axis`.
-        own: the undefended model's own answers stand in for labels.
-        center, spread: of *values*, shaped as one sample's output: the mean label, and what each squared error is
-            divided by (infinite where a position does not count).
-        notes: what the user should know about it.
+        own: the undefended model's own answers serve as labels.
+        center: for *values*, the mean label, shaped as one sample's output.
+        spread: for *values*, the divisor of each squared error, of the same shape; infinite at positions that are not
+            scored.
+        notes: what the user should know about the reading.
     """
 
     name: str
@@ -59,12 +60,12 @@ class Reading:
         return list(tensors_of(outputs))[self.tensor][1]
 
     def scores(self, outputs: Any, labels: Tensor) -> Tensor:
-        """Scores `[N]` in float64, higher is better: a mean over positions, NaN for a sample of which none counts.
+        """Scores `[N]` in float64, higher is better: means over positions, NaN for a sample without scored positions.
 
-        Shares of right answers lie in [0, 1]. Those of R2 have R2 as their mean over the data that it was read from.
+        Shares of correct answers lie in [0, 1]. Scores of *values* average to R2 over the data of the reading.
 
         Raises:
-            TargetError: labels of another shape than those that the reading was decided by, or R2 that is not finite.
+            TargetError: the labels have another shape than those of the reading, or R2 is not finite.
         """
         return self._scored(self._answers(self.of(outputs)), labels)
 
@@ -73,7 +74,7 @@ class Reading:
         return self._answers(self.of(outputs))
 
     def targets(self, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """What is right: classes, decisions or numbers, and which positions count; both `[N, ...]`."""
+        """The correct classes, decisions or numbers, and which positions are scored; both `[N, ...]`."""
         counted = ~any_of(labels, self.ignored)
         if self.own or self.kind in ("values", "equal"):
             return labels, counted
@@ -82,7 +83,7 @@ class Reading:
         return (labels > 0 if self.kind == "threshold" else labels.long()), counted
 
     def constant(self, labels: Tensor) -> tuple[Tensor, str]:
-        """Scores `[N]` of the best answer that does not look at the input, and what it is."""
+        """Scores `[N]` of the best constant answer, and that answer in words."""
         if self.kind == "values":
             assert self.center is not None
             return self._scored(self.center.expand(len(labels), *self.center.shape), labels), "with the mean label"
@@ -115,7 +116,7 @@ class Reading:
         return hits.sum(dim=1).double() / counted.sum(dim=1)
 
     def _explained(self, answers: Tensor, right: Tensor) -> Tensor:
-        """1 minus each sample's squared error in units of the labels' variance."""
+        """1 minus each sample's squared error, in units of the labels' variance."""
         assert self.spread is not None
         error = (answers.double() - right.double()).square() / self.spread
         scores = 1 - error.reshape(len(answers), -1).sum(dim=1)
@@ -128,7 +129,7 @@ TOP1 = Reading("top-1 accuracy")
 
 
 def tensors_of(outputs: Any, name: str = "outputs") -> Iterator[tuple[str, Tensor]]:
-    """Every tensor in a model's output in order, beside the expression that reaches it."""
+    """Every tensor in a model's output, in order, with the Python expression that reaches it."""
     if isinstance(outputs, Tensor):
         yield name, outputs
     elif isinstance(outputs, Mapping):
@@ -148,9 +149,9 @@ def tensors_of(outputs: Any, name: str = "outputs") -> Iterator[tuple[str, Tenso
 
 
 def first_rows(outputs: Any, count: int, ran: int) -> Any:
-    """A model's output for the first `count` samples of the `ran` that it was run on, on the CPU.
+    """A model's output for the first `count` of the `ran` samples that it was run on, on the CPU.
 
-    A graph of fixed batch size may have been filled up. Tensors of another length than `ran` stay as they are: their
+    A batch may have been padded to the fixed batch size of a graph. Tensors whose length is not `ran` stay whole: their
     first dimension counts something else.
     """
 
@@ -163,7 +164,7 @@ def first_rows(outputs: Any, count: int, ran: int) -> Any:
 
 
 def concatenated(outputs: Sequence[Any]) -> Any:
-    """Outputs of successive batches as those of one. Raises TargetError where their shapes do not go together."""
+    """Outputs of successive batches, concatenated. Raises TargetError if their shapes do not match."""
     if len(outputs) == 1:
         return outputs[0]
     try:
@@ -179,10 +180,11 @@ def concatenated(outputs: Sequence[Any]) -> Any:
 
 
 def clear_gain(gained: Tensor, among: int = 1) -> bool:
-    """Whether paired gains `[n]` (NaN: does not count) are above 0 by more than chance explains, at 95 %.
+    """Whether the mean of paired gains `[n]` is above 0, at 95 % confidence. NaN gains are left out.
 
     Args:
-        among: of how many the best was taken; more of them need a larger gain.
+        gained: the gains.
+        among: number of alternatives that the best was taken from; more of them need a larger gain.
     """
     counted = gained[~gained.isnan()].double()
     if not len(counted):
@@ -192,7 +194,7 @@ def clear_gain(gained: Tensor, among: int = 1) -> bool:
 
 
 def deviations(numbers: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and variance over samples of `numbers` `[N, ...]`, in float64 and a few rows at a time: `[...]` each."""
+    """Mean and variance of `numbers` `[N, ...]` over samples, each `[...]` in float64, computed in chunks of rows."""
     rows = torch.split(numbers, _ROWS)
     total = sum((part.double().sum(dim=0) for part in rows), torch.zeros(numbers.shape[1:], dtype=torch.float64))
     center = total / len(numbers)

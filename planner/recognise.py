@@ -1,7 +1,7 @@
-"""Decides what accuracy means for a model without a metric of its own: from its undefended outputs and all labels.
+"""Decides what accuracy means for a model without its own metric, from its undefended outputs and all labels.
 
-Each kind of output and labels has one right reading or none. Where there is none the user is asked for `evaluate`, with
-a line that fits:
+Each kind of outputs and labels has at most one correct reading. Without one, the user is asked to define `evaluate`,
+and the message suggests a line that fits:
 
 | outputs | labels | read as |
 |---|---|---|
@@ -32,10 +32,10 @@ from .readings import Reading, concatenated, first_rows, tensors_of
 from .suggestions import AskedError, Found, UndecidedError, asks, listed, score_line, size
 
 LOOKED, HELD = 2000, 64_000_000
-"""Samples whose outputs are looked at, and numbers in these, at most. Labels are looked at without exception."""
+"""Most samples whose outputs are read, and most numbers in these outputs. All labels are read."""
 
 CONSTANT = 0.95
-"""Share of samples on one answer from which on agreement with it says nothing."""
+"""If at least this share of samples gets the same answer, agreement with it is meaningless."""
 
 
 def read_outputs(activations: EdgeActivations, data: Data) -> Iterator[tuple[Data, Any]]:
@@ -53,12 +53,12 @@ def recognised(activations: EdgeActivations, *parts: Data, samples: int = LOOKED
 
     Args:
         activations: runs the model.
-        parts: samples in random order; all their labels are looked at.
-        samples: how many the model is run on, where these make no more than `HELD` numbers.
+        parts: samples in random order; all their labels are read.
+        samples: most samples that the model is run on; fewer if their outputs exceed `HELD` numbers.
 
     Raises:
-        UndecidedError: two readings are possible on these samples.
-        TargetError: no reading is right; the message shows an `evaluate` that fits.
+        UndecidedError: these samples admit two readings.
+        TargetError: no reading is correct; the message shows an `evaluate` that fits.
     """
     given, rows, held = [], 0, 0
     for batch, outputs in chain.from_iterable(read_outputs(activations, part) for part in parts):
@@ -74,7 +74,7 @@ def recognised(activations: EdgeActivations, *parts: Data, samples: int = LOOKED
 
 
 def _require_rows(activations: EdgeActivations, data: Data, outputs: Any) -> None:
-    """Refuse outputs whose first dimension is as long as a batch by chance: for one sample it must be 1."""
+    """Refuse outputs whose first dimension has the batch's length only by chance: for one sample it must be 1."""
     if not activations.traced.dynamic_batch:
         return
     ((_, alone),) = read_outputs(activations, data.take([0]))
@@ -90,9 +90,9 @@ def recognise(outputs: Any, labels: Tensor | None, count: int, inputs: Sequence[
     """How outputs are read.
 
     Args:
-        outputs: what the undefended model answers to the first `count` samples.
-        labels: all labels `[N, ...]`, N >= `count`; None where there are none.
-        inputs: the first samples' inputs of whole numbers, tokens say.
+        outputs: the undefended model's outputs for the first `count` samples.
+        labels: all labels `[N, ...]`, N >= `count`; None if the data has none.
+        inputs: integer inputs of the first samples, such as tokens.
 
     Raises:
         UndecidedError, TargetError: see `recognised`.
@@ -120,10 +120,10 @@ def recognise(outputs: Any, labels: Tensor | None, count: int, inputs: Sequence[
 
 
 def _of_several(usable: Sequence[Found], labels: Tensor, inputs: Sequence[Tensor]) -> Reading:
-    """The reading of the only tensor that the labels fit.
+    """The reading of the one output tensor that fits the labels.
 
-    An axis of more classes than the labels have may be features. Beside one, or where it is one, the tensor that is
-    read must be clearly better than a constant, and the others not.
+    An axis with more classes than the labels have may hold features. If such a tensor is among those that fit, the
+    tensor to read must clearly beat a constant answer, and the others must not.
     """
     fits: list[tuple[str, Tensor, Reading]] = []
     asked: list[tuple[str, Tensor, AskedError]] = []
@@ -156,13 +156,13 @@ def _of_several(usable: Sequence[Found], labels: Tensor, inputs: Sequence[Tensor
 
 
 def _too_wide(tensor: Tensor, reading: Reading, labels: Tensor) -> bool:
-    """Whether an axis is longer than the labels have classes: features, or another head's."""
+    """Whether the axis is longer than the number of classes in the labels, so that it may hold something else."""
     by_index = reading.kind == "classes" and not reading.one_hot
     return by_index and tensor.shape[reading.axis] != max(set(whole_values(labels)) - set(reading.ignored)) + 1
 
 
 def _fitting(name: str, given: Tensor, labels: Tensor, inputs: Sequence[Tensor]) -> Reading:
-    """The reading of one tensor `[n, ...]` by labels `[N, ...]`."""
+    """The reading of one tensor `[n, ...]` with labels `[N, ...]`."""
     shape, sample = tuple(given.shape[1:]), tuple(labels.shape[1:])
     axes = [axis for axis in axes_of(given) if _without_ones(sample) == _without_ones(_without(shape, axis))]
     if given.is_floating_point() and len(axes) > 1:
@@ -183,7 +183,7 @@ def _fitting(name: str, given: Tensor, labels: Tensor, inputs: Sequence[Tensor])
 
 
 def _unlabelled(usable: Sequence[Found]) -> Reading:
-    """Agreement with the undefended model: the same class, the same side, or numbers that are as near as R2 says."""
+    """Agreement with the undefended model: the same class, the same decision, or R2 of its numbers."""
     if len(usable) > 1:
         raise asks(
             f"the data has no labels and the model answers {len(usable)} tensors ({listed(usable)}); give "
@@ -231,7 +231,7 @@ def _whole_numbered(data: Data) -> list[int]:
 
 
 def _without(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
-    """The sample shape of labels along an axis of classes."""
+    """The shape of one sample's labels if `axis` holds the classes."""
     at = axis - 1 if axis > 0 else len(shape) - 1
     return (*shape[:at], *shape[at + 1 :])
 

@@ -1,4 +1,4 @@
-"""Who owns which images when a plan is attacked."""
+"""Divides the images of an audit between target and attacker."""
 
 from __future__ import annotations
 
@@ -12,23 +12,25 @@ from ..targets.data import Data
 
 MOST_INTERCEPTED = 2000
 
+SEARCH_SPLIT = "the search split of validation_data (neither attacker_data nor train_data is defined)"
+
 
 @dataclass(frozen=True, eq=False)
 class Roles:
-    """Who owns which images.
+    """Which images are attacked, and which belong to the attacker.
 
     Attributes:
         targets: images that are attacked, in random order.
-        intercepted: others of the same kind, whose releases were seen on the wire.
-        own: the attacker's, in random order.
-        source: where `own` come from, for people.
-        other: images of another distribution that an attacker might own instead; None where there are none.
-        sensitive: labels of targets and intercepted images that a probe goes for.
+        intercepted: further images of the same distribution, whose releases the attacker has seen.
+        auxiliary: the attacker's images, in random order.
+        source: the origin of `auxiliary`, in words.
+        other: auxiliary images of another distribution; None if there are none.
+        sensitive: sensitive labels of the targets and of the intercepted images, for a probe.
     """
 
     targets: Data
     intercepted: Data | None
-    own: Data
+    auxiliary: Data
     source: str
     other: Data | None = None
     sensitive: tuple[Tensor, Tensor] | None = None
@@ -47,30 +49,40 @@ class Roles:
     ) -> Roles:
         """Targets are the confirm split of the validation data, intercepted images the search split.
 
-        The attacker owns `attacker`, or without them what the model was trained on, or without that the search split.
+        The auxiliary data is `attacker` if given, else the training data, else the search split.
 
         Args:
-            sensitive: labels of the confirm split, and of the search split.
-            seed: of the order of the attacker's images.
+            search: search split of the validation data.
+            confirm: confirm split.
+            attacker: `attacker_data` of the target.
+            train: data that the model was trained on.
+            other: auxiliary images of another distribution.
+            sensitive: sensitive labels of the confirm split and of the search split.
+            seed: of the order of the auxiliary images.
         """
-        own, source = attacker, "attacker_data"
-        if own is None:
-            own, source = train, "train_data (no attacker_data is defined)"
-        if own is None:
-            own, source = search, "half of validation_data (neither attacker_data nor train_data are defined)"
-        order = torch.randperm(len(own), generator=generator_for(seed, "attacker"))
+        auxiliary, source = attacker, "attacker_data"
+        if auxiliary is None:
+            auxiliary, source = train, "train_data (no attacker_data is defined)"
+        if auxiliary is None:
+            auxiliary, source = search, SEARCH_SPLIT
+        order = torch.randperm(len(auxiliary), generator=generator_for(seed, "attacker"))
         seen = search.take(torch.arange(min(MOST_INTERCEPTED, len(search))))
         if sensitive is not None:
             sensitive = (sensitive[0], sensitive[1][:MOST_INTERCEPTED])
-        return cls(confirm, seen, own.take(order), source, other, sensitive)
+        return cls(confirm, seen, auxiliary.take(order), source, other, sensitive)
 
     def while_searching(self, search: Data, targets: int) -> Roles:
-        """The same attacker against images of the search split; those that were its own it keeps if not attacked.
+        """The same attacker against images of the search split.
 
-        Nothing is intercepted: no attack that needs it is run while searching.
+        If the search split was its auxiliary data, it keeps the images that are not attacked. Nothing is intercepted:
+        the search runs no attack that needs it.
+
+        Args:
+            search: search split of the validation data.
+            targets: most images of it to attack where the attacker keeps the rest.
         """
-        if not self.source.startswith("half of"):
-            return Roles(search, None, self.own, self.source)
+        if self.source != SEARCH_SPLIT:
+            return Roles(search, None, self.auxiliary, self.source)
         count = min(targets, len(search) // 3)
         order = torch.arange(len(search))
         return Roles(search.take(order[:count]), None, search.take(order[count:]), self.source)

@@ -1,7 +1,7 @@
-"""The search space: cuts x defenses, as points that each have exactly one spelling.
+"""The search space: cuts x defenses, with exactly one representation of each point.
 
-A cut may not admit all that was asked for: only integers cross, nothing can be narrowed, dropout of channels would be
-that of elements. What it does not admit is left out there, and points that then coincide are one point, so that no
+A cut may not admit every requested defense: only integers may cross it, it may have nothing to project, or its channels
+may be single elements. What a cut does not admit is left out there. Points that then coincide are merged, so no
 candidate is evaluated twice.
 """
 
@@ -41,12 +41,12 @@ class Point:
 
     @property
     def key(self) -> str:
-        """Names the point in seeds, claims and messages: equal points, equal keys."""
+        """Names the point in seeds, claims and messages; equal points have equal keys."""
         return f"{self.cut_id}|{_seed_marks(self.defense)}"
 
     @property
     def wire(self) -> Wire:
-        """The defense but for its dropout."""
+        """The defense without its dropout."""
         return Wire.of(self.defense)
 
 
@@ -56,10 +56,10 @@ def point_of(candidate: Candidate) -> Point:
 
 
 def _seed_marks(defense: DefenseRecord) -> str:
-    """The part of a point's key that is its defense.
+    """The defense's part of a point's key.
 
-    Every random draw of a candidate is seeded by it. It therefore spells what could be searched before defenses were
-    lists of stages exactly as it did then, so that the same seed still gives the same figures; all else is appended.
+    It seeds every random draw of a candidate. Defenses that could be searched before they were lists of stages keep
+    their old spelling, so the same seed still gives the same figures. Everything newer is appended.
     """
     dropout, noise, projection = defense.dropout, defense.noise, defense.projection
     said = f"{dropout.granularity if dropout else 'none'}|{defense.rate:.6f}"
@@ -75,18 +75,18 @@ def _seed_marks(defense: DefenseRecord) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Wire:
-    """A defense but for its dropout: one axis of the space, beside the dropout's kind and rate."""
+    """A defense without its dropout: one axis of the space, beside the kind and the rate of dropout."""
 
     stages: tuple[StageRecord, ...]
     masks: MaskKind = "fresh"
 
     @classmethod
     def of(cls, defense: DefenseRecord) -> Wire:
-        """What is left without the dropout; `masks` are those of the whole."""
+        """The wire of a defense; `masks` are those of the whole defense."""
         return cls(tuple(stage for stage in defense.stages if not isinstance(stage, DropoutRecord)), defense.masks)
 
     def with_dropout(self, dropout: DropoutRecord | None) -> DefenseRecord:
-        """The defense with this dropout; fresh where nothing draws random numbers."""
+        """The defense with this dropout; its masks are fresh if nothing draws random numbers."""
         before = [stage for stage in self.stages if stage.stage in ("projection", "custom")]
         after = [stage for stage in self.stages if stage.stage not in ("projection", "custom")]
         made = DefenseRecord.of(*before, *([] if dropout is None else [dropout]), *after)
@@ -108,13 +108,14 @@ class Space:
 
     Attributes:
         cut_ids: searchable cuts by depth.
-        kinds: by cut id, the kinds of dropout that it admits; without cuts where nothing can be defended.
-        defenses: what was asked for. The noise and quantizer of the first are those of undefended baselines, and of
-            cuts where nothing can be defended.
-        refused: cuts and projections that leave nothing out there: such a defense stands without its projection.
+        kinds: the kinds of dropout that each cut admits, by cut id. Cuts that cannot be defended are missing.
+        defenses: those to search. Undefended baselines, and cuts that cannot be defended, take noise and quantizer of
+            the first.
+        refused: pairs of a cut and a projection that would leave nothing out at this cut. The defense is then searched
+            without its projection.
 
     Raises:
-        CollabplanError: no defense.
+        CollabplanError: `defenses` is empty.
     """
 
     cut_ids: tuple[str, ...]
@@ -128,9 +129,9 @@ class Space:
 
     @cached_property
     def asked(self) -> Mapping[Wire, tuple[DropoutRecord | None, ...]]:
-        """What was asked for by wire, in the order of first mention: without dropout first, then each kind by rate.
+        """The dropouts to search for each wire, in the order of first mention: none first, then each kind by rate.
 
-        Masks tell wires apart only where fresh and keyed ones are both searched.
+        Masks distinguish wires only if both fresh and keyed ones are searched.
         """
         drawing = {defense.masks for defense in self.defenses if defense.may_draw}
         common = next(iter(drawing)) if len(drawing) == 1 else None
@@ -146,26 +147,26 @@ class Space:
 
     @cached_property
     def drop_kinds(self) -> tuple[Granularity, ...]:
-        """The kinds of dropout that were asked for, in the order of first mention."""
+        """The kinds of dropout to search, in the order of first mention."""
         return tuple(dict.fromkeys(each.dropout.granularity for each in self.defenses if each.dropout is not None))
 
     @cached_property
     def wires(self) -> tuple[Wire, ...]:
-        """The defenses but for their dropout."""
+        """The defenses without their dropout."""
         return tuple(self.asked)
 
     @cached_property
     def rates(self) -> tuple[float, ...]:
-        """All dropout rates that were asked for, ascending; the default ones where there are none."""
+        """All dropout rates to search, ascending; the default ones if no defense has dropout."""
         return tuple(sorted({each.rate for each in self.defenses if each.dropout is not None})) or DEFAULT_RATES
 
     @cached_property
     def points(self) -> tuple[Point, ...]:
-        """Every point, grouped by cut (edge activations are then computed once a cut), by depth."""
+        """Every point by the depth of its cut. Points of a cut are adjacent, so its activations are computed once."""
         return tuple(point for cut_id in self.cut_ids for point in self.points_of(cut_id))
 
     def points_of(self, cut_id: str) -> list[Point]:
-        """The points of one cut, wire by wire; the undefended one where it admits nothing else."""
+        """The points of one cut, wire by wire; only the undefended one if it admits no other."""
         found = [
             Point(cut_id, wire.with_dropout(dropout))
             for wire, drops in self._admitted(cut_id).items()
@@ -174,7 +175,7 @@ class Space:
         return list(dict.fromkeys(found)) or [self.undefended(cut_id)]
 
     def _admitted(self, cut_id: str) -> dict[Wire, list[DropoutRecord | None]]:
-        """What of `asked` a cut admits."""
+        """The part of `asked` that a cut admits."""
         found: dict[Wire, list[DropoutRecord | None]] = {}
         if cut_id not in self.kinds:
             return found
@@ -190,19 +191,19 @@ class Space:
         return wire.without("projection") if refused else wire
 
     def _kinds_of(self, cut_id: str, wire: Wire) -> tuple[Granularity, ...]:
-        """A rank of the whole tensor has no channels: to drop one is to drop an element."""
+        """Codes of the whole tensor have no channels: dropping a channel would drop an element."""
         kinds = self.kinds.get(cut_id, ())
         whole = wire.projection is not None and wire.projection.rank is not None
         return tuple(kind for kind in kinds if kind == "element" or not whole or len(kinds) == 1)
 
     def undefended(self, cut_id: str) -> Point:
-        """The cut as a baseline: the first defense's noise and quantizer, and nothing else."""
+        """The cut as a baseline: only the noise and quantizer of the first defense."""
         return Point(cut_id, self.wires[0].without("projection", "custom").with_dropout(None))
 
     def spelled(self, cut_id: str, kind: str, rate_index: int, wire_index: int = 0) -> Point:
-        """The point that a sampler's spelling means; `rate_index` 0 is rate 0, i is `rates[i - 1]`.
+        """The point for a sampler's parameters; `rate_index` 0 means rate 0, and i means `rates[i - 1]`.
 
-        Where it means none that the cut admits, the nearest: the kind gives way first, then the rate.
+        If the cut does not admit that point, the nearest one is taken: the kind changes first, then the rate.
         """
         admitted = self._admitted(cut_id)
         if not admitted:
@@ -220,7 +221,7 @@ class Space:
         return Point(cut_id, wire.with_dropout(min(drops, key=apart)))
 
     def parameters(self, point: Point) -> dict[str, int | float | str]:
-        """The point as Optuna's parameters: cut (index by depth), dropout, rate; the wire where there are several."""
+        """The point as Optuna's parameters: cut (index by depth), dropout, rate, and the wire if there are several."""
         dropout = point.defense.dropout
         found: dict[str, int | float | str] = {
             "cut": self.cut_ids.index(point.cut_id),
@@ -230,7 +231,7 @@ class Space:
         return found | ({"wire": self.wire_index(point)} if len(self.wires) > 1 else {})
 
     def wire_index(self, point: Point) -> int:
-        """The first of `wires` that means this at the point's cut; 0 where nothing is defended."""
+        """The index of the first wire that gives this point at its cut; 0 if nothing is defended."""
         for at, wire in enumerate(self.wires):
             if self._narrowed(point.cut_id, wire).with_dropout(point.defense.dropout) == point.defense:
                 return at
@@ -248,6 +249,6 @@ class Space:
 
 
 def _rate_distribution(rates: Sequence[float]) -> FloatDistribution:
-    """Stepped where the rates are multiples of the first, else any rate up to the last."""
+    """Stepped if the rates are multiples of the first, else any rate up to the last."""
     even = all(abs(rate - (i + 1) * rates[0]) < 1e-9 for i, rate in enumerate(rates))
     return FloatDistribution(0.0, rates[-1], step=rates[0] if even else None)

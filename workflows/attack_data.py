@@ -25,8 +25,8 @@ def divide(data: TargetData) -> tuple[Roles, list[Finding]]:
         seed=SPLIT_SEED,
     )
     findings = [
-        Finding("targets", f"{len(roles.targets):,} images, half of validation_data"),
-        Finding("attacker's images", f"{len(roles.own):,}, from {roles.source}; none of them is a target"),
+        Finding("targets", f"{len(roles.targets):,} images, the confirm split of validation_data"),
+        Finding("attacker's images", f"{len(roles.auxiliary):,}, from {roles.source}; none of them is a target"),
         *[finding for finding in data.findings if finding.what == "pixels"],
     ]
     return roles, findings

@@ -74,8 +74,8 @@ class AttackRun:
     def others(self) -> dict[str, Data]:
         """Data for a black-box attacker who has no images of the targets' kind."""
         found = {} if self.roles.other is None else {"other images": self.roles.other}
-        count = min(self.settings.effort.fit_samples, len(self.roles.own))
-        blank = self.roles.own.take(torch.arange(count))
+        count = min(self.settings.effort.fit_samples, len(self.roles.auxiliary))
+        blank = self.roles.auxiliary.take(torch.arange(count))
         at = next(at for at, spec in enumerate(self.traced.tensor_inputs) if not spec.public)
         shape = blank.inputs[at].shape[1:]
         pixels = random_queries(count, shape, generator_for(self.settings.seed, "random queries"))

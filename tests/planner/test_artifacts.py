@@ -8,7 +8,7 @@ import pytest
 from collabplan.attacks import EFFORTS, attack_named
 from collabplan.planner import AuditOptions, SearchOptions
 from collabplan.planner.artifacts import Artifacts, open_artifacts
-from collabplan.planner.audits import Audits
+from collabplan.planner.audits import STEERING, Audits
 from collabplan.planner.evaluator import Evaluator
 from collabplan.records import CollabplanError, Tuning, hash_tensors
 from defense_records import grid, point_at
@@ -59,7 +59,8 @@ def test_the_second_machine_makes_nothing_again(problem, tmp_path, monkeypatch):
     shared = str(tmp_path / "shared")
     weights, audited = worked(problem, tmp_path / "first", shared)
     monkeypatch.setattr("collabplan.planner.evaluator.fine_tune", lambda *_, **__: pytest.fail("tuned again"))
-    monkeypatch.setattr("collabplan.attacks.audit._Runner._fit", lambda *_: pytest.fail("attacked again"))
+    for name in STEERING:
+        monkeypatch.setattr(type(attack_named(name)), "fit", lambda *_, **__: pytest.fail("attacked again"))
     again, same = worked(problem, tmp_path / "second", shared)
     assert hash_tensors(again) == hash_tensors(weights)
     assert same == audited

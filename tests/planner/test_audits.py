@@ -236,7 +236,7 @@ def test_an_attacker_without_images_of_its_own_never_owns_a_target(problem):
     searching = roles.while_searching(problem.search, targets=40)
     assert len(searching.targets) == 40
     targets, own = (
-        {tuple(row.flatten().tolist()) for row in each.inputs[0]} for each in (searching.targets, searching.own)
+        {tuple(row.flatten().tolist()) for row in each.inputs[0]} for each in (searching.targets, searching.auxiliary)
     )
     assert not targets & own
     rich = Roles.divide(problem.search, problem.confirm, attacker=problem.confirm.take(range(10)))

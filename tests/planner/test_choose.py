@@ -89,11 +89,11 @@ def test_the_nearest_miss_is_named_with_its_figures():
 
 def test_where_only_the_interval_misses_a_budget_the_samples_that_would_do_are_told():
     missed = choose([candidate()], Budgets(max_accuracy_drop=0.005), lambda c: c).nearest_miss
-    assert "about 800 validation samples (there are 200), or an accuracy drop of up to 0.01, would do)" in missed
+    assert "about 800 validation samples (there are 200), or an accuracy drop of up to 0.01, would be enough)" in missed
     missed = choose([candidate(accuracy=0.9)], Budgets(min_accuracy=0.895), lambda c: c).nearest_miss
-    assert "about 800 validation samples (there are 200), or a least accuracy of 0.89, would do)" in missed
+    assert "about 800 validation samples (there are 200), or a least accuracy of 0.89, would be enough)" in missed
     missed = choose([candidate()], Budgets(max_accuracy_drop=0.0), lambda c: c).nearest_miss
-    assert "only its interval does not: an accuracy drop of up to 0.01, would do)" in missed
+    assert "only its interval does not: an accuracy drop of up to 0.01, would be enough)" in missed
     for made, budgets in (
         (candidate(drop=0.02), Budgets(max_accuracy_drop=0.005)),
         (candidate(latency_ms=50.0), Budgets(max_accuracy_drop=0.005, latency_p95_ms=10.0)),
