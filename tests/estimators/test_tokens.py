@@ -152,7 +152,7 @@ class Sum(nn.Module):
 
 def test_no_message_advises_to_make_a_secret_public():
     cases = [
-        (Looked("embedding"), (ids(2),), "no attack on token inputs is built yet.*token recovery"),
+        (Looked("embedding"), (ids(2),), "no attack on token inputs yet.*token recovery"),
         (Picture(), (torch.zeros(2, 1, 5, 5, dtype=torch.uint8),), "is torch.uint8; let the model take floating"),
         (Sum(), (torch.rand(2, 3), torch.rand(2, 3)), "attacks reconstruct one private input"),
     ]
