@@ -127,7 +127,7 @@ def test_a_plan_names_its_directions_and_is_bound_to_them(problem, tmp_path):
     plan = outcome.plan
     assert plan.defense.projection.share < 1
     assert plan.chosen.defense.projection.share == plan.defense.projection.share
-    assert "of the directions kept" in plan.headline
+    assert "of the channels" in plan.headline
     assert plan.projection.sha256 == plan.defense.projection.matrices == outcome.projection.sha256
     cut = next(cut for cut in problem.cuts if cut.id == plan.cut_id)
     with pytest.raises(MismatchError, match="not the projection"):
