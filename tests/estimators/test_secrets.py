@@ -92,7 +92,7 @@ def test_what_integers_are_only_the_graph_says():
 
 def test_data_without_anything_private_are_refused():
     traced = trace(Tokens(), ids(2), public_inputs=["ids"])
-    with pytest.raises(CollabplanError, match="out of public_inputs"):
+    with pytest.raises(CollabplanError, match="remove the input to protect from public_inputs"):
         private_inputs(Data((ids(),)), traced, UNIT)
 
 
