@@ -25,6 +25,7 @@ import numpy as np
 import torch
 
 from ..records import CollabplanError, TargetError
+from ..records.extras import missing_package
 from .hints import hint
 from .process_state import process_state_of
 
@@ -107,6 +108,10 @@ def guarded(what: str, file: Path | None) -> Iterator[None]:
     except (CollabplanError, KeyboardInterrupt, MemoryError):
         raise
     except BaseException as error:  # SystemExit too: a target must not exit
+        if isinstance(error, ModuleNotFoundError) and user_line(error, file) is None:
+            missing = missing_package(error)  # collabplan's own import, not one of the user's
+            if missing is not None:
+                raise missing from error
         raise TargetError(f"{what} {describe(error, file)}{hint(error, file)}") from error
 
 

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-PLAN = ("optuna", "sqlalchemy", "scipy", "sklearn", "torchmetrics", "PIL", "matplotlib", "networkx", "pandas")
-"""What only a machine that plans has."""
+PLAN = ("optuna", "sqlalchemy", "scipy", "sklearn", "torchmetrics", "PIL", "matplotlib", "pandas")
+"""What only a machine that plans has. Not networkx, which torch itself installs."""
 
 HIDE = """
 import json, sys

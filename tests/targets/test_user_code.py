@@ -61,6 +61,17 @@ def test_a_target_that_exits_is_an_error_and_an_error_of_ours_stays_itself(file:
         raise CollabplanError("ours")
 
 
+def test_a_package_that_only_collabplan_imports_is_named_with_its_extra(file: Path) -> None:
+    with pytest.raises(CollabplanError, match=r"needs scipy, .*collabplan\[plan\]"), guarded("it raised", file):
+        raise ModuleNotFoundError("No module named 'scipy'", name="scipy.sparse")
+
+
+def test_a_package_that_the_target_imports_stays_its_own_error(file: Path) -> None:
+    file.write_text("import not_installed_anywhere\n")
+    with pytest.raises(TargetError, match=r"No module named 'not_installed_anywhere' \(model\.py, line 1"):
+        load_module(TargetSpec.parse(str(file)))
+
+
 def test_generators_are_seeded_within_and_as_before_after(file: Path) -> None:
     random.seed(5)
     np.random.seed(5)
