@@ -34,7 +34,7 @@ test: lint docs
 coverage: $(INSTALLED)
 	$(BIN)/python -m pytest tests -n 2 --dist loadfile --cov=collabplan --cov-config=pyproject.toml --cov-report=term:skip-covered --cov-report=html
 
-# mypy and griffe take a package's name from its folder, and a clone may have any name.
+# mypy takes a package's name from its folder, and a clone may have any name.
 $(NAMED): $(INSTALLED)
 	mkdir -p $(@D) && ln -sfn ../.. $@
 
@@ -44,9 +44,12 @@ lint: $(INSTALLED) $(NAMED)
 	cd .venv/named && $(BIN)/mypy --config-file collabplan/pyproject.toml collabplan
 	$(BIN)/lint-imports
 
-# The documentation as a site in site/. Strict: a broken link or a name that is not there stops it.
+# The documentation as a site in site/. Strict: a broken link or a name that is not there stops it. Its parser reads
+# every file below the package's folder, so it gets one that holds the floors alone, without .venv and bench-env.
 docs: export NO_MKDOCS_2_WARNING = 1
-docs: $(INSTALLED) $(NAMED)
+docs: $(INSTALLED)
+	mkdir -p .venv/documented/collabplan
+	ln -sfn $(addprefix ../../../,__init__.py $(patsubst %/__init__.py,%,$(wildcard */__init__.py))) .venv/documented/collabplan
 	$(BIN)/mkdocs build --strict --quiet
 
 # After a change of a record: publish its JSON Schema anew.
