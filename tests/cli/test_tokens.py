@@ -60,7 +60,7 @@ def test_a_plan_is_steered_and_explained_by_token_recovery(here: Path, run: Run)
     asked = ("--budget-ms", "5000", "--max-accuracy-drop", "1", "--trials", "2", "--draws", "1", "--result-at", "cloud")
     ran = run("optimize", "tokens.py", *asked, "-o", "plan.json")
     assert ran.code == 0, ran.err
-    assert "NOT AUDITED: no attack on token inputs yet" in " ".join((ran.err + ran.out).split())
+    assert "NOT AUDITED: there is no attack on token inputs yet" in " ".join((ran.err + ran.out).split())
     plan = json.loads((here / "plan.json").read_text())
     assert plan["chosen"]["leakage"]["index_of"] == "token recovery"
     assert "token recovery at most" in plan["headline"]
