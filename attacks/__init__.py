@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from .audit_target import AuditTarget
     from .catalogue import ALWAYS, ATTACKS, attack_named, current_revisions
     from .conformance import check_attack
-    from .interface import EFFORTS, TIERS, Attack, Attacker, AttackFailed, Effort, Reconstruction, Training
+    from .interface import EFFORTS, Attack, Attacker, Effort, Reconstruction, Training
     from .queries import random_queries
     from .releases import ObservedReleases
+    from .threat import TIERS, AttackFailed
     from .tiers import budget_objection, tier_figures, worst_tiers
 
 _HOMES = {
@@ -29,7 +30,7 @@ _HOMES = {
     "AdversaryView": "adversary_view",
     "ArtifactCache": "artifact_cache",
     "Attack": "interface",
-    "AttackFailed": "interface",
+    "AttackFailed": "threat",
     "AttackVariant": "audit_request",
     "Attacker": "interface",
     "AuditOutcome": "audit",
@@ -40,7 +41,7 @@ _HOMES = {
     "ObservedReleases": "releases",
     "Pair": "agreement",
     "Reconstruction": "interface",
-    "TIERS": "interface",
+    "TIERS": "threat",
     "Training": "interface",
     "attack_named": "catalogue",
     "attack_variants": "audit_request",

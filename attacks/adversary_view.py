@@ -19,8 +19,8 @@ from ..records import CollabplanError, Threat
 from ..targets.data import Data
 from .artifact_cache import ArtifactCache
 from .audit_target import AuditTarget
-from .interface import MIN_AUXILIARY, TIERS, AttackFailed
 from .releases import ObservedReleases
+from .threat import MIN_AUXILIARY, TIERS, AttackFailed
 
 HELD_OUT = 5
 """One auxiliary image in HELD_OUT is kept for model selection and early stopping."""

@@ -25,10 +25,11 @@ from .audit_data import AuditData
 from .audit_files import read_attack, remembered, write_attack
 from .audit_keys import attack_key, attack_revisions, audit_key, fit_key, fit_seed, part_revisions
 from .audit_request import MANY, AttackVariant, AuditRequest, attack_variants
-from .interface import Attack, Attacker, AttackFailed, Effort
+from .interface import Attack, Attacker, Effort
 from .judgement import PICTURED, judged, unjudged
 from .linkage import LINKAGE, linkage_rates
 from .releases import RELEASES
+from .threat import AttackFailed
 from .tiers import tier_figures
 
 T = TypeVar("T")

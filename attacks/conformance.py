@@ -21,10 +21,11 @@ from .adversary_view import AdversaryView
 from .audit import run_audit
 from .audit_request import AuditRequest
 from .audit_target import AuditTarget
-from .interface import TIERS, Attack, AttackFailed, Effort
+from .interface import Attack, Effort
 from .judgement import BELOW_PRIOR, NOTHING
 from .queries import random_queries
 from .releases import ObservedReleases
+from .threat import TIERS, AttackFailed
 
 EFFORT = Effort(
     "quick", targets=24, fit_samples=80, train_steps=24, iterations=20, optimised_targets=8, width=8,

@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from .interface import AttackFailed, Reconstruction, Training
+from .interface import Reconstruction, Training
 from .release_law import ReleaseLaw, ReleaseLoss
 from .releases import ObservedReleases
+from .threat import AttackFailed
 
 CHECKS = 20
 

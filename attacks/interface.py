@@ -7,29 +7,14 @@ reconstructs private inputs from released activations. It knows the defense unle
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 
-from ..records import CollabplanError, Threat
-
-if TYPE_CHECKING:
-    from .adversary_view import AdversaryView
-    from .releases import ObservedReleases
-
-MIN_AUXILIARY = 20
-"""The fewest auxiliary images that an attacker may have."""
-
-OWN = "own"
-"""How records name auxiliary data that come from the targets' distribution."""
-
-TIERS: tuple[Threat, ...] = ("query-free", "black-box", "white-box")
-"""Weakest first. A tier's figure is the maximum over its own attacks and those of all weaker tiers."""
-
-
-class AttackFailed(CollabplanError):
-    """The attack could not be carried out. That proves nothing about privacy."""
+from ..records import Threat
+from .adversary_view import AdversaryView
+from .releases import ObservedReleases
 
 
 @dataclass(frozen=True, slots=True)

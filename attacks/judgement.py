@@ -16,8 +16,9 @@ from ..records import AttackResult
 from .adversary_view import AdversaryView
 from .audit_data import AuditData
 from .audit_request import AttackVariant
-from .interface import OWN, Attacker, AttackFailed, Reconstruction, Training
+from .interface import Attacker, Reconstruction, Training
 from .metrics import Judge
+from .threat import OWN, AttackFailed
 
 BELOW_PRIOR = 1.05
 """A reconstruction fails if its squared error exceeds the mean image's by this factor and pulling does not help."""

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from .adversary_view import AdversaryView
 from .features import ZERO_IMAGES, zero_weights
-from .interface import AttackFailed
 from .releases import ObservedReleases
+from .threat import AttackFailed
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,10 +23,11 @@ from ..records import CollabplanError, Threat
 from .adversary_view import AdversaryView, RowBank
 from .decoder_training import TrainedDecoder, train_decoder
 from .decoders import DecoderInput, decoder_for
-from .interface import Attacker, AttackFailed, Effort, Training
+from .interface import Attacker, Effort, Training
 from .release_statistics import ReleaseStatistics
 from .releases import ObservedReleases
 from .shadow_edges import GenericEdge, SameEdge
+from .threat import AttackFailed
 from .training import BATCH, LEARNING_RATE, seeded, train
 
 ALIGNED = 10.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from ..records import AttackResult, AttributeRate, Audit, Interval, LinkageRate, Threat, TierFigures
-from .interface import OWN, TIERS
+from .threat import OWN, TIERS
 
 
 def tier_figures(

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from .interface import AttackFailed, Effort, Training
+from .interface import Effort, Training
+from .threat import AttackFailed
 
 N = TypeVar("N", bound=nn.Module)
 

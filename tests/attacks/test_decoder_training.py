@@ -55,9 +55,10 @@ def test_least_squares_inverts_a_convolution_before_any_training() -> None:
 
 def test_training_returns_images_in_the_unit_range_and_its_losses() -> None:
     decoder, prepare = new_decoder()
+    before = held_loss(decoder, prepare, held())
     trained = train_decoder(decoder, prepare, pairs, len(images()), held(), BRIEF, draws())
     made = trained.reconstruct(view().target.release(digits()[0], draws()), draws()).images
     assert made.shape == (200, 1, 16, 16)
     assert 0 <= float(made.min()) <= float(made.max()) <= 1
     assert trained.training.steps == BRIEF.train_steps
-    assert trained.training.losses[-1] <= trained.training.losses[0]
+    assert trained.training.losses[-1] < 0.05 * before

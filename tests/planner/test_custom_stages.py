@@ -5,8 +5,8 @@ import dataclasses
 import pytest
 import torch
 from collabplan.attacks import AuditRequest, Effort, attack_named, run_audit
-from collabplan.attacks.interface import AttackFailed
 from collabplan.attacks.release_law import ReleaseLaw
+from collabplan.attacks.threat import AttackFailed
 from collabplan.defenses import CustomStage, Defense, Simulated, catalogue, defenses_of
 from collabplan.defenses.conformance import check_stage
 from collabplan.estimators import CutLeakage, EdgeActivations, Secrets, Sensitivity
