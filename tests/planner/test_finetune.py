@@ -160,7 +160,7 @@ def test_what_costs_no_accuracy_is_trained_against_the_reader_all_the_same(probl
 def test_a_penalty_without_directions_of_the_whole_or_without_epochs_is_refused():
     with pytest.raises(CollabplanError, match="none is searched; search projection:rank=64"):
         SearchOptions(tuning=Tuning(penalty=0.3), defenses=grid(wires=[{"share": 0.5}]))
-    with pytest.raises(CollabplanError, match="give epochs by --finetune"):
+    with pytest.raises(CollabplanError, match="give epochs, for example --finetune"):
         tuning_options(0, "distillation", 100, 0.3)
 
 
