@@ -52,7 +52,7 @@ class Crossing(Record):
     @classmethod
     def _known(cls, dtype: str) -> str:
         if dtype not in DTYPE_BYTES:
-            raise ValueError(f"unknown dtype {dtype!r}; a tensor that crosses has one of {', '.join(DTYPE_BYTES)}")
+            raise ValueError(f"dtype {dtype!r} cannot cross; known are {', '.join(DTYPE_BYTES)}")
         return dtype
 
     @property
