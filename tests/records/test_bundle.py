@@ -118,8 +118,6 @@ def test_a_shape_says_what_grows_with_the_batch() -> None:
     ],
 )
 def test_a_tensor_that_cannot_cross_is_refused(fields: dict[str, Any], says: str) -> None:
+    crossing = {"name": "layer1", "node": "relu", "dtype": "float32", "sample_shape": (4,), **fields}
     with pytest.raises(ValidationError, match=says):
-        crossing = Crossing.model_validate(
-            {"name": "layer1", "node": "relu", "dtype": "float32", "sample_shape": (4,), **fields}
-        )
-        WireFormat(crossing=(crossing,), defense=defense_record(), payload_bytes=1)
+        WireFormat.model_validate({"crossing": (crossing,), "defense": defense_record(), "payload_bytes": 1})
