@@ -8,7 +8,6 @@ import pytest
 from collabplan.records import (
     BundleManifest,
     BundlePart,
-    Crossing,
     OutputSpec,
     RecordError,
     TensorSpec,
