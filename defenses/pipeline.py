@@ -21,7 +21,6 @@ from ..records import (
     Crossing,
     CutError,
     DefenseRecord,
-    DropoutRecord,
     Layout,
     MismatchError,
     TensorRange,
@@ -30,6 +29,7 @@ from .catalogue import custom_stage
 from .densities import Law, Noise, NoiseToNearest, StochasticRounding, log_likelihood
 from .dropout import DropoutStage
 from .floor import Floor
+from .interface import Stage
 from .noise import NoiseStage
 from .projection import LOADING, ProjectionMatrices, ProjectionStage, can_narrow
 from .quantizer import Quantizer, QuantizerStage
@@ -151,17 +151,13 @@ class Defense:
         """Probability that an element or channel is dropped; 0 without dropout."""
         return self.record.rate
 
-    def acts_on(self, crossing: Crossing) -> bool:
-        """True for private floating tensors."""
-        return crossing.is_floating and not crossing.public
-
     def drops(self, crossing: Crossing) -> bool:
         """True for the tensors that dropout acts on."""
-        return self.record.dropout is not None and self.acts_on(crossing) and not crossing.raw_input
+        return self.record.dropout is not None and crossing.is_defended
 
     def noises(self, crossing: Crossing) -> bool:
         """True for the tensors that get noise."""
-        return self.record.noise is not None and self.acts_on(crossing) and not crossing.raw_input
+        return self.record.noise is not None and crossing.is_defended
 
     def noise(self, crossing: Crossing) -> Noise | None:
         """The noise that a tensor gets, in its own units; None for what gets none.
@@ -178,7 +174,7 @@ class Defense:
     def randomizes(self) -> bool:
         """True where two releases of the same tensors may differ."""
         rounds = self.record.rounds_randomly
-        acted_on = (self.drops(c) or self.noises(c) or (rounds and self.acts_on(c)) for c in self.crossing)
+        acted_on = (self.drops(c) or self.noises(c) or (rounds and c.is_quantized) for c in self.crossing)
         return self.transforms.draws or any(acted_on)
 
     @property
@@ -195,7 +191,7 @@ class Defense:
     @property
     def changes(self) -> bool:
         """False where every tensor crosses exactly as it is."""
-        quantizes = self.record.quantizer is not None and any(self.acts_on(c) for c in self.crossing)
+        quantizes = self.record.quantizer is not None and any(c.is_quantized for c in self.crossing)
         return self.randomizes or quantizes or self.transforms.acts
 
     @property
@@ -221,7 +217,7 @@ class Defense:
         return tuple(self._quantizer(crossing) for crossing in self.crossing)
 
     def _quantizer(self, crossing: Crossing) -> Quantizer | None:
-        if self.record.quantizer is None or not self.acts_on(crossing):
+        if self.record.quantizer is None or not crossing.is_quantized:
             return None
         found, noise, bits = self._range(crossing), self.noise(crossing), self.record.quantizer.bits
         if noise is None:
@@ -248,7 +244,7 @@ class Defense:
         source = Simulated(generator_for(0, "calibration", self.record.unfitted.text))
         tensors = self.transforms.apply(self._require_all(tensors), source)
         for crossing, before, tensor in zip(self.tail.crossing, self.crossing, tensors, strict=True):
-            if not self.acts_on(crossing):
+            if not crossing.is_quantized:
                 continue
             low, high = (float(end) for end in tensor.detach().aminmax())
             if not (math.isfinite(low) and math.isfinite(high)):
@@ -291,8 +287,8 @@ class Defense:
 
     def _release(self, crossing: Crossing, tensor: Tensor, source: Randomness) -> Tensor:
         """One tensor through the tail: mask, noise and rounding are drawn in this order, tensor by tensor."""
-        quantizer = self._quantizer_stage if self.acts_on(crossing) else None
-        stages = [
+        quantizer = self._quantizer_stage if crossing.is_quantized else None
+        stages: list[Stage] = [
             stage
             for stage, acts in ((self.dropout, self.drops(crossing)), (self._noise_stage, self.noises(crossing)))
             if stage is not None and acts
@@ -323,7 +319,7 @@ class Defense:
 
     def _dequantized(self, crossing: Crossing, tensor: Tensor) -> Tensor:
         stage = self._quantizer_stage
-        return tensor if stage is None or not self.acts_on(crossing) else stage.receive(tensor, crossing)
+        return tensor if stage is None or not crossing.is_quantized else stage.receive(tensor, crossing)
 
     def simulate(self, tensors: Sequence[Tensor], source: Randomness | torch.Generator) -> tuple[Tensor, ...]:
         """`receive(release(tensors))`: the defense as the cloud half feels it."""
@@ -360,7 +356,7 @@ class Defense:
 
     def wire_bits(self, crossing: Crossing) -> int | None:
         """Bits of one number of a released tensor; None where it leaves in its own dtype."""
-        return self.record.bits if self.acts_on(crossing) else None
+        return self.record.bits if crossing.is_quantized else None
 
     # what is known exactly -----------------------------------------------------------------------------
 
@@ -403,7 +399,7 @@ class Defense:
 
         None too for noise followed by stochastic rounding, whose mass has no closed form here.
         """
-        if not self.acts_on(crossing) or crossing.raw_input:
+        if not crossing.is_defended:
             return None
         noise, quantizer = self.noise(crossing), self._quantizer(crossing)
         if quantizer is None:
@@ -455,10 +451,29 @@ class Defense:
         return tensors
 
 
+def dropped_at(cut: Cut) -> list[Crossing]:
+    """What dropout would act on at `cut`. Raises CutError where a private tensor cannot be divided into samples."""
+    if cut.kind == "edge-only":
+        return []
+    return [crossing for crossing in Defense.for_cut(DefenseRecord(), cut).crossing if crossing.is_defended]
+
+
+def defends(cut: Cut) -> bool:
+    """False where only integers cross, nothing is defended (edge-only), or a raw private input crosses.
+
+    The leakage of such an input is 1 whatever else is done.
+    """
+    return bool(dropped_at(cut)) and not cut.sends_raw_input
+
+
 def defenses_at(cut: Cut, defenses: Sequence[DefenseRecord]) -> tuple[DefenseRecord, ...]:
-    """What of `defenses` makes a difference at `cut`, each once: dropout is left out where it acts on nothing."""
-    probe = Defense.for_cut(DefenseRecord.of(DropoutRecord(granularity="element", rate=0.5)), cut)
-    acts = not cut.sends_raw_input and any(probe.drops(crossing) for crossing in cut.crossing)
+    """What of `defenses` makes a difference at `cut`, each once; none at all at the model's output alone.
+
+    Dropout is left out where it acts on nothing.
+    """
+    if cut.kind == "edge-only":
+        return (DefenseRecord(),)
+    acts = defends(cut)
     return tuple(dict.fromkeys(defense if acts else defense.without("dropout") for defense in defenses))
 
 

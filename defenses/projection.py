@@ -55,7 +55,7 @@ def width_of(crossing: Crossing, projection: ProjectionRecord) -> int:
 
 def can_narrow(crossing: Crossing, projection: ProjectionRecord) -> bool:
     """True where fewer directions than all can be released: private floating maps, tokens and vectors."""
-    if not crossing.is_floating or crossing.public or crossing.raw_input or crossing.layout is None:
+    if not crossing.is_defended or crossing.layout is None:
         return False
     if projection.rank is not None:
         return projection.rank < crossing.sample_elements <= MOST_ELEMENTS

@@ -161,4 +161,4 @@ class Transforms:
 
 def is_transformed(crossing: Crossing) -> bool:
     """True for the tensors that custom stages act on: private floating ones that are no raw input."""
-    return crossing.is_floating and not crossing.public and not crossing.raw_input and crossing.layout is not None
+    return crossing.is_defended and crossing.layout is not None

@@ -233,7 +233,7 @@ class NestedMasks:
 
 def dropped(defense: Defense) -> list[bool]:
     """Per crossing, whether dropout acts on it at some rate."""
-    return [defense.acts_on(crossing) and not crossing.raw_input for crossing in defense.crossing]
+    return [crossing.is_defended for crossing in defense.crossing]
 
 
 def _drawn_thresholds(by_channel: bool, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:

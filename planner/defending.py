@@ -9,7 +9,7 @@ from ..defenses.projection import ProjectionMatrices
 from ..estimators.activations import EdgeActivations
 from ..estimators.projection_fit import ProjectionFits
 from ..graph import Cut
-from ..records import CollabplanError, Crossing, DefenseRecord, DropoutRecord, ProjectionRecord, TensorRange
+from ..records import CollabplanError, DefenseRecord, ProjectionRecord, TensorRange
 from ..targets.data import Data
 from .problem import SearchOptions
 from .space import Point
@@ -71,20 +71,6 @@ def codes_key(defense: Defense) -> str:
 def _by_bits(record: DefenseRecord) -> bool:
     """True where the range depends on the bits: for codes of a rank of the whole."""
     return record.projection is not None and record.projection.rank is not None
-
-
-def defends(cut: Cut) -> bool:
-    """False where only integers cross, nothing is defended (edge-only), or a raw private input crosses.
-
-    The leakage of such an input is 1 whatever else is done.
-    """
-    return bool(dropped(cut)) and not cut.sends_raw_input
-
-
-def dropped(cut: Cut) -> list[Crossing]:
-    """What dropout would act on."""
-    probe = Defense.for_cut(DefenseRecord.of(DropoutRecord(granularity="element", rate=0.5)), cut)
-    return [crossing for crossing in cut.crossing if probe.drops(crossing)]
 
 
 def _merged(ranges: tuple[TensorRange, ...]) -> TensorRange:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ..defenses.catalogue import stage_revisions
-from ..defenses.pipeline import Defense
+from ..defenses.pipeline import Defense, defends, dropped_at
 from ..defenses.projection import ProjectionMatrices
 from ..defenses.randomness import Simulated
 from ..defenses.seeds import derive_seed, generator_for
@@ -34,7 +34,7 @@ from ..targets.data import Data
 from .accuracy import Scorer, Scores, beside_constant, paired_accuracy
 from .artifacts import open_artifacts
 from .budgets import Costs, judged
-from .defending import Defenses, codes_key, defends, dropped
+from .defending import Defenses, codes_key
 from .fastest import ExtraCut, extra_cut, named_cut, priced
 from .finetune import FINE_TUNING, Tuned, fine_tune, trains_against
 from .latency import defense_ms, edge_energy_mj, predict_latency
@@ -147,7 +147,7 @@ class Evaluator:
 
     def _admitted(self, cut: Cut) -> tuple[Granularity, ...]:
         """Dropout kinds worth trying at a cut. Channel dropout of plain vectors is element dropout."""
-        acted_on, asked = dropped(cut), {each.dropout for each in self.options.searched if each.dropout is not None}
+        acted_on, asked = dropped_at(cut), {each.dropout for each in self.options.searched if each.dropout is not None}
         vectors = all(c.sample_elements == (c.sample_shape[0] if c.sample_shape else 1) for c in acted_on)
         kinds = {dropout.granularity for dropout in asked}
         return tuple(kind for kind in ("element", "channel") if kind in kinds and not (kind == "channel" and vectors))

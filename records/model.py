@@ -66,6 +66,16 @@ class Crossing(Record):
         return self.dtype in {"float16", "bfloat16", "float32", "float64"}
 
     @property
+    def is_quantized(self) -> bool:
+        """True where a quantizer acts on it: private floating tensors, a raw input among them."""
+        return self.is_floating and not self.public
+
+    @property
+    def is_defended(self) -> bool:
+        """True where every stage acts on it: private floating tensors that are no raw input."""
+        return self.is_quantized and not self.raw_input
+
+    @property
     def is_complex(self) -> bool:
         """True for complex numbers, which are pairs of floating ones."""
         return self.dtype.startswith("complex")

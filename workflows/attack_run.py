@@ -63,9 +63,7 @@ class AttackRun:
     def pairs(self) -> Iterator[tuple[Cut, DefenseRecord]]:
         """What is attacked: each cut under each defense that makes a difference, the model's output as it is."""
         for cut in self.cuts:
-            if cut.kind == "edge-only":
-                yield cut, DefenseRecord()
-            elif self.plan is not None:
+            if self.plan is not None and cut.kind != "edge-only":
                 yield cut, self.plan.defense
             else:
                 yield from ((cut, defense) for defense in defenses_at(cut, self.settings.defenses))

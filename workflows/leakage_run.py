@@ -230,8 +230,8 @@ class LeakageRun:
         return done
 
     def defenses(self, cut: Cut) -> tuple[DefenseRecord, ...]:
-        """The defenses that make a difference at `cut`; none at all at the model's output alone."""
-        return (DefenseRecord(),) if cut.kind == "edge-only" else defenses_at(cut, self.settings.defenses)
+        """The defenses that make a difference at `cut`."""
+        return defenses_at(cut, self.settings.defenses)
 
     def row(self, cut: Cut, defense: Defense, leakage: Leakage) -> LeakageRow:
         """A row of the report."""
