@@ -125,6 +125,12 @@ class Defense:
         return self.after(len(self.transforms.stages))
 
     @cached_property
+    def codes_key(self) -> str:
+        """Names what the tail acts on: defenses of one key at one cut share their codes."""
+        transforms = self.record.without("dropout", "noise", "quantizer").model_copy(update={"ranges": ()})
+        return transforms.model_dump_json(exclude={"masks"})
+
+    @cached_property
     def dropout(self) -> DropoutStage | None:
         """The dropout, if there is one."""
         return None if self.record.dropout is None else DropoutStage(self.record.dropout)

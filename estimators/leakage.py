@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..defenses.pipeline import Defense
+from ..defenses.randomness import Simulated
 from ..defenses.seeds import generator_for
 from ..graph import Cut
 from ..records import CollabplanError, CutProfile, IndexAt, InformationEstimate, Interval, Leakage, ResultAt
@@ -146,6 +147,45 @@ class CutLeakage:
         self._wires: dict[str, _Wire] = {}
         self._masks: dict[tuple[str, str], list[NestedMasks]] = {}
         self._resolvable: dict[str, float | None] = {}
+
+    @classmethod
+    def behind(
+        cls,
+        defense: Defense,
+        rows: Sequence[Tensor],
+        inputs: Secrets | Components,
+        cut: Cut,
+        computed: Callable[[Data], Sequence[Tensor]],
+        draws: torch.Generator,
+        *,
+        result_at: ResultAt = "edge",
+        rates: Sequence[float] = (),
+        seed: int = 0,
+    ) -> CutLeakage:
+        """The leakage of the codes that a defense's transforms make: for every defense of the same `codes_key`.
+
+        Args:
+            defense: its projection and custom stages count; ask the result for the leakage under a `tail`.
+            rows: as of the class, before any stage.
+            inputs: as of the class.
+            cut: as of the class.
+            computed: rows like `rows` for other inputs of the model.
+            draws: of custom stages, once per sample.
+            result_at: as of the class.
+            rates: as of the class.
+            seed: as of the class.
+        """
+        source = Simulated(draws)
+        return cls(
+            defense.transforms.apply_rows(rows, source),
+            inputs,
+            replace(cut, crossing=defense.tail.crossing),
+            result_at=result_at,
+            rates=rates,
+            seed=seed,
+            edge=lambda data: defense.transforms.apply_rows(computed(data), source),
+            random_rows=defense.transforms.draws,
+        )
 
     def under(
         self,

@@ -31,7 +31,7 @@ class Defenses:
         defense = Defense.for_cut(point.defense, cut)
         if matrices is not None:
             defense = defense.with_matrices(matrices)
-        key = (cut.id, codes_key(defense), defense.record.bits if _by_bits(defense.record) else None)
+        key = (cut.id, defense.codes_key, defense.record.bits if _by_bits(defense.record) else None)
         if key not in self._ranges:
             batches = self._activations.batches(cut, self._search)
             found = [defense.calibrate(tensors).record.ranges for _, tensors in batches]
@@ -60,12 +60,6 @@ class Defenses:
         """
         matrices = self._fits.matrices(cut, projection)
         return matrices is not None and bool(matrices.encode)
-
-
-def codes_key(defense: Defense) -> str:
-    """Names what the tail of a defense acts on: defenses of one key at one cut share their codes."""
-    transforms = defense.record.without("dropout", "noise", "quantizer").model_copy(update={"ranges": ()})
-    return transforms.model_dump_json(exclude={"masks"})
 
 
 def _by_bits(record: DefenseRecord) -> bool:

@@ -7,7 +7,7 @@ same figures whenever, and after whatever, it is evaluated.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from ..defenses.catalogue import stage_revisions
 from ..defenses.pipeline import Defense, defends, dropped_at
 from ..defenses.projection import ProjectionMatrices
-from ..defenses.randomness import Simulated
 from ..defenses.seeds import derive_seed, generator_for
 from ..estimators.activations import EdgeActivations
 from ..estimators.leakage import CutLeakage, by_definition
@@ -34,7 +33,7 @@ from ..targets.data import Data
 from .accuracy import Scorer, Scores, beside_constant, paired_accuracy
 from .artifacts import open_artifacts
 from .budgets import Costs, judged
-from .defending import Defenses, codes_key
+from .defending import Defenses
 from .fastest import ExtraCut, extra_cut, named_cut, priced
 from .finetune import FINE_TUNING, Tuned, fine_tune, trains_against
 from .latency import defense_ms, edge_energy_mj, predict_latency
@@ -310,21 +309,21 @@ class Evaluator:
 
     def _cut_leakage(self, cut: Cut, split: Split, defense: Defense) -> CutLeakage:
         """What all defenses at a cut share whose codes are the same; the last few are kept."""
-        key = (cut.id, split, codes_key(defense))
+        key = (cut.id, split, defense.codes_key)
         if key not in self._cut_leakages:
             while len(self._cut_leakages) >= KEPT_CUTS:
                 self._cut_leakages.pop(next(iter(self._cut_leakages)))
-            # Custom stages are drawn once per sample, the same draws for all defenses that share these codes.
-            source = Simulated(generator_for(self.options.seed, cut.id, split, "transform", codes_key(defense)))
-            self._cut_leakages[key] = CutLeakage(
-                defense.transforms.apply_rows(self._rows(cut, split), source),
+            seed = self.options.seed
+            self._cut_leakages[key] = CutLeakage.behind(
+                defense,
+                self._rows(cut, split),
                 self._inputs(split),
-                replace(cut, crossing=defense.tail.crossing),
+                cut,
+                lambda data: self.activations.computed(cut, data),
+                generator_for(seed, cut.id, split, "transform", defense.codes_key),
                 result_at=self.problem.budgets.result_at,
                 rates=(0.0, *sorted({*DEFAULT_RATES, *self.space.rates})),
-                seed=derive_seed(self.options.seed, cut.id, split, "leakage"),
-                edge=lambda data: defense.transforms.apply_rows(self.activations.computed(cut, data), source),
-                random_rows=defense.transforms.draws,
+                seed=derive_seed(seed, cut.id, split, "leakage"),
             )
         return self._cut_leakages[key]
 

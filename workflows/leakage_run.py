@@ -7,7 +7,7 @@ stopped, and ends with the figures of one that was not.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from math import isqrt
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Literal
 from pydantic import Field, ValidationError
 from torch import Tensor
 
-from ..defenses import Defense, Simulated, stage_revisions
+from ..defenses import Defense, stage_revisions
 from ..defenses.catalogue import current_revisions as stage_catalogue
 from ..defenses.pipeline import defenses_at
 from ..defenses.seeds import derive_seed, generator_for
@@ -268,8 +268,10 @@ class CutMeasurement:
         self.crossed = activations.to_graph(cut, tuple(rows))
         self.records = run.defenses(cut)
         self.fits = ProjectionFits.of(activations, run.data, self.records, self.settings.seed)
-        self.leakages: dict[tuple[object, ...], CutLeakage] = {}
-        self.sensitivity = None if all(_transforms(each) for each in self.records) else self._sensitivity()
+        self.leakages: dict[str, CutLeakage] = {}
+        self.sensitivity = (
+            None if all(each.projection or each.customs for each in self.records) else self._sensitivity()
+        )
 
     def _sensitivity(self) -> Sensitivity | None:
         try:
@@ -297,26 +299,23 @@ class CutMeasurement:
 
     def _leakage(self, defense: Defense) -> CutLeakage:
         """What all defenses share that transform what crosses alike."""
-        key = _transforms(defense.record)
+        key, seed = defense.codes_key, self.settings.seed
         if key not in self.leakages:
-            # Custom stages are drawn once per sample.
-            source = Simulated(
-                generator_for(self.settings.seed, self.cut.id, "transform", defense.record.unfitted.text)
-            )
-            self.leakages[key] = CutLeakage(
-                defense.transforms.apply_rows(self.rows, source),
+            self.leakages[key] = CutLeakage.behind(
+                defense,
+                self.rows,
                 self.run.secrets,
-                replace(self.cut, crossing=defense.tail.crossing),
+                self.cut,
+                lambda data: self.activations.computed(self.cut, data),
+                generator_for(seed, self.cut.id, "transform", key),
                 result_at=_result_at(self.cut),
                 rates=sorted({record.rate for record in self.records}),
-                seed=derive_seed(self.settings.seed, self.cut.id),
-                edge=lambda data: defense.transforms.apply_rows(self.activations.computed(self.cut, data), source),
-                random_rows=defense.transforms.draws,
+                seed=derive_seed(seed, self.cut.id),
             )
         return self.leakages[key]
 
     def _under(self, defense: Defense) -> Leakage:
-        transformed = bool(_transforms(defense.record))
+        transformed = bool(defense.transforms.stages)
         fisher = None if self.sensitivity is None or transformed else self.sensitivity.leakage(defense).value
         names = [name for name in self.settings.estimators if name != RIDGE]
         try:
@@ -339,11 +338,6 @@ class CutMeasurement:
             ridge=RIDGE in self.settings.estimators,
             fisher=fisher,
         )
-
-
-def _transforms(record: DefenseRecord) -> tuple[object, ...]:
-    """The stages that make codes of what crosses."""
-    return tuple(stage for stage in record.stages if stage.stage in ("projection", "custom"))
 
 
 def _result_at(cut: Cut) -> ResultAt:
