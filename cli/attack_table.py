@@ -77,11 +77,12 @@ def legend(report: AuditReport) -> list[str]:
         f"re-identified: the reconstruction's nearest original is its own (chance {chance:.1%}); linked: the release "
         "itself was matched to its candidate, which takes no reconstruction",
     ]
-    projected: dict[str, dict[str, None]] = {}
+    # The column "drop" shows no more than a rate where the defenses differ by that alone.
+    others: dict[str, dict[str, None]] = {}
     for audit in report.audits:
-        if audit.defense.projection is not None:
-            projected.setdefault(audit.defense.projection.text, {})[audit.cut_name] = None
-    lines += [f"{words} at {', '.join(names)}" for words, names in projected.items()]
+        if (rest := audit.defense.unfitted.without("dropout").text) != "none":
+            others.setdefault(rest, {})[audit.cut_name] = None
+    lines += [f"beside dropout: {text} at {', '.join(names)}" for text, names in others.items()]
     if any(audit.effort == "quick" for audit in report.audits):
         lines.append("≥: quick effort, a LOWER BOUND; run --effort standard before you sign")
     if any(not tier.conclusive for audit in report.audits for tier in audit.tiers):
