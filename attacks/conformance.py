@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ..defenses.pipeline import Defense
 from ..graph import candidate_cuts, trace
 from ..records import DefenseRecord, Threat
+from ..records.revisions import check_declared
 from ..targets.data import Data, InputScaling
 from .adversary_view import AdversaryView
 from .audit import run_audit
@@ -125,13 +126,10 @@ def _error(images: Tensor) -> float:
 
 def check_declaration(attack: Attack) -> None:
     """It says its name, its threat model and whether it optimises image by image; its class has a revision."""
-    name = getattr(attack, "name", None)
-    assert isinstance(name, str), f"an attack's name is text, got {name!r}"
-    assert name, "an attack needs a name that is not empty"
-    threat, per_image, revision = (getattr(attack, each, None) for each in ("threat", "per_image", "revision"))
-    assert threat in TIERS, f"{name}: `threat` is one of {', '.join(TIERS)}, got {threat!r}"
-    assert isinstance(per_image, bool), f"{name}: `per_image` is True or False, got {per_image!r}"
-    assert type(revision) is int, f"{name}: `revision` is an integer, got {revision!r}"
+    check_declared(attack, "an attack")
+    threat, per_image = (getattr(attack, each, None) for each in ("threat", "per_image"))
+    assert threat in TIERS, f"{attack.name}: `threat` is one of {', '.join(TIERS)}, got {threat!r}"
+    assert isinstance(per_image, bool), f"{attack.name}: `per_image` is True or False, got {per_image!r}"
 
 
 def check_images(attack: Attack) -> None:

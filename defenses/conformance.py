@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ..records import CollabplanError, Crossing, DefenseRecord, Layout, StageRecord
+from ..records.revisions import check_declared
 from .catalogue import custom_stage, register
 from .interface import CustomStage
 from .pipeline import Defense
@@ -56,7 +57,7 @@ def check_stage(stage: CustomStage | StageRecord) -> None:
 
 def check_declaration(stage: CustomStage) -> None:
     """Name and revision are declared, and the record makes an equal stage."""
-    assert type(stage.revision) is int, f"{stage.name}: `revision` is an integer, got {stage.revision!r}"
+    check_declared(stage, "a stage")
     again = custom_stage(stage.record)
     assert again.record == stage.record, f"{stage.name}: its record makes {again.record}, not {stage.record}"
     assert stage.nanoseconds_per_number >= 0, f"{stage.name}: a cost is not negative"

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 
 from ..records import CollabplanError
+from ..records.revisions import check_declared
 from .interface import Channel, Estimate, Estimator
 
 SAMPLES = 300
@@ -47,10 +48,7 @@ def _estimate(estimator: Estimator, channel: Channel) -> Estimate:
 
 def check_declaration(estimator: Estimator) -> None:
     """It has a name, and its class an integer revision."""
-    name, revision = getattr(estimator, "name", None), getattr(estimator, "revision", None)
-    assert isinstance(name, str), f"an estimator's name is text, got {name!r}"
-    assert name, "an estimator needs a name that is not empty"
-    assert type(revision) is int, f"{name}: `revision` is an integer, got {revision!r}"
+    check_declared(estimator, "an estimator")
 
 
 def check_constant(estimator: Estimator) -> None:

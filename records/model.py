@@ -138,6 +138,11 @@ class TargetIdentity(Record):
     file_sha256: str | None = None
     options: dict[str, str] = Field(default_factory=dict)
 
+    @property
+    def max_crossing(self) -> int:
+        """Most tensors that may cross one of its cuts, as its options say; 4 where they do not."""
+        return int(self.options.get("max_crossing", "4"))
+
 
 class DeviceIdentity(Record):
     """The machine that was measured."""

@@ -65,6 +65,25 @@ def revisions_of(kind: str, parts: Iterable[Revised]) -> dict[str, int]:
     return dict(sorted(found.items()))
 
 
+def check_declared(part: object, what: str) -> None:
+    """For conformance suites: a part has a name, and its class an integer revision.
+
+    Args:
+        part: an instance of what is checked.
+        what: what it is, with its article.
+
+    Raises:
+        AssertionError: says what is declared instead.
+
+    Examples:
+        >>> check_declared(Part("judge", 2), "a part")
+    """
+    name, revision = getattr(part, "name", None), getattr(part, "revision", None)
+    assert isinstance(name, str), f"{what}'s name is text, got {name!r}"
+    assert name, f"{what} needs a name that is not empty"
+    assert type(revision) is int, f"{name}: `revision` is an integer, got {revision!r}"
+
+
 def outdated(kept: Revisions, current: Revisions) -> tuple[str, ...]:
     """The parts of `kept` that `current` lacks or has at another revision.
 

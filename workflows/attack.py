@@ -145,7 +145,7 @@ def _open_run(
     placed = place(traced, settings.device, None, 2) if settings.device.type != "cpu" else traced
     crossing, wanted = options.max_crossing, options.cuts
     if planned is not None:
-        crossing, wanted = int(planned.plan.target.options.get("max_crossing", "4")), planned.plan.cut_id
+        crossing, wanted = planned.plan.target.max_crossing, planned.plan.cut_id
     every = candidate_cuts(placed, crossing)
     if planned is not None:
         cut = planned_cut(planned.plan, placed)

@@ -65,7 +65,7 @@ def open_plan(path: Path, model: str | Session | None, reporter: Reporter, *, ne
 
 def planned_cut(plan: Plan, traced: TracedGraph) -> Cut:
     """The plan's cut in this trace, a candidate or not. Raises MismatchError where the trace does not have it."""
-    cuts = candidate_cuts(traced, int(plan.target.options.get("max_crossing", "4")))
+    cuts = candidate_cuts(traced, plan.target.max_crossing)
     private = [crossing.name for crossing in plan.crossing if not crossing.public]
     found = find_cut(traced, plan.cut_id, private, cuts)
     if found is not None:

@@ -86,10 +86,9 @@ def state_problem(prepared: Prepared, conditions: Conditions, budgets: Budgets, 
         accuracy = check_accuracy(target, traced, data)
     reporter.note("Data", (*data.findings, accuracy))
     reporter.note(link_text(conditions.link, conditions.edge_slowdown))
-    max_crossing = int(profiles.edge.target.options.get("max_crossing", "4"))
     return Problem(
         traced=traced,
-        cuts=tuple(candidate_cuts(traced, max_crossing)),
+        cuts=tuple(candidate_cuts(traced, profiles.edge.target.max_crossing)),
         edge_profile=profiles.edge,
         cloud_profile=profiles.cloud,
         link=conditions.link,
