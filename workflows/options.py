@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from ..runtime.server.limits import ServeLimits
+
 Effort = Literal["quick", "standard", "thorough"]
 
 
@@ -307,40 +309,21 @@ class InferOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ServerOptions:
+class ServerOptions(ServeLimits):
     """How a server answers devices.
 
     Attributes:
         listen: host and port; port 0 takes any.
-        tls_cert, tls_key: the server's certificate and its secret key.
+        tls_cert: the server's certificate.
+        tls_key: its secret key.
         client_ca: answer only devices whose certificate this authority signed.
-        insecure: speak plaintext on any address.
-        concurrency: requests that run at once.
         threads: inside an operator; None: torch's own choice.
-        queue: requests that may wait.
-        max_batch: most samples of a request.
-        max_streams: most devices at once.
-        micro_batch: run requests of several devices together, up to this number of samples.
-        micro_batch_wait_ms: how long such a batch waits for one more, in ms.
-        idle_s: close streams after this many silent seconds.
         grace_s: seconds for requests that run when the server stops.
-        metrics: host and port for Prometheus.
-        allow_undefended: answer tensors that no defense acted on, which hide nothing.
     """
 
     listen: str = "127.0.0.1:7433"
     tls_cert: Path | None = None
     tls_key: Path | None = None
     client_ca: Path | None = None
-    insecure: bool = False
-    concurrency: int = 1
     threads: int | None = None
-    queue: int = 16
-    max_batch: int = 32
-    max_streams: int = 64
-    micro_batch: int = 1
-    micro_batch_wait_ms: float = 2.0
-    idle_s: float = 300.0
     grace_s: float = 30.0
-    metrics: str | None = None
-    allow_undefended: bool = False

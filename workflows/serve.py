@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gc
+from dataclasses import fields
 from pathlib import Path
 
 import torch
 
 from ..records import CollabplanError
 from ..runtime import CloudServer, ServeOptions, ServerTls, keep_memory, open_cloud
+from ..runtime.server.limits import ServeLimits
 from .options import ServerOptions
 from .reporter import Reporter
 
@@ -33,17 +35,8 @@ def start_server(folder: Path, options: ServerOptions, reporter: Reporter) -> Cl
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     served = ServeOptions(
-        concurrency=options.concurrency,
-        queue=options.queue,
-        max_batch=options.max_batch,
-        max_streams=options.max_streams,
-        micro_batch=options.micro_batch,
-        micro_batch_wait_ms=options.micro_batch_wait_ms,
-        idle_s=options.idle_s,
         tls=None if tls_cert is None or tls_key is None else ServerTls(tls_cert, tls_key, client_ca),
-        insecure=options.insecure,
-        allow_undefended=options.allow_undefended,
-        metrics=options.metrics,
+        **{field.name: getattr(options, field.name) for field in fields(ServeLimits)},
     )
     keep_memory()
     with reporter.progress("opening the cloud part"):

@@ -29,6 +29,7 @@ from ..wire.service import (
 from ..wire.transport import grpc
 from .engine import Engine
 from .half_runner import HalfRunner
+from .limits import ServeLimits
 from .methods import ServiceMethods
 from .metrics import MetricsEndpoint, ServerCounts
 from .streams import OpenStreams
@@ -40,35 +41,14 @@ _WATCH_S = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ServeOptions:
+class ServeOptions(ServeLimits):
     """How a server works.
 
     Attributes:
-        concurrency: how many requests run at once.
-        queue: how many more may wait; the next one is answered `overloaded`.
-        max_batch: the most samples of one request.
-        max_streams: the most streams at once.
-        micro_batch: the most samples of several requests that run as one batch; 1 runs each request alone. The rows of
-            a batch differ from single runs in their last bits.
-        micro_batch_wait_ms: how long such a batch waits for each further request, in milliseconds.
-        idle_s: seconds after which a stream that neither sends nor receives is closed.
         tls: the server's certificate; None serves plaintext, on loopback or with `insecure` alone.
-        insecure: serve plaintext on any address.
-        allow_undefended: answer tensors that no defense acted on. They hide nothing: for verifying the halves.
-        metrics: the `HOST:PORT` of the Prometheus endpoint; None: no endpoint.
     """
 
-    concurrency: int = 1
-    queue: int = 16
-    max_batch: int = 32
-    max_streams: int = 64
-    micro_batch: int = 1
-    micro_batch_wait_ms: float = 2.0
-    idle_s: float = 300.0
     tls: ServerTls | None = None
-    insecure: bool = False
-    allow_undefended: bool = False
-    metrics: str | None = None
 
 
 class CloudServer:
