@@ -15,6 +15,7 @@ import torch
 from pydantic import TypeAdapter
 from torch import Tensor
 
+from ..defenses.catalogue import stage_revisions
 from ..defenses.seeds import generator_for
 from ..records import ALONE, AttackResult, AttributeRate, Audit, Exchange, LinkageRate, hash_json, hash_rows
 from ..records.revisions import Part
@@ -125,7 +126,7 @@ class _AuditRun:
     def __init__(self, data: AuditData, folder: Path | None, exchange: Exchange) -> None:
         self.data, self.folder, self.exchange = data, folder, exchange
         self.request, self.target, self.seed = data.request, data.request.target, data.seed
-        self._key = audit_key(data)
+        self._key, self._stages = audit_key(data), stage_revisions(self.target.record)
 
     def attack(self, variant: AttackVariant) -> list[tuple[AttackResult, Tensor | None]]:
         """One attack on exact repeats and, with many releases, on near-duplicates; with its pictures.
@@ -151,7 +152,7 @@ class _AuditRun:
                 result, pictures = judged(self.data, variant, attacker, view, draws, near=near)
             result = result.model_copy(update={"seconds": time.perf_counter() - started})
             started = time.perf_counter()
-            write_attack(place, result, pictures, attack_revisions(variant.attack), self.exchange)
+            write_attack(place, result, pictures, attack_revisions(variant.attack) | self._stages, self.exchange)
             found.append((result, pictures))
         return found
 
@@ -223,4 +224,4 @@ class _AuditRun:
         labels = [hash_rows(each) for each in self.request.sensitive or ()]
         revisions = part_revisions(RELEASES, part)
         place = self.folder and self.folder / f"{hash_json([*self._key, part.name, labels, revisions])[:24]}.json"
-        return remembered(place, kind, revisions, compute, self.exchange)
+        return remembered(place, kind, revisions | self._stages, compute, self.exchange)

@@ -17,7 +17,6 @@ from pydantic import Field, ValidationError
 from torch import Tensor
 
 from ..defenses import Defense, stage_revisions
-from ..defenses.catalogue import current_revisions as stage_catalogue
 from ..defenses.pipeline import defenses_at
 from ..defenses.seeds import derive_seed, generator_for
 from ..estimators import (
@@ -148,15 +147,12 @@ class LeakageRun:
 
     @cached_property
     def revisions(self) -> dict[str, int]:
-        """Of all code that the figures depend on."""
+        """Of all code that the figures depend on, the target's own stages too."""
         estimators = [estimator_named(name) for name in self.settings.estimators if name != RIDGE]
-        built_in = {name: self.stages[name] for name in stage_catalogue() if name in self.stages}
-        return {**revisions_of("estimator", estimators), **revisions_of("leakage", PARTS), **built_in}
-
-    @cached_property
-    def stages(self) -> dict[str, int]:
-        """The revisions of all defense stages, those of the target's own too."""
-        return {name: value for defense in self.settings.defenses for name, value in stage_revisions(defense).items()}
+        found = {**revisions_of("estimator", estimators), **revisions_of("leakage", PARTS)}
+        for defense in self.settings.defenses:
+            found |= stage_revisions(defense)
+        return found
 
     @cached_property
     def place(self) -> Path:
@@ -171,7 +167,6 @@ class LeakageRun:
                 [self.settings.estimators, self.settings.seed],
                 self.batch,
                 self.revisions,
-                self.stages,
             ]
         )
         return self.folder / key[:16]

@@ -14,6 +14,7 @@ from collabplan.attacks.audit_keys import attack_key, attack_revisions, fit_key,
 from collabplan.attacks.catalogue import current_revisions
 from collabplan.attacks.likelihood import MaximumLikelihood
 from collabplan.attacks.ridge import KernelRidge
+from collabplan.defenses.catalogue import current_revisions as stage_revisions
 from collabplan.defenses.pipeline import seed_marks
 from collabplan.records import hash_json
 from collabplan.records.revisions import outdated
@@ -56,7 +57,8 @@ def test_a_result_of_another_revision_is_not_served_and_not_deleted(
     after = content(tmp_path)
     assert before.items() < after.items(), "what the older revision made is still there"
     assert len(after) == len(before) + 1, "the other attacks' results are served as before"
-    stale = [place for place in tmp_path.iterdir() if outdated(kept_revisions(place) or {}, current_revisions())]
+    current = {**current_revisions(), **stage_revisions()}
+    stale = [place for place in tmp_path.iterdir() if outdated(kept_revisions(place) or {}, current)]
     assert len(stale) == 1, "the older result alone is outdated"
 
 
@@ -68,6 +70,7 @@ def test_every_kept_file_says_by_which_revisions_it_was_made(device: AuditTarget
     kept = [kept_revisions(place) for place in tmp_path.iterdir()]
     assert all(kept)
     assert any(f"audit:{getattr(audit_keys, part).name}" in (each or {}) for each in kept)
+    assert all("stage:quantizer" in (each or {}) for each in kept), "a stage's revision makes a result outdated too"
 
 
 def test_the_settings_of_an_attack_are_part_of_its_key() -> None:
