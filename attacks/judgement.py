@@ -100,7 +100,7 @@ def _reconstructed(
 ) -> tuple[Reconstruction, Reconstruction, Tensor]:  # fmt: skip
     """Reconstructions of the targets and of held-out auxiliary images, and these images.
 
-    Every attacker, the query-free one included, is told how far to trust its reconstructions.
+    Every attacker, the query-free one included, knows how far to trust its reconstructions.
     """
     count = len(data.targets)
     if variant.attack.per_image:

@@ -29,7 +29,7 @@ class ObservedReleases:
 
     Attributes:
         rows: per private crossing `[n, *sample_shape]` float32: the number if it was seen, else 0.
-        seen: per private crossing `[n, *sample_shape]` bool. False marks a number of which only 0 was seen: it was
+        seen: per private crossing `[n, *sample_shape]` bool. False marks a number that was only seen as 0: it was
             dropped, or it is 0. None where nothing is dropped, or where noise hides what was.
         public: what else is known of the inputs: the model's arguments with the private one blank.
         queries: releases of each input.

@@ -7,8 +7,8 @@
 `optimize` with --max-accuracy-drop 0.05, where the cloud half keeps at least 30 % of the FLOPs; adaptive attackers, up
 to ten releases of each input. Beside the plan stand (a) the latency-optimal proper cut, (b) the middle cut, both
 undefended (the 8-bit wire stays), and (c) the undefended cut that leaks least under the same budgets: what the defense
-itself adds. All four are attacked by the same suite at the same effort on the confirm half. Takes up to hours; finished
-attacks are kept.
+itself adds. All four are attacked by the same suite at the same effort on the confirm split. Takes up to hours;
+finished attacks are kept.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=12_000, help="to fine-tune on")
     parser.add_argument("--penalty", type=float, default=0.0, help="on linear reconstruction, while fine-tuning")
     parser.add_argument("--defense", action="append", help="family to search; default: that of `collabplan optimize`")
-    parser.add_argument("--deepest", type=int, help="search so many of these cuts alone; default: all")
+    parser.add_argument("--deepest", type=int, help="search only this many of these cuts; default: all")
     parser.add_argument("--trials", type=int, default=60)
     parser.add_argument("--effort", choices=("quick", "standard", "thorough"), default="quick")
     parser.add_argument("--seeds", type=int, default=1)

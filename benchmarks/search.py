@@ -5,7 +5,7 @@
     .venv/bin/python benchmarks/search.py digits
 
 The reference audits every proper cut x 6 rates of element dropout by the attacks that steer `optimize`, on images of
-the search half, at quick effort with as many steps of training as `--steps` says, the same for all. Fronts are
+the search split, at quick effort with as many steps of training as `--steps` says, the same for all. Fronts are
 compared by hypervolume (accuracy, p95 latency, audited index; scaled by ideal and nadir of the reference's front,
 reference point 1.1), always with the audited figures, whatever a contestant believed. Each pays the measured seconds of
 everything that it asked for. Takes hours; what is finished is kept.

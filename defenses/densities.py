@@ -22,7 +22,7 @@ from torch import Tensor
 from .quantizer import Quantizer
 
 BLOCK = 2**18
-"""Numbers per temporary (2 MiB, of which about a dozen are held at once), or one channel's where it has more."""
+"""Numbers per temporary: 2 MiB, about a dozen held at once. A larger channel is one temporary."""
 
 
 class Law(Protocol):

@@ -46,8 +46,8 @@ class DropoutStage:
     def distance_factor(self) -> float | None:
         """By what dropout multiplies squared distances of what it acts on, in expectation, the mask in view.
 
-        1 - rate for elements, of which wide tensors hold an average so good that it is the distance. None for
-        channels: a few dropped channels are no average, and masks must be drawn.
+        1 - rate for elements: over a wide tensor the average is the distance. None for channels: a few dropped
+        channels are no average, so masks must be drawn.
         """
         return None if self.by_channel else 1.0 - self.rate
 

@@ -195,7 +195,7 @@ class ProjectionMatrices:
 
 @dataclass(frozen=True, eq=False)
 class ProjectionStage:
-    """The projection of one cut. What is released, and what it costs, can be told before `matrices` are fitted."""
+    """The projection of one cut. Payload and cost are known before `matrices` are fitted."""
 
     name: ClassVar[str] = "projection"
     revision: ClassVar[int] = 1

@@ -21,7 +21,7 @@ CHUNK = 4096
 """Features per matrix product: large enough for BLAS, small enough to stay in cache."""
 
 BLOCK = 500
-"""Samples per block of a Gram matrix, of which only one half is computed."""
+"""Samples per block of a Gram matrix; only its upper half is computed."""
 
 EXACT_FEATURES = 512
 """So few are multiplied in float64, at no cost that anybody would notice."""

@@ -29,7 +29,7 @@ DRAWS = 3
 """Masks that figures are averaged over where a single one is not typical."""
 
 TYPICAL_FEATURES = 4096
-"""With so many units to drop, one mask is as good as another; below, masks are drawn until as many were at stake."""
+"""Units to drop for one mask to be typical. With fewer, masks are drawn until this many were at stake."""
 
 CLOSED_FORM_FEATURES = 256
 """With fewer dropped elements their number scatters too much for D -> (1 - p) D; masks are drawn instead."""

@@ -238,7 +238,7 @@ class _Axes:
 
 @dataclass(eq=False)
 class _Positions:
-    """Moments of vectors of which there are many and which are short."""
+    """Moments of many short vectors."""
 
     first: Tensor
     second: Tensor

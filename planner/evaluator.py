@@ -97,7 +97,7 @@ class Evaluator:
         self._cut_leakages: dict[tuple[str, Split, str], CutLeakage] = {}
 
     def _find_extra(self, named: Candidate | None) -> tuple[ExtraCut | None, list[str]]:
-        """The one cut more, None where there is none; what there is to say about it."""
+        """The additional cut, or None; and what the user should know about it."""
         cut = None if named is None else named_cut(self.problem, named)
         try:
             if cut is not None:

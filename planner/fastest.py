@@ -81,7 +81,7 @@ def extra_cut(problem: Problem, undefended: DefenseRecord) -> ExtraCut | None:
 
 
 def named_cut(problem: Problem, candidate: Candidate) -> Cut | None:
-    """The cut of the model that a candidate was measured at, be it profiled or not; None where there is none."""
+    """The cut that a candidate was measured at, profiled or not; None if this model has no such cut."""
     return find_cut(problem.traced, candidate.cut_id, candidate.cut_name.split(" + "), problem.cuts)
 
 

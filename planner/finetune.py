@@ -266,7 +266,7 @@ class _Student:
     def loss(
         self, weights: Mapping[str, Tensor], batch: Data, crossed: tuple[Tensor, ...], received: tuple[Tensor, ...]
     ) -> Tensor:
-        """Of one batch, of which `received` is what the cloud half reads: a scalar."""
+        """The loss of one batch, a scalar. `received` is what the cloud half reads of it."""
         own = {name: weights[name].to(value.dtype) for name, value in tunable(self.cloud).items()}
         ran = self.activations.rows_run(len(batch))
         outputs = _wide(first_rows(functional_call(self.cloud, own, received), len(batch), ran))

@@ -240,7 +240,7 @@ class DefenseRecord(Record):
         return left.model_copy(update={"masks": self.masks}) if left.may_draw else left
 
     def replacing(self, stage: StageRecord) -> DefenseRecord:
-        """The same with `stage` in the place of the one of its kind. Raises ValueError where there is none."""
+        """The same with `stage` in place of the one of its kind. Raises ValueError if the defense has no such stage."""
         at = [each.stage for each in self.stages].index(stage.stage)
         return self.model_copy(update={"stages": (*self.stages[:at], stage, *self.stages[at + 1 :])})
 

@@ -132,7 +132,7 @@ class LeakageRun:
     Attributes:
         cuts: what to measure; the edge-only cut among them is the task-output floor: the model's output alone,
             undefended.
-        data: the samples, all of which are used.
+        data: the samples; all are used.
         batch: samples per pass, see `affordable_batch`.
         folder: where finished cuts are kept.
     """

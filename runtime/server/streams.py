@@ -19,7 +19,7 @@ class Stream:
     """One client's stream: what it is doing, and since when. Safe to use from several threads.
 
     Args:
-        context: the gRPC context of the call, of which `cancel` is used.
+        context: the gRPC context of the call; only its `cancel` is used.
     """
 
     def __init__(self, context: Any) -> None:
