@@ -65,7 +65,7 @@ class Check:
 
     @property
     def samples_needed(self) -> int | None:
-        """About how many samples of a split would decide: an interval shrinks with their root. None: no number would."""
+        """About how many samples of a split would decide; the interval shrinks with their root. None: none would."""
         assert self.measured is not None
         room = self.budget - self.measured
         return round(self.samples * ((self.figure - self.measured) / room) ** 2) if room > 1e-6 else None
