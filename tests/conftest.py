@@ -20,9 +20,19 @@ sys.path.insert(0, str(Path(__file__).parent / "support"))
 from defense_records import defense_record
 from target_files import NET
 
+SEED = 20
+"""Of torch's global generator; another than that of the `generator` fixture, so that data and masks are unrelated."""
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> None:
+
+def pytest_collection() -> None:
+    """Data that a test file draws while it is imported are the same in every run."""
+    torch.manual_seed(SEED)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Before a test's fixtures: no test depends on the tests that its worker ran before it."""
+    torch.manual_seed(SEED)
     torch.set_num_threads(1)
 
 

@@ -201,3 +201,43 @@ def test_an_input_that_hardly_moves_does_not_throw_the_others_far_out():
     torch.manual_seed(0)
     traced = trace(Attended().eval(), torch.randn(1, 2, 6, 4))
     assert not dead_gradients(traced, candidate_cuts(traced))
+
+
+def test_a_deep_network_of_kinks_is_alive():
+    """Its layers bend each path so often that derivatives at two places explain little of it."""
+    torch.manual_seed(0)
+    layers: list[nn.Module] = []
+    for _ in range(24):
+        layer = nn.Linear(64, 64)
+        nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+        nn.init.normal_(layer.bias, std=0.3)
+        layers += [layer, nn.ReLU()]
+    assert found(nn.Sequential(*layers), torch.randn(1, 64)) == {}
+
+
+def test_a_movement_that_rounding_alone_could_make_is_no_dead_end():
+    """What is left of the input is a few units of rounding, to which each layer adds its own."""
+
+    class Drowned(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = nn.Sequential(*(nn.utils.parametrizations.orthogonal(nn.Linear(256, 256)) for _ in range(12)))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.layers(1 + 3e-6 * x)
+
+    torch.manual_seed(0)
+    assert found(Drowned().eval(), torch.randn(1, 256)) == {}
+
+
+@pytest.mark.parametrize("seed", range(28, 35))
+def test_a_step_that_few_numbers_seldom_cross_is_still_found(seed: int):
+    class Label(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embedding = nn.Embedding(4, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.relu(self.embedding(x.argmax(-1)))
+
+    assert set(found(Label(), torch.randn(1, 4, generator=torch.Generator().manual_seed(seed)))) >= {"embedding"}
