@@ -172,6 +172,7 @@ def _open_storage(path: Path) -> optuna.storages.RDBStorage:
         made.remove_session()
         made.engine.dispose()
         os.replace(fresh, path)
+        return optuna.storages.RDBStorage(_url(path), skip_compatibility_check=True, skip_table_creation=True)
     return optuna.storages.RDBStorage(_url(path))
 
 
