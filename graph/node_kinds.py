@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import sympy
 import torch
 from torch import fx
 
 from .sizes import counts_on_batch
 from .traced_graph import InputSpec, NodeKind
+
+if TYPE_CHECKING:
+    import sympy
 
 _ORDER: tuple[NodeKind, ...] = ("constant", "shape", "public", "value")
 

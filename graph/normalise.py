@@ -11,9 +11,8 @@ cloud half and never cross.
 from __future__ import annotations
 
 import operator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import sympy
 import torch
 from torch import fx
 from torch.export import ExportedProgram
@@ -32,6 +31,9 @@ from .refusals import user_line
 from .sizes import same_sizes
 from .traced_graph import InputSpec, NodeKind
 from .weights import Held
+
+if TYPE_CHECKING:
+    import sympy
 
 aten = torch.ops.aten
 

@@ -7,11 +7,13 @@ take the batch's own symbol: no other symbol counts samples.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import sympy
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    import sympy  # a device, which traces nothing, need not import it
 
 
 def symbolic(size: Any) -> sympy.Expr | None:

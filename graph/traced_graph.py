@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-import sympy
 import torch
 from torch import Tensor, fx, nn
 
 from ..records import Layout, ModelIdentity, TraceError
+
+if TYPE_CHECKING:
+    import sympy
 
 NodeKind = Literal["value", "public", "shape", "constant"]
 """What a node's result depends on: private values, public inputs alone, shapes alone, or nothing."""
