@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import quick_sqlite  # noqa: F401
 from collabplan.cli.main import main
 
 sys.path.insert(0, str(Path(__file__).parent))

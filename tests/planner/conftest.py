@@ -1,6 +1,7 @@
 """A real problem: a small network trained on digits, profiled."""
 
 import pytest
+import quick_sqlite  # noqa: F401
 import torch
 from collabplan.graph import candidate_cuts, trace
 from collabplan.planner import Problem
