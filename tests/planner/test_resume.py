@@ -6,29 +6,26 @@ import contextlib
 import json
 import random
 import sqlite3
-import subprocess
-import sys
 import time
 from datetime import datetime
-from pathlib import Path
 
 import optuna
 import pytest
+import search_process
 from collabplan.planner.front import pareto_front
 from collabplan.planner.search import Walk, search_points
 from collabplan.planner.space import point_of
 from collabplan.planner.study import open_store
 from collabplan.records import Budgets
+from forked import Forked
 from optuna.trial import TrialState
 from planner_fakes import FINGERPRINT, candidate, evaluate, space
 
-SCRIPT = Path(__file__).parents[1] / "support" / "search_process.py"
 BUDGETS = Budgets(latency_p95_ms=45.0, max_leakage=0.6)
 
 
 def start(folder, trials, cuts, pause_s):
-    command = [sys.executable, str(SCRIPT), str(folder), str(trials), str(cuts), str(pause_s)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    return Forked(search_process.main, folder, trials, cuts, pause_s)
 
 
 def run_here(folder, trials, cuts=12):
@@ -52,20 +49,19 @@ def test_killed_and_resumed_equals_uninterrupted(tmp_path, trials, cuts):
     generator = random.Random(trials)
     completed = 0
     for _ in range(3):
-        process = start(tmp_path / "killed", trials, cuts, 0.01)
-        assert process.stdout.readline() == "open\n"
-        reported = [completed]
-        for _ in range(generator.randint(0, 5)):
-            reported.append(int(process.stdout.readline()))
-        time.sleep(generator.random() * 0.02)
-        process.kill()
-        process.wait()
-        rest = [int(line) for line in process.stdout.read().splitlines()]
+        with start(tmp_path / "killed", trials, cuts, 0.01) as process:
+            assert process.stdout.readline() == "open\n"
+            reported = [completed]
+            for _ in range(generator.randint(0, 5)):
+                reported.append(int(process.stdout.readline()))
+            time.sleep(generator.random() * 0.02)
+            process.kill()
+            rest = [int(line) for line in process.stdout.read().splitlines()]
         completed_now = len(stored_trials(tmp_path / "killed"))
         assert completed_now >= max(reported + rest), "a trial that was reported complete is lost"
         completed = completed_now
-    last = start(tmp_path / "killed", trials, cuts, 0.0)
-    front = json.loads(last.communicate()[0].splitlines()[-1])
+    with start(tmp_path / "killed", trials, cuts, 0.0) as last:
+        front = json.loads(last.output()[-1])
     kept = stored_trials(tmp_path / "killed")
     assert {trial.state for trial in kept} == {TrialState.COMPLETE}
     assert len(kept) == trials
@@ -74,24 +70,23 @@ def test_killed_and_resumed_equals_uninterrupted(tmp_path, trials, cuts):
 
 def test_killed_while_the_study_is_made(tmp_path):
     generator = random.Random(5)
-    for _ in range(2):
-        process = start(tmp_path, 12, 12, 0.0)
-        time.sleep(1.2 * generator.random() + 0.6)
-        process.kill()
-        process.communicate()
+    for _ in range(4):
+        with start(tmp_path, 12, 12, 0.0) as process:
+            time.sleep(0.2 * generator.random())
+            process.kill()
     assert len(run_here(tmp_path, 12).candidates) == 12
     assert len(stored_trials(tmp_path)) == 12
 
 
-def test_30_and_30_trials_equal_60(tmp_path):
-    run_here(tmp_path / "twice", 30)
-    twice = run_here(tmp_path / "twice", 60)
-    once = run_here(tmp_path / "once", 60)
-    assert twice.reused == 30
+def test_15_and_15_trials_equal_30(tmp_path):
+    run_here(tmp_path / "twice", 15)
+    twice = run_here(tmp_path / "twice", 30)
+    once = run_here(tmp_path / "once", 30)
+    assert twice.reused == 15
     assert twice.candidates == once.candidates
-    assert len({point_of(item) for item in once.candidates}) == 60
-    again = run_here(tmp_path / "once", 60)
-    assert again.reused == 60, "a total that is reached runs nothing"
+    assert len({point_of(item) for item in once.candidates}) == 30
+    again = run_here(tmp_path / "once", 30)
+    assert again.reused == 30, "a total that is reached runs nothing"
     assert again.candidates == once.candidates
 
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
-import sys
 import time
+from contextlib import ExitStack
 from datetime import datetime, timedelta
-from pathlib import Path
 
 import optuna
 import postgres
 import pytest
+import worker_process
 from collabplan.planner.front import pareto_front
 from collabplan.planner.search import Walk, search_points, search_together
 from collabplan.planner.shared_study import open_shared_store, read_setup, safe_url
@@ -20,11 +18,11 @@ from collabplan.planner.space import point_of
 from collabplan.planner.study import open_store
 from collabplan.records import Budgets, CollabplanError, MismatchError
 from defense_records import point_at
+from forked import Forked
 from optuna.trial import TrialState, create_trial
 from planner_fakes import FINGERPRINT, evaluate, space
 
-SCRIPT = Path(__file__).parents[1] / "support" / "worker_process.py"
-CUTS = 4
+CUTS = 3
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +36,7 @@ def fresh(url, **options):
 
 
 def start(url, name, pause_s):
-    command = [sys.executable, str(SCRIPT), url, name, str(CUTS), str(pause_s)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    return Forked(worker_process.main, url, name, CUTS, pause_s)
 
 
 def front_of(candidates):
@@ -50,14 +47,12 @@ def front_of(candidates):
 def test_three_workers_one_of_them_killed_find_what_one_finds(url, tmp_path):
     with fresh(url) as store:
         name = store.name
-    workers = [start(url, name, 0.15) for _ in range(3)]
-    victim = workers[0]
-    for _ in range(3):
-        begun = victim.stdout.readline().strip()
-    victim.send_signal(signal.SIGKILL)
-    victim.wait()
-    outputs = [worker.communicate(timeout=120)[0].splitlines() for worker in workers[1:]]
-    assert all(worker.returncode == 0 for worker in workers[1:])
+    with ExitStack() as stack:
+        victim, *others = (stack.enter_context(start(url, name, 0.15)) for _ in range(3))
+        for _ in range(3):
+            begun = victim.stdout.readline().strip()
+        victim.kill()
+        outputs = [worker.output() for worker in others]
     measured = [line for lines in outputs for line in lines[:-1]]
     assert begun in measured, "the killed worker's point was measured by another"
 

@@ -1,13 +1,9 @@
-"""Run by test_resume.py as a process of its own, to be killed: searches and prints the front as JSON."""
+"""What test_resume.py runs in a process of its own, to be killed: searches and prints the front as JSON."""
 
 from __future__ import annotations
 
 import json
-import sys
 import time
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parent))
 
 import planner_fakes as fakes
 from collabplan.planner.front import pareto_front
@@ -26,12 +22,8 @@ def main(folder, trials, cuts, pause_s):
 
     space = fakes.space(cuts)
     budgets = Budgets(latency_p95_ms=45.0, max_leakage=0.6)
-    with open_store(Path(folder), fakes.FINGERPRINT, space, resume=True) as store:
+    with open_store(folder, fakes.FINGERPRINT, space, resume=True) as store:
         print("open", flush=True)
         found = search_points(store, Walk(space.points, evaluate, budgets, 0, trials), report)
     front = sorted(pareto_front(found.candidates), key=lambda c: (c.cut_id, c.defense.text))
     print(json.dumps([candidate.model_dump(mode="json") for candidate in front]))
-
-
-if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]))

@@ -1,13 +1,9 @@
-"""Run by test_shared_study.py as a process of its own: a worker of a study in a database; prints its front as JSON."""
+"""What test_shared_study.py runs in processes of its own: a worker of a study in a database, which prints its front."""
 
 from __future__ import annotations
 
 import json
-import sys
 import time
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parent))
 
 import planner_fakes as fakes
 from collabplan.planner.front import pareto_front
@@ -31,7 +27,3 @@ def main(url, name, cuts, pause_s):
         found = search_together(store, Walk(space.points, evaluate, Budgets(), 0, sampler="exhaustive"), pause_s=0.2)
     front = sorted(pareto_front(found.candidates), key=lambda c: (c.cut_id, c.defense.text))
     print(json.dumps([candidate.model_dump(mode="json") for candidate in front]))
-
-
-if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), float(sys.argv[4]))
