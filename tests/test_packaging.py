@@ -8,26 +8,36 @@ import subprocess
 import sys
 import tomllib
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 from collabplan.records.extras import EXTRAS
+from forked import Forked
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 OUTSIDE = {"bench-env", "benchmarks", "build", "demo", "dist", "docs", "examples", "site", "tests"}
 """Folders at the top that are no part of the package. Hidden ones and *.egg-info are neither."""
 
-IMPORT_ALL = """
-import importlib, pathlib, sys
-import collabplan
-folder = pathlib.Path(sys.argv[1])
-assert pathlib.Path(collabplan.__file__).is_relative_to(folder), collabplan.__file__
-for file in sorted(folder.glob("collabplan/**/*.py")):
-    parts = file.relative_to(folder).with_suffix("").parts
-    if parts[-1] != "__main__":
-        importlib.import_module(".".join(parts[:-1] if parts[-1] == "__init__" else parts))
-"""
+
+def import_all(folder: Path, away: Path) -> None:
+    """Import every module below `folder`, in a process where nothing of ours was imported, started in `away`."""
+    os.chdir(away)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "collabplan"]:
+        del sys.modules[name]
+    sys.meta_path[:] = [finder for finder in sys.meta_path if "collabplan" not in repr(finder).lower()]
+    elsewhere = {ROOT, ROOT.parent, away}
+    sys.path[:] = [str(folder), *(place for place in sys.path if place and Path(place).resolve() not in elsewhere)]
+    import collabplan
+
+    assert Path(collabplan.__file__).is_relative_to(folder), collabplan.__file__
+    for file in sorted(folder.glob("collabplan/**/*.py")):
+        parts = file.relative_to(folder).with_suffix("").parts
+        if parts[-1] != "__main__":
+            module = import_module(".".join(parts[:-1] if parts[-1] == "__init__" else parts))
+            assert Path(module.__file__ or "").is_relative_to(folder), module.__file__
+    print("all of them")
 
 
 def floors() -> list[Path]:
@@ -130,4 +140,5 @@ def test_the_wheel_adds_one_name_to_site_packages(installed: Path) -> None:
 
 
 def test_every_module_imports_from_the_wheel_alone(installed: Path, tmp_path: Path) -> None:
-    run("-c", IMPORT_ALL, str(installed), cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(installed)})
+    with Forked(import_all, installed, tmp_path) as child:
+        assert child.output() == ["all of them"]
