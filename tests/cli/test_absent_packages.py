@@ -65,7 +65,7 @@ def test_the_server_names_the_extra_server(folder: Path, package: str, options: 
 
 def test_commands_that_plan_name_the_extra_plan(folder: Path) -> None:
     commands = [
-        ("profile", "model.py", "--seconds", "1"),
+        ("profile", "model.py", "--seconds", "0.3"),
         ("leakage", "model.py"),
         ("optimize", "model.py", "--budget-ms", "50"),
         ("attack", "plan.json"),
@@ -96,10 +96,11 @@ def test_a_device_without_the_planning_packages_runs_its_half_and_asks_for_echoe
             ("env",),
             ("init", "new.py"),
             ("--help",),
+            ("link", "127.0.0.1:1"),
         ]
-        for command, ran in zip(commands, ran_without(PLAN, commands, folder), strict=True):
+        *others, link = ran_without(PLAN, commands, folder)
+        for command, ran in zip(commands, others, strict=False):
             assert ran.code == 0, (command, ran.err)
-    (link,) = ran_without(PLAN, [("link", "127.0.0.1:1")], folder)
     assert "does not echo: UNAVAILABLE" in link.err
     assert (folder / "outputs.safetensors").exists()
 

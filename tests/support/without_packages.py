@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import subprocess
 import sys
@@ -25,17 +26,34 @@ PathFinder.find_spec = classmethod(find_spec)
 """
 """The beginning of a program whose first argument lists, as JSON, the packages that it cannot import."""
 
-_COMMANDS = """
-import contextlib, io
-from collabplan.cli.main import main
-for command in json.loads(sys.argv[2]):
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+_FORKING = """
+import contextlib, io, json, os, sys
+import filelock, numpy, pydantic, rich, safetensors.torch, sympy, torch, typer  # which every machine has
+
+def run(folder, packages, commands):
+    os.chdir(folder)
+    sys.argv[1:] = [json.dumps(packages)]
+    exec(HIDE, globals())
+    from collabplan.cli.main import main
+    for command in commands:
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            try:
+                main(command)
+            except SystemExit as stop:
+                code = stop.code
+        print(json.dumps([code, out.getvalue(), err.getvalue()]), flush=True)
+
+for line in sys.stdin:
+    child = os.fork()
+    if child == 0:
         try:
-            main(command)
-        except SystemExit as stop:
-            code = stop.code
-    print(json.dumps([code, out.getvalue(), err.getvalue()]), flush=True)
+            run(*json.loads(line))
+            os._exit(0)
+        finally:
+            sys.excepthook(*sys.exc_info())
+            os._exit(1)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
 
 
@@ -50,14 +68,21 @@ class Left:
 
 def ran_without(packages: Iterable[str], commands: Sequence[Sequence[str]], folder: Path) -> list[Left]:
     """What some commands leave, one after the other in one process without `packages`, started in `folder`."""
-    given = [json.dumps(list(packages)), json.dumps([list(map(str, command)) for command in commands])]
-    done = subprocess.run(
-        [sys.executable, "-c", HIDE + _COMMANDS, *given],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
-    return [Left(*json.loads(line)) for line in done.stdout.splitlines()]
+    process = _forking()
+    assert process.stdin is not None
+    assert process.stdout is not None
+    given = [str(folder), list(packages), [list(map(str, command)) for command in commands]]
+    process.stdin.write(json.dumps(given) + "\n")
+    process.stdin.flush()
+    left = []
+    while (line := process.stdout.readline()).startswith("["):
+        left.append(Left(*json.loads(line)))
+    assert line == "0\n", "a child failed, see its trace on stderr"
+    return left
+
+
+@functools.cache
+def _forking() -> subprocess.Popen[str]:
+    """A process that has imported what every machine has, forks for each job, and ends when its input does."""
+    command = [sys.executable, "-c", f"HIDE = {HIDE!r}\n{_FORKING}"]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
