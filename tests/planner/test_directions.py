@@ -122,8 +122,17 @@ def planned(problem, folder) -> SearchResult:
     return optimize(dataclasses.replace(problem, budgets=budgets), OPTIONS, folder)
 
 
-def test_a_plan_names_its_directions_and_is_bound_to_them(problem, tmp_path):
-    outcome = planned(problem, tmp_path)
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("work")
+
+
+@pytest.fixture(scope="module")
+def outcome(problem, folder):
+    return planned(problem, folder)
+
+
+def test_a_plan_names_its_directions_and_is_bound_to_them(problem, outcome):
     plan = outcome.plan
     assert plan.defense.projection.share < 1
     assert plan.chosen.defense.projection.share == plan.defense.projection.share
@@ -135,12 +144,11 @@ def test_a_plan_names_its_directions_and_is_bound_to_them(problem, tmp_path):
     assert Defense.bound(plan.defense, cut.crossing, outcome.projection).payload_bytes() == plan.chosen.payload_bytes
 
 
-def test_the_same_seed_finds_the_same_front_and_resumes_it(problem, tmp_path):
-    first, second = planned(problem, tmp_path / "a"), planned(problem, tmp_path / "b")
-    assert first.front == second.front
+def test_the_same_seed_finds_the_same_front_and_resumes_it(problem, outcome, folder, tmp_path):
+    assert planned(problem, tmp_path).front == outcome.front
     fewer = grid(["element"], [0.5], WIRES[:2])
     with pytest.raises(MismatchError, match="defenses was"):
-        optimize(problem, dataclasses.replace(OPTIONS, defenses=fewer, resume=True), tmp_path / "a")
+        optimize(problem, dataclasses.replace(OPTIONS, defenses=fewer, resume=True), folder)
 
 
 def test_workers_search_the_same_defenses(problem):

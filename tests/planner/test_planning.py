@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from typing import Any
 
 import pytest
@@ -35,8 +36,13 @@ OPTIONS = SearchOptions(defenses=grid(rates=(0.3, 0.6)), draws=2, leakage_sample
 
 
 @pytest.fixture(scope="module")
-def outcome(problem, tmp_path_factory):
-    return optimize(problem, OPTIONS, tmp_path_factory.mktemp("work"))
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("work")
+
+
+@pytest.fixture(scope="module")
+def outcome(problem, folder):
+    return optimize(problem, OPTIONS, folder)
 
 
 def comparable(candidates):
@@ -100,12 +106,12 @@ def test_a_few_lucky_defenses_of_many_ask_nothing(problem):
     assert _turned_round(problem, [candidate(drop=-0.02)]) == ()
 
 
-def test_a_search_goes_on_under_another_link_and_other_budgets(problem, tmp_path):
-    optimize(problem, OPTIONS, tmp_path)
+def test_a_search_goes_on_under_another_link_and_other_budgets(problem, outcome, folder, tmp_path):
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     slow = dataclasses.replace(problem, link=Link(bandwidth_bps=1e6, rtt_ms=80.0), budgets=Budgets(max_leakage=0.99))
     resumed = optimize(slow, dataclasses.replace(OPTIONS, resume=True), tmp_path)
     fresh = optimize(slow, OPTIONS, tmp_path / "fresh")
-    assert resumed.reused > 0
+    assert 0 < resumed.reused <= outcome.trials
     assert resumed.trials == fresh.trials
     assert comparable(resumed.front) == comparable(fresh.front)
 
