@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -39,6 +41,22 @@ MODELS = {
 }
 
 
+Written = Callable[[str], tuple[Made, Path]]
+
+
+@pytest.fixture(scope="module")
+def bundle_for_onnx(tmp_path_factory: pytest.TempPathFactory) -> Written:
+    """One of the models with its bundle, written once. Read it only."""
+
+    @functools.cache
+    def write(name: str) -> tuple[Made, Path]:
+        made, folder = MODELS[name](), tmp_path_factory.mktemp("onnx") / "b"
+        write_bundle(made.plan, made.traced, made.cut, folder, formats=["onnx"])
+        return made, folder
+
+    return write
+
+
 def run_onnx(file: Path, inputs: tuple[Tensor, ...]) -> list[Tensor]:
     import onnxruntime
 
@@ -54,18 +72,17 @@ def leaves(output: object) -> list[Tensor]:
 
 @needs_onnx
 @pytest.mark.parametrize("name", MODELS)
-def test_onnx_halves_equal_the_torch_halves(name: str, tmp_path: Path) -> None:
-    made: Made = MODELS[name]()
-    write_bundle(made.plan, made.traced, made.cut, tmp_path / "b", formats=["onnx"])
-    edge = open_edge(tmp_path / "b")
+def test_onnx_halves_equal_the_torch_halves(name: str, bundle_for_onnx: Written) -> None:
+    made, folder = bundle_for_onnx(name)
+    edge = open_edge(folder)
     for batch in (1, 3) if edge.manifest.part.batch is None else (3,):
         inputs = made.inputs(batch)
         with torch.no_grad():
             expected = edge.program(*inputs)
-            given, file = inputs, tmp_path / "b" / "edge" / "half.onnx"
-            for program in (None, open_cloud(tmp_path / "b").program) if edge.sends else (None,):
+            given, file = inputs, folder / "edge" / "half.onnx"
+            for program in (None, open_cloud(folder).program) if edge.sends else (None,):
                 if program is not None:
-                    given, file = tuple(expected), tmp_path / "b" / "cloud" / "half.onnx"
+                    given, file = tuple(expected), folder / "cloud" / "half.onnx"
                     expected = program(*given)
                 found = run_onnx(file, given)
                 assert len(found) == len(leaves(expected))
@@ -74,18 +91,17 @@ def test_onnx_halves_equal_the_torch_halves(name: str, tmp_path: Path) -> None:
 
 
 @needs_onnx
-def test_an_onnx_half_names_its_tensors_and_nothing_of_this_machine(tmp_path: Path) -> None:
+def test_an_onnx_half_names_its_tensors_and_nothing_of_this_machine(bundle_for_onnx: Written) -> None:
     import onnx
 
-    made = MODELS["two crossings"]()
-    write_bundle(made.plan, made.traced, made.cut, tmp_path / "b", formats=["onnx"])
-    graphs = {role: onnx.load(tmp_path / "b" / role / "half.onnx").graph for role in ("edge", "cloud")}
+    _, folder = bundle_for_onnx("two crossings")
+    graphs = {role: onnx.load(folder / role / "half.onnx").graph for role in ("edge", "cloud")}
     assert [node.name for node in graphs["edge"].input] == ["x"]
     assert [node.name for node in graphs["edge"].output] == ["relu", "conv2d_1"]
     assert [node.name for node in graphs["cloud"].input] == ["relu", "conv2d_1"]
     assert [node.name for node in graphs["cloud"].output] == ["output_0", "output_1"]
     for role in graphs:
-        data = (tmp_path / "b" / role / "half.onnx").read_bytes()
+        data = (folder / role / "half.onnx").read_bytes()
         for told in (b"site-packages", b"stack_trace", str(Path(__file__).parent).encode(), b"somebody"):
             assert told not in data
 
