@@ -35,7 +35,7 @@ class Ran:
 
 Run = Callable[..., Ran]
 
-PROFILE = ("profile", "model.py", "--seconds", "1", "--threads", "1")
+PROFILE = ("profile", "model.py", "--seconds", "0.3", "--threads", "1")
 SEARCH = ("--budget-ms", "5000", "--max-accuracy-drop", "1", "--trials", "3", "--draws", "1", "--no-audit")
 
 

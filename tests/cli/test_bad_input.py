@@ -139,7 +139,7 @@ def test_no_space_left(run: Run, target: Write, monkeypatch: pytest.MonkeyPatch,
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr("os.fsync", full)
-    refused(run, "profile", str(path), "--seconds", "1", "-o", "profile.json", says="no space left on the device")
+    refused(run, "profile", str(path), "--seconds", "0.3", "-o", "profile.json", says="no space left on the device")
     assert not (here / "profile.json").exists()
     assert not list(here.glob("**/*.tmp"))
 
@@ -181,6 +181,6 @@ def test_a_fault_of_our_own_is_one_line_too(run: Run, target: Write, monkeypatch
 
 def test_prints_of_the_target_do_not_spoil_json(run: Run, target: Write) -> None:
     path = target("\nprint('loading')\n", base=NET)
-    ran = run("profile", str(path), "--seconds", "1", "--json")
+    ran = run("profile", str(path), "--seconds", "0.3", "--json")
     assert ran.document["format"] == "collabplan.profile"
     assert "loading" in ran.err

@@ -53,7 +53,7 @@ def attacker_data():
 @pytest.mark.parametrize("option", [(), ("--batch-dim", "x=1")], ids=["in the file", "on the command line"])
 def test_time_first_from_profile_to_answers(run: Run, here: Path, target: Write, option: tuple[str, ...]) -> None:
     target(base=SEQUENCE if option else SEQUENCE + "\nbatch_dim = 1\n")
-    made = run("profile", "model.py", *option, "--seconds", "1", "--threads", "1")
+    made = run("profile", "model.py", *option, "--seconds", "0.3", "--threads", "1")
     assert made.code == 0, made.err
     planned = run("optimize", *SEARCH, "--max-edge-params", "60")
     assert planned.code == 0, planned.err
@@ -135,7 +135,7 @@ def attacker_data():
 
 def test_a_graph_network_is_planned_one_graph_at_a_time(run: Run, target: Write) -> None:
     target(base=GRAPH)
-    assert run("profile", "model.py", "--seconds", "1", "--threads", "1").code == 0
+    assert run("profile", "model.py", "--seconds", "0.3", "--threads", "1").code == 0
     planned = run("optimize", *SEARCH, "--max-edge-params", "60")
     assert planned.code == 0, planned.err
     split = run("split", "plan.json", "-o", "halves")

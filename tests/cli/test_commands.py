@@ -36,7 +36,7 @@ def planned(made: Path, here: Path) -> Path:
 
 @pytest.mark.usefixtures("here")
 def test_profile_prints_tables_of_80_columns_and_keeps_the_file(run: Run, target: Write) -> None:
-    ran = run("profile", str(target().name), "--seconds", "1", "-o", "out.json")
+    ran = run("profile", str(target().name), "--seconds", "0.3", "-o", "out.json")
     assert ran.code == 0
     assert max(map(len, ran.out.splitlines())) <= 200
     for part in (
@@ -169,7 +169,7 @@ def train_data():
 
 def test_a_tuned_cloud_half_goes_with_its_plan(here: Path, run: Run, target: Write) -> None:
     target(DATA + TUNED)
-    run("profile", "model.py", "--seconds", "1", "--threads", "1")
+    run("profile", "model.py", "--seconds", "0.3", "--threads", "1")
     tuning = ("--finetune", "5", "--max-edge-params", "60", "--trials", "21")
     ran = run("optimize", *SEARCH, *tuning, "--json")
     assert ran.code == 0
@@ -372,7 +372,7 @@ def test_objectives_can_be_chosen(run: Run) -> None:
 
 @pytest.mark.usefixtures("planned")
 def test_another_device_reuses_what_was_measured(run: Run) -> None:
-    run("profile", "model.py", "--seconds", "1", "--threads", "1", "-o", "new.json")
+    run("profile", "model.py", "--seconds", "0.3", "--threads", "1", "-o", "new.json")
     everything = (*SEARCH, "--trials", "21", "--max-edge-params", "60")
     first = run("optimize", *everything, "--json").document
     ran = run(
@@ -432,9 +432,9 @@ def test_a_second_optimize_in_the_same_folder_is_refused(planned: Path, run: Run
 
 @pytest.mark.usefixtures("planned")
 def test_a_profile_of_one_role_needs_the_other(run: Run) -> None:
-    run("profile", "model.py", "--role", "edge", "--seconds", "1", "-o", "edge.json")
+    run("profile", "model.py", "--role", "edge", "--seconds", "0.3", "-o", "edge.json")
     assert "--cloud-profile" in run("optimize", "--budget-ms", "50", "--edge-profile", "edge.json").line
-    run("profile", "model.py", "--role", "cloud", "--seconds", "1", "-o", "cloud.json")
+    run("profile", "model.py", "--role", "cloud", "--seconds", "0.3", "-o", "cloud.json")
     both = ("--edge-profile", "edge.json", "--cloud-profile", "cloud.json")
     assert run("optimize", *SEARCH, *both).code == 0
     assert "--edge-slowdown is for one profile" in run("optimize", *SEARCH, *both, "--edge-slowdown", "2").line
@@ -518,4 +518,4 @@ def test_the_file_of_init_can_be_profiled(here: Path, run: Run) -> None:
     run("init")
     text = (here / "model.py").read_text().replace("range(15)", "range(1)")
     (here / "model.py").write_text(text)
-    assert run("profile", "model.py", "--seconds", "1", "--threads", "1").code == 0
+    assert run("profile", "model.py", "--seconds", "0.3", "--threads", "1").code == 0

@@ -42,7 +42,7 @@ OPTIMIZE = (
 def half(target: Write, run: Run, kind: str, extra: str = "") -> Any:
     """The wide network in that dtype, profiled."""
     target(DATA + WIDE.replace("DTYPE", kind) + extra)
-    ran = run("profile", "model.py", "--seconds", "1", "--threads", "1", "--json")
+    ran = run("profile", "model.py", "--seconds", "0.3", "--threads", "1", "--json")
     assert ran.code == 0, ran.err
     return ran.document
 
@@ -77,14 +77,14 @@ def test_the_leakage_of_half_precision_is_that_of_the_same_numbers_in_float32(ta
 
 def test_a_copy_in_another_dtype_is_said_to_be_one(target: Write, run: Run) -> None:
     target(DATA + WIDE.replace("DTYPE", "bfloat16"))
-    profile = run("profile", "model.py", "--dtype", "float32", "--seconds", "1", "--threads", "1", "--json").document
+    profile = run("profile", "model.py", "--dtype", "float32", "--seconds", "0.3", "--threads", "1", "--json").document
     assert profile["dtype"] == "float32"
     assert any("a copy in float32; the model itself computes in bfloat16" in said for said in profile["warnings"])
 
 
 def test_shapes_alone_mean_inputs_in_the_models_own_dtype(target: Write, run: Run) -> None:
     target(DATA + WIDE.replace("DTYPE", "half"))
-    ran = run("profile", "model.py", "--input", "1x6", "--seconds", "1", "--threads", "1", "--json")
+    ran = run("profile", "model.py", "--input", "1x6", "--seconds", "0.3", "--threads", "1", "--json")
     assert ran.document["dtype"] == "float16"
     assert "float16 1x6, from `--input`" in ran.err
 
@@ -99,11 +99,11 @@ def test_inputs_of_another_dtype_are_refused_with_the_right_one(target: Write, r
 def test_data_beyond_half_precision_are_refused(target: Write, run: Run) -> None:
     large = "\ndef validation_data():\n    return 1e6 * torch.rand(80, 6), torch.zeros(80).long()\n"
     target(DATA + WIDE.replace("DTYPE", "half") + large)
-    ran = run("profile", "model.py", "--seconds", "1")
+    ran = run("profile", "model.py", "--seconds", "0.3")
     assert ran.code == 2
     assert "more than the float16 that the model takes can hold; scale them as in training" in ran.err
 
 
 def test_a_float32_model_is_profiled_in_float32(target: Write, run: Run) -> None:
     target(DATA, base=NET)
-    assert run("profile", "model.py", "--seconds", "1", "--threads", "1", "--json").document["dtype"] == "float32"
+    assert run("profile", "model.py", "--seconds", "0.3", "--threads", "1", "--json").document["dtype"] == "float32"

@@ -249,7 +249,7 @@ def test_a_narrow_memory_lowers_the_samples_of_all_cuts_and_says_so(run: Run, ta
 def test_the_target_defaults_to_what_was_profiled_last(run: Run, target: Write) -> None:
     assert "no profile in .collabplan" in run("leakage").line
     target(DATA)
-    run("profile", "model.py", "--seconds", "1", "--threads", "1")
+    run("profile", "model.py", "--seconds", "0.3", "--threads", "1")
     ran = run("leakage", *FEW, "--cuts", "stem.1")
     assert ran.code == 0
     assert "last profile .collabplan/profiles/Net-" in ran.out

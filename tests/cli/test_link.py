@@ -28,7 +28,7 @@ def measured(here: Path, run: Run) -> Path:
 
 def test_what_is_measured_is_planned_with(measured: Path, run: Run, target: Callable[..., Path]) -> None:
     target(DATA)
-    run("profile", "model.py", "--seconds", "1", "--threads", "1")
+    run("profile", "model.py", "--seconds", "0.3", "--threads", "1")
     search = ("--budget-ms", "5000", "--max-accuracy-drop", "1", "--trials", "3", "--draws", "1", "--no-audit")
     ran = run("optimize", *search, "--link", "link.json")
     assert ran.code == 0, ran.err

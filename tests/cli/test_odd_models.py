@@ -132,7 +132,7 @@ def test_it_is_refused_with_the_line_in_the_users_file_and_what_to_do(
     run: Run, here: Path, source: str, remedy: str
 ) -> None:
     (here / "model.py").write_text(source)
-    ran = run("profile", "model.py", "--seconds", "1")
+    ran = run("profile", "model.py", "--seconds", "0.3")
     assert ran.code == 2, ran.err
     line = ran.err.splitlines()[-1]
     assert "model.py:" in line
@@ -171,7 +171,7 @@ def test_what_is_no_module_to_trace_is_refused_with_what_to_give(
     run: Run, here: Path, ending: str, remedy: str
 ) -> None:
     (here / "model.py").write_text(forward("return self.body(x)") + ending)
-    ran = run("profile", "model.py", "--seconds", "1")
+    ran = run("profile", "model.py", "--seconds", "0.3")
     assert ran.code == 2, ran.err
     assert remedy in ran.err.splitlines()[-1]
     assert "Traceback" not in ran.err
@@ -179,7 +179,7 @@ def test_what_is_no_module_to_trace_is_refused_with_what_to_give(
 
 def test_one_of_them_is_profiled_from_the_command_line(run: Run, here: Path) -> None:
     (here / "model.py").write_text(WORKS["states"])
-    ran = run("profile", "model.py", "--seconds", "1")
+    ran = run("profile", "model.py", "--seconds", "0.3")
     assert ran.code == 0, ran.err
     assert "in dimension 1" in ran.out + ran.err
 
@@ -187,6 +187,6 @@ def test_one_of_them_is_profiled_from_the_command_line(run: Run, here: Path) -> 
 def test_output_paths_are_where_the_user_started(run: Run, target: Write, here: Path) -> None:
     (here / "inner").mkdir()
     target("\nimport os\nos.chdir('inner')\n")
-    assert run("profile", "model.py", "--seconds", "1", "-o", "profile.json").code == 0
+    assert run("profile", "model.py", "--seconds", "0.3", "-o", "profile.json").code == 0
     assert (here / "profile.json").exists()
     assert not list((here / "inner").iterdir())

@@ -92,7 +92,7 @@ def test_labels_of_two_kinds_work_with_the_line_that_was_shown(run: Run, target:
     target(both, base=TWO_HEADS)
     line = refused(run, says="def evaluate(outputs, labels): return ")
     target(both + line[line.index("def evaluate") :] + "\n", base=TWO_HEADS)
-    ran = run("profile", "model.py", "--seconds", "1")
+    ran = run("profile", "model.py", "--seconds", "0.3")
     assert ran.code == 0
     assert "by the target's own metric evaluate" in ran.err + ran.out
 

@@ -56,7 +56,7 @@ def test_attack_refuses_tokens_and_says_keep_them_private(here: Path, run: Run) 
 
 def test_a_plan_is_steered_and_explained_by_token_recovery(here: Path, run: Run) -> None:
     (here / "tokens.py").write_text(TOKENS)
-    assert run("profile", "tokens.py", "--seconds", "1", "--threads", "1").code == 0
+    assert run("profile", "tokens.py", "--seconds", "0.3", "--threads", "1").code == 0
     asked = ("--budget-ms", "5000", "--max-accuracy-drop", "1", "--trials", "2", "--draws", "1", "--result-at", "cloud")
     ran = run("optimize", "tokens.py", *asked, "-o", "plan.json")
     assert ran.code == 0, ran.err

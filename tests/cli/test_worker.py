@@ -23,7 +23,7 @@ def test_a_worker_joins_from_another_folder(
     url: str, here: Path, run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     (here / "model.py").write_text(NET.replace("return Net()", "torch.manual_seed(0)\n    return Net()") + DATA)
-    run("profile", "model.py", "--seconds", "1", "--threads", "1")
+    run("profile", "model.py", "--seconds", "0.3", "--threads", "1")
     first = run("optimize", *SEARCH, "--storage", url, "--json")
     assert first.code == 0
     assert first.document["trials"] == 6
