@@ -20,7 +20,7 @@ from defense_records import grid, point_at
 from planner_fakes import audited, candidate
 from torch import nn
 
-EFFORT = Effort("quick", 40, 120, 20, 10, 8, 8, False)
+EFFORT = Effort("quick", 40, 60, 10, 5, 4, 8, False)
 SUITE = tuple(attack_named(name) for name in ("prior", "ridge", "inverse", "likelihood"))
 OPTIONS = SearchOptions(
     defenses=grid(rates=(0.3, 0.6)), draws=2, leakage_samples=100, audit=AuditOptions(EFFORT, EFFORT, SUITE, seeds=2)
