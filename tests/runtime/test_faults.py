@@ -176,7 +176,7 @@ def test_damaged_bytes_are_never_taken_for_an_answer(bundle: Path, expected: lis
     with serving(bundle) as server:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         for _ in range(40):
-            with Proxy(server.address) as proxy, EdgeClient(bundle, proxy.address, retries=0, timeout_s=0.5) as client:
+            with Proxy(server.address) as proxy, EdgeClient(bundle, proxy.address, retries=0, timeout_s=0.25) as client:
                 client.connect()
                 damage = _damaging(generator)
                 proxy.change, proxy.change_down = (damage, proxy.change) if upwards else (proxy.change, damage)
