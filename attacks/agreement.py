@@ -132,9 +132,9 @@ def _correlation(
     cuts = _groups(pair.cut_id for pair in pairs)
     times = np.zeros((1 + RESAMPLES, len(pairs)))
     times[0] = 1  # all pairs as they are, then the resamples
-    for row in times[1:]:
-        for chosen in generator.integers(0, len(cuts), len(cuts)):
-            row[cuts[chosen]] += 1
+    drawn_cuts = generator.integers(0, len(cuts), (RESAMPLES, len(cuts)))
+    for chosen, cut in enumerate(cuts):
+        times[1:, cut] = (drawn_cuts == chosen).sum(axis=1, keepdims=True)
     x, y = np.asarray(values), np.asarray(audited)
     every = np.array([rank(x[group], y[group], times[:, group]) for group in map(list, groups) if len(group) >= FEWEST])
     known = every[~np.isnan(every[:, 0])] if len(every) else every
@@ -167,9 +167,7 @@ def spearman(x: Floats, y: Floats, times: Floats) -> Floats:
 def kendall(x: Floats, y: Floats, times: Floats) -> Floats:
     """Kendall's tau-b with the same arguments, as in `scipy.stats.kendalltau`."""
     left, right = (np.sign(z[:, None] - z) for z in (x, y))
-    agreeing, one, other = (
-        np.einsum("ri,ij,rj->r", times, signs, times) for signs in (left * right, left**2, right**2)
-    )
+    agreeing, one, other = (((times @ signs) * times).sum(axis=1) for signs in (left * right, left**2, right**2))
     with np.errstate(invalid="ignore", divide="ignore"):
         found = agreeing / np.sqrt(one * other)
     return _where_ranked(found, one * other > 0, times)

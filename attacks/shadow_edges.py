@@ -53,11 +53,16 @@ class GenericEdge(nn.Module):
         rows = []
         for head, shape in zip(self.heads, self.shapes, strict=True):
             if self.image and len(shape) == 3:
-                rows.append(head(adaptive_avg_pool2d(h, shape[1:])))
+                rows.append(head(_pooled(h, shape[1:])))
             else:
                 flat = adaptive_avg_pool2d(h, 4).flatten(1) if self.image else h
                 rows.append(head(flat).reshape(-1, *shape))
         return rows
+
+
+def _pooled(h: Tensor, size: Sequence[int]) -> Tensor:
+    """`[n, C, H, W]` averaged to `[n, C, *size]`."""
+    return h if h.shape[2:] == torch.Size(size) else adaptive_avg_pool2d(h, size)
 
 
 class SameEdge(nn.Module):

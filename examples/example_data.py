@@ -204,9 +204,14 @@ def _binary_batch(path: Path) -> tuple[np.ndarray, np.ndarray]:
 def _zipped_images(path: Path, part: str) -> tuple[np.ndarray, np.ndarray]:
     with zipfile.ZipFile(path) as archive:
         names = sorted(n for n in archive.namelist() if n.startswith(f"{part}/") and n.endswith(".jpg"))
-        images = [np.asarray(Image.open(io.BytesIO(archive.read(name))).convert("RGB")) for name in names]
+        images = [_decoded(archive.read(name)) for name in names]
     labels = np.array([CIFAR_CLASSES.index(name.split("/")[1]) for name in names], np.int64)
     return np.stack(images).transpose(0, 3, 1, 2), labels
+
+
+def _decoded(content: bytes) -> np.ndarray:
+    image = Image.open(io.BytesIO(content), formats=["JPEG"])
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def read_idx(path: Path) -> np.ndarray:

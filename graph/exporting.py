@@ -74,7 +74,8 @@ def exported(
 def quiet() -> Iterator[None]:
     """Silence torch: export prints graphs, warnings and logs about failures that we report in one line."""
     logger = logging.getLogger("torch")
-    levels = {log: log.level for log in [logger, *_children(logger)]}
+    # A child without a level of its own follows its parent, and each change of a level costs 0.2 ms.
+    levels = {log: log.level for log in [logger, *(log for log in _children(logger) if log.level != logging.NOTSET)]}
     try:
         for log in levels:
             log.setLevel(logging.CRITICAL + 1)

@@ -93,7 +93,7 @@ def test_a_raised_revision_changes_the_key_of_a_shared_fit_and_not_its_draws(
     after = key_and_seed()
     assert after[0] != before[0]
     assert after[1] == before[1]
-    assert fit_key(attack, device.defense, own, replace(EFFORT, width=8)) != after[0]
+    assert fit_key(attack, device.defense, own, replace(EFFORT, width=16)) != after[0]
 
 
 SEED_TEXTS = {

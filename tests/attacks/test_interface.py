@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Literal
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from attack_views import (
     BRIEF,
     EFFORT,
-    HALF,
+    SHORT,
     Constant,
     PartlyRounded,
     attacked,
@@ -31,7 +32,7 @@ ABLE = ("ridge", "inverse", "likelihood", "untrained")
 @pytest.mark.parametrize("name", [*ABLE, "shadow-same"])
 def test_the_input_itself_is_recovered(name: str) -> None:
     """At the identity a shadow of the same architecture has nothing to learn but the inverse."""
-    originals, images = attacked(attack_named(name), audit_target(first_layer(), 6, cut=0), 8, HALF)
+    originals, images = attacked(attack_named(name), audit_target(first_layer(), 6, cut=0), 8, SHORT)
     found = ssim(images, originals)
     assert found is not None
     assert float(found.mean()) > 0.95
@@ -39,7 +40,7 @@ def test_the_input_itself_is_recovered(name: str) -> None:
 
 @pytest.mark.parametrize("name", ABLE)
 def test_an_invertible_first_layer_is_inverted(name: str) -> None:
-    originals, images = attacked(attack_named(name), audit_target(first_layer(), 6), 8, HALF)
+    originals, images = attacked(attack_named(name), audit_target(first_layer(), 6), 8, SHORT)
     found = ssim(images, originals)
     assert found is not None
     assert float(found.mean()) > 0.95
@@ -60,7 +61,7 @@ def test_the_same_seed_gives_the_same_images(name: str) -> None:
 @pytest.mark.parametrize("name", ["prior", "ridge", "kernel", "inverse", "shadow-same", "shadow-other"])
 def test_a_constant_release_gives_nothing(name: str) -> None:
     device = audit_target(Constant(), 1)
-    originals, images = attacked(attack_named(name), device, 200, HALF)
+    originals, images = attacked(attack_named(name), device, 200, SHORT)
     mean = digits()[2].inputs[0].mean(dim=0)
     judge = Judge(mean, originals[:20], images[:20], mean)
     found = judge.figures(originals, images, originals, generator=torch.Generator().manual_seed(0))
@@ -96,27 +97,27 @@ def test_a_gradient_that_misses_what_moves_is_a_failed_attack(name: str) -> None
 
 @pytest.mark.parametrize("name", ["ridge", "inverse"])
 def test_knowing_the_defense_pays(name: str) -> None:
-    device = audit_target(first_layer(), 6, defense_record(dropout="element", rate=0.7))
-    adaptive, naive = (error(attacked(attack_named(name), device, 100, HALF, naive=way)) for way in (False, True))
-    assert adaptive < 0.8 * naive
+    assert error_under_dropout(name) < 0.8 * error_under_dropout(name, naive=True)
 
 
 @pytest.mark.parametrize("name", ["ridge", "inverse"])
 def test_many_fresh_releases_undo_dropout(name: str) -> None:
-    once, often = _after_one_release_and_ten(name, "fresh")
-    assert often < 0.5 * once
+    assert error_under_dropout(name, queries=10) < 0.5 * error_under_dropout(name)
 
 
 @pytest.mark.parametrize("name", ["ridge", "inverse"])
 def test_many_keyed_releases_do_not(name: str) -> None:
-    once, often = _after_one_release_and_ten(name, "keyed")
+    once, often = (error_under_dropout(name, masks="keyed", queries=queries) for queries in (1, 10))
     assert often == pytest.approx(once, rel=0.05)
 
 
-def _after_one_release_and_ten(name: str, masks: Literal["fresh", "keyed"]) -> tuple[float, float]:
+@cache
+def error_under_dropout(
+    name: str, *, masks: Literal["fresh", "keyed"] = "fresh", naive: bool = False, queries: int = 1
+) -> float:
+    """Of an attack on 100 images at rate 0.7."""
     device = audit_target(first_layer(), 6, defense_record(dropout="element", rate=0.7, masks=masks))
-    once, often = (error(attacked(attack_named(name), device, 100, HALF, queries=queries)) for queries in (1, 10))
-    return once, often
+    return error(attacked(attack_named(name), device, 100, SHORT, naive=naive, queries=queries))
 
 
 @pytest.mark.parametrize(("name", "allowed"), [("likelihood", "black-box"), ("inverse", "query-free")])

@@ -15,7 +15,7 @@ def rows():
     import torch
 
     estimators = [estimator_named(name) for name in ("kde", "sandwich", "logdet", "ksg")] + [Mine(seeds=1, steps=100)]
-    return run_controls(estimators, generator=torch.Generator().manual_seed(0), samples=300)
+    return run_controls(estimators, generator=torch.Generator().manual_seed(0), samples=200)
 
 
 def test_nobody_fails(rows):

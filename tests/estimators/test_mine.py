@@ -8,6 +8,8 @@ from collabplan.estimators.mine import Mine, judged, mine_information, normal_sc
 from collabplan.records import CollabplanError
 from estimator_channels import rows_channel
 
+STEPS = 150
+
 
 def normals(count, dimensions, correlation, generator):
     x = torch.randn(count, dimensions, generator=generator)
@@ -17,28 +19,28 @@ def normals(count, dimensions, correlation, generator):
 
 @pytest.mark.parametrize("dimensions", [1, 3])
 def test_correlated_normals_are_found(generator, dimensions):
-    x, t = normals(1200, dimensions, 0.8, generator)
+    x, t = normals(800, dimensions, 0.8, generator)
     truth = -dimensions / 2 * math.log(1 - 0.64)
-    found = mine_information(x, t, generator=generator, seeds=1, steps=300)
+    found = mine_information(x, t, generator=generator, seeds=1, steps=STEPS)
     assert found.value == pytest.approx(truth, abs=0.12)
     assert found.lower < truth
 
 
 def test_what_no_correlation_shows_is_found(generator):
-    x = torch.randn(1200, 1, generator=generator)
-    t = x.square() + 0.3 * torch.randn(1200, 1, generator=generator)
-    assert mine_information(x, t, generator=generator, seeds=1, steps=300).value > 0.6
+    x = torch.randn(800, 1, generator=generator)
+    t = x.square() + 0.3 * torch.randn(800, 1, generator=generator)
+    assert mine_information(x, t, generator=generator, seeds=1, steps=STEPS).value > 0.6
 
 
 def test_independent_pairs_have_next_to_nothing(generator):
-    x, t = torch.randn(1000, 8, generator=generator), torch.randn(1000, 8, generator=generator)
-    assert mine_information(x, t, generator=generator, seeds=1, steps=300).value <= 0.05
+    x, t = torch.randn(800, 8, generator=generator), torch.randn(800, 8, generator=generator)
+    assert mine_information(x, t, generator=generator, seeds=1, steps=STEPS).value <= 0.05
 
 
 def test_monotone_maps_of_the_coordinates_change_nothing(generator):
     x, t = normals(300, 2, 0.7, generator)
     values = [
-        mine_information(x, other, generator=torch.Generator().manual_seed(1), seeds=1, steps=300).value
+        mine_information(x, other, generator=torch.Generator().manual_seed(1), seeds=1, steps=STEPS).value
         for other in (t, t**3)
     ]
     assert values[0] == values[1]

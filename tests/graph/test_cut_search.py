@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 import subprocess
 import sys
 
@@ -72,21 +73,21 @@ def test_the_number_of_crossings_is_bounded_and_no_cut_stands_twice():
     assert [cut.depth for cut in cuts] == list(range(len(cuts)))
 
 
-def test_ids_and_hashes_are_the_same_in_another_process_and_folder(tmp_path):
+def test_ids_and_hashes_are_the_same_in_another_process_and_folder(tmp_path, monkeypatch, capsys):
     script = (
         "import torch; from torch import nn; from collabplan.graph import *\n"
         "torch.manual_seed(3); m = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8, 2))\n"
         "t = trace(m, torch.ones(1, 1, 4, 4))\n"
         "print([c.id for c in candidate_cuts(t)], t.identity.structure_hash, t.identity.weights_hash)"
     )
-    folders = [tmp_path / "one", tmp_path / "two"]
-    outputs = []
-    for folder in folders:
+    here, there = tmp_path / "one", tmp_path / "two"
+    for folder in (here, there):
         folder.mkdir()
         (folder / "run.py").write_text(script)
-        done = subprocess.run([sys.executable, "run.py"], cwd=folder, capture_output=True, text=True, check=True)
-        outputs.append(done.stdout)
-    assert outputs[0] == outputs[1]
+    done = subprocess.run([sys.executable, "run.py"], cwd=there, capture_output=True, text=True, check=True)
+    monkeypatch.chdir(here)
+    runpy.run_path("run.py")
+    assert capsys.readouterr().out == done.stdout
 
 
 def test_max_crossing_below_one_is_refused(chain: TracedGraph) -> None:

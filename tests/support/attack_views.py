@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 SIDE = 16
-EFFORT = Effort("quick", 100, 600, 250, 120, 8, 16, False)
+EFFORT = Effort("quick", 100, 600, 125, 120, 8, 8, False)
 SCALING = InputScaling.from_range(0, 1)
 
 
@@ -87,11 +87,11 @@ def view_of(device: AuditTarget, threat: Threat = "white-box", **options: object
     return AdversaryView(device, digits()[2], threat, **options)  # type: ignore[arg-type]
 
 
-BRIEF = replace(EFFORT, fit_samples=200, train_steps=20, iterations=20)
+BRIEF = replace(EFFORT, fit_samples=200, train_steps=20, iterations=20, width=16)
 """Where what is found need not be good."""
 
-HALF = replace(EFFORT, train_steps=125)
-"""Where attacks are compared, or this many steps suffice."""
+SHORT = replace(EFFORT, train_steps=40)
+"""Where the linear start of a decoder finds nearly all, or there is nothing to find."""
 
 
 class PartlyRounded(nn.Module):
