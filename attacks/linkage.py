@@ -9,15 +9,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..estimators.share_interval import share_interval
 from ..records import LinkageRate
 from ..records.revisions import Part
 from ..targets.data import Data
 from .adversary_view import AdversaryView
 from .features import ZERO_IMAGES, zero_weights
-from .metrics import bootstrap
 from .releases import ObservedReleases, near_copy
 
-LINKAGE = Part("linkage")
+LINKAGE = Part("linkage", 2)
 """Raise its revision whenever the same releases are linked differently."""
 
 CHUNK = 2048
@@ -39,7 +39,7 @@ def linkage_rates(
         view: of an attacker who may query the device.
         targets: the inputs of the releases; they are the gallery as well.
         released: what the device released of them.
-        generator: of near-duplicates and of the bootstrap; on the CPU.
+        generator: of near-duplicates; on the CPU.
         near: the gallery holds near-duplicates, shifted by a pixel and with noise of 4/255.
 
     Raises:
@@ -58,7 +58,7 @@ def linkage_rates(
     return LinkageRate(
         copies="near" if near else "exact",
         threat="black-box",
-        rate=bootstrap(credit, generator),
+        rate=share_interval(float(credit.mean()), len(credit)),
         chance=1 / len(gallery),
         gallery_count=len(gallery),
         queries=released.queries,

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
+from ..estimators.share_interval import excess_interval, share_interval
 from ..records import AttackFigures, Interval
 from ..records.revisions import Part
 
-JUDGE = Part("judge")
+JUDGE = Part("judge", 2)
 """Raise its revision whenever the same reconstructions are judged differently."""
 
 RESAMPLES = 1000
@@ -80,17 +81,19 @@ class Judge:
         pulled = squared_errors(self.pulled(images), originals)
         found = reidentified(images, gallery)
         similar, blank = ssim(images, originals), ssim(self.prior.expand_as(originals), originals)
-        rate = None
+        rate, prior_rate = None, 0.0
         if similar is not None and blank is not None:
             by_prior = reidentified(self.prior.expand_as(originals), gallery) * (blank >= RECOGNISED_SSIM)
-            rate = bootstrap(found * (similar >= RECOGNISED_SSIM) - by_prior, generator)
+            prior_rate = float(by_prior.mean())
+            rate = excess_interval(float((found * (similar >= RECOGNISED_SSIM)).mean()), prior_rate, len(originals))
         return AttackFigures(
             index=bootstrap_ratio(pulled, prior, generator),
             mse=float(errors.mean()),
             psnr_db=None if originals.ndim < 4 else bootstrap(psnr_db(errors), generator),
             ssim=None if similar is None else bootstrap(similar, generator),
-            reidentification=bootstrap(found, generator),
+            reidentification=share_interval(float(found.mean()), len(found)),
             reconstruction_rate=rate,
+            prior_rate=prior_rate,
             target_count=len(originals),
             gallery_count=len(gallery),
         )

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+import statistics
+from collections.abc import Callable, Sequence
 
-from ..records import AttackResult, AttributeRate, Audit, Interval, LinkageRate, Threat, TierFigures
+from scipy.special import ndtri
+
+from ..estimators.share_interval import LEVEL, excess_interval, share_interval, widened
+from ..records import AttackFigures, AttackResult, AttributeRate, Audit, Interval, LinkageRate, Threat, TierFigures
 from .threat import OWN, TIERS
+
+FIGURES = ("index", "ssim", "reidentification", "reconstruction_rate", "linkage", "attribute")
+
+AtLevel = Callable[[float], Interval]
+"""One attack's figure, with its interval at a level."""
 
 
 def tier_figures(
@@ -33,7 +43,11 @@ def tier_figures(
         judged = [(result, result.figures) for result in allowed if result.figures is not None]
         if not own or not judged:
             continue
-        worst, figures = max(judged, key=lambda pair: pair[1].index.value)
+        figures = [each for _, each in judged]
+        index = worst_of([_index(each) for each in figures])
+        reidentification = worst_of([_reidentification(each) for each in figures])
+        assert index is not None
+        assert reidentification is not None
         failed = tuple(
             result.attack
             for result in allowed
@@ -42,19 +56,90 @@ def tier_figures(
         found.append(
             TierFigures(
                 threat=threat,
-                index=figures.index,
-                index_attack=worst.attack,
-                ssim=_greatest(each.ssim for _, each in judged),
-                reidentification=_greatest(each.reidentification for _, each in judged) or figures.reidentification,
-                reconstruction_rate=_greatest(each.reconstruction_rate for _, each in judged),
-                linkage=_greatest(rate.rate for rate in linkage if _permits(threat, rate.threat)),
-                attribute=_greatest(rate.accuracy for rate in attributes if _permits(threat, rate.threat)),
+                index=index,
+                index_attack=max(judged, key=lambda pair: pair[1].index.value)[0].attack,
+                ssim=worst_of([_of(each.ssim) for each in figures if each.ssim is not None]),
+                reidentification=reidentification,
+                reconstruction_rate=worst_of([_rate(each) for each in figures if each.reconstruction_rate is not None]),
+                linkage=worst_of([_linkage(rate) for rate in linkage if _permits(threat, rate.threat)]),
+                attribute=worst_of([_attribute(rate) for rate in attributes if _permits(threat, rate.threat)]),
+                target_count=max(each.target_count for each in figures),
+                fewest_targets=min(each.target_count for each in figures),
                 lower_bound=lower_bound,
                 conclusive=not failed,
                 failed=failed,
             )
         )
     return tuple(found)
+
+
+def worst_of(figures: Sequence[AtLevel]) -> Interval | None:
+    """The greatest of several attacks' figures, with an interval that covers it.
+
+    Each attack's interval is taken at 5 % divided by their number. The greatest upper end then lies above the strongest
+    attack's true figure, whichever that is: an attack on 32 targets counts with all that 32 targets leave open.
+
+    Args:
+        figures: one function for each attack, from a level to the interval at it.
+    """
+    if not figures:
+        return None
+    level = 1 - (1 - LEVEL) / len(figures)
+    ends = [figure(level) for figure in figures]
+    return Interval(
+        value=max(each.value for each in ends), low=max(each.low for each in ends), high=max(each.high for each in ends)
+    )
+
+
+def over_seeds(figures: Sequence[Interval]) -> Interval | None:
+    """The greatest of one figure over attackers with several seeds; another attacker's luck belongs to its upper end.
+
+    Added in quadrature to the distance that images leave: the standard deviation between seeds, for one more seed.
+
+    Args:
+        figures: of the same (cut, defense), one for each seed.
+    """
+    if not figures:
+        return None
+    worst = max(figures, key=lambda each: each.value)
+    spread = statistics.stdev(each.value for each in figures) if len(figures) > 1 else 0.0
+    luck = float(ndtri(0.5 + LEVEL / 2)) * spread * math.sqrt(1 + 1 / len(figures))
+    most = max(each.high for each in figures)
+    return Interval(
+        value=worst.value,
+        low=max(each.low for each in figures),
+        high=max(most, min(1.0, worst.value + math.hypot(worst.high - worst.value, luck))),
+    )
+
+
+def _of(interval: Interval) -> AtLevel:
+    return lambda level: widened(interval, level)
+
+
+def _index(figures: AttackFigures) -> AtLevel:
+    def at(level: float) -> Interval:
+        found = widened(figures.index, level)
+        return found.model_copy(update={"low": max(0.0, found.low), "high": min(1.0, found.high)})
+
+    return at
+
+
+def _reidentification(figures: AttackFigures) -> AtLevel:
+    return lambda level: share_interval(figures.reidentification.value, figures.target_count, level)
+
+
+def _rate(figures: AttackFigures) -> AtLevel:
+    assert figures.reconstruction_rate is not None
+    share = figures.reconstruction_rate.value + figures.prior_rate
+    return lambda level: excess_interval(share, figures.prior_rate, figures.target_count, level)
+
+
+def _linkage(rate: LinkageRate) -> AtLevel:
+    return lambda level: share_interval(rate.rate.value, rate.gallery_count, level)
+
+
+def _attribute(rate: AttributeRate) -> AtLevel:
+    return lambda level: share_interval(rate.accuracy.value, rate.target_count, level)
 
 
 def worst_tiers(audits: Sequence[Audit]) -> tuple[TierFigures, ...]:
@@ -64,15 +149,17 @@ def worst_tiers(audits: Sequence[Audit]) -> tuple[TierFigures, ...]:
         tiers = [tier for audit in audits for tier in audit.tiers if tier.threat == threat]
         if not tiers:
             continue
-        worst = max(tiers, key=lambda tier: tier.index.high)
+        worst = max(tiers, key=lambda tier: tier.index.value)
+
+        def of(name: str, tiers: Sequence[TierFigures] = tiers) -> Interval | None:
+            return over_seeds([figure for tier in tiers if (figure := getattr(tier, name)) is not None])
+
         found.append(
             worst.model_copy(
                 update={
-                    "ssim": _greatest(tier.ssim for tier in tiers),
-                    "reidentification": _greatest(tier.reidentification for tier in tiers),
-                    "reconstruction_rate": _greatest(tier.reconstruction_rate for tier in tiers),
-                    "linkage": _greatest(tier.linkage for tier in tiers),
-                    "attribute": _greatest(tier.attribute for tier in tiers),
+                    **{name: of(name) for name in FIGURES},
+                    "target_count": min(tier.target_count for tier in tiers),
+                    "fewest_targets": min(tier.fewest_targets for tier in tiers),
                     "lower_bound": any(tier.lower_bound for tier in tiers),
                     "conclusive": all(tier.conclusive for tier in tiers),
                     "failed": tuple(dict.fromkeys(name for tier in tiers for name in tier.failed)),
@@ -106,7 +193,3 @@ def budget_objection(audit: Audit, limit: float) -> str | None:
 
 def _permits(threat: Threat, needed: Threat) -> bool:
     return TIERS.index(needed) <= TIERS.index(threat)
-
-
-def _greatest(found: Iterable[Interval | None]) -> Interval | None:
-    return max((each for each in found if each is not None), key=lambda each: each.value, default=None)

@@ -22,7 +22,7 @@ class AttackFigures(Record):
     is best on held-out auxiliary data (0 = no better than the mean, 1 = perfect). `psnr_db` and `ssim` are those of the
     reconstruction before shrinking, on [0, 1]; None where the input is not an image. `reidentification` is the share of
     reconstructions whose nearest original among `gallery_count` is their own. `reconstruction_rate` is the share that
-    is re-identified with an SSIM of at least 0.3, minus the same share for the mean image.
+    is re-identified with an SSIM of at least 0.3, minus `prior_rate`, the same share for the mean image.
     """
 
     index: Interval
@@ -31,6 +31,7 @@ class AttackFigures(Record):
     ssim: Interval | None = None
     reidentification: Interval
     reconstruction_rate: Interval | None = None
+    prior_rate: float = 0.0
     target_count: int = Field(ge=1)
     gallery_count: int = Field(ge=1)
 
@@ -83,6 +84,9 @@ class AttributeRate(Record):
 class TierFigures(Record):
     """The worst case of one threat model: maxima over its own and all weaker tiers' attacks.
 
+    Each figure is the greatest value. Its upper end is the greatest of all attacks' upper ends, each at 5 % divided by
+    their number: an attack on few targets hides behind none that was run on many. `target_count` is the most targets
+    that one attack had, `fewest_targets` the least.
     `conclusive` is False where an attack of the tier failed: then the figures are only those of the other attacks, and
     prove no privacy. `index_attack` names the attack behind `index`.
     """
@@ -95,6 +99,8 @@ class TierFigures(Record):
     reconstruction_rate: Interval | None = None
     linkage: Interval | None = None
     attribute: Interval | None = None
+    target_count: int = Field(default=1, ge=1)
+    fewest_targets: int = Field(default=1, ge=1)
     lower_bound: bool
     conclusive: bool
     failed: tuple[str, ...] = ()
