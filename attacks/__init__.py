@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .queries import random_queries
     from .releases import ObservedReleases
     from .threat import TIERS, AttackFailed
-    from .tiers import budget_objection, tier_figures, worst_tiers
+    from .tiers import budget_objection, merged, tier_figures, worst_tiers
 
 _HOMES = {
     "ALWAYS": "catalogue",
@@ -46,6 +46,7 @@ _HOMES = {
     "attack_named": "catalogue",
     "attack_variants": "audit_request",
     "budget_objection": "tiers",
+    "merged": "tiers",
     "check_attack": "conformance",
     "current_revisions": "catalogue",
     "measure_agreement": "agreement",
@@ -80,6 +81,7 @@ __all__ = [
     "check_attack",
     "current_revisions",
     "measure_agreement",
+    "merged",
     "random_queries",
     "run_audit",
     "tier_figures",

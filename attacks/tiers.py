@@ -10,6 +10,7 @@ from scipy.special import ndtri
 
 from ..estimators.share_interval import LEVEL, excess_interval, share_interval, widened
 from ..records import AttackFigures, AttackResult, AttributeRate, Audit, Interval, LinkageRate, Threat, TierFigures
+from ..records.signing import unsigned
 from .threat import OWN, TIERS
 
 FIGURES = ("index", "ssim", "reidentification", "reconstruction_rate", "linkage", "attribute")
@@ -169,10 +170,31 @@ def worst_tiers(audits: Sequence[Audit]) -> tuple[TierFigures, ...]:
     return tuple(found)
 
 
+def merged(audits: Sequence[Audit]) -> Audit:
+    """One audit of several with different seeds, of one (cut, defense): all their attacks, and the worst of each tier.
+
+    Args:
+        audits: one for each seed, in their order.
+    """
+    return audits[0].model_copy(
+        update={
+            "seeds": len(audits),
+            "attacks": tuple(
+                each.model_copy(update={"seed": seed}) for seed, audit in enumerate(audits) for each in audit.attacks
+            ),
+            "linkage": tuple(rate for audit in audits for rate in audit.linkage),
+            "attributes": tuple(rate for audit in audits for rate in audit.attributes),
+            "tiers": worst_tiers(audits),
+            "notes": tuple(dict.fromkeys(note for audit in audits for note in audit.notes)),
+        }
+    )
+
+
 def budget_objection(audit: Audit, limit: float) -> str | None:
     """Why the audit does not show that the strongest tier's index is at most `limit`; None if it does.
 
-    An attack that failed or stopped early is no evidence of privacy, however little it recovered.
+    The rule to sign off (`records.signing`) must hold: an attack that failed or stopped early is no evidence of
+    privacy, however little it recovered.
 
     Args:
         audit: of one (cut, defense).
@@ -184,11 +206,8 @@ def budget_objection(audit: Audit, limit: float) -> str | None:
     said = f"audited {worst.threat} index up to {worst.index.high:.3f} ({worst.index_attack}) against {limit:g}"
     if worst.index.high > limit:
         return said
-    if not worst.conclusive:
-        return f"{said}, but nothing is proven, since attacks FAILED: {', '.join(worst.failed)}"
-    if worst.lower_bound:
-        return f"{said}, but {audit.effort} effort finds lower bounds alone; attack with --effort standard"
-    return None
+    missing = unsigned(audit.effort, audit.seeds, worst)
+    return f"{said}, but nothing is proven; it takes {'; '.join(missing)}" if missing else None
 
 
 def _permits(threat: Threat, needed: Threat) -> bool:

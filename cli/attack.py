@@ -33,7 +33,7 @@ EXAMPLES = examples(
         "every cut, without defense and under strong dropout",
         "collabplan attack model.py --defense dropout:element:0,0.9",
     ),
-    ("the plan that you are about to ship", "collabplan attack plan.json --effort standard -o audit.json"),
+    ("the plan that you are about to ship", "collabplan attack plan.json --effort standard --seeds 3 -o audit.json"),
     (
         "one cut, two attacks, with pictures",
         "collabplan attack model.py --cuts layer2 --attacks ridge,inverse --pictures pictures",
@@ -47,6 +47,7 @@ _SHOWN = {
     "attacks": option("prior and ridge are always among them.", "all|NAME,...", _HOW, default=True),
     "effort": option("quick finds lower bounds; the others train until nothing is gained.", None, _HOW, default=True),
     "seed": option("The same seed gives the same figures.", "N", _HOW, default=True, least=0),
+    "seeds": option("Attackers of each kind; the worst counts. To sign off takes 3.", "N", _HOW, default=True, least=1),
     "device": option("cpu or cuda.", "NAME", _HOW, default=True),
     "max_leakage": option(
         "Exit 1 unless every audit proves at most this index. Default: the plan's own budget, if it has one.",

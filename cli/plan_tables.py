@@ -215,8 +215,8 @@ def audited(found: Audited) -> list[tuple[str, str]]:
         f"{name} {share(rate.value)} (up to {share(rate.high)})" for name, rate in rates.items() if rate is not None
     ]
     rows.append(("", ", ".join(known)))
-    if not figures.conclusive:
-        rows.append(("", f"not conclusive, since attacks FAILED: {', '.join(figures.failed)}"))
+    missing = found.unsigned
+    rows.append(("", f"to sign off takes {'; '.join(missing)}" if missing else "enough to sign off"))
     return rows
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..records import Budgets, Candidate, Latency
+from ..records import Audited, Budgets, Candidate, Latency
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,11 +131,8 @@ def privacy_checks(candidate: Candidate, budgets: Budgets) -> list[Check]:
             f"{candidate.leakage.index_name} up to {figure:.3f} ({candidate.index_is} {index.value:.3f}) against "
             f"{budgets.max_leakage:g}"
         )
-        audited = candidate.audited
-        # Where effort ends early by intent every figure is a lower bound anyway, and is called one.
-        if audited is not None and not audited.figures.conclusive and not audited.figures.lower_bound:
-            figure = 1.0
-            text += f", but nothing is proven, since attacks FAILED: {', '.join(audited.figures.failed)}"
+        if candidate.audited is not None and (why := _unproven(candidate.audited)):
+            figure, text = 1.0, text + why
         found.append(Check("leakage", figure, budgets.max_leakage, text, floor=0.05))
     asked = {"reconstruction rate": budgets.max_reconstruction, "linkage": budgets.max_linkage}
     for name, limit in asked.items():
@@ -153,7 +150,20 @@ def _audited_check(candidate: Candidate, name: str, limit: float) -> Check:
     rate = figures.linkage if name == "linkage" else figures.reconstruction_rate
     if rate is None:
         return Check(name, 1.0, limit, f"{name}: the audit has no such figure, against {limit:g}", floor=0.05)
-    return Check(name, rate.high, limit, f"{name} up to {rate.high:.3f} against {limit:g}", floor=0.05)
+    why = _unproven(candidate.audited)
+    text = f"{name} up to {rate.high:.3f} against {limit:g}{why}"
+    return Check(name, 1.0 if why else rate.high, limit, text, floor=0.05)
+
+
+def _unproven(audited: Audited) -> str:
+    """Why an audit meets no budget, whatever it found. While searching, quick effort may steer."""
+    figures = audited.figures
+    if audited.split == "confirm" and audited.effort == "quick":
+        return ", but quick effort finds lower bounds alone; search with --audit-effort standard"
+    # Where effort ends early by intent every figure is a lower bound anyway, and is called one.
+    if not figures.conclusive and not figures.lower_bound:
+        return f", but nothing is proven, since attacks FAILED: {', '.join(figures.failed)}"
+    return ""
 
 
 def judged(candidate: Candidate, budgets: Budgets) -> Candidate:

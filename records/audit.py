@@ -40,7 +40,7 @@ class AttackResult(Record):
     """One attack on one (cut, defense). A *failed* attack proves nothing: `reason` says why, and figures may be None.
 
     `queries` releases of each input were fused; with `near_copies`, they are of near-duplicates. `lower_bound` marks
-    figures that more effort would raise.
+    figures that more effort would raise. `seed` counts the audit's seeds from 0.
     """
 
     attack: str
@@ -51,6 +51,7 @@ class AttackResult(Record):
     queries: int = Field(default=1, ge=1)
     near_copies: bool = False
     attacker_data: str
+    seed: int = Field(default=0, ge=0)
     figures: AttackFigures | None = None
     lower_bound: bool = False
     converged: bool = True
@@ -107,7 +108,7 @@ class TierFigures(Record):
 
 
 class Audit(Record):
-    """The attacks run against one (cut, defense)."""
+    """The attacks run against one (cut, defense), with `seeds` seeds; `tiers` are the worst of all."""
 
     cut_id: str
     cut_name: str
@@ -116,6 +117,7 @@ class Audit(Record):
     payload_bytes: int = Field(ge=0)
     defense: DefenseRecord
     effort: Literal["quick", "standard", "thorough"]
+    seeds: int = Field(default=1, ge=1)
     accuracy: Interval | None = None
     attacks: tuple[AttackResult, ...]
     linkage: tuple[LinkageRate, ...] = ()

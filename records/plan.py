@@ -14,6 +14,7 @@ from .energy import EdgePower
 from .leakage import Leakage
 from .link import Link
 from .model import Crossing, CutKind, DeviceIdentity, ModelIdentity, Provenance, TargetIdentity
+from .signing import unsigned
 
 ResultAt = Literal["edge", "cloud"]
 
@@ -91,6 +92,12 @@ class Audited(Record):
     seeds: int = Field(ge=1)
     attacks: tuple[str, ...]
     figures: TierFigures
+
+    @property
+    def unsigned(self) -> tuple[str, ...]:
+        """What is missing before these figures may be signed off (`records.signing`)."""
+        missing = unsigned(self.effort, self.seeds, self.figures)
+        return missing if self.split == "confirm" else (*missing, "attacks on the confirm split")
 
 
 class Tuning(Record):
@@ -176,7 +183,7 @@ class Candidate(Record):
             said += ", a lower bound"
         if not audited.figures.conclusive:
             said += f", NOT CONCLUSIVE: {', '.join(audited.figures.failed)} FAILED"
-        return said
+        return said if audited.unsigned else f"{said}, signed off"
 
 
 class Baseline(Record):

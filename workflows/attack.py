@@ -109,7 +109,7 @@ def attack_settings(options: AttackOptions) -> AttackSettings:
         defenses=early_defenses(options.defense) or (),
         attacks=tuple(attack_named(name) for name in names),
         effort=EFFORTS[options.effort],
-        seed=options.seed,
+        seeds=tuple(range(options.seed, options.seed + options.seeds)),
         device=resolve_device(options.device),
     )
 
@@ -188,7 +188,7 @@ def _report(target: Target, run: AttackRun, outcomes: Sequence[AuditOutcome], pi
         output_floor=floor,
         pictures=tuple(str(path) for path in written if path is not None),
         notes=tuple(run.notes),
-        provenance=collect_provenance(target_file=target.file, seed=run.settings.seed),
+        provenance=collect_provenance(target_file=target.file, seed=run.settings.seeds[0]),
     )
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from ..attacks import ArtifactCache, Attack, AuditOutcome, AuditRequest, Effort, random_queries, run_audit
+from ..attacks import ArtifactCache, Attack, AuditOutcome, AuditRequest, Effort, merged, random_queries, run_audit
 from ..defenses import Defense, ProjectionMatrices
 from ..defenses.pipeline import defenses_at
 from ..defenses.seeds import derive_seed, generator_for
@@ -39,7 +39,7 @@ class AttackSettings:
     defenses: tuple[DefenseRecord, ...]
     attacks: tuple[Attack, ...]
     effort: Effort
-    seed: int
+    seeds: tuple[int, ...]
     device: torch.device
 
 
@@ -76,7 +76,7 @@ class AttackRun:
         blank = self.roles.auxiliary.take(torch.arange(count))
         at = next(at for at, spec in enumerate(self.traced.tensor_inputs) if not spec.public)
         shape = blank.inputs[at].shape[1:]
-        pixels = random_queries(count, shape, generator_for(self.settings.seed, "random queries"))
+        pixels = random_queries(count, shape, generator_for(self.settings.seeds[0], "random queries"))
         inputs = list(blank.inputs)
         inputs[at] = self.scaling.from_unit(pixels).to(inputs[at].dtype)
         return {**found, "random queries": Data(tuple(inputs))}
@@ -90,8 +90,8 @@ class AttackRun:
         pairs = sorted(self.pairs(), key=lambda pair: pair[0].depth)
         activations = EdgeActivations(self.traced, cache_bytes=0, batch_size=BATCH, device=self.settings.device)
         assert self.roles.intercepted is not None
-        fits = ProjectionFits.of(activations, self.roles.intercepted, self.settings.defenses, self.settings.seed)
-        made, shared = [], ArtifactCache(self.settings.seed)
+        fits = ProjectionFits.of(activations, self.roles.intercepted, self.settings.defenses, self.settings.seeds[0])
+        made, shared = [], [ArtifactCache(seed) for seed in self.settings.seeds]
         for done, (cut, record) in enumerate(pairs):
             name = at_defense(cut.name, record)
             if cut.kind != "edge-only" and by_definition(cut) is not None:
@@ -102,22 +102,35 @@ class AttackRun:
                 )
                 self.notes.append(f"{cut.name}: {why}; no attack is needed")
                 continue
-            request = self._request(activations, fits, cut, record)
-            found = run_audit(
-                request,
-                self.settings.attacks,
-                self.settings.effort,
-                seed=derive_seed(self.settings.seed, cut.id),
-                folder=self.folder,
-                artifacts=shared,
-                step=lambda what: advance(done, len(pairs), f"{name}: {what}"),  # noqa: B023
-            )
-            made.append(found)
-            say(f"{name}: {worst_tier(found.record)}")
+            accuracy = None
+            found: list[AuditOutcome] = []
+            for seed, artifacts in zip(self.settings.seeds, shared, strict=True):
+                request = self._request(activations, fits, cut, record, seed, accuracy)
+                accuracy = request.accuracy
+                which = f" (seed {seed})" if len(shared) > 1 else ""
+                outcome = run_audit(
+                    request,
+                    self.settings.attacks,
+                    self.settings.effort,
+                    seed=derive_seed(seed, cut.id),
+                    folder=self.folder,
+                    artifacts=artifacts,
+                    step=lambda what: advance(done, len(pairs), f"{name}{which}: {what}"),  # noqa: B023
+                )
+                found.append(outcome)
+            record_of_all = merged([outcome.record for outcome in found])
+            made.append(replace(found[0], record=record_of_all))
+            say(f"{name}: {worst_tier(record_of_all)}")
         return made
 
     def _request(
-        self, activations: EdgeActivations, fits: ProjectionFits, cut: Cut, record: DefenseRecord
+        self,
+        activations: EdgeActivations,
+        fits: ProjectionFits,
+        cut: Cut,
+        record: DefenseRecord,
+        seed: int,
+        accuracy: Interval | None,
     ) -> AuditRequest:
         if self.plan is not None and cut.kind != "edge-only":
             defense = Defense.bound(record, cut.crossing, self.projection)
@@ -136,11 +149,11 @@ class AttackRun:
             defense,
             self.scaling,
             self.roles,
-            seed=self.settings.seed,
+            seed=seed,
             device=self.settings.device,
             batch_size=BATCH,
             others={} if self.settings.effort.name == "quick" else self.others,
-            accuracy=self._accuracy(activations, cut, defense),
+            accuracy=self._accuracy(activations, cut, defense) if accuracy is None else accuracy,
             tuned=self._tuned_at(cut),
         )
 
@@ -155,7 +168,7 @@ class AttackRun:
             return None
         scorer = Scorer(self.metric)
         clean, defended = scorer.tally(), scorer.tally()
-        draws = generator_for(self.settings.seed, cut.id, "accuracy")
+        draws = generator_for(self.settings.seeds[0], cut.id, "accuracy")
         cloud = own = activations.halves(cut).cloud
         tuned = self._tuned_at(cut)
         if tuned is not None:

@@ -59,7 +59,7 @@ def search_plan(
         CollabplanError: an option that is not possible, or what the target, profiles or data lack.
     """
     budgets = budgets_of(options.budgets)
-    require_audits(budgets, audit=options.audit.audit)
+    require_audits(budgets, options.audit)
     costs = options.conditions
     link = chosen_link(costs.link, costs.bandwidth, costs.rtt, costs.bandwidth_spread, costs.rtt_spread)
     declared = declared_power(costs.edge_watts, costs.joules_per_mb)

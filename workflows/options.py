@@ -216,6 +216,7 @@ class AttackOptions:
         cuts, defense, seed, max_crossing: as of `LeakageOptions`.
         attacks: `all`, or names separated by commas.
         effort: quick finds lower bounds; the others train until nothing is gained.
+        seeds: attackers of each kind, from `seed` on; the worst counts. To sign off takes three.
         device: `cpu` or `cuda`.
         max_leakage: every audit must prove at most this index; None: the plan's own budget.
         pictures: folder for originals beside reconstructions.
@@ -226,6 +227,7 @@ class AttackOptions:
     attacks: str = "all"
     effort: Effort = "quick"
     seed: int = 0
+    seeds: int = 1
     device: str = "cpu"
     max_leakage: float | None = None
     max_crossing: int = 1

@@ -6,10 +6,12 @@ from typing import Literal
 
 from ..attacks import ATTACKS, EFFORTS, attack_named
 from ..planner import AuditOptions
+from ..planner.budgets import AUDITED_ONLY, PRIVACY
 from ..planner.front import checked_objectives
 from ..records import Budgets, CollabplanError, Objective, Tuning, parse_size
 from .checks import checked
 from .defense_options import parts
+from .options import AuditSettings
 
 _BUDGET_OPTIONS = {
     "latency_p95_ms": "--budget-ms",
@@ -43,15 +45,23 @@ def parsed_objectives(text: str) -> tuple[Objective, ...]:
     return checked_objectives(parts(text))
 
 
-def require_audits(budgets: Budgets, *, audit: bool) -> None:
-    """Refuse budgets that only attacks can check if no attack is run.
+def require_audits(budgets: Budgets, audit: AuditSettings) -> None:
+    """Refuse privacy budgets that the attacks to be run cannot meet, before anything is run.
 
     Raises:
         CollabplanError: names the budget.
     """
-    for name in ("max_reconstruction", "max_linkage"):
-        if getattr(budgets, name) is not None and not audit:
-            raise CollabplanError(f"{_BUDGET_OPTIONS[name]} can only be checked by attacks; leave out --no-audit")
+    for name in PRIVACY:
+        option = _BUDGET_OPTIONS[name]
+        if getattr(budgets, name) is None:
+            continue
+        if not audit.audit and name in AUDITED_ONLY:
+            raise CollabplanError(f"{option} can only be checked by attacks; leave out --no-audit")
+        if audit.audit and audit.audit_effort == "quick":
+            raise CollabplanError(
+                f"quick effort finds lower bounds alone, which meet no {option}; give --audit-effort standard"
+                + ("" if name in AUDITED_ONLY else ", or --no-audit to plan on estimates")
+            )
 
 
 def audit_options(effort: Literal["quick", "standard", "thorough"], seeds: int, most: int | None) -> AuditOptions:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from collabplan.attacks import tier_figures, worst_tiers
+from collabplan.attacks import budget_objection, merged, tier_figures, worst_tiers
 from collabplan.attacks.tiers import over_seeds
 from collabplan.estimators.share_interval import share_interval
 from collabplan.records import AttackFigures, AttackResult, Audit, Interval, LinkageRate, Threat, TierFigures
@@ -122,3 +122,19 @@ def test_the_upper_end_lies_above_another_seed_in_95_of_100_audits(seeds: int) -
         assert found is not None
         held += found.high >= 0.5 + 0.006 * float(torch.randn((), generator=generator))
     assert held >= 950
+
+
+def test_an_audit_of_several_seeds_holds_all_their_attacks_and_the_worst_tier() -> None:
+    first, second = audit(result("ridge", "black-box", 0.4)), audit(result("ridge", "black-box", 0.6))
+    found = merged([first, second])
+    assert (found.seeds, [each.seed for each in found.attacks]) == (2, [0, 1])
+    assert found.tiers == worst_tiers([first, second])
+
+
+def test_a_budget_is_shown_to_hold_by_the_rule_to_sign_off_alone() -> None:
+    many = [audit(rated("ridge", 0.0, 500)) for _ in range(3)]
+    assert budget_objection(merged(many), 0.5) is None
+    assert "up to" in (budget_objection(merged(many), 0.1) or "")
+    assert "3 attacker seeds instead of 1" in (budget_objection(many[0], 0.5) or "")
+    few = [audit(rated("ridge", 0.0, 200)) for _ in range(3)]
+    assert "500 targets instead of 200" in (budget_objection(merged(few), 0.5) or "")

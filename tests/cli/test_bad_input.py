@@ -103,6 +103,8 @@ def test_no_data(run: Run, target: Write) -> None:
         (["--budget-ms", "0"], "--budget-ms 0"),
         (["--budget-ms", "nan"], "--budget-ms nan"),
         (["--budget-ms", "50", "--max-leakage", "2"], "--max-leakage 2"),
+        (["--budget-ms", "50", "--max-leakage", "0.3", "--audit-effort", "quick"], "--audit-effort standard"),
+        (["--budget-ms", "50", "--max-linkage", "0.3", "--no-audit"], "leave out --no-audit"),
         (["--budget-ms", "50", "--edge-slowdown", "0"], "--edge-slowdown 0"),
         (["--budget-ms", "50", "--rtt-spread", "3"], "--rtt-spread 3"),
         (["--budget-ms", "50", "--trials", "0"], "--trials"),

@@ -39,7 +39,8 @@ class Audits:
 
     def hardest(self, item):
         self.asked.append(("confirm", item.cut_id))
-        known = self.confirmed.get(item.cut_id, self.found[item.cut_id])
+        searched = self.found[item.cut_id].model_copy(update={"effort": "thorough"})
+        known = self.confirmed.get(item.cut_id, searched)
         return item.model_copy(update={"audited": known.model_copy(update={"split": "confirm"})})
 
 
@@ -121,6 +122,18 @@ def test_an_inconclusive_audit_proves_no_budget():
     assert not held("thorough", ("likelihood",)).holds
     assert "nothing is proven, since attacks FAILED: likelihood" in held("thorough", ("likelihood",)).text
     assert held("quick", ("likelihood",)).holds, "a lower bound proves nothing either way, and is called one"
+
+
+@pytest.mark.parametrize("budget", ["max_leakage", "max_reconstruction", "max_linkage"])
+def test_quick_effort_steers_a_search_and_meets_no_budget(budget):
+    def held(split, effort):
+        found = audited(0.1, split=split, effort=effort, reconstruction=0.1, linkage=0.1)
+        return checks(candidate(point_at("a")).model_copy(update={"audited": found}), Budgets(**{budget: 0.5}))[0]
+
+    assert held("search", "quick").holds
+    assert held("confirm", "standard").holds
+    assert not held("confirm", "quick").holds
+    assert "quick effort finds lower bounds alone" in held("confirm", "quick").text
 
 
 def test_the_most_telling_audit_is_where_the_front_could_gain_most():
