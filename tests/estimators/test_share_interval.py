@@ -48,8 +48,6 @@ def test_the_interval_of_an_excess_covers_it_in_95_of_100_samples(share: float, 
 
 def test_a_higher_level_moves_both_ends() -> None:
     found = widened(Interval(value=0.5, low=0.4, high=0.7), 0.99)
-    assert (found.low, found.high) == (
-        pytest.approx(0.5 - 0.1 * 1.3142, abs=1e-3),
-        pytest.approx(0.5 + 0.2 * 1.3142, abs=1e-3),
-    )
+    assert found.low == pytest.approx(0.5 - 0.1 * 1.3142, abs=1e-3)
+    assert found.high == pytest.approx(0.5 + 0.2 * 1.3142, abs=1e-3)
     assert widened(found, 0.95).high == pytest.approx(0.7)
