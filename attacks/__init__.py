@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .audit_target import AuditTarget
     from .catalogue import ALWAYS, ATTACKS, attack_named, current_revisions
     from .conformance import check_attack
-    from .interface import EFFORTS, Attack, Attacker, Effort, Reconstruction, Training
+    from .interface import EFFORTS, SEARCHING, Attack, Attacker, Effort, Reconstruction, Training
     from .queries import random_queries
     from .releases import ObservedReleases
     from .threat import TIERS, AttackFailed
@@ -37,6 +37,7 @@ _HOMES = {
     "AuditRequest": "audit_request",
     "AuditTarget": "audit_target",
     "EFFORTS": "interface",
+    "SEARCHING": "interface",
     "Effort": "interface",
     "ObservedReleases": "releases",
     "Pair": "agreement",
@@ -60,6 +61,7 @@ __all__ = [
     "ALWAYS",
     "ATTACKS",
     "EFFORTS",
+    "SEARCHING",
     "TIERS",
     "AdversaryView",
     "ArtifactCache",

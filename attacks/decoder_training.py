@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -15,20 +15,11 @@ from .linear_paths import start_paths
 from .releases import ObservedReleases
 from .training import BATCH, LEARNING_RATE, train
 
-MOVED = 8
-"""One query in MOVED of a batch is moved to where the decoder does worst..."""
-
-MOVED_FROM = 8
-"""...after 1 / MOVED_FROM of the steps."""
-
 GENTLE = 0.01
 """Linear paths start at their optimum, and move at this share of the learning rate."""
 
 Pairs = Callable[[Tensor, torch.Generator], tuple[ObservedReleases, Tensor]]
 """From positions `[b]` to releases and the images behind them, `[b, *image_shape]` on the CPU."""
-
-Move = Callable[[Tensor, Tensor, torch.Generator], tuple[ObservedReleases, Tensor]]
-"""From positions `[m]` and reconstructions of their images to releases of moved images, and these images."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,8 +48,6 @@ def train_decoder(
     held: tuple[ObservedReleases, Tensor],
     effort: Effort,
     generator: torch.Generator,
-    *,
-    move: Move | None = None,
 ) -> TrainedDecoder:
     """Minimise the mean squared error of `decoder`.
 
@@ -70,7 +59,6 @@ def train_decoder(
         held: releases and images for early stopping.
         effort: the most steps.
         generator: of every draw; on the CPU.
-        move: queries images that are moved away from their reconstructions.
 
     Raises:
         AttackFailed: the loss is not finite.
@@ -78,15 +66,9 @@ def train_decoder(
     device = prepare.device
     start_at_least_squares(decoder.to(device), prepare, pairs, count, held, generator)
 
-    def step_loss(network: nn.Module, positions: Tensor, step: int) -> Iterator[Tensor]:
+    def step_loss(network: nn.Module, positions: Tensor, step: int) -> Tensor:  # noqa: ARG001
         released, images = pairs(positions, generator)
-        yield mse_loss(network(prepare(released)), images.to(device))
-        if move is not None and step >= effort.train_steps // MOVED_FROM:
-            few = torch.arange(len(positions) // MOVED)
-            with torch.no_grad():
-                guessed = network(prepare(released.take(few))).clamp(0, 1).cpu()
-            moved, wanted = move(positions[few], guessed, generator)
-            yield mse_loss(network(prepare(moved)), wanted.to(device))
+        return mse_loss(network(prepare(released)), images.to(device))
 
     gentle = set(decoder.direct.parameters())
     trained, training = train(

@@ -8,7 +8,6 @@ are optimised at once, with a network each.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import ClassVar
 
@@ -63,9 +62,9 @@ def _trained_generator(view: AdversaryView, effort: Effort, generator: torch.Gen
     images, held, device = view.pixels(view.training), view.pixels(view.held_out), view.device
     network = seeded(lambda: Autoencoder(images.mean(dim=0), effort.width), generator).to(device)
 
-    def step_loss(net: nn.Module, positions: Tensor, step: int) -> Iterator[Tensor]:  # noqa: ARG001
+    def step_loss(net: nn.Module, positions: Tensor, step: int) -> Tensor:  # noqa: ARG001
         draws = torch.randn(len(positions), LATENT, generator=generator).to(device)
-        yield _loss(net, images[positions].to(device), draws)
+        return _loss(net, images[positions].to(device), draws)
 
     @torch.no_grad()
     def held_loss(net: nn.Module) -> float:

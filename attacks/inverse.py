@@ -1,9 +1,8 @@
 """Black-box: a residual network that maps releases back to inputs, trained on queried pairs under the defense.
 
-He, Zhang & Lee (ACSAC 2019), section 4.2, with three changes. The architecture follows from the shapes at the cut. It
+He, Zhang & Lee (ACSAC 2019), section 4.2, with two changes. The architecture follows from the shapes at the cut. It
 has residual blocks and a direct linear path. It is trained on releases as they leave the device, with fresh masks and
-noise at every step, and sees what was dropped. Part of the queries is moved away from their reconstructions and asked
-again, where the decoder does worst; that takes no gradient through the device.
+noise at every step, and sees what was dropped.
 """
 
 from __future__ import annotations
@@ -21,15 +20,12 @@ from .decoders import DecoderInput, decoder_for
 from .interface import Attacker, Effort
 from .releases import ObservedReleases
 
-MOVE = 8 / 255
-"""How far a query is moved, in each pixel."""
-
 
 @dataclass(frozen=True, slots=True)
 class InverseNetwork:
     """The attack."""
 
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2
     name: str = "inverse"
     threat: Threat = "black-box"
     per_image: bool = False
@@ -45,9 +41,5 @@ class InverseNetwork:
         def pairs(positions: Tensor, draws: torch.Generator) -> tuple[ObservedReleases, Tensor]:
             return view.release(bank.at(positions), data.take(positions), draws), images[positions]
 
-        def move(positions: Tensor, guessed: Tensor, draws: torch.Generator) -> tuple[ObservedReleases, Tensor]:
-            away = (images[positions] + MOVE * (images[positions] - guessed).sign()).clamp(0, 1)
-            return view.query(view.target.with_pixels(data.take(positions), away), draws), away
-
         decoder = decoder_for(view.row_shapes, images.mean(dim=0), generator, marked=prepare.marked, width=effort.width)
-        return train_decoder(decoder, prepare, pairs, len(data), held, effort, generator, move=move)
+        return train_decoder(decoder, prepare, pairs, len(data), held, effort, generator)

@@ -10,7 +10,7 @@ network is trained on releases of the shadow under the defense.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -109,10 +109,10 @@ def _train_shadow(
         loss = _classified(view, [row[: len(classes)] for row in rows], classes)
         return loss if seen is None else loss + ALIGNED * seen.distance(_defended(view, rows, draws), draws, quiet)
 
-    def step_loss(network: nn.Module, positions: Tensor, step: int) -> Iterator[Tensor]:
+    def step_loss(network: nn.Module, positions: Tensor, step: int) -> Tensor:
         classes = labels[positions if seen is None else positions[:CLASSIFIED]]
         quiet = QUIET ** min(1.0, step / min(FINEST_AT * effort.train_steps, FINEST_BY))
-        yield loss_of(network, images[positions], classes, generator, quiet)
+        return loss_of(network, images[positions], classes, generator, quiet)
 
     def rate(parameter: nn.Parameter) -> float:
         size = float(parameter.detach().square().mean().sqrt())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import torch
@@ -32,7 +32,7 @@ DECAY = 0.995
 
 def train(
     network: nn.Module,
-    step_loss: Callable[[nn.Module, Tensor, int], Iterable[Tensor]],
+    step_loss: Callable[[nn.Module, Tensor, int], Tensor],
     held_loss: Callable[[nn.Module], float],
     count: int,
     effort: Effort,
@@ -44,7 +44,7 @@ def train(
 
     Args:
         network: changed in place.
-        step_loss: of (network, positions `[b]` below `count`, step): scalar losses, each of which makes a step.
+        step_loss: of (network, positions `[b]` below `count`, step), a scalar.
         held_loss: of a network, on images that nothing is trained on.
         count: training images.
         effort: the most steps, and whether to stop once nothing is gained.
@@ -69,8 +69,8 @@ def train(
         falling = min(1.0, (end - step) / max(end - hold, 1))
         for group in optimiser.param_groups:
             group["lr"] = group["rate"] * min(1.0, (step + 1) / WARM_UP) * falling
-        for loss in step_loss(network, torch.randint(0, count, (BATCH,), generator=generator), step):
-            _step(network, optimiser, loss, step)
+        positions = torch.randint(0, count, (BATCH,), generator=generator)
+        _step(network, optimiser, step_loss(network, positions, step), step)
         step += 1
         average.update_parameters(network)
         if step % check == 0 or step == end:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from ..attacks import ATTACKS, EFFORTS, attack_named
+from ..attacks import ATTACKS, EFFORTS, SEARCHING, attack_named
 from ..planner import AuditOptions
 from ..planner.budgets import AUDITED_ONLY, PRIVACY
 from ..planner.front import checked_objectives
@@ -67,7 +67,7 @@ def require_audits(budgets: Budgets, audit: AuditSettings) -> None:
 def audit_options(effort: Literal["quick", "standard", "thorough"], seeds: int, most: int | None) -> AuditOptions:
     """How the planner audits: the whole suite on the winner."""
     suite = tuple(attack_named(name) for name in ATTACKS)
-    return AuditOptions(EFFORTS["quick"], EFFORTS[effort], suite, seeds=seeds, most=most)
+    return AuditOptions(SEARCHING, EFFORTS[effort], suite, seeds=seeds, most=most)
 
 
 def tuning_options(
