@@ -94,7 +94,7 @@ def optimize(
         audits=0 if audits is None else audits.made,
         notes=(
             *evaluator.notes,
-            *_turned_round(problem, choice.candidates),
+            *sign_question(problem, choice.candidates),
             *(notes if audits is None else audits.notes),
             *_unsought(options),
         ),
@@ -103,7 +103,7 @@ def optimize(
     )
 
 
-def _turned_round(problem: Problem, candidates: Sequence[Candidate]) -> tuple[str, ...]:
+def sign_question(problem: Problem, candidates: Sequence[Candidate]) -> tuple[str, ...]:
     """The question whether higher is better in the target's own metric, where defenses seem to do the model good.
 
     That a few of many do, by chance or since a little noise is harmless, tells nothing; nor does a tuned cloud half.

@@ -12,7 +12,7 @@ from collabplan.graph import candidate_cuts, split, trace
 from collabplan.planner import SearchOptions, optimize
 from collabplan.planner.evaluator import Evaluator
 from collabplan.planner.front import pareto_front
-from collabplan.planner.planning import _turned_round, plan_for
+from collabplan.planner.planning import plan_for, sign_question
 from collabplan.planner.space import point_of
 from collabplan.planner.study_setup import options_of, setup_of
 from collabplan.profilers import profile_model
@@ -99,11 +99,11 @@ def test_a_few_lucky_defenses_of_many_ask_nothing(problem):
 
     def lucky(count):
         gained = [candidate(drop=-0.02) for _ in range(count)]
-        return _turned_round(own, [*gained, *[candidate(drop=0.0) for _ in range(40)]])
+        return sign_question(own, [*gained, *[candidate(drop=0.0) for _ in range(40)]])
 
     assert lucky(2) == ()
     assert len(lucky(3)) == 1
-    assert _turned_round(problem, [candidate(drop=-0.02)]) == ()
+    assert sign_question(problem, [candidate(drop=-0.02)]) == ()
 
 
 def test_a_search_goes_on_under_another_link_and_other_budgets(problem, outcome, folder, tmp_path):

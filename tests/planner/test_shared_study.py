@@ -117,7 +117,7 @@ def test_a_worker_that_died_before_its_first_beat_holds_no_point(url):
             user_attrs={"collabplan.point": point.key, "collabplan.claim": "dead"},
         )
         trial.datetime_start = datetime.now() - timedelta(seconds=60)
-        store._study.add_trial(trial)
+        optuna.load_study(study_name=store.name, storage=url).add_trial(trial)
         assert store.taken() == {point.key}
         store.release_dead()
         assert store.taken() == set()
