@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -19,8 +18,8 @@ WANTED = DATA @ torch.tensor([[1.0], [-2.0], [0.5]]) + 0.1 * torch.randn(
 
 
 def fitted(network: nn.Module, *, steps: int = 200, until_converged: bool = False, scale: float = 1.0) -> Training:
-    def step_loss(net: nn.Module, positions: Tensor, step: int) -> Iterator[Tensor]:  # noqa: ARG001
-        yield (net(DATA[positions]) - WANTED[positions]).square().mean() * scale
+    def step_loss(net: nn.Module, positions: Tensor, step: int) -> Tensor:  # noqa: ARG001
+        return (net(DATA[positions]) - WANTED[positions]).square().mean() * scale
 
     def held_loss(net: nn.Module) -> float:
         with torch.no_grad():
