@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -36,8 +37,8 @@ def scanned(kept: Numbers, values: Numbers, near: float) -> int | None:
 @pytest.mark.parametrize("size", [1, 63, 64, 65, 1000])
 @pytest.mark.parametrize("inputs", [smooth, noise])
 @pytest.mark.parametrize("scale", [1.0, 255.0, 1e-3])
-def test_it_finds_what_a_scan_finds(size: int, inputs: object, scale: float) -> None:
-    kept = inputs(300, size) * np.float32(scale)  # type: ignore[operator]
+def test_it_finds_what_a_scan_finds(size: int, inputs: Callable[[int, int], Numbers], scale: float) -> None:
+    kept = inputs(300, size) * np.float32(scale)
     found = index()
     for number, values in enumerate(kept):
         found.add(number, values)
