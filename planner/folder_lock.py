@@ -10,7 +10,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from ..records import CollabplanError, write_text
-from ..records.atomic import make_file, make_folder, write_failure
+from ..records.atomic import make_folder, write_failure
 
 LOCK_FILE = "lock"
 
@@ -29,7 +29,7 @@ def locked(folder: Path) -> Iterator[None]:
         make_folder(folder)
         if not (folder / ".gitignore").exists():
             write_text(folder / ".gitignore", "*\n")
-        make_file(file)
+        file.touch(mode=0o600)
     except OSError as error:
         raise CollabplanError(write_failure(file, error)) from error
     lock = FileLock(file)

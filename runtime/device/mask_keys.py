@@ -12,7 +12,6 @@ import stat
 from pathlib import Path
 
 from ...records import CollabplanError
-from ...records.ownership import may_be_read_by_others
 
 KEY_BYTES = 32
 """The shortest key: 256 bits."""
@@ -30,7 +29,7 @@ def newest_key(path: Path) -> bytes:
         handle = os.open(path, os.O_RDONLY)
         with os.fdopen(handle, "rb") as file:
             state = os.fstat(handle)
-            if not stat.S_ISREG(state.st_mode) or may_be_read_by_others(state):
+            if not stat.S_ISREG(state.st_mode) or stat.S_IMODE(state.st_mode) & 0o077:
                 raise CollabplanError(f"mask key file {path} may be read by others; run: chmod 600 {path}")
             lines = file.read().split()
     except FileNotFoundError:
