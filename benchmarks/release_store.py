@@ -142,7 +142,7 @@ def looked_up(
     generator, wrong = np.random.default_rng(7), 0
     times, scanned, alone = (Times(), Times()), list[float](), list[float]()
     for index, chosen in enumerate(generator.choice(len(kept), len(strangers), replace=False)):
-        near_by = kept[chosen] + generator.normal(0, near / 2, kept.shape[1]).astype(np.float32)
+        near_by = kept[chosen] + np.float32(near / 2) * generator.standard_normal(kept.shape[1], dtype=np.float32)
         for values, each in zip((near_by, strangers[index]), times, strict=True):
             clock, own = time.perf_counter(), time.thread_time()
             with store.decision():

@@ -83,7 +83,7 @@ class ReleaseStore:
         most_bytes: int = 2**28,
         wait_s: float = 5.0,
     ) -> None:
-        self._path = path
+        self._path, self._keeps_numbers = path, 0
         if path is not None:
             _require_private(path)
         try:
@@ -93,7 +93,7 @@ class ReleaseStore:
             self._index = NearDuplicateIndex(self._database)
             self._prepare(most_bytes)
             with self._transaction():
-                self._salt, self._keeps_numbers = self._owned(plan_sha256, row_bytes, keeps_numbers)
+                self._salt = self._owned(plan_sha256, row_bytes, keeps_numbers)
         except sqlite3.Error as error:
             raise CollabplanError(self._explained(error)) from None
 
@@ -107,6 +107,8 @@ class ReleaseStore:
         """
         try:
             with self._transaction():
+                # Another client may have given the store to near-duplicates since this one opened it.
+                (self._keeps_numbers,) = self._database.execute("SELECT near FROM about").fetchone()
                 yield
         except sqlite3.Error as error:
             full = self._path is None and _code(error) == sqlite3.SQLITE_FULL
@@ -173,8 +175,8 @@ class ReleaseStore:
 
     @property
     def keeps_numbers(self) -> bool:
-        """True if each input's numbers are kept."""
-        return self._keeps_numbers
+        """True if each input's numbers are kept; asked within a decision."""
+        return bool(self._keeps_numbers)
 
     def make_room(self) -> bool:
         """Drop the bytes of the oldest quarter of releases. False for a file, and if there is nothing to drop."""
@@ -229,8 +231,8 @@ class ReleaseStore:
             )
         return True
 
-    def _owned(self, plan_sha256: str, row_bytes: int, keeps_numbers: bool) -> tuple[bytes, bool]:
-        """The salt, and whether numbers are kept. An empty store is given to this plan."""
+    def _owned(self, plan_sha256: str, row_bytes: int, keeps_numbers: bool) -> bytes:
+        """The salt. An empty store is given to this plan, and to near-duplicates if it is to keep numbers."""
         if not self._require_ours():
             for statement in _TABLES:
                 self._database.execute(statement)
@@ -248,7 +250,7 @@ class ReleaseStore:
                 )
             self._index.create()
             self._database.execute("UPDATE about SET near = 1")
-        return bytes(salt), bool(has_numbers) or keeps_numbers
+        return bytes(salt)
 
     def _explained(self, error: sqlite3.Error) -> str:
         """One line on what failed and what to do. It never advises to remove the store, which would forget."""
@@ -268,7 +270,7 @@ class ReleaseStore:
             case sqlite3.SQLITE_NOTADB:
                 return f"{store} is none of ours ({error}); name another file"
             case sqlite3.SQLITE_CORRUPT:
-                return f"{store} is damaged ({error}); put a copy of it in its place"
+                return f"{store} is damaged ({error}); put its newest copy in its place"
             case _ if "no such module: rtree" in str(error):
                 return "--near needs SQLite's R*Tree, which this Python lacks; use another Python, or leave --near out"
             case _:

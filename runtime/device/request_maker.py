@@ -120,10 +120,11 @@ class RequestMaker:
             ReleaseError: the policy refuses another release of one of the inputs, or the release store cannot be used.
             BodyError: what crosses does not have the shapes of the plan.
         """
+        claims: tuple[Claim, ...] = ()
         with torch.no_grad():
             crossing = self._part.program(*inputs)
             if self._undefended:
-                kind, body, claims = BodyKind.undefended, self._plain.pack(crossing, batch), ()
+                kind, body = BodyKind.undefended, self._plain.pack(crossing, batch)
             else:
                 kind = BodyKind.defended
                 body, claims = self._release(inputs, crossing, batch)

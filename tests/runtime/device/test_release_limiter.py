@@ -111,14 +111,14 @@ def test_a_flood_gets_no_second_release_of_an_input_and_memory_stays_bounded(nea
     limited, release = limiter(most_bytes=2**18, near=near), Releases()
     known = torch.rand(20, 5)
     assert sent(limited, known, release) == list(range(20))
-    for _ in range(40):
+    for _ in range(24):
         with contextlib.suppress(ReleaseError):
-            sent(limited, torch.rand(200, 5), release)
-        for row in range(20):
+            sent(limited, torch.rand(400, 5), release)
+        for row in range(0, 20, 4):
             with contextlib.suppress(ReleaseError):  # its bytes may have been dropped; then nothing is sent
                 assert sent(limited, known[row : row + 1], release) == [row]
     with pytest.raises(ReleaseError, match="the memory of releases is full, and no input may be forgotten"):
-        sent(limited, torch.rand(200, 5), release)
+        sent(limited, torch.rand(400, 5), release)
 
 
 def test_a_repeat_whose_bytes_memory_dropped_is_refused() -> None:
@@ -175,6 +175,14 @@ def test_two_clients_on_one_store_decide_as_one(tmp_path: Path) -> None:
         thread.join(60)
     assert len(seen[0]) == 60
     assert seen[0] == seen[1], "each input left under the mask of whoever decided first"
+
+
+def test_a_client_without_near_keeps_what_one_with_it_needs(tmp_path: Path) -> None:
+    x, release = torch.rand(1, 5), Releases()
+    exact = limiter(store=tmp_path / "releases")
+    near = limiter(store=tmp_path / "releases", near=0.01)
+    assert sent(exact, x, release) == [0]
+    assert sent(near, x + 0.001, release) == [0]
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 3), st.booleans()), max_size=12), st.integers(1, 3))

@@ -94,7 +94,9 @@ def test_near_duplicates_need_a_store_that_kept_all_numbers(tmp_path: Path) -> N
     path = tmp_path / "releases"
     ReleaseStore(path, "plan", 4).close()
     ReleaseStore(path, "plan", 4, keeps_numbers=True).close()  # nothing was released in between
-    assert ReleaseStore(path, "plan", 4).keeps_numbers
+    again = ReleaseStore(path, "plan", 4)
+    with again.decision():
+        assert again.keeps_numbers
     bare = ReleaseStore(tmp_path / "bare", "plan", 4)
     with bare.decision():
         bare.add(b"a", b"1234", None)
