@@ -98,16 +98,26 @@ def collabplan(
             "--version", callback=_print_version, is_eager=True, help="Print the version.", show_default=False
         ),
     ] = False,
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            metavar="FILE",
+            help="Read the options' defaults here, trust and releases too.",
+            show_default=False,
+        ),
+    ] = None,
     _debug: Debug = False,
 ) -> None:
-    """Read the configuration, whose values are the commands' defaults."""
-    from .config import find_config
+    """Read the configuration, whose values are the commands' defaults, and say which file it is."""
+    from .config import find_config, named_config
 
     if any(flag in sys.argv for flag in _HELP_FLAGS):
         return
-    config = find_config(Path.cwd())
+    ctx.obj = config = find_config(Path.cwd()) if file is None else named_config(file)
     if config is not None:
         ctx.default_map = config.defaults(_option_names(ctx.command))
+        print(f"collabplan: defaults from {config.file}", file=sys.stderr)
 
 
 def _built(name: str) -> Any:

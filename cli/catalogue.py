@@ -17,7 +17,8 @@ ABOUT = """Decide with evidence where to split a PyTorch model between an edge d
 A target is path.py, path.py:NAME or package.module:NAME. Loading it runs its Python code: give only files that you \
 trust.
 
-Defaults come from [tool.collabplan] in pyproject.toml or from collabplan.toml, nearest folder upwards."""
+Defaults come from [tool.collabplan] in pyproject.toml or from collabplan.toml, nearest folder upwards, up to the \
+project's root. Trust and releases count there only if the file is named with --config."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,7 @@ COMMANDS = {
 }  # fmt: skip
 OPTIONS = (
     ("--version", "Print the version."),
+    ("--config FILE", "Read the options' defaults here, trust and releases too."),
     ("--debug", "Show the traceback of an error."),
     ("--install-completion", "Install completion for this shell."),
     ("--show-completion", "Print completion for this shell."),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import typer
 
 from .options import Debug, HelpAll, Json, examples
 
@@ -11,18 +11,16 @@ EXAMPLES = examples(
 )
 
 
-def env(as_json: Json = False, _debug: Debug = False, _help_all: HelpAll = False) -> None:
+def env(ctx: typer.Context, as_json: Json = False, _debug: Debug = False, _help_all: HelpAll = False) -> None:
     """Print versions, hardware and configuration: what a bug report needs. Nothing secret, no environment variables."""
     from rich.markup import escape
     from rich.table import Table
 
     from ..workflows.environment import environment
-    from .config import find_config
     from .output import Output
 
     output = Output(as_json=as_json)
-    config = find_config(Path.cwd())
-    facts = {**environment(), "configuration": str(config.file) if config else None}
+    facts = {**environment(), "configuration": str(ctx.obj.file) if ctx.obj else None}
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")

@@ -15,6 +15,7 @@ from optuna.artifacts import Boto3ArtifactStore, FileSystemArtifactStore
 from optuna.artifacts.exceptions import ArtifactNotFound
 
 from ..records import CollabplanError, write_bytes
+from ..records.atomic import make_folder
 from ..records.extras import require_modules
 
 S3 = "s3://"
@@ -81,7 +82,7 @@ def open_artifacts(where: str) -> Artifacts:
     if not where.startswith(S3):
         folder = Path(where)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
         except OSError as error:
             raise CollabplanError(
                 f"the artifact store {where} is no folder that can be used: {error.strerror}"

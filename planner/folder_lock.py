@@ -10,7 +10,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from ..records import CollabplanError, write_text
-from ..records.atomic import write_failure
+from ..records.atomic import make_folder, write_failure
 
 LOCK_FILE = "lock"
 
@@ -26,10 +26,10 @@ def locked(folder: Path) -> Iterator[None]:
     """
     file = folder / LOCK_FILE
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         if not (folder / ".gitignore").exists():
             write_text(folder / ".gitignore", "*\n")
-        file.touch(mode=0o644)
+        file.touch(mode=0o600)
     except OSError as error:
         raise CollabplanError(write_failure(file, error)) from error
     lock = FileLock(file)

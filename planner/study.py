@@ -25,7 +25,7 @@ import sqlalchemy.exc
 from optuna.trial import TrialState, create_trial
 
 from ..records import DEFAULT_OBJECTIVES, Budgets, Candidate, CollabplanError, MismatchError, Objective, StudySetup
-from ..records.atomic import write_failure
+from ..records.atomic import make_file, write_failure
 from ..records.files import other_version
 from .budgets import checks
 from .folder_lock import locked
@@ -168,6 +168,7 @@ def _open_storage(path: Path) -> optuna.storages.RDBStorage:
         fresh = path.with_name(f".{path.name}.new")
         for leftover in (fresh, fresh.with_name(f"{fresh.name}-journal")):
             leftover.unlink(missing_ok=True)
+        make_file(fresh)
         made = optuna.storages.RDBStorage(_url(fresh))
         made.remove_session()
         made.engine.dispose()

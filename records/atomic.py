@@ -1,7 +1,12 @@
-"""Files and folders appear whole or not at all: written to a temporary name beside the target, then renamed."""
+"""Files and folders appear whole or not at all: written to a temporary name beside the target, then renamed.
+
+What lies in `.collabplan` is its user's alone (files 0600, folders 0700), since it holds pictures of private inputs and
+what was computed from them. Everything else follows the umask.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
@@ -11,6 +16,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from .errors import CollabplanError
+
+WORK_FOLDER = ".collabplan"
+"""The folder of the working directory that keeps what commands made."""
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -32,13 +40,13 @@ def write_bytes(path: Path, data: bytes) -> None:
     path = Path(path)
     temporary: str | None = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~current_umask())
+        os.chmod(temporary, 0o666 & ~_mask(path))
         os.replace(temporary, path)
     except OSError as error:
         if temporary is not None and os.path.exists(temporary):
@@ -87,9 +95,9 @@ def new_folder(path: Path) -> Iterator[Path]:
     path = Path(path).absolute()
     temporary: Path | None = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
-        os.chmod(temporary, 0o777 & ~current_umask())
+        os.chmod(temporary, 0o777 & ~_mask(path))
         yield temporary
         _take_place(temporary, path)
     except OSError as error:
@@ -123,6 +131,45 @@ def write_failure(path: Path, error: OSError) -> str:
     if error.errno == errno.ENOSPC:
         return f"no space left on the device for {path}; free some space and run again (no file was left half written)"
     return f"cannot write {path}: {error.strerror or error}; choose a writable place with -o"
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it where they are absent.
+
+    Args:
+        path: the folder.
+
+    Raises:
+        OSError: it cannot be made.
+
+    Examples:
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     make_folder(Path(folder) / ".collabplan" / "audits")
+        ...     [oct(each.stat().st_mode & 0o777) for each in sorted(Path(folder).rglob("*"))]
+        ['0o700', '0o700']
+    """
+    for folder in (*reversed(path.parents), path):
+        if not folder.exists():
+            with contextlib.suppress(FileExistsError):  # another process was quicker
+                folder.mkdir(mode=0o777 & ~_mask(folder))
+    path.mkdir(exist_ok=True)
+
+
+def make_file(path: Path) -> None:
+    """Make an empty file where there is none, for a library that would choose the mode by itself.
+
+    Args:
+        path: the file, in a folder that exists.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    path.touch(mode=0o666 & ~_mask(path))
+
+
+def _mask(path: Path) -> int:
+    """The permissions that a new file or folder does not get."""
+    return 0o077 if WORK_FOLDER in path.absolute().parts else current_umask()
 
 
 def current_umask() -> int:

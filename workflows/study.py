@@ -23,6 +23,7 @@ from ..defenses import CustomStage
 from ..planner import SearchResult
 from ..planner.plan_files import save_plan
 from ..records import BudgetError, Plan
+from ..records.atomic import make_folder
 from ..targets.input_options import InputOptions
 from ..targets.target import Target as LoadedTarget
 from ..targets.target import target_in_memory
@@ -225,7 +226,7 @@ class Study:
     def _kept(self, plan: Plan, found: SearchResult) -> LoadedPlan:
         """A plan with its model, written into the workspace."""
         file = self.workspace.prepare() / "plans" / f"{plan.study}-{plan.cut_id}.json"
-        file.parent.mkdir(exist_ok=True)
+        make_folder(file.parent)
         plan = save_plan(plan, found.tuned_weights, found.projection, file)
         target, traced = self.session.target, self.session.traced
         cut = planned_cut(plan, traced)

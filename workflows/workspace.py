@@ -1,16 +1,21 @@
 """The `.collabplan` folder of the working directory: profiles, the study, caches.
 
-It ignores itself in git (by a `.gitignore` of its own), so that nothing measured here is committed by chance.
+It ignores itself in git (by a `.gitignore` of its own), so that nothing measured here is committed by chance, and other
+users of the machine cannot look into it, since it keeps pictures of private inputs and what was computed from them.
 """
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..records import CollabplanError, Profile, RecordError, TargetError, hash_file, load, save, write_text
+from ..records.atomic import WORK_FOLDER
+from ..records.ownership import belongs_to_others, may_be_read_by_others
 
-FOLDER = ".collabplan"
+log = logging.getLogger(__name__)
+
 _LAST = "last-profile"
 
 
@@ -23,16 +28,33 @@ class Workspace:
     @classmethod
     def here(cls) -> Workspace:
         """The workspace of the working directory."""
-        return cls(Path(FOLDER))
+        return cls(Path(WORK_FOLDER))
 
     def prepare(self) -> Path:
-        """Make the folder with its `.gitignore`. Raises CollabplanError where it cannot be written."""
+        """Make the folder with its `.gitignore`, and close it to other users.
+
+        Raises:
+            CollabplanError: it cannot be written, or belongs to another user.
+        """
         ignore = self.folder / ".gitignore"
         if self.folder.exists() and not self.folder.is_dir():
             raise CollabplanError(f"{self.folder} is a file; collabplan keeps its work in a folder of that name")
         if not ignore.exists():
             write_text(ignore, "# Made by collabplan; everything here can be made again.\n*\n")
+        self._close_to_others()
         return self.folder
+
+    def _close_to_others(self) -> None:
+        state = self.folder.stat()
+        if belongs_to_others(state):
+            raise CollabplanError(
+                f"{self.folder} belongs to another user, who could read what is kept there; work in another folder"
+            )
+        if may_be_read_by_others(state):
+            try:
+                self.folder.chmod(0o700)
+            except OSError as error:  # a file system without permissions, as on memory cards
+                log.warning("other users may read %s, which cannot be closed to them: %s", self.folder, error.strerror)
 
     def save_profile(self, profile: Profile) -> Path:
         """Keep a profile and remember it as the last one."""

@@ -164,7 +164,7 @@ class EdgeClient:
             inputs: the model's tensors in order or by name, each as it was traced: its batch in the traced dimension.
 
         Raises:
-            ReleaseError: the policy refuses another release of an input.
+            ReleaseError: the policy refuses another release of an input, or the release store cannot be used.
             UnreachableError: the cloud gave no answer.
             CollabplanError: the inputs are not the model's, or the server refuses the device or the request.
         """
@@ -204,12 +204,15 @@ class EdgeClient:
             return request
         request.future = request.session = request.failure = None
         try:
+            if request.given_up:
+                raise CollabplanError("this request was given up before it left the device; prepare its inputs again")
             session = request.session = self._connected()
             if request.batch > session.max_batch:
                 raise CollabplanError(
                     f"a request of {request.batch} samples is more than the server takes ({session.max_batch}); "
                     "send fewer at once, or serve with a larger --max-batch"
                 )
+            request.may_have_left = True
             request.future = session.send(request.number, request.frame)
             self.counts.bytes_sent += len(request.frame)
         except CollabplanError as error:
@@ -217,9 +220,24 @@ class EdgeClient:
         return request
 
     def collect(self, request: PendingRequest) -> Any:
-        """The last step of `infer`: the output, after retries and fallback. Raises as `infer`."""
+        """The last step of `infer`: the output, after retries and fallback. Raises as `infer`.
+
+        A request that never left the device, because no server could be reached, does not count as a release.
+        """
         if not self.part.sends:
             return _run(self.part.program, request.inputs)
+        try:
+            return self._answer(request)
+        except CollabplanError as error:
+            self._maker.give_up(request)
+            if self._fallback is None or not isinstance(error, UnreachableError):
+                raise
+            log.warning("the cloud does not answer, the device does: %s", error)
+            self.counts.fallbacks += 1
+            return _run(self._fallback, request.inputs)
+
+    def _answer(self, request: PendingRequest) -> Any:
+        """The cloud's output, after retries. Raises as `infer`."""
         for attempt in itertools.count():
             try:
                 return self._output(request)
@@ -229,11 +247,7 @@ class EdgeClient:
                     self.counts.retries += 1
                     self.submit(request)
                     continue
-                if self._fallback is None:
-                    raise
-                log.warning("the cloud does not answer, the device does: %s", error)
-                self.counts.fallbacks += 1
-                return _run(self._fallback, request.inputs)
+                raise
         raise AssertionError  # the loop returns or raises
 
     def _begun(self, inputs: Inputs, on_error: str) -> PendingRequest | CollabplanError:

@@ -14,4 +14,4 @@ class UnreachableError(CollabplanError):
 
 
 class ReleaseError(CollabplanError):
-    """An input was released as often as the policy allows."""
+    """An input was released as often as the policy allows, or the store that knows cannot be used. Nothing was sent."""

@@ -10,13 +10,16 @@ of a remembered input is found, and gets the earlier input's answer. Not found a
 brighter by more than the tolerance; each step of a slow drift beyond the tolerance counts as a new input. Public inputs
 do not count: the same private input with another public one gets the earlier answer.
 
-Without a store the limiter remembers what fits into `most_bytes`, and forgets the oldest input first. A forgotten input
-counts as new when it comes again. A store, a SQLite file that its owner alone can read, keeps everything.
+Clients on one store decide one after the other, so together they keep to the policy, and each finds the near-duplicates
+of what another released. A request that never left the device does not count; one of which that cannot be known does.
+
+No input is forgotten (see `release_store`): a flood of other inputs gets no new release of an earlier one. A client
+whose memory is full sends nothing more that is new; a store, a SQLite file that its owner alone can read, has no such
+end and also remembers across restarts.
 """
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,14 +28,13 @@ from typing import Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from ...records import CollabplanError
 from ..wire.bitpacking import Bytes
 from .errors import ReleaseError
-from .near_duplicates import NearDuplicateIndex
-from .release_store import MemoryStore, ReleasedInput, ReleaseStore, SqliteStore
+from .near_duplicates import Numbers
+from .release_store import Claim, MemoryFullError, ReleaseStore
 
 Beyond = Literal["resend", "refuse"]
 
@@ -46,8 +48,9 @@ class ReleasePolicy:
         near: the largest mean absolute difference between two inputs that count as the same, in the inputs' units;
             0 finds exact repeats alone.
         beyond: what happens after that: "resend" sends the first release again, "refuse" raises ReleaseError.
-        most_bytes: the memory for remembered inputs, without a store.
+        most_bytes: the memory for remembered inputs, without a store. When it is full, new inputs raise ReleaseError.
         store: a file that remembers all inputs, also across restarts.
+        wait_s: how long to wait, in seconds, while other clients of the store decide.
 
     Raises:
         CollabplanError: a value is out of range.
@@ -62,10 +65,24 @@ class ReleasePolicy:
     beyond: Beyond = "resend"
     most_bytes: int = 2**28
     store: Path | None = None
+    wait_s: float = 5.0
 
     def __post_init__(self) -> None:
-        if self.releases < 1 or not self.near >= 0 or self.most_bytes < 1:
-            raise CollabplanError("a release policy needs releases >= 1, near >= 0 and most_bytes >= 1")
+        if self.releases < 1 or not self.near >= 0 or self.most_bytes < 1 or not self.wait_s >= 0:
+            raise CollabplanError("a release policy needs releases >= 1, near >= 0, most_bytes >= 1 and wait_s >= 0")
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What leaves the device.
+
+    Attributes:
+        rows: `[samples, row_bytes]`.
+        claims: what they count for, to be taken back if they never leave.
+    """
+
+    rows: Bytes
+    claims: tuple[Claim, ...]
 
 
 class ReleaseLimiter:
@@ -80,96 +97,103 @@ class ReleaseLimiter:
         repeated: the samples for which earlier bytes were sent again.
 
     Raises:
-        CollabplanError: others can read the store, it is not a release store, or it belongs to another plan.
+        CollabplanError: the store cannot be used (see `ReleaseStore`).
     """
 
     def __init__(self, policy: ReleasePolicy, plan_sha256: str, row_bytes: int) -> None:
         self.policy = policy
         self.repeated = 0
         self._lock = threading.Lock()
-        self._store: ReleaseStore = (
-            MemoryStore(policy.most_bytes)
-            if policy.store is None
-            else SqliteStore(policy.store, plan_sha256, row_bytes)
+        self._store = ReleaseStore(
+            policy.store,
+            plan_sha256,
+            row_bytes,
+            keeps_numbers=policy.near > 0,
+            most_bytes=policy.most_bytes,
+            wait_s=policy.wait_s,
         )
-        self._near_duplicates = NearDuplicateIndex()
-        if policy.near:
-            for digest, released in self._store.items():
-                if released.values is not None:
-                    self._near_duplicates.add(digest, released.values)
 
-    def settle(self, private: Sequence[Tensor], rows: Bytes) -> Bytes:
+    def settle(self, private: Sequence[Tensor], rows: Bytes) -> Settled:
         """Decide what leaves the device: the new release of each sample, or an earlier one.
 
         Args:
             private: the private inputs, each `[samples, ...]`.
             rows: a new release of them, `[samples, row_bytes]`.
 
-        Returns:
-            `[samples, row_bytes]`.
+        Raises:
+            ReleaseError: a sample was released as often as it may be and the policy refuses more, or the store cannot
+                be used. Then no sample of the request counts.
+        """
+        inputs = [[tensor[index].detach().cpu().contiguous() for tensor in private] for index in range(rows.shape[0])]
+        with self._lock:
+            while True:
+                try:
+                    with self._store.decision():
+                        settled, repeated = self._settle_all(inputs, rows)
+                except MemoryFullError:
+                    if not self._store.make_room():
+                        raise
+                else:
+                    self.repeated += repeated
+                    return settled
+
+    def take_back(self, claims: Sequence[Claim]) -> None:
+        """Undo the claims of a request that never left.
 
         Raises:
-            ReleaseError: a sample was released as often as it may be, and the policy refuses more.
+            ReleaseError: the store cannot be used; the request then counts.
         """
-        settled = rows.copy()
-        with self._lock:
-            for index in range(rows.shape[0]):
-                parts = [tensor[index].detach().cpu().contiguous() for tensor in private]
-                settled[index] = np.frombuffer(self._settle_one(parts, rows[index].tobytes()), dtype=np.uint8)
-        return settled
+        with self._lock, self._store.decision():
+            self._store.take_back(claims)
 
     def close(self) -> None:
         """Close the store."""
         self._store.close()
 
-    def _settle_one(self, parts: Sequence[Tensor], row: bytes) -> bytes:
-        digest = _digest(parts)
-        values = _values(parts) if self.policy.near else None
-        released = self._store.get(digest)
-        if released is None and values is not None:
-            found = self._nearest(values)
-            if found is not None:
-                digest, released = found
-        if released is None:
-            self._remember(digest, ReleasedInput(1, row, values))
-            return row
-        if released.count < self.policy.releases:
-            released.count += 1
-            self._store.put(digest, released)
-            return row
-        if self.policy.beyond == "refuse":
+    def _settle_all(self, inputs: Sequence[Sequence[Tensor]], rows: Bytes) -> tuple[Settled, int]:
+        """The decision of one request, and how many of its samples are repeats."""
+        sent, claims, repeated = rows.copy(), list[Claim](), 0
+        for index, parts in enumerate(inputs):
+            claim, earlier = self._settle_one(parts, rows[index].tobytes())
+            claims.append(claim)
+            if earlier is not None:
+                sent[index] = np.frombuffer(earlier, dtype=np.uint8)
+                repeated += 1
+        return Settled(sent, tuple(claims)), repeated
+
+    def _settle_one(self, parts: Sequence[Tensor], row: bytes) -> tuple[Claim, bytes | None]:
+        """The claim of one sample, and the earlier bytes that are sent in place of `row`, or None."""
+        store, policy = self._store, self.policy
+        digest = store.digest([each for part in parts for each in (_kind(part), _bytes(part))])
+        values = _values(parts) if store.keeps_numbers else None
+        number = store.find(digest)
+        if number is None and values is not None and policy.near:
+            number = store.nearest(values, policy.near)
+        if number is None:
+            return store.add(digest, row, values), None
+        count = store.count(number)
+        if count < policy.releases:
+            return store.add_further(number), None
+        if policy.beyond == "refuse":
             raise ReleaseError(
-                f"this input was released {released.count} times, which is all that the policy allows; nothing was sent"
+                f"this input was released {count} times, which is all that the policy allows; nothing was sent"
             )
-        self.repeated += 1
-        return released.row
-
-    def _remember(self, digest: bytes, released: ReleasedInput) -> None:
-        forgotten = self._store.put(digest, released)
-        if released.values is not None:
-            self._near_duplicates.add(digest, released.values)
-        self._near_duplicates.remove(forgotten)
-
-    def _nearest(self, values: NDArray[np.float32]) -> tuple[bytes, ReleasedInput] | None:
-        """The nearest remembered input within the tolerance."""
-        best: tuple[float, bytes, ReleasedInput] | None = None
-        for digest in self._near_duplicates.candidates(values, self.policy.near):
-            released = self._store.get(digest)
-            if released is None or released.values is None or released.values.shape != values.shape:
-                continue
-            distance = float(np.abs(released.values - values).mean(dtype=np.float64))
-            if distance <= self.policy.near and (best is None or distance < best[0]):
-                best = distance, digest, released
-        return None if best is None else best[1:]
+        earlier = store.first_row(number)
+        if earlier is None:
+            raise ReleaseError(
+                "this input was released before, and memory has no room for its bytes any more; nothing was sent; "
+                "give --release-store FILE (store=) or more memory (most_bytes=)"
+            )
+        return store.add_repeat(number), earlier
 
 
-def _digest(parts: Sequence[Tensor]) -> bytes:
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(f"{part.dtype}|{tuple(part.shape)}|".encode())
-        digest.update(part.reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.digest()
+def _kind(part: Tensor) -> bytes:
+    return f"{part.dtype}|{tuple(part.shape)}".encode()
 
 
-def _values(parts: Sequence[Tensor]) -> NDArray[np.float32]:
+def _bytes(part: Tensor) -> bytes:
+    return part.reshape(-1).view(torch.uint8).numpy().tobytes()
+
+
+def _values(parts: Sequence[Tensor]) -> Numbers:
     return np.concatenate([part.reshape(-1).float().numpy() for part in parts])

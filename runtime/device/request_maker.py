@@ -6,6 +6,7 @@ A frame is made once. A retry sends the identical bytes again, so that it reveal
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -21,12 +22,16 @@ from ...targets.data import InputScaling
 from ..parts import EdgePart
 from ..wire.framing import Answer, BodyKind, Request, pack_request
 from ..wire.request_codec import DefendedCodec, PlainCodec
+from .errors import ReleaseError
 from .mask_keys import newest_key
 from .model_inputs import private_inputs
-from .release_limiter import ReleaseLimiter, ReleasePolicy
+from .release_limiter import ReleaseLimiter, ReleasePolicy, Settled
+from .release_store import Claim
 
 if TYPE_CHECKING:
     from .session import CloudSession
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(eq=False, slots=True)
@@ -41,6 +46,9 @@ class PendingRequest:
         future: where the answer of the last try arrives; None before it was sent.
         session: the connection of the last try.
         failure: why the last try could not be sent.
+        claims: what the request counts for in the release store.
+        may_have_left: True once a try was handed to a connection.
+        given_up: True once the request no longer counts, because it never left; it is not sent any more.
     """
 
     number: int
@@ -50,6 +58,9 @@ class PendingRequest:
     future: Future[Answer] | None = None
     session: CloudSession | None = None
     failure: CollabplanError | None = None
+    claims: tuple[Claim, ...] = ()
+    may_have_left: bool = False
+    given_up: bool = False
 
     @property
     def done(self) -> bool:
@@ -106,33 +117,48 @@ class RequestMaker:
             batch: the number of samples in them.
 
         Raises:
-            ReleaseError: the policy refuses another release of one of the inputs.
+            ReleaseError: the policy refuses another release of one of the inputs, or the release store cannot be used.
             BodyError: what crosses does not have the shapes of the plan.
         """
+        claims: tuple[Claim, ...] = ()
         with torch.no_grad():
             crossing = self._part.program(*inputs)
             if self._undefended:
                 kind, body = BodyKind.undefended, self._plain.pack(crossing, batch)
             else:
-                kind, body = BodyKind.defended, self._release(inputs, crossing, batch)
+                kind = BodyKind.defended
+                body, claims = self._release(inputs, crossing, batch)
         number = next(self._numbers)
         frame = pack_request(Request(kind, number, batch, self._patience_ms, body))
-        return PendingRequest(number, frame, batch, inputs)
+        return PendingRequest(number, frame, batch, inputs, claims=claims)
+
+    def give_up(self, request: PendingRequest) -> None:
+        """Take back what a request counts for if it never left the device; it must not be sent afterwards."""
+        if self._limiter is None or request.may_have_left or request.given_up:
+            return
+        request.given_up = True
+        try:
+            self._limiter.take_back(request.claims)
+        except ReleaseError as error:
+            log.warning("a request that never left counts as released: %s", error)
 
     def close(self) -> None:
         """Close the release store."""
         if self._limiter is not None:
             self._limiter.close()
 
-    def _release(self, inputs: tuple[Tensor, ...], crossing: Sequence[Tensor], batch: int) -> bytes:
-        """The body: a new release of the inputs, or the bytes of an earlier one where the policy says so."""
+    def _release(
+        self, inputs: tuple[Tensor, ...], crossing: Sequence[Tensor], batch: int
+    ) -> tuple[bytes, tuple[Claim, ...]]:
+        """The body, new releases or earlier bytes as the policy says, and its claims."""
         part = self._part.manifest.part
         released = self._part.defense.release(crossing, self._source(inputs, batch))
-        rows = self._defended.rows(released, batch)
+        rows, fixed = self._defended.rows(released, batch), self._defended.fixed(released)
+        settled = Settled(rows, ())
         if self._limiter is not None:
             units = 1 if part.batch else batch
-            rows = self._limiter.settle(private_inputs(inputs, part.inputs, units), rows.reshape(units, -1))
-        return rows.tobytes() + self._defended.fixed(released)
+            settled = self._limiter.settle(private_inputs(inputs, part.inputs, units), rows.reshape(units, -1))
+        return settled.rows.tobytes() + fixed, settled.claims
 
     def _source(self, inputs: Sequence[Tensor], batch: int) -> Randomness:
         """Where the defense's randomness comes from."""

@@ -55,6 +55,13 @@ def test_profile_prints_tables_of_80_columns_and_keeps_the_file(run: Run, target
     assert (Path(".collabplan") / "last-profile").exists()
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no mode bits")
+def test_what_a_search_keeps_is_its_users_alone(made: Path) -> None:
+    kept = [made / ".collabplan", *(made / ".collabplan").rglob("*")]
+    assert {"study.db", "lock", "profiles", "last-profile"} <= {path.name for path in kept}
+    assert [str(path) for path in kept if path.stat().st_mode & 0o077] == []
+
+
 def test_without_a_target_the_last_profile_is_taken_and_named(planned: Path, run: Run) -> None:
     ran = run("optimize", *SEARCH)
     assert ran.code == 0

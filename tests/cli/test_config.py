@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
-from collabplan.cli.config import Config, find_config
+from collabplan.cli.config import NAMED_ONLY, Config, find_config
 from collabplan.records import CollabplanError
-from command_line import Run
+from command_line import Ran, Run
 
 COMMANDS = {"optimize": {"budget-ms": "budget_ms", "target": "target", "seed": "seed"}, "profile": {"target": "target"}}
 
 
+def said(ran: Ran) -> str:
+    """The failure, below the line that says which file was read."""
+    read, failure = ran.err.splitlines()
+    assert read.startswith("collabplan: defaults from ")
+    return failure
+
+
 def test_the_nearest_configuration_counts(here: Path) -> None:
+    (here / ".git").mkdir()
     (here / "pyproject.toml").write_text("[tool.collabplan]\nseed = 1\n")
     inner = here / "a" / "b"
     inner.mkdir(parents=True)
@@ -41,9 +50,9 @@ def test_unknown_keys_are_refused(here: Path, values: dict[str, object]) -> None
 
 def test_a_configured_budget_counts_and_the_command_line_wins(run: Run, here: Path) -> None:
     (here / "collabplan.toml").write_text('bandwidth = "20"\n[optimize]\nbudget-ms = -1\n')
-    assert "--budget-ms -1" in run("optimize").line
-    assert "bandwidth '20' has no unit" in run("optimize", "--budget-ms", "50").line
-    assert "no profile" in run("optimize", "--budget-ms", "50", "--bandwidth", "20mbps").line
+    assert "--budget-ms -1" in said(run("optimize"))
+    assert "bandwidth '20' has no unit" in said(run("optimize", "--budget-ms", "50"))
+    assert "no profile" in said(run("optimize", "--budget-ms", "50", "--bandwidth", "20mbps"))
 
 
 def test_broken_configuration_is_one_line_and_help_still_works(run: Run, here: Path) -> None:
@@ -57,3 +66,96 @@ def test_broken_configuration_is_one_line_and_help_still_works(run: Run, here: P
 def test_a_configured_flag(run: Run, here: Path) -> None:
     (here / "collabplan.toml").write_text("json = true\n")
     assert run("env").document["collabplan"]
+
+
+# whose file counts ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def inner(here: Path) -> Path:
+    """A folder two levels below one with a configuration."""
+    (here / "collabplan.toml").write_text("seed = 1\n")
+    folder = here / "a" / "b"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def test_the_search_ends_at_the_projects_root(inner: Path, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(here / "elsewhere"))
+    assert find_config(inner) is None, "no project and not at home: the working directory alone"
+    (here / ".git").mkdir()
+    assert find_config(inner) is not None
+    (here / "a" / "pyproject.toml").write_text("[project]\n")
+    assert find_config(inner) is not None, "a package within the repository"
+    (here / ".git").rmdir()
+    assert find_config(inner) is None, "the package is the project"
+
+
+def test_the_search_never_leaves_home(inner: Path, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(here))
+    assert find_config(inner) is not None
+    monkeypatch.setenv("HOME", str(here / "a"))
+    (here / ".git").mkdir()
+    assert find_config(inner) is None
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no mode bits")
+@pytest.mark.parametrize("mode", [0o666, 0o664, 0o622])
+@pytest.mark.parametrize("name", ["collabplan.toml", "pyproject.toml"])
+def test_a_file_that_others_may_write_is_refused(run: Run, here: Path, name: str, mode: int) -> None:
+    (here / name).write_text("[tool.collabplan]\njson = true\n" if name == "pyproject.toml" else "json = true\n")
+    (here / name).chmod(mode)
+    ran = run("env")
+    assert (ran.code, f"chmod go-w {here / name}" in ran.line) == (2, True)
+    (here / name).chmod(0o644)
+    assert run("env").document["configuration"] == str(here / name)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no owner numbers")
+def test_another_users_file_is_refused(run: Run, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (here / "collabplan.toml").write_text("json = true\n")
+    owner = (here / "collabplan.toml").stat().st_uid
+    if owner == 0:
+        os.chown(here / "collabplan.toml", 1234, -1)
+    else:
+        monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+    assert "belongs to another user" in run("env").line
+
+
+def test_a_project_file_of_others_without_our_section_does_not_matter(run: Run, here: Path) -> None:
+    (here / "pyproject.toml").write_text("[project]\nname = 'theirs'\n")
+    (here / "pyproject.toml").chmod(0o666)
+    assert run("env").code == 0
+
+
+def test_which_file_was_read_is_said(run: Run, here: Path) -> None:
+    assert run("env").err == ""
+    (here / "collabplan.toml").write_text("seed = 3\n")
+    assert run("env").err == f"collabplan: defaults from {here / 'collabplan.toml'}\n"
+
+
+OPTIONS = {"infer": {key: key.replace("-", "_") for key in NAMED_ONLY}, "agreement": {"releases": "releases"}}
+
+
+@pytest.mark.parametrize("key", sorted(NAMED_ONLY))
+def test_trust_and_releases_count_in_a_named_file_alone(here: Path, key: str) -> None:
+    for values in ({key: "x"}, {"infer": {key: "x"}}):
+        with pytest.raises(CollabplanError, match=f"give --{key} on the command line, or name the file"):
+            Config(here / "collabplan.toml", values).defaults(OPTIONS)
+        named = Config(here / "collabplan.toml", values, named=True).defaults(OPTIONS)
+        assert named["infer"] == {key.replace("-", "_"): "x"}
+
+
+def test_simulated_releases_are_no_trust(here: Path) -> None:
+    config = Config(here / "collabplan.toml", {"agreement": {"releases": 10}})
+    assert config.defaults(OPTIONS)["agreement"] == {"releases": 10}
+
+
+def test_a_named_file_counts_in_place_of_a_found_one(run: Run, here: Path) -> None:
+    (here / "collabplan.toml").write_text("releases = 100000\n")
+    assert "sets 'releases'" in run("env").line
+    (here / "mine.toml").write_text("json = true\n[infer]\nreleases = 2\n")
+    ran = run("--config", "mine.toml", "env")
+    assert ran.document["configuration"] == "mine.toml"
+    assert ran.err == "collabplan: defaults from mine.toml\n"
+    assert "absent.toml cannot be read" in run("--config", "absent.toml", "env").line

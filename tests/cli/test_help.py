@@ -130,4 +130,6 @@ def test_the_first_page_is_printed_without_typer() -> None:
 
 def test_a_configured_value_of_a_rare_option_counts(run: Run, here: Path) -> None:
     (here / "collabplan.toml").write_text('[optimize]\nbudget-ms = 50\nsampler = "best"\n')
-    assert "'best' is not one of" in run("optimize", "model.py").line
+    read, failure = run("optimize", "model.py").err.splitlines()
+    assert read == f"collabplan: defaults from {here / 'collabplan.toml'}"
+    assert "'best' is not one of" in failure

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 import subprocess
 from pathlib import Path
 
@@ -26,6 +28,20 @@ def test_the_folder_ignores_itself_in_git(here: Path) -> None:
 def test_a_file_in_its_place_is_told(here: Path) -> None:
     (here / ".collabplan").touch()
     with pytest.raises(CollabplanError, match="is a file"):
+        Workspace.here().prepare()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no mode bits")
+def test_the_folder_is_its_users_alone(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (here / ".collabplan").mkdir(mode=0o755)
+    Workspace.here().prepare()
+    assert stat.S_IMODE((here / ".collabplan").stat().st_mode) == 0o700
+    owner = (here / ".collabplan").stat().st_uid
+    if owner == 0:
+        os.chown(here / ".collabplan", 1234, -1)
+    else:
+        monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+    with pytest.raises(CollabplanError, match="belongs to another user"):
         Workspace.here().prepare()
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from collabplan.records import CollabplanError, new_folder, write_bytes, write_text
+from collabplan.records.atomic import make_file
 
 
 def test_a_file_is_written_with_its_folders(tmp_path: Path) -> None:
@@ -23,6 +24,23 @@ def test_permissions_follow_the_umask(tmp_path: Path) -> None:
     finally:
         os.umask(mask)
     assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o640
+
+
+def test_what_is_kept_in_the_work_folder_is_its_users_alone(tmp_path: Path) -> None:
+    mask = os.umask(0)
+    try:
+        write_bytes(tmp_path / "above" / ".collabplan" / "audits" / "picture.png", b"x")
+        make_file(tmp_path / "above" / ".collabplan" / "lock")
+        with new_folder(tmp_path / "above" / ".collabplan" / "made") as folder:
+            write_bytes(folder / "file", b"x")
+    finally:
+        os.umask(mask)
+    kept = tmp_path / "above" / ".collabplan"
+    assert stat.S_IMODE((tmp_path / "above").stat().st_mode) == 0o777
+    assert {path: stat.S_IMODE(path.stat().st_mode) for path in (kept, *kept.rglob("*"))} == {
+        path: 0o700 if path.is_dir() else 0o600 for path in (kept, *kept.rglob("*"))
+    }
+    assert len(list(kept.rglob("*"))) == 5
 
 
 @pytest.mark.parametrize("step", ["fsync", "replace"])

@@ -1,0 +1,53 @@
+"""Whether other people of a machine may read or change a file.
+
+Windows has neither owner numbers nor mode bits: access follows lists that a file inherits from its folder, and what
+`os.stat` reports there says nothing of them. All three functions then answer False.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+
+def may_be_read_by_others(state: os.stat_result) -> bool:
+    """True if anyone but the file's owner may read, write or run it.
+
+    Args:
+        state: of the file, best from `os.fstat` of what is open.
+
+    Examples:
+        >>> may_be_read_by_others(os.stat_result((0o100600, *[0] * 9)))
+        False
+        >>> may_be_read_by_others(os.stat_result((0o100640, *[0] * 9)))
+        True
+    """
+    return os.name != "nt" and bool(stat.S_IMODE(state.st_mode) & 0o077)
+
+
+def belongs_to_others(state: os.stat_result) -> bool:
+    """True if the file belongs to neither this user nor root.
+
+    Args:
+        state: of the file or link.
+
+    Examples:
+        >>> belongs_to_others(os.stat_result((0o100644, 0, 0, 1, 0, *[0] * 5)))
+        False
+    """
+    return os.name != "nt" and state.st_uid not in (0, os.geteuid())
+
+
+def may_be_changed_by_others(state: os.stat_result) -> bool:
+    """True if the file belongs to neither this user nor root, or anyone but its owner may write it.
+
+    Args:
+        state: of the file, best from `os.fstat` of what is open.
+
+    Examples:
+        >>> may_be_changed_by_others(os.stat_result((0o100644, 0, 0, 1, 0, *[0] * 5)))
+        False
+        >>> may_be_changed_by_others(os.stat_result((0o100664, 0, 0, 1, 0, *[0] * 5)))
+        True
+    """
+    return belongs_to_others(state) or (os.name != "nt" and bool(stat.S_IMODE(state.st_mode) & 0o022))
