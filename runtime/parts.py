@@ -138,6 +138,20 @@ def open_cloud(path: Path) -> CloudPart:
     return CloudPart(folder, manifest, plan, program, defense)
 
 
+def bundle_id_of(path: Path) -> str:
+    """The ID of the bundle at `path`: a bundle, or either part of it alone.
+
+    Raises:
+        RecordError: there is no manifest of a bundle, or it is damaged.
+    """
+    for folder in (path, path / "edge", path / "cloud"):
+        if (folder / MANIFEST_FILE).is_file():
+            return _manifest_in(folder).bundle_id
+    raise RecordError(
+        f"{path} holds no part of a bundle ({MANIFEST_FILE} is missing); make one with `collabplan bundle`"
+    )
+
+
 def wire_of(plan: Plan) -> WireFormat:
     """The wire format of a plan. It is empty if everything runs on the device.
 
@@ -190,9 +204,16 @@ def _projection(data: bytes | None) -> ProjectionMatrices | None:
 def _manifest(path: Path, role: BundleRole) -> tuple[Path, BundleManifest]:
     """The folder of the part, and its manifest."""
     folder = path if (path / MANIFEST_FILE).is_file() else path / role
-    file = folder / MANIFEST_FILE
-    if not file.is_file():
+    if not (folder / MANIFEST_FILE).is_file():
         raise RecordError(_absent(path, role))
+    manifest = _manifest_in(folder)
+    if manifest.part.role != role:
+        raise RecordError(f"{folder} is the {manifest.part.role} part of a bundle, this needs the {role} part")
+    return folder, manifest
+
+
+def _manifest_in(folder: Path) -> BundleManifest:
+    file = folder / MANIFEST_FILE
     try:
         if file.stat().st_size > MOST_MANIFEST_BYTES:
             raise RecordError(f"{file} is larger than any manifest; {_AGAIN}")
@@ -202,9 +223,7 @@ def _manifest(path: Path, role: BundleRole) -> tuple[Path, BundleManifest]:
         raise RecordError(f"{file} cannot be read ({error.strerror}); {_AGAIN}") from None
     except RecordError as error:
         raise RecordError(f"bundle part {folder}: {error}; {_AGAIN}") from None
-    if manifest.part.role != role:
-        raise RecordError(f"{folder} is the {manifest.part.role} part of a bundle, this needs the {role} part")
-    return folder, manifest
+    return manifest
 
 
 def _absent(path: Path, role: BundleRole) -> str:

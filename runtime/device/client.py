@@ -26,7 +26,7 @@ from ...records import CollabplanError
 from ...records.extras import optional_imports
 from ...targets.data import InputScaling
 from ..parts import EdgePart, open_edge
-from ..wire.framing import ANSWER_HEADER_BYTES, MOST_REASON_BYTES, Status
+from ..wire.framing import ANSWER_HEADER_BYTES, MOST_MESSAGE_BYTES, MOST_PATIENCE_MS, MOST_REASON_BYTES, Status
 from ..wire.response_codec import answer_bytes, unpack_outputs
 from .errors import UnreachableError
 from .model_inputs import Inputs, checked_inputs
@@ -75,7 +75,7 @@ class EdgeClient:
         key_file: the secret mask keys (see `mask_keys`) of a plan with keyed masks.
         scaling: how keyed masks read floating inputs as pixels; None: the inputs lie in [0, 1].
         policy: how often an input may be released; None counts nothing and makes every release a new one.
-        timeout_s: the time limit of one try, in seconds.
+        timeout_s: the time limit of one try, in seconds; at most 49 days, which is what a request can say.
         connect_timeout_s: the time limit of connecting and shaking hands, in seconds.
         retries: further tries, with identical bytes.
         in_flight: the most requests of `stream` that wait for their answers.
@@ -89,7 +89,8 @@ class EdgeClient:
 
     Raises:
         RecordError: there is no such part, or none with a fallback.
-        CollabplanError: the address is unsafe, the keys do not suit the plan, or a file cannot be read.
+        CollabplanError: the address is unsafe, a time is none, the keys do not suit the plan, or a file cannot be
+            read.
 
     Example::
 
@@ -114,6 +115,10 @@ class EdgeClient:
         fallback: bool = False,
         undefended: bool = False,
     ) -> None:
+        for name, seconds in (("timeout_s", timeout_s), ("connect_timeout_s", connect_timeout_s)):
+            if not 0 < seconds * 1e3 <= MOST_PATIENCE_MS:
+                most = MOST_PATIENCE_MS // 1000
+                raise CollabplanError(f"{name} must be above 0 and at most {most} seconds, got {seconds}")
         self.part = bundle if isinstance(bundle, EdgePart) else open_edge(Path(bundle))
         self.counts = ClientCounts()
         self._timeout_s, self._connect_timeout_s = timeout_s, connect_timeout_s
@@ -293,7 +298,7 @@ class EdgeClient:
                 self._address,
                 self.part.manifest,
                 undefended=self._undefended,
-                most_bytes=min(ANSWER_HEADER_BYTES + largest, 2**31 - 1),
+                most_bytes=min(ANSWER_HEADER_BYTES + largest, MOST_MESSAGE_BYTES),
                 timeout_s=self._connect_timeout_s,
             )
             return self._session

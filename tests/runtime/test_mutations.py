@@ -181,7 +181,6 @@ def test_damaged_handshakes_are_refused(server: CloudServer, edge: EdgePart) -> 
         bundle_id=edge.manifest.bundle_id,
         plan_sha256=edge.manifest.part.plan_sha256,
         part_sha256=edge.manifest.part_sha256,
-        torch_version="2.0",
     )
     assert server.methods.hello(right, Context(edge)).accepted
     for _ in range(HANDSHAKES):
