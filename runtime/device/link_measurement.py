@@ -59,7 +59,7 @@ def measure_link(
 
     Source: slow start after a pause, RFC 5681, section 4.1.
     """
-    channel = address.channel(most_bytes + FIRST_BYTES)
+    channel = address.channel(most_bytes + FIRST_BYTES, timeout_s)
     try:
         return _Echoes(Stub(channel), address.text, bundle_id, timeout_s).report(seconds, most_bytes, pause_s, command)
     finally:

@@ -19,6 +19,7 @@ import torch
 from ...records import BundleManifest, MismatchError, printable
 from ..wire import protocol_pb2 as messages
 from ..wire.framing import PROTOCOL, Answer, FrameError, crc_of, unpack_answer
+from ..wire.server_identity import IdentityError
 from ..wire.service import (
     BUNDLE_KEY,
     PART_KEY,
@@ -58,16 +59,27 @@ class Address:
         require_safe(host, tls=tls is not None, insecure=insecure)
         return cls(text, tls)
 
-    def channel(self, most_bytes: int) -> Any:
+    def channel(self, most_bytes: int, timeout_s: float) -> Any:
         """A gRPC channel that refuses messages above `most_bytes`.
 
+        With TLS, the server is asked for its certificate first, within `timeout_s` seconds.
+
         Raises:
-            CollabplanError: a TLS file cannot be read.
+            UnreachableError: there is no server, or its certificate is not its own.
+            CollabplanError: a TLS file cannot be used.
         """
         options = client_options(most_bytes, None if self.tls is None else self.tls.server_name)
         if self.tls is None:
             return grpc.insecure_channel(self.text, options=options)
-        return grpc.secure_channel(self.text, self.tls.credentials(), options=options)
+        try:
+            credentials = self.tls.checked_credentials(*parse_address(self.text), timeout_s)
+        except (OSError, ValueError) as error:
+            reason = printable(str(getattr(error, "strerror", None) or error))
+            raise UnreachableError(
+                f"the server at {self.text} cannot be used: UNAVAILABLE: {reason}",
+                retry=not isinstance(error, IdentityError | ValueError),
+            ) from None
+        return grpc.secure_channel(self.text, credentials, options=options)
 
 
 class CloudSession:
@@ -96,7 +108,7 @@ class CloudSession:
         self._waiting: dict[int, tuple[Future[Answer], int]] = {}
         self._broken: UnreachableError | None = None
         self._outbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-        self._channel = address.channel(most_bytes)
+        self._channel = address.channel(most_bytes, timeout_s)
         try:
             stub = Stub(self._channel)
             reply = self._shake_hands(stub, manifest, undefended, timeout_s)

@@ -15,6 +15,7 @@ from typing import Any
 
 from ...records import CollabplanError, read_private
 from . import protocol_pb2 as messages
+from .server_identity import server_certificate
 from .transport import grpc
 
 SERVICE = "collabplan.Cloud"
@@ -72,11 +73,35 @@ class ClientTls:
         if (self.certificate is None) != (self.key is None):
             raise CollabplanError("a client's certificate and its key belong together; give both or neither")
 
-    def credentials(self) -> Any:
-        """The credentials for gRPC. Raises CollabplanError if a file cannot be read, or others may read the key."""
+    def credentials(self, server: bytes | None = None) -> Any:
+        """The credentials for gRPC.
+
+        Args:
+            server: trust this certificate alone, in PEM; None: whatever the authority signed.
+
+        Raises:
+            CollabplanError: a file cannot be read, or others may read the key.
+        """
         ca, certificate = (None if file is None else _pem(file) for file in (self.ca, self.certificate))
         key = None if self.key is None else _secret(self.key)
-        return grpc.ssl_channel_credentials(root_certificates=ca, private_key=key, certificate_chain=certificate)
+        return grpc.ssl_channel_credentials(
+            root_certificates=server or ca, private_key=key, certificate_chain=certificate
+        )
+
+    def checked_credentials(self, host: str, port: int, timeout_s: float) -> Any:
+        """The credentials for gRPC to one server, whose certificate is checked now.
+
+        Raises:
+            IdentityError: the certificate is not the server's.
+            OSError: the server cannot be reached.
+            ValueError: the host or the name cannot be one.
+            CollabplanError: as `credentials`, or the files hold no certificates.
+        """
+        self.credentials()
+        shown = None if self.certificate is None or self.key is None else (self.certificate, self.key)
+        return self.credentials(
+            server_certificate(host, port, name=self.server_name, ca=self.ca, shown=shown, timeout_s=timeout_s)
+        )
 
 
 def _pem(path: Path) -> bytes:
