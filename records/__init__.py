@@ -58,7 +58,7 @@ from .plan import (
     TensorFile,
     Tuning,
 )
-from .printable import printable
+from .printable import printable, without_escapes
 from .private_file import read_private
 from .profile import CutProfile, NodeProfile, Profile, Role
 from .provenance import collect_provenance, processor_name
@@ -171,6 +171,7 @@ __all__ = [
     "record_text",
     "save",
     "schema_text",
+    "without_escapes",
     "write_bytes",
     "write_text",
 ]

@@ -39,8 +39,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_BACKOFF_S = 0.05
-_LONGEST_BACKOFF_S = 2.0
+_BACKOFFS_S = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 2.0)
+"""The pause before each further try, in seconds; the last one repeats."""
+
 _MOST_BATCH = 4096
 """The most samples whose answer is received at once, if the model takes any batch size."""
 
@@ -230,7 +231,7 @@ class EdgeClient:
                 return self._output(request)
             except UnreachableError as error:
                 if error.retry and attempt < self._retries:
-                    time.sleep(min(_BACKOFF_S * 2**attempt, _LONGEST_BACKOFF_S) * (0.5 + random.random()))
+                    time.sleep(_BACKOFFS_S[min(attempt, len(_BACKOFFS_S) - 1)] * (0.5 + random.random()))
                     self.counts.retries += 1
                     self.submit(request)
                     continue

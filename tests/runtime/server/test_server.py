@@ -92,6 +92,15 @@ def test_a_taken_port_is_told(steady_bundle: Path, steady_server: CloudServer) -
         CloudServer(open_cloud(steady_bundle), steady_server.address)
 
 
+def test_requests_that_are_larger_than_a_message_can_be_are_refused_at_the_start(steady_bundle: Path) -> None:
+    part = open_cloud(steady_bundle)
+    with pytest.raises(CollabplanError, match=r"gRPC takes 2,147,483,615; serve with --max-batch \d+") as caught:
+        CloudServer(part, ANYWHERE, ServeOptions(max_batch=2**30))
+    fitting = int(str(caught.value).rpartition(" ")[2])
+    with serving(steady_bundle, max_batch=fitting) as server:
+        assert 2**30 < server.max_message_bytes < 2**31
+
+
 def test_health_status_echo_and_metrics(client: EdgeClient, steady_server: CloudServer) -> None:
     client.infer(images(1))
     with grpc.insecure_channel(steady_server.address) as channel:
