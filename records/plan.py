@@ -127,7 +127,7 @@ class TensorFile(Record):
     @field_validator("file")
     @classmethod
     def _beside_the_plan(cls, file: str) -> str:
-        if Path(file).name != file or file in ("", "..") or not file.isprintable():
+        if Path(file).name != file or file == ".." or not file.isprintable():
             raise ValueError(f"{file!r} is not the name of a file beside the plan")
         return file
 

@@ -33,9 +33,14 @@ from ..records import (
 )
 from ..records.bundle import MANIFEST_FILE, NEEDED, PROJECTION
 
-MOST_MANIFEST_BYTES = 2**24
-MOST_BYTES = {"plan.json": 2**28, "graph.json": 2**29, "fallback/graph.json": 2**29}
+MOST_MANIFEST_BYTES = 2**22
+MOST_BYTES = {"plan.json": 2**24, "graph.json": 2**26, "fallback/graph.json": 2**26}
 """The largest files that are parsed as JSON. Weights may have any size: it is that of the file."""
+
+MOST_VALUES = 250_000
+"""The most values of a plan or a manifest, which has a few hundred for each candidate of the front. The report of what
+is wrong with a forged one takes a kilobyte for each.
+"""
 
 _AGAIN = "copy the part again, or make it again with `collabplan bundle`"
 
@@ -181,7 +186,7 @@ def _open(path: Path, role: BundleRole) -> tuple[Path, BundleManifest, Plan, Pro
         except RecordError as error:
             raise RecordError(f"bundle part {folder} cannot be run here: {error}") from None
     contents = _verified(folder, manifest.part)
-    plan = parse(Plan, contents["plan.json"], folder / "plan.json")
+    plan = parse(Plan, _modest(contents["plan.json"], folder / "plan.json"), folder / "plan.json")
     program = parse_program(contents["graph.json"], contents["weights.safetensors"], folder)
     part = manifest.part
     try:
@@ -217,7 +222,7 @@ def _manifest_in(folder: Path) -> BundleManifest:
     try:
         if file.stat().st_size > MOST_MANIFEST_BYTES:
             raise RecordError(f"{file} is larger than any manifest; {_AGAIN}")
-        manifest = parse(BundleManifest, file.read_bytes(), file)
+        manifest = parse(BundleManifest, _modest(file.read_bytes(), file), file)
         manifest.require_sealed()
     except OSError as error:
         raise RecordError(f"{file} cannot be read ({error.strerror}); {_AGAIN}") from None
@@ -255,6 +260,13 @@ def _verified(folder: Path, part: BundlePart) -> dict[str, bytes]:
         else:
             _require_whole(folder, file, hash_file)
     return contents
+
+
+def _modest(data: bytes, path: Path) -> bytes:
+    """The same bytes, once they are found to spell no more values than may be."""
+    if sum(map(data.count, (b",", b"[", b"{"))) > MOST_VALUES:
+        raise RecordError(f"{path} holds more than {MOST_VALUES:,} values; {_AGAIN}")
+    return data
 
 
 def _read(folder: Path, file: BundleFile) -> bytes:

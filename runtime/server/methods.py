@@ -80,7 +80,7 @@ class ServiceMethods:
             with self._streams.opened(context, address_of(context.peer())) as stream:
                 if self._stopping.is_set():
                     abort(context, grpc.StatusCode.UNAVAILABLE, "the server stops")
-                yield from self._answers(frames, kind, stream)
+                yield from self._answers(frames, kind, stream, context)
         except TooManyStreamsError as error:
             abort(context, grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
         except FrameError as error:
@@ -133,7 +133,7 @@ class ServiceMethods:
             abort(context, grpc.StatusCode.FAILED_PRECONDITION, "this server takes no undefended tensors")
         return BodyKind.undefended if undefended else BodyKind.defended
 
-    def _answers(self, frames: Iterator[bytes], kind: BodyKind, stream: Stream) -> Iterator[bytes]:
+    def _answers(self, frames: Iterator[bytes], kind: BodyKind, stream: Stream, context: Any) -> Iterator[bytes]:
         """The answers to a stream's frames, until the client or the server ends it. Raises FrameError."""
         ahead: ReadAhead[tuple[Request, Job]] | None = None
         jobs: Iterable[tuple[Request, Job]] = (self._job(frame, kind) for frame in frames)
@@ -141,8 +141,8 @@ class ServiceMethods:
             jobs = ahead = ReadAhead(frames, lambda frame: self._job(frame, kind, begin=True))
         try:
             for request, job in jobs:
-                if not stream.begin("running"):
-                    return
+                if not stream.begin("running") or not context.is_active():
+                    return  # nobody waits for the answer
                 answer = self._answer(request, job)
                 stream.begin("sending")
                 yield answer

@@ -51,7 +51,7 @@ def test_escapes_in_a_plan_do_not_reach_the_terminal(run: Run, command: str) -> 
     assert all(letter.isprintable() or letter == "\n" for letter in ran.out + ran.err)
 
 
-@pytest.mark.parametrize("file", ["/etc/hostname", "../other.safetensors", "..", "", "a/b", "a\x1b[2J"])
+@pytest.mark.parametrize("file", ["/etc/hostname", "../other.safetensors", "..", "a/b", "a\x1b[2J"])
 def test_a_plan_that_names_a_file_elsewhere_is_refused(run: Run, here: Path, plan: Plan, file: str) -> None:
     document: dict[str, Any] = json.loads(plan.model_dump_json())
     document["tuned_weights"] = {"file": file, "sha256": "0" * 64}

@@ -65,6 +65,9 @@ class Context:
     def peer(self) -> str:
         return "a test"
 
+    def is_active(self) -> bool:
+        return True
+
     def abort(self, code: Any, details: str) -> None:
         assert "\n" not in details
         raise Aborted(code)
