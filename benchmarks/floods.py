@@ -182,7 +182,7 @@ def main() -> None:
         flood(options.flood)
         return
     torch.set_num_threads(1)
-    measured = subjects(options.model, seconds=2.0, threads=1, count=1)
+    measured = subjects(options.model, seconds=15.0, threads=1, count=1)
     with deployed(measured, measured.cuts[0]) as (folder, address):
         edge = open_edge(folder)
         body = bytes(DefendedCodec(edge.defense).body_bytes(1))
