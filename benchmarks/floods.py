@@ -13,9 +13,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import itertools
 import json
-import socket
 import statistics
 import subprocess
 import sys
@@ -33,122 +31,19 @@ from report import bar, machine
 
 from runtime import deployed, subjects
 
+HOSTILE = Path(__file__).with_name("hostile_client.py")
 FLOODS = {
     "idle": "300 idle connections",
     "half-open": "72 calls whose request never comes",
     "slow": "24 readers that take no answer",
     "cancel": "200 cancelled requests a second",
 }
-ATTACKER = "127.0.0.2"
-CALLS_PER_CONNECTION = 16
-RENEWED_S = 1.0
-CANCELS_PER_S = 200
-
-PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-DATA, HEADERS, RESET, SETTINGS = 0, 1, 3, 4
-END_HEADERS, CANCELLED, WINDOW_SETTING = 4, 8, 4
-
-
-def http2(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
-    """One HTTP/2 frame (RFC 9113, section 4.1)."""
-    return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
-
-
-def hello(*, window: int = 65_535) -> bytes:
-    """What opens a connection; `window` bytes of each answer may come before more is allowed."""
-    return PREFACE + http2(SETTINGS, 0, 0, WINDOW_SETTING.to_bytes(2, "big") + window.to_bytes(4, "big"))
-
-
-def call(method: str, stream: int, metadata: dict[str, str]) -> bytes:
-    """The headers of a gRPC call, spelt out without a table (RFC 7541, section 6.2.2)."""
-    fields = {
-        ":method": "POST", ":scheme": "http", ":path": f"/collabplan.Cloud/{method}", ":authority": "a",
-        "content-type": "application/grpc", "te": "trailers", **metadata,
-    }  # fmt: skip
-    block = b"".join(
-        b"\0" + bytes([len(name)]) + name.encode() + bytes([len(value)]) + value.encode()
-        for name, value in fields.items()
-    )
-    return http2(HEADERS, END_HEADERS, stream, block)
-
-
-def message(stream: int, frame: bytes) -> bytes:
-    """A gRPC message in DATA frames."""
-    whole = b"\0" + len(frame).to_bytes(4, "big") + frame
-    return b"".join(http2(DATA, 0, stream, whole[at : at + 16_384]) for at in range(0, len(whole), 16_384))
-
-
-class Hostile:
-    """What the hostile process does, again and again until it is ended."""
-
-    def __init__(self, address: str, metadata: dict[str, str], frame: bytes) -> None:
-        host, _, port = address.rpartition(":")
-        self._target, self._metadata, self._frame = (host, int(port)), metadata, frame
-        self._open: list[socket.socket] = []
-
-    def connect(self, opening: bytes) -> socket.socket:
-        """One more connection."""
-        made = socket.create_connection(self._target, timeout=5, source_address=(ATTACKER, 0))
-        made.sendall(opening)
-        self._open.append(made)
-        return made
-
-    def renew(self) -> None:
-        """Close every connection."""
-        for each in self._open:
-            each.close()
-        self._open.clear()
-
-    def idle(self) -> None:
-        """Connections without a call."""
-        for _ in range(300):
-            self.connect(hello())
-
-    def half_open(self) -> None:
-        """Calls without a request."""
-        for start in range(0, 72, CALLS_PER_CONNECTION):
-            streams = range(1, 2 * min(CALLS_PER_CONNECTION, 72 - start), 2)
-            self.connect(hello() + b"".join(call("Hello", stream, {}) for stream in streams))
-
-    def slow(self) -> None:
-        """Requests whose answers are not taken."""
-        for _ in range(24):
-            self.connect(hello(window=0) + call("Infer", 1, self._metadata) + message(1, self._frame))
-
-    def cancel(self) -> None:
-        """Requests that are cancelled at once, a second of them."""
-        connection, began = self.connect(hello()), time.perf_counter()
-        for number in range(CANCELS_PER_S):
-            stream, reset = 2 * number + 1, CANCELLED.to_bytes(4, "big")
-            asked = call("Infer", stream, self._metadata) + message(stream, self._frame)
-            connection.sendall(asked + http2(RESET, 0, stream, reset))
-            time.sleep(max(0.0, began + (number + 1) / CANCELS_PER_S - time.perf_counter()))
-
-
-def flood(kind: str) -> None:
-    """What the hostile process runs. Standard input says whom it attacks, and with what."""
-    given = json.loads(sys.stdin.readline())
-    hostile = Hostile(given["address"], given["metadata"], bytes.fromhex(given["frame"]))
-    attack = {"idle": hostile.idle, "half-open": hostile.half_open, "slow": hostile.slow, "cancel": hostile.cancel}[
-        kind
-    ]
-    for number in itertools.count():
-        began = time.perf_counter()
-        with contextlib.suppress(OSError):  # the server defends itself
-            attack()
-        if number == 0:
-            print("flooding", flush=True)
-        if kind != "slow":  # those stay as they are: the server waits for them longest
-            time.sleep(max(0.0, began + RENEWED_S - time.perf_counter()))
-            hostile.renew()
-        else:
-            sys.stdin.read()
 
 
 @contextlib.contextmanager
 def flooded(kind: str, given: dict[str, Any]) -> Iterator[None]:
     """Within: the flood goes on."""
-    command = [sys.executable, __file__, "--flood", kind]
+    command = [sys.executable, str(HOSTILE), kind]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
         assert process.stdout is not None
@@ -173,14 +68,10 @@ def rate(folder: Path, address: str, inputs: tuple[torch.Tensor, ...], seconds: 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--flood", choices=FLOODS, help=argparse.SUPPRESS)
     parser.add_argument("--model", default="digits")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=3.0, help="of each round")
     options = parser.parse_args()
-    if options.flood:
-        flood(options.flood)
-        return
     torch.set_num_threads(1)
     measured = subjects(options.model, seconds=15.0, threads=1, count=1)
     with deployed(measured, measured.cuts[0]) as (folder, address):
