@@ -14,7 +14,9 @@ import time
 
 ATTACKER = "127.0.0.2"
 CALLS_PER_CONNECTION = 16
-RENEWED_S = 1.0
+RENEWED_S = {"idle": 5.0, "half-open": 1.0, "cancel": 1.0}
+"""How often the connections are closed and opened anew."""
+
 CANCELS_PER_S = 200
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -111,11 +113,10 @@ def flood(kind: str) -> None:
             attack()
         if number == 0:
             print("flooding", flush=True)
-        if kind != "slow":  # those stay as they are: the server waits for them longest
-            time.sleep(max(0.0, began + RENEWED_S - time.perf_counter()))
-            hostile.renew()
-        else:
+        if kind not in RENEWED_S:  # the server waits longest for readers: they stay as they are
             sys.stdin.read()
+        time.sleep(max(0.0, began + RENEWED_S[kind] - time.perf_counter()))
+        hostile.renew()
 
 
 if __name__ == "__main__":
