@@ -48,7 +48,7 @@ class _Results(Console):
     It goes on in silence where the reader has left (`| head`): what a command makes is wanted all the same.
     """
 
-    def render_str(self, text: str, **options: Any) -> Text:  # type: ignore[override]
+    def render_str(self, text: str, **options: Any) -> Text:
         """Text out of a string, as the console prints it and tables hold it."""
         return super().render_str(without_escapes(text), **options)
 

@@ -57,7 +57,7 @@ def _context(ca: Path | None, shown: tuple[Path, Path] | None) -> ssl.SSLContext
     try:
         context = ssl.create_default_context(cafile=None if ca is None else str(ca))
         if shown is not None:
-            context.load_cert_chain(*map(str, shown), password="")
+            context.load_cert_chain(str(shown[0]), str(shown[1]), password="")
     except ssl.SSLError as error:
         what = ca if shown is None else f"{shown[0]} and {shown[1]}"
         raise CollabplanError(f"{what} cannot be used for TLS ({error.reason}); give PEM files") from None

@@ -36,7 +36,7 @@ def test_an_ascii_terminal_shows_what_it_can(monkeypatch: pytest.MonkeyPatch, co
         monkeypatch.setattr(sys, "stderr", streams[1])
         with pytest.raises(SystemExit) as stop:
             main((command, "plan.json", *as_json))
-        out, err = (stream.buffer.getvalue().decode("ascii") for stream in streams)  # type: ignore[attr-defined]
+        out, err = (stream.buffer.getvalue().decode("ascii") for stream in streams)
         assert stop.value.code == 0, err
         if as_json and command == "front":
             assert json.loads(out)["rows"][0]["cut_name"] == HOSTILE
