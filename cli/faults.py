@@ -60,7 +60,9 @@ def _usage(error: Any) -> str:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    from ..records.printable import printable
+
+    return printable(text, len(text))
 
 
 def _causes(error: BaseException | None) -> list[BaseException]:

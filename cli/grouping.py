@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
@@ -87,8 +88,19 @@ def option(
         min=least,
         max=most,
         envvar=envvar,
+        callback=_finite,
     )
     return info
+
+
+def _finite(param: typer.CallbackParam, value: Any) -> Any:
+    """Refuse NaN and infinity, which a range lets through."""
+    for each in value if isinstance(value, tuple | list) else (value,):
+        if isinstance(each, float) and not math.isfinite(each):
+            from ..records import CollabplanError
+
+            raise CollabplanError(f"{param.opts[0]} {each:g} is not a finite number; give one")
+    return value
 
 
 def _parameters(group: type[Any], shown: Shown) -> list[inspect.Parameter]:

@@ -23,7 +23,7 @@ EXAMPLES = examples(
 _DATA, _PRIVACY = "Data", "What leaves"
 _SHOWN = {
     "cloud": option("The server.", "HOST:PORT", CLOUD, default=True),
-    "timeout_s": option("Time for one try.", "S", CLOUD, default=True, least=0.001),
+    "timeout_s": option("Time for one try.", "S", CLOUD, default=True, least=0.001, most=86_400),
     "retries": option("Further tries; identical bytes are sent again.", "N", CLOUD, default=True, least=0),
     "fallback": option(
         "Where the cloud does not answer, run the whole model here (`bundle --with-fallback`).",
@@ -35,7 +35,7 @@ _SHOWN = {
     "model": option("Take this target's validation data. Loading it runs its Python code.", "TARGET", _DATA),
     "samples": option("Only the first N.", "N", _DATA, least=1),
     "batch": option("Samples of one request.", "N", _DATA, default=True, least=1),
-    "threads": option("Threads inside an operator; default: torch's choice.", "N", _DATA, least=1),
+    "threads": option("Threads inside an operator; default: torch's choice.", "N", _DATA, least=1, most=1024),
     "key_file": option("Secret mask keys, for a plan with keyed masks.", "FILE", _PRIVACY),
     "input_range": option(
         "Values of black and white in the data, for keyed masks; default: 0 1, or the target's.", "LOW HIGH", _PRIVACY

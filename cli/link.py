@@ -9,11 +9,11 @@ import typer
 
 from ..workflows.options import CloudOptions
 from .grouping import grouped, option
-from .options import CLOUD_OPTIONS, OUTPUT, Debug, HelpAll, Json, examples
+from .options import CLOUD, CLOUD_OPTIONS, OUTPUT, Debug, HelpAll, Json, examples
 
 EXAMPLES = examples(
     ("on the cloud's machine", "collabplan serve bundle --listen 0.0.0.0:7433 --tls-cert cert.pem --tls-key key.pem"),
-    ("on the device", "collabplan link cloud.example:7433 --ca ca.pem -o link.json"),
+    ("on the device", "collabplan link cloud.example:7433 --bundle edge --ca ca.pem"),
     ("plan with what was measured", "collabplan optimize --budget-ms 80 --link link.json"),
 )
 _MEASURE = "Measuring"
@@ -23,8 +23,12 @@ _MEASURE = "Measuring"
 def link(
     cloud: Annotated[str, typer.Argument(metavar="HOST:PORT", help="A server that runs: `collabplan serve`.")],
     tls: CloudOptions,
+    bundle: Annotated[
+        str,
+        option("The bundle that runs there: its folder, or the ID that `bundle` printed.", "DIR|ID", CLOUD),
+    ],
     seconds: Annotated[
-        float, option("For each of round trip, way up and way down.", "S", _MEASURE, default=True, least=0.1)
+        float, option("For each of round trip, way up and way down.", "S", _MEASURE, default=True, least=0.1, most=3600)
     ] = 1.0,
     most: Annotated[str, option("Largest echo to send.", "SIZE", _MEASURE, default=True)] = "16MiB",
     file: Annotated[Path, option("Where to write the link.", "FILE", OUTPUT, "-o", "--output", default=True)] = Path(
@@ -40,7 +44,8 @@ def link(
     sizes the bandwidth: by how much longer they take, so that neither the round trip nor the hosts count. A few follow
     a pause, as a request does.
 
-    It moves some megabytes, for at least 5 seconds. The server answers out of its own memory; no model runs.
+    It moves some megabytes, for at least 5 seconds. The server answers out of its own memory, and only for
+    those who name the bundle that it serves; no model runs.
     """
     from ..records import save
     from ..workflows.link import measure_link_to
@@ -48,7 +53,7 @@ def link(
     from .output import Output
 
     output = Output(as_json=as_json)
-    report = measure_link_to(cloud, output, seconds=seconds, most=most, tls=tls)
+    report = measure_link_to(cloud, bundle, output, seconds=seconds, most=most, tls=tls)
     trip = report.round_trip
     output.say(link_text(report.link))
     output.say(

@@ -7,6 +7,7 @@ input; 70 a fault of collabplan itself; 130 interrupted.
 from __future__ import annotations
 
 import gc
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -24,6 +25,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         SystemExit: always.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a letter that the terminal lacks is no reason to fail
+            stream.reconfigure(errors="replace")
     if given in (["--help"], ["-h"]) and "_COLLABPLAN_COMPLETE" not in os.environ:
         from .catalogue import page
 

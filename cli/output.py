@@ -27,7 +27,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
+from ..records.printable import without_escapes
 from ..workflows.reporter import Advance
 
 if TYPE_CHECKING:
@@ -41,7 +43,14 @@ REDRAW_S = 0.2
 
 
 class _Results(Console):
-    """Goes on in silence where the reader has left (`| head`): what a command makes is wanted all the same."""
+    """Prints text without the escapes that may be in it: names and notes come out of files and from servers.
+
+    It goes on in silence where the reader has left (`| head`): what a command makes is wanted all the same.
+    """
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Text out of a string, as the console prints it and tables hold it."""
+        return super().render_str(without_escapes(text), **options)
 
     def on_broken_pipe(self) -> None:
         self.quiet = True
@@ -90,6 +99,8 @@ class Output:
         text = (
             json.dumps(value, indent=1, allow_nan=False) if isinstance(value, dict) else value.model_dump_json(indent=1)
         )
+        if (self._stdout.encoding or "").lower().replace("-", "") != "utf8":
+            text = "".join(letter if letter.isascii() else json.dumps(letter)[1:-1] for letter in text)
         self._stdout.write(text + "\n")
         self._stdout.flush()
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -25,31 +27,41 @@ EXAMPLES = examples(
         "only for devices with a certificate",
         "collabplan serve cloud --listen 0.0.0.0:7433 --tls-cert server.pem --tls-key server.key --client-ca ca.pem",
     ),
-    ("figures for Prometheus", "collabplan serve bundle --metrics 127.0.0.1:9433"),
+    ("figures for Prometheus", "collabplan serve bundle --metrics 9433"),
 )
 _LOAD, _TLS = "Load", "Who may connect"
+_DAY_S = 86_400
 _SHOWN = {
     "listen": option("Where to listen; port 0 takes any.", "HOST:PORT", _TLS, default=True),
     "tls_cert": option("The server's certificate.", "PEM", _TLS),
     "tls_key": option("Its secret key.", "PEM", _TLS),
     "client_ca": option("Answer only devices whose certificate this authority signed.", "PEM", _TLS),
     "insecure": option("Speak plaintext on any address.", None, _TLS, "--insecure"),
-    "concurrency": option("Requests that run at once.", "N", _LOAD, default=True, least=1),
-    "threads": option("Threads inside an operator; default: torch's choice.", "N", _LOAD, least=1),
-    "queue": option("Requests that may wait; more are refused at once.", "N", _LOAD, default=True, least=0),
-    "max_batch": option("Most samples of a request.", "N", _LOAD, default=True, least=1),
-    "max_streams": option("Most devices at once.", "N", _LOAD, default=True, least=1),
+    "concurrency": option("Requests that run at once.", "N", _LOAD, default=True, least=1, most=256),
+    "threads": option("Threads inside an operator; default: torch's choice.", "N", _LOAD, least=1, most=1024),
+    "queue": option("Requests that may wait; more are refused at once.", "N", _LOAD, default=True, least=0, most=65536),
+    "max_batch": option("Most samples of a request.", "N", _LOAD, default=True, least=1, most=2**31),
+    "max_streams": option("Most devices at once.", "N", _LOAD, default=True, least=1, most=4096),
+    "max_streams_per_peer": option(
+        "Most of them from one address.", "N", _LOAD, rare=True, default=True, least=1, most=4096
+    ),
     "micro_batch": option(
         "Run requests of several devices together, up to N samples. Last digits of outputs may then differ.",
         "N",
         _LOAD,
         default=True,
         least=1,
+        most=65536,
     ),
-    "micro_batch_wait_ms": option("How long such a batch waits for one more.", "MS", _LOAD, default=True, least=0),
-    "idle_s": option("Close streams after S silent seconds.", "S", _LOAD, default=True, least=1),
-    "grace_s": option("Time to finish what runs at the end.", "S", _LOAD, default=True, least=0),
-    "metrics": option("Figures for Prometheus.", "HOST:PORT", OUTPUT),
+    "micro_batch_wait_ms": option(
+        "How long such a batch waits for one more.", "MS", _LOAD, default=True, least=0, most=60_000
+    ),
+    "idle_s": option("Close streams after S silent seconds.", "S", _LOAD, default=True, least=1, most=_DAY_S),
+    "greeting_s": option(
+        "Time for a handshake or health check to arrive.", "S", _LOAD, rare=True, default=True, least=1, most=_DAY_S
+    ),
+    "grace_s": option("Time to finish what runs at the end.", "S", _LOAD, default=True, least=0, most=_DAY_S),
+    "metrics": option("Figures for Prometheus; a PORT alone is on this machine only.", "[HOST:]PORT", OUTPUT),
     "allow_undefended": option(
         "Answer tensors that no defense acted on, which hide NOTHING: to verify the halves.",
         None,
@@ -83,8 +95,11 @@ def serve(
     _announce(server, output)
     _wait_for_signal()
     output.say("stopping: what runs is finished")
-    server.stop(options.grace_s)
+    finished = server.stop(options.grace_s)
     output.say(f"answered: {server.counts.answered() or 'nothing'}")
+    if not finished:
+        output.warning("the grace is over; what still ran is dropped, and its devices were told so")
+        _leave()
 
 
 def _announce(server: CloudServer, output: Output) -> None:
@@ -104,6 +119,13 @@ def _announce(server: CloudServer, output: Output) -> None:
             "max_batch": server.max_batch,
         }
     )
+
+
+def _leave() -> NoReturn:
+    """End the process now: the interpreter would wait for the run that nothing can interrupt."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def _wait_for_signal() -> None:

@@ -32,6 +32,10 @@ _DAMAGE = (
 """What reading a damaged file may raise: RuntimeError for impossible strides and for too deep a nesting."""
 
 
+MOST_VALUES = 1_000_000
+"""The most values of a graph: 40,000 nodes. A value may take a hundred bytes, its spelling takes three."""
+
+
 class Program(nn.Module):
     """A graph read back from a file, interpreted. Takes flat tensors, returns the stored output structure.
 
@@ -201,6 +205,8 @@ def parse_program(graph: bytes, weights: bytes, folder: Path) -> Program:
         Traceback (most recent call last):
         collabplan.records.errors.RecordError: program halves/edge is damaged ...
     """
+    if sum(map(graph.count, (b",", b"[", b"{"))) > MOST_VALUES:
+        raise RecordError(f"program {folder}: {GRAPH_FILE} holds more than {MOST_VALUES:,} values; {_AGAIN}")
     try:
         document = json.loads(graph.decode("utf-8"))
         stored = load_tensors(weights)

@@ -29,8 +29,10 @@ def locked(folder: Path) -> Iterator[None]:
         make_folder(folder)
         if not (folder / ".gitignore").exists():
             write_text(folder / ".gitignore", "*\n")
-        file.touch(mode=0o600)
+        os.close(os.open(file, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600))
     except OSError as error:
+        if file.is_symlink():
+            raise CollabplanError(f"{file} is a link, which this would write through; remove it") from None
         raise CollabplanError(write_failure(file, error)) from error
     lock = FileLock(file)
     _acquire(lock, file)
@@ -51,8 +53,11 @@ def _acquire(lock: FileLock, file: Path) -> None:
         ) from None
     except OSError as error:
         raise CollabplanError(f"cannot lock {file.parent}: {error.strerror}; keep it on a local disk") from error
-    with contextlib.suppress(OSError):  # the number only serves the message above; a full disk must not matter here
-        file.write_text(str(os.getpid()), encoding="ascii")
+    with (
+        contextlib.suppress(OSError),  # the number only serves the message above; a full disk must not matter here
+        open(os.open(file, os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW), "w", encoding="ascii") as held,
+    ):
+        held.write(str(os.getpid()))
 
 
 def _holder(file: Path) -> str:

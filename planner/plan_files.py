@@ -65,6 +65,8 @@ def _read(named: TensorFile | None, path: Path, what: str) -> dict[str, Tensor] 
     from safetensors import SafetensorError
     from safetensors.torch import load as load_tensors
 
+    if not named.file:
+        raise RecordError(f"plan {path} names no file for its {what}; make it again with `collabplan optimize`")
     place = path.with_name(named.file)
     try:
         tensors = load_tensors(place.read_bytes())

@@ -58,6 +58,8 @@ from .plan import (
     TensorFile,
     Tuning,
 )
+from .printable import printable, without_escapes
+from .private_file import read_private
 from .profile import CutProfile, NodeProfile, Profile, Role
 from .provenance import collect_provenance, processor_name
 from .study import StudySetup
@@ -163,10 +165,13 @@ __all__ = [
     "parse_bandwidth",
     "parse_duration_ms",
     "parse_size",
+    "printable",
     "processor_name",
+    "read_private",
     "record_text",
     "save",
     "schema_text",
+    "without_escapes",
     "write_bytes",
     "write_text",
 ]

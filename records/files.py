@@ -134,7 +134,8 @@ def parse(kind: type[R], data: bytes, path: Path | str) -> R:
     try:
         return kind.model_validate_json(text)
     except ValidationError as error:
-        first = error.errors()[0]
+        # Each error would otherwise hold the whole document again.
+        first = error.errors(include_input=False, include_context=False, include_url=False)[0]
         place = ".".join(str(part) for part in first["loc"])
         raise RecordError(f"{what} {path} is damaged at {place or 'the top'}: {first['msg']}; {again}") from None
 

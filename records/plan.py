@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from .audit import TierFigures
 from .base import Interval, Record, Timing
@@ -129,6 +130,13 @@ class TensorFile(Record):
 
     file: str
     sha256: str
+
+    @field_validator("file")
+    @classmethod
+    def _beside_the_plan(cls, file: str) -> str:
+        if Path(file).name != file or file == ".." or not file.isprintable():
+            raise ValueError(f"{file!r} is not the name of a file beside the plan")
+        return file
 
 
 class Candidate(Record):

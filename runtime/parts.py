@@ -33,9 +33,14 @@ from ..records import (
 )
 from ..records.bundle import MANIFEST_FILE, NEEDED, PROJECTION
 
-MOST_MANIFEST_BYTES = 2**24
-MOST_BYTES = {"plan.json": 2**28, "graph.json": 2**29, "fallback/graph.json": 2**29}
+MOST_MANIFEST_BYTES = 2**22
+MOST_BYTES = {"plan.json": 2**24, "graph.json": 2**26, "fallback/graph.json": 2**26}
 """The largest files that are parsed as JSON. Weights may have any size: it is that of the file."""
+
+MOST_VALUES = 250_000
+"""The most values of a plan or a manifest, which has a few hundred for each candidate of the front. The report of what
+is wrong with a forged one takes a kilobyte for each.
+"""
 
 _AGAIN = "copy the part again, or make it again with `collabplan bundle`"
 
@@ -138,6 +143,20 @@ def open_cloud(path: Path) -> CloudPart:
     return CloudPart(folder, manifest, plan, program, defense)
 
 
+def bundle_id_of(path: Path) -> str:
+    """The ID of the bundle at `path`: a bundle, or either part of it alone.
+
+    Raises:
+        RecordError: there is no manifest of a bundle, or it is damaged.
+    """
+    for folder in (path, path / "edge", path / "cloud"):
+        if (folder / MANIFEST_FILE).is_file():
+            return _manifest_in(folder).bundle_id
+    raise RecordError(
+        f"{path} holds no part of a bundle ({MANIFEST_FILE} is missing); make one with `collabplan bundle`"
+    )
+
+
 def wire_of(plan: Plan) -> WireFormat:
     """The wire format of a plan. It is empty if everything runs on the device.
 
@@ -167,7 +186,7 @@ def _open(path: Path, role: BundleRole) -> tuple[Path, BundleManifest, Plan, Pro
         except RecordError as error:
             raise RecordError(f"bundle part {folder} cannot be run here: {error}") from None
     contents = _verified(folder, manifest.part)
-    plan = parse(Plan, contents["plan.json"], folder / "plan.json")
+    plan = parse(Plan, _modest(contents["plan.json"], folder / "plan.json"), folder / "plan.json")
     program = parse_program(contents["graph.json"], contents["weights.safetensors"], folder)
     part = manifest.part
     try:
@@ -190,21 +209,26 @@ def _projection(data: bytes | None) -> ProjectionMatrices | None:
 def _manifest(path: Path, role: BundleRole) -> tuple[Path, BundleManifest]:
     """The folder of the part, and its manifest."""
     folder = path if (path / MANIFEST_FILE).is_file() else path / role
-    file = folder / MANIFEST_FILE
-    if not file.is_file():
+    if not (folder / MANIFEST_FILE).is_file():
         raise RecordError(_absent(path, role))
+    manifest = _manifest_in(folder)
+    if manifest.part.role != role:
+        raise RecordError(f"{folder} is the {manifest.part.role} part of a bundle, this needs the {role} part")
+    return folder, manifest
+
+
+def _manifest_in(folder: Path) -> BundleManifest:
+    file = folder / MANIFEST_FILE
     try:
         if file.stat().st_size > MOST_MANIFEST_BYTES:
             raise RecordError(f"{file} is larger than any manifest; {_AGAIN}")
-        manifest = parse(BundleManifest, file.read_bytes(), file)
+        manifest = parse(BundleManifest, _modest(file.read_bytes(), file), file)
         manifest.require_sealed()
     except OSError as error:
         raise RecordError(f"{file} cannot be read ({error.strerror}); {_AGAIN}") from None
     except RecordError as error:
         raise RecordError(f"bundle part {folder}: {error}; {_AGAIN}") from None
-    if manifest.part.role != role:
-        raise RecordError(f"{folder} is the {manifest.part.role} part of a bundle, this needs the {role} part")
-    return folder, manifest
+    return manifest
 
 
 def _absent(path: Path, role: BundleRole) -> str:
@@ -236,6 +260,13 @@ def _verified(folder: Path, part: BundlePart) -> dict[str, bytes]:
         else:
             _require_whole(folder, file, hash_file)
     return contents
+
+
+def _modest(data: bytes, path: Path) -> bytes:
+    """The same bytes, once they are found to spell no more values than may be."""
+    if sum(map(data.count, (b",", b"[", b"{"))) > MOST_VALUES:
+        raise RecordError(f"{path} holds more than {MOST_VALUES:,} values; {_AGAIN}")
+    return data
 
 
 def _read(folder: Path, file: BundleFile) -> bytes:

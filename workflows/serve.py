@@ -11,6 +11,8 @@ import torch
 from ..records import CollabplanError
 from ..runtime import CloudServer, ServeOptions, ServerTls, keep_memory, open_cloud
 from ..runtime.server.limits import ServeLimits
+from ..runtime.server.metrics import metrics_address
+from ..runtime.wire.service import is_loopback
 from .options import ServerOptions
 from .reporter import Reporter
 
@@ -45,6 +47,8 @@ def start_server(folder: Path, options: ServerOptions, reporter: Reporter) -> Cl
     server.start()
     if options.insecure and served.tls is None:
         reporter.warning("plaintext; who is on the way reads and changes what passes")
+    if options.metrics is not None and not is_loopback(metrics_address(options.metrics)[0]):
+        reporter.warning("whoever reaches the metrics' address reads them; give a PORT alone to keep them here")
     if options.allow_undefended:
         reporter.warning("undefended tensors are answered, which hide nothing; for verification alone")
     return server

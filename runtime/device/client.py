@@ -26,7 +26,7 @@ from ...records import CollabplanError
 from ...records.extras import optional_imports
 from ...targets.data import InputScaling
 from ..parts import EdgePart, open_edge
-from ..wire.framing import ANSWER_HEADER_BYTES, MOST_REASON_BYTES, Status
+from ..wire.framing import ANSWER_HEADER_BYTES, MOST_MESSAGE_BYTES, MOST_PATIENCE_MS, MOST_REASON_BYTES, Status
 from ..wire.response_codec import answer_bytes, unpack_outputs
 from .errors import UnreachableError
 from .model_inputs import Inputs, checked_inputs
@@ -39,8 +39,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_BACKOFF_S = 0.05
-_LONGEST_BACKOFF_S = 2.0
+_BACKOFFS_S = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 2.0)
+"""The pause before each further try, in seconds; the last one repeats."""
+
 _MOST_BATCH = 4096
 """The most samples whose answer is received at once, if the model takes any batch size."""
 
@@ -75,7 +76,7 @@ class EdgeClient:
         key_file: the secret mask keys (see `mask_keys`) of a plan with keyed masks.
         scaling: how keyed masks read floating inputs as pixels; None: the inputs lie in [0, 1].
         policy: how often an input may be released; None counts nothing and makes every release a new one.
-        timeout_s: the time limit of one try, in seconds.
+        timeout_s: the time limit of one try, in seconds; at most 49 days, which is what a request can say.
         connect_timeout_s: the time limit of connecting and shaking hands, in seconds.
         retries: further tries, with identical bytes.
         in_flight: the most requests of `stream` that wait for their answers.
@@ -89,7 +90,8 @@ class EdgeClient:
 
     Raises:
         RecordError: there is no such part, or none with a fallback.
-        CollabplanError: the address is unsafe, the keys do not suit the plan, or a file cannot be read.
+        CollabplanError: the address is unsafe, a time is none, the keys do not suit the plan, or a file cannot be
+            read.
 
     Example::
 
@@ -114,6 +116,10 @@ class EdgeClient:
         fallback: bool = False,
         undefended: bool = False,
     ) -> None:
+        for name, seconds in (("timeout_s", timeout_s), ("connect_timeout_s", connect_timeout_s)):
+            if not 0 < seconds * 1e3 <= MOST_PATIENCE_MS:
+                most = MOST_PATIENCE_MS // 1000
+                raise CollabplanError(f"{name} must be above 0 and at most {most} seconds, got {seconds}")
         self.part = bundle if isinstance(bundle, EdgePart) else open_edge(Path(bundle))
         self.counts = ClientCounts()
         self._timeout_s, self._connect_timeout_s = timeout_s, connect_timeout_s
@@ -243,7 +249,7 @@ class EdgeClient:
                 return self._output(request)
             except UnreachableError as error:
                 if error.retry and attempt < self._retries:
-                    time.sleep(min(_BACKOFF_S * 2**attempt, _LONGEST_BACKOFF_S) * (0.5 + random.random()))
+                    time.sleep(_BACKOFFS_S[min(attempt, len(_BACKOFFS_S) - 1)] * (0.5 + random.random()))
                     self.counts.retries += 1
                     self.submit(request)
                     continue
@@ -307,7 +313,7 @@ class EdgeClient:
                 self._address,
                 self.part.manifest,
                 undefended=self._undefended,
-                most_bytes=min(ANSWER_HEADER_BYTES + largest, 2**31 - 1),
+                most_bytes=min(ANSWER_HEADER_BYTES + largest, MOST_MESSAGE_BYTES),
                 timeout_s=self._connect_timeout_s,
             )
             return self._session

@@ -14,9 +14,9 @@ import torch
 
 from ...profilers.link_fit import fit_link
 from ...profilers.timers import identify, load_average
-from ...records import CollabplanError, EchoTimes, LinkReport, Timing, collect_provenance
+from ...records import CollabplanError, EchoTimes, LinkReport, Timing, collect_provenance, printable
 from ..wire import protocol_pb2 as messages
-from ..wire.service import Stub
+from ..wire.service import BUNDLE_KEY, Stub
 from ..wire.transport import grpc
 from .errors import UnreachableError
 from .session import Address
@@ -34,6 +34,7 @@ _PAUSE_S = 0.5
 
 def measure_link(
     address: Address,
+    bundle_id: str,
     *,
     seconds: float = 1.0,
     most_bytes: int = 1 << 24,
@@ -45,6 +46,7 @@ def measure_link(
 
     Args:
         address: of the server.
+        bundle_id: of the bundle that it serves: it echoes for nobody else.
         seconds: the time for each of round trip, way up and way down. A slow link takes longer, for at least 5 rounds.
         most_bytes: the largest echo. A server takes no more than its plan's largest request, or 1 MiB.
         timeout_s: the time limit of one echo, in seconds.
@@ -57,9 +59,9 @@ def measure_link(
 
     Source: slow start after a pause, RFC 5681, section 4.1.
     """
-    channel = address.channel(most_bytes + FIRST_BYTES)
+    channel = address.channel(most_bytes + FIRST_BYTES, timeout_s)
     try:
-        return _Echoes(Stub(channel), address.text, timeout_s).report(seconds, most_bytes, pause_s, command)
+        return _Echoes(Stub(channel), address.text, bundle_id, timeout_s).report(seconds, most_bytes, pause_s, command)
     finally:
         channel.close()
 
@@ -71,8 +73,9 @@ class _TooLarge(Exception):
 class _Echoes:
     """Asks for echoes, and counts the bytes that they move."""
 
-    def __init__(self, stub: Stub, name: str, timeout_s: float) -> None:
+    def __init__(self, stub: Stub, name: str, bundle_id: str, timeout_s: float) -> None:
         self._stub, self._name, self._timeout_s = stub, name, timeout_s
+        self._metadata = [(BUNDLE_KEY, bundle_id)]
         self._moved = 0
 
     def report(self, seconds: float, most_bytes: int, pause_s: float, command: Sequence[str] | None) -> LinkReport:
@@ -140,7 +143,7 @@ class _Echoes:
         request = messages.EchoRequest(payload=os.urandom(up), answer_bytes=down)
         started = time.perf_counter()
         try:
-            self._stub.echo(request, timeout=self._timeout_s)
+            self._stub.echo(request, timeout=self._timeout_s, metadata=self._metadata)
         except grpc.RpcError as error:
             raise self._explained(error) from None
         self._moved += up + down
@@ -150,5 +153,7 @@ class _Echoes:
         code = error.code()
         if code in (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.INVALID_ARGUMENT):
             return _TooLarge()
-        details = " ".join(str(error.details() or "").split())
+        details = printable(str(error.details() or ""))
+        if code is grpc.StatusCode.FAILED_PRECONDITION:
+            details += "; give the --bundle that it serves"
         return UnreachableError(f"the server at {self._name} does not echo: {code.name}: {details}")

@@ -7,11 +7,9 @@ release of every input that was seen before. No message here holds a key.
 
 from __future__ import annotations
 
-import os
-import stat
 from pathlib import Path
 
-from ...records import CollabplanError
+from ...records import CollabplanError, read_private
 
 KEY_BYTES = 32
 """The shortest key: 256 bits."""
@@ -25,17 +23,7 @@ def newest_key(path: Path) -> bytes:
     Raises:
         CollabplanError: the file is missing, others can read it, or its last line is not a key.
     """
-    try:
-        handle = os.open(path, os.O_RDONLY)
-        with os.fdopen(handle, "rb") as file:
-            state = os.fstat(handle)
-            if not stat.S_ISREG(state.st_mode) or stat.S_IMODE(state.st_mode) & 0o077:
-                raise CollabplanError(f"mask key file {path} may be read by others; run: chmod 600 {path}")
-            lines = file.read().split()
-    except FileNotFoundError:
-        raise CollabplanError(f"mask key file {path} does not exist; {_MAKE}") from None
-    except OSError as error:
-        raise CollabplanError(f"mask key file {path} cannot be read ({error.strerror}); {_MAKE}") from None
+    lines = read_private(path, "mask key file", forbidden=0o077, advice=_MAKE).split()
     if not lines:
         raise CollabplanError(f"mask key file {path} is empty; {_MAKE}")
     try:

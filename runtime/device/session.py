@@ -16,9 +16,10 @@ from typing import Any
 
 import torch
 
-from ...records import BundleManifest, MismatchError
+from ...records import BundleManifest, MismatchError, printable
 from ..wire import protocol_pb2 as messages
 from ..wire.framing import PROTOCOL, Answer, FrameError, crc_of, unpack_answer
+from ..wire.server_identity import IdentityError
 from ..wire.service import (
     BUNDLE_KEY,
     PART_KEY,
@@ -58,16 +59,27 @@ class Address:
         require_safe(host, tls=tls is not None, insecure=insecure)
         return cls(text, tls)
 
-    def channel(self, most_bytes: int) -> Any:
+    def channel(self, most_bytes: int, timeout_s: float) -> Any:
         """A gRPC channel that refuses messages above `most_bytes`.
 
+        With TLS, the server is asked for its certificate first, within `timeout_s` seconds.
+
         Raises:
-            CollabplanError: a TLS file cannot be read.
+            UnreachableError: there is no server, or its certificate is not its own.
+            CollabplanError: a TLS file cannot be used.
         """
         options = client_options(most_bytes, None if self.tls is None else self.tls.server_name)
         if self.tls is None:
             return grpc.insecure_channel(self.text, options=options)
-        return grpc.secure_channel(self.text, self.tls.credentials(), options=options)
+        try:
+            credentials = self.tls.checked_credentials(*parse_address(self.text), timeout_s)
+        except (OSError, ValueError) as error:
+            reason = printable(str(getattr(error, "strerror", None) or error))
+            raise UnreachableError(
+                f"the server at {self.text} cannot be used: UNAVAILABLE: {reason}",
+                retry=not isinstance(error, IdentityError | ValueError),
+            ) from None
+        return grpc.secure_channel(self.text, credentials, options=options)
 
 
 class CloudSession:
@@ -82,7 +94,6 @@ class CloudSession:
 
     Attributes:
         max_batch: the most samples that the server takes in one request.
-        torch_version: the server's.
 
     Raises:
         UnreachableError: there is no connection.
@@ -97,11 +108,11 @@ class CloudSession:
         self._waiting: dict[int, tuple[Future[Answer], int]] = {}
         self._broken: UnreachableError | None = None
         self._outbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-        self._channel = address.channel(most_bytes)
+        self._channel = address.channel(most_bytes, timeout_s)
         try:
             stub = Stub(self._channel)
             reply = self._shake_hands(stub, manifest, undefended, timeout_s)
-            self.max_batch, self.torch_version = int(reply.max_batch), str(reply.torch_version)
+            self.max_batch = int(reply.max_batch)
             metadata = [(BUNDLE_KEY, manifest.bundle_id), (PART_KEY, manifest.part_sha256)]
             if undefended:
                 metadata.append((UNDEFENDED_KEY, "1"))
@@ -146,7 +157,6 @@ class CloudSession:
             bundle_id=manifest.bundle_id,
             plan_sha256=manifest.part.plan_sha256,
             part_sha256=manifest.part_sha256,
-            torch_version=torch.__version__,
             undefended=undefended,
         )
         try:
@@ -154,9 +164,10 @@ class CloudSession:
         except grpc.RpcError as error:
             raise self._unreachable(error) from None
         if not reply.accepted:
-            raise MismatchError(f"the server at {self._address.text} refuses this device: {reply.refusal}")
+            raise MismatchError(f"the server at {self._address.text} refuses this device: {printable(reply.refusal)}")
         if reply.torch_version != torch.__version__:
-            log.warning("torch is %s here and %s in the cloud", torch.__version__, reply.torch_version)
+            theirs = printable(reply.torch_version, 40)
+            log.warning("torch is %s here and %s in the cloud", torch.__version__, theirs)
         return reply
 
     def _read(self) -> None:
@@ -176,12 +187,13 @@ class CloudSession:
     def _take(self, answer: Answer) -> None:
         """Hand an answer to its request. Raises FrameError if it answers other bytes than were sent."""
         with self._lock:
-            found = self._waiting.pop(answer.id, None)
-        if found is None:
-            return  # the client has given up on it
-        future, crc = found
-        if answer.request_crc != crc:
-            raise FrameError("it answers another request")
+            found = self._waiting.get(answer.id)
+            if found is None:
+                return  # the client has given up on it
+            future, crc = found
+            if answer.request_crc != crc:
+                raise FrameError("it answers another request")  # it waits on, and fails with all others
+            del self._waiting[answer.id]
         future.set_result(answer)
 
     def _fail(self, reason: UnreachableError) -> None:
@@ -194,7 +206,7 @@ class CloudSession:
 
     def _unreachable(self, error: Any) -> UnreachableError:
         """The error for what gRPC reports: one line, and whether another try may help."""
-        code, details = error.code(), " ".join(str(error.details() or "").split())
+        code, details = error.code(), printable(str(error.details() or ""))
         retry = code in _MAY_HELP
         if code is grpc.StatusCode.FAILED_PRECONDITION:
             details += "; both parts must be of one bundle"

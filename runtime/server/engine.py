@@ -41,11 +41,15 @@ class Job:
     compute_us: int = 0
     begun: bool = False
     done: threading.Event = field(default_factory=threading.Event)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def finish(self, status: Status, result: bytes) -> None:
-        """Set the answer and wake up whoever waits for it."""
-        self.status, self.result = status, result
-        self.done.set()
+        """Set the answer and wake up whoever waits for it. Only the first answer counts."""
+        with self._lock:
+            if self.done.is_set():
+                return
+            self.status, self.result = status, result
+            self.done.set()
 
 
 Run = Callable[[Sequence[Job]], list[tuple[Status, bytes]]]
@@ -78,6 +82,7 @@ class Engine:
         self._run, self._most, self._micro_batch, self._wait_s = run, queue, micro_batch, wait_s
         self._inline = inline and micro_batch == 1
         self._jobs: deque[Job] = deque()
+        self._running: set[Job] = set()
         self._changed = threading.Condition()
         self._idle = concurrency
         self._stopping = False
@@ -117,6 +122,7 @@ class Engine:
                 job.finish(Status.stopping, b"the server stops")
             elif inline := self._inline and self._idle > 0 and not self._jobs:
                 self._idle -= 1
+                self._running.add(job)
             elif len(self._jobs) >= self._most + self._idle:
                 job.finish(Status.overloaded, b"the server's queue is full; try again later")
             else:
@@ -125,14 +131,28 @@ class Engine:
             self._finish_and_free([job])
         job.done.wait()
 
-    def stop(self) -> None:
-        """Finish all jobs that wait or run, and end the threads."""
+    def stop(self, within_s: float | None = None) -> bool:
+        """Finish the jobs that wait or run, and end the threads.
+
+        Args:
+            within_s: the seconds after which the jobs left are answered `stopping`; None waits for all. A run cannot be
+                interrupted: its thread goes on, and what it returns is dropped.
+
+        Returns:
+            True if everything ran to its end.
+        """
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
-            self._changed.wait_for(lambda: self._idle == len(self._threads))
-        for thread in self._threads:
-            thread.join()
+            idle = self._changed.wait_for(lambda: self._idle == len(self._threads) and not self._jobs, within_s)
+            left = [*self._jobs, *self._running]
+            self._jobs.clear()
+        for job in left:
+            job.finish(Status.stopping, b"the server stopped before the request was done")
+        if idle:
+            for thread in self._threads:
+                thread.join()
+        return idle
 
     def _add(self, job: Job) -> None:
         """Append to the queue. The caller holds the lock."""
@@ -148,6 +168,7 @@ class Engine:
                     return
                 self._idle -= 1
                 taken = self._take()
+                self._running.update(taken)
             self._finish_and_free(taken)
 
     def _finish_and_free(self, taken: list[Job]) -> None:
@@ -155,6 +176,7 @@ class Engine:
             self._finish(taken)
         finally:
             with self._changed:
+                self._running.difference_update(taken)
                 self._idle += 1
                 self._changed.notify_all()
 

@@ -13,7 +13,7 @@ import torch
 
 from ...records import CollabplanError
 from ..parts import CloudPart
-from ..wire.framing import BodyKind, Status
+from ..wire.framing import MOST_MESSAGE_BYTES, REQUEST_HEADER_BYTES, BodyKind, Status
 from ..wire.request_codec import BodyError, DefendedCodec, PlainCodec
 from ..wire.response_codec import AnswerError, can_split, pack_outputs, split_outputs
 from .engine import Job
@@ -43,6 +43,24 @@ class HalfRunner:
         if not self.allow_undefended:
             return defended
         return max(defended, self._undefended.body_bytes(self.max_batch))
+
+    def require_sendable(self) -> None:
+        """Refuse requests that are larger than a gRPC message can be.
+
+        Raises:
+            CollabplanError: the largest request reaches 2 GiB.
+        """
+        room = MOST_MESSAGE_BYTES - REQUEST_HEADER_BYTES
+        if self.largest_body_bytes <= room:
+            return
+        asked = f"a request of {self.max_batch} samples has {self.largest_body_bytes:,} bytes, gRPC takes {room:,}"
+        codecs = (self._defended, self._undefended) if self.allow_undefended else (self._defended,)
+        fitting = self.max_batch
+        while fitting and max(codec.body_bytes(fitting) for codec in codecs) > room:
+            fitting //= 2
+        if self.fixed_batch or not fitting:
+            raise CollabplanError(f"{asked}; choose another cut, or a defense that sends less")
+        raise CollabplanError(f"{asked}; serve with --max-batch {fitting}")
 
     def require_divisible(self) -> None:
         """Refuse micro-batching if requests that run together could not be told apart afterwards.

@@ -11,19 +11,21 @@ import logging
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 
+from ...records import printable
 from ..wire import protocol_pb2 as messages
 from ..wire.framing import PROTOCOL, Answer, BodyKind, FrameError, Request, Status, pack_answer, unpack_request
 from ..wire.service import BUNDLE_KEY, PART_KEY, UNDEFENDED_KEY
 from ..wire.transport import grpc
 from .engine import Engine, Job
+from .guard import abort
 from .half_runner import HalfRunner
 from .metrics import ServerCounts
 from .prefetch import ReadAhead
-from .streams import OpenStreams, Stream, TooManyStreamsError
+from .streams import OpenStreams, Stream, TooManyStreamsError, address_of
 
 log = logging.getLogger(__name__)
 
@@ -61,10 +63,10 @@ class ServiceMethods:
         """Shake hands: accept the device or say why not."""
         refusal = self._handshake_refusal(request)
         if refusal:
-            log.warning("refused a handshake from %s: %s", context.peer(), refusal)
+            log.warning("refused a handshake from %s: %s", printable(context.peer()), refusal)
+            return messages.HelloReply(accepted=False, refusal=refusal, protocol=PROTOCOL)
         return messages.HelloReply(
-            accepted=not refusal,
-            refusal=refusal,
+            accepted=True,
             protocol=PROTOCOL,
             torch_version=torch.__version__,
             max_batch=self._runner.max_batch,
@@ -75,15 +77,15 @@ class ServiceMethods:
         """Answer the frames of one stream in their order. Ends the call with a gRPC status if they cannot be read."""
         kind = self._stream_kind(context)
         try:
-            with self._streams.opened(context) as stream:
+            with self._streams.opened(context, address_of(context.peer())) as stream:
                 if self._stopping.is_set():
-                    _abort(context, grpc.StatusCode.UNAVAILABLE, "the server stops")
-                yield from self._answers(frames, kind, stream)
+                    abort(context, grpc.StatusCode.UNAVAILABLE, "the server stops")
+                yield from self._answers(frames, kind, stream, context)
         except TooManyStreamsError as error:
-            _abort(context, grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
+            abort(context, grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
         except FrameError as error:
-            log.warning("ended the stream of %s: %s", context.peer(), error)
-            _abort(context, grpc.StatusCode.DATA_LOSS, str(error))
+            log.warning("ended the stream of %s: %s", printable(context.peer()), error)
+            abort(context, grpc.StatusCode.DATA_LOSS, str(error))
 
     def status(self, request: Any, context: Any) -> Any:  # noqa: ARG002
         """How the server is doing."""
@@ -100,7 +102,7 @@ class ServiceMethods:
         """As many zero bytes as the client asks for, to measure the link."""
         if request.answer_bytes > self._max_message_bytes:
             most = self._max_message_bytes
-            _abort(context, grpc.StatusCode.INVALID_ARGUMENT, f"at most {most} bytes come back")
+            abort(context, grpc.StatusCode.INVALID_ARGUMENT, f"at most {most} bytes come back")
         return messages.EchoReply(payload=bytes(request.answer_bytes))
 
     def _handshake_refusal(self, request: Any) -> str:
@@ -114,7 +116,8 @@ class ServiceMethods:
         ):
             if theirs != ours:
                 return (
-                    f"the device runs the {what} {theirs[:12]}, this server {ours[:12]}; copy both parts of one bundle"
+                    f"the device runs the {what} {printable(theirs[:12])}, this server {ours[:12]}; copy both parts of "
+                    "one bundle"
                 )
         if request.undefended and not self._runner.allow_undefended:
             return "this server takes no undefended tensors; to verify the halves, serve with --allow-undefended"
@@ -125,12 +128,12 @@ class ServiceMethods:
         given = dict(context.invocation_metadata())
         undefended = given.get(UNDEFENDED_KEY) == "1"
         if not self._runner.part.manifest.recognises(given.get(BUNDLE_KEY, ""), given.get(PART_KEY, "")):
-            _abort(context, grpc.StatusCode.FAILED_PRECONDITION, "the stream is of another bundle")
+            abort(context, grpc.StatusCode.FAILED_PRECONDITION, "the stream is of another bundle")
         if undefended and not self._runner.allow_undefended:
-            _abort(context, grpc.StatusCode.FAILED_PRECONDITION, "this server takes no undefended tensors")
+            abort(context, grpc.StatusCode.FAILED_PRECONDITION, "this server takes no undefended tensors")
         return BodyKind.undefended if undefended else BodyKind.defended
 
-    def _answers(self, frames: Iterator[bytes], kind: BodyKind, stream: Stream) -> Iterator[bytes]:
+    def _answers(self, frames: Iterator[bytes], kind: BodyKind, stream: Stream, context: Any) -> Iterator[bytes]:
         """The answers to a stream's frames, until the client or the server ends it. Raises FrameError."""
         ahead: ReadAhead[tuple[Request, Job]] | None = None
         jobs: Iterable[tuple[Request, Job]] = (self._job(frame, kind) for frame in frames)
@@ -138,8 +141,8 @@ class ServiceMethods:
             jobs = ahead = ReadAhead(frames, lambda frame: self._job(frame, kind, begin=True))
         try:
             for request, job in jobs:
-                if not stream.begin("running"):
-                    return
+                if not stream.begin("running") or not context.is_active():
+                    return  # nobody waits for the answer
                 answer = self._answer(request, job)
                 stream.begin("sending")
                 yield answer
@@ -173,8 +176,3 @@ class ServiceMethods:
         return pack_answer(
             Answer(job.status, request.id, request.batch, job.result, job.queue_us, job.compute_us, request.crc)
         )
-
-
-def _abort(context: Any, code: Any, reason: str) -> NoReturn:
-    context.abort(code, reason)
-    raise AssertionError  # abort raises

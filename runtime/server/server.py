@@ -7,19 +7,19 @@ silent. What a request holds is never logged, and no error message quotes its nu
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 
 import torch
 
 from ...records import CollabplanError
-from ...records.extras import optional_imports
 from ..parts import CloudPart
 from ..wire.framing import REQUEST_HEADER_BYTES
 from ..wire.service import (
     LEAST_MESSAGE_BYTES,
-    SERVICE,
     Methods,
     ServerTls,
     parse_address,
@@ -28,14 +28,22 @@ from ..wire.service import (
 )
 from ..wire.transport import grpc
 from .engine import Engine
+from .guard import MOST_GREETINGS, Guard
 from .half_runner import HalfRunner
+from .health import health_handler
 from .limits import ServeLimits
 from .methods import ServiceMethods
-from .metrics import MetricsEndpoint, ServerCounts
+from .metrics import MetricsEndpoint, ServerCounts, metrics_address
 from .streams import OpenStreams
 
-_OTHER_RPCS = 8
-"""Calls that may be open besides streams: handshakes, status, health."""
+_SPARE_RPCS = 16
+"""Threads for calls that are refused, or have just been cancelled."""
+
+_WAITING_RPCS = 64
+"""Calls that may wait for a thread. gRPC refuses more of them at once."""
+
+_LAST_WORDS_S = 0.5
+"""What answers that are done get to leave, after the time for the runs is over."""
 
 _WATCH_S = 0.5
 
@@ -67,7 +75,7 @@ class CloudServer:
 
     Raises:
         CollabplanError: the address cannot be listened on, plaintext would leave this machine, the model cannot be
-            micro-batched, or grpcio-health-checking is not installed.
+            micro-batched, a request could be larger than gRPC takes, or grpcio-health-checking is not installed.
 
     Example::
 
@@ -80,12 +88,14 @@ class CloudServer:
         host, port = parse_address(listen)
         require_safe(host, tls=self.options.tls is not None, insecure=self.options.insecure)
         runner = HalfRunner(part, max_batch=self.options.max_batch, allow_undefended=self.options.allow_undefended)
+        runner.require_sendable()
         if self.options.micro_batch > 1:
             runner.require_divisible()
         self.max_batch = runner.max_batch
         self.max_message_bytes = max(REQUEST_HEADER_BYTES + runner.largest_body_bytes, LEAST_MESSAGE_BYTES)
         self.counts = ServerCounts()
-        self._streams = OpenStreams(self.options.max_streams)
+        self._streams = OpenStreams(self.options.max_streams, self.options.max_streams_per_peer)
+        self._guard = Guard(part.manifest.bundle_id, self._streams, greeting_s=self.options.greeting_s)
         self._stopping = threading.Event()
         self._engine = _engine(runner, self.options)
         self.methods = ServiceMethods(
@@ -119,34 +129,40 @@ class CloudServer:
             CollabplanError: the Prometheus endpoint cannot be opened, or prometheus-client is not installed.
         """
         if self.options.metrics is not None:
-            host, port = parse_address(self.options.metrics)
+            host, port = metrics_address(self.options.metrics)
             self._metrics = MetricsEndpoint(
                 self.counts, host, port, waiting=lambda: self._engine.waiting, streams=lambda: len(self._streams)
             )
         self._engine.start()
         self._server.start()
-        self._set_health(serving=True)
         self._watcher.start()
         return self
 
-    def stop(self, grace_s: float = 30.0) -> None:
+    def stop(self, grace_s: float = 30.0) -> bool:
         """Refuse new requests, finish the running ones, and end. A second call does nothing.
 
         Args:
-            grace_s: the seconds that running requests get.
+            grace_s: the seconds that running requests get. Then what waits or runs is answered `stopping`. An answer
+                that is done by then still leaves.
+
+        Returns:
+            True if all requests were finished. Otherwise a thread still runs the half, which nothing can interrupt, and
+            the interpreter waits for it when it exits.
         """
         if self._stopping.is_set():
-            return
+            return True
+        until = time.monotonic() + grace_s
         self._stopping.set()
-        self._set_health(serving=False)
-        stopped = self._server.stop(grace_s)
+        stopped = self._server.stop(grace_s + _LAST_WORDS_S)
         self._streams.end_silent(idle_s=0.0, reading_only=True)
+        stopped.wait(grace_s)
+        finished = self._engine.stop(max(0.0, until - time.monotonic()))
         stopped.wait()
-        self._engine.stop()
         self._watcher.join()
-        self._pool.shutdown()
+        self._pool.shutdown(wait=finished)
         if self._metrics is not None:
             self._metrics.close()
+        return finished
 
     def __enter__(self) -> CloudServer:
         return self.start()
@@ -157,20 +173,27 @@ class CloudServer:
         self.stop()
 
     def _open_server(self) -> None:
-        """The gRPC server with the service and gRPC's health service; it does not listen yet."""
-        with optional_imports():
-            from grpc_health.v1 import health, health_pb2_grpc
-
-        rpcs = self.options.max_streams + _OTHER_RPCS
-        self._pool = ThreadPoolExecutor(max_workers=rpcs, thread_name_prefix="collabplan-rpc")
+        """The gRPC server with the service and gRPC's health check; it does not listen yet."""
+        calls = self.options.max_streams + MOST_GREETINGS + _SPARE_RPCS
+        self._pool = ThreadPoolExecutor(max_workers=calls, thread_name_prefix="collabplan-rpc")
         self._server = grpc.server(
-            self._pool, options=server_options(self.max_message_bytes), maximum_concurrent_rpcs=rpcs
+            self._pool,
+            options=server_options(self.max_message_bytes, idle_s=self.options.greeting_s),
+            maximum_concurrent_rpcs=calls + _WAITING_RPCS,
         )
-        methods = self.methods
+        methods, watched = self.methods, self._guard.watched
         handlers = Methods(hello=methods.hello, infer=methods.infer, status=methods.status, echo=methods.echo)
-        self._server.add_generic_rpc_handlers((handlers.handler(),))
-        self._health = health.HealthServicer()
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        greeting = partial(watched, needs_bundle=False)
+        self._server.add_generic_rpc_handlers(
+            (
+                handlers.handler(
+                    greeting=greeting,
+                    known=partial(watched, needs_bundle=True),
+                    large=partial(watched, needs_bundle=True, large=True),
+                ),
+                health_handler(self._stopping, greeting),
+            )
+        )
 
     def _bind(self, host: str, port: int) -> int:
         """The port that the server listens on. Raises CollabplanError."""
@@ -189,17 +212,12 @@ class CloudServer:
             )
         return int(bound)
 
-    def _set_health(self, *, serving: bool) -> None:
-        from grpc_health.v1 import health_pb2
-
-        states = health_pb2.HealthCheckResponse
-        for service in ("", SERVICE):
-            self._health.set(service, states.SERVING if serving else states.NOT_SERVING)
-
     def _watch(self) -> None:
-        """Close streams whose client has gone silent."""
-        while not self._stopping.wait(min(_WATCH_S, self.options.idle_s / 4)):
-            self._streams.end_silent(idle_s=self.options.idle_s)
+        """Close calls whose client has gone silent."""
+        idle_s = self.options.idle_s
+        while not self._stopping.wait(min(_WATCH_S, idle_s / 4, self.options.greeting_s / 4)):
+            self._streams.end_silent(idle_s=idle_s)
+            self._guard.end_silent()
 
 
 def _engine(runner: HalfRunner, options: ServeOptions) -> Engine:

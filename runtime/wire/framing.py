@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
-from ...records import CollabplanError
+from ...records import CollabplanError, printable
 
 PROTOCOL = 1
 _REQUEST, _ANSWER = b"CPRQ", b"CPAN"
@@ -28,6 +28,11 @@ _CRC = struct.Struct("<I")
 
 REQUEST_HEADER_BYTES = _REQUEST_HEAD.size + _CRC.size
 ANSWER_HEADER_BYTES = _ANSWER_HEAD.size + _CRC.size
+
+MOST_MESSAGE_BYTES = 2**31 - 1
+"""gRPC counts the bytes of a message in a signed number of 32 bits."""
+
+MOST_PATIENCE_MS = 2**32 - 1
 
 MOST_REASON_BYTES = 500
 _MOST_U32 = 2**32 - 1
@@ -110,8 +115,7 @@ class Answer:
     @property
     def reason(self) -> str:
         """Why there is no output, as printable text."""
-        text = bytes(self.body[:MOST_REASON_BYTES]).decode("utf-8", "replace")
-        return "".join(letter if letter.isprintable() else "?" for letter in text)
+        return printable(bytes(self.body[:MOST_REASON_BYTES]).decode("utf-8", "replace"))
 
 
 def pack_request(request: Request) -> bytes:

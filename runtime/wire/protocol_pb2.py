@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&collabplan/runtime/wire/protocol.proto\x12\ncollabplan\"\x88\x01\n\x0cHelloRequest\x12\x10\n\x08protocol\x18\x01 \x01(\r\x12\x11\n\tbundle_id\x18\x02 \x01(\t\x12\x13\n\x0bplan_sha256\x18\x03 \x01(\t\x12\x13\n\x0bpart_sha256\x18\x04 \x01(\t\x12\x15\n\rtorch_version\x18\x05 \x01(\t\x12\x12\n\nundefended\x18\x06 \x01(\x08\"\x86\x01\n\nHelloReply\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x08\x12\x0f\n\x07refusal\x18\x02 \x01(\t\x12\x10\n\x08protocol\x18\x03 \x01(\r\x12\x15\n\rtorch_version\x18\x04 \x01(\t\x12\x11\n\tmax_batch\x18\x05 \x01(\r\x12\x19\n\x11max_message_bytes\x18\x06 \x01(\x04\"\x0f\n\rStatusRequest\"\xce\x01\n\x0bStatusReply\x12\x10\n\x08stopping\x18\x01 \x01(\x08\x12\x10\n\x08uptime_s\x18\x02 \x01(\x01\x12\x0f\n\x07streams\x18\x03 \x01(\r\x12\x0f\n\x07running\x18\x04 \x01(\r\x12\x0f\n\x07waiting\x18\x05 \x01(\r\x12\x37\n\x08\x61nswered\x18\x06 \x03(\x0b\x32%.collabplan.StatusReply.AnsweredEntry\x1a/\n\rAnsweredEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"4\n\x0b\x45\x63hoRequest\x12\x0f\n\x07payload\x18\x01 \x01(\x0c\x12\x14\n\x0c\x61nswer_bytes\x18\x02 \x01(\r\"\x1c\n\tEchoReply\x12\x0f\n\x07payload\x18\x01 \x01(\x0c\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&collabplan/runtime/wire/protocol.proto\x12\ncollabplan\"w\n\x0cHelloRequest\x12\x10\n\x08protocol\x18\x01 \x01(\r\x12\x11\n\tbundle_id\x18\x02 \x01(\t\x12\x13\n\x0bplan_sha256\x18\x03 \x01(\t\x12\x13\n\x0bpart_sha256\x18\x04 \x01(\t\x12\x12\n\nundefended\x18\x06 \x01(\x08J\x04\x08\x05\x10\x06\"\x86\x01\n\nHelloReply\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x08\x12\x0f\n\x07refusal\x18\x02 \x01(\t\x12\x10\n\x08protocol\x18\x03 \x01(\r\x12\x15\n\rtorch_version\x18\x04 \x01(\t\x12\x11\n\tmax_batch\x18\x05 \x01(\r\x12\x19\n\x11max_message_bytes\x18\x06 \x01(\x04\"\x0f\n\rStatusRequest\"\xce\x01\n\x0bStatusReply\x12\x10\n\x08stopping\x18\x01 \x01(\x08\x12\x10\n\x08uptime_s\x18\x02 \x01(\x01\x12\x0f\n\x07streams\x18\x03 \x01(\r\x12\x0f\n\x07running\x18\x04 \x01(\r\x12\x0f\n\x07waiting\x18\x05 \x01(\r\x12\x37\n\x08\x61nswered\x18\x06 \x03(\x0b\x32%.collabplan.StatusReply.AnsweredEntry\x1a/\n\rAnsweredEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"4\n\x0b\x45\x63hoRequest\x12\x0f\n\x07payload\x18\x01 \x01(\x0c\x12\x14\n\x0c\x61nswer_bytes\x18\x02 \x01(\r\"\x1c\n\tEchoReply\x12\x0f\n\x07payload\x18\x01 \x01(\x0c\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,18 +33,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_STATUSREPLY_ANSWEREDENTRY']._loaded_options = None
   _globals['_STATUSREPLY_ANSWEREDENTRY']._serialized_options = b'8\001'
-  _globals['_HELLOREQUEST']._serialized_start=55
-  _globals['_HELLOREQUEST']._serialized_end=191
-  _globals['_HELLOREPLY']._serialized_start=194
-  _globals['_HELLOREPLY']._serialized_end=328
-  _globals['_STATUSREQUEST']._serialized_start=330
-  _globals['_STATUSREQUEST']._serialized_end=345
-  _globals['_STATUSREPLY']._serialized_start=348
-  _globals['_STATUSREPLY']._serialized_end=554
-  _globals['_STATUSREPLY_ANSWEREDENTRY']._serialized_start=507
-  _globals['_STATUSREPLY_ANSWEREDENTRY']._serialized_end=554
-  _globals['_ECHOREQUEST']._serialized_start=556
-  _globals['_ECHOREQUEST']._serialized_end=608
-  _globals['_ECHOREPLY']._serialized_start=610
-  _globals['_ECHOREPLY']._serialized_end=638
+  _globals['_HELLOREQUEST']._serialized_start=54
+  _globals['_HELLOREQUEST']._serialized_end=173
+  _globals['_HELLOREPLY']._serialized_start=176
+  _globals['_HELLOREPLY']._serialized_end=310
+  _globals['_STATUSREQUEST']._serialized_start=312
+  _globals['_STATUSREQUEST']._serialized_end=327
+  _globals['_STATUSREPLY']._serialized_start=330
+  _globals['_STATUSREPLY']._serialized_end=536
+  _globals['_STATUSREPLY_ANSWEREDENTRY']._serialized_start=489
+  _globals['_STATUSREPLY_ANSWEREDENTRY']._serialized_end=536
+  _globals['_ECHOREQUEST']._serialized_start=538
+  _globals['_ECHOREQUEST']._serialized_end=590
+  _globals['_ECHOREPLY']._serialized_start=592
+  _globals['_ECHOREPLY']._serialized_end=620
 # @@protoc_insertion_point(module_scope)

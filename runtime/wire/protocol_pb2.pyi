@@ -7,20 +7,18 @@ from typing import ClassVar as _ClassVar, Optional as _Optional
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class HelloRequest(_message.Message):
-    __slots__ = ("protocol", "bundle_id", "plan_sha256", "part_sha256", "torch_version", "undefended")
+    __slots__ = ("protocol", "bundle_id", "plan_sha256", "part_sha256", "undefended")
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     BUNDLE_ID_FIELD_NUMBER: _ClassVar[int]
     PLAN_SHA256_FIELD_NUMBER: _ClassVar[int]
     PART_SHA256_FIELD_NUMBER: _ClassVar[int]
-    TORCH_VERSION_FIELD_NUMBER: _ClassVar[int]
     UNDEFENDED_FIELD_NUMBER: _ClassVar[int]
     protocol: int
     bundle_id: str
     plan_sha256: str
     part_sha256: str
-    torch_version: str
     undefended: bool
-    def __init__(self, protocol: _Optional[int] = ..., bundle_id: _Optional[str] = ..., plan_sha256: _Optional[str] = ..., part_sha256: _Optional[str] = ..., torch_version: _Optional[str] = ..., undefended: _Optional[bool] = ...) -> None: ...
+    def __init__(self, protocol: _Optional[int] = ..., bundle_id: _Optional[str] = ..., plan_sha256: _Optional[str] = ..., part_sha256: _Optional[str] = ..., undefended: _Optional[bool] = ...) -> None: ...
 
 class HelloReply(_message.Message):
     __slots__ = ("accepted", "refusal", "protocol", "torch_version", "max_batch", "max_message_bytes")

@@ -1,7 +1,8 @@
 """The gRPC service `collabplan.Cloud`: its methods, and the channel options of both sides.
 
 The methods are registered as generic handlers, so that the frames of `Infer` are raw bytes. `Hello`, `Status` and
-`Echo` take and return protobuf messages.
+`Echo` take and return protobuf messages. The server registers them as streams, because gRPC then hands a call over when
+it is opened and not only when its request has come; on the wire a stream of one message is the same.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...records import CollabplanError
+from ...records import CollabplanError, read_private
 from . import protocol_pb2 as messages
+from .server_identity import server_certificate
 from .transport import grpc
 
 SERVICE = "collabplan.Cloud"
@@ -41,11 +43,11 @@ class ServerTls:
     client_ca: Path | None = None
 
     def credentials(self) -> Any:
-        """The credentials for gRPC. Raises CollabplanError if a file cannot be read."""
+        """The credentials for gRPC. Raises CollabplanError if a file cannot be read, or others may read the key."""
         authority = None if self.client_ca is None else _pem(self.client_ca)
-        pair = (_pem(self.key), _pem(self.certificate))
+        certificate, key = _pem(self.certificate), _secret(self.key)
         return grpc.ssl_server_credentials(
-            [pair], root_certificates=authority, require_client_auth=authority is not None
+            [(key, certificate)], root_certificates=authority, require_client_auth=authority is not None
         )
 
 
@@ -71,10 +73,35 @@ class ClientTls:
         if (self.certificate is None) != (self.key is None):
             raise CollabplanError("a client's certificate and its key belong together; give both or neither")
 
-    def credentials(self) -> Any:
-        """The credentials for gRPC. Raises CollabplanError if a file cannot be read."""
-        ca, key, certificate = (None if f is None else _pem(f) for f in (self.ca, self.key, self.certificate))
-        return grpc.ssl_channel_credentials(root_certificates=ca, private_key=key, certificate_chain=certificate)
+    def credentials(self, server: bytes | None = None) -> Any:
+        """The credentials for gRPC.
+
+        Args:
+            server: trust this certificate alone, in PEM; None: whatever the authority signed.
+
+        Raises:
+            CollabplanError: a file cannot be read, or others may read the key.
+        """
+        ca, certificate = (None if file is None else _pem(file) for file in (self.ca, self.certificate))
+        key = None if self.key is None else _secret(self.key)
+        return grpc.ssl_channel_credentials(
+            root_certificates=server or ca, private_key=key, certificate_chain=certificate
+        )
+
+    def checked_credentials(self, host: str, port: int, timeout_s: float) -> Any:
+        """The credentials for gRPC to one server, whose certificate is checked now.
+
+        Raises:
+            IdentityError: the certificate is not the server's.
+            OSError: the server cannot be reached.
+            ValueError: the host or the name cannot be one.
+            CollabplanError: as `credentials`, or the files hold no certificates.
+        """
+        self.credentials()
+        shown = None if self.certificate is None or self.key is None else (self.certificate, self.key)
+        return self.credentials(
+            server_certificate(host, port, name=self.server_name, ca=self.ca, shown=shown, timeout_s=timeout_s)
+        )
 
 
 def _pem(path: Path) -> bytes:
@@ -82,6 +109,11 @@ def _pem(path: Path) -> bytes:
         return Path(path).read_bytes()
     except OSError as error:
         raise CollabplanError(f"{path} cannot be read ({error.strerror}); give a PEM file") from None
+
+
+def _secret(path: Path) -> bytes:
+    """A secret key; its group may read it, as a service of its own may have to."""
+    return read_private(Path(path), "TLS key", forbidden=0o037, advice="give a PEM file")
 
 
 def parse_address(text: str) -> tuple[str, int]:
@@ -123,36 +155,63 @@ def require_safe(host: str, *, tls: bool, insecure: bool) -> None:
         )
 
 
+Unary = Callable[[Any, Any], Any]
+"""Takes a request and the gRPC context, and returns the answer."""
+
+Streaming = Callable[[Iterator[Any], Any], Iterator[Any]]
+"""The same for a stream of requests and of answers."""
+
+Wrap = Callable[[Unary], Streaming]
+
+
+def once(function: Unary) -> Streaming:
+    """A function of one request as a stream."""
+
+    def answer(requests: Iterator[Any], context: Any) -> Iterator[Any]:
+        for request in requests:
+            yield function(request, context)
+            return
+
+    return answer
+
+
+def one_request(function: Streaming, kind: Any) -> Any:
+    """The handler of a method that takes one message of the protobuf class `kind`."""
+    return grpc.stream_stream_rpc_method_handler(
+        function, request_deserializer=kind.FromString, response_serializer=_serialized
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Methods:
-    """The server's function for each method: takes the request and the gRPC context; `infer` maps frames to frames."""
+    """The server's function for each method. `infer` maps frames to frames."""
 
-    hello: Callable[[Any, Any], Any]
-    infer: Callable[[Iterator[bytes], Any], Iterator[bytes]]
-    status: Callable[[Any, Any], Any]
-    echo: Callable[[Any, Any], Any]
+    hello: Unary
+    infer: Streaming
+    status: Unary
+    echo: Unary
 
-    def handler(self) -> Any:
-        """The handler for `server.add_generic_rpc_handlers`."""
+    def handler(self, *, greeting: Wrap = once, known: Wrap = once, large: Wrap = once) -> Any:
+        """The handler for `server.add_generic_rpc_handlers`.
 
-        def unary(function: Callable[[Any, Any], Any], kind: Any) -> Any:
-            return grpc.unary_unary_rpc_method_handler(
-                function, request_deserializer=kind.FromString, response_serializer=_serialized
-            )
-
+        Args:
+            greeting: watches the handshake.
+            known: watches a method that answers callers who know the bundle.
+            large: the same for one with large messages.
+        """
         return grpc.method_handlers_generic_handler(
             SERVICE,
             {
-                "Hello": unary(self.hello, messages.HelloRequest),
-                "Status": unary(self.status, messages.StatusRequest),
-                "Echo": unary(self.echo, messages.EchoRequest),
+                "Hello": one_request(greeting(self.hello), messages.HelloRequest),
+                "Status": one_request(known(self.status), messages.StatusRequest),
+                "Echo": one_request(large(self.echo), messages.EchoRequest),
                 "Infer": grpc.stream_stream_rpc_method_handler(self.infer),
             },
         )
 
 
 class Stub:
-    """The methods of the service as a client calls them."""
+    """The methods of the service as a client calls them. `status` and `echo` want the bundle's ID in their metadata."""
 
     def __init__(self, channel: Any) -> None:
         def unary(name: str, kind: Any) -> Any:
@@ -178,13 +237,28 @@ _FRAMES: list[tuple[str, Any]] = [
 """Large HTTP/2 frames and a wide window, so that a request does not wait for the other side halfway."""
 
 
-def server_options(most_bytes: int) -> list[tuple[str, Any]]:
-    """Channel options of a server: it refuses messages above `most_bytes` unread, and notices dead connections."""
+MOST_CONNECTIONS = 800
+"""A process may open 1024 files by default."""
+
+MOST_CALLS_PER_CONNECTION = 16
+"""A device opens two: the handshake and its stream."""
+
+
+def server_options(most_bytes: int, *, idle_s: float = 15.0) -> list[tuple[str, Any]]:
+    """Channel options of a server: it refuses messages above `most_bytes` unread, and notices dead connections.
+
+    Args:
+        most_bytes: the largest message.
+        idle_s: seconds after which a connection without a call is closed.
+    """
     return [
         *_FRAMES,
         ("grpc.max_receive_message_length", most_bytes),
         ("grpc.max_send_message_length", -1),
         ("grpc.max_metadata_size", METADATA_BYTES),
+        ("grpc.max_concurrent_streams", MOST_CALLS_PER_CONNECTION),
+        ("grpc.max_connection_idle_ms", max(1, round(idle_s * 1e3))),
+        ("grpc.max_allowed_incoming_connections", MOST_CONNECTIONS),
         ("grpc.so_reuseport", 0),
         ("grpc.keepalive_time_ms", 20_000),
         ("grpc.keepalive_timeout_ms", 10_000),
@@ -196,9 +270,13 @@ def server_options(most_bytes: int) -> list[tuple[str, Any]]:
 
 
 def client_options(most_bytes: int, server_name: str | None) -> list[tuple[str, Any]]:
-    """Channel options of a client: it reconnects quickly, and refuses answers above `most_bytes`."""
+    """Channel options of a client: it reconnects quickly, refuses answers above `most_bytes`, and uses no proxy.
+
+    A proxy of the environment would take plaintext for this machine to another one.
+    """
     options = [
         *_FRAMES,
+        ("grpc.enable_http_proxy", 0),
         ("grpc.max_receive_message_length", most_bytes),
         ("grpc.max_send_message_length", -1),
         ("grpc.keepalive_time_ms", 10_000),

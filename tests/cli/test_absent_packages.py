@@ -49,7 +49,7 @@ def test_commands_that_talk_to_the_cloud_name_the_extra_device(folder: Path) -> 
         ("serve", "bundle"),
         ("infer", "bundle", "--data", "x.npy"),
         ("verify", "plan.json"),
-        ("link", "127.0.0.1:1"),
+        ("link", "127.0.0.1:1", "--bundle", "b" * 64),
     ]
     write_inputs(folder / "x.npy")
     assert refusals(["grpc"], commands, folder) == {"grpc"}
@@ -96,7 +96,7 @@ def test_a_device_without_the_planning_packages_runs_its_half_and_asks_for_echoe
             ("env",),
             ("init", "new.py"),
             ("--help",),
-            ("link", "127.0.0.1:1"),
+            ("link", "127.0.0.1:1", "--bundle", "b" * 64),
         ]
         *others, link = ran_without(PLAN, commands, folder)
         for command, ran in zip(commands[:-1], others, strict=True):

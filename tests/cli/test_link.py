@@ -19,7 +19,7 @@ def measured(here: Path, run: Run) -> Path:
     # Behind a link that is slow: loopback itself is too fast to be told from nothing on a busy machine.
     slow = Shape.parse("20mbps,2ms")
     with serving(here / "bundle") as server, ShapedLink(server.address, slow) as link:
-        ran = run("link", link.address, "--seconds", "0.5", "--most", "64KiB", "--json")
+        ran = run("link", link.address, "--bundle", "bundle", "--seconds", "0.5", "--most", "64KiB", "--json")
     assert ran.code == 0, ran.err
     assert "echoes" in ran.err
     assert LinkReport.model_validate(ran.document) == load(LinkReport, here / "link.json")
@@ -46,6 +46,7 @@ def test_a_link_is_measured_or_declared(run: Run) -> None:
 
 @pytest.mark.usefixtures("here")
 def test_no_server_and_no_address_are_one_line(run: Run) -> None:
-    assert "does not echo" in run("link", "127.0.0.1:1").line
-    assert "is not an address" in run("link", "nowhere").line
-    assert "plaintext" in run("link", "192.0.2.1:7433").line
+    assert "does not echo" in run("link", "127.0.0.1:1", "--bundle", "b" * 64).line
+    assert "is not an address" in run("link", "nowhere", "--bundle", "b" * 64).line
+    assert "plaintext" in run("link", "192.0.2.1:7433", "--bundle", "b" * 64).line
+    assert "holds no part of a bundle" in run("link", "127.0.0.1:1", "--bundle", ".").line

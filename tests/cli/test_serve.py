@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from bundle_plans import images
-from collabplan.runtime import open_cloud, open_edge
+from collabplan.runtime import EdgeClient, UnreachableError, open_cloud, open_edge
 from command_line import Run
 from defense_records import defense_record
 from safetensors.torch import load_file, save_file
@@ -144,3 +145,41 @@ def test_a_server_ends_well_on_sigterm(served: tuple[str, subprocess.Popen[str]]
     assert "stopping: what runs is finished" in errors
     assert "Traceback" not in errors
     assert run("infer", str(bundle), "--cloud", address).code == 2
+
+
+STUCK = """
+import sys, time
+from collabplan.cli.main import main
+from collabplan.workflows import serve
+
+open_cloud = serve.open_cloud
+
+def stuck(folder):
+    part = open_cloud(folder)
+    part.program.forward = lambda *_: time.sleep(20)
+    return part
+
+serve.open_cloud = stuck
+main(sys.argv[1:])
+"""
+
+
+def test_a_run_that_goes_on_does_not_keep_a_server_from_ending(bundle: Path) -> None:
+    command = [sys.executable, "-c", STUCK, "serve", str(bundle), "--listen", "127.0.0.1:0", "--threads", "1", "--json"]
+    ask = ("--grace-s", "0.5")
+    with subprocess.Popen([*command, *ask], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        text = ""
+        while not text.endswith("}\n"):
+            text += process.stdout.readline()
+        with EdgeClient(bundle, json.loads(text)["address"], retries=0) as client:
+            waiting = client.submit(client.prepare(images(1)))
+            time.sleep(0.3)
+            process.send_signal(signal.SIGTERM)
+            began = time.monotonic()
+            _, errors = process.communicate(timeout=15)
+            assert time.monotonic() - began < 5
+            assert process.returncode == 0, errors
+            assert "the grace is over" in errors
+            with pytest.raises(UnreachableError):
+                client.collect(waiting)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import json
+import tracemalloc
 from collections import OrderedDict, defaultdict, namedtuple
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -34,6 +35,17 @@ def refused(folder, match):
     with pytest.raises(RecordError, match=match) as caught:
         load_program(folder)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [b"[],", b"{},", b"0,"])
+def test_a_graph_of_very_many_values_is_refused_before_it_is_read(saved, value):
+    forged = b'{"nodes":[' + value * (22_000_000 // len(value)) + b"0]}"
+    (saved / "graph.json").write_bytes(forged)
+    tracemalloc.start()
+    refused(saved, "more than 1,000,000 values")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < len(forged) + 2**20, "the file's bytes, and hardly more"
 
 
 def test_operators_outside_the_list_are_refused(saved):

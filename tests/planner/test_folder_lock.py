@@ -54,3 +54,16 @@ def test_a_file_in_the_folders_place_is_one_clear_error(tmp_path: Path) -> None:
 def test_a_locked_folder_ignores_itself_in_git(tmp_path: Path) -> None:
     with locked(tmp_path / "new"):
         assert (tmp_path / "new" / ".gitignore").read_text() == "*\n"
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_link_in_the_locks_place_is_refused_and_its_target_stays(tmp_path: Path, exists: bool) -> None:
+    target, folder = tmp_path / "target", tmp_path / "folder"
+    folder.mkdir()
+    if exists:
+        target.write_text("precious")
+    (folder / LOCK_FILE).symlink_to(target)
+    with pytest.raises(CollabplanError, match="is a link"), locked(folder):
+        pass
+    assert target.exists() == exists
+    assert not exists or target.read_text() == "precious"

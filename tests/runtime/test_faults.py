@@ -293,3 +293,38 @@ def test_a_stopping_server_finishes_what_is_in_flight(bundle: Path, expected: li
         assert torch.equal(found[0], expected[0])
         with pytest.raises(UnreachableError):
             idle.infer(samples()[1])
+
+
+@pytest.mark.parametrize("run_s", [0.3, 4.0])
+def test_the_time_to_finish_is_kept_and_what_is_finished_in_it_arrives(
+    bundle: Path, expected: list[Tensor], run_s: float
+) -> None:
+    part, entered, over = open_cloud(bundle), threading.Event(), threading.Event()
+    run = part.program.forward
+
+    def slow(*tensors: Tensor) -> Any:
+        entered.set()
+        over.wait(run_s)
+        return run(*tensors)
+
+    part.program.forward = slow  # type: ignore[method-assign]
+    server = CloudServer(part, ANYWHERE).start()
+    found: list[Any] = []
+
+    def ask(client: EdgeClient) -> None:
+        try:
+            found.append(client.infer(samples()[0])["logits"])
+        except UnreachableError as error:
+            found.append(error)
+
+    with EdgeClient(bundle, server.address, retries=0) as client:
+        asking = threading.Thread(target=ask, args=(client,))
+        asking.start()
+        assert entered.wait(10)
+        began = time.monotonic()
+        finished = server.stop(grace_s=0.8)
+        assert time.monotonic() - began < 2.3
+        asking.join(5)
+    over.set()
+    assert finished == (run_s < 0.8)
+    assert torch.equal(found[0], expected[0]) if finished else isinstance(found[0], UnreachableError)

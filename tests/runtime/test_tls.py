@@ -5,17 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import grpc
 import pytest
 from bundle_plans import images
 from certificates import authority, needs_openssl, signed
 from collabplan.records import CollabplanError
 from collabplan.runtime.device.client import EdgeClient
 from collabplan.runtime.device.errors import UnreachableError
+from collabplan.runtime.device.link_measurement import measure_link
+from collabplan.runtime.device.session import Address
 from collabplan.runtime.parts import open_cloud
 from collabplan.runtime.server.server import CloudServer, ServeOptions
-from collabplan.runtime.wire.service import ClientTls, ServerTls
+from collabplan.runtime.wire import protocol_pb2 as messages
+from collabplan.runtime.wire.service import ClientTls, ServerTls, Stub
 from defense_records import defense_record
-from serving import ANYWHERE, serving, written
+from serving import ANYWHERE, Proxy, serving, written
 
 pytestmark = needs_openssl
 
@@ -49,6 +53,9 @@ def papers(tmp_path_factory: pytest.TempPathFactory) -> Papers:
     signed(folder, "device", "ca")
     signed(folder, "stranger", "other")
     signed(folder, "expired", "ca", days=-1)
+    signed(folder, "nameless", "ca", common_name="localhost", san=False)
+    signed(folder, "served", "ca", usage="serverAuth")
+    signed(folder, "shown", "ca", usage="clientAuth")
     return Papers(folder / "bundle", folder)
 
 
@@ -67,6 +74,41 @@ def test_a_client_takes_a_server_that_its_authority_signed_alone(papers: Papers)
         assert not answers(papers, server, papers.client("other"))
         assert not answers(papers, server, papers.client(None)), "the system's authorities did not sign it"
         assert not answers(papers, server, None), "plaintext to a server with TLS"
+
+
+def test_a_server_is_known_by_its_alternative_name_and_not_by_its_common_name(papers: Papers) -> None:
+    with serving(papers.bundle, "localhost:0", tls=papers.server("nameless")) as server:
+        assert not answers(papers, server, papers.client())
+        assert not answers(papers, server, ClientTls(papers.pem("ca"), server_name="localhost"))
+        with pytest.raises(UnreachableError, match="certificate is refused: Hostname mismatch") as caught:
+            measure_link(Address(server.address, papers.client()), "b" * 64, timeout_s=5)
+        assert not caught.value.retry
+
+
+def test_a_certificate_for_a_server_is_none_for_a_device_nor_the_reverse(papers: Papers) -> None:
+    with serving(papers.bundle, tls=papers.server("served", client_ca="ca")) as server:
+        assert answers(papers, server, papers.client(shows="shown"))
+        assert not answers(papers, server, papers.client(shows="served"))
+    with serving(papers.bundle, tls=papers.server("shown")) as server:
+        assert not answers(papers, server, papers.client())
+
+
+def test_the_certificate_that_was_checked_is_the_one_that_grpc_trusts(papers: Papers) -> None:
+    """Somebody in between shows the server's certificate first, and then another that the authority signed."""
+    with (
+        serving(papers.bundle, tls=papers.server()) as server,
+        serving(papers.bundle, tls=papers.server("nameless")) as impostor,
+        Proxy(server.address) as between,
+    ):
+        checked = papers.client().checked_credentials("127.0.0.1", int(between.address.rpartition(":")[2]), 5.0)
+        between.retarget(impostor.address)
+        with grpc.secure_channel(between.address, checked, [("grpc.ssl_target_name_override", "localhost")]) as channel:
+            with pytest.raises(grpc.RpcError) as caught:
+                Stub(channel).hello(messages.HelloRequest(), timeout=2)
+            assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+        between.retarget(server.address)
+        with grpc.secure_channel(between.address, checked) as channel:
+            assert Stub(channel).hello(messages.HelloRequest(), timeout=5).refusal
 
 
 def test_an_expired_server_is_refused(papers: Papers) -> None:

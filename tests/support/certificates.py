@@ -20,12 +20,21 @@ def authority(folder: Path, name: str) -> Path:
     return folder / f"{name}.pem"
 
 
-def signed(folder: Path, name: str, by: str, days: int = 2) -> tuple[Path, Path]:
-    """Certificate and key for 127.0.0.1, signed by an authority; with negative days long expired."""
+def signed(
+    folder: Path, name: str, by: str, days: int = 2, *, common_name: str | None = None, san: bool = True,
+    usage: str | None = None,
+) -> tuple[Path, Path]:  # fmt: skip
+    """Certificate and key for 127.0.0.1, signed by an authority; with negative days long expired.
+
+    `san` False leaves the subject alternative name out, and `usage` is an extended key usage: serverAuth, clientAuth.
+    """
+    extensions = ["subjectAltName=IP:127.0.0.1,DNS:localhost"] if san else []
+    extensions += [] if usage is None else [f"extendedKeyUsage={usage}"]
     key, request, made = (folder / f"{name}.{ending}" for ending in ("key", "csr", "pem"))
     _openssl(
-        *f"req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN={name}".split(),
-        *("-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost", "-keyout", str(key), "-out", str(request)),
+        *["req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj"],
+        *(f"/CN={common_name or name}", "-keyout", str(key), "-out", str(request)),
+        *(word for extension in extensions for word in ("-addext", extension)),
     )
     _openssl(
         *("x509", "-req", "-in", str(request), "-copy_extensions", "copy", "-days", str(days), "-out", str(made)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent import futures
@@ -10,6 +11,7 @@ from typing import Any
 
 import grpc
 import pytest
+import torch
 from collabplan.records import CollabplanError, MismatchError
 from collabplan.runtime.device.errors import UnreachableError
 from collabplan.runtime.device.session import Address, CloudSession
@@ -34,9 +36,11 @@ def session(steady_bundle: Path) -> Iterator[Callable[..., CloudSession]]:
     """Opens a session with a server whose `infer` a test gives."""
     opened: list[Any] = []
 
-    def open_with(infer: Infer, *, accepted: bool = True) -> CloudSession:
+    def open_with(infer: Infer, *, refusal: str = "", torch_version: str = "") -> CloudSession:
         server = grpc.server(futures.ThreadPoolExecutor(4))
-        reply = messages.HelloReply(accepted=accepted, refusal="" if accepted else "another bundle", max_batch=7)
+        reply = messages.HelloReply(
+            accepted=not refusal, refusal=refusal, max_batch=7, torch_version=torch_version or torch.__version__
+        )
         methods = Methods(hello=lambda *_: reply, infer=infer, status=_unused, echo=_unused)
         server.add_generic_rpc_handlers((methods.handler(),))
         port = server.add_insecure_port("127.0.0.1:0")
@@ -107,6 +111,19 @@ def test_an_answer_that_cannot_be_read_ends_the_session(session: Callable[..., C
     assert opened.broken
 
 
+def test_an_answer_to_other_bytes_fails_all_that_wait_at_once(session: Callable[..., CloudSession]) -> None:
+    def wrong(frames: Iterator[bytes], _: Any) -> Iterator[bytes]:
+        both = [unpack_request(next(frames)), unpack_request(next(frames))]
+        yield answer(both[1], crc=both[1].crc ^ 1)
+
+    opened = session(wrong)
+    waiting = [opened.send(number, frame(number)) for number in (1, 2)]
+    for future in waiting:
+        with pytest.raises(UnreachableError, match="answers another request"):
+            future.result(2)
+    assert opened.broken
+
+
 def test_ending_a_session_fails_what_is_unanswered_with_the_reason(session: Callable[..., CloudSession]) -> None:
     entered = threading.Event()
 
@@ -125,7 +142,40 @@ def test_ending_a_session_fails_what_is_unanswered_with_the_reason(session: Call
 
 def test_a_server_that_refuses_the_handshake_is_a_mismatch(session: Callable[..., CloudSession]) -> None:
     with pytest.raises(MismatchError, match="refuses this device: another bundle"):
-        session(in_reverse, accepted=False)
+        session(in_reverse, refusal="another bundle")
+
+
+HOSTILE = "\x1b[2J\x1b]0;title\x07first\r\nsecond \u202ethird"
+
+
+def test_what_the_server_says_reaches_errors_and_log_without_escapes(
+    session: Callable[..., CloudSession], caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuses(_: Iterator[bytes], context: Any) -> Iterator[bytes]:
+        context.abort(grpc.StatusCode.INTERNAL, HOSTILE)
+        yield b""
+
+    with pytest.raises(MismatchError) as refused:
+        session(in_reverse, refusal=HOSTILE)
+    with pytest.raises(UnreachableError) as failed:
+        session(refuses, torch_version=HOSTILE).send(1, frame(1)).result(5)
+    for said in (str(refused.value), str(failed.value), caplog.messages[0]):
+        assert "second ?third" in said
+        assert said.isprintable()
+
+
+@pytest.mark.parametrize("variable", ["http_proxy", "https_proxy", "grpc_proxy"])
+def test_no_proxy_of_the_environment_is_asked(
+    session: Callable[..., CloudSession], monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        for each in ("no_proxy", "no_grpc_proxy"):
+            monkeypatch.delenv(each, raising=False)
+        monkeypatch.setenv(variable, f"http://127.0.0.1:{proxy.getsockname()[1]}")
+        assert session(in_reverse).max_batch == 7
+        proxy.settimeout(0.1)
+        with pytest.raises(TimeoutError):
+            proxy.accept()
 
 
 def test_no_server_is_unreachable(steady_bundle: Path) -> None:

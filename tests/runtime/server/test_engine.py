@@ -129,3 +129,35 @@ def test_as_many_jobs_run_at_once_as_there_are_threads(concurrency: int) -> None
         run.go_on.set()
         for thread in threads:
             thread.join(10)
+
+
+def test_a_stop_waits_no_longer_than_it_may_and_answers_what_is_left() -> None:
+    run = Recorder()
+    run.go_on.clear()
+    engine = Engine(run, concurrency=1, queue=1)
+    engine.start()
+    running, waiting = job(), job()
+    threads = doing(engine, running)
+    assert run.entered.wait(10)
+    threads += doing(engine, waiting)
+    until(lambda: engine.waiting == 1)
+    began = time.monotonic()
+    assert not engine.stop(0.1)
+    assert time.monotonic() - began < 2
+    for thread in threads:
+        thread.join(5)
+    assert (running.status, waiting.status) == (Status.stopping, Status.stopping)
+    run.go_on.set()
+    until(lambda: engine.running == 0)
+    assert running.status is Status.stopping, "what the run returned afterwards is dropped"
+    assert run.runs == [[running]], "what waited is not run"
+
+
+def test_a_stop_with_time_enough_finishes_everything() -> None:
+    run = Recorder()
+    with started(run) as engine:
+        threads = doing(engine, *(asked := [job(), job()]))
+        for thread in threads:
+            thread.join(5)
+        assert engine.stop(10.0)
+    assert {each.status for each in asked} == {Status.ok}

@@ -12,13 +12,13 @@ from bundle_plans import (
 )
 from collabplan.records import MismatchError
 from collabplan.runtime.device.client import EdgeClient
-from collabplan.runtime.parts import open_edge
+from collabplan.runtime.parts import open_cloud, open_edge
 from collabplan.runtime.server.server import CloudServer
 from collabplan.runtime.wire import protocol_pb2 as messages
 from collabplan.runtime.wire.framing import PROTOCOL, BodyKind, Request, Status, pack_request, unpack_answer
 from collabplan.runtime.wire.service import BUNDLE_KEY, PART_KEY, Stub
 from defense_records import defense_record
-from serving import serving, written
+from serving import ANYWHERE, serving, written
 
 
 def test_another_bundle_is_refused_by_name(steady_server: CloudServer, tmp_path: Path, steady_bundle: Path) -> None:
@@ -67,3 +67,33 @@ def test_undefended_tensors_must_be_allowed_by_the_server(steady_bundle: Path) -
             metadata = [(BUNDLE_KEY, manifest.bundle_id), (PART_KEY, manifest.part_sha256)]
             answer = unpack_answer(next(Stub(channel).infer(iter([frame]), metadata=metadata)))
         assert answer.status is Status.invalid
+
+
+def test_a_request_that_was_cancelled_is_not_run(steady_bundle: Path) -> None:
+    part, runs = open_cloud(steady_bundle), list[int]()
+    run = part.program.forward
+
+    def counted(*tensors: Any) -> Any:
+        runs.append(1)
+        return run(*tensors)
+
+    part.program.forward = counted  # type: ignore[method-assign]
+    with CloudServer(part, ANYWHERE) as server, EdgeClient(steady_bundle, server.address) as client:
+        request, manifest = client.prepare(images(1)), client.part.manifest
+
+        class Gone:
+            """The context of a call that its client has left."""
+
+            def invocation_metadata(self) -> list[tuple[str, str]]:
+                return [(BUNDLE_KEY, manifest.bundle_id), (PART_KEY, manifest.part_sha256)]
+
+            def peer(self) -> str:
+                return "ipv4:127.0.0.1:1"
+
+            def is_active(self) -> bool:
+                return False
+
+        assert list(server.methods.infer(iter([request.frame]), Gone())) == []
+        assert not runs
+        client.collect(client.submit(request))
+        assert runs

@@ -9,7 +9,7 @@ import urllib.request
 import pytest
 from collabplan.records import CollabplanError
 from collabplan.runtime.server.engine import Job
-from collabplan.runtime.server.metrics import MetricsEndpoint, ServerCounts
+from collabplan.runtime.server.metrics import MOST_READERS, MetricsEndpoint, ServerCounts, metrics_address
 from collabplan.runtime.wire.framing import BodyKind, Status
 
 
@@ -51,3 +51,27 @@ def test_a_taken_address_is_one_clear_error() -> None:
         port = taken.getsockname()[1]
         with pytest.raises(CollabplanError, match=f"metrics cannot listen on 127.0.0.1:{port}"):
             MetricsEndpoint(ServerCounts(), "127.0.0.1", port, waiting=lambda: 0, streams=lambda: 0)
+
+
+def test_a_port_alone_is_on_this_machine() -> None:
+    assert metrics_address("9433") == ("127.0.0.1", 9433)
+    assert metrics_address("0.0.0.0:9433") == ("0.0.0.0", 9433)
+    with pytest.raises(CollabplanError, match="is not an address"):
+        metrics_address("nowhere")
+
+
+def test_readers_that_send_nothing_or_little_by_little_are_left() -> None:
+    endpoint = MetricsEndpoint(ServerCounts(), "127.0.0.1", 0, waiting=lambda: 0, streams=lambda: 0, patience_s=0.4)
+    address = ("127.0.0.1", endpoint.port)
+    slow = [socket.create_connection(address, timeout=2) for _ in range(MOST_READERS)]
+    for each in slow:
+        each.sendall(b"GET /metrics HTTP/1.1\r\nHost")
+    refused = socket.create_connection(address, timeout=2)
+    assert refused.recv(100) == b"", "no thread is free"
+    for each in slow:
+        assert each.recv(100) == b"", "its time is over"
+    text = urllib.request.urlopen(f"http://127.0.0.1:{endpoint.port}/metrics", timeout=2).read()
+    assert b"collabplan_requests_total" in text
+    endpoint.close()
+    for each in (*slow, refused):
+        each.close()

@@ -19,7 +19,7 @@ from collabplan.runtime.device.client import EdgeClient
 from collabplan.runtime.parts import open_cloud
 from collabplan.runtime.server.server import CloudServer, ServeOptions
 from collabplan.runtime.wire import protocol_pb2 as messages
-from collabplan.runtime.wire.service import Stub
+from collabplan.runtime.wire.service import BUNDLE_KEY, Stub
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from serving import ANYWHERE, serving, until
 from torch import Tensor
@@ -92,6 +92,15 @@ def test_a_taken_port_is_told(steady_bundle: Path, steady_server: CloudServer) -
         CloudServer(open_cloud(steady_bundle), steady_server.address)
 
 
+def test_requests_that_are_larger_than_a_message_can_be_are_refused_at_the_start(steady_bundle: Path) -> None:
+    part = open_cloud(steady_bundle)
+    with pytest.raises(CollabplanError, match=r"gRPC takes 2,147,483,615; serve with --max-batch \d+") as caught:
+        CloudServer(part, ANYWHERE, ServeOptions(max_batch=2**30))
+    fitting = int(str(caught.value).rpartition(" ")[2])
+    with serving(steady_bundle, max_batch=fitting) as server:
+        assert 2**30 < server.max_message_bytes < 2**31
+
+
 def test_health_status_echo_and_metrics(client: EdgeClient, steady_server: CloudServer) -> None:
     client.infer(images(1))
     with grpc.insecure_channel(steady_server.address) as channel:
@@ -99,16 +108,16 @@ def test_health_status_echo_and_metrics(client: EdgeClient, steady_server: Cloud
         for service in ("", "collabplan.Cloud"):
             checked = health.Check(health_pb2.HealthCheckRequest(service=service))
             assert checked.status == health_pb2.HealthCheckResponse.SERVING
-        stub = Stub(channel)
-        status = stub.status(messages.StatusRequest())
+        stub, known = Stub(channel), [(BUNDLE_KEY, steady_server.part.manifest.bundle_id)]
+        status = stub.status(messages.StatusRequest(), metadata=known)
         assert not status.stopping
         assert status.answered["ok"] >= 1
-        assert len(stub.echo(messages.EchoRequest(payload=b"x" * 100, answer_bytes=50)).payload) == 50
+        assert len(stub.echo(messages.EchoRequest(payload=b"x" * 100, answer_bytes=50), metadata=known).payload) == 50
         with pytest.raises(grpc.RpcError) as caught:
-            stub.echo(messages.EchoRequest(answer_bytes=2**31))
+            stub.echo(messages.EchoRequest(answer_bytes=2**31), metadata=known)
         assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
         with pytest.raises(grpc.RpcError) as caught:
-            stub.echo(messages.EchoRequest(payload=bytes(steady_server.max_message_bytes)))
+            stub.echo(messages.EchoRequest(payload=bytes(steady_server.max_message_bytes)), metadata=known)
         assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     text = urllib.request.urlopen(f"http://127.0.0.1:{steady_server.metrics_port}/metrics").read().decode()
     assert 'collabplan_requests_total{status="ok"}' in text

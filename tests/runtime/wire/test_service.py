@@ -69,6 +69,17 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
             tls.credentials()
 
 
+@pytest.mark.parametrize("mode", [0o644, 0o604, 0o660, 0o602])
+def test_a_key_that_others_may_read_or_change_is_refused(tmp_path: Path, mode: int) -> None:
+    certificate, key = tmp_path / "server.pem", tmp_path / "server.key"
+    for each in (certificate, key):
+        each.touch()
+    key.chmod(mode)
+    for tls in (ServerTls(certificate, key), ClientTls(certificate=certificate, key=key)):
+        with pytest.raises(CollabplanError, match=r"server\.key may be read by others; run: chmod 600"):
+            tls.credentials()
+
+
 def test_both_sides_bound_what_they_receive() -> None:
     for options in (server_options(1234), client_options(1234, None)):
         assert ("grpc.max_receive_message_length", 1234) in options

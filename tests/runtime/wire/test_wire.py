@@ -73,7 +73,6 @@ def test_only_the_defended_tensors_and_public_inputs_cross_in_messages_of_one_si
         bundle_id=edge.manifest.bundle_id,
         plan_sha256=edge.manifest.part.plan_sha256,
         part_sha256=edge.manifest.part_sha256,
-        torch_version=torch.__version__,
     )
 
     # Each request is, byte for byte, what the plan's defense releases of the crossing tensors, and the public mask.
