@@ -31,7 +31,7 @@ from typing import Any
 
 import torch
 from collabplan.graph.allowlist import refusal
-from collabplan.graph.operators import function_of, name_of
+from collabplan.graph.operators import PYTHON, function_of, name_of
 from operator_cases import cases
 from report import bar, machine
 from torch import Tensor, fx, nn
@@ -62,6 +62,10 @@ STRINGS = (
 )  # fmt: skip
 
 
+Operator = OpOverload | Callable[..., Any]
+"""An operator of torch, or a function of Python's arithmetic."""
+
+
 class Hostile:
     """Draws arguments from a seed."""
 
@@ -70,9 +74,11 @@ class Hostile:
         self.shape: tuple[int, ...] = ()
         self.dtype = self.draw.choice(DTYPES) if self.draw.random() < 0.5 else torch.float32
 
-    def by_schema(self, overload: OpOverload) -> tuple[list[Any], dict[str, Any]]:
+    def by_schema(self, overload: Operator) -> tuple[list[Any], dict[str, Any]]:
         """One argument set. Shapes and dtypes agree more often than not: checks let little else through."""
         self.shape = self.draw.choice(SHAPES)
+        if not isinstance(overload, OpOverload):
+            return [self.operand() for _ in range(self.draw.choice((1, 2, 2, 2)))], {}
         args, kwargs = [], {}
         for argument in overload._schema.arguments:
             value = self.value(str(argument.real_type))
@@ -81,6 +87,13 @@ class Hostile:
             else:
                 args.append(value)
         return args, kwargs
+
+    def operand(self) -> Any:
+        """What a file may write where Python's arithmetic takes a number."""
+        kind = self.draw.choice(("int", "int", "float", "str", "List[int]", "Tensor", "huge", "part"))
+        if kind == "part":
+            return self.draw.choice((None, slice(None, None, self.value("int")), [None] * 70, "%2147483647d", b"x"))
+        return 10 ** self.draw.choice((20, 400, 4000)) if kind == "huge" else self.value(kind)
 
     def mutated(self, call: tuple[tuple[Any, ...], dict[str, Any]]) -> tuple[list[Any], dict[str, Any]]:
         """A call that a model makes, with one or two of its arguments replaced."""
@@ -142,7 +155,8 @@ class Hostile:
             pool: tuple[Any, ...] = FLOATS if self.draw.random() < 0.3 else (0.1, -0.7, 1.3, 2.0, -1.0, 0.0)
             values = torch.tensor([self.draw.choice(pool) for _ in range(count)], dtype=torch.float64).to(dtype)
         else:
-            pool = INTEGERS if self.draw.random() < 0.5 else (0, 1, 2, 3)
+            ends = (-1, 0) if dtype == torch.bool else (-1, torch.iinfo(dtype).min, torch.iinfo(dtype).max)
+            pool = self.draw.choice((INTEGERS, (0, 1, 2, 3), (0, 1, 2, 3), ends))
             values = torch.tensor([self.draw.choice(pool) for _ in range(count)], dtype=torch.int64).to(dtype)
         made = guarded(values.reshape(shape), at_end=self.draw.random() < 0.8)
         odd = self.draw.random()
@@ -150,6 +164,8 @@ class Hostile:
             return made.transpose(-1, -2)
         if made.ndim and made.shape[0] == 1 and odd < 0.3:
             return made.expand(3, *made.shape[1:])
+        if made.ndim and made.shape[-1] > 2 and odd > 0.95:
+            return made.unfold(-1, 2, 1)  # elements that overlap
         return made
 
 
@@ -186,7 +202,7 @@ class Outcome:
     hung: list[str] = field(default_factory=list)
 
 
-def fuzz(overload: OpOverload, calls: list[Any], sets: int, seed: int) -> Outcome:
+def fuzz(overload: Operator, calls: list[Any], sets: int, seed: int) -> Outcome:
     """Run the sets in children; a new child goes on behind the set that ended the last one."""
     outcome, at = Outcome(), 0
     while at < sets and len(outcome.crashed) + len(outcome.hung) < MOST_CRASHES:
@@ -194,7 +210,7 @@ def fuzz(overload: OpOverload, calls: list[Any], sets: int, seed: int) -> Outcom
     return outcome
 
 
-def _run_child(overload: OpOverload, calls: list[Any], first: int, sets: int, seed: int, outcome: Outcome) -> int:
+def _run_child(overload: Operator, calls: list[Any], first: int, sets: int, seed: int, outcome: Outcome) -> int:
     """The index of the last set that the child began."""
     reading, writing = os.pipe()
     child = os.fork()
@@ -233,7 +249,7 @@ def _run_child(overload: OpOverload, calls: list[Any], first: int, sets: int, se
     return at
 
 
-def _child(overload: OpOverload, calls: list[Any], first: int, sets: int, seed: int, writing: int) -> None:
+def _child(overload: Operator, calls: list[Any], first: int, sets: int, seed: int, writing: int) -> None:
     """Never returns. One line before each call, one after it."""
     with open(os.devnull, "w") as nothing:
         for stream in (1, 2):  # MKL prints what it refuses
@@ -244,7 +260,7 @@ def _child(overload: OpOverload, calls: list[Any], first: int, sets: int, seed: 
     function = function_of(name_of(overload))
     with contextlib.suppress(BrokenPipeError), torch.no_grad():
         for index in range(first, sets):
-            hostile = Hostile(f"{overload} {seed} {index}")
+            hostile = Hostile(f"{name_of(overload)} {seed} {index}")
             called = calls and index % 2
             args, kwargs = hostile.mutated(hostile.draw.choice(calls)) if called else hostile.by_schema(overload)
             os.write(writing, f"try {index} {_said(args, kwargs)}\n".encode())
@@ -280,8 +296,9 @@ def _said(args: list[Any], kwargs: dict[str, Any]) -> str:
     return ", ".join([*(short(value) for value in args), *named])[:900]
 
 
-def admitted() -> Iterator[OpOverload]:
-    """Every overload that a program file may name."""
+def admitted() -> Iterator[Operator]:
+    """Everything that a program file may name. Devices are not drawn: a file names only the one that it runs on."""
+    yield from PYTHON.values()
     for full in sorted(torch._C._dispatch_get_all_op_names()):
         name, _, overload = full.removeprefix("aten::").partition(".")
         if full.startswith("aten::") and hasattr(torch.ops.aten, name):
@@ -326,13 +343,13 @@ def main() -> None:
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     calls = {} if options.no_calls else recorded_calls()
-    chosen = [overload for overload in admitted() if re.search(options.match, str(overload))]
+    chosen = [overload for overload in admitted() if re.search(options.match, name_of(overload))]
     started = time.perf_counter()
     outcomes = {}
     for overload in chosen:
-        outcome = outcomes[str(overload)] = fuzz(overload, calls.get(overload, []), options.sets, options.seed)
+        outcome = outcomes[name_of(overload)] = fuzz(overload, calls.get(overload, []), options.sets, options.seed)
         if outcome.crashed or outcome.hung or outcome.memory:
-            print(json.dumps({"operator": str(overload), **vars(outcome)}), flush=True)
+            print(json.dumps({"operator": name_of(overload), **vars(outcome)}), flush=True)
     for key in ("crashed", "hung"):
         bad = [name for name, outcome in outcomes.items() if getattr(outcome, key)]
         holds = bool(chosen) and not bad

@@ -47,20 +47,32 @@ def guarded(overload: OpOverload) -> Callable[..., Any]:
 
 
 def bounded(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Arithmetic on numbers whose result fits 64 bits, as all sizes do.
+    """Python arithmetic on tensors and on numbers of at most 64 bits, as all sizes are.
 
-    The returned function raises RecordError for a larger integer.
+    The returned function raises RecordError for a larger integer, and for text and lists: repeated or formatted, these
+    take all memory and time. `getitem` takes a part of a tensor or of an operator's results.
     """
 
     def call(*args: Any) -> Any:
+        takes_part = function is operator.getitem
+        if takes_part and not (args and isinstance(args[0], (list, tuple, Tensor))):
+            raise RecordError("the program takes a part of something that has none")
+        for each in () if takes_part else args:
+            if not isinstance(each, (int, float, complex, Tensor)):
+                raise RecordError(f"the program computes with a {type(each).__name__} in place of a number")
+            _require_short(each)
         if len(args) == 2 and isinstance(args[1], int) and function is operator.pow and abs(args[1]) > 64:
             raise RecordError(f"the program raises a number to the power {args[1]}; 64 is the most")
         result = function(*args)
-        if isinstance(result, int) and result.bit_length() > 64:
-            raise RecordError("the program computes an integer of more than 64 bits")
+        _require_short(result)
         return result
 
     return call
+
+
+def _require_short(value: Any) -> None:
+    if isinstance(value, int) and value.bit_length() > 64:
+        raise RecordError("the program computes an integer of more than 64 bits")
 
 
 def _require(holds: bool, what: str) -> None:
@@ -171,9 +183,10 @@ def _groups(key: Tensor, value: Tensor, enable_gqa: bool) -> None:
 
 
 def _transformed(self: Tensor, dim: list[int]) -> None:
-    """Dimensions must be the tensor's, each named once."""
+    """Dimensions must be the tensor's, each named once. The kernel reads outside an empty tensor."""
     places = {each % self.ndim for each in dim if -self.ndim <= each < self.ndim} if self.ndim else set()
     _require(len(places) == len(dim) > 0, f"a Fourier transform along {dim[:8]}")
+    _require(self.numel() > 0, "a Fourier transform of nothing")
 
 
 def _exponent(p: float) -> None:
