@@ -9,7 +9,7 @@ import typer
 
 from ..workflows.options import ServerOptions
 from .grouping import grouped, option
-from .options import OUTPUT, Debug, HelpAll, Json, examples
+from .options import OUTPUT, TRUST, Debug, HelpAll, Json, examples
 
 if TYPE_CHECKING:
     from ..runtime import CloudServer
@@ -25,6 +25,7 @@ EXAMPLES = examples(
         "only for devices with a certificate",
         "collabplan serve cloud --listen 0.0.0.0:7433 --tls-cert server.pem --tls-key server.key --client-ca ca.pem",
     ),
+    ("only a bundle that you signed", "collabplan serve bundle --trust sign.pub"),
     ("figures for Prometheus", "collabplan serve bundle --metrics 127.0.0.1:9433"),
 )
 _LOAD, _TLS = "Load", "Who may connect"
@@ -49,6 +50,7 @@ _SHOWN = {
     "micro_batch_wait_ms": option("How long such a batch waits for one more.", "MS", _LOAD, default=True, least=0),
     "idle_s": option("Close streams after S silent seconds.", "S", _LOAD, default=True, least=1),
     "grace_s": option("Time to finish what runs at the end.", "S", _LOAD, default=True, least=0),
+    "trust": TRUST,
     "metrics": option("Figures for Prometheus.", "HOST:PORT", OUTPUT),
     "allow_undefended": option(
         "Answer tensors that no defense acted on, which hide NOTHING: to verify the halves.",

@@ -7,7 +7,7 @@ wherever it was copied to.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,7 +31,7 @@ from ..records import (
     hash_file,
     parse,
 )
-from ..records.bundle import MANIFEST_FILE, NEEDED, PROJECTION
+from ..records.bundle import MANIFEST_FILE, NEEDED, PROJECTION, SIGNATURE_FILE
 
 MOST_MANIFEST_BYTES = 2**24
 MOST_BYTES = {"plan.json": 2**28, "graph.json": 2**29, "fallback/graph.json": 2**29}
@@ -100,18 +100,23 @@ class CloudPart:
     defense: Defense
 
 
-def open_edge(path: Path) -> EdgePart:
+def open_edge(path: Path, *, trust: Sequence[Path] | None = None) -> EdgePart:
     """Open the edge part at `path`: a bundle, or its `edge` folder alone.
 
+    Args:
+        path: the folder.
+        trust: files of public keys, one of which must have signed the part; None: a part of anybody.
+
     Raises:
-        RecordError: it is not an edge part, or a file is missing, added, renamed or changed.
+        RecordError: it is not an edge part, a file is missing, added, renamed or changed, or no trusted key signed it.
+        CollabplanError: a file of `trust` is no public key.
 
     Example::
 
         edge = open_edge(Path("bundle"))
         released = edge.defense.release(edge.program(image), Fresh())
     """
-    folder, manifest, plan, program, defense = _open(Path(path), "edge")
+    folder, manifest, plan, program, defense = _open(Path(path), "edge", trust)
     part = manifest.part
     _require(folder, program.document["inputs"] == [spec.name for spec in part.inputs], "graph.json", "inputs")
     if part.cut_kind != "edge-only":
@@ -121,18 +126,22 @@ def open_edge(path: Path) -> EdgePart:
     return EdgePart(folder, manifest, plan, program, defense)
 
 
-def open_cloud(path: Path) -> CloudPart:
+def open_cloud(path: Path, *, trust: Sequence[Path] | None = None) -> CloudPart:
     """Open the cloud part at `path`: a bundle, or its `cloud` folder alone.
 
+    Args:
+        path: the folder.
+        trust: as of `open_edge`.
+
     Raises:
-        RecordError: as `open_edge`, or the plan runs everything on the device.
+        RecordError, CollabplanError: as `open_edge`, or the plan runs everything on the device.
 
     Example::
 
         cloud = open_cloud(Path("bundle"))
         output = cloud.program(*cloud.defense.receive(released))
     """
-    folder, manifest, plan, program, defense = _open(Path(path), "cloud")
+    folder, manifest, plan, program, defense = _open(Path(path), "cloud", trust)
     crossing = manifest.part.wire.crossing
     _require(folder, len(program.document["inputs"]) == len(crossing), "graph.json", "crossings")
     return CloudPart(folder, manifest, plan, program, defense)
@@ -159,8 +168,10 @@ def files_of(folder: Path) -> set[str]:
     }
 
 
-def _open(path: Path, role: BundleRole) -> tuple[Path, BundleManifest, Plan, Program, Defense]:
-    folder, manifest = _manifest(path, role)
+def _open(
+    path: Path, role: BundleRole, trust: Sequence[Path] | None
+) -> tuple[Path, BundleManifest, Plan, Program, Defense]:
+    folder, manifest = _manifest(path, role, trust)
     for custom in manifest.part.wire.defense.customs:
         try:
             custom_stage(custom)
@@ -187,8 +198,8 @@ def _projection(data: bytes | None) -> ProjectionMatrices | None:
     return None if data is None else ProjectionMatrices.from_tensors(load_tensors(data))
 
 
-def _manifest(path: Path, role: BundleRole) -> tuple[Path, BundleManifest]:
-    """The folder of the part, and its manifest."""
+def _manifest(path: Path, role: BundleRole, trust: Sequence[Path] | None) -> tuple[Path, BundleManifest]:
+    """The folder of the part, and its manifest. A signature is checked before anything is parsed."""
     folder = path if (path / MANIFEST_FILE).is_file() else path / role
     file = folder / MANIFEST_FILE
     if not file.is_file():
@@ -196,10 +207,16 @@ def _manifest(path: Path, role: BundleRole) -> tuple[Path, BundleManifest]:
     try:
         if file.stat().st_size > MOST_MANIFEST_BYTES:
             raise RecordError(f"{file} is larger than any manifest; {_AGAIN}")
-        manifest = parse(BundleManifest, file.read_bytes(), file)
-        manifest.require_sealed()
+        data = file.read_bytes()
     except OSError as error:
         raise RecordError(f"{file} cannot be read ({error.strerror}); {_AGAIN}") from None
+    if trust is not None:
+        from .signing import require_trusted
+
+        require_trusted(folder, data, trust)
+    try:
+        manifest = parse(BundleManifest, data, file)
+        manifest.require_sealed()
     except RecordError as error:
         raise RecordError(f"bundle part {folder}: {error}; {_AGAIN}") from None
     if manifest.part.role != role:
@@ -224,7 +241,7 @@ def _verified(folder: Path, part: BundlePart) -> dict[str, bytes]:
         found, named = files_of(folder), {file.name for file in part.files}
     except OSError as error:
         raise RecordError(f"bundle part {folder} cannot be read ({error.strerror}); {_AGAIN}") from None
-    missing, extra = sorted(named - found), sorted(found - named - {MANIFEST_FILE})
+    missing, extra = sorted(named - found), sorted(found - named - {MANIFEST_FILE, SIGNATURE_FILE})
     if missing:
         raise RecordError(f"bundle part {folder} lacks {missing[0]}; {_AGAIN}")
     if extra:

@@ -85,8 +85,8 @@ def test_integers_are_bounded(name, args):
 
 @pytest.mark.parametrize(
     ("name", "args"),
-    [("mul", ("a", 10**11)), ("mul", (10**11, [0])), ("mod", ("%99999999999d", 5)), ("add", ([0], [0])), ("neg", ("a",)),
-     ("mul", (10**4000, 1.0)), ("getitem", ("text", 0)), ("getitem", ())],
+    [("mul", ("a", 10**11)), ("mul", (10**11, [0])), ("mod", ("%99999999999d", 5)), ("add", ([0], [0])),
+     ("neg", ("a",)), ("mul", (10**4000, 1.0)), ("getitem", ("text", 0)), ("getitem", ())],
 )  # fmt: skip
 def test_text_lists_and_long_numbers_are_no_operands(name, args):
     with pytest.raises(RecordError, match=r"in place of a number|more than 64 bits|something that has none"):
