@@ -132,7 +132,7 @@ def parse(kind: type[R], data: bytes, path: Path | str) -> R:
     if version != known:
         raise RecordError(other_version(what, path, version, known))
     try:
-        return kind.model_validate_json(text)
+        return kind.model_validate_json(text, strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])

@@ -34,8 +34,8 @@ from ..records import (
 from ..records.bundle import MANIFEST_FILE, NEEDED, PROJECTION, SIGNATURE_FILE
 
 MOST_MANIFEST_BYTES = 2**24
-MOST_BYTES = {"plan.json": 2**28, "graph.json": 2**29, "fallback/graph.json": 2**29}
-"""The largest files that are parsed as JSON. Weights may have any size: it is that of the file."""
+MOST_BYTES = {"plan.json": 2**28, "graph.json": 2**25, "fallback/graph.json": 2**25}
+"""The largest files that are parsed as JSON, which takes 25 times their size. Weights may have any size."""
 
 _AGAIN = "copy the part again, or make it again with `collabplan bundle`"
 
