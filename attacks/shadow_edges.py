@@ -62,7 +62,7 @@ class GenericEdge(nn.Module):
 
 def _pooled(h: Tensor, size: Sequence[int]) -> Tensor:
     """`[n, C, H, W]` averaged to `[n, C, *size]`."""
-    return h if h.shape[2:] == torch.Size(size) else adaptive_avg_pool2d(h, size)
+    return h if h.shape[2:] == torch.Size(size) else adaptive_avg_pool2d(h, (size[0], size[1]))
 
 
 class SameEdge(nn.Module):

@@ -57,15 +57,14 @@ def plain_images(device: Bench, target: AuditTarget) -> Tensor:
     images, draws = target.pixels(own), generator_for(SEED, "plain")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
-        decoder = plain_decoder(*target.cut.crossing[0].sample_shape[:2], images.shape[-1])
+        channels, side, _ = target.cut.crossing[0].sample_shape
+        decoder = plain_decoder(channels, side, images.shape[-1])
     rows = target.clean_rows(own)
     optimiser = torch.optim.Adam(decoder.parameters())
-    steps = EPOCHS * (len(own) // BATCH)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, GREATEST_RATE, total_steps=steps)
-    for step in range(steps):
-        if step % (len(own) // BATCH) == 0:
-            order = torch.randperm(len(own), generator=draws)
-        at = order[step * BATCH % (len(own) - BATCH + 1) :][:BATCH]
+    batches = len(own) // BATCH
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, GREATEST_RATE, total_steps=EPOCHS * batches)
+    orders = [torch.randperm(len(own), generator=draws) for _ in range(EPOCHS)]
+    for at in (part for order in orders for part in torch.split(order, BATCH)[:batches]):
         released = target.release_rows(tuple(row[at] for row in rows), own.take(at), draws)
         loss = nn.functional.mse_loss(decoder(released.rows[0].float()), images[at])
         optimiser.zero_grad()

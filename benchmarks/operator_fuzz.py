@@ -13,37 +13,28 @@ from __future__ import annotations
 import argparse
 import contextlib
 import ctypes
+import functools
 import json
 import math
 import mmap
-import os
 import random
 import re
-import resource
-import select
-import signal
 import time
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
+from children import Case, Outcome, run_cases
 from collabplan.graph.allowlist import refusal
-from collabplan.graph.operators import function_of, name_of
+from collabplan.graph.operators import PYTHON, function_of, name_of
 from operator_cases import cases
 from report import bar, machine
 from torch import Tensor, fx, nn
 from torch._ops import OpOverload
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils import _pytree as pytree
-
-EXTRA_MEMORY = 2 << 30
-"""Bytes of address space that a child may take beyond what it was born with."""
-SECONDS = 20
-"""How long one call may take."""
-MOST_CRASHES = 3
 
 INTEGERS = (0, 1, 2, 3, 5, -1, -2, -7, 64, 1000, 2**31 - 1, -(2**31), 2**31, 2**40, 2**62, 2**63 - 1, -(2**63))
 FLOATS = (0.0, 1.0, -1.0, 0.5, 1e-30, 3e38, 1e300, math.inf, -math.inf, math.nan)
@@ -62,6 +53,10 @@ STRINGS = (
 )  # fmt: skip
 
 
+Operator = OpOverload | Callable[..., Any]
+"""An operator of torch, or a function of Python's arithmetic."""
+
+
 class Hostile:
     """Draws arguments from a seed."""
 
@@ -70,9 +65,11 @@ class Hostile:
         self.shape: tuple[int, ...] = ()
         self.dtype = self.draw.choice(DTYPES) if self.draw.random() < 0.5 else torch.float32
 
-    def by_schema(self, overload: OpOverload) -> tuple[list[Any], dict[str, Any]]:
+    def by_schema(self, overload: Operator) -> tuple[list[Any], dict[str, Any]]:
         """One argument set. Shapes and dtypes agree more often than not: checks let little else through."""
         self.shape = self.draw.choice(SHAPES)
+        if not isinstance(overload, OpOverload):
+            return [self.operand() for _ in range(self.draw.choice((1, 2, 2, 2)))], {}
         args, kwargs = [], {}
         for argument in overload._schema.arguments:
             value = self.value(str(argument.real_type))
@@ -81,6 +78,13 @@ class Hostile:
             else:
                 args.append(value)
         return args, kwargs
+
+    def operand(self) -> Any:
+        """What a file may write where Python's arithmetic takes a number."""
+        kind = self.draw.choice(("int", "int", "float", "str", "List[int]", "Tensor", "huge", "part"))
+        if kind == "part":
+            return self.draw.choice((None, slice(None, None, self.value("int")), [None] * 70, "%2147483647d", b"x"))
+        return 10 ** self.draw.choice((20, 400, 4000)) if kind == "huge" else self.value(kind)
 
     def mutated(self, call: tuple[tuple[Any, ...], dict[str, Any]]) -> tuple[list[Any], dict[str, Any]]:
         """A call that a model makes, with one or two of its arguments replaced."""
@@ -142,14 +146,18 @@ class Hostile:
             pool: tuple[Any, ...] = FLOATS if self.draw.random() < 0.3 else (0.1, -0.7, 1.3, 2.0, -1.0, 0.0)
             values = torch.tensor([self.draw.choice(pool) for _ in range(count)], dtype=torch.float64).to(dtype)
         else:
-            pool = INTEGERS if self.draw.random() < 0.5 else (0, 1, 2, 3)
+            ends = (-1, 0) if dtype == torch.bool else (-1, torch.iinfo(dtype).min, torch.iinfo(dtype).max)
+            pool = self.draw.choice((INTEGERS, (0, 1, 2, 3), (0, 1, 2, 3), ends))
             values = torch.tensor([self.draw.choice(pool) for _ in range(count)], dtype=torch.int64).to(dtype)
-        made = guarded(values.reshape(shape), at_end=self.draw.random() < 0.8)
-        odd = self.draw.random()
-        if made.ndim >= 2 and odd < 0.15:
+        odd, values, at_end = self.draw.random(), values.reshape(shape), self.draw.random() < 0.8
+        if values.ndim and odd < 0.15:  # a kernel that assumes dense elements reads beyond the one that there is
+            place = self.draw.randrange(values.ndim)
+            return guarded(values.narrow(place, 0, min(shape[place], 1)), at_end).expand(shape)
+        made = guarded(values, at_end)
+        if made.ndim >= 2 and odd < 0.25:
             return made.transpose(-1, -2)
-        if made.ndim and made.shape[0] == 1 and odd < 0.3:
-            return made.expand(3, *made.shape[1:])
+        if made.ndim and made.shape[-1] > 2 and odd > 0.95:
+            return made.unfold(-1, 2, 1)  # elements that overlap
         return made
 
 
@@ -175,87 +183,23 @@ def guarded(tensor: Tensor, at_end: bool = True) -> Tensor:
     return made.copy_(data.flatten()).reshape(data.shape)
 
 
-@dataclass
-class Outcome:
-    """What came of one operator's argument sets."""
-
-    answered: int = 0
-    refused: int = 0
-    memory: int = 0
-    crashed: list[str] = field(default_factory=list)
-    hung: list[str] = field(default_factory=list)
-
-
-def fuzz(overload: OpOverload, calls: list[Any], sets: int, seed: int) -> Outcome:
-    """Run the sets in children; a new child goes on behind the set that ended the last one."""
-    outcome, at = Outcome(), 0
-    while at < sets and len(outcome.crashed) + len(outcome.hung) < MOST_CRASHES:
-        at = _run_child(overload, calls, at, sets, seed, outcome) + 1
-    return outcome
-
-
-def _run_child(overload: OpOverload, calls: list[Any], first: int, sets: int, seed: int, outcome: Outcome) -> int:
-    """The index of the last set that the child began."""
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.close(reading)
-        _child(overload, calls, first, sets, seed, writing)
-    os.close(writing)
-    at, said, hung, rest = first, "", False, b""
-    while True:
-        ready, _, _ = select.select([reading], [], [], SECONDS)
-        if not ready:
-            hung = True
-            os.kill(child, signal.SIGKILL)
-            break
-        chunk = os.read(reading, 1 << 16)
-        if not chunk:
-            break
-        *lines, rest = (rest + chunk).split(b"\n")
-        for line in lines:
-            word, _, more = line.decode(errors="replace").partition(" ")
-            if word == "try":
-                number, _, said = more.partition(" ")
-                at = int(number)
-            else:
-                setattr(outcome, word, getattr(outcome, word) + 1)
-    os.close(reading)
-    _, status = os.waitpid(child, 0)
-    if hung:
-        outcome.hung.append(said)
-    elif os.WIFSIGNALED(status):
-        outcome.crashed.append(f"{signal.Signals(os.WTERMSIG(status)).name} {said}")
-    elif os.WEXITSTATUS(status):
-        outcome.crashed.append(f"exit {os.WEXITSTATUS(status)} {said}")
-    else:
-        return sets
-    return at
-
-
-def _child(overload: OpOverload, calls: list[Any], first: int, sets: int, seed: int, writing: int) -> None:
-    """Never returns. One line before each call, one after it."""
-    with open(os.devnull, "w") as nothing:
-        for stream in (1, 2):  # MKL prints what it refuses
-            os.dup2(nothing.fileno(), stream)
-    taken = int(Path("/proc/self/statm").read_text().split()[0]) * _PAGE
-    resource.setrlimit(resource.RLIMIT_AS, (taken + EXTRA_MEMORY,) * 2)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+def fuzz(overload: Operator, calls: list[Any], sets: int, seed: int) -> Outcome:
+    """Call one operator with the argument sets."""
     function = function_of(name_of(overload))
-    with contextlib.suppress(BrokenPipeError), torch.no_grad():
-        for index in range(first, sets):
-            hostile = Hostile(f"{overload} {seed} {index}")
-            called = calls and index % 2
-            args, kwargs = hostile.mutated(hostile.draw.choice(calls)) if called else hostile.by_schema(overload)
-            os.write(writing, f"try {index} {_said(args, kwargs)}\n".encode())
-            os.write(writing, f"{_call(function, args, kwargs)}\n".encode())
-            _HELD.clear()
-    os._exit(0)
+
+    def prepare(index: int) -> Case:
+        hostile = Hostile(f"{name_of(overload)} {seed} {index}")
+        called = calls and index % 2
+        args, kwargs = hostile.mutated(hostile.draw.choice(calls)) if called else hostile.by_schema(overload)
+        return _said(args, kwargs), functools.partial(_call, function, args, kwargs)
+
+    return run_cases(prepare, sets)
 
 
 def _call(function: Callable[..., Any], args: list[Any], kwargs: dict[str, Any]) -> str:
     try:
-        result = function(*args, **kwargs)
+        with torch.no_grad():
+            result = function(*args, **kwargs)
         for leaf in pytree.tree_leaves(result):
             if isinstance(leaf, Tensor) and leaf.numel() < 1 << 20:
                 leaf.clone()  # read what came back
@@ -264,6 +208,8 @@ def _call(function: Callable[..., Any], args: list[Any], kwargs: dict[str, Any])
     except Exception as error:
         text = str(error)
         return "memory" if "alloc" in text or "out of memory" in text else "refused"
+    finally:
+        _HELD.clear()
     return "answered"
 
 
@@ -280,8 +226,9 @@ def _said(args: list[Any], kwargs: dict[str, Any]) -> str:
     return ", ".join([*(short(value) for value in args), *named])[:900]
 
 
-def admitted() -> Iterator[OpOverload]:
-    """Every overload that a program file may name."""
+def admitted() -> Iterator[Operator]:
+    """Everything that a program file may name. Devices are not drawn: a file names only the one that it runs on."""
+    yield from PYTHON.values()
     for full in sorted(torch._C._dispatch_get_all_op_names()):
         name, _, overload = full.removeprefix("aten::").partition(".")
         if full.startswith("aten::") and hasattr(torch.ops.aten, name):
@@ -326,20 +273,21 @@ def main() -> None:
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     calls = {} if options.no_calls else recorded_calls()
-    chosen = [overload for overload in admitted() if re.search(options.match, str(overload))]
+    chosen = [overload for overload in admitted() if re.search(options.match, name_of(overload))]
     started = time.perf_counter()
     outcomes = {}
     for overload in chosen:
-        outcome = outcomes[str(overload)] = fuzz(overload, calls.get(overload, []), options.sets, options.seed)
-        if outcome.crashed or outcome.hung or outcome.memory:
-            print(json.dumps({"operator": str(overload), **vars(outcome)}), flush=True)
+        outcome = outcomes[name_of(overload)] = fuzz(overload, calls.get(overload, []), options.sets, options.seed)
+        if outcome.crashed or outcome.hung or outcome.counts["memory"]:
+            ended = {"crashed": outcome.crashed, "hung": outcome.hung}
+            print(json.dumps({"operator": name_of(overload), **outcome.counts, **ended}), flush=True)
     for key in ("crashed", "hung"):
         bad = [name for name, outcome in outcomes.items() if getattr(outcome, key)]
         holds = bool(chosen) and not bad
         bar("1.12", f"operators that {key}", len(bad), "operators", target=0, holds=holds, of=len(chosen))
-    bar("1.12", "argument sets", sum(o.answered + o.refused + o.memory for o in outcomes.values()), "sets",
-        answered=sum(o.answered for o in outcomes.values()), refused=sum(o.refused for o in outcomes.values()),
-        memory=sum(o.memory for o in outcomes.values()), seconds=round(time.perf_counter() - started))  # fmt: skip
+    counts = sum((outcome.counts for outcome in outcomes.values()), Counter[str]())
+    bar("1.12", "argument sets", counts.total(), "sets", answered=counts["answered"], refused=counts["refused"],
+        memory=counts["memory"], seconds=round(time.perf_counter() - started))  # fmt: skip
     machine(("torch",))
 
 

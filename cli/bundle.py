@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 EXAMPLES = examples(
     ("write bundle/edge for the device and bundle/cloud for the server", "collabplan bundle plan.json -o bundle"),
     ("the device must answer without the cloud too", "collabplan bundle plan.json -o bundle --with-fallback"),
+    ("say who made it, for `serve --trust`", "collabplan bundle plan.json -o bundle --sign sign.key"),
     ("halves for another engine as well", "collabplan bundle plan.json -o bundle --format onnx"),
 )
 _WEIGHTS = "Weights"
@@ -50,6 +51,10 @@ def bundle(
     allow_shared_weights: Annotated[
         bool, option("Also where both halves need the same weights.", None, _WEIGHTS, "--allow-shared-weights")
     ] = False,
+    sign: Annotated[
+        Path | None,
+        option("Sign both parts with this Ed25519 key, for --trust of serve and infer.", "KEY", OUTPUT, "--sign"),
+    ] = None,
     model: OtherTarget = None,
     as_json: Json = False,
     _debug: Debug = False,
@@ -77,8 +82,11 @@ def bundle(
         formats=[engine.literal for engine in formats or ()],
         with_fallback=with_fallback,
         allow_shared_weights=allow_shared_weights,
+        sign=sign,
     )
     show(found, bundled, output)
+    if sign is not None:
+        output.say(f"signed with {sign}: give its public key to `serve --trust` and `infer --trust`")
     written = bundled.written
     output.document(
         {
@@ -94,6 +102,7 @@ def bundle(
             "shared_tensors": list(written.edge.part.shared_tensors),
             "fallback": written.edge.part.has_fallback,
             "composes": True,
+            "signed": sign is not None,
         }
     )
 

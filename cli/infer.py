@@ -9,7 +9,7 @@ import typer
 
 from ..workflows.options import CloudOptions, InferOptions
 from .grouping import grouped, option
-from .options import CLOUD, CLOUD_OPTIONS, OUTPUT, Debug, HelpAll, Json, examples
+from .options import CLOUD, CLOUD_OPTIONS, OUTPUT, TRUST, Debug, HelpAll, Json, examples
 
 EXAMPLES = examples(
     ("inputs from a file, outputs to another", "collabplan infer bundle --data x.npy -o outputs.safetensors"),
@@ -48,6 +48,7 @@ _SHOWN = {
     ),
     "beyond": option("After Q releases.", None, _PRIVACY, default=True),
     "release_store": option("Remember releases from one run to the next, here.", "FILE", _PRIVACY),
+    "trust": TRUST,
     "wire": option("fp32: no defense and no quantizer. Hides NOTHING; to verify.", None, _PRIVACY, default=True),
 }
 

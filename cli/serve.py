@@ -11,7 +11,7 @@ import typer
 
 from ..workflows.options import ServerOptions
 from .grouping import grouped, option
-from .options import OUTPUT, Debug, HelpAll, Json, examples
+from .options import OUTPUT, TRUST, Debug, HelpAll, Json, examples
 
 if TYPE_CHECKING:
     from ..runtime import CloudServer
@@ -27,6 +27,7 @@ EXAMPLES = examples(
         "only for devices with a certificate",
         "collabplan serve cloud --listen 0.0.0.0:7433 --tls-cert server.pem --tls-key server.key --client-ca ca.pem",
     ),
+    ("only a bundle that you signed", "collabplan serve bundle --trust sign.pub"),
     ("figures for Prometheus", "collabplan serve bundle --metrics 9433"),
 )
 _LOAD, _TLS = "Load", "Who may connect"
@@ -61,6 +62,7 @@ _SHOWN = {
         "Time for a handshake or health check to arrive.", "S", _LOAD, rare=True, default=True, least=1, most=_DAY_S
     ),
     "grace_s": option("Time to finish what runs at the end.", "S", _LOAD, default=True, least=0, most=_DAY_S),
+    "trust": TRUST,
     "metrics": option("Figures for Prometheus; a PORT alone is on this machine only.", "[HOST:]PORT", OUTPUT),
     "allow_undefended": option(
         "Answer tensors that no defense acted on, which hide NOTHING: to verify the halves.",

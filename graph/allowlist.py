@@ -178,7 +178,8 @@ _FAMILIES = tuple(
         (r"(?!index_).*_copy", "it is an internal twin of a view"),
         (r"(new_)?empty(_.*)?|resize.*|set|lift.*|data|as_strided.*|from_file|pin_memory|.*_storage.*",
          "it shows memory as it is: unwritten, of another tensor, or of a file"),
-        (r"(cudnn|miopen|mkldnn|mps|fbgemm|thnn|slow_conv|native)_.*|convolution_overrideable|batch_norm_.+|.*_forward",
+        (r"(cudnn|miopen|mkldnn|mps|fbgemm|thnn|slow_conv|native)_.*|convolution_overrideable|batch_norm_.+|.*_forward"
+         r"|[a-z]+__.*",
          "it is the inner kernel of a public operator"),
         (r"(fake_)?quantize.*|quantized_.*|q_per_.*|dequantize|choose_qparams.*|int_repr",
          "it works on quantized or packed tensors; give the float model, the search finds how many bits to send"),

@@ -47,20 +47,32 @@ def guarded(overload: OpOverload) -> Callable[..., Any]:
 
 
 def bounded(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Arithmetic on numbers whose result fits 64 bits, as all sizes do.
+    """Python arithmetic on tensors and on numbers of at most 64 bits, as all sizes are.
 
-    The returned function raises RecordError for a larger integer.
+    The returned function raises RecordError for a larger integer, and for text and lists: repeated or formatted, these
+    take all memory and time. `getitem` takes a part of a tensor or of an operator's results.
     """
 
     def call(*args: Any) -> Any:
+        takes_part = function is operator.getitem
+        if takes_part and not (args and isinstance(args[0], (list, tuple, Tensor))):
+            raise RecordError("the program takes a part of something that has none")
+        for each in () if takes_part else args:
+            if not isinstance(each, (int, float, complex, Tensor)):
+                raise RecordError(f"the program computes with a {type(each).__name__} in place of a number")
+            _require_short(each)
         if len(args) == 2 and isinstance(args[1], int) and function is operator.pow and abs(args[1]) > 64:
             raise RecordError(f"the program raises a number to the power {args[1]}; 64 is the most")
         result = function(*args)
-        if isinstance(result, int) and result.bit_length() > 64:
-            raise RecordError("the program computes an integer of more than 64 bits")
+        _require_short(result)
         return result
 
     return call
+
+
+def _require_short(value: Any) -> None:
+    if isinstance(value, int) and value.bit_length() > 64:
+        raise RecordError("the program computes an integer of more than 64 bits")
 
 
 def _require(holds: bool, what: str) -> None:
@@ -77,8 +89,26 @@ def _quotient(self: Any, other: Any, rounding_mode: str | None) -> None:
         _require(not bool(((self == lowest) & (torch.as_tensor(other) == -1)).any()), "the smallest integer over -1")
 
 
-def _bags(indices: Tensor, offsets: Tensor) -> None:
-    """Bags must begin within the indices, one after the other."""
+def _divisors(self: Tensor, other: Tensor) -> None:
+    """The smallest integer has no positive counterpart: the divisor may become -1, and the quotient faults."""
+    dtype = torch.promote_types(self.dtype, other.dtype)
+    if not dtype.is_floating_point and not dtype.is_complex and dtype != torch.bool:
+        lowest = torch.iinfo(dtype).min
+        _require(not any(bool((each == lowest).any()) for each in (self, other)), "a divisor of the smallest integer")
+
+
+def _pivots(LU_data: Tensor, LU_pivots: Tensor) -> None:
+    """There must be one pivot per row of each matrix, unpacked or not."""
+    _require(LU_data.ndim >= 2 and LU_data.numel() > 0, "an LU decomposition without matrices")
+    wanted = (*LU_data.shape[:-2], min(LU_data.shape[-2:]))
+    _require(tuple(LU_pivots.shape) == wanted, "an LU decomposition with other pivots")
+
+
+def _bags(weight: Tensor, indices: Tensor, offsets: Tensor, per_sample_weights: Any, include_last_offset: bool) -> None:
+    """Bags must begin within the indices, one after the other; `torch.nn.functional` has flattened all of them."""
+    flat = weight.ndim == 2 and indices.ndim == offsets.ndim == 1
+    _require(flat and (offsets.numel() > 0 or not include_last_offset), "bags of other dimensions")
+    _require(per_sample_weights is None or per_sample_weights.shape == indices.shape, "bags of other weights")
     if offsets.numel():
         low, high = int(offsets.min()), int(offsets.max())
         ordered = bool((offsets.flatten().diff() >= 0).all())
@@ -171,13 +201,17 @@ def _groups(key: Tensor, value: Tensor, enable_gqa: bool) -> None:
 
 
 def _transformed(self: Tensor, dim: list[int]) -> None:
-    """Dimensions must be the tensor's, each named once."""
-    places = {each % self.ndim for each in dim if -self.ndim <= each < self.ndim} if self.ndim else set()
+    """Dimensions must be the tensor's, each named once and counted from the front; no tensor may be empty.
+
+    The kernel takes a negative one as a place in memory. Public operators count from the front before they call it.
+    """
+    places = {each for each in dim if 0 <= each < self.ndim}
     _require(len(places) == len(dim) > 0, f"a Fourier transform along {dim[:8]}")
+    _require(self.numel() > 0, "a Fourier transform of nothing")
 
 
-def _exponent(p: float) -> None:
-    _require(p >= 0, f"a distance by the exponent {p}")
+def _distances(self: Tensor, p: float) -> None:
+    _require(self.ndim == 2 and p >= 0, f"distances of {self.ndim} dimensions by the exponent {p}")
 
 
 def _norm_of_weight(v: Tensor, g: Tensor, dim: int) -> None:
@@ -187,6 +221,12 @@ def _norm_of_weight(v: Tensor, g: Tensor, dim: int) -> None:
     )
     wanted = [size if place == dim else 1 for place, size in enumerate(v.shape)]
     _require(list(g.shape) == wanted, "a weight norm of other rows")
+
+
+def _norm_of_dense_weight(v: Tensor, g: Tensor, dim: int) -> None:
+    """The same, element after element in memory, as `_weight_norm` gives them to this kernel."""
+    _require(v.is_contiguous() and g.is_contiguous(), "a weight norm of rows that are not dense")
+    _norm_of_weight(v, g, dim)
 
 
 def _finite(self: Tensor) -> None:
@@ -216,6 +256,9 @@ _GUARDS: dict[str, Guard] = {
     "div.Scalar_mode": _quotient,
     "divide.Tensor_mode": _quotient,
     "divide.Scalar_mode": _quotient,
+    "gcd.default": _divisors,
+    "lcm.default": _divisors,
+    "lu_unpack": _pivots,
     "embedding_bag": _bags,
     **{f"{layer}.input": _recurrent(gates) for layer, gates in _GATES.items()},
     **{f"{layer}.data": _packed(gates) for layer, gates in _GATES.items()},
@@ -224,10 +267,10 @@ _GUARDS: dict[str, Guard] = {
     "_native_batch_norm_legit_no_training": _channels,
     "_native_batch_norm_legit.no_stats": _channels_alone,
     **{f"_fft_{kind}": _transformed for kind in ("c2c", "c2r", "r2c")},
-    "_pdist_forward": _exponent,
+    "_pdist_forward": _distances,
     "scaled_dot_product_attention": _groups,
     "_weight_norm": _norm_of_weight,
-    "_weight_norm_interface": _norm_of_weight,
+    "_weight_norm_interface": _norm_of_dense_weight,
     "linalg_eigvals": _finite,
     "max_pool1d": _window,
     "max_pool1d_with_indices": _window,

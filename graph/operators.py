@@ -18,14 +18,16 @@ _RANDOM_IN_TRAINING = {
     "dropout", "feature_dropout", "alpha_dropout", "native_dropout", "rrelu", "lstm", "gru", "rnn_tanh", "rnn_relu",
 }  # fmt: skip
 
-_PYTHON: dict[str, Callable[..., Any]] = {
+PYTHON: dict[str, Callable[..., Any]] = {
     "add": operator.add, "sub": operator.sub, "mul": operator.mul, "floordiv": operator.floordiv,
     "truediv": operator.truediv, "mod": operator.mod, "neg": operator.neg, "pow": operator.pow,
     "eq": operator.eq, "ne": operator.ne, "lt": operator.lt, "le": operator.le, "gt": operator.gt, "ge": operator.ge,
     "getitem": operator.getitem, "sym_float": torch.sym_float, "sym_max": torch.sym_max, "sym_min": torch.sym_min,
     "sym_int": torch.sym_int, "floor": math.floor, "ceil": math.ceil, "trunc": math.trunc,
 }  # fmt: skip
-_PYTHON_NAMES = {function: name for name, function in _PYTHON.items()}
+"""By name in a file: Python's arithmetic on sizes."""
+
+_PYTHON_NAMES = {function: name for name, function in PYTHON.items()}
 
 
 def draws_random_numbers(target: torch._ops.OpOverload, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
@@ -79,8 +81,8 @@ def function_of(name: Any) -> Callable[..., Any]:
         RecordError: a name that is not on the allow-list, or an overload that writes in place.
     """
     parts = name.split(".") if isinstance(name, str) else []
-    if len(parts) == 2 and parts[0] == "python" and parts[1] in _PYTHON:
-        return bounded(_PYTHON[parts[1]])
+    if len(parts) == 2 and parts[0] == "python" and parts[1] in PYTHON:
+        return bounded(PYTHON[parts[1]])
     if len(parts) == 3 and parts[0] == "aten":
         overload = _overload(parts[1], parts[2])
         if overload is not None and refusal(overload) is None:

@@ -2,7 +2,8 @@
 
 A bundle has an edge part and a cloud part, and each travels alone. Each manifest names its own files by SHA-256,
 and the other part by one hash, so that two machines can check in a handshake that they run one bundle. Hashes find
-damage and mix-ups. They are not a signature: anyone who can write into a part can also replace its manifest.
+damage and mix-ups. They are not a signature: anyone who can write into a part can also replace its manifest. A
+signature lies beside it (`SIGNATURE_FILE`).
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ NEEDED: frozenset[FileName] = frozenset({"plan.json", "graph.json", "weights.saf
 PROJECTION: FileName = "projection.safetensors"
 FALLBACK: frozenset[FileName] = frozenset({"fallback/graph.json", "fallback/weights.safetensors"})
 MANIFEST_FILE = "manifest.json"
+SIGNATURE_FILE = "manifest.sig"
 
 MOST_SAMPLE_BYTES = 2**32
 """The most bytes that one tensor of one sample may hold. A manifest that says more is refused before any allocation."""

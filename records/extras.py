@@ -11,6 +11,7 @@ from .errors import CollabplanError
 EXTRAS = {
     "IPython": ("ipython", "notebook"),
     "boto3": ("boto3", "s3"),
+    "cryptography": ("cryptography", "device"),
     "google": ("protobuf", "device"),
     "grpc": ("grpcio", "device"),
     "grpc_health": ("grpcio-health-checking", "server"),

@@ -132,7 +132,7 @@ def parse(kind: type[R], data: bytes, path: Path | str) -> R:
     if version != known:
         raise RecordError(other_version(what, path, version, known))
     try:
-        return kind.model_validate_json(text)
+        return kind.model_validate_json(text, strict=True)
     except ValidationError as error:
         # Each error would otherwise hold the whole document again.
         first = error.errors(include_input=False, include_context=False, include_url=False)[0]

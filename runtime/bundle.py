@@ -7,7 +7,7 @@ whole or not at all. `parts` opens it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
@@ -48,7 +48,7 @@ from ..records import (
     save,
     write_bytes,
 )
-from ..records.bundle import MANIFEST_FILE, PROJECTION, FileName
+from ..records.bundle import MANIFEST_FILE, PROJECTION, SIGNATURE_FILE, FileName
 from .exports import Format, export_half, require_format
 from .halves import write_halves, write_whole
 from .parts import files_of, wire_of
@@ -85,6 +85,7 @@ def write_bundle(
     allow_custom_stages: bool = False,
     fallback: bool = False,
     formats: Sequence[Format] = (),
+    sign: Path | None = None,
 ) -> WrittenBundle:
     """Write `folder/edge` and `folder/cloud`, and check that they compose to the model bit for bit.
 
@@ -103,12 +104,14 @@ def write_bundle(
         fallback: put the whole model beside the edge half, for a device that must answer without the cloud. The device
             then holds all weights. It has no effect if everything runs on the device anyway.
         formats: also write the halves for other engines.
+        sign: the file of the Ed25519 key that signs both parts; None: they are not signed.
 
     Raises:
         MismatchError: the plan is of another model, cut, or set of weights or projection matrices, or `folder` holds
             the bundle of another plan.
-        CollabplanError: `folder` is not a bundle or cannot be written, weights are shared, a half cannot be exported,
-            an output's shape depends on values, or samples read each other and the model takes no single one.
+        CollabplanError: `folder` is not a bundle or cannot be written, `sign` is no key or not secret, weights are
+            shared, a half cannot be exported, an output's shape depends on values, or samples read each other and the
+            model takes no single one.
         BudgetError: the halves do not compose to the model.
 
     Example::
@@ -119,6 +122,7 @@ def write_bundle(
     folder, carried = Path(folder).resolve(), plan.portable()
     for kind in formats:
         require_format(kind)
+    signed = _signer(sign)
     _require_same_plan(plan, traced, cut, tuned)
     customs = ", ".join(custom.name for custom in plan.defense.customs)
     if customs and not allow_custom_stages:
@@ -149,8 +153,20 @@ def write_bundle(
         edge, cloud = BundleManifest.sealed(drafts[0], drafts[1] if len(drafts) > 1 else None)
         written = WrittenBundle(folder, edge, cloud)
         for manifest in written.parts:
-            save(manifest, temporary / manifest.part.role / MANIFEST_FILE)
+            file = temporary / manifest.part.role / MANIFEST_FILE
+            save(manifest, file)
+            if signed is not None:
+                write_bytes(file.with_name(SIGNATURE_FILE), signed(file.read_bytes()))
     return written
+
+
+def _signer(key: Path | None) -> Callable[[bytes], bytes] | None:
+    """What signs with the key in a file; None without one. Raises CollabplanError."""
+    if key is None:
+        return None
+    from .signing import signing_key
+
+    return signing_key(key).sign
 
 
 def _write_programs(
@@ -204,7 +220,7 @@ def _require_replaceable(folder: Path, plan: Plan) -> None:
         if foreign:
             raise CollabplanError(f"{folder} is no bundle (it holds {foreign[0]}); {another}")
         for part in folder.iterdir():
-            extra = sorted(files_of(part) - {*get_args(FileName), MANIFEST_FILE})
+            extra = sorted(files_of(part) - {*get_args(FileName), MANIFEST_FILE, SIGNATURE_FILE})
             if extra:
                 raise CollabplanError(f"{part} is no part of a bundle (it holds {extra[0]}); {another}")
             found = load(BundleManifest, part / MANIFEST_FILE).part.plan_sha256

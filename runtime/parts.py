@@ -7,7 +7,7 @@ wherever it was copied to.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,11 +31,11 @@ from ..records import (
     hash_file,
     parse,
 )
-from ..records.bundle import MANIFEST_FILE, NEEDED, PROJECTION
+from ..records.bundle import MANIFEST_FILE, NEEDED, PROJECTION, SIGNATURE_FILE
 
 MOST_MANIFEST_BYTES = 2**22
-MOST_BYTES = {"plan.json": 2**24, "graph.json": 2**26, "fallback/graph.json": 2**26}
-"""The largest files that are parsed as JSON. Weights may have any size: it is that of the file."""
+MOST_BYTES = {"plan.json": 2**24, "graph.json": 2**25, "fallback/graph.json": 2**25}
+"""The largest files that are parsed as JSON, which takes 25 times their size. Weights may have any size."""
 
 MOST_VALUES = 250_000
 """The most values of a plan or a manifest, which has a few hundred for each candidate of the front. The report of what
@@ -105,18 +105,23 @@ class CloudPart:
     defense: Defense
 
 
-def open_edge(path: Path) -> EdgePart:
+def open_edge(path: Path, *, trust: Sequence[Path] | None = None) -> EdgePart:
     """Open the edge part at `path`: a bundle, or its `edge` folder alone.
 
+    Args:
+        path: the folder.
+        trust: files of public keys, one of which must have signed the part; None: a part of anybody.
+
     Raises:
-        RecordError: it is not an edge part, or a file is missing, added, renamed or changed.
+        RecordError: it is not an edge part, a file is missing, added, renamed or changed, or no trusted key signed it.
+        CollabplanError: a file of `trust` is no public key.
 
     Example::
 
         edge = open_edge(Path("bundle"))
         released = edge.defense.release(edge.program(image), Fresh())
     """
-    folder, manifest, plan, program, defense = _open(Path(path), "edge")
+    folder, manifest, plan, program, defense = _open(Path(path), "edge", trust)
     part = manifest.part
     _require(folder, program.document["inputs"] == [spec.name for spec in part.inputs], "graph.json", "inputs")
     if part.cut_kind != "edge-only":
@@ -126,18 +131,22 @@ def open_edge(path: Path) -> EdgePart:
     return EdgePart(folder, manifest, plan, program, defense)
 
 
-def open_cloud(path: Path) -> CloudPart:
+def open_cloud(path: Path, *, trust: Sequence[Path] | None = None) -> CloudPart:
     """Open the cloud part at `path`: a bundle, or its `cloud` folder alone.
 
+    Args:
+        path: the folder.
+        trust: as of `open_edge`.
+
     Raises:
-        RecordError: as `open_edge`, or the plan runs everything on the device.
+        RecordError, CollabplanError: as `open_edge`, or the plan runs everything on the device.
 
     Example::
 
         cloud = open_cloud(Path("bundle"))
         output = cloud.program(*cloud.defense.receive(released))
     """
-    folder, manifest, plan, program, defense = _open(Path(path), "cloud")
+    folder, manifest, plan, program, defense = _open(Path(path), "cloud", trust)
     crossing = manifest.part.wire.crossing
     _require(folder, len(program.document["inputs"]) == len(crossing), "graph.json", "crossings")
     return CloudPart(folder, manifest, plan, program, defense)
@@ -178,8 +187,10 @@ def files_of(folder: Path) -> set[str]:
     }
 
 
-def _open(path: Path, role: BundleRole) -> tuple[Path, BundleManifest, Plan, Program, Defense]:
-    folder, manifest = _manifest(path, role)
+def _open(
+    path: Path, role: BundleRole, trust: Sequence[Path] | None
+) -> tuple[Path, BundleManifest, Plan, Program, Defense]:
+    folder, manifest = _manifest(path, role, trust)
     for custom in manifest.part.wire.defense.customs:
         try:
             custom_stage(custom)
@@ -206,26 +217,32 @@ def _projection(data: bytes | None) -> ProjectionMatrices | None:
     return None if data is None else ProjectionMatrices.from_tensors(load_tensors(data))
 
 
-def _manifest(path: Path, role: BundleRole) -> tuple[Path, BundleManifest]:
-    """The folder of the part, and its manifest."""
+def _manifest(path: Path, role: BundleRole, trust: Sequence[Path] | None) -> tuple[Path, BundleManifest]:
+    """The folder of the part, and its manifest. A signature is checked before anything is parsed."""
     folder = path if (path / MANIFEST_FILE).is_file() else path / role
     if not (folder / MANIFEST_FILE).is_file():
         raise RecordError(_absent(path, role))
-    manifest = _manifest_in(folder)
+    manifest = _manifest_in(folder, trust)
     if manifest.part.role != role:
         raise RecordError(f"{folder} is the {manifest.part.role} part of a bundle, this needs the {role} part")
     return folder, manifest
 
 
-def _manifest_in(folder: Path) -> BundleManifest:
+def _manifest_in(folder: Path, trust: Sequence[Path] | None = None) -> BundleManifest:
     file = folder / MANIFEST_FILE
     try:
         if file.stat().st_size > MOST_MANIFEST_BYTES:
             raise RecordError(f"{file} is larger than any manifest; {_AGAIN}")
-        manifest = parse(BundleManifest, _modest(file.read_bytes(), file), file)
-        manifest.require_sealed()
+        data = file.read_bytes()
     except OSError as error:
         raise RecordError(f"{file} cannot be read ({error.strerror}); {_AGAIN}") from None
+    if trust is not None:
+        from .signing import require_trusted
+
+        require_trusted(folder, data, trust)
+    try:
+        manifest = parse(BundleManifest, _modest(data, file), file)
+        manifest.require_sealed()
     except RecordError as error:
         raise RecordError(f"bundle part {folder}: {error}; {_AGAIN}") from None
     return manifest
@@ -248,7 +265,7 @@ def _verified(folder: Path, part: BundlePart) -> dict[str, bytes]:
         found, named = files_of(folder), {file.name for file in part.files}
     except OSError as error:
         raise RecordError(f"bundle part {folder} cannot be read ({error.strerror}); {_AGAIN}") from None
-    missing, extra = sorted(named - found), sorted(found - named - {MANIFEST_FILE})
+    missing, extra = sorted(named - found), sorted(found - named - {MANIFEST_FILE, SIGNATURE_FILE})
     if missing:
         raise RecordError(f"bundle part {folder} lacks {missing[0]}; {_AGAIN}")
     if extra:

@@ -35,6 +35,7 @@ def bundle_plan(
     formats: Sequence[Literal["onnx", "pt2"]] = (),
     with_fallback: bool = False,
     allow_shared_weights: bool = False,
+    sign: Path | None = None,
 ) -> Bundled:
     """Write one part for the device and one for the cloud, and read both back.
 
@@ -45,6 +46,7 @@ def bundle_plan(
         formats: other engines that the halves are written for, `onnx` or `pt2`.
         with_fallback: put the whole model into the edge part.
         allow_shared_weights: also where both halves need the same weights.
+        sign: the file of the Ed25519 key that signs both parts.
 
     Raises:
         CollabplanError: the bundle cannot be written, or does not compose to the model.
@@ -60,6 +62,7 @@ def bundle_plan(
             allow_shared_weights=allow_shared_weights,
             fallback=with_fallback,
             formats=list(formats),
+            sign=sign,
         )
     sizes: dict[str, int] = {m.part.role: sum(file.size_bytes for file in m.part.files) for m in written.parts}
     return Bundled(folder, written, sizes)

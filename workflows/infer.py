@@ -66,7 +66,7 @@ def infer(
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     keep_memory()
-    part = open_edge(folder)
+    part = open_edge(folder, trust=options.trust or None)
     inputs, scaling = _inputs(part, options, reporter)
     if options.wire == "fp32":
         reporter.warning("--wire fp32 sends the crossing tensors as they are, which hides NOTHING of the inputs")

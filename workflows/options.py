@@ -290,6 +290,7 @@ class InferOptions:
         beyond: what happens after the last release.
         release_store: file that remembers releases from one run to the next.
         wire: fp32: no defense and no quantizer, which hides nothing.
+        trust: public keys, one of which must have signed the bundle; none: a bundle of anybody.
     """
 
     cloud: str = "127.0.0.1:7433"
@@ -308,6 +309,7 @@ class InferOptions:
     beyond: Literal["resend", "refuse"] = "resend"
     release_store: Path | None = None
     wire: Literal["plan", "fp32"] = "plan"
+    trust: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -319,6 +321,7 @@ class ServerOptions(ServeLimits):
         tls_cert: the server's certificate.
         tls_key: its secret key.
         client_ca: answer only devices whose certificate this authority signed.
+        trust: public keys, one of which must have signed the bundle; none: a bundle of anybody.
         threads: inside an operator; None: torch's own choice.
         grace_s: seconds for requests that run when the server stops.
     """
@@ -327,5 +330,6 @@ class ServerOptions(ServeLimits):
     tls_cert: Path | None = None
     tls_key: Path | None = None
     client_ca: Path | None = None
+    trust: tuple[Path, ...] = ()
     threads: int | None = None
     grace_s: float = 30.0

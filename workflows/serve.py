@@ -29,7 +29,8 @@ def start_server(folder: Path, options: ServerOptions, reporter: Reporter) -> Cl
         The running server; whoever started it calls `stop(grace_s)`.
 
     Raises:
-        CollabplanError: certificates that do not belong together, or a folder that holds no cloud part.
+        CollabplanError: certificates that do not belong together, or a folder that holds no cloud part or one
+            that no trusted key signed.
     """
     tls_cert, tls_key, client_ca = options.tls_cert, options.tls_key, options.client_ca
     if (tls_cert is None) != (tls_key is None) or (client_ca is not None and tls_cert is None):
@@ -42,7 +43,7 @@ def start_server(folder: Path, options: ServerOptions, reporter: Reporter) -> Cl
     )
     keep_memory()
     with reporter.progress("opening the cloud part"):
-        server = CloudServer(open_cloud(folder), options.listen, served)
+        server = CloudServer(open_cloud(folder, trust=options.trust or None), options.listen, served)
     _collect_garbage()
     server.start()
     if options.insecure and served.tls is None:

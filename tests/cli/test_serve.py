@@ -137,6 +137,29 @@ def test_what_cannot_be_done_is_told_in_one_line(
     assert ran.err.count("\n") == 1
 
 
+@pytest.mark.usefixtures("inputs")
+def test_an_unsigned_bundle_and_one_that_another_signed_are_refused_where_a_key_is_trusted(
+    bundle: Path, tmp_path: Path, run: Run
+) -> None:
+    ours, theirs = (tmp_path / f"{name}.key" for name in ("ours", "theirs"))
+    for key in (ours, theirs):
+        subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", key], check=True, capture_output=True)
+        key.chmod(0o600)
+        command = ["openssl", "pkey", "-in", key, "-pubout", "-out", key.with_suffix(".pub")]
+        subprocess.run(command, check=True, capture_output=True)
+    signed = tmp_path / "signed"
+    written(signed, defense_record(), sign=theirs)
+    trust = ("--trust", str(ours.with_suffix(".pub")))
+    for folder, says in ((bundle, "is not signed"), (signed, "signed by none of the trusted keys")):
+        for command in (("serve", str(folder)), ("infer", str(folder), "--data", "x.npy")):
+            ran = run(*command, *trust)
+            assert ran.code == 2
+            assert says in ran.line
+    ran = run("infer", str(signed), "--data", "x.npy", "--cloud", "127.0.0.1:9", "--retries", "0", *trust,
+              "--trust", str(theirs.with_suffix(".pub")))  # fmt: skip
+    assert "cannot be used: UNAVAILABLE" in ran.line, "it was opened"
+
+
 def test_a_server_ends_well_on_sigterm(served: tuple[str, subprocess.Popen[str]], bundle: Path, run: Run) -> None:
     address, process = served
     process.send_signal(signal.SIGTERM)

@@ -27,6 +27,11 @@ def packed(sizes):
             "divide.Tensor_mode",
             (torch.tensor([-(2**31)], dtype=torch.int32), torch.tensor([-1], dtype=torch.int32), "trunc"),
         ),
+        ("lcm.default", (torch.tensor([-(2**31)], dtype=torch.int32), torch.tensor([2**31 - 1], dtype=torch.int32))),
+        ("gcd.default", (LOWEST, torch.tensor([6]))),
+        ("lu_unpack.default", (torch.rand(2, 4, 3), torch.zeros(4, 0, dtype=torch.int32), False, True)),
+        ("lu_unpack.default", (torch.rand(2, 0, 4), torch.ones(2, 3, dtype=torch.int32), False, True)),
+        ("embedding_bag.default", (ROWS, torch.zeros(4, 0, dtype=torch.int64), torch.zeros(4, 0, dtype=torch.int64))),
         ("embedding_bag.default", (ROWS, torch.tensor([0, 1]), torch.tensor([0, -(10**7)]))),
         ("embedding_bag.padding_idx", (ROWS, SIZES, torch.tensor([0, 9]), False, 0, False, None, False, None)),
         ("rnn_tanh.data", packed([])),
@@ -41,8 +46,12 @@ def packed(sizes):
         ("_native_batch_norm_legit.no_stats", (IMAGE, None, None, False, 0.1, 1e-5)),
         ("_weight_norm.default", (ROWS, ONE, 0)),
         ("_weight_norm_interface.default", (ROWS, torch.zeros(0, 4), 1)),
+        ("_weight_norm_interface.default", (torch.ones(3), ONE.expand(3), 0)),
         ("_fft_r2c.default", (ROWS, [2**62], 0, False)),
         ("_fft_c2c.default", (SPECTRUM, [-9], 0, True)),
+        ("_fft_r2c.default", (torch.zeros(2, 0, 4, 4), [-1, 0, -2], 2, True)),
+        ("_fft_c2c.default", (torch.zeros(1, 2, 2, 4, 6, 6, dtype=torch.complex64), [-2], 0, True)),
+        ("_pdist_forward.default", (torch.zeros(4, 3, 0), 0.5)),
         ("_pdist_forward.default", (torch.zeros(4, 0), -torch.inf)),
         ("scaled_dot_product_attention.default", (IMAGE[None], torch.zeros(1, 0, 4, 3), torch.zeros(1, 0, 4, 3))),
         ("linalg_eigvals.default", (torch.full((4, 4), torch.inf),)),
@@ -80,3 +89,15 @@ def test_integers_are_bounded(name, args):
     with pytest.raises(RecordError, match="64"):
         function_of(f"python.{name}")(*args)
     assert function_of(f"python.{name}")(2, 3) in (8, 6, 5)
+
+
+@pytest.mark.parametrize(
+    ("name", "args"),
+    [("mul", ("a", 10**11)), ("mul", (10**11, [0])), ("mod", ("%99999999999d", 5)), ("add", ([0], [0])),
+     ("neg", ("a",)), ("mul", (10**4000, 1.0)), ("getitem", ("text", 0)), ("getitem", ())],
+)  # fmt: skip
+def test_text_lists_and_long_numbers_are_no_operands(name, args):
+    with pytest.raises(RecordError, match=r"in place of a number|more than 64 bits|something that has none"):
+        function_of(f"python.{name}")(*args)
+    assert function_of("python.getitem")([3, 4], 1) == 4
+    assert function_of("python.mul")(torch.ones(2), 3).tolist() == [3, 3]

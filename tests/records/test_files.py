@@ -144,3 +144,11 @@ def test_a_saved_profile_satisfies_the_published_schema(written: Path) -> None:
     document = json.loads(written.read_text())
     validator.validate(document)
     assert not validator.is_valid({**document, "extra": 1})
+
+
+@pytest.mark.parametrize("value", [True, "15"])
+def test_what_is_no_number_is_not_read_as_one(written: Path, value: object) -> None:
+    document = json.loads(written.read_text())
+    written.write_text(json.dumps({**document, "node_sum_ms": value}))
+    with pytest.raises(RecordError, match="damaged at node_sum_ms"):
+        load(Profile, written)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import random
@@ -79,6 +80,11 @@ ODD: tuple[Any, ...] = (
 """JSON values to put where they do not belong."""
 
 
+def odd(draw: random.Random) -> Any:
+    """One of `ODD`, which later edits may change."""
+    return copy.deepcopy(draw.choice(ODD))
+
+
 def edited(document: Any, draw: random.Random) -> None:
     """Replace, remove, rename or add one value somewhere in a JSON document."""
     here = document
@@ -94,13 +100,13 @@ def edited(document: Any, draw: random.Random) -> None:
     if kind == "remove":
         del here[key]
     elif kind == "add" and isinstance(here, dict):
-        here[draw.choice(("x", "ref", "op"))] = draw.choice(ODD)
+        here[draw.choice(("x", "ref", "op"))] = odd(draw)
     elif kind == "add" and isinstance(here, list):
-        here.insert(key, draw.choice(ODD))
+        here.insert(key, odd(draw))
     elif kind == "nudge" and isinstance(here[key], (int, float)):
         here[key] += draw.choice((1, -1, 1000))
     else:
-        here[key] = draw.choice(ODD)
+        here[key] = odd(draw)
 
 
 def mutate(folder: Path, draw: random.Random) -> None:

@@ -33,7 +33,7 @@ def until(holds: Callable[[], bool], *, within_s: float = 10.0) -> None:
         time.sleep(0.01)
 
 
-def written(folder: Path, spec: DefenseRecord | None = None, **options: bool) -> Made:
+def written(folder: Path, spec: DefenseRecord | None = None, **options: bool | Path) -> Made:
     """A bundle of SkipNet in `folder`: two tensors cross."""
     made = make(SkipNet(), images, crossing("relu", "conv2d_1"), spec=spec)
     write_bundle(made.plan, made.traced, made.cut, folder, **options)  # type: ignore[arg-type]

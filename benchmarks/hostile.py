@@ -1,0 +1,155 @@
+"""Mutated files and messages against everything that reads them: none is taken for what it is not, none ends or holds
+the process.
+
+Each mutant is read in a child process with bounded memory and time. It counts as
+
+* refused: with collabplan's own error, in one line;
+* equal: it says what the original says (white space, or no byte changed);
+* valid: it says something else that its kind of file may say, and nothing guards its content: a plan on its own with
+  another figure, a part that was sealed again and is not signed, a request with a right checksum;
+* accepted: it is read although its hash, signature, checksum or published schema should have caught the change;
+* raised: an error that is not collabplan's own;
+* crashed, hung.
+
+`operator_fuzz.py` does the same to the operators that a file may name.
+
+    .venv/bin/python benchmarks/hostile.py [--share 1.0] [--match REGEX]
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import json
+import os
+import random
+import re
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from children import Case, Outcome, run_cases
+from collabplan.cli.main import main as collabplan
+from collabplan.runtime import open_cloud, open_edge
+from collabplan.runtime.wire.framing import (
+    Answer,
+    BodyKind,
+    Request,
+    Status,
+    pack_answer,
+    pack_request,
+    unpack_answer,
+    unpack_request,
+)
+from collabplan.runtime.wire.request_codec import DefendedCodec
+from collabplan.runtime.wire.response_codec import pack_outputs
+from hostile_subjects import OPEN, Subject, answer, frame, inputs, part, program, record, request
+from report import bar, machine
+
+sys.path.append(str(Path(__file__).resolve().parent.parent / "tests" / "support"))
+from target_files import DATA, NET
+
+COMMANDS = (
+    "profile model.py --seconds 1 --threads 1 -o profile.json",
+    "leakage model.py --defense dropout:element:0,0.5 --samples 100 -o leakage.json",
+    "attack model.py --attacks ridge --defense dropout:element:0,0.5 -o audit.json",
+    "optimize --budget-ms 5000 --max-accuracy-drop 1 --trials 21 --draws 1 --no-audit --max-edge-params 60",
+    "bundle plan.json -o bundle --with-fallback --sign sign.key",
+)
+
+
+def originals(folder: Path) -> None:
+    """Write one file of each kind, with the commands that a user gives."""
+    (folder / "model.py").write_text(NET + DATA)
+    keys = (
+        ("genpkey", "-algorithm", "ed25519", "-out", "sign.key"),
+        ("pkey", "-in", "sign.key", "-pubout", "-out", "sign.pub"),
+    )
+    os.umask(0o077)
+    for arguments in keys:
+        subprocess.run(["openssl", *arguments], check=True, cwd=folder)
+    os.chdir(folder)
+    for command in COMMANDS:
+        out = io.StringIO()
+        try:
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
+                collabplan(command.split())
+        except SystemExit as stop:
+            if stop.code:
+                raise RuntimeError(f"{command}: {out.getvalue()}") from None
+
+
+def subjects(folder: Path, share: float) -> dict[str, Subject]:
+    """Everything that is mutated, by name."""
+    bundle, trust = folder / "bundle", folder / "sign.pub"
+    edge, cloud = open_edge(bundle), open_cloud(bundle)
+    with torch.no_grad():
+        released = edge.defense.release(edge.program(torch.rand(2, 6)), torch.Generator())
+        body = DefendedCodec(edge.defense).pack(released, 2)
+        output = pack_outputs(cloud.program(*cloud.defense.receive(released)), edge.manifest.part.outputs)
+    found: dict[str, Subject] = {}
+
+    def add(name: str, mutants: int, prepare: Callable[[random.Random], Case]) -> None:
+        found[name] = Subject(round(mutants * share), prepare)
+
+    for name in ("plan", "profile", "audit", "leakage"):
+        add(name, 2000, record(name, folder / f"{name}.json"))
+    for role in OPEN:
+        add(f"{role} part", 1500, part(bundle, role, None, sealed=False))
+        add(f"{role} part, forged", 1000, part(bundle, role, None, sealed=True))
+        add(f"{role} part, signed", 1000, part(bundle, role, trust, sealed=False))
+        add(f"{role} part, signed and forged", 1000, part(bundle, role, trust, sealed=True))
+        add(f"{role} program", 1500, program(bundle / role, header=False))
+        add(f"{role} safetensors header", 1000, program(bundle / role, header=True))
+    add("inputs, safetensors header", 1000, inputs(folder, edge))
+    add("request frame", 1500, frame(pack_request(Request(BodyKind.defended, 7, 2, 10_000, body)), unpack_request))
+    add("answer frame", 1500, frame(pack_answer(Answer(Status.ok, 7, 2, output)), unpack_answer))
+    add("forged request", 1500, request(body, cloud))
+    add("forged answer", 1500, answer(output, edge))
+    return found
+
+
+def attempt(name: str, subject: Subject, seed: int) -> Outcome:
+    """Read all mutants of a subject."""
+    return run_cases(lambda index: subject.prepare(random.Random(f"{name} {seed} {index}")), subject.mutants)
+
+
+def main() -> None:
+    """One line per subject, then the bars."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--match", default="", help="subjects whose name this regular expression finds")
+    parser.add_argument("--share", type=float, default=1.0, help="of the mutants")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    started, total, ended = time.perf_counter(), Counter[str](), Counter[str]()
+    with tempfile.TemporaryDirectory() as folder:
+        originals(Path(folder))
+        for name, subject in subjects(Path(folder), options.share).items():
+            if not re.search(options.match, name):
+                continue
+            outcome = attempt(name, subject, options.seed)
+            total += outcome.counts
+            ended.update(crashed=len(outcome.crashed), hung=len(outcome.hung))
+            odd = {word: outcome.examples[word] for word in ("accepted", "raised") if word in outcome.examples}
+            line = {"subject": name, **outcome.counts, "crashed": outcome.crashed, "hung": outcome.hung, **odd}
+            print(json.dumps(line), flush=True)
+        os.chdir("/")
+    tried = total.total() + ended.total()
+    bar("3.1", "mutated files and messages", tried, "mutants", refused=total["refused"], equal=total["equal"],
+        valid=total["valid"], seconds=round(time.perf_counter() - started))  # fmt: skip
+    for word, count in (("accepted", total["accepted"]), ("raised", total["raised"]), *ended.items()):
+        bar("3.1", word, count, "mutants", target=0, holds=tried > 0 and count == 0, of=tried)
+    machine(("torch", "pydantic", "safetensors"))
+
+
+if __name__ == "__main__":
+    main()
