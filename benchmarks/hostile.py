@@ -140,7 +140,8 @@ def main() -> None:
             total += outcome.counts
             ended.update(crashed=len(outcome.crashed), hung=len(outcome.hung))
             odd = {word: outcome.examples[word] for word in ("accepted", "raised") if word in outcome.examples}
-            line = {"subject": name, **outcome.counts, "crashed": outcome.crashed, "hung": outcome.hung, **odd}
+            counts: dict[str, object] = {"subject": name, **outcome.counts}
+            line = counts | {"crashed": outcome.crashed, "hung": outcome.hung} | odd
             print(json.dumps(line), flush=True)
         os.chdir("/")
     tried = total.total() + ended.total()

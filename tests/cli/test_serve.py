@@ -143,10 +143,12 @@ def test_an_unsigned_bundle_and_one_that_another_signed_are_refused_where_a_key_
 ) -> None:
     ours, theirs = (tmp_path / f"{name}.key" for name in ("ours", "theirs"))
     for key in (ours, theirs):
-        subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", key], check=True, capture_output=True)
+        subprocess.run(
+            ["openssl", "genpkey", "-algorithm", "ed25519", "-out", str(key)], check=True, capture_output=True
+        )
         key.chmod(0o600)
-        command = ["openssl", "pkey", "-in", key, "-pubout", "-out", key.with_suffix(".pub")]
-        subprocess.run(command, check=True, capture_output=True)
+        public = str(key.with_suffix(".pub"))
+        subprocess.run(["openssl", "pkey", "-in", str(key), "-pubout", "-out", public], check=True, capture_output=True)
     signed = tmp_path / "signed"
     written(signed, defense_record(), sign=theirs)
     trust = ("--trust", str(ours.with_suffix(".pub")))

@@ -118,8 +118,8 @@ def test_symbolic_links_are_refused_wherever_they_point(here: Path) -> None:
 
 def test_openssl_checks_the_signature_too(here: Path) -> None:
     part = here / "one" / "edge"
-    command = ["openssl", "pkeyutl", "-verify", "-pubin", "-inkey", here / "ours.pub", "-rawin"]
-    subprocess.run([*command, "-in", part / "manifest.json", "-sigfile", part / SIGNATURE], check=True)
+    command = ["openssl", "pkeyutl", "-verify", "-pubin", "-inkey", str(here / "ours.pub"), "-rawin"]
+    subprocess.run([*command, "-in", str(part / "manifest.json"), "-sigfile", str(part / SIGNATURE)], check=True)
 
 
 def test_keys_that_are_none_are_refused_before_anything_is_opened(here: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 from collabplan.records import BundleManifest, BundlePart, CollabplanError
 from collabplan.runtime import CloudPart, EdgePart, open_cloud, open_edge
 
-OPEN: dict[str, Callable[[Path], EdgePart | CloudPart]] = {"edge": open_edge, "cloud": open_cloud}
+OPEN: dict[str, Callable[..., EdgePart | CloudPart]] = {"edge": open_edge, "cloud": open_cloud}
 FILES = ("manifest.json", "plan.json", "graph.json", "weights.safetensors")
 
 
