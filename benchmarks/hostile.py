@@ -19,8 +19,6 @@ Each mutant is read in a child process with bounded memory and time. It counts a
 from __future__ import annotations
 
 import argparse
-import contextlib
-import io
 import json
 import os
 import random
@@ -36,7 +34,6 @@ from pathlib import Path
 
 import torch
 from children import Case, Outcome, run_cases
-from collabplan.cli.main import main as collabplan
 from collabplan.runtime import open_cloud, open_edge
 from collabplan.runtime.wire.framing import (
     Answer,
@@ -56,6 +53,7 @@ from report import bar, machine
 sys.path.append(str(Path(__file__).resolve().parent.parent / "tests" / "support"))
 from target_files import DATA, NET
 
+PROGRAM = str(Path(sys.executable).with_name("collabplan"))
 COMMANDS = (
     "profile model.py --seconds 1 --threads 1 -o profile.json",
     "leakage model.py --defense dropout:element:0,0.5 --samples 100 -o leakage.json",
@@ -77,13 +75,9 @@ def originals(folder: Path) -> None:
         subprocess.run(["openssl", *arguments], check=True, cwd=folder)
     os.chdir(folder)
     for command in COMMANDS:
-        out = io.StringIO()
-        try:
-            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
-                collabplan(command.split())
-        except SystemExit as stop:
-            if stop.code:
-                raise RuntimeError(f"{command}: {out.getvalue()}") from None
+        done = subprocess.run([PROGRAM, *command.split()], capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise RuntimeError(f"{command}: {done.stdout}{done.stderr}")
 
 
 def subjects(folder: Path, share: float) -> dict[str, Subject]:

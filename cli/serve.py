@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -94,8 +95,9 @@ def serve(
 
     output = Output(as_json=as_json)
     server = start_server(folder, options, output)
+    stop = _first_signal()
     _announce(server, output)
-    _wait_for_signal()
+    stop.wait()
     output.say("stopping: what runs is finished")
     finished = server.stop(options.grace_s)
     output.say(f"answered: {server.counts.answered() or 'nothing'}")
@@ -130,10 +132,9 @@ def _leave() -> NoReturn:
     os._exit(0)
 
 
-def _wait_for_signal() -> None:
-    """Returns at the first SIGTERM or SIGINT; the next one ends the process at once."""
+def _first_signal() -> threading.Event:
+    """Set at the first SIGTERM or SIGINT; the next one ends the process at once."""
     import signal
-    import threading
 
     stop = threading.Event()
 
@@ -144,4 +145,4 @@ def _wait_for_signal() -> None:
 
     for each in (signal.SIGTERM, signal.SIGINT):
         signal.signal(each, stopping)
-    stop.wait()
+    return stop

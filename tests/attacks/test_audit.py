@@ -236,14 +236,16 @@ def test_an_audit_shows_a_budget_to_hold_only_where_it_is_sound(device: AuditTar
     mean = digits()[2].inputs[0].mean(dim=0).expand(8, 1, 16, 16)
     constant = audit_target(Constant(), 1)
     cheap = run_audit(request_for(constant), CHEAP, replace(EFFORT, name="standard"), seed=0).record
-    assert budget_objection(cheap, 0.1) is None
+    assert "3 attacker seeds instead of 1; 500 targets instead of 100" in str(budget_objection(cheap, 0.1))
+    enough = [tier.model_copy(update={"target_count": 500}) for tier in cheap.tiers]
+    assert budget_objection(cheap.model_copy(update={"seeds": 3, "tiers": tuple(enough)}), 0.1) is None
     assert "against 0.1" in str(budget_objection(audited(device).record, 0.1))
     assert "lower bounds" in str(budget_objection(audited(constant).record, 0.1))
     failed = run_audit(
         request_for(constant), [*CHEAP, Pretender(mean, converged=False)],
         replace(EFFORT, name="standard", until_converged=True), seed=0,
     )  # fmt: skip
-    assert "nothing is proven, since attacks FAILED: pretender" in str(budget_objection(failed.record, 0.1))
+    assert "attacks that did not end: FAILED pretender" in str(budget_objection(failed.record, 0.1))
     assert "index up to 1.000" in str(budget_objection(audited(device, Pretender(own)).record, 0.9))
 
 

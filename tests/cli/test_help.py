@@ -87,7 +87,7 @@ def test_interruption_is_one_clean_line(run: Run, monkeypatch: pytest.MonkeyPatc
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("collabplan.targets.target.load_target", stop)
+    monkeypatch.setattr("collabplan.workflows.session.load_target", stop)
     ran = run("profile", "model.py")
     assert ran.code == 130
     assert "interrupted" in ran.line

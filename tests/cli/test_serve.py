@@ -179,8 +179,8 @@ from collabplan.workflows import serve
 
 open_cloud = serve.open_cloud
 
-def stuck(folder):
-    part = open_cloud(folder)
+def stuck(folder, trust):
+    part = open_cloud(folder, trust=trust)
     part.program.forward = lambda *_: time.sleep(20)
     return part
 
@@ -196,7 +196,9 @@ def test_a_run_that_goes_on_does_not_keep_a_server_from_ending(bundle: Path) -> 
         assert process.stdout is not None
         text = ""
         while not text.endswith("}\n"):
-            text += process.stdout.readline()
+            line = process.stdout.readline()
+            assert line, f"the server ended: {process.stderr.read() if process.stderr else ''}"
+            text += line
         with EdgeClient(bundle, json.loads(text)["address"], retries=0) as client:
             waiting = client.submit(client.prepare(images(1)))
             time.sleep(0.3)
