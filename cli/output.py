@@ -41,6 +41,9 @@ PATIENCE_S = 1.0
 
 REDRAW_S = 0.2
 
+LINE_S = 60.0
+"""Without a terminal (nohup, a log file) a counted step says every so often how far it is."""
+
 
 class _Results(Console):
     """Prints text without the escapes that may be in it: names and notes come out of files and from servers.
@@ -121,21 +124,31 @@ class Output:
 
     @contextmanager
     def _bar(self, description: str) -> Iterator[Advance]:
-        """It draws only when it is advanced: a drawing thread would disturb what is being timed."""
+        """It draws only when it is advanced: a drawing thread would disturb what is being timed.
+
+        Without a terminal it is a line a minute.
+        """
         progress = Progress(
             TextColumn("{task.description}"), BarColumn(20), TaskProgressColumn(), TimeRemainingColumn(),
             TextColumn("[dim]{task.fields[what]}"), console=self.stderr, transient=True, auto_refresh=False,
             speed_estimate_period=60.0,
         )  # fmt: skip
         task = progress.add_task(description, total=None, what="")
-        drawn = time.monotonic() + PATIENCE_S - REDRAW_S
+        started = said = time.monotonic()
+        drawn = started + PATIENCE_S - REDRAW_S
 
         def advance(done: float, total: float, what: str = "") -> None:
-            nonlocal drawn
-            progress.update(task, completed=done, total=total, what=escape(what))
-            if not self.stderr.is_terminal or time.monotonic() - drawn < REDRAW_S:
+            nonlocal drawn, said
+            now = time.monotonic()
+            if not self.stderr.is_terminal:
+                if now - said >= LINE_S:
+                    said = now
+                    self._line(description, done / total if total else 0.0, what, now - started)
                 return
-            drawn = time.monotonic()
+            progress.update(task, completed=done, total=total, what=escape(what))
+            if now - drawn < REDRAW_S:
+                return
+            drawn = now
             if not progress.live.is_started:
                 progress.start()
             progress.refresh()
@@ -145,6 +158,13 @@ class Output:
         finally:
             if progress.live.is_started:
                 progress.stop()
+
+    def _line(self, description: str, share: float, what: str, seconds: float) -> None:
+        """`searching: 42 % after 12 min, about 17 min left (layer2.0)`."""
+        left = f", about {max(1, round(seconds * (1 - share) / share / 60))} min left" if 0 < share < 1 else ""
+        doing = f" ({what})" if what else ""
+        text = f"{description}: {100 * share:.0f} % after {max(1, round(seconds / 60))} min{left}{doing}"
+        self.stderr.print(without_escapes(text), markup=False, soft_wrap=True)
 
     @contextmanager
     def _live(self, progress: Progress) -> Iterator[Progress]:

@@ -1,0 +1,30 @@
+"""What a command says of its progress where there is no terminal."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from collabplan.cli import output
+from collabplan.cli.output import Output
+
+
+def test_without_a_terminal_a_counted_step_says_once_a_minute_how_far_it_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = itertools.count(0, 20)
+    monkeypatch.setattr(output.time, "monotonic", lambda: float(next(clock)))
+    with Output().progress("searching", counted=True) as advance:
+        for done in range(1, 10):
+            advance(done, 10, f"layer{done}")
+    assert capsys.readouterr().err.splitlines() == [
+        "searching: 30 % after 1 min, about 2 min left (layer3)",
+        "searching: 60 % after 2 min, about 1 min left (layer6)",
+        "searching: 90 % after 3 min, about 1 min left (layer9)",
+    ]
+
+
+def test_a_short_step_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    with Output().progress("searching", counted=True) as advance:
+        advance(1, 2, "[bold]layer\x1b[31m")
+    assert capsys.readouterr().err == ""
