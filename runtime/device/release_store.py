@@ -15,6 +15,7 @@ import hashlib
 import os
 import secrets
 import sqlite3
+import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -283,14 +284,21 @@ def _code(error: sqlite3.Error) -> int:
 
 
 def _require_private(path: Path) -> None:
-    """Create the file if it is absent, and refuse one that is not its user's alone. Raises CollabplanError."""
+    """Create the file if it is absent, and refuse one that is not its user's alone. Raises CollabplanError.
+
+    A file that exists is not opened here: closing it would drop the locks that this process's other connections hold on
+    it, and a program that closes the file next would then remove the log to which they write
+    (https://sqlite.org/howtocorrupt.html, section 2.2).
+    """
     try:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        state = path.stat()
     except OSError as error:
         raise CollabplanError(
             f"release store {path} cannot be opened ({error.strerror}); name a file that you may write"
         ) from None
-    state = os.fstat(handle)
-    os.close(handle)
+    if not stat.S_ISREG(state.st_mode):
+        raise CollabplanError(f"release store {path} cannot be opened (it is not a plain file); name another one")
     if may_be_read_by_others(state):
         raise CollabplanError(f"release store {path} may be read by others; run: chmod 600 {path}")

@@ -6,6 +6,8 @@ import contextlib
 import re
 import sqlite3
 import stat
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -81,6 +83,28 @@ def test_a_file_is_readable_by_its_owner_alone_and_refused_otherwise(tmp_path: P
     path.chmod(0o644)
     with pytest.raises(CollabplanError, match="chmod 600"):
         ReleaseStore(path, "plan", 4)
+
+
+COUNT = """
+import sqlite3, sys
+database = sqlite3.connect(sys.argv[1])
+print(*database.execute("SELECT count(*) FROM releases").fetchone())
+database.close()
+"""
+"""Another program: SQLite removes the log of a file that nobody else holds once it closes it."""
+
+
+def test_a_second_store_in_a_process_leaves_the_locks_of_the_first(tmp_path: Path) -> None:
+    path = tmp_path / "releases"
+    first, second = ReleaseStore(path, "plan", 4), ReleaseStore(path, "plan", 4)
+    for digest, counted in ((b"a", "0"), (b"b", "1")):
+        found = subprocess.run([sys.executable, "-c", COUNT, path], capture_output=True, text=True, timeout=60)
+        assert found.stdout.split() == [counted], found.stderr
+        with first.decision():
+            first.add(digest, b"1234", None)
+    with second.decision():
+        assert second.find(b"a") is not None
+        assert second.find(b"b") is not None
 
 
 @pytest.mark.parametrize(("plan", "row_bytes"), [("another", 4), ("plan", 5)])
