@@ -1,13 +1,27 @@
 """Whether other people of a machine may read or change a file.
 
 Windows has neither owner numbers nor mode bits: access follows lists that a file inherits from its folder, and what
-`os.stat` reports there says nothing of them. All three functions then answer False.
+`os.stat` reports there says nothing of them. All functions here then answer False.
 """
 
 from __future__ import annotations
 
 import os
 import stat
+
+
+def grants(state: os.stat_result, bits: int) -> bool:
+    """True if the mode of the file has any of `bits`.
+
+    Args:
+        state: of the file, best from `os.fstat` of what is open.
+        bits: of the mode: 0o077 for whatever anyone but the owner may do.
+
+    Examples:
+        >>> grants(os.stat_result((0o100640, *[0] * 9)), bits=0o037)
+        False
+    """
+    return os.name != "nt" and bool(stat.S_IMODE(state.st_mode) & bits)
 
 
 def may_be_read_by_others(state: os.stat_result) -> bool:
@@ -22,7 +36,7 @@ def may_be_read_by_others(state: os.stat_result) -> bool:
         >>> may_be_read_by_others(os.stat_result((0o100640, *[0] * 9)))
         True
     """
-    return os.name != "nt" and bool(stat.S_IMODE(state.st_mode) & 0o077)
+    return grants(state, 0o077)
 
 
 def belongs_to_others(state: os.stat_result) -> bool:
@@ -50,4 +64,4 @@ def may_be_changed_by_others(state: os.stat_result) -> bool:
         >>> may_be_changed_by_others(os.stat_result((0o100664, 0, 0, 1, 0, *[0] * 5)))
         True
     """
-    return belongs_to_others(state) or (os.name != "nt" and bool(stat.S_IMODE(state.st_mode) & 0o022))
+    return belongs_to_others(state) or grants(state, 0o022)
