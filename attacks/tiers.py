@@ -10,7 +10,7 @@ from scipy.special import ndtri
 
 from ..estimators.share_interval import LEVEL, excess_interval, share_interval, widened
 from ..records import AttackFigures, AttackResult, AttributeRate, Audit, Interval, LinkageRate, Threat, TierFigures
-from ..records.signing import unsigned
+from ..records.sign_off import missing_to_sign_off
 from .threat import OWN, TIERS
 
 FIGURES = ("index", "ssim", "reidentification", "reconstruction_rate", "linkage", "attribute")
@@ -77,8 +77,9 @@ def tier_figures(
 def worst_of(figures: Sequence[AtLevel]) -> Interval | None:
     """The greatest of several attacks' figures, with an interval that covers it.
 
-    Each attack's interval is taken at 5 % divided by their number. The greatest upper end then lies above the strongest
-    attack's true figure, whichever that is: an attack on 32 targets counts with all that 32 targets leave open.
+    Each attack's interval is taken at a level of 5 % divided by the number of attacks (Bonferroni). The greatest upper
+    end then lies above the strongest attack's true figure, whichever attack that is: with 32 targets, an attack counts
+    with everything that 32 targets leave open.
 
     Args:
         figures: one function for each attack, from a level to the interval at it.
@@ -93,9 +94,10 @@ def worst_of(figures: Sequence[AtLevel]) -> Interval | None:
 
 
 def over_seeds(figures: Sequence[Interval]) -> Interval | None:
-    """The greatest of one figure over attackers with several seeds; another attacker's luck belongs to its upper end.
+    """The greatest of one figure over attackers with several seeds; its upper end allows for one more seed.
 
-    Added in quadrature to the distance that images leave: the standard deviation between seeds, for one more seed.
+    The distance to the upper end combines, in quadrature, what the targets leave open with the standard deviation
+    between seeds.
 
     Args:
         figures: of the same (cut, defense), one for each seed.
@@ -144,7 +146,7 @@ def _attribute(rate: AttributeRate) -> AtLevel:
 
 
 def worst_tiers(audits: Sequence[Audit]) -> tuple[TierFigures, ...]:
-    """The worst of each figure by threat model, over several audits of one (cut, defense), with different seeds say."""
+    """The worst of each figure by threat model, over audits of one (cut, defense) with different seeds."""
     found = []
     for threat in TIERS:
         tiers = [tier for audit in audits for tier in audit.tiers if tier.threat == threat]
@@ -193,7 +195,7 @@ def merged(audits: Sequence[Audit]) -> Audit:
 def budget_objection(audit: Audit, limit: float) -> str | None:
     """Why the audit does not show that the strongest tier's index is at most `limit`; None if it does.
 
-    The rule to sign off (`records.signing`) must hold: an attack that failed or stopped early is no evidence of
+    The rule to sign off (`records.sign_off`) must hold: an attack that failed or stopped early is no evidence of
     privacy, however little it recovered.
 
     Args:
@@ -206,7 +208,7 @@ def budget_objection(audit: Audit, limit: float) -> str | None:
     said = f"audited {worst.threat} index up to {worst.index.high:.3f} ({worst.index_attack}) against {limit:g}"
     if worst.index.high > limit:
         return said
-    missing = unsigned(audit.effort, audit.seeds, worst)
+    missing = missing_to_sign_off(audit.effort, audit.seeds, worst)
     return f"{said}, but nothing is proven; it takes {'; '.join(missing)}" if missing else None
 
 

@@ -215,7 +215,7 @@ def audited(found: Audited) -> list[tuple[str, str]]:
         f"{name} {share(rate.value)} (up to {share(rate.high)})" for name, rate in rates.items() if rate is not None
     ]
     rows.append(("", ", ".join(known)))
-    missing = found.unsigned
+    missing = found.missing_to_sign_off
     rows.append(("", f"to sign off takes {'; '.join(missing)}" if missing else "enough to sign off"))
     return rows
 

@@ -15,7 +15,7 @@ from .energy import EdgePower
 from .leakage import Leakage
 from .link import Link
 from .model import Crossing, CutKind, DeviceIdentity, ModelIdentity, Provenance, TargetIdentity
-from .signing import unsigned
+from .sign_off import missing_to_sign_off
 
 ResultAt = Literal["edge", "cloud"]
 
@@ -95,9 +95,9 @@ class Audited(Record):
     figures: TierFigures
 
     @property
-    def unsigned(self) -> tuple[str, ...]:
-        """What is missing before these figures may be signed off (`records.signing`)."""
-        missing = unsigned(self.effort, self.seeds, self.figures)
+    def missing_to_sign_off(self) -> tuple[str, ...]:
+        """What is missing before these figures may be signed off (`records.sign_off`)."""
+        missing = missing_to_sign_off(self.effort, self.seeds, self.figures)
         return missing if self.split == "confirm" else (*missing, "attacks on the confirm split")
 
 
@@ -191,7 +191,7 @@ class Candidate(Record):
             said += ", a lower bound"
         if not audited.figures.conclusive:
             said += f", NOT CONCLUSIVE: {', '.join(audited.figures.failed)} FAILED"
-        return said if audited.unsigned else f"{said}, signed off"
+        return said if audited.missing_to_sign_off else f"{said}, signed off"
 
 
 class Baseline(Record):

@@ -1,7 +1,7 @@
 """The one rule to sign off what attacks showed. Every command, table and page says the same.
 
-Attacks show how much was recovered, never that nothing more can be. Signing off asks for an attacker that trained until
-nothing was gained, more than once, on targets enough for a narrow interval.
+Attacks show how much was recovered, never that nothing more can be. Signing off therefore takes attackers that train
+until they gain nothing more, from several seeds, and enough targets for a narrow interval.
 """
 
 from __future__ import annotations
@@ -13,22 +13,25 @@ from .audit import TierFigures
 EffortName = Literal["quick", "standard", "thorough"]
 
 SEEDS = 3
-"""Least attackers, each trained from another seed."""
+"""The fewest seeds that attackers are trained from."""
 
 TRAINED_TARGETS = 500
-"""Least targets of attacks that are trained once for all of them."""
+"""The fewest targets of attacks that are trained once for all targets."""
 
 OPTIMISED_TARGETS = 100
-"""Least targets of attacks that optimise each image."""
+"""The fewest targets of attacks that optimise each image."""
 
 
-def unsigned(effort: EffortName, seeds: int, figures: TierFigures) -> tuple[str, ...]:
+def missing_to_sign_off(effort: EffortName, seeds: int, figures: TierFigures) -> tuple[str, ...]:
     """What is missing before a plan may be signed off, apart from its budgets; empty if nothing is.
 
     Args:
         effort: of every attack.
-        seeds: attackers that were trained.
+        seeds: how many seeds attackers were trained from.
         figures: of the strongest tier that the threat model allows.
+
+    Returns:
+        One phrase for each thing that is missing.
     """
     missing = []
     if effort == "quick":

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from collabplan.records import Interval, TierFigures
-from collabplan.records.signing import unsigned
+from collabplan.records.sign_off import missing_to_sign_off
 
 NONE = Interval(value=0.0, low=0.0, high=0.1)
 
@@ -20,8 +20,8 @@ def figures(**changed: Any) -> TierFigures:
 
 
 def test_nothing_is_missing_at_standard_effort_with_three_seeds_and_targets_enough() -> None:
-    assert unsigned("standard", 3, figures()) == ()
-    assert unsigned("thorough", 5, figures(target_count=1000)) == ()
+    assert missing_to_sign_off("standard", 3, figures()) == ()
+    assert missing_to_sign_off("thorough", 5, figures(target_count=1000)) == ()
 
 
 @pytest.mark.parametrize(
@@ -35,5 +35,5 @@ def test_nothing_is_missing_at_standard_effort_with_three_seeds_and_targets_enou
     ],
 )
 def test_what_is_missing_is_said(effort: Any, seeds: int, changed: dict[str, Any], says: str) -> None:
-    (missing,) = unsigned(effort, seeds, figures(**changed))
+    (missing,) = missing_to_sign_off(effort, seeds, figures(**changed))
     assert says in missing
