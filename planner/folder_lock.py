@@ -14,6 +14,9 @@ from ..records.atomic import make_folder, write_failure
 
 LOCK_FILE = "lock"
 
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+"""Windows has no such flag; only administrators make links there by default."""
+
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
@@ -29,7 +32,7 @@ def locked(folder: Path) -> Iterator[None]:
         make_folder(folder)
         if not (folder / ".gitignore").exists():
             write_text(folder / ".gitignore", "*\n")
-        os.close(os.open(file, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600))
+        os.close(os.open(file, os.O_CREAT | os.O_RDWR | _NO_LINK, 0o600))
     except OSError as error:
         if file.is_symlink():
             raise CollabplanError(f"{file} is a link, which this would write through; remove it") from None
@@ -55,7 +58,7 @@ def _acquire(lock: FileLock, file: Path) -> None:
         raise CollabplanError(f"cannot lock {file.parent}: {error.strerror}; keep it on a local disk") from error
     with (
         contextlib.suppress(OSError),  # the number only serves the message above; a full disk must not matter here
-        open(os.open(file, os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW), "w", encoding="ascii") as held,
+        open(os.open(file, os.O_WRONLY | os.O_TRUNC | _NO_LINK), "w", encoding="ascii") as held,
     ):
         held.write(str(os.getpid()))
 
