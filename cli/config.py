@@ -1,12 +1,13 @@
 """Configuration: `collabplan.toml`, or `[tool.collabplan]` in `pyproject.toml`, of the nearest folder upwards.
 
 The search ends at the project's root: the nearest folder with `.git`, else the nearest with `pyproject.toml`, else the
-home folder. It never leaves the home folder, and outside of it, without a project, only the working directory counts.
+home folder. It never leaves the home folder. Outside of it, where there is no project, only the working directory
+counts.
 A file that somebody else owns or may write is refused. What decides whom a device trusts and how much it releases
 (`NAMED_ONLY`) counts on the command line and in a file that was named with `--config`, nowhere else.
 
-A key is an option without its dashes. At the top it holds for every command that has the option, in a
-table named after a command it holds for that command. The command line wins over both.
+A key is an option without its dashes. At the top it holds for every command that has the option; in a table named
+after a command it holds for that command. The command line wins over both.
 
     target = "model.py"
     bandwidth = "20mbps"
@@ -103,6 +104,8 @@ class Config:
     def _refuse(self, key: str, known: set[str]) -> None:
         from ..records.errors import CollabplanError
 
+        if key in known:
+            raise CollabplanError(f"{self.file} sets the command {key!r} to a value; open a table for it: [{key}]")
         close = difflib.get_close_matches(key, known, n=1)
         hint = f"did you mean {close[0]!r}?" if close else "see `collabplan COMMAND --help` for the options"
         raise CollabplanError(f"{self.file} has the unknown key {key!r}; {hint}")

@@ -42,6 +42,11 @@ def test_keys_go_to_the_commands_that_have_them_and_tables_to_one(here: Path) ->
     assert config.defaults(COMMANDS) == {"optimize": {"target": path, "budget_ms": 50}, "profile": {"target": path}}
 
 
+def test_a_command_without_a_table_is_refused(here: Path) -> None:
+    with pytest.raises(CollabplanError, match=r"open a table for it: \[optimize\]"):
+        Config(here / "collabplan.toml", {"optimize": 5}).defaults(COMMANDS)
+
+
 @pytest.mark.parametrize("values", [{"budget": 5}, {"optimize": {"budget-m": 5}}, {"profile": {"seed": 5}}])
 def test_unknown_keys_are_refused(here: Path, values: dict[str, object]) -> None:
     with pytest.raises(CollabplanError, match="unknown key"):
