@@ -16,10 +16,10 @@ from .releases import ObservedReleases
 from .training import BATCH, train
 
 LEARNING_RATE = 1e-3
-"""At twice the rate some decoders of late cuts stay for hundreds of steps where the linear path has put them."""
+"""At twice this rate, some decoders of late cuts do not leave their linear start for hundreds of steps."""
 
 GENTLE = 0.01
-"""Linear paths start at their optimum, and move at this share of the learning rate."""
+"""Linear paths start at their optimum, and learn at this share of the learning rate."""
 
 Pairs = Callable[[Tensor, torch.Generator], tuple[ObservedReleases, Tensor]]
 """From positions `[b]` to releases and the images behind them, `[b, *image_shape]` on the CPU."""
@@ -59,8 +59,8 @@ def train_decoder(
         prepare: turns releases into what it reads.
         pairs: gives releases and images for positions below `count`.
         count: training images.
-        held: releases and images for early stopping.
-        effort: the most steps.
+        held: releases and images `[n, *image_shape]` for early stopping, which nothing is trained on.
+        effort: the most steps, and whether to stop early.
         generator: of every draw; on the CPU.
 
     Raises:
@@ -107,7 +107,7 @@ def start_at_least_squares(
 
 @torch.no_grad()
 def held_loss(decoder: nn.Module, prepare: DecoderInput, held: tuple[ObservedReleases, Tensor]) -> float:
-    """Mean squared error of clamped reconstructions on `held`."""
+    """Mean squared error, per number, of clamped reconstructions on `held`."""
     released, images = held
     total = 0.0
     for chunk in torch.split(torch.arange(len(images)), 4 * BATCH):

@@ -23,7 +23,7 @@ def share_interval(share: float, count: int, level: float = LEVEL) -> Interval:
         share: the mean of `count` independent values in [0, 1]. Values between 0 and 1, as ties give, vary less than
             those of a coin with the same mean: the interval then covers more than it says.
         count: how many values there are.
-        level: the least coverage, two-sided.
+        level: the least coverage, two-sided, from 0 to 1.
 
     Examples:
         >>> round(share_interval(share=0.0, count=32).high, 3)  # nothing seen in 32 tries is no proof of nothing
@@ -40,8 +40,8 @@ def excess_interval(share: float, reference: float, count: int, level: float = L
 
     Args:
         share: in [0, 1].
-        reference: in [0, 1], of a comparison on the same samples. That both tend to succeed together is not used, which
-            widens the interval.
+        reference: in [0, 1], of a comparison on the same samples. The two are taken for independent; where both tend to
+            succeed on the same samples, the interval covers more than it says.
         count: how many samples there are.
         level: the nominal coverage, two-sided.
 
@@ -62,6 +62,10 @@ def excess_interval(share: float, reference: float, count: int, level: float = L
 
 def widened(interval: Interval, level: float) -> Interval:
     """An interval of a nearly normal figure at another level: each end moves by the ratio of normal quantiles.
+
+    Args:
+        interval: at its own level.
+        level: the coverage wanted, two-sided, from 0 to 1.
 
     Examples:
         >>> found = widened(Interval(value=0.5, low=0.4, high=0.6), level=0.99)
