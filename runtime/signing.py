@@ -69,20 +69,20 @@ def require_trusted(folder: Path, manifest: bytes, trust: Sequence[Path]) -> Non
         trust: files of public keys. With none, every part is refused.
 
     Raises:
-        RecordError: the part is not signed, is signed by another key, or the signature is that of another manifest.
+        RecordError: the part holds a symbolic link, is not signed, or none of the keys signed this manifest.
         CollabplanError: a file of `trust` is no public key.
     """
     keys = [trusted_key(path) for path in trust]
     for path in folder.rglob("*"):
         if path.is_symlink():
             raise RecordError(f"bundle part {folder} holds the symbolic link {path.name}; copy the part's own files")
+    if not (folder / SIGNATURE_FILE).is_file():  # a pipe would never end
+        raise RecordError(
+            f"bundle part {folder} is not signed; make the bundle again with `collabplan bundle --sign KEY`"
+        )
     try:
         with (folder / SIGNATURE_FILE).open("rb") as file:
             signature = file.read(SIGNATURE_BYTES + 1)
-    except FileNotFoundError:
-        raise RecordError(
-            f"bundle part {folder} is not signed; make the bundle again with `collabplan bundle --sign KEY`"
-        ) from None
     except OSError as error:
         raise RecordError(f"{folder / SIGNATURE_FILE} cannot be read ({error.strerror}); copy the part again") from None
     if not any(_signed(key, signature, manifest) for key in keys):

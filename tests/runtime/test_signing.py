@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -63,6 +64,8 @@ def test_unsigned_parts_and_those_that_another_signed_are_refused(here: Path, ro
     refusal(here / "one", role, [], "signed by none of the trusted keys")
     (here / "one" / role / SIGNATURE).unlink()
     refusal(here / "one", role, [here / "ours.pub"], r"is not signed; .*collabplan bundle --sign KEY")
+    os.mkfifo(here / "one" / role / SIGNATURE)
+    refusal(here / "one", role, [here / "ours.pub"], "is not signed")
 
 
 @pytest.mark.parametrize("role", OPEN)
