@@ -84,7 +84,7 @@ def legend(report: AuditReport) -> list[str]:
             others.setdefault(rest, {})[audit.cut_name] = None
     lines += [f"beside dropout: {text} at {', '.join(names)}" for text, names in others.items()]
     if any(audit.effort == "quick" for audit in report.audits):
-        lines.append("≥: quick effort, a LOWER BOUND; to sign off takes --effort standard --seeds 3")
+        lines.append("≥: quick effort, a LOWER BOUND; signing off takes --effort standard --seeds 3")
     if any(not tier.conclusive for audit in report.audits for tier in audit.tiers):
         lines.append("!: an attack FAILED, so nothing is proven private here")
     return lines

@@ -216,7 +216,7 @@ def audited(found: Audited) -> list[tuple[str, str]]:
     ]
     rows.append(("", ", ".join(known)))
     missing = found.missing_to_sign_off
-    rows.append(("", f"to sign off takes {'; '.join(missing)}" if missing else "enough to sign off"))
+    rows.append(("", f"signing off still takes {'; '.join(missing)}" if missing else "evidence enough to sign off"))
     return rows
 
 

@@ -191,7 +191,7 @@ class Candidate(Record):
             said += ", a lower bound"
         if not audited.figures.conclusive:
             said += f", NOT CONCLUSIVE: {', '.join(audited.figures.failed)} FAILED"
-        return said if audited.missing_to_sign_off else f"{said}, signed off"
+        return said if audited.missing_to_sign_off else f"{said}, enough to sign off"
 
 
 class Baseline(Record):

@@ -110,7 +110,7 @@ def open_edge(path: Path, *, trust: Sequence[Path] | None = None) -> EdgePart:
 
     Args:
         path: the folder.
-        trust: files of public keys, one of which must have signed the part; None: a part of anybody.
+        trust: files of public keys, one of which must have signed the part; None: whoever made the part, it is opened.
 
     Raises:
         RecordError: it is not an edge part, a file is missing, added, renamed or changed, or no trusted key signed it.

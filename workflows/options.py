@@ -216,7 +216,7 @@ class AttackOptions:
         cuts, defense, seed, max_crossing: as of `LeakageOptions`.
         attacks: `all`, or names separated by commas.
         effort: quick finds lower bounds; the others train until nothing is gained.
-        seeds: attackers of each kind, from `seed` on; the worst counts. To sign off takes three.
+        seeds: attackers of each kind, from `seed` on; the worst counts. Signing off takes three.
         device: `cpu` or `cuda`.
         max_leakage: every audit must prove at most this index; None: the plan's own budget.
         pictures: folder for originals beside reconstructions.
@@ -290,7 +290,7 @@ class InferOptions:
         beyond: what happens after the last release.
         release_store: file that remembers releases from one run to the next.
         wire: fp32: no defense and no quantizer, which hides nothing.
-        trust: public keys, one of which must have signed the bundle; none: a bundle of anybody.
+        trust: public keys, one of which must have signed the bundle; none: whoever made the bundle, it runs.
     """
 
     cloud: str = "127.0.0.1:7433"
@@ -321,7 +321,7 @@ class ServerOptions(ServeLimits):
         tls_cert: the server's certificate.
         tls_key: its secret key.
         client_ca: answer only devices whose certificate this authority signed.
-        trust: public keys, one of which must have signed the bundle; none: a bundle of anybody.
+        trust: public keys, one of which must have signed the bundle; none: whoever made the bundle, it runs.
         threads: inside an operator; None: torch's own choice.
         grace_s: seconds for requests that run when the server stops.
     """

@@ -11,7 +11,7 @@ brighter by more than the tolerance; each step of a slow drift beyond the tolera
 do not count: the same private input with another public one gets the earlier answer.
 
 Clients on one store decide one after the other, so together they keep to the policy, and each finds the near-duplicates
-of what another released. A request that never left the device does not count; one of which that cannot be known does.
+of what another released. A request that never left the device does not count; one that may have left does.
 
 No input is forgotten (see `release_store`): a flood of other inputs gets no new release of an earlier one. A client
 whose memory is full sends nothing more that is new; a store, a SQLite file that its owner alone can read, has no such

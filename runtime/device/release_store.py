@@ -43,7 +43,7 @@ _TABLES = (
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What one sample of one request counts for, to be taken back if the request never leaves.
+    """How one sample of one request counts; taken back if the request never leaves.
 
     Attributes:
         number: of the input in the store.
@@ -162,7 +162,7 @@ class ReleaseStore:
         return Claim(number, further=False)
 
     def take_back(self, claims: Sequence[Claim]) -> None:
-        """Undo claims of which nothing left. An input that nobody else claims has then never been released."""
+        """Undo the claims of a request that never left. An input that has no claims left was never released."""
         for claim in claims:
             column = "count" if claim.further else "claims"
             self._database.execute(f"UPDATE releases SET {column} = {column} - 1 WHERE id = ?", (claim.number,))

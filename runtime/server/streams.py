@@ -14,7 +14,7 @@ Activity = Literal["reading", "running", "sending"]
 
 
 class TooManyStreamsError(Exception):
-    """The server has as many calls as it takes, at all or from one address."""
+    """The server holds as many calls as it may, in all or from one address."""
 
 
 class Stream:
@@ -113,9 +113,9 @@ class OpenStreams:
         """Raise TooManyStreamsError if one more call of `peer` cannot be taken. The caller holds the lock."""
         of_peer = [stream for stream in self._streams if stream.peer == peer]
         if len(of_peer) >= self._most_per_peer and not self._ended_one(of_peer):
-            raise TooManyStreamsError("the server has as many streams of this address as it takes")
+            raise TooManyStreamsError("the server holds as many streams of this address as it may; close one first")
         if len(self._streams) >= self._most and not self._ended_one(list(self._streams)):
-            raise TooManyStreamsError("the server has as many streams as it takes")
+            raise TooManyStreamsError("the server holds as many streams as it may; try again later")
 
     def _ended_one(self, streams: list[Stream]) -> bool:
         """True if one of `streams` made room. The caller holds the lock."""
