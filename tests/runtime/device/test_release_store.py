@@ -98,7 +98,7 @@ def test_a_second_store_in_a_process_leaves_the_locks_of_the_first(tmp_path: Pat
     path = tmp_path / "releases"
     first, second = ReleaseStore(path, "plan", 4), ReleaseStore(path, "plan", 4)
     for digest, counted in ((b"a", "0"), (b"b", "1")):
-        found = subprocess.run([sys.executable, "-c", COUNT, path], capture_output=True, text=True, timeout=60)
+        found = subprocess.run([sys.executable, "-c", COUNT, str(path)], capture_output=True, text=True, timeout=60)
         assert found.stdout.split() == [counted], found.stderr
         with first.decision():
             first.add(digest, b"1234", None)
