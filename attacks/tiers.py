@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Sequence
+from typing import Literal
 
-from scipy.special import ndtri
+from scipy.special import stdtrit
 
 from ..estimators.share_interval import LEVEL, excess_interval, share_interval, widened
 from ..records import AttackFigures, AttackResult, AttributeRate, Audit, Interval, LinkageRate, Threat, TierFigures
@@ -96,23 +97,21 @@ def worst_of(figures: Sequence[AtLevel]) -> Interval | None:
 def over_seeds(figures: Sequence[Interval]) -> Interval | None:
     """The greatest of one figure over attackers with several seeds; its upper end allows for one more seed.
 
-    The distance to the upper end combines, in quadrature, what the targets leave open with the standard deviation
-    between seeds.
+    The upper end is that of a prediction interval of Student's t around the seeds' mean. What the targets leave open is
+    combined with it in quadrature. Few seeds leave much open: three say no more than mean + 5 standard deviations.
 
     Args:
         figures: of the same (cut, defense), one for each seed.
     """
     if not figures:
         return None
+    values, count = [each.value for each in figures], len(figures)
     worst = max(figures, key=lambda each: each.value)
-    spread = statistics.stdev(each.value for each in figures) if len(figures) > 1 else 0.0
-    luck = float(ndtri(0.5 + LEVEL / 2)) * spread * math.sqrt(1 + 1 / len(figures))
-    most = max(each.high for each in figures)
-    return Interval(
-        value=worst.value,
-        low=max(each.low for each in figures),
-        high=max(most, min(1.0, worst.value + math.hypot(worst.high - worst.value, luck))),
-    )
+    high = max(each.high for each in figures)
+    if count > 1:
+        luck = float(stdtrit(count - 1, 0.5 + LEVEL / 2)) * statistics.stdev(values) * math.sqrt(1 + 1 / count)
+        high = max(high, min(1.0, statistics.mean(values) + math.hypot(worst.high - worst.value, luck)))
+    return Interval(value=worst.value, low=max(each.low for each in figures), high=high)
 
 
 def _of(interval: Interval) -> AtLevel:
@@ -192,21 +191,29 @@ def merged(audits: Sequence[Audit]) -> Audit:
     )
 
 
-def budget_objection(audit: Audit, limit: float) -> str | None:
-    """Why the audit does not show that the strongest tier's index is at most `limit`; None if it does.
+def budget_objection(
+    audit: Audit, limit: float, what: Literal["index", "reconstruction rate", "linkage"] = "index"
+) -> str | None:
+    """Why the audit does not show that a figure of the strongest tier is at most `limit`; None if it does.
 
     The rule to sign off (`records.sign_off`) must hold: an attack that failed or stopped early is no evidence of
     privacy, however little it recovered.
 
     Args:
         audit: of one (cut, defense).
-        limit: the highest index allowed, from 0 to 1.
+        limit: the greatest figure allowed, from 0 to 1.
+        what: the figure.
     """
     if not audit.tiers:
         return "no attack gave a figure"
     worst = audit.tiers[-1]
-    said = f"audited {worst.threat} index up to {worst.index.high:.3f} ({worst.index_attack}) against {limit:g}"
-    if worst.index.high > limit:
+    figures = {"index": worst.index, "reconstruction rate": worst.reconstruction_rate, "linkage": worst.linkage}
+    figure = figures[what]
+    if figure is None:
+        return f"the audit has no {what}, against {limit:g}"
+    by = f" (most by {worst.index_attack})" if what == "index" else ""
+    said = f"audited {worst.threat} {what} up to {figure.high:.3f}{by} against {limit:g}"
+    if figure.high > limit:
         return said
     missing = missing_to_sign_off(audit.effort, audit.seeds, worst)
     return f"{said}, but nothing is proven; it takes {'; '.join(missing)}" if missing else None

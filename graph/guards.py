@@ -85,7 +85,10 @@ def _quotient(self: Any, other: Any, rounding_mode: str | None) -> None:
     if rounding_mode != "trunc" or any(isinstance(each, Tensor) and each.is_floating_point() for each in (self, other)):
         return
     if isinstance(self, Tensor) and not self.is_complex() and self.dtype != torch.bool:
-        lowest = torch.iinfo(torch.promote_types(self.dtype, getattr(other, "dtype", self.dtype))).min
+        dtype = torch.promote_types(self.dtype, getattr(other, "dtype", self.dtype))
+        if dtype.is_complex or isinstance(other, complex):
+            return
+        lowest = torch.iinfo(dtype).min
         _require(not bool(((self == lowest) & (torch.as_tensor(other) == -1)).any()), "the smallest integer over -1")
 
 

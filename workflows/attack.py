@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from ..attacks import ALWAYS, ATTACKS, EFFORTS, AuditOutcome, attack_named, budget_objection
 from ..attacks.audit_target import attacked_input
@@ -15,7 +16,7 @@ from ..planner.accuracy import Evaluate
 from ..planner.readings import Reading
 from ..profilers.placement import place
 from ..profilers.timers import resolve_device
-from ..records import AuditReport, BudgetError, CollabplanError, TargetError, collect_provenance, hash_json
+from ..records import AuditReport, BudgetError, Budgets, CollabplanError, TargetError, collect_provenance, hash_json
 from ..targets.input_options import InputOptions
 from ..targets.target import Target, TargetData
 from .attack_data import divide
@@ -38,20 +39,20 @@ class Attacked:
 
     Attributes:
         report: every audit.
-        missed: why the leakage budget is not shown to hold, cut by cut; empty if it holds or there is none.
+        missed: why privacy budgets are not shown to hold, cut by cut; empty if they hold or there are none.
     """
 
     report: AuditReport
     missed: tuple[str, ...]
 
     def require_within(self) -> None:
-        """Refuse a leakage budget that the audits do not prove.
+        """Refuse privacy budgets that the audits do not prove.
 
         Raises:
             BudgetError: names each cut and why; the exit code is 1.
         """
         if self.missed:
-            raise BudgetError(f"the leakage budget is not shown to hold. {'; '.join(self.missed)}")
+            raise BudgetError(f"a privacy budget is not shown to hold. {'; '.join(self.missed)}")
 
 
 def attack(
@@ -89,10 +90,10 @@ def attack(
     with reporter.progress("attacking", counted=True) as advance:
         outcomes = run.run(advance, reporter.note)
     report = _report(session.target, run, outcomes, options.pictures)
-    limit = options.max_leakage
-    if limit is None and planned is not None:
-        limit = planned.plan.budgets.max_leakage
-    return Attacked(report, () if limit is None else _missed(report, run, limit))
+    budgets = Budgets() if planned is None else planned.plan.budgets
+    if options.max_leakage is not None:
+        budgets = budgets.model_copy(update={"max_leakage": options.max_leakage})
+    return Attacked(report, _missed(report, run, budgets))
 
 
 def attack_settings(options: AttackOptions) -> AttackSettings:
@@ -192,11 +193,21 @@ def _report(target: Target, run: AttackRun, outcomes: Sequence[AuditOutcome], pi
     )
 
 
-def _missed(report: AuditReport, run: AttackRun, limit: float) -> tuple[str, ...]:
-    """Why the audits do not prove that the index is at most `limit`, cut by cut."""
+def _missed(report: AuditReport, run: AttackRun, budgets: Budgets) -> tuple[str, ...]:
+    """Why the audits do not prove the privacy budgets, cut by cut; empty where there are none."""
+    asked = [(what, limit) for what, limit in _privacy(budgets) if limit is not None]
+    if not asked:
+        return ()
     missed = [f"{cut.name}: the raw input crosses" for cut in run.cuts if cut.sends_raw_input]
     for audit in report.audits:
-        objection = budget_objection(audit, limit)
-        if objection is not None:
-            missed.append(f"{at_defense(audit.cut_name, audit.defense)}: {objection}")
+        objections = [budget_objection(audit, limit, what) for what, limit in asked]
+        missed += [f"{at_defense(audit.cut_name, audit.defense)}: {each}" for each in objections if each is not None]
     return tuple(missed)
+
+
+def _privacy(budgets: Budgets) -> list[tuple[Literal["index", "reconstruction rate", "linkage"], float | None]]:
+    return [
+        ("index", budgets.max_leakage),
+        ("reconstruction rate", budgets.max_reconstruction),
+        ("linkage", budgets.max_linkage),
+    ]

@@ -148,7 +148,7 @@ class AttackResult(Result[AuditReport]):
     """What attackers recovered, by cut, defense and threat.
 
     Attributes:
-        missed: why the leakage budget is not shown to hold; empty where it holds or there is none.
+        missed: why privacy budgets are not shown to hold; empty where they hold or there are none.
     """
 
     def __init__(self, record: AuditReport, missed: Sequence[str] = ()) -> None:

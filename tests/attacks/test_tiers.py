@@ -73,8 +73,11 @@ def test_over_several_seeds_the_worst_index_counts_and_every_failure() -> None:
     (found,) = worst_tiers([first, second])
     assert found.index.value == 0.6
     assert found.index.low == pytest.approx(0.55)
-    luck = 1.96 * 0.2 / 2**0.5 * 1.5**0.5  # a third seed would differ from the two by so much
-    assert found.index.high == pytest.approx(0.6 + (0.05**2 + luck**2) ** 0.5, abs=1e-3)
+    assert found.index.high == 1.0, "two seeds that differ by 0.2 leave everything open"
+    third = audit(result("ridge", "black-box", 0.5))
+    (found,) = worst_tiers([first, second, third])
+    luck = 4.303 * 0.1 * (4 / 3) ** 0.5  # a fourth seed would differ from their mean by so much
+    assert found.index.high == pytest.approx(0.5 + (0.05**2 + luck**2) ** 0.5, abs=1e-3)
     assert found.failed == ("inverse",)
     assert not found.conclusive
 
@@ -130,6 +133,13 @@ def test_an_audit_of_several_seeds_holds_all_their_attacks_and_the_worst_tier() 
     found = merged([first, second])
     assert (found.seeds, [each.seed for each in found.attacks]) == (2, [0, 1])
     assert found.tiers == worst_tiers([first, second])
+
+
+def test_every_privacy_budget_is_held_against_its_own_figure() -> None:
+    many = merged([audit(rated("ridge", 0.1, 500)) for _ in range(3)])
+    assert "reconstruction rate up to 0.1" in (budget_objection(many, 0.05, "reconstruction rate") or "")
+    assert budget_objection(many, 0.2, "reconstruction rate") is None
+    assert "no linkage" in (budget_objection(many, 0.9, "linkage") or "")
 
 
 def test_a_budget_is_shown_to_hold_by_the_rule_to_sign_off_alone() -> None:
