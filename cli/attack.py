@@ -47,7 +47,9 @@ _SHOWN = {
     "attacks": option("prior and ridge are always among them.", "all|NAME,...", _HOW, default=True),
     "effort": option("quick finds lower bounds; the others train until nothing is gained.", None, _HOW, default=True),
     "seed": option("The same seed gives the same figures.", "N", _HOW, default=True, least=0),
-    "seeds": option("Attackers of each kind; the worst counts. Signing off takes 3.", "N", _HOW, default=True, least=1),
+    "seeds": option(
+        "Attackers of each kind; the worst counts. Signing off takes 3.", "N", _HOW, default=True, least=1, most=1000
+    ),
     "device": option("cpu or cuda.", "NAME", _HOW, default=True),
     "max_leakage": option(
         "Exit 1 unless every audit proves at most this index. Default: the plan's own budget, if it has one.",

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import shlex
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -71,6 +72,8 @@ class Config:
                 continue
             self._require_named(key, key)
             takers = [command for command, options in commands.items() if key in options]
+            if not takers and key in commands:
+                self._refuse_value(key)
             if not takers:
                 self._refuse(key, {option for options in commands.values() for option in options} | set(commands))
             for command in takers:
@@ -100,6 +103,13 @@ class Config:
                 f"{self.file} sets {place!r}, which decides whom to trust or what to release; give --{key} on the "
                 f"command line, or name the file: collabplan --config {self.file} COMMAND"
             )
+
+    def _refuse_value(self, command: str) -> None:
+        from ..records.errors import CollabplanError
+
+        raise CollabplanError(
+            f"{self.file} gives {command!r} a value, but it is a command; put its options below [{command}]"
+        )
 
     def _refuse(self, key: str, known: set[str]) -> None:
         from ..records.errors import CollabplanError
@@ -182,5 +192,6 @@ def _require_own(file: Path, state: os.stat_result) -> None:
         )
     if may_be_changed_by_others(state):
         raise CollabplanError(
-            f"configuration {file} may be changed by others, so it is not read; run: chmod go-w {file}"
+            f"configuration {file} may be changed by others, so it is not read; run: chmod go-w "
+            f"{shlex.quote(str(file))}"
         )

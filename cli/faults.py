@@ -24,7 +24,7 @@ def explained(error: BaseException) -> tuple[str, int]:
         return _one_line(str(error)), error.exit_code
     if isinstance(error, Interrupted | KeyboardInterrupt):
         return (
-            "interrupted; what was completed is kept (`leakage` goes on by itself, `optimize` with --resume)",
+            "interrupted; what was completed is kept (`leakage`, `attack` go on by themselves; `optimize`: --resume)",
             INTERRUPTED,
         )
     if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # click's errors, vendored or not

@@ -45,7 +45,7 @@ PlanFile = Annotated[Path, typer.Argument(metavar="PLAN", help="A plan file, wri
 
 AUDIT = option("Attack the plan; without, it is ESTIMATED.", None, AUDITS, "--audit/--no-audit", default=True)
 AUDIT_EFFORT = option("Effort of the attacks on the plan.", None, AUDITS, default=True)
-AUDIT_SEEDS = option("Runs of those attacks.", "N", AUDITS, default=True, least=1)
+AUDIT_SEEDS = option("Runs of those attacks.", "N", AUDITS, default=True, least=1, most=1000)
 TRUST = option("Refuse a bundle that none of these keys signed (`bundle --sign`). Once for each key.", "PEM", "Bundle")
 CLOUD_OPTIONS = {
     "ca": option("Speak TLS; who signed the server's certificate.", "PEM", CLOUD),

@@ -148,6 +148,7 @@ def test_directions_that_are_kept_are_what_is_attacked(attacked: Path, capsys: p
     [
         (("--attacks", "magic"), "there is no attack 'magic'; known are prior, ridge, kernel, inverse"),
         (("--attacks", ","), "--attacks is empty"),
+        (("--seeds", str(10**20)), "Invalid value for '--seeds'"),
         (("--cuts", "nowhere"), "--cuts has the unknown 'nowhere'"),
         (("--defense", "projection:rank=1"), "'projection:rank=1' is not possible"),
         (("--defense", "dropout:element:1.5"), "'dropout:element:1.5' is not possible"),

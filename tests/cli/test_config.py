@@ -53,6 +53,12 @@ def test_unknown_keys_are_refused(here: Path, values: dict[str, object]) -> None
         Config(here / "collabplan.toml", values).defaults(COMMANDS)
 
 
+@pytest.mark.parametrize("value", [5, [{"seed": 5}]])
+def test_a_command_takes_a_table_alone(here: Path, value: object) -> None:
+    with pytest.raises(CollabplanError, match=r"put its options below \[optimize\]"):
+        Config(here / "collabplan.toml", {"optimize": value}).defaults(COMMANDS)
+
+
 def test_a_configured_budget_counts_and_the_command_line_wins(run: Run, here: Path) -> None:
     (here / "collabplan.toml").write_text('bandwidth = "20"\n[optimize]\nbudget-ms = -1\n')
     assert "--budget-ms -1" in said(run("optimize"))
