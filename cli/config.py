@@ -114,8 +114,6 @@ class Config:
     def _refuse(self, key: str, known: set[str]) -> None:
         from ..records.errors import CollabplanError
 
-        if key in known:
-            raise CollabplanError(f"{self.file} sets the command {key!r} to a value; open a table for it: [{key}]")
         close = difflib.get_close_matches(key, known, n=1)
         hint = f"did you mean {close[0]!r}?" if close else "see `collabplan COMMAND --help` for the options"
         raise CollabplanError(f"{self.file} has the unknown key {key!r}; {hint}")
@@ -144,9 +142,10 @@ def named_config(file: Path) -> Config:
         file: like `collabplan.toml`, or a `pyproject.toml` with our section.
 
     Raises:
-        CollabplanError: the file is not TOML, or cannot be read.
+        CollabplanError: the file is not TOML, cannot be read, or may be changed by others: it can decide whom to trust.
     """
     values = _read(file)
+    _require_unchangeable(file, file.stat())
     return Config(file, (_section(values) or {}) if file.name == "pyproject.toml" else values, named=True)
 
 
@@ -183,13 +182,20 @@ def _read(file: Path, *, refuses_others: bool = False) -> dict[str, Any]:
 def _require_own(file: Path, state: os.stat_result) -> None:
     """Refuse a file that others may change; `state` is of what was opened, so that nobody can swap it meanwhile."""
     from ..records.errors import CollabplanError
-    from ..records.ownership import belongs_to_others, may_be_changed_by_others
+    from ..records.ownership import belongs_to_others
 
     if belongs_to_others(state) or belongs_to_others(file.lstat()):
         raise CollabplanError(
             f"configuration {file} belongs to another user of this machine, so it is not read; remove it, or name one "
             "that you trust: collabplan --config FILE COMMAND"
         )
+    _require_unchangeable(file, state)
+
+
+def _require_unchangeable(file: Path, state: os.stat_result) -> None:
+    from ..records.errors import CollabplanError
+    from ..records.ownership import may_be_changed_by_others
+
     if may_be_changed_by_others(state):
         raise CollabplanError(
             f"configuration {file} may be changed by others, so it is not read; run: chmod go-w "
