@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import time
 
 import pytest
-from collabplan.cli import output
 from collabplan.cli.output import Output
 
 
@@ -13,7 +13,7 @@ def test_without_a_terminal_a_counted_step_says_once_a_minute_how_far_it_is(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     clock = itertools.count(0, 20)
-    monkeypatch.setattr(output.time, "monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr(time, "monotonic", lambda: float(next(clock)))
     with Output().progress("searching", counted=True) as advance:
         for done in range(1, 10):
             advance(done, 10, f"layer{done}")
