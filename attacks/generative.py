@@ -40,7 +40,7 @@ RESTARTS = 3
 class LatentPrior:
     """Optimises the latent vector of a generator that was trained on auxiliary images."""
 
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2
     name: str = "latent"
     threat: Threat = "white-box"
     per_image: bool = True
@@ -108,7 +108,7 @@ class _LatentAttacker:
 class UntrainedPrior:
     """Optimises the weights of an untrained generator, one per image."""
 
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2
     name: str = "untrained"
     threat: Threat = "white-box"
     per_image: bool = True

@@ -42,7 +42,7 @@ class MaximumLikelihood:
         starts: per image.
     """
 
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2
     priors: tuple[tuple[float, float], ...] = PRIORS
     starts: int = STARTS
     name: str = "likelihood"
