@@ -10,14 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from ..attacks.artifact_cache import ArtifactCache
-from ..attacks.audit import run_audit
+from ..attacks.audit import AuditOutcome, run_audit
 from ..attacks.audit_request import AuditRequest
 from ..attacks.audit_target import AuditTarget
 from ..attacks.catalogue import attack_named
@@ -26,7 +26,16 @@ from ..attacks.tiers import worst_tiers
 from ..defenses.pipeline import Defense
 from ..defenses.seeds import derive_seed, generator_for
 from ..graph import Cut, TracedGraph
-from ..records import DEFAULT_OBJECTIVES, Audited, Candidate, CollabplanError, Interval, Objective
+from ..records import (
+    ALONE,
+    DEFAULT_OBJECTIVES,
+    Audited,
+    Candidate,
+    CollabplanError,
+    Exchange,
+    Interval,
+    Objective,
+)
 from ..targets.data import Data, InputScaling
 from .budgets import PRIVACY, judged, without
 from .calibration import CALIBRATION_AUDITS, Calibration, Seen
@@ -89,6 +98,43 @@ def ask(
         sensitive=roles.sensitive,
         accuracy=accuracy,
     )
+
+
+def run_seeds(
+    request: Callable[[int], AuditRequest],
+    attacks: Sequence[Attack],
+    effort: Effort,
+    artifacts: Mapping[int, ArtifactCache],
+    *,
+    folder: Path,
+    step: Callable[[int, str], None],
+    strongest: bool = False,
+    exchange: Exchange = ALONE,
+) -> list[AuditOutcome]:
+    """One audit of a (cut, defense) for each seed. `optimize` and `attack` find each other's, which are kept.
+
+    Args:
+        request: what is audited, by seed.
+        artifacts: by seed, what several audits share; in the order in which they are run.
+        step: called with the seed and the name of each step as it begins.
+        attacks, effort, folder, strongest, exchange: as of `run_audit`.
+    """
+    found = []
+    for seed, shared in artifacts.items():
+        asked = request(seed)
+        outcome = run_audit(
+            asked,
+            attacks,
+            effort,
+            seed=derive_seed(seed, asked.target.cut.id),
+            folder=folder,
+            artifacts=shared,
+            strongest=strongest,
+            exchange=exchange,
+            step=partial(step, seed),
+        )
+        found.append(outcome)
+    return found
 
 
 @dataclass(eq=False)
@@ -220,29 +266,31 @@ class Audits:
         self, point: Point, roles: Roles, attacks: tuple[Attack, ...], effort: Effort, split: Split, seeds: int
     ) -> Audited:
         evaluator, problem = self.evaluator, self.evaluator.problem
-        cut, found = evaluator.cuts[point.cut_id], []
-        for seed in range(evaluator.options.seed, evaluator.options.seed + seeds):
-            # `collabplan attack` derives its seeds in the same way, so it finds these audits.
-            outcome = run_audit(
-                ask(
-                    problem.traced,
-                    cut,
-                    evaluator.defense(point),
-                    problem.scaling,
-                    roles,
-                    seed=seed,
-                    tuned=evaluator.tuned(point) if split == "confirm" else None,  # no attack of the search uses it
-                ),
-                attacks,
-                effort,
-                seed=derive_seed(seed, cut.id),
-                folder=self.folder,
-                strongest=split == "search",
-                exchange=evaluator.exchange,
-                artifacts=self._shared.setdefault(seed, ArtifactCache(seed)),
-                step=lambda what: self.tell(f"{cut.name}: {what}", 0.0) if split == "confirm" else None,
+        cut = evaluator.cuts[point.cut_id]
+
+        def request(seed: int) -> AuditRequest:
+            return ask(
+                problem.traced,
+                cut,
+                evaluator.defense(point),
+                problem.scaling,
+                roles,
+                seed=seed,
+                tuned=evaluator.tuned(point) if split == "confirm" else None,  # no attack of the search uses it
             )
-            found.append(outcome.record)
+
+        first = evaluator.options.seed
+        outcomes = run_seeds(
+            request,
+            attacks,
+            effort,
+            {seed: self._shared.setdefault(seed, ArtifactCache(seed)) for seed in range(first, first + seeds)},
+            folder=self.folder,
+            strongest=split == "search",
+            exchange=evaluator.exchange,
+            step=lambda _, what: self.tell(f"{cut.name}: {what}", 0.0) if split == "confirm" else None,
+        )
+        found = [outcome.record for outcome in outcomes]
         tiers = worst_tiers(found)
         if not tiers:
             raise CollabplanError(f"no attack gave a figure at {cut.name}; run with --no-audit to plan on estimates")

@@ -10,14 +10,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..attacks import ArtifactCache, Attack, AuditOutcome, AuditRequest, Effort, merged, random_queries, run_audit
+from ..attacks import ArtifactCache, Attack, AuditOutcome, AuditRequest, Effort, merged, random_queries
 from ..defenses import Defense, ProjectionMatrices
 from ..defenses.pipeline import defenses_at
-from ..defenses.seeds import derive_seed, generator_for
+from ..defenses.seeds import generator_for
 from ..estimators import EdgeActivations, ProjectionFits, by_definition
 from ..graph import Cut, TracedGraph, with_weights
 from ..planner.accuracy import Evaluate, Scorer, paired_accuracy
-from ..planner.audits import ask
+from ..planner.audits import ask, run_seeds
 from ..planner.readings import Reading, first_rows
 from ..planner.roles import Roles
 from ..records import Audit, DefenseRecord, Interval, Plan, TierFigures
@@ -91,7 +91,8 @@ class AttackRun:
         activations = EdgeActivations(self.traced, cache_bytes=0, batch_size=BATCH, device=self.settings.device)
         assert self.roles.intercepted is not None
         fits = ProjectionFits.of(activations, self.roles.intercepted, self.settings.defenses, self.settings.seeds[0])
-        made, shared = [], [ArtifactCache(seed) for seed in self.settings.seeds]
+        made, shared = [], {seed: ArtifactCache(seed) for seed in self.settings.seeds}
+        which = {seed: f" (seed {seed})" if len(shared) > 1 else "" for seed in shared}
         for done, (cut, record) in enumerate(pairs):
             name = at_defense(cut.name, record)
             if cut.kind != "edge-only" and by_definition(cut) is not None:
@@ -102,36 +103,23 @@ class AttackRun:
                 )
                 self.notes.append(f"{cut.name}: {why}; no attack is needed")
                 continue
-            accuracy = None
-            found: list[AuditOutcome] = []
-            for seed, artifacts in zip(self.settings.seeds, shared, strict=True):
-                request = self._request(activations, fits, cut, record, seed, accuracy)
-                accuracy = request.accuracy
-                which = f" (seed {seed})" if len(shared) > 1 else ""
-                outcome = run_audit(
-                    request,
-                    self.settings.attacks,
-                    self.settings.effort,
-                    seed=derive_seed(seed, cut.id),
-                    folder=self.folder,
-                    artifacts=artifacts,
-                    step=lambda what: advance(done, len(pairs), f"{name}{which}: {what}"),  # noqa: B023
-                )
-                found.append(outcome)
+            found = run_seeds(
+                self._requests(activations, fits, cut, record),
+                self.settings.attacks,
+                self.settings.effort,
+                shared,
+                folder=self.folder,
+                step=lambda seed, what: advance(done, len(pairs), f"{name}{which[seed]}: {what}"),  # noqa: B023
+            )
             record_of_all = merged([outcome.record for outcome in found])
             made.append(replace(found[0], record=record_of_all))
             say(f"{name}: {worst_tier(record_of_all)}")
         return made
 
-    def _request(
-        self,
-        activations: EdgeActivations,
-        fits: ProjectionFits,
-        cut: Cut,
-        record: DefenseRecord,
-        seed: int,
-        accuracy: Interval | None,
-    ) -> AuditRequest:
+    def _requests(
+        self, activations: EdgeActivations, fits: ProjectionFits, cut: Cut, record: DefenseRecord
+    ) -> Callable[[int], AuditRequest]:
+        """What is audited, by seed: the defense is fitted and calibrated, and the accuracy measured, once for all."""
         if self.plan is not None and cut.kind != "edge-only":
             defense = Defense.bound(record, cut.crossing, self.projection)
         else:
@@ -143,7 +131,8 @@ class AttackRun:
             few = self.roles.intercepted.take(torch.arange(min(CALIBRATION, len(self.roles.intercepted))))
             rows = activations.rows(cut, few)
             defense = defense.calibrate(activations.to_graph(cut, rows))
-        return ask(
+        accuracy = self._accuracy(activations, cut, defense)
+        return lambda seed: ask(
             self.traced,
             cut,
             defense,
@@ -153,7 +142,7 @@ class AttackRun:
             device=self.settings.device,
             batch_size=BATCH,
             others={} if self.settings.effort.name == "quick" else self.others,
-            accuracy=self._accuracy(activations, cut, defense) if accuracy is None else accuracy,
+            accuracy=accuracy,
             tuned=self._tuned_at(cut),
         )
 
