@@ -50,7 +50,7 @@ EFFORTS = {
 
 
 SEARCHING = Effort("quick", 500, 3000, 200, 200, 32, 32, False)
-"""Of each attack that steers a search: a tenth of the quick effort's work, to tell candidates apart."""
+"""Of each attack that steers a search: a quarter of the quick effort's steps, enough to tell candidates apart."""
 
 
 @dataclass(frozen=True, slots=True)

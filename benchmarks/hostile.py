@@ -29,25 +29,11 @@ import tempfile
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from children import Case, Outcome, run_cases
-from collabplan.runtime import open_cloud, open_edge
-from collabplan.runtime.wire.framing import (
-    Answer,
-    BodyKind,
-    Request,
-    Status,
-    pack_answer,
-    pack_request,
-    unpack_answer,
-    unpack_request,
-)
-from collabplan.runtime.wire.request_codec import DefendedCodec
-from collabplan.runtime.wire.response_codec import pack_outputs
-from hostile_subjects import OPEN, Subject, answer, frame, inputs, part, program, record, request
+from children import Outcome, run_cases
+from hostile_subjects import Subject, subjects
 from report import bar, machine
 
 sys.path.append(str(Path(__file__).resolve().parent.parent / "tests" / "support"))
@@ -78,36 +64,6 @@ def originals(folder: Path) -> None:
         done = subprocess.run([PROGRAM, *command.split()], capture_output=True, text=True, check=False)
         if done.returncode:
             raise RuntimeError(f"{command}: {done.stdout}{done.stderr}")
-
-
-def subjects(folder: Path, share: float) -> dict[str, Subject]:
-    """Everything that is mutated, by name."""
-    bundle, trust = folder / "bundle", folder / "sign.pub"
-    edge, cloud = open_edge(bundle), open_cloud(bundle)
-    with torch.no_grad():
-        released = edge.defense.release(edge.program(torch.rand(2, 6)), torch.Generator())
-        body = DefendedCodec(edge.defense).pack(released, 2)
-        output = pack_outputs(cloud.program(*cloud.defense.receive(released)), edge.manifest.part.outputs)
-    found: dict[str, Subject] = {}
-
-    def add(name: str, mutants: int, prepare: Callable[[random.Random], Case]) -> None:
-        found[name] = Subject(round(mutants * share), prepare)
-
-    for name in ("plan", "profile", "audit", "leakage"):
-        add(name, 2000, record(name, folder / f"{name}.json"))
-    for role in OPEN:
-        add(f"{role} part", 1500, part(bundle, role, None, sealed=False))
-        add(f"{role} part, forged", 1000, part(bundle, role, None, sealed=True))
-        add(f"{role} part, signed", 1000, part(bundle, role, trust, sealed=False))
-        add(f"{role} part, signed and forged", 1000, part(bundle, role, trust, sealed=True))
-        add(f"{role} program", 1500, program(bundle / role, header=False))
-        add(f"{role} safetensors header", 1000, program(bundle / role, header=True))
-    add("inputs, safetensors header", 1000, inputs(folder, edge))
-    add("request frame", 1500, frame(pack_request(Request(BodyKind.defended, 7, 2, 10_000, body)), unpack_request))
-    add("answer frame", 1500, frame(pack_answer(Answer(Status.ok, 7, 2, output)), unpack_answer))
-    add("forged request", 1500, request(body, cloud))
-    add("forged answer", 1500, answer(output, edge))
-    return found
 
 
 def attempt(name: str, subject: Subject, seed: int) -> Outcome:

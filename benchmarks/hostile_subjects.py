@@ -298,3 +298,33 @@ def answer(body: bytes, edge: EdgePart) -> Callable[[random.Random], Case]:
         return difference(body, sent), functools.partial(read, action)
 
     return prepare
+
+
+def subjects(folder: Path, share: float) -> dict[str, Subject]:
+    """Everything that is mutated, by name."""
+    bundle, trust = folder / "bundle", folder / "sign.pub"
+    edge, cloud = open_edge(bundle), open_cloud(bundle)
+    with torch.no_grad():
+        released = edge.defense.release(edge.program(torch.rand(2, 6)), torch.Generator())
+        body = DefendedCodec(edge.defense).pack(released, 2)
+        output = pack_outputs(cloud.program(*cloud.defense.receive(released)), edge.manifest.part.outputs)
+    found: dict[str, Subject] = {}
+
+    def add(name: str, mutants: int, prepare: Callable[[random.Random], Case]) -> None:
+        found[name] = Subject(round(mutants * share), prepare)
+
+    for name in ("plan", "profile", "audit", "leakage"):
+        add(name, 2000, record(name, folder / f"{name}.json"))
+    for role in OPEN:
+        add(f"{role} part", 1500, part(bundle, role, None, sealed=False))
+        add(f"{role} part, forged", 1000, part(bundle, role, None, sealed=True))
+        add(f"{role} part, signed", 1000, part(bundle, role, trust, sealed=False))
+        add(f"{role} part, signed and forged", 1000, part(bundle, role, trust, sealed=True))
+        add(f"{role} program", 1500, program(bundle / role, header=False))
+        add(f"{role} safetensors header", 1000, program(bundle / role, header=True))
+    add("inputs, safetensors header", 1000, inputs(folder, edge))
+    add("request frame", 1500, frame(pack_request(Request(BodyKind.defended, 7, 2, 10_000, body)), unpack_request))
+    add("answer frame", 1500, frame(pack_answer(Answer(Status.ok, 7, 2, output)), unpack_answer))
+    add("forged request", 1500, request(body, cloud))
+    add("forged answer", 1500, answer(output, edge))
+    return found

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..records import Audited, Budgets, Candidate, Latency
+from ..records.sign_off import QUICK
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +160,7 @@ def _unproven(audited: Audited) -> str:
     """Why an audit meets no budget, whatever it found. While searching, quick effort may steer."""
     figures = audited.figures
     if audited.split == "confirm" and audited.effort == "quick":
-        return ", but quick effort finds lower bounds alone; search with --audit-effort standard"
+        return f", but {QUICK}; search with --audit-effort standard"
     # Where effort ends early by intent every figure is a lower bound anyway, and is called one.
     if not figures.conclusive and not figures.lower_bound:
         return f", but nothing is proven, since attacks FAILED: {', '.join(figures.failed)}"

@@ -9,6 +9,7 @@ from ..planner import AuditOptions
 from ..planner.budgets import AUDITED_ONLY, PRIVACY
 from ..planner.front import checked_objectives
 from ..records import Budgets, CollabplanError, Objective, Tuning, parse_size
+from ..records.sign_off import QUICK
 from .checks import checked
 from .defense_options import parts
 from .options import AuditSettings
@@ -59,7 +60,7 @@ def require_audits(budgets: Budgets, audit: AuditSettings) -> None:
             raise CollabplanError(f"{option} can only be checked by attacks; leave out --no-audit")
         if audit.audit and audit.audit_effort == "quick":
             raise CollabplanError(
-                f"quick effort finds lower bounds alone, which meet no {option}; give --audit-effort standard"
+                f"{QUICK}, which meet no {option}; give --audit-effort standard"
                 + ("" if name in AUDITED_ONLY else ", or --no-audit to plan on estimates")
             )
 

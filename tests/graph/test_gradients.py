@@ -113,16 +113,19 @@ def test_gradients_that_a_model_switches_off_for_itself_are_alive():
     assert found(Frozen(), torch.randn(1, 8)) == {}
 
 
+class Label(nn.Module):
+    """The embedding of the greatest of four numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(self.embedding(x.argmax(-1)))
+
+
 def test_an_argmax_on_the_way_is_named():
-    class Hard(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.embedding = nn.Embedding(4, 3)
-
-        def forward(self, x: Tensor) -> Tensor:
-            return torch.relu(self.embedding(x.argmax(-1)))
-
-    dead = found(Hard(), torch.randn(1, 4))
+    dead = found(Label(), torch.randn(1, 4))
     assert set(dead) >= {"embedding", "relu"}
     assert all("argmax" in blockers[0] for blockers in dead.values())
 
@@ -232,12 +235,4 @@ def test_a_movement_that_rounding_alone_could_make_is_no_dead_end():
 
 @pytest.mark.parametrize("seed", range(28, 35))
 def test_a_step_that_few_numbers_seldom_cross_is_still_found(seed: int):
-    class Label(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.embedding = nn.Embedding(4, 3)
-
-        def forward(self, x: Tensor) -> Tensor:
-            return torch.relu(self.embedding(x.argmax(-1)))
-
     assert set(found(Label(), torch.randn(1, 4, generator=torch.Generator().manual_seed(seed)))) >= {"embedding"}
