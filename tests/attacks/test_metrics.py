@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 import torch
-from collabplan.attacks.metrics import Judge, bootstrap_ratio, psnr_db, reidentified, squared_errors, ssim
+from collabplan.attacks.metrics import (
+    Judge,
+    bootstrap_ratio,
+    mean_reciprocal_rank,
+    psnr_db,
+    reidentified,
+    squared_errors,
+    ssim,
+)
 from torch import Tensor
 
 COUNT = 60
@@ -66,6 +74,27 @@ def test_the_index_of_a_noisy_copy_is_what_shrinkage_leaves(images: Tensor) -> N
 
 def test_psnr_counts_from_a_peak_of_one(images: Tensor) -> None:
     assert psnr_db(squared_errors(images, images + 0.1)).tolist() == pytest.approx([20.0] * COUNT, abs=1e-4)
+
+
+def test_a_guess_drawn_to_the_mean_is_pushed_away_from_it_before_it_is_matched(images: Tensor) -> None:
+    """The nearest to a timid guess is an image near the mean, whatever the guess says."""
+    spread = torch.linspace(0.05, 1.0, COUNT).reshape(-1, 1, 1, 1)
+    varied = 0.5 + spread * (images - 0.5)
+    timid = 0.5 + 0.2 * (varied - 0.5)
+    plain = float(reidentified(timid, varied).mean())
+    judge = Judge(torch.full_like(images[0], 0.5), varied, timid, varied.mean(dim=0))
+    found = judge.figures(varied, timid, varied, generator=draws())
+    assert plain < 0.75
+    assert found.reidentification.value > plain + 0.2
+
+
+def test_ranks_tell_guesses_apart_that_re_identify_nothing(images: Tensor) -> None:
+    assert mean_reciprocal_rank(images, images) == 1.0
+    second, last = images.clone(), images.clone()
+    second[0] = 0.6 * images[1] + 0.4 * images[0]
+    last[0] = images[1]
+    assert reidentified(second, images)[0] == reidentified(last, images)[0] == 0
+    assert mean_reciprocal_rank(second, images) > mean_reciprocal_rank(last, images)
 
 
 def test_equal_candidates_share_the_credit(images: Tensor) -> None:
