@@ -2,7 +2,8 @@
 
 The best of hundreds of candidates looks better on the search split than it is. The choice is therefore measured again
 on the confirm split, and the budgets must hold there too. If they do not, the next candidate is tried. Every try reuses
-the same confirm split, so the number of tries is limited and reported.
+the same confirm split, so the number of tries is limited and reported, and each is held to a higher level than the one
+before: the chance that any of them passes by luck is at most 5 %, as if there had been one.
 
 Baselines are always measured on both splits and shown beside the plan. They are candidates like all others. A candidate
 is also dropped when a baseline beats it on the confirm split within the same budgets. The plan is thus never worse than
@@ -22,7 +23,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from ..records import DEFAULT_OBJECTIVES, USUAL_BITS, Budgets, Candidate, Objective
+from ..estimators.share_interval import LEVEL, widened
+from ..records import DEFAULT_OBJECTIVES, USUAL_BITS, Budgets, Candidate, Interval, Objective
 from .budgets import PRIVACY, Check, Costs, checks, cost_checks, judged, without, worst_excess
 from .front import pareto_front
 from .space import Point, point_of
@@ -150,7 +152,7 @@ class _Choosing:
             confirmed = self.beside[point]
         else:
             self.tries += 1
-            confirmed = self.confirm(best)
+            confirmed = at_try(self.confirm(best), self.tries)
         confirmed = judged(confirmed, self.budgets if self.auditor is None else without(self.budgets, PRIVACY))
         if self.auditor is not None and confirmed.meets_budgets:
             confirmed = judged(self.auditor.hardest(confirmed), self.budgets)
@@ -197,6 +199,25 @@ class _Choosing:
     def _choice(self, best: Candidate | None, confirmed: Candidate | None, missed: str | None = None) -> Choice:
         beside = tuple(self._shown(point) for point in self.beside)
         return Choice(best, confirmed, self.tries, missed, tuple(self.known.values()), beside)
+
+
+def at_try(candidate: Candidate, number: int) -> Candidate:
+    """A candidate on the confirm split, its accuracy's intervals at the level of the try with this number, from 1.
+
+    Try k may err in 5 % / (k (k + 1)) of searches, which is 5 % over all of them (Bonferroni). What leaks is compared
+    with baselines, which nobody chose, and stays at its own level.
+    """
+    level = 1 - (1 - LEVEL) / (number * (number + 1))
+
+    def wide(interval: Interval, least: float) -> Interval:
+        found = widened(interval, level)
+        if not least <= interval.low <= interval.high <= 1:
+            return found  # the user's metric is no share
+        return found.model_copy(update={"low": max(found.low, least), "high": min(found.high, 1.0)})
+
+    accuracy = candidate.accuracy
+    update = {"accuracy": wide(accuracy.accuracy, 0.0), "drop": wide(accuracy.drop, -1.0)}
+    return candidate.model_copy(update={"accuracy": accuracy.model_copy(update=update)})
 
 
 def _refuted(known: Candidate, confirmed: Candidate) -> bool:

@@ -40,6 +40,7 @@ from .latency import defense_ms, edge_energy_mj, predict_latency
 from .problem import Problem, SearchOptions, described_metric
 from .readings import Reading, first_rows
 from .recognise import recognised
+from .roles import TRAIN_DATA
 from .space import DEFAULT_RATES, Point, Space, point_of
 from .tuned_files import TunedFiles
 
@@ -72,6 +73,12 @@ class Evaluator:
     ) -> None:
         if options.tuning is not None and problem.train is None:
             raise CollabplanError("fine-tuning needs train_data; define it in the target file")
+        if options.tuning is not None and options.tuning.penalty and problem.attackers.source == TRAIN_DATA:
+            raise CollabplanError(
+                "a penalty on reconstruction trains projections to hide the images of train_data, and the attacker "
+                "owns just these, since no attacker_data is defined: attacks would then flatter the plan; define "
+                "attacker_data in the target file, images that nothing is trained on"
+            )
         if "energy" in options.objectives and problem.power is None:
             raise CollabplanError("energy as an objective needs the device's power; declare it with --edge-watts")
         require_fixed_outputs(problem.traced)
@@ -356,6 +363,11 @@ class Evaluator:
             notes.append(
                 "projections of the whole were trained against a linear attacker, and the leakage estimate is of the "
                 "same family: it flatters such candidates, and only audits tell"
+            )
+        if self.options.trains_projections and self.problem.attackers.source == TRAIN_DATA:
+            notes.append(
+                "projections are trained on the images that the attacker owns (no attacker_data is defined), so "
+                "attacks may flatter them; define attacker_data, images that nothing is trained on"
             )
         if self.problem.evaluate is None:
             notes += self.reading.notes

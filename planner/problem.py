@@ -169,8 +169,7 @@ class SearchOptions:
         if self.draws < 1 or self.leakage_samples < 1 or self.batch < 1:
             raise CollabplanError("draws, leakage samples and batch must each be at least 1")
         with suppress(UnknownStage):  # the target may bring it, and has not been loaded yet
-            ranks = [each for each in self.searched if each.projection is not None and each.projection.rank is not None]
-            if self.tuning is not None and self.tuning.penalty and not ranks:
+            if self.tuning is not None and self.tuning.penalty and not self.trains_projections:
                 raise CollabplanError(
                     "a penalty on reconstruction trains projections of the whole tensor, and none is searched; search "
                     "projection:rank=64 for example"
@@ -180,6 +179,12 @@ class SearchOptions:
     def searched(self) -> tuple[DefenseRecord, ...]:
         """Every defense to choose from. Raises CollabplanError for one that cannot be read."""
         return defenses_of(self.defenses)
+
+    @property
+    def trains_projections(self) -> bool:
+        """Whether projections of the whole tensor are trained with the cloud half. Raises as `searched` does."""
+        projections = [each.projection for each in self.searched if each.projection is not None]
+        return self.tuning is not None and any(each.rank is not None for each in projections)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from ..targets.data import Data
 
 MOST_INTERCEPTED = 2000
 
+TRAIN_DATA = "train_data (no attacker_data is defined)"
 SEARCH_SPLIT = "the search split of validation_data (neither attacker_data nor train_data is defined)"
 
 
@@ -62,7 +63,7 @@ class Roles:
         """
         auxiliary, source = attacker, "attacker_data"
         if auxiliary is None:
-            auxiliary, source = train, "train_data (no attacker_data is defined)"
+            auxiliary, source = train, TRAIN_DATA
         if auxiliary is None:
             auxiliary, source = search, SEARCH_SPLIT
         order = torch.randperm(len(auxiliary), generator=generator_for(seed, "attacker"))

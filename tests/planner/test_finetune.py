@@ -14,6 +14,7 @@ from collabplan.planner import SearchOptions, optimize
 from collabplan.planner.evaluator import Evaluator
 from collabplan.planner.finetune import fine_tune
 from collabplan.planner.linear_reader import LinearReader
+from collabplan.planner.roles import Roles
 from collabplan.records import Budgets, CollabplanError, CutError, Tuning, hash_tensors
 from collabplan.targets import Data, InputScaling
 from collabplan.workflows.search_options import tuning_options
@@ -162,6 +163,16 @@ def test_a_penalty_without_directions_of_the_whole_or_without_epochs_is_refused(
         SearchOptions(tuning=Tuning(penalty=0.3), defenses=grid(wires=[{"share": 0.5}]))
     with pytest.raises(CollabplanError, match="give epochs, for example --finetune"):
         tuning_options(0, "distillation", 100, 0.3)
+
+
+def test_projections_are_not_trained_to_hide_the_very_images_that_the_attacker_owns(problem):
+    owned = Roles.divide(problem.search, problem.confirm, train=problem.train)
+    shared = dataclasses.replace(problem, roles=lambda: owned)
+    options = dataclasses.replace(OPTIONS, defenses=grid(rates=(0.3,), wires=[{"rank": 8}]), tuning=Tuning())
+    assert any("may flatter them; define attacker_data" in note for note in Evaluator(shared, options).notes)
+    assert not any("may flatter" in note for note in Evaluator(problem, options).notes)
+    with pytest.raises(CollabplanError, match="define attacker_data in the target file"):
+        Evaluator(shared, dataclasses.replace(options, tuning=Tuning(penalty=0.3)))
 
 
 def test_without_a_penalty_what_identifies_a_search_is_what_it_was():
