@@ -242,6 +242,12 @@ def _window(kernel_size: list[int]) -> None:
     _require(all(size < 1 << 30 for size in kernel_size), f"a window of {kernel_size[:3]}")
 
 
+def _blocks(output_size: list[int], kernel_size: list[int], dilation: list[int], padding: list[int]) -> None:
+    """The kernel compares the number of blocks in 32 bits and counts to it in 64, so it may never end."""
+    size, kernel, step, pad = (max(each, default=0) for each in (output_size, kernel_size, dilation, padding))
+    _require(size + 2 * pad + step * kernel < 1 << 31, f"blocks of an image of {output_size[:3]}, padded {padding[:3]}")
+
+
 def _power(n: int) -> None:
     _require(abs(n) < 1 << 62, "the inverse of a power that has none")
 
@@ -277,6 +283,7 @@ _GUARDS: dict[str, Guard] = {
     "linalg_eigvals": _finite,
     "max_pool1d": _window,
     "max_pool1d_with_indices": _window,
+    "col2im": _blocks,
     "matrix_power": _power,
     "linalg_matrix_power": _power,
     "median.dim": _rows_apart,

@@ -56,6 +56,7 @@ def packed(sizes):
         ("scaled_dot_product_attention.default", (IMAGE[None], torch.zeros(1, 0, 4, 3), torch.zeros(1, 0, 4, 3))),
         ("linalg_eigvals.default", (torch.full((4, 4), torch.inf),)),
         ("max_pool1d.default", (IMAGE, [2**40])),
+        ("col2im.default", (torch.rand(2, 8, 16), [8, 8], [2, 2], [1, 1], [0, 2**40], [2, 2])),
         ("matrix_power.default", (torch.eye(4), -(2**63))),
         ("nanmedian.dim", (torch.ones(1, 3).expand(3, 3), 0)),
         ("median.dim", (torch.ones(1, 3).expand(3, 3), 0)),
@@ -76,6 +77,8 @@ def test_arguments_of_models_pass():
     assert torch.equal(divided, torch.div(LOWEST, 3, rounding_mode="trunc"))
     bags = function_of("aten.embedding_bag.default")(ROWS, torch.tensor([0, 1, 2]), torch.tensor([0, 0, 3]))
     assert torch.equal(bags[0], torch.stack([torch.zeros(4), ROWS.sum(0), torch.zeros(4)]))
+    folded = function_of("aten.col2im.default")(torch.ones(1, 4, 4), [4, 4], [2, 2], [1, 1], [0, 0], [2, 2])
+    assert torch.equal(folded, torch.ones(1, 1, 4, 4))
     output, _ = function_of("aten.rnn_tanh.data")(*packed([2, 1]))
     assert output.shape == (3, 4)
     assert function_of("aten.repeat_interleave.self_Tensor")(FOUR, torch.tensor(2)).shape == (8,)
