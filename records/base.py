@@ -2,16 +2,37 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler
+from pydantic_core import CoreSchema
+
+
+def _end_at_first_fault(schema: Any) -> None:
+    """Set `fail_fast` of every list in a schema of pydantic-core."""
+    if isinstance(schema, dict):
+        if schema.get("type") in ("list", "tuple", "set", "frozenset"):
+            schema["fail_fast"] = True
+        schema = list(schema.values())
+    if isinstance(schema, (list, tuple)):
+        for part in schema:
+            _end_at_first_fault(part)
 
 
 class Record(BaseModel):
     """A frozen pydantic model that refuses unknown fields, so a foreign file cannot pass for ours.
 
-    It refuses NaN and infinity in every number: a failed measurement is never a figure.
+    It refuses NaN and infinity in every number: a failed measurement is never a figure. A list is refused at its first
+    fault: pydantic takes a kilobyte for each, and a forged file of 80 KB holds 200,000.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        schema = handler(source)
+        _end_at_first_fault(schema)
+        return schema
 
 
 class Interval(Record):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -28,6 +28,15 @@ SCHEMAS: dict[str, type[Record]] = {
 
 COMMANDS = {"plan": "optimize", "audit": "attack", "study": "optimize"}
 """The command that makes a record, where its name differs from the record's."""
+
+MOST_BYTES = 2**26
+"""The largest file that is read as a record."""
+
+MOST_VALUES = 2_000_000
+"""The most values of a record. Parsed, each takes up to 70 bytes."""
+
+MOST_KEYS = 1000
+"""The most keys of one object. Each that no record has takes two kilobytes to report."""
 
 
 def save(record: Record, path: Path) -> None:
@@ -78,8 +87,8 @@ def load(kind: type[R], path: Path) -> R:
         path: the file.
 
     Raises:
-        RecordError: the file does not exist, is truncated, holds another kind of record or another schema version,
-            or a field does not hold what the schema says.
+        RecordError: the file does not exist, is truncated or larger than any record, holds another kind of record or
+            another schema version, or a field does not hold what the schema says.
 
     Examples:
         >>> from collabplan.records import Plan, load
@@ -90,21 +99,23 @@ def load(kind: type[R], path: Path) -> R:
     path = Path(path)
     what, again = _what(kind)
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(MOST_BYTES + 1)
     except FileNotFoundError:
         raise RecordError(f"{what} {path} does not exist; {again}") from None
     except OSError as error:
-        raise RecordError(f"{what} {path} cannot be read ({error}); {again}") from None
+        raise RecordError(f"{what} {path} cannot be read ({error.strerror}); {again}") from None
     return parse(kind, data, path)
 
 
-def parse(kind: type[R], data: bytes, path: Path | str) -> R:
-    """The record in the bytes of a file.
+def parse(kind: type[R], data: bytes, path: Path | str, *, most_values: int = MOST_VALUES) -> R:
+    """The record in the bytes of a file. A forged file takes no more memory than a large one of ours.
 
     Args:
         kind: the class of the record.
         data: the content of the file.
         path: the file, for messages.
+        most_values: a file that spells more is refused.
 
     Raises:
         RecordError: as `load` does.
@@ -117,12 +128,14 @@ def parse(kind: type[R], data: bytes, path: Path | str) -> R:
     """
     what, again = _what(kind)
     expected = kind.model_fields["format"].default
+    if len(data) > MOST_BYTES or sum(map(data.count, (b",", b"[", b"{"))) > most_values:
+        raise RecordError(f"{path} is larger than any {what}; {again}")
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise RecordError(f"{what} {path} cannot be read ({error}); {again}") from None
     try:
-        document = json.loads(text)
+        document = json.loads(text, object_pairs_hook=_object)
     except (ValueError, RecursionError) as error:  # ValueError too: a number of thousands of digits
         raise RecordError(f"{what} {path} is not whole JSON ({error}); {again}") from None
     found = document.get("format") if isinstance(document, dict) else None
@@ -152,6 +165,12 @@ with `collabplan optimize`'
         f"{what} {path} was made by another version of collabplan (schema version {version}, this one reads {known}); "
         f"{_again(what)}"
     )
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(pairs) > MOST_KEYS:
+        raise ValueError(f"an object of more than {MOST_KEYS} keys")
+    return dict(pairs)
 
 
 def _what(kind: type[Record]) -> tuple[str, str]:

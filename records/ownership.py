@@ -7,7 +7,9 @@ Windows has neither owner numbers nor mode bits: access follows lists that a fil
 from __future__ import annotations
 
 import os
+import shlex
 import stat
+from pathlib import Path
 
 
 def grants(state: os.stat_result, bits: int) -> bool:
@@ -65,3 +67,21 @@ def may_be_changed_by_others(state: os.stat_result) -> bool:
         True
     """
     return belongs_to_others(state) or grants(state, 0o022)
+
+
+def how_others_may_change(path: Path, state: os.stat_result) -> str | None:
+    """How somebody else could change a file, and what to do about it, as the end of an error; None if nobody can.
+
+    Args:
+        path: the file, as the user named it.
+        state: of the file, best from `os.fstat` of what is open.
+
+    Examples:
+        >>> how_others_may_change(Path("ca.pem"), os.stat_result((0o100664, 0, 0, 1, 0, *[0] * 5)))
+        'may be changed by others; run: chmod go-w ca.pem'
+    """
+    if belongs_to_others(state):
+        return "belongs to another user, who may change it; give a copy of your own"
+    if may_be_changed_by_others(state):
+        return f"may be changed by others; run: chmod go-w {shlex.quote(str(path))}"
+    return None

@@ -14,7 +14,7 @@ from pathlib import Path
 from ..records import CollabplanError, RecordError
 from ..records.bundle import SIGNATURE_FILE
 from ..records.extras import optional_imports
-from ..records.private_file import read_private
+from ..records.private_file import read_private, read_trusted
 
 with optional_imports():
     from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -22,7 +22,6 @@ with optional_imports():
     from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
 
 SIGNATURE_BYTES = 64
-MOST_KEY_BYTES = 2**14
 
 _MAKE = "make one with `(umask 077; openssl genpkey -algorithm ed25519 -out sign.key)`"
 _EXTRACT = "make one with `openssl pkey -in sign.key -pubout -out sign.pub`"
@@ -47,14 +46,12 @@ def trusted_key(path: Path) -> Ed25519PublicKey:
     """Read the public half of a key that signs bundles.
 
     Raises:
-        CollabplanError: it is missing, or no Ed25519 public key in PEM.
+        CollabplanError: it is missing, others may change it, or it is no Ed25519 public key in PEM.
     """
+    data = read_trusted(Path(path), "trusted key", advice=_EXTRACT)
     key: object = None
-    try:
-        with Path(path).open("rb") as file, contextlib.suppress(ValueError, UnsupportedAlgorithm):
-            key = load_pem_public_key(file.read(MOST_KEY_BYTES))
-    except OSError as error:
-        raise CollabplanError(f"trusted key {path} cannot be read ({error.strerror}); {_EXTRACT}") from None
+    with contextlib.suppress(ValueError, UnsupportedAlgorithm):
+        key = load_pem_public_key(data)
     if not isinstance(key, Ed25519PublicKey):
         raise CollabplanError(f"{path} is no Ed25519 public key in PEM; {_EXTRACT}")
     return key

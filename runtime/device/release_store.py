@@ -14,6 +14,7 @@ import contextlib
 import hashlib
 import os
 import secrets
+import shlex
 import sqlite3
 import stat
 from collections.abc import Iterator, Sequence
@@ -89,7 +90,7 @@ class ReleaseStore:
             _require_private(path)
         try:
             self._database = sqlite3.connect(
-                ":memory:" if path is None else path, timeout=wait_s, check_same_thread=False, isolation_level=None
+                ":memory:" if path is None else _absolute(path), timeout=wait_s, check_same_thread=False, isolation_level=None
             )
             self._index = NearDuplicateIndex(self._database)
             self._prepare(most_bytes)
@@ -283,6 +284,11 @@ def _code(error: sqlite3.Error) -> int:
     return int(getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)) & 0xFF
 
 
+def _absolute(path: Path) -> str:
+    """The path as SQLite takes it for nothing but a file: a relative one may spell a URI, or `:memory:`."""
+    return str(path.absolute())
+
+
 def _require_private(path: Path) -> None:
     """Create the file if it is absent, and refuse one that is not its user's alone. Raises CollabplanError.
 
@@ -301,4 +307,4 @@ def _require_private(path: Path) -> None:
     if not stat.S_ISREG(state.st_mode):
         raise CollabplanError(f"release store {path} cannot be opened (it is not a plain file); name another one")
     if may_be_read_by_others(state):
-        raise CollabplanError(f"release store {path} may be read by others; run: chmod 600 {path}")
+        raise CollabplanError(f"release store {path} may be read by others; run: chmod 600 {shlex.quote(str(path))}")

@@ -96,7 +96,7 @@ class CloudServer:
         self.counts = ServerCounts()
         self._streams = OpenStreams(self.options.max_streams, self.options.max_streams_per_peer)
         self._guard = Guard(part.manifest.bundle_id, self._streams, greeting_s=self.options.greeting_s)
-        self._stopping = threading.Event()
+        self._stopping, self._stop_lock, self._finished = threading.Event(), threading.Lock(), False
         self._engine = _engine(runner, self.options)
         self.methods = ServiceMethods(
             runner,
@@ -139,7 +139,7 @@ class CloudServer:
         return self
 
     def stop(self, grace_s: float = 30.0) -> bool:
-        """Refuse new requests, finish the running ones, and end. A second call does nothing.
+        """Refuse new requests, finish the running ones, and end. A second call waits for the first and says the same.
 
         Args:
             grace_s: the seconds that running requests get. Then what waits or runs is answered `stopping`. An answer
@@ -149,8 +149,12 @@ class CloudServer:
             True if all requests were finished. Otherwise a thread still runs the half, which nothing can interrupt, and
             the interpreter waits for it when it exits.
         """
-        if self._stopping.is_set():
-            return True
+        with self._stop_lock:
+            if not self._stopping.is_set():
+                self._finished = self._stop(grace_s)
+            return self._finished
+
+    def _stop(self, grace_s: float) -> bool:
         until = time.monotonic() + grace_s
         self._stopping.set()
         stopped = self._server.stop(grace_s + _LAST_WORDS_S)

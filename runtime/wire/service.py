@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...records import CollabplanError, read_private
+from ...records import CollabplanError
+from ...records.private_file import read_private, read_trusted
 from . import protocol_pb2 as messages
 from .server_identity import server_certificate
 from .transport import grpc
@@ -43,9 +44,13 @@ class ServerTls:
     client_ca: Path | None = None
 
     def credentials(self) -> Any:
-        """The credentials for gRPC. Raises CollabplanError if a file cannot be read, or others may read the key."""
-        authority = None if self.client_ca is None else _pem(self.client_ca)
-        certificate, key = _pem(self.certificate), _secret(self.key)
+        """The credentials for gRPC.
+
+        Raises:
+            CollabplanError: a file cannot be read, others may change a certificate, or others may read the key.
+        """
+        authority = None if self.client_ca is None else _authority(self.client_ca)
+        certificate, key = _certificate(self.certificate), _secret(self.key)
         return grpc.ssl_server_credentials(
             [(key, certificate)], root_certificates=authority, require_client_auth=authority is not None
         )
@@ -80,9 +85,10 @@ class ClientTls:
             server: trust this certificate alone, in PEM; None: whatever the authority signed.
 
         Raises:
-            CollabplanError: a file cannot be read, or others may read the key.
+            CollabplanError: a file cannot be read, others may change a certificate, or others may read the key.
         """
-        ca, certificate = (None if file is None else _pem(file) for file in (self.ca, self.certificate))
+        ca = None if self.ca is None else _authority(self.ca)
+        certificate = None if self.certificate is None else _certificate(self.certificate)
         key = None if self.key is None else _secret(self.key)
         return grpc.ssl_channel_credentials(
             root_certificates=server or ca, private_key=key, certificate_chain=certificate
@@ -104,11 +110,12 @@ class ClientTls:
         )
 
 
-def _pem(path: Path) -> bytes:
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise CollabplanError(f"{path} cannot be read ({error.strerror}); give a PEM file") from None
+def _authority(path: Path) -> bytes:
+    return read_trusted(Path(path), "authority", advice="give a PEM file")
+
+
+def _certificate(path: Path) -> bytes:
+    return read_trusted(Path(path), "certificate", advice="give a PEM file")
 
 
 def _secret(path: Path) -> bytes:

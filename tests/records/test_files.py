@@ -1,6 +1,8 @@
 """A record file is read whole and ours, or refused with one line."""
 
 import json
+import subprocess
+import sys
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,7 @@ from collabplan.records import (
     save,
     schema_text,
 )
-from collabplan.records.files import SCHEMAS
+from collabplan.records.files import MOST_BYTES, MOST_VALUES, SCHEMAS
 
 
 @pytest.fixture
@@ -152,3 +154,43 @@ def test_what_is_no_number_is_not_read_as_one(written: Path, value: object) -> N
     written.write_text(json.dumps({**document, "node_sum_ms": value}))
     with pytest.raises(RecordError, match="damaged at node_sum_ms"):
         load(Profile, written)
+
+
+# forged files -----------------------------------------------------------------------------------------------
+
+FORGED = """
+import json, resource
+from collabplan.records import RecordError, parse
+from collabplan.records.files import SCHEMAS
+
+for size in (1, 20_000):  # the first round warms up
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for name, field in (("plan", "front"), ("profile", "cuts"), ("audit", "audits"), ("link", None)):
+        kind = SCHEMAS[name]
+        head = {key: kind.model_fields[key].default for key in ("format", "schema_version")}
+        body = {field: [{}] * size} if field else dict.fromkeys(map(str, range(size // 2)), 0)
+        try:
+            parse(kind, json.dumps({**head, **body}).encode(), "forged.json")
+        except RecordError as error:
+            assert len(str(error)) < 400
+        else:
+            raise SystemExit("a forged record was read")
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+
+
+def test_what_is_wrong_with_a_forged_file_of_80_kilobytes_takes_little_memory() -> None:
+    ran = subprocess.run([sys.executable, "-c", FORGED], capture_output=True, text=True, timeout=60)
+    assert ran.returncode == 0, ran.stderr
+    assert int(ran.stdout) < 20, "MiB; a kilobyte for each of 260,000 faults"
+
+
+@pytest.mark.parametrize("content", [b"[" + b"0," * MOST_VALUES + b"0]", b" " * (MOST_BYTES + 1)])
+def test_a_file_larger_than_any_record_is_refused_unparsed(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "large.json").write_bytes(content)
+    assert "larger than any profile" in refusal(Profile, tmp_path / "large.json")
+
+
+def test_a_list_is_refused_at_its_first_fault(written: Path) -> None:
+    assert "damaged at cuts.0.id" in refusal(Profile, altered(written, cuts=[{}] * 1000))
+    assert "more than 1000 keys" in refusal(Profile, altered(written, target=dict.fromkeys(map(str, range(1001)), "x")))

@@ -324,6 +324,7 @@ def test_the_time_to_finish_is_kept_and_what_is_finished_in_it_arrives(
         began = time.monotonic()
         finished = server.stop(grace_s=0.8)
         assert time.monotonic() - began < 2.3
+        assert server.stop() == finished, "a second call says the same"
         asking.join(5)
     over.set()
     assert finished == (run_s < 0.8)

@@ -127,9 +127,15 @@ def test_openssl_checks_the_signature_too(here: Path) -> None:
 
 def test_keys_that_are_none_are_refused_before_anything_is_opened(here: Path) -> None:
     refusal(here / "absent", "cloud", [here / "ours.pub"], "holds no cloud part")
-    refusal(here / "one", "cloud", [here / "absent.pub"], "cannot be read .*openssl pkey -in sign.key -pubout")
+    refusal(here / "one", "cloud", [here / "absent.pub"], "does not exist; .*openssl pkey -in sign.key -pubout")
     refusal(here / "one", "cloud", [here / "ours.key"], "is no Ed25519 public key in PEM")
-    refusal(here / "one", "cloud", [here / "ours.pub", here / "one"], "cannot be read")
+    refusal(here / "one", "cloud", [here / "ours.pub", here / "one"], "is not a plain file")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no mode bits")
+def test_a_trusted_key_that_others_may_change_is_refused(here: Path) -> None:
+    (here / "ours.pub").chmod(0o664)
+    refusal(here / "one", "cloud", [here / "ours.pub"], "may be changed by others; run: chmod go-w")
 
 
 @pytest.mark.parametrize(

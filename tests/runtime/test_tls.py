@@ -141,7 +141,7 @@ def test_tls_needs_no_leave_for_another_address(papers: Papers) -> None:
 def test_files_that_are_missing_or_do_not_belong_together_are_told(papers: Papers) -> None:
     part = open_cloud(papers.bundle)
     for tls, says in (
-        (ServerTls(papers.pem("absent"), papers.key("server")), "absent.pem cannot be read"),
+        (ServerTls(papers.pem("absent"), papers.key("server")), "absent.pem does not exist"),
         (ServerTls(papers.pem("ca"), papers.key("server")), "belong together"),
         (ServerTls(papers.key("server"), papers.key("server")), "belong together"),
     ):

@@ -81,7 +81,8 @@ def test_a_file_is_readable_by_its_owner_alone_and_refused_otherwise(tmp_path: P
     assert {stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()} == {0o600}
     store.close()
     path.chmod(0o644)
-    with pytest.raises(CollabplanError, match="chmod 600"):
+    path = path.rename(tmp_path / "of ours")
+    with pytest.raises(CollabplanError, match=f"run: chmod 600 '{path}'"):
         ReleaseStore(path, "plan", 4)
 
 
@@ -240,3 +241,19 @@ def test_a_file_never_drops_bytes(tmp_path: Path) -> None:
         number = store.add(b"a", b"1234", None).number
     assert not store.make_room()
     assert store.first_row(number) == b"1234"
+
+
+@pytest.mark.parametrize("name", ["file:foo?mode=ro", "file:foo?mode=memory", ":memory:", "foo#bar?x=1"])
+def test_a_name_is_a_file_whatever_sqlite_makes_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for known in (False, True):
+        store = ReleaseStore(Path(name), "plan", 4)
+        with store.decision():
+            assert (store.find(b"a") is not None) is known
+            if not known:
+                store.add(b"a", b"1234", None)
+        store.close()
+    assert [file.name for file in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).stat().st_size > 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -65,7 +66,7 @@ def test_a_certificate_and_its_key_belong_together() -> None:
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     for tls in (ClientTls(ca=tmp_path / "ca.pem"), ServerTls(tmp_path / "ca.pem", tmp_path / "ca.pem")):
-        with pytest.raises(CollabplanError, match=r"ca\.pem cannot be read .*give a PEM file"):
+        with pytest.raises(CollabplanError, match=r"ca\.pem does not exist; give a PEM file"):
             tls.credentials()
 
 
@@ -77,6 +78,18 @@ def test_a_key_that_others_may_read_or_change_is_refused(tmp_path: Path, mode: i
     key.chmod(mode)
     for tls in (ServerTls(certificate, key), ClientTls(certificate=certificate, key=key)):
         with pytest.raises(CollabplanError, match=r"server\.key may be read by others; run: chmod 600"):
+            tls.credentials()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no mode bits")
+@pytest.mark.parametrize("open_to_others", ["ca.pem", "own.pem"])
+def test_a_certificate_that_others_may_change_is_refused(tmp_path: Path, open_to_others: str) -> None:
+    ca, own, key = (tmp_path / name for name in ("ca.pem", "own.pem", "own.key"))
+    for file in (ca, own, key):
+        file.touch(mode=0o600)
+    (tmp_path / open_to_others).chmod(0o664)
+    for tls in (ServerTls(own, key, ca), ClientTls(ca, own, key)):
+        with pytest.raises(CollabplanError, match=rf"{open_to_others} may be changed by others; run: chmod go-w"):
             tls.credentials()
 
 
