@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from .grouping import option
 from .options import Debug, HelpAll, Json, OutputFile, examples
 
 EXAMPLES = examples(
@@ -25,7 +26,7 @@ def agreement(
             help="Attackers with one release of each input, as estimates assume, or with as many as were tried."
         ),
     ] = "one",
-    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of the bootstrap.")] = 0,
+    seed: Annotated[int, option("Of the bootstrap.", "N", default=True, least=0)] = 0,
     file: OutputFile = None,
     as_json: Json = False,
     _debug: Debug = False,

@@ -6,7 +6,7 @@ import importlib
 import sys
 from collections.abc import Iterator, Mapping, MutableMapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -16,6 +16,9 @@ from .. import __version__
 from .catalogue import ABOUT, COMMANDS, page
 from .faults import Interrupted
 from .options import Debug
+
+if TYPE_CHECKING:
+    from .config import Option
 
 _HELP_FLAGS = ("--help", "-h", "--help-all", "--version", "--show-completion", "--install-completion")
 _CONTEXT = {"help_option_names": ["-h", "--help"]}
@@ -116,7 +119,7 @@ def collabplan(
         return
     ctx.obj = config = find_config(Path.cwd()) if file is None else named_config(file)
     if config is not None:
-        ctx.default_map = config.defaults(_option_names(ctx.command))
+        ctx.default_map = config.defaults(_options(ctx.command))
         print(f"collabplan: defaults from {config.file}", file=sys.stderr)
 
 
@@ -133,14 +136,22 @@ def _built(name: str) -> Any:
     return get_command(single)
 
 
-def _option_names(group: Any) -> dict[str, dict[str, str]]:
-    """By command, what a configuration may call its parameters: `budget-ms` -> `budget_ms`."""
-    names: dict[str, dict[str, str]] = {}
+def _options(group: Any) -> dict[str, dict[str, Option]]:
+    """By command, its options by what a configuration may call them: `budget-ms`."""
+    from .config import Option
+
+    options: dict[str, dict[str, Option]] = {}
     for command_name, command in group.commands.items():
-        names[command_name] = {}
+        options[command_name] = {}
         for parameter in command.params:
             if parameter.name.startswith("_") or parameter.name == "help":
                 continue
             long = [option[2:] for option in parameter.opts if option.startswith("--")] or [parameter.name]
-            names[command_name] |= dict.fromkeys(long, parameter.name)
-    return names
+            made = Option(
+                parameter.name,
+                parameter.metavar,
+                is_list=parameter.multiple or parameter.nargs != 1,
+                is_flag=getattr(parameter, "is_flag", False),
+            )
+            options[command_name] |= dict.fromkeys(long, made)
+    return options

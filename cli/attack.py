@@ -59,7 +59,7 @@ _SHOWN = {
         most=1,
     ),
     "max_crossing": MAX_CROSSING,
-    "pictures": option("Originals beside reconstructions, as PNG.", "DIR", OUTPUT),
+    "pictures": option("Originals beside reconstructions, as PNG.", "DIR", OUTPUT, writes="files"),
 }
 
 

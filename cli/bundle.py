@@ -37,7 +37,7 @@ class ExportFormat(StrEnum):
 
 def bundle(
     plan: PlanFile,
-    folder: Annotated[Path, option("Folder for the bundle.", "DIR", OUTPUT, "-o", "--output")],
+    folder: Annotated[Path, option("Folder for the bundle.", "DIR", OUTPUT, "-o", "--output", writes="folder")],
     formats: Annotated[
         list[ExportFormat] | None,
         option("Also write the halves for another engine. Once for each format.", None, OUTPUT, "--format"),

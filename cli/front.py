@@ -54,10 +54,13 @@ def front(
     split and attacks it there; exit 1 where it then misses a budget.
     """
     from ..records import Plan, load
+    from ..records.atomic import require_writable
     from ..workflows.front import budgets_with, front_rows, picked, plan_of_row, write_row
     from ..workflows.workspace import Workspace
     from .output import Output
 
+    if export is not None:
+        require_writable(file)
     output = Output(as_json=as_json)
     loaded = load(Plan, plan)
     budgets = budgets_with(

@@ -10,13 +10,20 @@ import dataclasses
 import inspect
 import math
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import typer
 from typer.models import OptionInfo
 
 Shown = Mapping[str, OptionInfo]
 """By field, how a terminal shows it."""
+
+MOST = {"S": 86_400, "MS": 86_400_000, "seed": 2**32 - 1}
+"""The largest number that an option takes unless it says otherwise, by metavar or name; all others: `MOST_OF_ALL`."""
+
+MOST_OF_ALL = 10**12
+"""What lies above overflows a clock or an index somewhere, hours later."""
 
 
 def grouped(**groups: Shown) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -65,8 +72,9 @@ def option(
     least: float | None = None,
     most: float | None = None,
     envvar: str | None = None,
+    writes: Literal["file", "files", "folder"] | None = None,
 ) -> OptionInfo:
-    """How one option is shown.
+    """How one option is shown, and what is checked before its command begins.
 
     Args:
         text: the help.
@@ -77,7 +85,17 @@ def option(
         default: print the default too.
         least, most: bounds of a number.
         envvar: gives the value where the command line does not.
+        writes: its value is where a result is written: a file, files in a folder, or a folder as a whole.
     """
+
+    def checked(param: typer.CallbackParam, value: Any) -> Any:
+        _require_bounded(param, value)
+        if writes is not None and value is not None:
+            from ..records.atomic import require_writable
+
+            require_writable(Path(value, "file") if writes == "files" else value, folder=writes == "folder")
+        return value
+
     info: OptionInfo = typer.Option(
         *flags,
         help=text,
@@ -88,19 +106,20 @@ def option(
         min=least,
         max=most,
         envvar=envvar,
-        callback=_finite,
+        callback=checked,
     )
     return info
 
 
-def _finite(param: typer.CallbackParam, value: Any) -> Any:
-    """Refuse NaN and infinity, which a range lets through."""
+def _require_bounded(param: typer.CallbackParam, value: Any) -> None:
+    """Refuse numbers that a range lets through: NaN, infinity, and those above any sense."""
+    most = MOST.get(param.name or "") or MOST.get(param.metavar or "") or MOST_OF_ALL
     for each in value if isinstance(value, tuple | list) else (value,):
-        if isinstance(each, float) and not math.isfinite(each):
+        if isinstance(each, (int, float)) and not abs(each) <= most:
             from ..records import CollabplanError
 
-            raise CollabplanError(f"{param.opts[0]} {each:g} is not a finite number; give one")
-    return value
+            wrong = f"is too large; {most:,} is the most" if math.isfinite(each) else "is not a finite number; give one"
+            raise CollabplanError(f"{param.opts[0]} {each:g} {wrong}")
 
 
 def _parameters(group: type[Any], shown: Shown) -> list[inspect.Parameter]:

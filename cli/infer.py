@@ -59,7 +59,8 @@ def infer(
     options: InferOptions,
     tls: CloudOptions,
     file: Annotated[
-        Path | None, option("Write the outputs: .safetensors or .json.", "FILE", OUTPUT, "-o", "--output")
+        Path | None,
+        option("Write the outputs: .safetensors or .json.", "FILE", OUTPUT, "-o", "--output", writes="file"),
     ] = None,
     as_json: Json = False,
     _debug: Debug = False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -32,4 +33,4 @@ def init(
     write_target_file(file, force=force)
     output = Output()
     output.wrote("target", file)
-    output.say(f"next: collabplan profile {file}, then: collabplan optimize --budget-ms 50")
+    output.say(f"next: collabplan profile {shlex.quote(str(file))}, then: collabplan optimize --budget-ms 50")

@@ -31,9 +31,9 @@ def link(
         float, option("For each of round trip, way up and way down.", "S", _MEASURE, default=True, least=0.1, most=3600)
     ] = 1.0,
     most: Annotated[str, option("Largest echo to send.", "SIZE", _MEASURE, default=True)] = "16MiB",
-    file: Annotated[Path, option("Where to write the link.", "FILE", OUTPUT, "-o", "--output", default=True)] = Path(
-        "link.json"
-    ),
+    file: Annotated[
+        Path, option("Where to write the link.", "FILE", OUTPUT, "-o", "--output", default=True, writes="file")
+    ] = Path("link.json"),
     as_json: Json = False,
     _debug: Debug = False,
     _help_all: HelpAll = False,

@@ -38,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     gc.disable()
     debug = "--debug" in given
     try:
+        _require_no_empty(given)
         from .app import app
 
         code = app(args=given, prog_name="collabplan", standalone_mode=False)
@@ -52,3 +53,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     finally:
         gc.enable()
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _require_no_empty(given: Sequence[str]) -> None:
+    """Refuse an empty argument, which a path would turn into the working directory.
+
+    Raises:
+        CollabplanError: it, or the option that it follows, is named.
+    """
+    from ..records.errors import CollabplanError
+
+    for before, each in zip(["", *given], given, strict=False):
+        if not each or (each.startswith("--") and each.endswith("=")):
+            name = each[:-1] or (before if before.startswith("-") else "an argument")
+            raise CollabplanError(f"{name} is empty; give a value, or leave it out")

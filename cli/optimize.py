@@ -62,9 +62,9 @@ def optimize(
     target: Annotated[str | None, typer.Argument(metavar="TARGET", help=TARGET_HELP, show_default=False)] = None,
     inputs: Inputs = None,
     batch_dim: BatchDim = None,
-    file: Annotated[Path, option("Where to write the plan.", "FILE", OUTPUT, "-o", "--output", default=True)] = Path(
-        "plan.json"
-    ),
+    file: Annotated[
+        Path, option("Where to write the plan.", "FILE", OUTPUT, "-o", "--output", default=True, writes="file")
+    ] = Path("plan.json"),
     as_json: Json = False,
     _debug: Debug = False,
     _help_all: HelpAll = False,

@@ -40,7 +40,9 @@ MAX_CROSSING = option("Most tensors that may cross one cut.", "N", TARGET, defau
 OtherTarget = Annotated[
     str | None, option(f"The target, if it has moved since. {RUNS_CODE}", "TARGET", TARGET, "--model")
 ]
-OutputFile = Annotated[Path | None, option("Also write the result to FILE.", "FILE", OUTPUT, "-o", "--output")]
+OutputFile = Annotated[
+    Path | None, option("Also write the result to FILE.", "FILE", OUTPUT, "-o", "--output", writes="file")
+]
 PlanFile = Annotated[Path, typer.Argument(metavar="PLAN", help="A plan file, written by `collabplan optimize`.")]
 
 AUDIT = option("Attack the plan; without, it is ESTIMATED.", None, AUDITS, "--audit/--no-audit", default=True)

@@ -19,7 +19,7 @@ EXAMPLES = examples(
 
 def split(
     plan: PlanFile,
-    folder: Annotated[Path, option("Folder for the two halves.", "DIR", OUTPUT, "-o", "--output")],
+    folder: Annotated[Path, option("Folder for the two halves.", "DIR", OUTPUT, "-o", "--output", writes="folder")],
     model: OtherTarget = None,
     as_json: Json = False,
     _debug: Debug = False,

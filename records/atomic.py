@@ -133,6 +133,34 @@ def write_failure(path: Path, error: OSError) -> str:
     return f"cannot write {path}: {error.strerror or error}; choose a writable place with -o"
 
 
+def require_writable(path: Path, *, folder: bool = False) -> None:
+    """Refuse a place where nothing can be written, before the work whose result is to lie there.
+
+    Args:
+        path: the file. Folders above it that are absent will be made.
+        folder: it is a folder, which will be replaced as a whole.
+
+    Raises:
+        CollabplanError: something of another kind lies there, or what would have to be changed above it cannot be.
+
+    Examples:
+        >>> require_writable(Path("."))
+        Traceback (most recent call last):
+        collabplan.records.errors.CollabplanError: cannot write .: it is a folder; choose a writable place with -o
+    """
+    place = path.absolute()
+    try:
+        if place.exists() and not (place.is_dir() if folder else place.is_file()):
+            what = "a folder" if place.is_dir() else "a file" if folder else "no plain file"
+            raise OSError(errno.EEXIST, f"it is {what}")
+        above = next(each for each in place.parents if each.exists())
+        if not above.is_dir():
+            raise OSError(errno.ENOTDIR, f"{above} is no folder")
+        os.rmdir(tempfile.mkdtemp(dir=above, prefix=f".{place.name}.", suffix=".tmp"))  # as it will be written
+    except OSError as error:
+        raise CollabplanError(write_failure(path, error)) from None
+
+
 def make_folder(path: Path) -> None:
     """Make a folder and those above it where they are absent.
 

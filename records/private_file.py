@@ -1,4 +1,4 @@
-"""Reads files that decide something only while nobody else could have had a hand in them: secrets, and whom to trust."""
+"""Reads files that count only while others cannot have had a hand in them: secrets, and whom to trust."""
 
 from __future__ import annotations
 

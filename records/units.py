@@ -11,6 +11,9 @@ _DURATION_MS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
 _SIZE_BYTES = {
     "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30,
 }  # fmt: skip
+_MOST = 1e15
+"""A petabyte, or thirty thousand years: what lies above overflows somewhere later."""
+
 _QUANTITY = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*([A-Za-z]*)\s*")
 
 
@@ -21,7 +24,7 @@ def parse_bandwidth(text: str) -> float:
         text: a positive number and its unit.
 
     Raises:
-        CollabplanError: the unit is absent or unknown, or the number is not positive.
+        CollabplanError: the unit is absent or unknown, or the number is not positive or above any sense.
 
     Examples:
         >>> parse_bandwidth("20mbps")
@@ -83,4 +86,6 @@ def _parse(
     value = float(number) * units[unit]
     if value == 0 and not zero:
         raise CollabplanError(f"{what} {text!r} must be greater than zero; write for example {example}")
+    if value > _MOST:
+        raise CollabplanError(f"{what} {text[:40]!r} is too large; write for example {example}")
     return value

@@ -7,6 +7,7 @@ users of the machine cannot look into it, since it keeps pictures of private inp
 from __future__ import annotations
 
 import logging
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,8 +28,15 @@ class Workspace:
 
     @classmethod
     def here(cls) -> Workspace:
-        """The workspace of the working directory."""
-        return cls(Path(WORK_FOLDER))
+        """The workspace of the working directory, closed to other users if it exists.
+
+        Raises:
+            CollabplanError: it belongs to another user, whose profiles name code to run.
+        """
+        workspace = cls(Path(WORK_FOLDER))
+        if workspace.folder.is_dir():
+            workspace._close_to_others()
+        return workspace
 
     def prepare(self) -> Path:
         """Make the folder with its `.gitignore`, and close it to other users.
@@ -95,6 +103,5 @@ def require_unchanged(profile: Profile, path: Path) -> None:
     if not file.is_file():
         raise TargetError(f"{file}, which {path} profiled, is gone; give TARGET")
     if hash_file(file) != target.file_sha256:
-        raise TargetError(
-            f"{file} has changed since it was profiled ({path}); run `collabplan profile {target.spec}` again"
-        )
+        again = f"collabplan profile {shlex.quote(target.spec)}"
+        raise TargetError(f"{file} has changed since it was profiled ({path}); run `{again}` again")

@@ -90,7 +90,10 @@ class ReleaseStore:
             _require_private(path)
         try:
             self._database = sqlite3.connect(
-                ":memory:" if path is None else _absolute(path), timeout=wait_s, check_same_thread=False, isolation_level=None
+                ":memory:" if path is None else _absolute(path),
+                timeout=wait_s,
+                check_same_thread=False,
+                isolation_level=None,
             )
             self._index = NearDuplicateIndex(self._database)
             self._prepare(most_bytes)

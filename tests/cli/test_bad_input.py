@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from collabplan.cli.app import app
 from command_line import Run
 from target_files import DATA, NET
+from typer.main import get_command
 
 Write = Callable[..., Path]
 
@@ -186,3 +188,64 @@ def test_prints_of_the_target_do_not_spoil_json(run: Run, target: Write) -> None
     ran = run("profile", str(path), "--seconds", "0.3", "--json")
     assert ran.document["format"] == "collabplan.profile"
     assert "loading" in ran.err
+
+
+WRITING = (
+    ("attack", "absent.py"), ("leakage", "absent.py"), ("profile", "absent.py"), ("optimize", "--budget-ms", "5"),
+    ("agreement", "a.json", "b.json"), ("verify", "plan.json"), ("front", "plan.json", "--export", "1"),
+    ("infer", "bundle", "--data", "x.npy"), ("link", "host:1", "--bundle", "bundle"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("command", WRITING, ids=lambda command: command[0])
+def test_a_result_that_cannot_be_written_is_refused_before_the_work(
+    run: Run, here: Path, command: tuple[str, ...]
+) -> None:
+    (here / "file").touch()
+    refused(run, *command, "-o", ".", says="cannot write .: it is a folder")
+    refused(run, *command, "-o", "file/x.json", says="is no folder; choose a writable place with -o")
+
+
+@pytest.mark.parametrize("command", ["bundle", "split"])
+def test_a_folder_that_cannot_be_made_is_refused_before_the_work(run: Run, here: Path, command: str) -> None:
+    (here / "file").touch()
+    for folder in ("file", "file/x"):
+        refused(run, command, "plan.json", "-o", folder, says=f"cannot write {folder}: ")
+    refused(run, "attack", "absent.py", "--pictures", "file", says="cannot write file/file: ")
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        (("profile", "x.py", "--seconds", "1e30"), "--seconds 1e+30 is too large; 86,400 is the most"),
+        (("profile", "x.py", "--seconds", "inf"), "--seconds inf is not a finite number"),
+        (("infer", "bundle", "--timeout-s", "inf"), "--timeout-s"),
+        (("infer", "bundle", "--retries", "9" * 30), "--retries 1e+30 is too large"),
+        (("optimize", "--budget-ms", "1e300"), "--budget-ms 1e+300 is too large"),
+        (("optimize", "--budget-ms", "5", "--edge-slowdown", "1e30"), "--edge-slowdown 1e+30 is too large"),
+        (("leakage", "--seed", "9" * 20), "--seed 1e+20 is too large; 4,294,967,295 is the most"),
+        (("agreement", "a", "b", "--seed", "9" * 20), "--seed 1e+20 is too large"),
+    ],
+)
+def test_numbers_above_any_sense_are_refused(run: Run, command: tuple[str, ...], says: str) -> None:
+    refused(run, *command, says=says)
+
+
+def test_every_option_with_a_value_is_checked() -> None:
+    for name, command in get_command(app).commands.items():  # type: ignore[attr-defined]
+        for parameter in command.params:
+            if parameter.param_type_name == "option" and not parameter.is_flag and parameter.metavar:
+                assert parameter.callback is not None, f"{name} {parameter.opts}"
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        (("explain", ""), "an argument is empty"),
+        (("attack", "x.py", "-o", ""), "-o is empty; give a value, or leave it out"),
+        (("infer", "bundle", "--release-store", ""), "--release-store is empty"),
+        (("infer", "bundle", "--ca="), "--ca is empty"),
+    ],
+)
+def test_an_empty_argument_is_not_the_working_directory(run: Run, command: tuple[str, ...], says: str) -> None:
+    refused(run, *command, says=says)

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import re
 from pathlib import Path
 
 import pytest
-from collabplan.cli.config import NAMED_ONLY, Config, find_config
+from collabplan.cli.app import app
+from collabplan.cli.catalogue import COMMANDS as CATALOGUE
+from collabplan.cli.config import NAMED_ONLY, PATHS, Config, Option, find_config
 from collabplan.records import CollabplanError
 from command_line import Ran, Run
+from typer.main import get_command
 
-COMMANDS = {"optimize": {"budget-ms": "budget_ms", "target": "target", "seed": "seed"}, "profile": {"target": "target"}}
+TARGET = Option("target", "TARGET")
+COMMANDS = {
+    "optimize": {"budget-ms": Option("budget_ms", "MS"), "target": TARGET, "seed": Option("seed", "N")},
+    "profile": {"target": TARGET},
+}
 
 
 def said(ran: Ran) -> str:
@@ -140,7 +149,10 @@ def test_which_file_was_read_is_said(run: Run, here: Path) -> None:
     assert run("env").err == f"collabplan: defaults from {here / 'collabplan.toml'}\n"
 
 
-OPTIONS = {"infer": {key: key.replace("-", "_") for key in NAMED_ONLY}, "agreement": {"releases": "releases"}}
+OPTIONS = {
+    "infer": {key: Option(key.replace("-", "_")) for key in NAMED_ONLY},
+    "agreement": {"releases": Option("releases")},
+}
 
 
 @pytest.mark.parametrize("key", sorted(NAMED_ONLY))
@@ -164,7 +176,86 @@ def test_a_named_file_counts_in_place_of_a_found_one(run: Run, here: Path) -> No
     ran = run("--config", "mine.toml", "env")
     assert ran.document["configuration"] == "mine.toml"
     assert ran.err == "collabplan: defaults from mine.toml\n"
-    assert "absent.toml cannot be read" in run("--config", "absent.toml", "env").line
+    assert "absent.toml does not exist; name one that does" in run("--config", "absent.toml", "env").line
+    assert "cannot be read: Is a directory" in run("--config", ".", "env").line
+    assert "--config is empty" in run("--config", "", "env").line
     (here / "mine.toml").chmod(0o666)
     refused = run("--config", "mine.toml", "env")
     assert (refused.code, "chmod go-w" in refused.line) == (2, os.name != "nt"), "it can decide whom to trust"
+
+
+# values -----------------------------------------------------------------------------------------------------
+
+
+def value(here: Path, given: object, **takes: object) -> object:
+    config = Config(here / "collabplan.toml", {"infer": {"it": given}})
+    return config.defaults({"infer": {"it": Option("it", **takes)}})["infer"]["it"]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("metavar", "given", "is_path"),
+    [
+        *[(metavar, "some/file", True) for metavar in ("FILE", "DIR", "PEM", "KEY", "PLAN")],
+        ("TARGET", "model.py", True),
+        ("TARGET", "model.py:net", True),
+        ("TARGET", "package.module:net", False),
+        ("TARGET|PLAN", "plan.json", True),
+        ("DIR|S3", "shared", True),
+        ("DIR|S3", "s3://bucket/prefix", False),
+        ("DIR|ID", "bundle", True),
+        ("DIR|ID", "0" * 64, False),
+        ("HOST:PORT", "host:1", False),
+        ("RATE", "20mbps", False),
+    ],
+)
+def test_relative_paths_start_at_the_files_folder(here: Path, metavar: str, given: str, is_path: bool) -> None:
+    assert value(here, given, metavar=metavar) == (str(here / given) if is_path else given)
+    assert value(here, [given], metavar=metavar, is_list=True) == [str(here / given) if is_path else given]
+    assert value(here, str(here / "x"), metavar="FILE") == str(here / "x")
+
+
+def test_a_command_in_another_folder_finds_what_the_file_names(
+    run: Run, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (here / "conf").mkdir()
+    (here / "conf" / "mine.toml").write_text('[infer]\ntrust = ["sign.pub"]\ndata = ["x.npy"]\n')
+    (here / "bundle").mkdir()
+    (here / "bundle" / "manifest.json").touch()
+    assert "trusted key conf/sign.pub does not exist" in run("--config", "conf/mine.toml", "infer", "bundle").err
+    monkeypatch.chdir(here / "bundle")
+    assert "trusted key ../conf/sign.pub does not" in run("--config", "../conf/mine.toml", "infer", ".").err
+
+
+def test_every_option_that_is_a_path_is_known_as_one() -> None:
+    for name, command in get_command(app).commands.items():  # type: ignore[attr-defined]
+        module = importlib.import_module(f"collabplan.cli.{name}")
+        kinds = {} if hasattr(module, "app") else getattr(module, name).__annotations__
+        for parameter in command.params:
+            if "Path" in str(kinds.get(parameter.name)):
+                assert parameter.metavar in PATHS, f"{name} {parameter.name}: metavar {parameter.metavar}"
+    assert set(CATALOGUE) == set(get_command(app).commands)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("given", "takes", "says"),
+    [
+        ("none", {"is_list": True}, 'gives \'it\' "none", but it takes a list: it = ["none"]'),
+        (5, {"is_list": True}, "but it takes a list: it = [5]"),
+        (["a", "b"], {}, 'gives \'it\' ["a", "b"], but it takes one value, not a list'),
+        ([["a"]], {"is_list": True}, "but it takes text or a number"),
+        ({"a": 1}, {"metavar": "N"}, "but it takes text or a number (N)"),
+        (True, {"metavar": "N"}, "gives 'it' true, but it takes text or a number"),
+        ("yes", {"is_flag": True}, "gives 'it' \"yes\", but it takes true or false"),
+        (5, {"metavar": "FILE"}, "gives 'it' 5, but it takes text"),
+        ("", {"metavar": "FILE"}, "gives 'it' an empty text"),
+        ([""], {"is_list": True}, "gives 'it' an empty text"),
+    ],
+)
+def test_a_value_of_another_kind_is_told(here: Path, given: object, takes: dict[str, object], says: str) -> None:
+    with pytest.raises(CollabplanError, match=re.escape(says)):
+        value(here, given, **takes)
+
+
+def test_a_text_for_a_list_is_told_on_the_terminal(run: Run, here: Path) -> None:
+    (here / "collabplan.toml").write_text('[leakage]\ndefense = "none"\n')
+    assert 'it takes a list: defense = ["none"]' in run("leakage").line

@@ -45,6 +45,15 @@ def test_the_folder_is_its_users_alone(here: Path, monkeypatch: pytest.MonkeyPat
         Workspace.here().prepare()
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no mode bits")
+@pytest.mark.parametrize("command", [("cache", "list"), ("cache", "clear"), ("optimize", "--budget-ms", "5")])
+def test_every_command_that_looks_into_it_closes_it(run: Run, here: Path, command: tuple[str, ...]) -> None:
+    (here / ".collabplan").mkdir()
+    (here / ".collabplan").chmod(0o755)
+    run(*command)
+    assert stat.S_IMODE((here / ".collabplan").stat().st_mode) == 0o700
+
+
 def filled(here: Path) -> Workspace:
     workspace = Workspace(here / ".collabplan")
     folder = workspace.prepare()

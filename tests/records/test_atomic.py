@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from collabplan.records import CollabplanError, new_folder, write_bytes, write_text
-from collabplan.records.atomic import make_file
+from collabplan.records.atomic import make_file, require_writable
 
 
 def test_a_file_is_written_with_its_folders(tmp_path: Path) -> None:
@@ -82,3 +82,43 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     fill("third")
     assert [path.name for path in target.iterdir()] == ["third"]
     assert [path.name for path in target.parent.iterdir()] == ["folder"]
+
+
+@pytest.mark.parametrize(
+    ("name", "folder", "says"),
+    [
+        (".", False, "it is a folder"),
+        ("pipe", False, "it is no plain file"),
+        ("file", True, "it is a file"),
+        ("pipe", True, "it is a file"),
+        ("file/below", False, "file is no folder"),
+        ("file/below/it", True, "file is no folder"),
+        ("x" * 250, False, "File name too long"),
+        ("x" * 300, True, "File name too long"),
+    ],
+)
+def test_where_nothing_can_be_written_is_refused_before_the_work(
+    tmp_path: Path, name: str, folder: bool, says: str
+) -> None:
+    (tmp_path / "file").touch()
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(CollabplanError, match=f"^cannot write .*{says}; choose a writable place with -o$"):
+        require_writable(tmp_path / name, folder=folder)
+    assert {path.name for path in tmp_path.iterdir()} == {"file", "pipe"}
+
+
+def test_a_folder_that_takes_no_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr("tempfile.mkdtemp", refused)
+    with pytest.raises(CollabplanError, match=r"cannot write .*Permission denied"):
+        require_writable(tmp_path / "new" / "file")
+
+
+def test_where_something_can_be_written_nothing_is_left(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    for name, folder in (("file", False), ("new", False), ("a/b/c", False), ("folder", True), ("a/b", True)):
+        require_writable(tmp_path / name, folder=folder)
+    assert {path.name for path in tmp_path.rglob("*")} == {"file", "folder"}

@@ -43,3 +43,10 @@ def test_a_link_without_bandwidth_is_refused(text: str) -> None:
 def test_the_case_of_a_size_counts(text: str) -> None:
     with pytest.raises(CollabplanError, match="200MB"):
         parse_size(text)
+
+
+@pytest.mark.parametrize("text", ["9" * 400 + "mbps", "9999999999999gbps"])
+def test_what_would_overflow_later_is_refused(text: str) -> None:
+    with pytest.raises(CollabplanError, match="too large; write for example 20mbps") as caught:
+        parse_bandwidth(text)
+    assert len(str(caught.value)) < 120
