@@ -90,10 +90,7 @@ class ReleaseStore:
             _require_private(path)
         try:
             self._database = sqlite3.connect(
-                ":memory:" if path is None else _absolute(path),
-                timeout=wait_s,
-                check_same_thread=False,
-                isolation_level=None,
+                _database_name(path), timeout=wait_s, check_same_thread=False, isolation_level=None
             )
             self._index = NearDuplicateIndex(self._database)
             self._prepare(most_bytes)
@@ -287,9 +284,9 @@ def _code(error: sqlite3.Error) -> int:
     return int(getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)) & 0xFF
 
 
-def _absolute(path: Path) -> str:
-    """The path as SQLite takes it for nothing but a file: a relative one may spell a URI, or `:memory:`."""
-    return str(path.absolute())
+def _database_name(path: Path | None) -> str:
+    """What SQLite opens. A relative path might spell a URI, or `:memory:`; an absolute one is a file's."""
+    return ":memory:" if path is None else str(path.absolute())
 
 
 def _require_private(path: Path) -> None:
