@@ -18,7 +18,8 @@ A target is path.py, path.py:NAME or package.module:NAME. Loading it runs its Py
 trust.
 
 Defaults come from [tool.collabplan] in pyproject.toml or from collabplan.toml, nearest folder upwards, up to the \
-project's root. Trust and releases count there only if the file is named with --config."""
+project's root. Relative paths start at the file's folder. Trust and releases count only if the file is named with \
+--config."""
 
 
 @dataclass(frozen=True, slots=True)

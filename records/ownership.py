@@ -11,6 +11,8 @@ import shlex
 import stat
 from pathlib import Path
 
+_UID_MAP, _OVERFLOW = Path("/proc/self/uid_map"), Path("/proc/sys/kernel/overflowuid")
+
 
 def grants(state: os.stat_result, bits: int) -> bool:
     """True if the mode of the file has any of `bits`.
@@ -51,7 +53,7 @@ def belongs_to_others(state: os.stat_result) -> bool:
         >>> belongs_to_others(os.stat_result((0o100644, 0, 0, 1, 0, *[0] * 5)))
         False
     """
-    return os.name != "nt" and state.st_uid not in (0, os.geteuid())
+    return os.name != "nt" and state.st_uid not in (os.geteuid(), *_roots())
 
 
 def may_be_changed_by_others(state: os.stat_result) -> bool:
@@ -85,3 +87,16 @@ def how_others_may_change(path: Path, state: os.stat_result) -> str | None:
     if may_be_changed_by_others(state):
         return f"may be changed by others; run: chmod go-w {shlex.quote(str(path))}"
     return None
+
+
+def _roots() -> tuple[int, ...]:
+    """The owner numbers that stand for root.
+
+    In a sandbox whose user namespace leaves root out (bubblewrap), root's files show the overflow number, and so do
+    those of everybody else whom it leaves out: user_namespaces(7).
+    """
+    try:
+        outside = [int(line.split()[1]) for line in _UID_MAP.read_text(encoding="ascii").splitlines()]
+        return (0,) if 0 in outside else (0, int(_OVERFLOW.read_text(encoding="ascii")))
+    except (OSError, ValueError, IndexError):  # no Linux
+        return (0,)

@@ -24,7 +24,7 @@ with optional_imports():
 SIGNATURE_BYTES = 64
 
 _MAKE = "make one with `(umask 077; openssl genpkey -algorithm ed25519 -out sign.key)`"
-_EXTRACT = "make one with `openssl pkey -in sign.key -pubout -out sign.pub`"
+_EXTRACT = "make one with `(umask 022; openssl pkey -in sign.key -pubout -out sign.pub)`"
 
 
 def signing_key(path: Path) -> Ed25519PrivateKey:
