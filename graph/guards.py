@@ -197,8 +197,10 @@ def _channels_alone(input: Tensor, weight: Any, bias: Any, training: bool) -> No
     _channels(input, weight, bias, None, None)
 
 
-def _groups(key: Tensor, value: Tensor, enable_gqa: bool) -> None:
-    """The kernel divides by the number of key heads."""
+def _attention(query: Tensor, key: Tensor, value: Tensor, enable_gqa: bool) -> None:
+    """The kernel reads as many values as there are keys, and divides by the number of key heads."""
+    agree = min(query.ndim, key.ndim, value.ndim) >= 2 and query.shape[-1] == key.shape[-1]
+    _require(agree and key.shape[-2] == value.shape[-2], "an attention whose keys and values do not agree")
     divided = all(each.ndim >= 3 and each.shape[-3] > 0 for each in (key, value))
     _require(divided or not enable_gqa, "an attention in groups without a head")
 
@@ -277,7 +279,7 @@ _GUARDS: dict[str, Guard] = {
     "_native_batch_norm_legit.no_stats": _channels_alone,
     **{f"_fft_{kind}": _transformed for kind in ("c2c", "c2r", "r2c")},
     "_pdist_forward": _distances,
-    "scaled_dot_product_attention": _groups,
+    "scaled_dot_product_attention": _attention,
     "_weight_norm": _norm_of_weight,
     "_weight_norm_interface": _norm_of_dense_weight,
     "linalg_eigvals": _finite,
