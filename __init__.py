@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 FLOORS = (
-    "records", "graph", "profilers", "targets", "defenses", "estimators", "attacks", "planner", "runtime", "workflows",
-    "cli",
+    "records", "graph", "profilers", "targets", "defenses", "estimators", "attacks", "planner", "runtime", "report",
+    "workflows", "cli",
 )  # fmt: skip
 STUDY = ("Study", "Target", "open")
 """The way in from Python. `open` is not in `__all__`: a star import must not hide Python's own."""

@@ -26,6 +26,7 @@ from .audit_data import AuditData
 from .audit_files import read_attack, remembered, write_attack
 from .audit_keys import attack_key, attack_revisions, audit_key, fit_key, fit_seed, part_revisions
 from .audit_request import MANY, AttackVariant, AuditRequest, attack_variants
+from .galleries import keep_gallery
 from .interface import Attack, Attacker, Effort
 from .judgement import PICTURED, judged, unjudged
 from .linkage import LINKAGE, linkage_rates
@@ -117,6 +118,7 @@ def run_audit(
         tiers=tier_figures(results, linkage, attributes, lower_bound=effort.name == "quick"),
         chance=1 / run.data.gallery_count,
     )
+    run.keep_gallery(record)
     return AuditOutcome(record, run.data.images[:PICTURED], pictures)
 
 
@@ -127,6 +129,8 @@ class _AuditRun:
         self.data, self.folder, self.exchange = data, folder, exchange
         self.request, self.target, self.seed = data.request, data.request.target, data.seed
         self._key, self._stages = audit_key(data), stage_revisions(self.target.record)
+        self._pictured: dict[str, str] = {}
+        self._revisions = part_revisions(RELEASES, LINKAGE, ATTRIBUTES) | self._stages
 
     def attack(self, variant: AttackVariant) -> list[tuple[AttackResult, Tensor | None]]:
         """One attack on exact repeats and, with many releases, on near-duplicates; with its pictures.
@@ -138,7 +142,9 @@ class _AuditRun:
             ways = [True] if self.target.defense.record.masks == "keyed" else [False, True]
         places = [self._place(variant, near) for near in ways]
         kept = [pair for pair in (read_attack(place, self.exchange) for place in places) if pair is not None]
+        self._revisions |= attack_revisions(variant.attack)
         if len(kept) == len(ways):
+            self._remember(kept, places)
             return kept
         started = time.perf_counter()
         view = self.data.view(variant.attack.threat, variant)
@@ -154,7 +160,24 @@ class _AuditRun:
             started = time.perf_counter()
             write_attack(place, result, pictures, attack_revisions(variant.attack) | self._stages, self.exchange)
             found.append((result, pictures))
+        self._remember(found, places)
         return found
+
+    def _remember(self, found: Sequence[tuple[AttackResult, Tensor | None]], places: Sequence[Path | None]) -> None:
+        """Note which kept file holds the pictures of which attack."""
+        for (result, pictures), place in zip(found, places, strict=True):
+            if place is not None and pictures is not None:
+                self._pictured[result.attack] = place.name
+
+    def keep_gallery(self, record: Audit) -> None:
+        """Keep the audit with its originals, for whoever wants to see them."""
+        if self.folder is None:
+            return
+        name = hash_json([*self._key, "gallery", self._pictured, self._revisions])[:24]
+        model, originals = self.target.traced.identity, self.data.images[:PICTURED]
+        keep_gallery(
+            self.folder, name, record, model, self.target.tuned_hash, originals, self._pictured, self._revisions
+        )
 
     def _fitted(self, attack: Attack, view: AdversaryView, draws: torch.Generator) -> tuple[Attacker | None, str]:
         """The fitted attack, or why it failed.

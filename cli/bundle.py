@@ -110,7 +110,7 @@ def bundle(
 def show(planned: LoadedPlan, bundled: Bundled, output: Output) -> None:
     """Say what lies where, and what its holder should know."""
     from ..workflows.bundle import bundle_notes
-    from ..workflows.wording import crosses
+    from ..report.wording import crosses
 
     part = bundled.written.edge.part
     if bundled.written.cloud is None:

@@ -88,7 +88,7 @@ def front(
 
 def show(rows: list[Candidate], plan: Plan, output: Output) -> None:
     """Print the rows that keep within the budgets, numbered."""
-    from ..workflows.wording import short_defense
+    from ..report.wording import short_defense
     from .plan_tables import candidates, front_text
 
     fitting = [

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from ..records import ControlRow, Leakage, LeakageReport, LeakageRow
 from ..workflows.defense_options import shown_defense
-from ..workflows.wording import number, share, size
+from ..report.wording import number, share, size
 from .tables import MAX_CUTS, Column, fits, fitted, middle, plain_table
 
 WIDTHS = ((28, 10), (22, 10), (18, 10), (15, 8))

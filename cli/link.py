@@ -49,7 +49,7 @@ def link(
     """
     from ..records import save
     from ..workflows.link import measure_link_to
-    from ..workflows.wording import link_text, number
+    from ..report.wording import link_text, number
     from .output import Output
 
     output = Output(as_json=as_json)

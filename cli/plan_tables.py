@@ -9,7 +9,7 @@ from rich.table import Table
 
 from ..planner.space import point_of
 from ..records import DEFAULT_OBJECTIVES, Audited, Baseline, Candidate, EdgePower, Objective, Plan
-from ..workflows.wording import bits_text, defense, information, number, power_text, sent, share, short_defense, size
+from ..report.wording import bits_text, defense, information, number, power_text, sent, share, short_defense, size
 from .tables import interval, middle, plain_table, with_interval
 
 MAX_FRONT = 16

@@ -67,7 +67,7 @@ def profile(
 
 def show_profile(made: Profile, output: Output) -> None:
     """Print the profile's tables and warnings."""
-    from ..workflows.wording import measured_power
+    from ..report.wording import measured_power
     from .profile_tables import candidate_cuts, expensive_nodes
 
     load = "" if made.device.load_average is None else f", load average {made.device.load_average:.2f}"

@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ..records import CutProfile, NodeProfile, Profile
-from ..workflows.wording import number
+from ..report.wording import number
 from .tables import MAX_CUTS, middle, plain_table, spread
 
 

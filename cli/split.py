@@ -58,7 +58,7 @@ def split(
 
 def _crossing(plan: Plan) -> str:
     """What the device sends. Where it computes everything, that is the answer, if anything."""
-    from ..workflows.wording import crosses
+    from ..report.wording import crosses
 
     if plan.cut_kind != "edge-only":
         return crosses(plan.crossing)

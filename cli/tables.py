@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ..records import Interval, Timing
-from ..workflows.wording import number
+from ..report.wording import number
 
 MAX_CUTS = 20
 _WIDE = 10_000

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.table import Table
 
 from ..records import Interval, Measured, Plan, Timing
-from ..workflows.wording import number, share
+from ..report.wording import number, share
 from .tables import plain_table, spread
 
 

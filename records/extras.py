@@ -15,6 +15,8 @@ EXTRAS = {
     "google": ("protobuf", "device"),
     "grpc": ("grpcio", "device"),
     "grpc_health": ("grpcio-health-checking", "server"),
+    "jinja2": ("jinja2", "plan"),
+    "matplotlib": ("matplotlib", "plan"),
     "onnx": ("onnx", "onnx"),
     "onnxruntime": ("onnxruntime", "onnx"),
     "onnxscript": ("onnxscript", "onnx"),

@@ -18,7 +18,7 @@ from ..records import (
     parse_duration_ms,
 )
 from .checks import checked
-from .wording import power_text
+from ..report.wording import power_text
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..planner.budgets import checks
 from ..planner.space import point_of
 from ..records import Candidate, Objective, Plan
-from .wording import bits_text, defense, power_text, size
+from ..report.wording import bits_text, defense, power_text, size
 
 _SHOWN = 3
 """Rejected candidates that are named."""

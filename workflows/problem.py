@@ -17,7 +17,7 @@ from .profiles import Profiles, fitting_profile, last_profile
 from .promises import check_accuracy, check_promises
 from .reporter import Reporter
 from .session import Session, load_session_target, trace_session
-from .wording import link_text
+from ..report.wording import link_text
 from .workspace import Workspace
 
 

@@ -18,7 +18,7 @@ from ..records import (
     save,
 )
 from ..records.extras import optional_imports
-from .wording import defense, number, size
+from ..report.wording import defense, number, size
 
 R = TypeVar("R", bound=Record)
 Row = Mapping[str, Any]

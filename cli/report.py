@@ -1,0 +1,62 @@
+"""`collabplan report`: a plan and its evidence on one page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .grouping import option
+from .options import OUTPUT, Debug, HelpAll, Json, examples
+
+EXAMPLES = examples(
+    ("the page of the plan found last", "collabplan report"),
+    ("with attacks and estimates that were written to files", "collabplan report plan.json --audit audit.json"),
+    ("for somebody who may not see the pictures", "collabplan report plan.json --no-pictures -o public.html"),
+)
+_READ = "What else to read"
+
+
+def report(
+    plan: Annotated[Path, typer.Argument(metavar="[PLAN]", help="A plan file, written by `collabplan optimize`.")] = Path(
+        "plan.json"
+    ),
+    audit: Annotated[
+        list[Path] | None, option("Attacks, by `collabplan attack -o`. Once for each file.", "FILE", _READ)
+    ] = None,
+    leakage: Annotated[Path | None, option("Estimates, by `collabplan leakage -o`.", "FILE", _READ)] = None,
+    profile: Annotated[
+        Path | None, option("A profile of the model; default: the last one kept here.", "FILE", _READ)
+    ] = None,
+    pictures: Annotated[
+        bool, option("Show originals and what attackers made of them.", None, OUTPUT, "--pictures/--no-pictures", default=True)
+    ] = True,
+    file: Annotated[Path, option("Where to write the page.", "FILE", OUTPUT, "-o", "--output", default=True)] = Path(
+        "report.html"
+    ),
+    as_json: Json = False,
+    _debug: Debug = False,
+    _help_all: HelpAll = False,
+) -> None:
+    """Write a page that shows a plan, what it costs and leaks, and how sure that is.
+
+    One HTML file that loads nothing. Attacks that were run in this folder are found by themselves, with their pictures:
+    **the file then holds private validation images**. --json prints the same data. Nothing is run.
+    """
+    from ..workflows.report import check_report, report_plan, write_report
+    from ..workflows.workspace import Workspace
+    from .output import Output
+
+    output = Output(as_json=as_json)
+    check_report(file)
+    made = report_plan(
+        plan, Workspace.here(), audits=audit or (), leakage=leakage, profile=profile, pictures=pictures
+    )
+    write_report(made, file)
+    output.say(made.decision.sentence)
+    output.say(f"[{made.decision.badge}] {made.decision.badge_means}")
+    if made.pictures.conditions:
+        output.warning("the report holds private validation images; --no-pictures leaves them out")
+    output.wrote("report", file)
+    output.document(made)

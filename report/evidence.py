@@ -1,0 +1,125 @@
+"""What a plan's leakage figure is worth: the one place that decides the badge of a report.
+
+An attack shows how much was recovered, never that nothing more can be. So a badge says what was done, and each figure
+is the worst that any known audit of the plan found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from ..records import Audit, Audited, Interval, Plan
+from ..records.sign_off import QUICK, SEEDS
+
+Level = Literal["by definition", "estimated", "attacked, quick", "attacked, standard", "signed off"]
+
+PRIVACY_BUDGETS = ("max_leakage", "max_reconstruction", "max_linkage")
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What is known of a plan's leakage.
+
+    Attributes:
+        level: the badge.
+        why: what the badge means here, in one sentence.
+        missing: what signing off still takes; empty where nothing is missing.
+        index: the worst leakage index of all audits; without one, the estimate or the prediction.
+        rate: the worst share of recognisable reconstructions; None where nothing was attacked, or inputs are no images.
+        linkage: the worst share of releases that were matched to their input.
+        at_most: True where the upper ends may be called upper ends: attacks that train until nothing is gained, and
+            none that failed.
+        failed: attacks that failed, which proves nothing.
+    """
+
+    level: Level
+    why: str
+    missing: tuple[str, ...]
+    index: Interval
+    rate: Interval | None
+    linkage: Interval | None
+    at_most: bool
+    failed: tuple[str, ...]
+
+
+def evidence_of(plan: Plan, audits: Sequence[Audit] = ()) -> Evidence:
+    """What is known of a plan's leakage.
+
+    Args:
+        plan: the plan.
+        audits: further audits of the plan's own cut, defense and weights (`collabplan attack plan.json -o`). They can
+            raise a figure and the level up to *attacked, standard*; only the plan's own audit signs off.
+    """
+    chosen = plan.chosen
+    known = [*filter(None, [chosen.audited]), *(found for each in audits if (found := _audited(each)) is not None)]
+    if not known:
+        return _without_attacks(plan)
+    whole = [each for each in known if each.effort != "quick" and each.figures.conclusive]
+    failed = tuple(dict.fromkeys(name for each in known for name in each.figures.failed))
+    level, why = _level(plan, known)
+    missing = chosen.audited.missing_to_sign_off if chosen.audited else _best(known).missing_to_sign_off
+    if not any(getattr(plan.budgets, name) is not None for name in PRIVACY_BUDGETS):
+        missing = (*missing, "a privacy budget to hold the figures against (--max-leakage, --max-reconstruction)")
+    if not chosen.meets_budgets:
+        missing = (*missing, "a plan that meets its budgets")
+    figures = [each.figures for each in known]
+    worst = _worst([each.index for each in figures])
+    assert worst is not None
+    return Evidence(
+        level=level,
+        why=why,
+        missing=() if level == "signed off" else missing or ("an audit within the plan itself: `collabplan optimize`",),
+        index=worst,
+        rate=_worst([each.reconstruction_rate for each in figures]),
+        linkage=_worst([each.linkage for each in figures]),
+        at_most=bool(whole) and not failed,
+        failed=failed,
+    )
+
+
+def _without_attacks(plan: Plan) -> Evidence:
+    chosen = plan.chosen
+    by_definition = chosen.leakage.status == "by-definition"
+    level: Level = "by definition" if by_definition else "estimated"
+    why = {
+        "by-definition": "The figure follows from what crosses, so no attack is needed.",
+        "predicted": "Not attacked: the figure is predicted from attacks on other candidates.",
+        "unmeasured": "Not attacked and not estimated: the figure counts as the worst case.",
+    }.get(chosen.index_is, "Not attacked: cheap attackers estimate the figure, and real ones may recover more.")
+    missing = () if by_definition else (f"attacks: standard effort, {SEEDS} seeds",)
+    return Evidence(level, why, missing, chosen.index, None, None, False, ())
+
+
+def _level(plan: Plan, known: Sequence[Audited]) -> tuple[Level, str]:
+    own, best = plan.chosen.audited, _best(known)
+    asked = [name for name in PRIVACY_BUDGETS if getattr(plan.budgets, name) is not None]
+    if own is not None and not own.missing_to_sign_off and asked and plan.chosen.meets_budgets:
+        return "signed off", f"All {len(own.attacks)} attacks with {own.seeds} seeds: the privacy budgets hold."
+    if best.effort == "quick":
+        return "attacked, quick", f"{QUICK[0].upper()}{QUICK[1:]}: more effort recovers more."
+    seeds = f"{best.seeds} seed{'s' * (best.seeds > 1)}"
+    return "attacked, standard", f"{len(best.attacks)} attacks at {best.effort} effort, {seeds}; not signed off."
+
+
+def _best(known: Sequence[Audited]) -> Audited:
+    """The audit of the most effort and seeds."""
+    order = ("quick", "standard", "thorough")
+    return max(known, key=lambda each: (order.index(each.effort), each.seeds, len(each.attacks)))
+
+
+def _audited(audit: Audit) -> Audited | None:
+    """An audit's strongest tier as a plan holds it. `collabplan attack` attacks images of the confirm split."""
+    if not audit.tiers:
+        return None
+    names = tuple(dict.fromkeys(result.attack for result in audit.attacks))
+    return Audited(
+        effort=audit.effort, split="confirm", seeds=audit.seeds, attacks=names, figures=audit.tiers[-1]
+    )
+
+
+def _worst(figures: Sequence[Interval | None]) -> Interval | None:
+    """The figure that reaches highest; None where none is known."""
+    known = [each for each in figures if each is not None]
+    return max(known, key=lambda each: (each.high, each.value)) if known else None

@@ -1,0 +1,99 @@
+"""The report as one HTML file: no request, no script but its own, everything that comes from outside escaped."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import math
+from collections.abc import Iterable
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import DictLoader, Environment, StrictUndefined
+from markupsafe import Markup
+
+from ..records.printable import without_escapes
+from .chart import front_charts, scale_of
+from .document import Report
+from .plots import agreement_svg, latency_svg
+from .wording import number, share, size
+
+MARK = '<meta name="generator" content="collabplan report">'
+"""What tells a report from other files."""
+
+
+def report_page(report: Report) -> str:
+    """The report as HTML, UTF-8, at most 5 MB.
+
+    Args:
+        report: the data; the page shows nothing else.
+    """
+    sources = {name: _packaged(name) for name in ("report.html", "macros.html")}
+    environment = Environment(
+        loader=DictLoader(sources),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_cleaned,
+    )
+    environment.filters |= {"number": number, "size": size, "share": share, "percent": _percent, "upper": _upper}
+    environment.filters["log_percent"] = _log_percent
+    script = _packaged("report.js")
+    template = environment.get_template("report.html")
+    text: str = template.render(
+        report=report,
+        mark=Markup(MARK),
+        style=Markup(_packaged("report.css")),
+        script=Markup(script),
+        script_hash=_hash(script),
+        charts=front_charts(report),
+        scales=_scales(report),
+        agreement_svg=Markup(agreement_svg(report.agreement)),
+        latency_svg=Markup(latency_svg(report.latency)),
+    )
+    return text
+
+
+def _packaged(name: str) -> str:
+    return files(__package__).joinpath("templates", name).read_text(encoding="utf-8")
+
+
+def _hash(script: str) -> str:
+    """The script's hash as a content security policy names it."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+
+
+def _cleaned(value: Any) -> Any:
+    """Text without letters that turn the direction of writing or do not print; markup of our own as it is."""
+    if isinstance(value, str) and not isinstance(value, Markup):
+        return without_escapes(value)
+    return value
+
+
+def _scales(report: Report) -> dict[str, float]:
+    """The longest bar of each column of the strip."""
+    rows = report.strip
+    return {
+        "latency": scale_of(row.latency_ms for row in rows),
+        "payload": _most(math.log10(1 + row.payload_bytes) for row in rows if row.payload_bytes is not None),
+    }
+
+
+def _most(values: Iterable[float]) -> float:
+    return max(values, default=1.0) or 1.0
+
+
+def _percent(value: float, whole: float) -> str:
+    """A width, at most 100 %."""
+    return f"{max(0.0, min(100.0, 100 * value / whole)):.2f}%" if whole > 0 else "0%"
+
+
+def _log_percent(count: int, whole: float) -> str:
+    """The width of a bar of bytes on a logarithmic scale."""
+    return _percent(math.log10(1 + count), whole)
+
+
+def _upper(value: float) -> str:
+    """An upper end between 0 and 1, rounded up to two decimals."""
+    return f"{math.ceil(100 * value - 1e-9) / 100:.2f}"

@@ -1,0 +1,266 @@
+"""Plots of plans and audits with matplotlib, in the palette of Okabe & Ito (2008), which colour-blind readers tell apart.
+
+Each function returns a `matplotlib.figure.Figure`: `figure.savefig("front.svg")` writes SVG, PNG or PDF by the name. No
+setting of matplotlib stays changed. Text is drawn as it is: a dollar sign starts no formula.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..records import AuditReport, Candidate, LeakageReport, Plan
+from ..records.extras import optional_imports
+from .tables import every_candidate, latency_section
+from .wording import short_defense
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from ..attacks.galleries import Gallery
+    from .document import Agreement, LatencySection
+
+BLUE, ORANGE, GREEN, VERMILION, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#767676"
+"""Okabe-Ito, and a grey that white paper bears."""
+
+INK = "#1b2a38"
+"""Text and axes. A report replaces it by the colour of its own text."""
+
+STYLE: dict[str, Any] = {
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "collabplan",
+    "text.parse_math": False,
+    "text.color": INK,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+}
+
+
+def plot_front(plan: Plan) -> Figure:
+    """Leakage against accuracy and against latency: the front, the baselines and the plan.
+
+    Args:
+        plan: as `collabplan optimize` wrote it.
+
+    Returns:
+        A figure. Leakage is the upper end of its interval; filled points were attacked, hollow ones were not.
+    """
+    rows = every_candidate(plan)
+    with _styled():
+        figure, axes = _figure(2, 9.0, 3.8)
+        titles = (f"{plan.chosen.accuracy.metric}", "latency p95, ms")
+        for at, (axis, title) in enumerate(zip(axes, titles, strict=True)):
+            for role, one in rows:
+                x = one.accuracy.accuracy.value if at == 0 else one.latency.p95_ms
+                axis.plot([x], [one.index.high], **_mark(role, one))
+            axis.set_xlabel(title)
+            axis.set_ylim(-0.03, 1.05)
+            axis.grid(alpha=0.2)
+        axes[0].set_ylabel("leakage index, upper end")
+        _legend(axes[1], [role for role, _ in rows])
+    return figure
+
+
+def plot_leakage(source: LeakageReport | AuditReport | Plan) -> Figure:
+    """The leakage index by cut, edge to cloud: one line for each defense, with its interval.
+
+    Args:
+        source: estimates, attacks, or a plan, whose candidates are shown.
+    """
+    lines = _lines(source)
+    names = list(dict.fromkeys(cut for _, cut, *_ in sorted(point for points in lines.values() for point in points)))
+    places = {name: at for at, name in enumerate(names)}
+    with _styled():
+        figure, (axis,) = _figure(1, max(5.0, 1.5 + 0.5 * len(names)), 3.8)
+        colours = (BLUE, VERMILION, GREEN, ORANGE, GREY)
+        for at, (defense, points) in enumerate(lines.items()):
+            points = sorted(points)
+            x = [places[cut] for _, cut, *_ in points]
+            y = np.array([value for _, _, value, _, _ in points])
+            low = np.array([low for *_, low, _ in points])
+            high = np.array([high for *_, high in points])
+            error = np.maximum(np.stack([y - low, high - y]), 0)
+            marker = "osD^v"[at % 5]
+            axis.errorbar(x, y, error, color=colours[at % 5], marker=marker, ms=5, lw=1.4, capsize=2, label=defense)
+        axis.set_xticks(range(len(names)), names, rotation=45, ha="right")
+        axis.set_ylabel("leakage index")
+        axis.set_ylim(-0.03, 1.05)
+        axis.grid(alpha=0.2, axis="y")
+        if lines:
+            axis.legend(fontsize=8)
+    return figure
+
+
+def plot_reconstructions(galleries: Sequence[Gallery], *, count: int = 8) -> Figure:
+    """Originals in the first row; below, what the strongest attacker of each gallery made of them.
+
+    Args:
+        galleries: kept audits (`collabplan.attacks.galleries.kept_galleries`).
+        count: pictures in a row; the first ones are shown.
+    """
+    from .pictures import strongest_row
+
+    shown = [each for each in galleries if each.pictures]
+    rows = [("original", shown[0].originals)] if shown else []
+    rows += [(f"{each.audit.cut_name}\n{each.audit.defense.unfitted.text}", strongest_row(each)) for each in shown]
+    with _styled():
+        figure, axes = _figure(1, 1.5 + count, 0.6 + 1.1 * max(1, len(rows)))
+        axes[0].set_axis_off()
+        for line, (name, images) in enumerate(rows):
+            for column, image in enumerate(images[:count]):
+                place = [0.16 + 0.84 * column / count, 1 - (line + 1) / len(rows), 0.8 / count, 0.92 / len(rows)]
+                inset = figure.add_axes((place[0], place[1], place[2], place[3]))
+                inset.set_axis_off()
+                levels = image.transpose(1, 2, 0)
+                inset.imshow(levels[:, :, 0] if levels.shape[2] == 1 else levels, cmap="gray", vmin=0, vmax=255)
+            figure.text(0.01, 1 - (line + 0.5) / len(rows), name, va="center", fontsize=8)
+    return figure
+
+
+def plot_latency(plan: Plan) -> Figure:
+    """Where a request's time goes: predicted, and beside it measured where `collabplan verify` ran."""
+    return _latency_figure(latency_section(plan))
+
+
+def agreement_svg(found: Agreement) -> str:
+    """Estimate against attack, for a page; empty where nothing was both estimated and attacked."""
+    if not found.pairs:
+        return ""
+    with _styled():
+        figure, (axis,) = _figure(1, 5.0, 4.2)
+        axis.plot([0, 1], [0, 1], color=GREY, lw=1, ls="--")
+        for pair in found.pairs:
+            below, above = pair.attacked.value - pair.attacked.low, pair.attacked.high - pair.attacked.value
+            error = [[max(0.0, below)], [max(0.0, above)]]
+            axis.errorbar([pair.estimated], [pair.attacked.value], error, color=BLUE, marker="o", ms=6, capsize=2)
+        axis.set_xlabel("estimated leakage index")
+        axis.set_ylabel("attacked leakage index")
+        axis.set_xlim(-0.03, 1.05)
+        axis.set_ylim(-0.03, 1.05)
+        axis.grid(alpha=0.2)
+    return inline_svg(figure, "agreement", "Estimated against attacked leakage index; the table below has the figures.")
+
+
+def latency_svg(section: LatencySection) -> str:
+    """Latency part by part, for a page."""
+    return inline_svg(_latency_figure(section), "latency", "Latency of a request by part; the table below has the figures.")
+
+
+def inline_svg(figure: Figure, name: str, label: str) -> str:
+    """A figure as an SVG element that takes the colour of the text around it.
+
+    Args:
+        figure: of this module.
+        name: sets the figure's ids apart from those of others on the page.
+        label: what a screen reader says.
+    """
+    content = io.StringIO()
+    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    with _styled():
+        import matplotlib
+
+        with matplotlib.rc_context({"svg.hashsalt": name}):
+            figure.savefig(content, format="svg", transparent=True, metadata=nothing)
+    text = content.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.S)
+    text = re.sub(r'id="(figure|axes|patch|line2d|text|matplotlib|xtick|ytick|LineCollection|PathCollection)', rf'id="{name}-\1', text)
+    text = text.replace(INK, "currentColor").replace(INK.lower(), "currentColor")
+    text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
+    text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
+    return text.replace("<svg", f'<svg class="plot" role="img" aria-label="{label}"', 1)
+
+
+def _latency_figure(section: LatencySection) -> Figure:
+    rows = section.rows
+    names = [row.part for row in rows]
+    with _styled():
+        figure, (axis,) = _figure(1, 6.4, 0.7 + 0.42 * len(rows))
+        at = np.arange(len(rows))
+        measured = [row.measured_ms for row in rows]
+        both = any(value is not None for value in measured)
+        height = 0.36 if both else 0.6
+        axis.barh(at - (0.19 if both else 0), [row.predicted_ms for row in rows], height, color=BLUE, label="predicted")
+        if both:
+            axis.barh(at + 0.19, [value or 0.0 for value in measured], height, color=ORANGE, label="measured", hatch="//")
+            axis.legend(fontsize=9)
+        axis.set_yticks(at, names)
+        axis.invert_yaxis()
+        axis.set_xlabel("ms")
+        axis.grid(alpha=0.2, axis="x")
+    return figure
+
+
+def _lines(source: LeakageReport | AuditReport | Plan) -> dict[str, list[tuple[int, str, float, float, float]]]:
+    """By defense: depth, cut, index and its interval."""
+    found: dict[str, list[tuple[int, str, float, float, float]]] = {}
+    if isinstance(source, Plan):
+        unique = {(one.cut_id, short_defense(one)): one for _, one in reversed(every_candidate(source))}
+        order = sorted({one.latency.parts.edge_ms: one.cut_id for one in unique.values()}.items())
+        depth = {cut_id: at for at, (_, cut_id) in enumerate(order)}
+        for (cut_id, defense), one in unique.items():
+            index = one.index
+            found.setdefault(defense, []).append((depth.get(cut_id, 0), one.cut_name, index.value, index.low, index.high))
+        return found
+    rows = source.rows if isinstance(source, LeakageReport) else source.audits
+    for row in rows:
+        if isinstance(source, LeakageReport):
+            figure = row.leakage.index
+        elif row.tiers:
+            figure = row.tiers[-1].index
+        else:
+            continue
+        text = row.defense.unfitted.text
+        found.setdefault(text, []).append((row.depth, row.cut_name, figure.value, figure.low, figure.high))
+    return found
+
+
+def _mark(role: str, one: Candidate) -> dict[str, Any]:
+    colour, marker, at = {
+        "the plan": (VERMILION, "*", 5), "front": (BLUE, "o", 3)
+    }.get(role, (GREEN, "s", 4))  # fmt: skip
+    if not one.meets_budgets:
+        colour = GREY
+    attacked = one.index_is in ("audited", "by-definition")
+    size = 15 if role == "the plan" else 7
+    fill = colour if attacked or role == "the plan" else "none"
+    return {"color": colour, "marker": marker, "ms": size, "mfc": fill, "ls": "", "zorder": at}
+
+
+def _legend(axis: Axes, roles: Sequence[str]) -> None:
+    from matplotlib.lines import Line2D
+
+    entries = [
+        Line2D([], [], color=VERMILION, marker="*", ms=12, ls="", label="the plan"),
+        Line2D([], [], color=BLUE, marker="o", ls="", label="attacked"),
+        Line2D([], [], color=BLUE, marker="o", mfc="none", ls="", label="not attacked"),
+        Line2D([], [], color=GREY, marker="o", ls="", label="misses a budget"),
+    ]
+    if set(roles) - {"the plan", "front"}:
+        entries.insert(1, Line2D([], [], color=GREEN, marker="s", ls="", label="baseline"))
+    axis.legend(handles=entries, fontsize=8, loc="best")
+
+
+def _figure(columns: int, width: float, height: float) -> tuple[Figure, Sequence[Axes]]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, list(np.atleast_1d(figure.subplots(1, columns)))
+
+
+def _styled() -> Any:
+    with optional_imports():
+        import matplotlib
+    return matplotlib.rc_context(STYLE)
