@@ -1,4 +1,4 @@
-"""Kept pictures: for each audit, its figures and the first originals, and which kept attacks hold what was made of them.
+"""Kept pictures: for each audit its figures, the first originals, and which kept attacks hold what was made of them.
 
 A gallery lies beside the kept attacks (`audit_files`) and names their files, so no picture is kept twice. Reading one
 needs no torch and no model.

@@ -20,6 +20,7 @@ from .options import (
     Inputs,
     Json,
     OutputFile,
+    ReportFile,
     defense_option,
     examples,
 )
@@ -77,6 +78,7 @@ def attack(
     inputs: Inputs = None,
     batch_dim: BatchDim = None,
     file: OutputFile = None,
+    page: ReportFile = None,
     as_json: Json = False,
     _debug: Debug = False,
     _help_all: HelpAll = False,
@@ -88,12 +90,15 @@ def attack(
     can. Finished attacks are kept: run the same command again after an interruption and it continues.
     Loading TARGET runs its Python code.
     """
-    from ..records import save
+    from ..records import Plan, load, save
     from ..workflows.attack import attack as run
     from ..workflows.workspace import Workspace
     from .output import Output
+    from .pages import require_plan, write_page
 
     output = Output(as_json=as_json)
+    if page is not None:
+        require_plan(target, page)
     found = run(target, InputOptions.given(inputs, batch_dim), options, Workspace.here(), output)
     for path in found.report.pictures:
         output.wrote("pictures", Path(path))
@@ -101,6 +106,8 @@ def attack(
     if file is not None:
         save(found.report, file)
         output.wrote("audit report", file)
+    if page is not None:
+        write_page(load(Plan, Path(target)), Path(target), page, output, audits=[found.report])
     output.document(found.report)
     found.require_within()
 

@@ -109,8 +109,8 @@ def bundle(
 
 def show(planned: LoadedPlan, bundled: Bundled, output: Output) -> None:
     """Say what lies where, and what its holder should know."""
-    from ..workflows.bundle import bundle_notes
     from ..report.wording import crosses
+    from ..workflows.bundle import bundle_notes
 
     part = bundled.written.edge.part
     if bundled.written.cloud is None:

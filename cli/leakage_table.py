@@ -11,8 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from ..records import ControlRow, Leakage, LeakageReport, LeakageRow
-from ..workflows.defense_options import shown_defense
 from ..report.wording import number, share, size
+from ..workflows.defense_options import shown_defense
 from .tables import MAX_CUTS, Column, fits, fitted, middle, plain_table
 
 WIDTHS = ((28, 10), (22, 10), (18, 10), (15, 8))

@@ -48,8 +48,8 @@ def link(
     those who name the bundle that it serves; no model runs.
     """
     from ..records import save
-    from ..workflows.link import measure_link_to
     from ..report.wording import link_text, number
+    from ..workflows.link import measure_link_to
     from .output import Output
 
     output = Output(as_json=as_json)

@@ -26,7 +26,7 @@ from .optimize_options import (
     SEARCH_OPTIONS,
     TUNING_OPTIONS,
 )
-from .options import OUTPUT, TARGET_HELP, BatchDim, Debug, HelpAll, Inputs, Json, examples
+from .options import OUTPUT, TARGET_HELP, BatchDim, Debug, HelpAll, Inputs, Json, ReportFile, examples
 
 if TYPE_CHECKING:
     from ..planner import SearchResult
@@ -65,6 +65,7 @@ def optimize(
     file: Annotated[
         Path, option("Where to write the plan.", "FILE", OUTPUT, "-o", "--output", default=True, writes="file")
     ] = Path("plan.json"),
+    page: ReportFile = None,
     as_json: Json = False,
     _debug: Debug = False,
     _help_all: HelpAll = False,
@@ -76,25 +77,29 @@ def optimize(
     Loading TARGET runs its Python code.
     """
     from ..workflows.optimize import search_plan
+    from ..workflows.report import check_report
     from ..workflows.workspace import Workspace
     from .output import Output
 
     output = Output(as_json=as_json)
+    if page is not None:
+        check_report(page)
     options = OptimizeOptions(
         budgets=budgets, conditions=conditions, search=search, audit=audit, tuning=tuning, machines=machines
     )
     found = search_plan(target, InputOptions.given(inputs, batch_dim), options, Workspace.here(), output)
-    report(found, file, output)
+    report(found, file, output, page)
 
 
-def report(found: SearchResult, file: Path, output: Output) -> None:
-    """Show the front, the plan and the comparison; write the plan.
+def report(found: SearchResult, file: Path, output: Output, page: Path | None = None) -> None:
+    """Show the front, the plan and the comparison; write the plan, and its page where one is asked for.
 
     Raises:
         BudgetError: no plan meets the budgets; the nearest miss is named.
     """
     from ..records import BudgetError
     from ..workflows.optimize import how_much, no_plan, plan_notes, write_plan
+    from .pages import write_page
     from .plan_tables import chosen_plan, comparison, front
 
     plan = found.plan
@@ -110,6 +115,8 @@ def report(found: SearchResult, file: Path, output: Output) -> None:
             output.say(f"note: {note}")
         plan = write_plan(found, file)
         output.wrote("plan", file)
+        if plan is not None and page is not None:
+            write_page(plan, file, page, output)
     output.document(document(found, plan, file))
     if plan is None:
         raise BudgetError(no_plan(found))

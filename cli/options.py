@@ -43,6 +43,10 @@ OtherTarget = Annotated[
 OutputFile = Annotated[
     Path | None, option("Also write the result to FILE.", "FILE", OUTPUT, "-o", "--output", writes="file")
 ]
+ReportFile = Annotated[
+    Path | None,
+    option("Also write the page that `collabplan report` makes.", "FILE", OUTPUT, "--report", writes="file"),
+]
 PlanFile = Annotated[Path, typer.Argument(metavar="PLAN", help="A plan file, written by `collabplan optimize`.")]
 
 AUDIT = option("Attack the plan; without, it is ESTIMATED.", None, AUDITS, "--audit/--no-audit", default=True)

@@ -19,9 +19,9 @@ _READ = "What else to read"
 
 
 def report(
-    plan: Annotated[Path, typer.Argument(metavar="[PLAN]", help="A plan file, written by `collabplan optimize`.")] = Path(
-        "plan.json"
-    ),
+    plan: Annotated[
+        Path, typer.Argument(metavar="[PLAN]", help="A plan file, written by `collabplan optimize`.")
+    ] = Path("plan.json"),
     audit: Annotated[
         list[Path] | None, option("Attacks, by `collabplan attack -o`. Once for each file.", "FILE", _READ)
     ] = None,
@@ -30,7 +30,10 @@ def report(
         Path | None, option("A profile of the model; default: the last one kept here.", "FILE", _READ)
     ] = None,
     pictures: Annotated[
-        bool, option("Show originals and what attackers made of them.", None, OUTPUT, "--pictures/--no-pictures", default=True)
+        bool,
+        option(
+            "Show originals and what attackers made of them.", None, OUTPUT, "--pictures/--no-pictures", default=True
+        ),
     ] = True,
     file: Annotated[Path, option("Where to write the page.", "FILE", OUTPUT, "-o", "--output", default=True)] = Path(
         "report.html"
@@ -47,16 +50,13 @@ def report(
     from ..workflows.report import check_report, report_plan, write_report
     from ..workflows.workspace import Workspace
     from .output import Output
+    from .pages import say_written
 
     output = Output(as_json=as_json)
     check_report(file)
-    made = report_plan(
-        plan, Workspace.here(), audits=audit or (), leakage=leakage, profile=profile, pictures=pictures
-    )
+    made = report_plan(plan, Workspace.here(), audits=audit or (), leakage=leakage, profile=profile, pictures=pictures)
     write_report(made, file)
     output.say(made.decision.sentence)
-    output.say(f"[{made.decision.badge}] {made.decision.badge_means}")
-    if made.pictures.conditions:
-        output.warning("the report holds private validation images; --no-pictures leaves them out")
-    output.wrote("report", file)
+    output.say(f"{made.decision.badge}: {made.decision.badge_means}")
+    say_written(made, file, output)
     output.document(made)

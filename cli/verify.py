@@ -6,7 +6,7 @@ from typing import Annotated
 
 from ..workflows.options import CloudOptions, VerifyOptions
 from .grouping import grouped, option
-from .options import CLOUD, CLOUD_OPTIONS, Debug, HelpAll, Json, OtherTarget, OutputFile, PlanFile, examples
+from .options import CLOUD, CLOUD_OPTIONS, Debug, HelpAll, Json, OtherTarget, OutputFile, PlanFile, ReportFile, examples
 
 EXAMPLES = examples(
     ("on this machine, over a loopback link shaped like the plan's", "collabplan verify plan.json"),
@@ -38,6 +38,7 @@ def verify(
     ] = None,
     model: OtherTarget = None,
     file: OutputFile = None,
+    page: ReportFile = None,
     as_json: Json = False,
     _debug: Debug = False,
     _help_all: HelpAll = False,
@@ -55,10 +56,13 @@ def verify(
     from ..workflows.planned import open_plan
     from ..workflows.verify import check_verify_options, verify_plan, write_measured
     from .output import Output
+    from .pages import require_plan, write_page
     from .verify_table import against, findings
 
     output = Output(as_json=as_json)
     check_verify_options(cloud, options)
+    if page is not None:
+        require_plan(str(plan), page)
     found = open_plan(plan, model, output, needs_data=True)
     measured = verify_plan(found, options, output, cloud, tls)
     output.show(against(measured))
@@ -67,6 +71,8 @@ def verify(
     if file is not None:
         write_measured(found, measured, file)
         output.wrote("plan, with what was measured", file)
+    if page is not None:
+        write_page(found.plan.model_copy(update={"measured": measured}), plan, page, output)
     output.document(measured)
     if measured.violations:
         raise BudgetError(f"not as planned: {'; '.join(measured.violations)}")

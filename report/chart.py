@@ -10,7 +10,7 @@ from .decision import is_share
 from .document import CandidateRow, Report
 
 WIDTH, HEIGHT = 440, 330
-LEFT, RIGHT, TOP, BOTTOM = 52, 14, 14, 46
+LEFT, RIGHT, TOP, BOTTOM = 64, 14, 14, 46
 
 
 @dataclass(frozen=True, slots=True)

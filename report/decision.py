@@ -24,7 +24,7 @@ def decision(plan: Plan, evidence: Evidence) -> Decision:
         badge_means=evidence.why,
         figures=(_privacy(plan, evidence), _accuracy(plan.chosen), _latency(plan)),
         budgets=_budgets(plan),
-        missed=plan.chosen.violations,
+        missed=(*plan.chosen.violations, *(() if plan.measured is None else plan.measured.violations)),
         missing_to_sign_off=evidence.missing,
         assumed=_assumed(plan),
         not_tested=_not_tested(plan, evidence),
@@ -34,12 +34,12 @@ def decision(plan: Plan, evidence: Evidence) -> Decision:
 def sentence(plan: Plan, evidence: Evidence) -> str:
     """The decision in one sentence of plain English."""
     latency = plan.chosen.latency
-    takes = f"a request takes {number(latency.p50_ms.value)} ms ({number(latency.p95_ms)} ms at worst in 95 of 100)"
+    takes = f"a request takes {number(latency.p50_ms.value)} ms (95 of 100 at most {number(latency.p95_ms)} ms)"
     if plan.measured is not None:
         measured = plan.measured
         takes = (
             f"a request takes {number(measured.p50_ms.value)} ms as measured "
-            f"({number(max(latency.p95_ms, measured.total.p95_ms))} ms at worst in 95 of 100)"
+            f"(95 of 100 at most {number(max(latency.p95_ms, measured.total.p95_ms))} ms)"
         )
     return f"{_what(plan)}; {_leaks(plan, evidence)}; {_keeps(plan.chosen)}; {takes}."
 
@@ -72,9 +72,8 @@ def _leaks(plan: Plan, evidence: Evidence) -> str:
     if evidence.level == "by definition":
         return "nothing private leaves" if evidence.index.high <= 0 else "whoever receives it has the input itself"
     if chosen.leakage.index_of == "token recovery":
-        return (
-            f"by estimate, up to {up(evidence.index.high)} of 100 private tokens can be read, and nobody has attacked it"
-        )
+        tokens = f"{up(evidence.index.high)} of 100 private tokens"
+        return f"by estimate, up to {tokens} can be read, and nobody has attacked it"
     if evidence.level == "estimated":
         return (
             f"by estimate alone, up to {up(evidence.index.high)} % of the private input can be reconstructed, and "
@@ -138,7 +137,9 @@ def _accuracy(chosen: Candidate) -> Figure:
     metric, drop = found.metric, found.drop
     unit = "points" if is_share(metric) else ""
     factor = 100 if is_share(metric) else 1
-    lost = f"Undefended {score(metric, found.undefended)}; loses up to {max(drop.high, 0.0) * factor:.3g} {unit}".rstrip()
+    lost = (
+        f"Undefended {score(metric, found.undefended)}; loses up to {max(drop.high, 0.0) * factor:.3g} {unit}".rstrip()
+    )
     return Figure(
         name=metric[0].upper() + metric[1:],
         value=score(metric, found.accuracy.value),
@@ -189,7 +190,7 @@ def _assumed(plan: Plan) -> tuple[str, ...]:
     link = link_text(plan.link, plan.edge_slowdown).partition("; edge declared")[0]
     found = [
         f"{link[0].upper()}{link[1:]}.",
-        f"Device: {plan.edge_device.name}, {plan.edge_device.threads} threads"
+        f"Device: {plan.edge_device.name}, {_threads(plan.edge_device.threads)}"
         + (f", declared {plan.edge_slowdown:g} times slower than profiled." if plan.edge_slowdown != 1 else "."),
         f"Cloud: {plan.cloud_device.name} ({plan.cloud_device.device}).",
         "Inputs in use come from the same distribution as the validation data.",
@@ -245,6 +246,10 @@ def up(share: float) -> int:
 def down(share: float) -> int:
     """A share as whole percent, rounded down and within 0 and 100."""
     return min(100, max(0, math.floor(100 * share + 1e-9)))
+
+
+def _threads(count: int) -> str:
+    return f"{count} thread{'s' * (count != 1)}"
 
 
 def _percent(value: Interval) -> str:

@@ -35,8 +35,9 @@ class Decision(Record):
 
 
 class StripRow(Record):
-    """One cut, undefended, edge to cloud. None: not measured. `best_index` is the least upper end that any candidate
-    at this cut has, under `best_defense`."""
+    """One cut, undefended, edge to cloud. None: not measured. `best_index` is the upper end of the best candidate
+    at this cut, which has `best_defense`: the plan at its own cut, elsewhere the one that leaks least, first of those
+    within the budgets."""
 
     cut_id: str
     name: str

@@ -58,22 +58,23 @@ def evidence_of(plan: Plan, audits: Sequence[Audit] = ()) -> Evidence:
         return _without_attacks(plan)
     whole = [each for each in known if each.effort != "quick" and each.figures.conclusive]
     failed = tuple(dict.fromkeys(name for each in known for name in each.figures.failed))
-    level, why = _level(plan, known)
+    figures = [each.figures for each in known]
+    index, rate, linkage = (
+        _worst([getattr(each, name) for each in figures]) for name in ("index", "reconstruction_rate", "linkage")
+    )
+    assert index is not None
+    broken = _broken(plan, index, rate, linkage)
+    level, why = _level(plan, known, broken)
     missing = chosen.audited.missing_to_sign_off if chosen.audited else _best(known).missing_to_sign_off
     if not any(getattr(plan.budgets, name) is not None for name in PRIVACY_BUDGETS):
         missing = (*missing, "a privacy budget to hold the figures against (--max-leakage, --max-reconstruction)")
-    if not chosen.meets_budgets:
-        missing = (*missing, "a plan that meets its budgets")
-    figures = [each.figures for each in known]
-    worst = _worst([each.index for each in figures])
-    assert worst is not None
     return Evidence(
         level=level,
         why=why,
-        missing=() if level == "signed off" else missing or ("an audit within the plan itself: `collabplan optimize`",),
-        index=worst,
-        rate=_worst([each.reconstruction_rate for each in figures]),
-        linkage=_worst([each.linkage for each in figures]),
+        missing=(*missing, *broken),
+        index=index,
+        rate=rate,
+        linkage=linkage,
         at_most=bool(whole) and not failed,
         failed=failed,
     )
@@ -92,10 +93,30 @@ def _without_attacks(plan: Plan) -> Evidence:
     return Evidence(level, why, missing, chosen.index, None, None, False, ())
 
 
-def _level(plan: Plan, known: Sequence[Audited]) -> tuple[Level, str]:
+def _broken(plan: Plan, index: Interval, rate: Interval | None, linkage: Interval | None) -> tuple[str, ...]:
+    """Why figures are in the way of signing off, whatever the plan's own audit says."""
+    budgets, measured = plan.budgets, plan.measured
+    limits = (
+        ("the leakage index", index, budgets.max_leakage),
+        ("the share of recognisable pictures", rate, budgets.max_reconstruction),
+        ("the share of linked releases", linkage, budgets.max_linkage),
+    )
+    found = [
+        f"{name} within its budget: an attack reached up to {figure.high:.3f}, the budget is {limit:g}"
+        for name, figure, limit in limits
+        if figure is not None and limit is not None and figure.high > limit
+    ]
+    if not plan.chosen.meets_budgets:
+        found.append("a plan that meets its budgets")
+    if measured is not None and measured.violations:
+        found.append("a plan that runs as planned: what `collabplan verify` measured is not")
+    return tuple(found)
+
+
+def _level(plan: Plan, known: Sequence[Audited], broken: Sequence[str]) -> tuple[Level, str]:
     own, best = plan.chosen.audited, _best(known)
     asked = [name for name in PRIVACY_BUDGETS if getattr(plan.budgets, name) is not None]
-    if own is not None and not own.missing_to_sign_off and asked and plan.chosen.meets_budgets:
+    if own is not None and not own.missing_to_sign_off and asked and not broken:
         return "signed off", f"All {len(own.attacks)} attacks with {own.seeds} seeds: the privacy budgets hold."
     if best.effort == "quick":
         return "attacked, quick", f"{QUICK[0].upper()}{QUICK[1:]}: more effort recovers more."
@@ -114,9 +135,7 @@ def _audited(audit: Audit) -> Audited | None:
     if not audit.tiers:
         return None
     names = tuple(dict.fromkeys(result.attack for result in audit.attacks))
-    return Audited(
-        effort=audit.effort, split="confirm", seeds=audit.seeds, attacks=names, figures=audit.tiers[-1]
-    )
+    return Audited(effort=audit.effort, split="confirm", seeds=audit.seeds, attacks=names, figures=audit.tiers[-1])
 
 
 def _worst(figures: Sequence[Interval | None]) -> Interval | None:

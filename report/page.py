@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
+import re
 from collections.abc import Iterable
 from importlib.resources import files
 from typing import Any
@@ -38,7 +39,7 @@ def report_page(report: Report) -> str:
         finalize=_cleaned,
     )
     environment.filters |= {"number": number, "size": size, "share": share, "percent": _percent, "upper": _upper}
-    environment.filters["log_percent"] = _log_percent
+    environment.filters |= {"log_percent": _log_percent, "tight": _tight}
     script = _packaged("report.js")
     template = environment.get_template("report.html")
     text: str = template.render(
@@ -92,6 +93,11 @@ def _percent(value: float, whole: float) -> str:
 def _log_percent(count: int, whole: float) -> str:
     """The width of a bar of bytes on a logarithmic scale."""
     return _percent(math.log10(1 + count), whole)
+
+
+def _tight(text: str) -> str:
+    """The same with units that stay on the line of their number."""
+    return re.sub(r"(?<=\d) (?=%|ms\b|KiB|MiB|B\b|of \d)", "\u00a0", text)
 
 
 def _upper(value: float) -> str:

@@ -40,7 +40,9 @@ def pictures_of(plan: Plan, galleries: Sequence[Gallery]) -> Pictures:
     dropout = [each for each in bare if _is_dropout(each) and not is_plans(plan, each)]
     wanted = {
         "No defense": [each for each in bare if is_undefended(each.audit.defense)],
-        "Dropout": [each for each in dropout if each.audit.defense.rate == max(one.audit.defense.rate for one in dropout)],
+        "Dropout": [
+            each for each in dropout if each.audit.defense.rate == max(one.audit.defense.rate for one in dropout)
+        ],
         "The plan": [each for each in here if is_plans(plan, each)],
         "The network's answer alone": [each for each in own if each.audit.cut_kind == "edge-only"],
     }

@@ -1,4 +1,4 @@
-"""Plots of plans and audits with matplotlib, in the palette of Okabe & Ito (2008), which colour-blind readers tell apart.
+"""Plots of plans and audits with matplotlib, in the palette of Okabe & Ito (2008) for colour-blind readers.
 
 Each function returns a `matplotlib.figure.Figure`: `figure.savefig("front.svg")` writes SVG, PNG or PDF by the name. No
 setting of matplotlib stays changed. Text is drawn as it is: a dollar sign starts no formula.
@@ -30,6 +30,9 @@ BLUE, ORANGE, GREEN, VERMILION, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00
 
 INK = "#1b2a38"
 """Text and axes. A report replaces it by the colour of its own text."""
+
+ON_PAGE = {INK: "currentColor", BLUE: "var(--blue)", VERMILION: "var(--vermilion)", GREEN: "var(--green)"}
+"""What takes the place of a colour on a page, which has a light and a dark side."""
 
 STYLE: dict[str, Any] = {
     "font.family": "sans-serif",
@@ -139,7 +142,7 @@ def agreement_svg(found: Agreement) -> str:
     if not found.pairs:
         return ""
     with _styled():
-        figure, (axis,) = _figure(1, 5.0, 4.2)
+        figure, (axis,) = _figure(1, 4.6, 3.9)
         axis.plot([0, 1], [0, 1], color=GREY, lw=1, ls="--")
         for pair in found.pairs:
             below, above = pair.attacked.value - pair.attacked.low, pair.attacked.high - pair.attacked.value
@@ -155,7 +158,9 @@ def agreement_svg(found: Agreement) -> str:
 
 def latency_svg(section: LatencySection) -> str:
     """Latency part by part, for a page."""
-    return inline_svg(_latency_figure(section), "latency", "Latency of a request by part; the table below has the figures.")
+    return inline_svg(
+        _latency_figure(section), "latency", "Latency of a request by part; the table below has the figures."
+    )
 
 
 def inline_svg(figure: Figure, name: str, label: str) -> str:
@@ -176,8 +181,13 @@ def inline_svg(figure: Figure, name: str, label: str) -> str:
     text = content.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.S)
-    text = re.sub(r'id="(figure|axes|patch|line2d|text|matplotlib|xtick|ytick|LineCollection|PathCollection)', rf'id="{name}-\1', text)
-    text = text.replace(INK, "currentColor").replace(INK.lower(), "currentColor")
+    text = re.sub(
+        r'id="(figure|axes|patch|line2d|text|matplotlib|xtick|ytick|LineCollection|PathCollection)',
+        rf'id="{name}-\1',
+        text,
+    )
+    for colour, name_on_page in ON_PAGE.items():
+        text = text.replace(colour.lower(), name_on_page)
     text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
     text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
     return text.replace("<svg", f'<svg class="plot" role="img" aria-label="{label}"', 1)
@@ -187,14 +197,16 @@ def _latency_figure(section: LatencySection) -> Figure:
     rows = section.rows
     names = [row.part for row in rows]
     with _styled():
-        figure, (axis,) = _figure(1, 6.4, 0.7 + 0.42 * len(rows))
+        figure, (axis,) = _figure(1, 5.0, 0.7 + 0.42 * len(rows))
         at = np.arange(len(rows))
         measured = [row.measured_ms for row in rows]
         both = any(value is not None for value in measured)
         height = 0.36 if both else 0.6
         axis.barh(at - (0.19 if both else 0), [row.predicted_ms for row in rows], height, color=BLUE, label="predicted")
         if both:
-            axis.barh(at + 0.19, [value or 0.0 for value in measured], height, color=ORANGE, label="measured", hatch="//")
+            axis.barh(
+                at + 0.19, [value or 0.0 for value in measured], height, color=ORANGE, label="measured", hatch="//"
+            )
             axis.legend(fontsize=9)
         axis.set_yticks(at, names)
         axis.invert_yaxis()
@@ -212,7 +224,9 @@ def _lines(source: LeakageReport | AuditReport | Plan) -> dict[str, list[tuple[i
         depth = {cut_id: at for at, (_, cut_id) in enumerate(order)}
         for (cut_id, defense), one in unique.items():
             index = one.index
-            found.setdefault(defense, []).append((depth.get(cut_id, 0), one.cut_name, index.value, index.low, index.high))
+            found.setdefault(defense, []).append(
+                (depth.get(cut_id, 0), one.cut_name, index.value, index.low, index.high)
+            )
         return found
     rows = source.rows if isinstance(source, LeakageReport) else source.audits
     for row in rows:

@@ -50,7 +50,7 @@ def make_report(sources: ReportSources) -> Report:
     audits = [*(audit for each in sources.audits for audit in each.audits), *(each.audit for each in galleries)]
     mine = _of_the_plan(sources, galleries)
     evidence = evidence_of(plan, mine)
-    strip, left_out = strip_rows(plan, sources.depths, sources.leakage, audits)
+    strip, left_out = strip_rows(plan, evidence.index, sources.depths, sources.leakage, audits)
     portable = plan.portable()
     return Report(
         title=f"Split plan of {plan.model.name}",
@@ -59,7 +59,7 @@ def make_report(sources: ReportSources) -> Report:
         strip_said=_strip_said(sources),
         strip_left_out=left_out,
         objectives=plan.objectives,
-        candidates=candidate_rows(plan),
+        candidates=candidate_rows(plan, evidence.index),
         candidates_said=_candidates_said(plan),
         pictures=pictures_of(plan, galleries),
         agreement=agreement(plan, sources.leakage, audits),
@@ -99,16 +99,18 @@ def _strip_said(sources: ReportSources) -> str:
 def _candidates_said(plan: Plan) -> str:
     shown = len(every_candidate(plan))
     return (
-        f"{plan.trials:,} candidates were measured; a plan keeps the front, the baselines and itself: {shown} rows. The "
-        "plan and the baselines were measured on the confirm split, the front on the search split. Leakage counts by its "
-        "upper end."
+        f"{plan.trials:,} candidates were measured; a plan keeps the front, the baselines and itself: {shown} rows. "
+        "The plan and the baselines were measured on the confirm split, the front on the search split. Leakage counts "
+        "by its upper end."
     )
 
 
 def _next_steps(plan: Plan, evidence: Evidence, file: str) -> tuple[Step, ...]:
     steps = []
     if evidence.level == "estimated" and plan.chosen.leakage.index_of != "token recovery":
-        steps.append(Step(what="See what attackers recover: a first look, lower bounds.", command=f"collabplan attack {file}"))
+        steps.append(
+            Step(what="See what attackers recover: a first look, lower bounds.", command=f"collabplan attack {file}")
+        )
     if evidence.level in ("estimated", "attacked, quick", "attacked, standard"):
         steps.append(
             Step(
@@ -120,7 +122,9 @@ def _next_steps(plan: Plan, evidence: Evidence, file: str) -> tuple[Step, ...]:
         steps.append(Step(what="Measure your network to the server.", command="collabplan link HOST:PORT -o link.json"))
     if plan.measured is None:
         steps.append(
-            Step(what="Run both halves and measure latency and accuracy.", command=f"collabplan verify {file} -o {file}")
+            Step(
+                what="Run both halves and measure latency and accuracy.", command=f"collabplan verify {file} -o {file}"
+            )
         )
     steps.append(Step(what="See what else was found.", command=f"collabplan front {file}"))
     if evidence.level in ("signed off", "by definition"):
@@ -134,8 +138,8 @@ def _how_sure(plan: Plan, evidence: Evidence) -> tuple[str, ...]:
     if evidence.missing:
         found.append(f"Signing off still takes: {'; '.join(evidence.missing)}.")
     found += [
-        f"Accuracy was measured on {accuracy.sample_count:,} samples that the search never saw; its interval covers the "
-        "choice of samples and no other distribution.",
+        f"Accuracy was measured on {accuracy.sample_count:,} samples that the search never saw; its interval covers "
+        "the choice of samples and no other distribution.",
         "Attacks show how much was recovered, never that nothing more can be.",
     ]
     if plan.measured is None:

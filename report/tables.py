@@ -27,8 +27,13 @@ def every_candidate(plan: Plan) -> list[tuple[str, Candidate]]:
     ]
 
 
-def candidate_rows(plan: Plan) -> tuple[CandidateRow, ...]:
-    """One row for each candidate that the plan keeps. The plan and the baselines are those of the confirm split."""
+def candidate_rows(plan: Plan, index: Interval) -> tuple[CandidateRow, ...]:
+    """One row for each candidate that the plan keeps. The plan and the baselines are those of the confirm split.
+
+    Args:
+        plan: the plan.
+        index: the worst that is known of it; later attacks may have found more than its own.
+    """
     return tuple(
         CandidateRow(
             number=at,
@@ -40,8 +45,8 @@ def candidate_rows(plan: Plan) -> tuple[CandidateRow, ...]:
             latency_p95_ms=one.latency.p95_ms,
             accuracy=one.accuracy.accuracy,
             accuracy_drop=one.accuracy.drop,
-            index=one.index,
-            index_is=one.index_is,
+            index=index if role == "the plan" else one.index,
+            index_is="audited" if role == "the plan" and index != one.index else one.index_is,
             payload_bytes=one.payload_bytes,
             edge_energy_mj=one.edge_energy_mj,
             meets_budgets=one.meets_budgets,
@@ -59,13 +64,19 @@ class Depth:
         self.latency_ms, self.payload_bytes = latency_ms, payload_bytes
 
 
+def point(one: Candidate) -> tuple[str, DefenseRecord]:
+    """What tells one candidate from another: the cut, and the defense before it is fitted."""
+    return one.cut_id, one.defense.unfitted
+
+
 def strip_rows(
-    plan: Plan, depths: Sequence[Depth], leakage: LeakageReport | None, audits: Sequence[Audit]
+    plan: Plan, index: Interval, depths: Sequence[Depth], leakage: LeakageReport | None, audits: Sequence[Audit]
 ) -> tuple[tuple[StripRow, ...], int]:
     """The cuts by depth, and how many were left out.
 
     Args:
         plan: the plan.
+        index: the worst that is known of it.
         depths: every cut, edge to cloud; empty: those of the plan's candidates.
         leakage: estimates of further cuts.
         audits: attacks on further cuts.
@@ -74,16 +85,23 @@ def strip_rows(
     ordered = list(depths) or _depths_of(known)
     at_plan = next((at for at, depth in enumerate(ordered) if depth.cut_id == plan.cut_id), len(ordered))
     bare = _undefended(known, leakage, audits)
-    rows = [_strip_row(plan, depth, at <= at_plan, known, bare) for at, depth in enumerate(ordered)]
+    known = [one for one in known if point(one) != point(plan.chosen)]
+    rows = [_strip_row(plan, index, depth, at <= at_plan, known, bare) for at, depth in enumerate(ordered)]
     kept = _kept(rows)
     return tuple(rows[at] for at in kept), len(rows) - len(kept)
 
 
 def _strip_row(
-    plan: Plan, depth: Depth, on_device: bool, known: Sequence[Candidate], bare: Mapping[str, tuple[float, str]]
+    plan: Plan,
+    plans: Interval,
+    depth: Depth,
+    on_device: bool,
+    known: Sequence[Candidate],
+    bare: Mapping[str, tuple[float, str]],
 ) -> StripRow:
     here = [one for one in known if one.cut_id == depth.cut_id]
-    best = min(here, key=lambda one: (not one.meets_budgets, one.index.high), default=None)
+    chosen = depth.cut_id == plan.cut_id
+    best = plan.chosen if chosen else min(here, key=lambda one: (not one.meets_budgets, one.index.high), default=None)
     index, index_is = bare.get(depth.cut_id, (None, None))
     roles = tuple(dict.fromkeys(each.role for each in plan.baselines if each.candidate.cut_id == depth.cut_id))
     plain = [one for one in here if is_undefended(one.defense)]
@@ -92,13 +110,13 @@ def _strip_row(
         name=depth.name,
         kind=depth.kind,
         on_device=on_device,
-        chosen=depth.cut_id == plan.cut_id,
+        chosen=chosen,
         roles=tuple(role for role in roles if role != depth.name),
         latency_ms=plain[0].latency.p50_ms.value if plain else depth.latency_ms,
         payload_bytes=plain[0].payload_bytes if plain else depth.payload_bytes,
         index_high=index,
         index_is=index_is,
-        best_index=None if best is None else best.index.high,
+        best_index=plans.high if chosen else None if best is None else best.index.high,
         best_is=None if best is None else best.index_is,
         best_defense=None if best is None else short_defense(best),
     )
@@ -180,8 +198,7 @@ def agreement(plan: Plan, leakage: LeakageReport | None, audits: Sequence[Audit]
 
 def _pairs(plan: Plan, leakage: LeakageReport | None, audits: Sequence[Audit]) -> list[Pair]:
     estimates = {
-        (row.cut_id, row.defense.unfitted.text): row.leakage
-        for row in (() if leakage is None else leakage.rows)
+        (row.cut_id, row.defense.unfitted.text): row.leakage for row in (() if leakage is None else leakage.rows)
     }
     found: dict[tuple[str, str], Pair] = {}
     for _, one in every_candidate(plan):
@@ -244,8 +261,8 @@ def latency_section(plan: Plan) -> LatencySection:
     ]
     link = "a simulated link on one machine" if measured.shaped else "a server over the network"
     said = (
-        f"{len(measured.total.samples_ms):,} requests over {link}. The median is {_off(rows[4])} the prediction, the p95 "
-        f"{_off(rows[5])} it. Parts are medians and need not add up."
+        f"{len(measured.total.samples_ms):,} requests over {link}. The median is {_off(rows[4])} the prediction, "
+        f"the p95 {_off(rows[5])} it. Parts are medians and need not add up."
     )
     if measured.edge_slowdown != 1:
         said += f" The device's times are multiplied by {measured.edge_slowdown:g}, as declared."

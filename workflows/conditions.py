@@ -17,8 +17,8 @@ from ..records import (
     parse_bandwidth,
     parse_duration_ms,
 )
-from .checks import checked
 from ..report.wording import power_text
+from .checks import checked
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from ..graph import candidate_cuts
 from ..planner import Problem
 from ..records import Budgets
+from ..report.wording import link_text
 from ..targets.input_options import InputOptions
 from ..targets.target import Target
 from .attack_data import divide
@@ -17,7 +18,6 @@ from .profiles import Profiles, fitting_profile, last_profile
 from .promises import check_accuracy, check_promises
 from .reporter import Reporter
 from .session import Session, load_session_target, trace_session
-from ..report.wording import link_text
 from .workspace import Workspace
 
 

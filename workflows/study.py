@@ -15,15 +15,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from torch import nn
 
 from ..defenses import CustomStage
 from ..planner import SearchResult
 from ..planner.plan_files import save_plan
-from ..records import BudgetError, Plan
+from ..records import BudgetError, CollabplanError, Plan
 from ..records.atomic import make_folder
+from ..report import Report, plot_front, plot_latency, plot_leakage, plot_reconstructions
 from ..targets.input_options import InputOptions
 from ..targets.target import Target as LoadedTarget
 from ..targets.target import target_in_memory
@@ -45,12 +46,16 @@ from .options import (
 )
 from .planned import LoadedPlan, open_plan, planned_cut
 from .profile import profile_session
+from .report import galleries_of, report_plan, write_report
 from .reporter import Reporter
 from .results import AttackResult, LeakageResult, MeasuredResult, ProfileResult, Result, Row, candidate_row
 from .session import Session, open_session
 from .split import WrittenHalves, split_plan
 from .verify import verify_plan
 from .workspace import Workspace
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 class Study:
@@ -179,6 +184,47 @@ class Study:
         chosen, secure = options_from(VerifyOptions, options), options_from(CloudOptions, tls)
         self._with_data()
         return MeasuredResult(verify_plan(plan.planned, chosen, self.reporter, cloud, secure))
+
+    def report(self, plan: PlanResult, file: str | Path = "report.html", *, pictures: bool = True) -> Path:
+        """Write a page that shows a plan, what it costs and leaks, and how sure that is.
+
+        Args:
+            plan: what is shown, with the attacks that were run in this workspace.
+            file: one HTML file that loads nothing.
+            pictures: False leaves private validation images out.
+
+        Raises:
+            CollabplanError: the file holds something else, or cannot be written.
+        """
+        write_report(self._report(plan, pictures), Path(file))
+        return Path(file)
+
+    def plot_front(self, plan: PlanResult) -> Figure:
+        """The front, the baselines and the plan: leakage against accuracy and latency. See `report.plot_front`."""
+        return plot_front(plan.record)
+
+    def plot_leakage(self, found: PlanResult | LeakageResult | AttackResult) -> Figure:
+        """The leakage index by cut, one line for each defense. See `report.plot_leakage`."""
+        return plot_leakage(found.record)
+
+    def plot_latency(self, plan: PlanResult) -> Figure:
+        """Where a request's time goes. See `report.plot_latency`."""
+        return plot_latency(plan.record)
+
+    def plot_reconstructions(self, plan: PlanResult, *, count: int = 8) -> Figure:
+        """Originals beside what the strongest attackers made of them at the plan's cut. See `report`.
+
+        Raises:
+            CollabplanError: nothing was attacked there in this workspace, or inputs are no images.
+        """
+        cut_id = plan.record.cut_id
+        found = [each for each in galleries_of(plan.record, self.workspace) if each.audit.cut_id == cut_id]
+        if not found:
+            raise CollabplanError("no pictures of this plan's cut are kept here; run study.attack(plan) first")
+        return plot_reconstructions(found, count=count)
+
+    def _report(self, plan: PlanResult, pictures: bool) -> Report:
+        return report_plan(plan.record, self.workspace, plan_file=plan.planned.path.name, pictures=pictures)
 
     def split(self, plan: PlanResult, folder: str | Path) -> WrittenHalves:
         """Write the two halves of a plan, proven to compose to the model bit for bit.
@@ -352,6 +398,10 @@ class PlanResult(Result[Plan]):
     def verify(self, cloud: str | None = None, **options: Any) -> MeasuredResult:
         """As `Study.verify`."""
         return self._study.verify(self, cloud, **options)
+
+    def report(self, file: str | Path = "report.html", **options: Any) -> Path:
+        """As `Study.report`."""
+        return self._study.report(self, file, **options)
 
     def split(self, folder: str | Path) -> WrittenHalves:
         """As `Study.split`."""
