@@ -1,0 +1,73 @@
+"""The badge: derived in one place, and never better than what was done."""
+
+import pytest
+import report_plans as made
+from collabplan.records import Budgets, Interval
+from collabplan.report import evidence_of
+
+
+def test_without_attacks_it_is_estimated_and_says_what_is_missing() -> None:
+    found = evidence_of(made.plan())
+    assert (found.level, found.rate, found.at_most) == ("estimated", None, False)
+    assert found.index == made.plan().chosen.leakage.index
+    assert "attacks" in found.missing[0]
+
+
+@pytest.mark.parametrize(
+    ("audited", "level", "at_most"),
+    [
+        (made.audited("quick", 1), "attacked, quick", False),
+        (made.audited("standard", 1), "attacked, standard", True),
+        (made.audited("thorough", 1), "attacked, standard", True),
+        (made.audited("standard", 3, "search"), "attacked, standard", True),
+        (made.audited("standard", 3, conclusive=False, failed=("inverse",)), "attacked, standard", False),
+        (made.audited("standard", 3, target_count=100), "attacked, standard", True),
+        (made.audited("standard", 3), "signed off", True),
+    ],
+)
+def test_the_badge_is_that_of_the_audit(audited: made.Audited, level: str, at_most: bool) -> None:
+    found = evidence_of(made.plan(chosen=made.candidate(audited=audited)))
+    assert (found.level, found.at_most) == (level, at_most)
+    assert bool(found.missing) == (level != "signed off")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"budgets": Budgets(latency_p95_ms=50.0)},
+        {"chosen": made.candidate(audited=made.audited(), meets_budgets=False, violations=("too slow",))},
+        {"budgets": Budgets(max_leakage=0.43)},
+        {"measured": made.measured(made.plan())},
+    ],
+    ids=["no privacy budget", "misses a budget", "over the budget", "does not run as planned"],
+)
+def test_a_plan_with_all_attacks_is_not_signed_off(changes: dict[str, object]) -> None:
+    known = {"chosen": made.candidate(audited=made.audited())} | changes
+    found = evidence_of(made.plan(**known))  # type: ignore[arg-type]
+    assert found.level == "attacked, standard"
+    assert found.missing
+
+
+def test_a_later_attack_that_recovers_more_counts_and_takes_the_signature_away() -> None:
+    plan = made.plan(chosen=made.candidate(audited=made.audited()), budgets=Budgets(max_leakage=0.5))
+    assert evidence_of(plan).level == "signed off"
+    later = made.audit(plan.chosen, index=0.6)
+    found = evidence_of(plan, [later])
+    assert found.level == "attacked, standard"
+    assert found.index.high == pytest.approx(0.62)
+    assert "0.620" in " ".join(found.missing)
+
+
+def test_a_later_attack_that_recovers_less_changes_no_figure_and_signs_nothing_off() -> None:
+    quick = made.plan(chosen=made.candidate(audited=made.audited("quick", 1)))
+    later = made.audit(quick.chosen, effort="standard", index=0.1, seeds=3)
+    found = evidence_of(quick, [later])
+    assert found.level == "attacked, standard"
+    assert found.index == Interval(value=0.41, low=0.38, high=0.44)
+
+
+def test_what_follows_from_the_definition_needs_no_attack() -> None:
+    raw = made.candidate(
+        "cloud-only", made.NONE, leakage=made.estimated(1.0).model_copy(update={"status": "by-definition"})
+    )
+    assert evidence_of(made.plan(chosen=raw)).level == "by definition"
