@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from .decision import is_share
-from .document import CandidateRow, Report
+from .document import Agreement, CandidateRow, Report
 
 WIDTH, HEIGHT = 440, 330
 LEFT, RIGHT, TOP, BOTTOM = 64, 14, 14, 46
@@ -22,6 +22,16 @@ class Point:
     y: float
     kind: str
     label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """One pair of estimate and attack, with the ends of the attack's interval, in pixels."""
+
+    x: float
+    y: float
+    y_low: float
+    y_high: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +52,7 @@ class Chart:
     points: tuple[Point, ...]
     x_ticks: tuple[Tick, ...]
     y_ticks: tuple[Tick, ...]
+    compared: tuple[Compared, ...] = ()
     width: int = WIDTH
     height: int = HEIGHT
     left: int = LEFT
@@ -78,6 +89,34 @@ def _chart(rows: tuple[CandidateRow, ...], name: str, title: str, values: list[f
         points=tuple(points),
         x_ticks=tuple(Tick(LEFT + across * value / top, f"{value:g}") for value in ticks(top)),
         y_ticks=tuple(Tick(TOP + upwards * (1 - value), f"{value:g}") for value in (0, 0.25, 0.5, 0.75, 1)),
+    )
+
+
+def agreement_chart(found: Agreement) -> Chart:
+    """Estimate against attack, both from 0 to 1; on the diagonal they agree."""
+    across, upwards = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
+
+    def place(value: float) -> float:
+        return TOP + upwards * (1 - max(0.0, min(1.0, value)))
+
+    points = tuple(
+        Compared(
+            LEFT + across * max(0.0, min(1.0, pair.estimated)),
+            place(pair.attacked.value),
+            place(pair.attacked.low),
+            place(pair.attacked.high),
+        )
+        for pair in found.pairs
+    )
+    marks = (0, 0.25, 0.5, 0.75, 1)
+    return Chart(
+        name="agreement",
+        x_title="Estimated leakage index",
+        y_title="Attacked leakage index",
+        points=(),
+        compared=points,
+        x_ticks=tuple(Tick(LEFT + across * value, f"{value:g}") for value in marks),
+        y_ticks=tuple(Tick(place(value), f"{value:g}") for value in marks),
     )
 
 

@@ -11,12 +11,11 @@ from importlib.resources import files
 from typing import Any
 
 from jinja2 import DictLoader, Environment, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from ..records.printable import without_escapes
-from .chart import front_charts, scale_of
+from .chart import agreement_chart, front_charts, scale_of
 from .document import Report
-from .plots import agreement_svg, latency_svg
 from .wording import number, share, size
 
 MARK = '<meta name="generator" content="collabplan report">'
@@ -50,8 +49,7 @@ def report_page(report: Report) -> str:
         script_hash=_hash(script),
         charts=front_charts(report),
         scales=_scales(report),
-        agreement_svg=Markup(agreement_svg(report.agreement)),
-        latency_svg=Markup(latency_svg(report.latency)),
+        compared=agreement_chart(report.agreement),
     )
     return text
 
@@ -77,6 +75,7 @@ def _scales(report: Report) -> dict[str, float]:
     rows = report.strip
     return {
         "latency": scale_of(row.latency_ms for row in rows),
+        "parts": scale_of(value for row in report.latency.rows for value in (row.predicted_ms, row.measured_ms)),
         "payload": _most(math.log10(1 + row.payload_bytes) for row in rows if row.payload_bytes is not None),
     }
 
@@ -95,9 +94,10 @@ def _log_percent(count: int, whole: float) -> str:
     return _percent(math.log10(1 + count), whole)
 
 
-def _tight(text: str) -> str:
-    """The same with units that stay on the line of their number."""
-    return re.sub(r"(?<=\d) (?=%|ms\b|KiB|MiB|B\b|of \d)", "\u00a0", text)
+def _tight(text: str) -> Markup:
+    """The same, escaped, with units that stay on the line of their number: that blank counts as not printable."""
+    clean = str(escape(without_escapes(text)))
+    return Markup(re.sub(r"(?<=\d) (?=%|ms\b|KiB|MiB|B\b|of \d)", "\u00a0", clean))
 
 
 def _upper(value: float) -> str:

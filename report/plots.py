@@ -6,8 +6,6 @@ setting of matplotlib stays changed. Text is drawn as it is: a dollar sign start
 
 from __future__ import annotations
 
-import io
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -23,22 +21,17 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from ..attacks.galleries import Gallery
-    from .document import Agreement, LatencySection
 
 BLUE, ORANGE, GREEN, VERMILION, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#767676"
 """Okabe-Ito, and a grey that white paper bears."""
 
 INK = "#1b2a38"
-"""Text and axes. A report replaces it by the colour of its own text."""
-
-ON_PAGE = {INK: "currentColor", BLUE: "var(--blue)", VERMILION: "var(--vermilion)", GREEN: "var(--green)"}
-"""What takes the place of a colour on a page, which has a light and a dark side."""
+"""Text and axes."""
 
 STYLE: dict[str, Any] = {
     "font.family": "sans-serif",
     "font.size": 10,
     "svg.fonttype": "none",
-    "svg.hashsalt": "collabplan",
     "text.parse_math": False,
     "text.color": INK,
     "axes.edgecolor": INK,
@@ -134,67 +127,7 @@ def plot_reconstructions(galleries: Sequence[Gallery], *, count: int = 8) -> Fig
 
 def plot_latency(plan: Plan) -> Figure:
     """Where a request's time goes: predicted, and beside it measured where `collabplan verify` ran."""
-    return _latency_figure(latency_section(plan))
-
-
-def agreement_svg(found: Agreement) -> str:
-    """Estimate against attack, for a page; empty where nothing was both estimated and attacked."""
-    if not found.pairs:
-        return ""
-    with _styled():
-        figure, (axis,) = _figure(1, 4.6, 3.9)
-        axis.plot([0, 1], [0, 1], color=GREY, lw=1, ls="--")
-        for pair in found.pairs:
-            below, above = pair.attacked.value - pair.attacked.low, pair.attacked.high - pair.attacked.value
-            error = [[max(0.0, below)], [max(0.0, above)]]
-            axis.errorbar([pair.estimated], [pair.attacked.value], error, color=BLUE, marker="o", ms=6, capsize=2)
-        axis.set_xlabel("estimated leakage index")
-        axis.set_ylabel("attacked leakage index")
-        axis.set_xlim(-0.03, 1.05)
-        axis.set_ylim(-0.03, 1.05)
-        axis.grid(alpha=0.2)
-    return inline_svg(figure, "agreement", "Estimated against attacked leakage index; the table below has the figures.")
-
-
-def latency_svg(section: LatencySection) -> str:
-    """Latency part by part, for a page."""
-    return inline_svg(
-        _latency_figure(section), "latency", "Latency of a request by part; the table below has the figures."
-    )
-
-
-def inline_svg(figure: Figure, name: str, label: str) -> str:
-    """A figure as an SVG element that takes the colour of the text around it.
-
-    Args:
-        figure: of this module.
-        name: sets the figure's ids apart from those of others on the page.
-        label: what a screen reader says.
-    """
-    content = io.StringIO()
-    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    with _styled():
-        import matplotlib
-
-        with matplotlib.rc_context({"svg.hashsalt": name}):
-            figure.savefig(content, format="svg", transparent=True, metadata=nothing)
-    text = content.getvalue()
-    text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.S)
-    text = re.sub(
-        r'id="(figure|axes|patch|line2d|text|matplotlib|xtick|ytick|LineCollection|PathCollection)',
-        rf'id="{name}-\1',
-        text,
-    )
-    for colour, name_on_page in ON_PAGE.items():
-        text = text.replace(colour.lower(), name_on_page)
-    text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
-    text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
-    return text.replace("<svg", f'<svg class="plot" role="img" aria-label="{label}"', 1)
-
-
-def _latency_figure(section: LatencySection) -> Figure:
-    rows = section.rows
+    rows = latency_section(plan).rows
     names = [row.part for row in rows]
     with _styled():
         figure, (axis,) = _figure(1, 5.0, 0.7 + 0.42 * len(rows))

@@ -74,7 +74,7 @@ def check_report(file: Path) -> None:
     Raises:
         CollabplanError: says what is in the way.
     """
-    require_modules("jinja2", "matplotlib", "PIL")
+    require_modules("jinja2", "PIL")
     if file.is_dir():
         raise CollabplanError(f"{file} is a folder; name a file for the report, such as {file / 'report.html'}")
     if file.exists() and MARK not in _head(file):
