@@ -139,7 +139,7 @@ def _row(images: Levels) -> str:
     for at, cell in enumerate(cells):
         joined += [gap] * (at > 0) + [cell]
     content = io.BytesIO()
-    Image.fromarray(np.concatenate(joined, axis=1)).save(content, "PNG", optimize=True)
+    Image.fromarray(np.concatenate(joined, axis=1)).save(content, "PNG")
     return "data:image/png;base64," + base64.b64encode(content.getvalue()).decode()
 
 

@@ -24,6 +24,7 @@ class ReportSources:
         audits: of the same model (`collabplan attack -o`).
         leakage: estimates of the same model (`collabplan leakage -o`).
         galleries: kept audits with their pictures; those of other models are left out.
+        pictures: False leaves the galleries' pictures out; their figures count all the same.
         depths: every cut of the model with its undefended latency and payload, edge to cloud.
         why: why this plan was chosen, sentences by heading.
     """
@@ -33,6 +34,7 @@ class ReportSources:
     audits: Sequence[AuditReport] = ()
     leakage: LeakageReport | None = None
     galleries: Sequence[Gallery] = ()
+    pictures: bool = True
     depths: Sequence[Depth] = ()
     why: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
@@ -61,7 +63,7 @@ def make_report(sources: ReportSources) -> Report:
         objectives=plan.objectives,
         candidates=candidate_rows(plan, evidence.index),
         candidates_said=_candidates_said(plan),
-        pictures=pictures_of(plan, galleries),
+        pictures=pictures_of(plan, galleries if sources.pictures else ()),
         agreement=agreement(plan, sources.leakage, audits),
         latency=latency_section(plan),
         why=tuple(Section(heading=heading, sentences=tuple(said)) for heading, said in sources.why.items()),

@@ -22,6 +22,7 @@ PUBLIC = (
     "attacks",
     "planner",
     "runtime",
+    "report",
     "workflows",
 )
 """Floors with a public API."""

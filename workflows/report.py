@@ -52,7 +52,8 @@ def report_plan(
             plan_file=named,
             audits=[load(AuditReport, each) if isinstance(each, Path) else each for each in audits],
             leakage=load(LeakageReport, leakage) if isinstance(leakage, Path) else leakage,
-            galleries=galleries_of(plan, workspace) if pictures else (),
+            galleries=galleries_of(plan, workspace),
+            pictures=pictures,
             depths=_depths(plan, given or _kept_profile(plan, workspace)),
             why=explanation(plan),
         )

@@ -54,7 +54,7 @@ def test_the_page_is_small_and_asks_for_nothing(whole: str) -> None:
 def test_large_pictures_stay_below_five_megabytes() -> None:
     import numpy as np
 
-    noise = np.random.default_rng(0).integers(0, 255, (8, 3, 224, 224), dtype=np.uint8)
+    noise = np.random.default_rng(0).integers(0, 255, (8, 3, 120, 120), dtype=np.uint8)
     names = [f"attack {at}" for at in range(25)]
     audit = made.audit(made.candidate(), attacks=tuple(made.attack_result(name, 0.5) for name in names))
     loud = made.gallery(made.candidate(), audit=audit, originals=noise, pictures=dict.fromkeys(names, noise))

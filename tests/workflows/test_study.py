@@ -144,3 +144,13 @@ def test_a_data_frame_without_pandas_is_one_line_that_names_it(
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(CollabplanError, match="needs pandas, which is not installed"):
         plan.to_frame()
+
+
+def test_a_plan_is_reported_and_drawn(study: Study, plan: PlanResult, tmp_path: Path) -> None:
+    page = plan.report(tmp_path / "report.html")
+    assert "DigitNet" in page.read_text(encoding="utf-8")
+    assert "estimated" in page.read_text(encoding="utf-8")
+    for figure in (study.plot_front(plan), study.plot_leakage(plan), study.plot_latency(plan)):
+        assert figure.axes
+    with pytest.raises(CollabplanError, match=r"study\.attack\(plan\)"):
+        study.plot_reconstructions(plan)
