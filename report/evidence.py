@@ -29,9 +29,9 @@ class Evidence:
         index: the worst leakage index of all audits; without one, the estimate or the prediction.
         rate: the worst share of recognisable reconstructions; None where nothing was attacked, or inputs are no images.
         linkage: the worst share of releases that were matched to their input.
-        at_most: True where the upper ends may be called upper ends: attacks that train until nothing is gained, and
-            none that failed.
-        failed: attacks that failed, which proves nothing.
+        at_most: True where the upper ends may be called upper ends: a whole suite trained until it gained nothing more,
+            and none of its attacks failed.
+        failed: attacks that failed where no whole suite ended; that proves nothing.
     """
 
     level: Level
@@ -57,7 +57,7 @@ def evidence_of(plan: Plan, audits: Sequence[Audit] = ()) -> Evidence:
     if not known:
         return _without_attacks(plan)
     whole = [each for each in known if each.effort != "quick" and each.figures.conclusive]
-    failed = tuple(dict.fromkeys(name for each in known for name in each.figures.failed))
+    failed = () if whole else tuple(dict.fromkeys(name for each in known for name in each.figures.failed))
     figures = [each.figures for each in known]
     index, rate, linkage = (
         _worst([getattr(each, name) for each in figures]) for name in ("index", "reconstruction_rate", "linkage")
@@ -75,7 +75,7 @@ def evidence_of(plan: Plan, audits: Sequence[Audit] = ()) -> Evidence:
         index=index,
         rate=rate,
         linkage=linkage,
-        at_most=bool(whole) and not failed,
+        at_most=bool(whole),
         failed=failed,
     )
 
@@ -119,7 +119,7 @@ def _level(plan: Plan, known: Sequence[Audited], broken: Sequence[str]) -> tuple
     if own is not None and not own.missing_to_sign_off and asked and not broken:
         return "signed off", f"All {len(own.attacks)} attacks with {own.seeds} seeds: the privacy budgets hold."
     if best.effort == "quick":
-        return "attacked, quick", f"{QUICK[0].upper()}{QUICK[1:]}: more effort recovers more."
+        return "attacked, quick", f"{QUICK[0].upper()}{QUICK[1:]}, as a part of the attacks does: more recover more."
     seeds = f"{best.seeds} seed{'s' * (best.seeds > 1)}"
     return "attacked, standard", f"{len(best.attacks)} attacks at {best.effort} effort, {seeds}; not signed off."
 
@@ -131,11 +131,24 @@ def _best(known: Sequence[Audited]) -> Audited:
 
 
 def _audited(audit: Audit) -> Audited | None:
-    """An audit's strongest tier as a plan holds it. `collabplan attack` attacks images of the confirm split."""
+    """An audit's strongest tier as a plan holds it. `collabplan attack` attacks images of the confirm split.
+
+    Some of the attacks alone are worth no more than quick effort is: a lower bound.
+    """
     if not audit.tiers:
         return None
-    names = tuple(dict.fromkeys(result.attack for result in audit.attacks))
-    return Audited(effort=audit.effort, split="confirm", seeds=audit.seeds, attacks=names, figures=audit.tiers[-1])
+    names, figures = tuple(dict.fromkeys(result.attack for result in audit.attacks)), audit.tiers[-1]
+    if audit.effort == "quick" or _whole_suite(names):
+        return Audited(effort=audit.effort, split="confirm", seeds=audit.seeds, attacks=names, figures=figures)
+    lower = figures.model_copy(update={"lower_bound": True})
+    return Audited(effort="quick", split="confirm", seeds=audit.seeds, attacks=names, figures=lower)
+
+
+def _whole_suite(names: Sequence[str]) -> bool:
+    """Whether every attack of the catalogue is among these variants."""
+    from ..attacks.catalogue import ATTACKS
+
+    return all(any(name.split(",")[0].split(" ")[0] == attack for name in names) for attack in ATTACKS)
 
 
 def _worst(figures: Sequence[Interval | None]) -> Interval | None:

@@ -60,10 +60,26 @@ def test_a_later_attack_that_recovers_more_counts_and_takes_the_signature_away()
 
 def test_a_later_attack_that_recovers_less_changes_no_figure_and_signs_nothing_off() -> None:
     quick = made.plan(chosen=made.candidate(audited=made.audited("quick", 1)))
-    later = made.audit(quick.chosen, effort="standard", index=0.1, seeds=3)
+    later = made.whole_audit(quick.chosen, index=0.1, seeds=3)
     found = evidence_of(quick, [later])
     assert found.level == "attacked, standard"
     assert found.index == Interval(value=0.41, low=0.38, high=0.44)
+
+
+def test_a_part_of_the_attacks_is_worth_no_more_than_quick_effort() -> None:
+    part = made.audit(made.candidate(), effort="standard", index=0.1, seeds=3)
+    found = evidence_of(made.plan(), [part])
+    assert (found.level, found.at_most) == ("attacked, quick", False)
+    whole = evidence_of(made.plan(), [made.whole_audit(made.candidate(), index=0.1)])
+    assert (whole.level, whole.at_most) == ("attacked, standard", True)
+
+
+def test_a_quick_attack_that_fails_beside_a_whole_suite_hides_nothing_and_breaks_nothing() -> None:
+    plan = made.plan(chosen=made.candidate(audited=made.audited()))
+    broken = made.audit(plan.chosen, index=0.42, tiers=(made.tier(conclusive=False, failed=("x",), lower_bound=True),))
+    assert evidence_of(plan, [broken]).at_most
+    alone = evidence_of(made.plan(), [broken])
+    assert (alone.at_most, alone.failed) == (False, ("x",))
 
 
 def test_what_follows_from_the_definition_needs_no_attack() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -210,6 +211,13 @@ def audit(of: Candidate, effort: str = "quick", index: float = 0.5, **changes: A
     return Audit(**known | changes)
 
 
+def whole_audit(of: Candidate, index: float, **changes: Any) -> Audit:
+    """Every attack of the catalogue at standard effort."""
+    from collabplan.attacks.catalogue import ATTACKS
+
+    return audit(of, "standard", index, attacks=tuple(attack_result(name, index) for name in ATTACKS), **changes)
+
+
 def gallery(of: Candidate, size: int = 8, **changes: Any) -> Gallery:
     """Pictures of `size` pixels: originals bright, the inverse's half as bright, the ridge's dark."""
     shape = (4, 1, size, size)
@@ -232,8 +240,6 @@ def write_gallery(folder: Path, made: Gallery, name: str) -> None:
     for attack, levels in made.pictures.items():
         files[attack] = f"{name}-{attack}.safetensors"
         save_file({"pictures": levels}, folder / files[attack])
-    import json
-
     said = {
         "audit": made.audit.model_dump_json(),
         "model": made.model.model_dump_json(),
