@@ -16,6 +16,7 @@ EXTRAS = {
     "grpc": ("grpcio", "device"),
     "grpc_health": ("grpcio-health-checking", "server"),
     "jinja2": ("jinja2", "plan"),
+    "markupsafe": ("markupsafe", "plan"),
     "matplotlib": ("matplotlib", "plan"),
     "onnx": ("onnx", "onnx"),
     "onnxruntime": ("onnxruntime", "onnx"),
