@@ -35,9 +35,9 @@ def report(
             "Show originals and what attackers made of them.", None, OUTPUT, "--pictures/--no-pictures", default=True
         ),
     ] = True,
-    file: Annotated[Path, option("Where to write the page.", "FILE", OUTPUT, "-o", "--output", default=True)] = Path(
-        "report.html"
-    ),
+    file: Annotated[
+        Path, option("Where to write the page.", "FILE", OUTPUT, "-o", "--output", default=True, writes="file")
+    ] = Path("report.html"),
     as_json: Json = False,
     _debug: Debug = False,
     _help_all: HelpAll = False,
