@@ -20,7 +20,7 @@ _READ = "What else to read"
 
 def report(
     plan: Annotated[
-        Path, typer.Argument(metavar="[PLAN]", help="A plan file, written by `collabplan optimize`.")
+        Path, typer.Argument(metavar="PLAN", help="A plan file, written by `collabplan optimize`.")
     ] = Path("plan.json"),
     audit: Annotated[
         list[Path] | None, option("Attacks, by `collabplan attack -o`. Once for each file.", "FILE", _READ)
