@@ -15,6 +15,7 @@ from .options import (
     OUTPUT,
     RUNS_CODE,
     BatchDim,
+    DataPath,
     Debug,
     HelpAll,
     Inputs,
@@ -77,6 +78,7 @@ def attack(
     options: AttackOptions,
     inputs: Inputs = None,
     batch_dim: BatchDim = None,
+    data: DataPath = None,
     file: OutputFile = None,
     page: ReportFile = None,
     as_json: Json = False,
@@ -99,7 +101,7 @@ def attack(
     output = Output(as_json=as_json)
     if page is not None:
         require_plan(target, page)
-    found = run(target, InputOptions.given(inputs, batch_dim), options, Workspace.here(), output)
+    found = run(target, InputOptions.given(inputs, batch_dim, data), options, Workspace.here(), output)
     for path in found.report.pictures:
         output.wrote("pictures", Path(path))
     show_report(found.report, output)

@@ -15,6 +15,7 @@ from .options import (
     MAX_CROSSING,
     TARGET_HELP,
     BatchDim,
+    DataPath,
     Debug,
     HelpAll,
     Inputs,
@@ -58,6 +59,7 @@ def leakage(
     ] = False,
     inputs: Inputs = None,
     batch_dim: BatchDim = None,
+    data: DataPath = None,
     file: OutputFile = None,
     as_json: Json = False,
     _debug: Debug = False,
@@ -78,7 +80,7 @@ def leakage(
     if controls and target is None:
         finish_controls(checked, file, output)
         return
-    given = InputOptions.given(inputs, batch_dim)
+    given = InputOptions.given(inputs, batch_dim, data)
     made = measure_leakage(target, given, options, Workspace.here(), output, checked)
     show_report(made, output)
     if file is not None:

@@ -26,7 +26,7 @@ from .optimize_options import (
     SEARCH_OPTIONS,
     TUNING_OPTIONS,
 )
-from .options import OUTPUT, TARGET_HELP, BatchDim, Debug, HelpAll, Inputs, Json, ReportFile, examples
+from .options import OUTPUT, TARGET_HELP, BatchDim, DataPath, Debug, HelpAll, Inputs, Json, ReportFile, examples
 
 if TYPE_CHECKING:
     from ..planner import SearchResult
@@ -62,6 +62,7 @@ def optimize(
     target: Annotated[str | None, typer.Argument(metavar="TARGET", help=TARGET_HELP, show_default=False)] = None,
     inputs: Inputs = None,
     batch_dim: BatchDim = None,
+    data: DataPath = None,
     file: Annotated[
         Path, option("Where to write the plan.", "FILE", OUTPUT, "-o", "--output", default=True, writes="file")
     ] = Path("plan.json"),
@@ -87,7 +88,7 @@ def optimize(
     options = OptimizeOptions(
         budgets=budgets, conditions=conditions, search=search, audit=audit, tuning=tuning, machines=machines
     )
-    found = search_plan(target, InputOptions.given(inputs, batch_dim), options, Workspace.here(), output)
+    found = search_plan(target, InputOptions.given(inputs, batch_dim, data), options, Workspace.here(), output)
     report(found, file, output, page)
 
 

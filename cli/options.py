@@ -36,6 +36,16 @@ BatchDim = Annotated[
         rare=True,
     ),
 ]
+DataPath = Annotated[
+    Path | None,
+    option(
+        "Validation data in place of the target's: a folder of pictures (class/file.jpg, or flat with labels.csv), "
+        ".npz, .safetensors, .csv or .parquet.",
+        "PATH",
+        TARGET,
+        "--data",
+    ),
+]
 MAX_CROSSING = option("Most tensors that may cross one cut.", "N", TARGET, default=True, least=1)
 OtherTarget = Annotated[
     str | None, option(f"The target, if it has moved since. {RUNS_CODE}", "TARGET", TARGET, "--model")

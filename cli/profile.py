@@ -9,7 +9,7 @@ import typer
 from ..targets.input_options import InputOptions
 from ..workflows.options import ProfileOptions
 from .grouping import grouped, option
-from .options import MAX_CROSSING, RUNS_CODE, BatchDim, Debug, HelpAll, Inputs, Json, OutputFile, examples
+from .options import MAX_CROSSING, RUNS_CODE, BatchDim, DataPath, Debug, HelpAll, Inputs, Json, OutputFile, examples
 
 if TYPE_CHECKING:
     from ..records import Profile
@@ -41,6 +41,7 @@ def profile(
     options: ProfileOptions,
     inputs: Inputs = None,
     batch_dim: BatchDim = None,
+    data: DataPath = None,
     file: OutputFile = None,
     as_json: Json = False,
     _debug: Debug = False,
@@ -56,7 +57,7 @@ def profile(
     from .output import Output
 
     output = Output(as_json=as_json)
-    made, path = profile_target(target, InputOptions.given(inputs, batch_dim), options, Workspace.here(), output)
+    made, path = profile_target(target, InputOptions.given(inputs, batch_dim, data), options, Workspace.here(), output)
     if file is not None:  # before the report, whose reader may leave early: `| head`
         save(made, file)
         path = file

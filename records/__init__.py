@@ -63,7 +63,7 @@ from .private_file import read_private
 from .profile import CutProfile, NodeProfile, Profile, Role
 from .provenance import collect_provenance, processor_name
 from .study import StudySetup
-from .units import parse_bandwidth, parse_duration_ms, parse_size
+from .units import parse_bandwidth, parse_duration_ms, parse_number, parse_size
 
 __all__ = [
     "ALONE",
@@ -164,6 +164,7 @@ __all__ = [
     "parse",
     "parse_bandwidth",
     "parse_duration_ms",
+    "parse_number",
     "parse_size",
     "printable",
     "processor_name",

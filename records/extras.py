@@ -26,6 +26,7 @@ EXTRAS = {
     "pandas": ("pandas", "notebook"),
     "prometheus_client": ("prometheus-client", "server"),
     "psycopg": ("psycopg", "postgresql"),
+    "pyarrow": ("pyarrow", "parquet"),
     "pynvml": ("nvidia-ml-py", "cuda"),
     "scipy": ("scipy", "plan"),
     "sklearn": ("scikit-learn", "plan"),

@@ -283,6 +283,10 @@ class Plan(Record):
             update={
                 "spec": _without_folders(self.target.spec),
                 "file": None if self.target.file is None else _without_folders(self.target.file),
+                "options": {
+                    name: _without_folders(text) if name == "data" else text
+                    for name, text in self.target.options.items()
+                },
             }
         )
         command = tuple(_without_folders(_ADDRESS.sub("ADDRESS", argument)) for argument in self.provenance.command)

@@ -84,11 +84,4 @@ def _sample(row: Mapping[str, Any], specs: Sequence[InputSpec], name: str) -> An
 def _value(value: Any, column: str, name: str) -> Any:
     if isinstance(value, str):
         raise TargetError(f"{name} has text in the column {column!r}; tokenize it first, as in training: data.map(...)")
-    if hasattr(value, "convert") and hasattr(
-        value, "getbands"
-    ):  # a PIL image; only the training code knows its scaling
-        raise TargetError(
-            f"{name} has PIL images in the column {column!r}; make them tensors as in training: {name} = (torch.stack("
-            f"[transform(row[{column!r}]) for row in data]), torch.tensor(data['label']))"
-        )
     return torch.as_tensor(value) if isinstance(value, list) else value

@@ -6,6 +6,7 @@ data when a command needs it. Each choice that was made on the way is kept as a 
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -19,10 +20,12 @@ from torch import Tensor, nn
 
 from ..graph.weights import module_parameter_count, usual_dtype
 from ..records import TargetError, TargetIdentity, hash_file
+from .division import SHARED_OUT, divide_one_set
 from .example_inputs import ExampleInputs, from_options, from_value, read_batch_dim
+from .images import Preprocessing, model_preprocessing
 from .input_options import InputOptions
 from .user_code import TargetSpec, call, guarded, load_module, main_block
-from .user_data import LoadedData, read_data, refuse_overlap, sample_shape
+from .user_data import LoadedData, ReadAs, read_data, refuse_overlap, sample_shape
 from .user_model import find_model, require_usable_weights
 
 if TYPE_CHECKING:
@@ -51,6 +54,7 @@ class TargetData:
         validation: the validation data.
         search, confirm: its two disjoint splits.
         train, attacker, other_attacker: the target's other data sets; None if it does not define them.
+        attacker_source: the origin of `attacker`, in words.
         sensitive_labels: one label per validation sample; None if the target has none, or data was read in part.
         scaling: the declared range of the inputs; None if it is not declared.
         findings: lines for the terminal.
@@ -67,6 +71,7 @@ class TargetData:
     scaling: InputScaling | None
     findings: tuple[Finding, ...]
     whole: bool = True
+    attacker_source: str = "attacker_data"
 
     def pixel_scaling(self, traced: TracedGraph) -> InputScaling:
         """The declared scaling, or one assumed from the private floating inputs; [0, 1] if there are none."""
@@ -174,31 +179,56 @@ class Target:
         self.require_validation_data()
         loaded = self._read_sets(traced, most)
         refuse_overlap({name: _first(entry.data, most) for name, entry in loaded.items()})
-        validation = loaded["validation_data"].data
-        search, confirm = validation.splits(SPLIT_SEED)
-        scaling = read_scaling(self.declared)
+        given = loaded["validation_data"]
+        sensitive = self._sensitive_labels(len(given.data)) if given.whole else None
+        validation, attacker, source = given.data, loaded.get("attacker_data"), "attacker_data"
+        auxiliary = None if attacker is None else attacker.data
+        if given.from_path and not {"attacker_data", "train_data"} & self._defined():
+            parts = divide_one_set(validation, self._data_name(), SPLIT_SEED, whole=given.whole)
+            validation, search, confirm, auxiliary = parts.validation, parts.search, parts.confirm, parts.attacker
+            sensitive = None if sensitive is None else sensitive[parts.kept]
+            said = Finding("validation_data", "; ".join([f"{len(given.data):,} samples", *parts.notes, *given.notes]))
+            source = SHARED_OUT
+        else:
+            search, confirm = validation.splits(SPLIT_SEED)
+            how = f"{len(validation):,} samples: {len(search):,} for the search, {len(confirm):,} to confirm the plan"
+            said = Finding("validation_data", "; ".join([how, *given.notes]))
+        declared = read_scaling(self.declared)
         return TargetData(
             validation=validation,
             search=search,
             confirm=confirm,
             train=loaded["train_data"].data if "train_data" in loaded else None,
-            attacker=loaded["attacker_data"].data if "attacker_data" in loaded else None,
+            attacker=auxiliary,
             other_attacker=loaded["other_attacker_data"].data if "other_attacker_data" in loaded else None,
-            sensitive_labels=self._sensitive_labels(len(validation)) if loaded["validation_data"].whole else None,
-            scaling=scaling,
-            findings=(*_data_findings(loaded, search, confirm), *_scaling_findings(self.declared, traced)),
-            whole=loaded["validation_data"].whole,
+            sensitive_labels=sensitive,
+            scaling=given.scaling if declared is None else declared,
+            findings=(said, *_other_findings(loaded), *_scaling_findings(self.declared, traced, given)),
+            whole=given.whole,
+            attacker_source=source,
         )
+
+    def _defined(self) -> set[str]:
+        """The data sets that the target defines."""
+        return {name for name in DATA_NAMES if self.declared.get(name) is not None}
+
+    def _data_name(self) -> str:
+        """The validation data, for messages."""
+        value = self.declared["validation_data"]
+        return f"validation_data ({value})" if isinstance(value, str | Path) else "validation_data"
 
     def _read_sets(self, traced: TracedGraph, most: int | None) -> dict[str, LoadedData]:
         """The data sets that the file defines, by name."""
-        names = [name for name in DATA_NAMES if self.declared.get(name) is not None]
+        names = [name for name in DATA_NAMES if name in self._defined()]
         if most is not None:
             names = [name for name in names if name == "validation_data" or not callable(self.declared[name])]
-        evaluates = self.declared.get("evaluate") is not None
+        how = ReadAs(
+            evaluates=self.declared.get("evaluate") is not None,
+            pictures=_preprocessing(self.declared, self.model),
+            class_names=tuple(map(str, self.declared.get("class_names") or ())),
+        )
         return {
-            name: read_data(self.declared[name], traced.tensor_inputs, name, self.file, most, evaluates=evaluates)
-            for name in names
+            name: read_data(self.declared[name], traced.tensor_inputs, name, self.file, most, how) for name in names
         }
 
     def _sensitive_labels(self, count: int) -> Tensor | None:
@@ -240,7 +270,7 @@ def load_target(text: str, inputs: Sequence[str] | InputOptions = ()) -> Target:
     module, file = load_module(spec)
     model, how = find_model(module, spec, file)
     require_usable_weights(model)
-    declared = vars(module)
+    declared = _with_data(vars(module), given.data)
     example = _example_inputs(declared, given.inputs, spec, file, usual_dtype(model.parameters()) or torch.float32)
     identity = TargetIdentity(
         spec=text,
@@ -249,6 +279,13 @@ def load_target(text: str, inputs: Sequence[str] | InputOptions = ()) -> Target:
         options=given.options,
     )
     return _assembled(identity, file, model, how, example, declared, given.batch_dim)
+
+
+def _with_data(declared: Mapping[str, Any], data: str) -> Mapping[str, Any]:
+    """What a file declares, with the data of `--data` for its validation data, whose sensitive labels no longer fit."""
+    if not data:
+        return declared
+    return {**declared, "validation_data": Path(data).expanduser().absolute(), "sensitive_labels": None}
 
 
 def target_in_memory(model: nn.Module, example_inputs: Any, declared: Mapping[str, Any]) -> Target:
@@ -369,23 +406,33 @@ def _first(data: Data, most: int | None) -> Data:
     return data if most is None or len(data) <= most else data.take(range(most))
 
 
-def _data_findings(loaded: Mapping[str, LoadedData], search: Data, confirm: Data) -> list[Finding]:
-    findings = []
-    for name, entry in loaded.items():
-        how = f"{len(entry.data):,} samples"
-        if name == "validation_data":
-            how += f": {len(search):,} for the search, {len(confirm):,} to confirm the plan"
-        findings.append(Finding(name, "; ".join([how, *entry.notes])))
-    return findings
+def _other_findings(loaded: Mapping[str, LoadedData]) -> list[Finding]:
+    """How many samples the sets beside the validation data have."""
+    return [
+        Finding(name, "; ".join([f"{len(entry.data):,} samples", *entry.notes]))
+        for name, entry in loaded.items()
+        if name != "validation_data"
+    ]
 
 
-def _scaling_findings(declared: Mapping[str, Any], traced: TracedGraph) -> list[Finding]:
+def _preprocessing(declared: Mapping[str, Any], model: nn.Module) -> Preprocessing:
+    """How pictures become inputs: as the target declares, else as timm's model says, else scaled to [0, 1]."""
+    own, scaling = model_preprocessing(model), read_scaling(declared)
+    if scaling is None:
+        return own or Preprocessing()
+    source = "by `input_range`" if declared.get("input_range") is not None else "by `input_mean` and `input_std`"
+    return dataclasses.replace(own or Preprocessing(), scaling=scaling, source=source)
+
+
+def _scaling_findings(declared: Mapping[str, Any], traced: TracedGraph, given: LoadedData) -> list[Finding]:
     """How pixels are scaled. An assumed range is only reported if a private input looks like an image."""
     images = any(
         not spec.public and spec.dtype is not None and spec.dtype.is_floating_point and len(sample_shape(spec)) >= 3
         for spec in traced.tensor_inputs
     )
     declares = any(declared.get(name) is not None for name in ("input_range", "input_mean"))
+    if given.scaling is not None and not declares:
+        return []  # the notes on the data say it
     return [_scaling_finding(declared)] if images or declares else []
 
 

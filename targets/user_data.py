@@ -1,13 +1,15 @@
 """Brings a target's data into one form: tensors, batch first, in the order of the model's inputs.
 
 Accepted are `(inputs, labels)`, one tensor, a dict by input name, a torch Dataset, a DataLoader or any iterable of
-batches, or a function that returns one of these. Inputs may be numpy arrays.
+batches, a path (see `data_paths`), or a function that returns one of these. Inputs may be numpy arrays. 8-bit pictures,
+Pillow's too, are scaled, resized and cropped to the model's input.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,8 +20,10 @@ from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset, TensorDataset
 
 from ..records import TargetError
-from .data import Data
+from .data import Data, InputScaling
+from .data_paths import FORMS, read_path
 from .example_inputs import shape_text
+from .images import FittedImages, Preprocessing, fit_images, is_pil_image, pil_pixels, takes_images
 from .table_rows import LABEL_COLUMNS, as_dataset
 from .user_code import guarded
 
@@ -38,11 +42,30 @@ class LoadedData:
         data: the samples.
         notes: what the user should know about them.
         whole: False if samples were left out because only a few were asked for.
+        scaling: of the pictures among them, which were scaled here; None if there are none.
+        from_path: they were read from a file or a folder.
     """
 
     data: Data
     notes: tuple[str, ...] = ()
     whole: bool = True
+    scaling: InputScaling | None = None
+    from_path: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ReadAs:
+    """What a target says of its data.
+
+    Attributes:
+        evaluates: the target has a metric of its own, for messages.
+        pictures: how pictures become inputs.
+        class_names: of labels that are text, in the order of the model's outputs.
+    """
+
+    evaluates: bool = False
+    pictures: Preprocessing = field(default_factory=Preprocessing)
+    class_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +82,7 @@ def read_data(
     name: str,
     file: Path | None,
     most: int | None = None,
-    *,
-    evaluates: bool = False,
+    how: ReadAs | None = None,
 ) -> LoadedData:
     """Read one data set of a target.
 
@@ -70,41 +92,56 @@ def read_data(
         name: `validation_data`, for messages.
         file: the target's file, whose line is named when the user's code raises.
         most: read this many samples of a Dataset or an iterable; None reads all.
-        evaluates: the target has a metric of its own, for messages.
+        how: what the target says of its data.
 
     Raises:
         TargetError: the value is empty or not data, has another shape or dtype than the model's input, holds NaN, or
             the user's code raised.
     """
+    how = how or ReadAs()
+    notes: tuple[str, ...] = ()
     with guarded(f"{name} raised", file):
         if callable(value) and not isinstance(value, Dataset | Iterable | Mapping):
             value = value()
+        from_path = isinstance(value, str | Path)
+        if isinstance(value, str | Path):
+            path = (Path() if file is None else file.parent) / Path(value).expanduser()
+            found = read_path(path, specs, how.class_names)
+            value, notes, name = found.value, found.notes, f"{name} ({value})"
         value = as_dataset(value, specs, name)
         if _lists_samples(value, specs, name):
             value = _Listed(value)
-        read = _read_columns(value, specs, name, most, evaluates=evaluates)
+        read = _read_columns(value, specs, name, most, how)
     if not read.columns[0] or sum(column.shape[0] for column in read.columns[0]) == 0:
         raise TargetError(f"{name} is empty; at least one sample is needed")
     data = _assemble(read.columns, read.labels, name)
     twins = 0 if most is not None else len(data) - len(set(data.sample_hashes()))
     if twins:
         read.notes.append(f"{twins} samples occur more than once")
-    return LoadedData(data, tuple(read.notes), read.whole)
+    return LoadedData(
+        data, (*notes, *read.notes), read.whole, how.pictures.scaling if read.pictures else None, from_path
+    )
 
 
 @dataclass(slots=True)
 class _Read:
-    """Batches of each input, batches of labels, and what is to be noted."""
+    """Batches of each input, batches of labels, what is to be noted, and whether pictures were among the inputs."""
 
     columns: list[list[Tensor]]
     labels: list[Tensor]
     notes: list[str]
     whole: bool
+    pictures: bool = False
+
+    def note(self, text: str) -> None:
+        """Note it once."""
+        if text not in self.notes:
+            self.notes.append(text)
 
 
-def _read_columns(value: Any, specs: Sequence[InputSpec], name: str, most: int | None, *, evaluates: bool) -> _Read:
+def _read_columns(value: Any, specs: Sequence[InputSpec], name: str, most: int | None, how: ReadAs) -> _Read:
     """Read batch after batch, until enough samples or bytes are read."""
-    batches, notes = _batches(value, name, most)
+    batches, notes = _batches(value, specs, name, most)
     read = _Read([[] for _ in specs], [], notes, most is None or not _is_sampled(value) or len(value) <= most)
     bytes_read = 0
     for batch in batches:
@@ -112,13 +149,16 @@ def _read_columns(value: Any, specs: Sequence[InputSpec], name: str, most: int |
             read.whole = False
             break
         given = _ordered(batch.inputs, specs, name)
-        inputs = [_fit(tensor, spec, name) for tensor, spec in zip(given, specs, strict=True)]
+        inputs = [
+            _fit_picture(tensor, spec, name, how, read) if _is_picture(tensor, spec) else _fit(tensor, spec, name)
+            for tensor, spec in zip(given, specs, strict=True)
+        ]
         if not read.columns[0]:
             read.notes += _rounded(given, specs)
         for column, tensor in zip(read.columns, inputs, strict=True):
             column.append(tensor)
         if batch.labels is not None:
-            read.labels.append(_labels(batch.labels, len(inputs[0]), name, evaluates=evaluates))
+            read.labels.append(_labels(batch.labels, len(inputs[0]), name, evaluates=how.evaluates))
         bytes_read += sum(tensor.nbytes for tensor in inputs)
         if bytes_read > MAX_BYTES and len(read.columns[0]) > 1:
             read.notes.append(f"only the first {bytes_read / 1e9:.1f} GB were read")
@@ -168,7 +208,10 @@ def _lists_samples(value: Any, specs: Sequence[InputSpec], name: str) -> bool:
         given = _ordered(_divide(value[0], name).inputs, specs, name)
     except TargetError:
         return False  # reading it as batches reports the fault
-    return all(tuple(tensor.shape) == sample_shape(spec) for tensor, spec in zip(given, specs, strict=True))
+    return all(
+        tuple(tensor.shape) == sample_shape(spec) or _is_picture(tensor.unsqueeze(0), spec)
+        for tensor, spec in zip(given, specs, strict=True)
+    )
 
 
 def sample_shape(spec: InputSpec) -> tuple[int, ...]:
@@ -182,12 +225,28 @@ def _is_sampled(value: Any) -> bool:
     return isinstance(value, Dataset) and not isinstance(value, IterableDataset | TensorDataset)
 
 
-def _batches(value: Any, name: str, most: int | None) -> tuple[Iterator[_Batch], list[str]]:
+def _is_picture(tensor: Tensor, spec: InputSpec) -> bool:
+    """Whether a batch of an input holds pictures: 8-bit pixels for an input that can be one."""
+    return tensor.dtype == torch.uint8 and tensor.ndim in (3, 4) and takes_images(spec)
+
+
+def _fit_picture(tensor: Tensor, spec: InputSpec, name: str, how: ReadAs, read: _Read) -> Tensor:
+    """A batch of pictures as the model reads them, with notes on what was done to them."""
+    made: FittedImages = fit_images(tensor, spec, how.pictures, name)
+    read.pictures = True
+    read.note(f"8-bit pictures scaled {how.pictures.source}")
+    if made.resized:
+        size = shape_text(sample_shape(spec)[1:])
+        read.note(f"pictures of another size resized to {size}, the shorter side first, and cut at the centre")
+    return made.inputs
+
+
+def _batches(value: Any, specs: Sequence[InputSpec], name: str, most: int | None) -> tuple[Iterator[_Batch], list[str]]:
     """The batches of any accepted form, and notes on what was left out."""
     if isinstance(value, TensorDataset):
         return iter([_divide(value.tensors, name)]), []
     if _is_sampled(value):
-        return _from_dataset(value, name, most)
+        return _from_dataset(value, specs, name, most)
     if isinstance(value, IterableDataset):
         return (_with_batch_dimension(_divide(item, name)) for item in value), []
     whole = isinstance(value, Tensor | np.ndarray | Mapping | tuple)
@@ -198,18 +257,19 @@ def _batches(value: Any, name: str, most: int | None) -> tuple[Iterator[_Batch],
     if isinstance(value, Iterable) and not isinstance(value, str | bytes):
         return (_divide(item, name) for item in value), []
     raise TargetError(
-        f"{name} is of type {type(value).__name__}; give (inputs, labels), a Dataset, a DataLoader, "
+        f"{name} is of type {type(value).__name__}; give (inputs, labels), a Dataset, a DataLoader, a path to {FORMS}, "
         "or a function that returns one of these"
     )
 
 
-def _from_dataset(dataset: Dataset[Any], name: str, most: int | None) -> tuple[Iterator[_Batch], list[str]]:
+def _from_dataset(
+    dataset: Dataset[Any], specs: Sequence[InputSpec], name: str, most: int | None
+) -> tuple[Iterator[_Batch], list[str]]:
     """The samples of a map-style Dataset, or evenly spaced ones if it is too large for memory."""
     total = len(dataset)  # type: ignore[arg-type]
     if total == 0:
         return iter([]), []
-    first = _with_batch_dimension(_divide(dataset[0], name))
-    bytes_each = max(sum(_tensor(part, name).nbytes for part in _parts(first.inputs)), 1)
+    bytes_each = max(sum(math.prod(sample_shape(spec)) * spec.dtype.itemsize for spec in specs if spec.dtype), 1)
     count = min(total, max(MAX_BYTES // bytes_each, 1))
     count = count if most is None else min(count, most)
     notes = [] if count in (total, most) else [f"{count:,} evenly spaced samples of {total:,} were read (2 GB)"]
@@ -352,6 +412,8 @@ def _tensor(value: Any, what: str) -> Tensor:
     """`value` as a detached CPU tensor."""
     if isinstance(value, Tensor):
         return (value if value.layout is torch.strided else value.to_dense()).detach().cpu()
+    if is_pil_image(value):
+        return pil_pixels(value)
     try:
         return torch.as_tensor(np.asarray(value) if not isinstance(value, list) else value)
     except (TypeError, ValueError, RuntimeError):

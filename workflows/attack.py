@@ -77,7 +77,7 @@ def attack(
     """
     settings = attack_settings(options)
     if isinstance(spec, str) and spec.endswith(".json"):
-        spec = open_plan(Path(spec), None, reporter, needs_data=True)
+        spec = open_plan(Path(spec), None, reporter, needs_data=True, given=inputs)
     planned = spec if isinstance(spec, LoadedPlan) else None
     if isinstance(spec, LoadedPlan):
         session = Session(spec.target, spec.traced)

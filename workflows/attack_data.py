@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ..planner.roles import Roles
 from ..targets import Data
 from ..targets.target import SPLIT_SEED, Finding, TargetData
@@ -24,6 +26,8 @@ def divide(data: TargetData) -> tuple[Roles, list[Finding]]:
         sensitive=sensitive,
         seed=SPLIT_SEED,
     )
+    if data.attacker is not None:
+        roles = replace(roles, source=data.attacker_source)
     findings = [
         Finding("targets", f"{len(roles.targets):,} images, the confirm split of validation_data"),
         Finding("attacker's images", f"{len(roles.auxiliary):,}, from {roles.source}; none of them is a target"),

@@ -37,7 +37,14 @@ class LoadedPlan:
     projection: ProjectionMatrices | None
 
 
-def open_plan(path: Path, model: str | Session | None, reporter: Reporter, *, needs_data: bool = False) -> LoadedPlan:
+def open_plan(
+    path: Path,
+    model: str | Session | None,
+    reporter: Reporter,
+    *,
+    needs_data: bool = False,
+    given: InputOptions | None = None,
+) -> LoadedPlan:
     """Read a plan, load its target (**this runs the user's code**) and trace it.
 
     Args:
@@ -45,6 +52,7 @@ def open_plan(path: Path, model: str | Session | None, reporter: Reporter, *, ne
         model: the target, if it has moved since; or a session of it.
         reporter: hears what was found.
         needs_data: the target must have validation data too.
+        given: options of this command, in place of those that the plan keeps.
 
     Raises:
         RecordError: the file is not a plan.
@@ -55,7 +63,8 @@ def open_plan(path: Path, model: str | Session | None, reporter: Reporter, *, ne
     if isinstance(model, Session):
         session = model
     else:
-        inputs, spec = InputOptions.kept_in(plan.target.options), plan_target_spec(plan, path, model)
+        inputs = (given or InputOptions()).or_else(InputOptions.kept_in(plan.target.options))
+        spec = plan_target_spec(plan, path, model)
         session = open_session(spec, inputs, reporter, needs_data=needs_data, findings=None if needs_data else 2)
     plan.model.require_same(session.traced.identity, record=f"plan {path}")
     cut = planned_cut(plan, session.traced)

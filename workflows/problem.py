@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ..graph import candidate_cuts
 from ..planner import Problem
-from ..records import Budgets
+from ..records import Budgets, TargetIdentity
 from ..report.wording import link_text
 from ..targets.input_options import InputOptions
 from ..targets.target import Target
@@ -98,8 +98,14 @@ def state_problem(prepared: Prepared, conditions: Conditions, budgets: Budgets, 
         scaling=data.pixel_scaling(traced),
         evaluate=target.evaluate,
         budgets=budgets,
-        target=profiles.edge.target,
+        target=_planned_target(target, profiles.edge.target),
         power=conditions.power,
         train=data.train,
         roles=lambda: divide(data)[0],
     )
+
+
+def _planned_target(target: Target, profiled: TargetIdentity) -> TargetIdentity:
+    """What the plan says of its target: as profiled, with the data that it is searched on."""
+    kept = {name: text for name, text in profiled.options.items() if name != "data"}
+    return profiled.model_copy(update={"options": {**kept, **target.identity.options}})

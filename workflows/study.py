@@ -417,6 +417,7 @@ def open(
     *,
     inputs: Sequence[str] = (),
     batch_dim: Sequence[str] = (),
+    data: str | Path | None = None,
     workspace: str | Path | None = None,
     reporter: Reporter | None = None,
 ) -> Study:
@@ -426,6 +427,7 @@ def open(
         target: `path.py`, `path.py:NAME` or `package.module:NAME`.
         inputs: shapes in place of the file's `example_inputs`: `1x3x224x224`, `ids=1x128:int64`.
         batch_dim: in place of the file's `batch_dim`: `1`, `x=1`, `mask=none`.
+        data: a folder or file in place of the file's `validation_data`.
         workspace: folder for what is kept; default: `.collabplan` here.
         reporter: hears of progress; default: the notebook, or the logger `collabplan`.
 
@@ -433,5 +435,5 @@ def open(
         >>> open("model.py")
         <Study of model.py>
     """
-    given = InputOptions(tuple(inputs), tuple(batch_dim))
+    given = InputOptions.given(inputs, batch_dim, data)
     return Study(str(target), inputs=given, workspace=workspace, reporter=reporter)

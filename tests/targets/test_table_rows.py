@@ -73,10 +73,7 @@ def test_columns_are_taken_by_the_names_of_the_inputs() -> None:
     ("value", "remedy"),
     [
         ({"train": Table(PICTURES), "test": Table(PICTURES)}, r"several data sets \(train, test\); give one"),
-        (
-            Table([{"image": Image.new("RGB", (2, 2)), "label": 1}]),
-            "PIL images in the column 'image'; make them tensors",
-        ),
+        (Table([{"image": Image.new("RGB", (2, 2)), "label": 1}]), "samples of shape 2x2x3 for input 'x'"),
         (Table([{"text": "a cat", "label": 1}]), "text in the column 'text'; tokenize it"),
         (Table([{"a": [1.0], "b": [2.0], "label": 1}]), r"columns a, b, label.*rename_column\('a', 'x'\)"),
         (Table([{"x": [1.0, 2.0, 3.0], "label": "cat"}]), r"'cat'.*CLASSES\.index"),
@@ -88,3 +85,12 @@ def test_columns_are_taken_by_the_names_of_the_inputs() -> None:
 def test_what_makes_no_tensor_says_the_line_that_does(value: Any, remedy: str) -> None:
     with pytest.raises(TargetError, match=remedy):
         read_data(value, ONE, "validation_data", None)
+
+
+def test_pictures_in_a_column_become_what_the_model_reads() -> None:
+    spec = (InputSpec("x", (1, 3, 4, 4), torch.float32, 0, False),)
+    rows = [{"img": Image.new("RGB", (9, 6), (255, 0, index)), "label": index} for index in range(3)]
+    loaded = read_data(Table(rows), spec, "validation_data", None)
+    assert loaded.data.inputs[0].shape == (3, 3, 4, 4)
+    assert loaded.data.inputs[0][2, :, 0, 0].tolist() == pytest.approx([1.0, 0.0, 2 / 255])
+    assert any("resized to 4x4" in note for note in loaded.notes)

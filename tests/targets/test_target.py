@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from collabplan.records import TargetError
-from collabplan.targets.target import Target, load_target, read_scaling
+from collabplan.targets.input_options import InputOptions
+from collabplan.targets.target import Finding, Target, load_target, read_scaling
 from collabplan.targets.user_code import TargetSpec
+from collabplan.workflows.attack_data import divide
 from target_files import DATA
 
 Write = Callable[..., Path]
 
 
-def found(target: Target, what: str) -> str:
-    return next(finding.how for finding in target.findings if finding.what == what)
+def found(target: Target, what: str, findings: Sequence[Finding] = ()) -> str:
+    return next(finding.how for finding in findings or target.findings if finding.what == what)
 
 
 @pytest.mark.parametrize(
@@ -200,3 +202,43 @@ def test_a_metric_that_raises_names_its_line(target: Write) -> None:
 def test_public_inputs_must_be_names(target: Write) -> None:
     with pytest.raises(TargetError, match="public_inputs"):
         load_target(str(target("\npublic_inputs = [1]\n")))
+
+
+PHOTOS = """
+import numpy
+model = lambda: nn.Sequential(nn.Flatten(), nn.Linear(48, 3))
+example_inputs = (torch.zeros(1, 3, 4, 4),)
+generator = numpy.random.default_rng(0)
+pixels, classes = generator.integers(0, 256, (100, 9, 5, 3)).astype("uint8"), generator.integers(0, 3, 100)
+numpy.savez(__file__.replace("model.py", "photos.npz"), x=pixels, y=classes)
+"""
+
+
+@pytest.mark.parametrize("path", ["'photos.npz'", "__import__('pathlib').Path('photos.npz')"])
+def test_one_set_from_a_path_is_shared_with_the_attacker(target: Write, path: str) -> None:
+    loaded = load_target(str(target(f"{PHOTOS}validation_data = {path}\nsensitive_labels = classes * 2\n")))
+    data = loaded.load_data(loaded.trace())
+    assert [len(part) for part in (data.search, data.confirm, data.attacker)] == [25, 25, 50]
+    assert torch.equal(data.sensitive_labels, 2 * data.validation.labels)
+    assert (data.scaling.low, data.scaling.high) == ((0.0,), (1.0,))
+    said = found(loaded, "validation_data", data.findings)
+    assert "the only data set, so it was divided (seed 0)" in said
+    assert "8-bit pictures scaled to [0, 1]" in said
+    assert "half of the one data set" in divide(data)[0].source
+
+
+def test_an_attackers_own_data_leave_the_validation_data_whole(target: Write) -> None:
+    extra = f"{PHOTOS}validation_data = 'photos.npz'\ninput_mean, input_std = [0.5] * 3, [0.5] * 3\n"
+    loaded = load_target(str(target(f"{extra}def attacker_data(): return torch.rand(9, 3, 4, 4)\n")))
+    data = loaded.load_data(loaded.trace())
+    assert (len(data.validation), len(data.attacker)) == (100, 9)
+    assert float(data.validation.inputs[0].min()) < -0.8
+    assert "scaled by `input_mean` and `input_std`" in found(loaded, "validation_data", data.findings)
+
+
+def test_data_of_the_command_line_take_the_place_of_the_files(target: Write, here: Path) -> None:
+    path = str(target(f"{PHOTOS}validation_data = 'absent.npz'\nsensitive_labels = [1]\n"))
+    loaded = load_target(path, InputOptions(data="photos.npz"))
+    assert loaded.identity.options == {"data": "photos.npz"}
+    assert InputOptions.kept_in(loaded.identity.options) == InputOptions(data="photos.npz")
+    assert loaded.load_data(loaded.trace()).sensitive_labels is None

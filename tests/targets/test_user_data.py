@@ -96,7 +96,7 @@ def test_several_inputs_by_order_and_by_name() -> None:
         (((X, X), Y), "gives 2 inputs, the model takes 1"),
         (({"y": X}, Y), "lacks the model's input 'x'"),
         (3, "of type int"),
-        ("digits", "of type str"),
+        ("digits", "data digits does not exist"),
         ([(["a"], Y)], "holds a str where a tensor is needed"),
     ],
 )
