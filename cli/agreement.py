@@ -50,3 +50,4 @@ def agreement(
         save(made, file)
         output.wrote("agreement report", file)
     output.document(made)
+    output.next("collabplan optimize --budget-ms 50", "attacks steer the search")

@@ -112,6 +112,10 @@ def attack(
         write_page(load(Plan, Path(target)), Path(target), page, output, audits=[found.report])
     output.document(found.report)
     found.require_within()
+    if target.endswith(".json"):
+        output.next(f"collabplan bundle {target} -o bundle")
+    else:
+        output.next("collabplan optimize --budget-ms 50")
 
 
 def show_report(made: AuditReport, output: Output) -> None:

@@ -105,6 +105,10 @@ def bundle(
             "signed": sign is not None,
         }
     )
+    if written.cloud is None:
+        output.next(f"collabplan infer {folder} --data x.npy", "no server is needed")
+    else:
+        output.next(f"collabplan serve {folder}", "on the server; on the device: collabplan infer")
 
 
 def show(planned: LoadedPlan, bundled: Bundled, output: Output) -> None:

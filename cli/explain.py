@@ -27,3 +27,4 @@ def explain(plan: PlanFile, as_json: Json = False, _debug: Debug = False, _help_
         for sentence in sentences:
             output.say(f"- {sentence}")
     output.document({"plan_file": str(plan), "headline": loaded.headline, "sections": sections})
+    output.next(f"collabplan attack {plan}", "what attackers really recover")

@@ -84,6 +84,10 @@ def front(
             "exported": str(file) if export is not None else None,
         }
     )
+    if export is None:
+        output.next(f"collabplan front {plan} --export ROW", f"make a plan of a row; or collabplan attack {plan}")
+    else:
+        output.next(f"collabplan explain {file}")
 
 
 def show(rows: list[Candidate], plan: Plan, output: Output) -> None:

@@ -98,3 +98,4 @@ def infer(
             "outputs": None if file is None else str(file),
         }
     )
+    output.next("collabplan verify plan.json", "is it as fast and as accurate as planned?")

@@ -33,4 +33,4 @@ def init(
     write_target_file(file, force=force)
     output = Output()
     output.wrote("target", file)
-    output.say(f"next: collabplan profile {shlex.quote(str(file))}, then: collabplan optimize --budget-ms 50")
+    output.next(f"collabplan profile {shlex.quote(str(file))}")

@@ -88,6 +88,7 @@ def leakage(
         output.wrote("leakage report", file)
     output.document(made)
     require_passed(checked)
+    output.next("collabplan optimize --budget-ms 50 --no-audit")
 
 
 def show_report(made: LeakageReport, output: Output) -> None:

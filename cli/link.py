@@ -65,3 +65,4 @@ def link(
     save(report, file)
     output.wrote("link", file)
     output.document(report)
+    output.next(f"collabplan optimize --budget-ms 50 --link {file}")

@@ -121,6 +121,7 @@ def report(found: SearchResult, file: Path, output: Output, page: Path | None = 
     output.document(document(found, plan, file))
     if plan is None:
         raise BudgetError(no_plan(found))
+    output.next(f"collabplan explain {file}", f"then collabplan attack {file}")
 
 
 def document(found: SearchResult, plan: Plan | None, file: Path) -> dict[str, Any]:

@@ -111,6 +111,11 @@ class Output:
         """Say where a file lies."""
         self.say(f"{what}: {path}")
 
+    def next(self, command: str, why: str = "") -> None:
+        """The last line of a command for people: what to run now."""
+        if not self.as_json:
+            self.say(f"next: {command}" + (f"  ({why})" if why else ""))
+
     def progress(self, what: str, *, counted: bool = False) -> AbstractContextManager[Advance]:
         """A spinner with the time elapsed; for a step that counts, a bar with the time left."""
         return self._bar(what) if counted else self._spinner(what)

@@ -64,6 +64,10 @@ def profile(
     show_profile(made, output)
     output.wrote("profile", path)
     output.document(made)
+    if made.role == "both":
+        output.next("collabplan optimize --budget-ms 50 --no-audit", "or `collabplan leakage`, which needs no budget")
+    else:
+        output.next("collabplan optimize --budget-ms 50 --edge-profile FILE --cloud-profile FILE", "with both profiles")
 
 
 def show_profile(made: Profile, output: Output) -> None:

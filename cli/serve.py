@@ -123,6 +123,7 @@ def _announce(server: CloudServer, output: Output) -> None:
             "max_batch": server.max_batch,
         }
     )
+    output.next(f"collabplan infer DIR --data x.npy --cloud {server.address}", "on the device, with the edge part")
 
 
 def _leave() -> NoReturn:

@@ -54,6 +54,7 @@ def split(
             "composes": True,
         }
     )
+    output.next(f"collabplan bundle {plan} -o bundle", "what device and cloud need to run it")
 
 
 def _crossing(plan: Plan) -> str:

@@ -77,3 +77,4 @@ def verify(
     if measured.violations:
         raise BudgetError(f"not as planned: {'; '.join(measured.violations)}")
     output.say("verified: the plan does what it says")
+    output.next(f"collabplan bundle {plan} -o bundle", "to deploy it: docs/deploy.md")

@@ -34,7 +34,7 @@ _MOST = 1e15
 
 
 def parse_bandwidth(text: str) -> float:
-    """A bandwidth in bits per second. Units: bps, kbps, Mbps, Gbps, Mbit/s, Mb/s (bits; case does not matter), MB/s, MBps.
+    """A bandwidth in bits per second. Units: bps, kbps, Mbps, Gbps, Mbit/s, Mb/s (bits in any case), MB/s, MBps.
 
     A capital B before `/s` or `ps` is bytes. Powers of ten.
 

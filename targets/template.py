@@ -9,7 +9,10 @@ seconds and keeps its weights in digits-weights.safetensors beside this file. Re
 `model` and `example_inputs` are enough; to optimize, `validation_data` is needed too.
 
     collabplan profile model.py
-    collabplan optimize --budget-ms 50
+    collabplan optimize --budget-ms 50 --max-edge-params 15000 --no-audit
+
+This network is so small that any device could run all of it, and nothing would be sent: --max-edge-params stands for a
+device without room for its 15,498 parameters.
 
 collabplan runs this file to load it. It never changes the model's weights or training mode.
 """
@@ -84,7 +87,8 @@ example_inputs = (torch.zeros(1, 1, 8, 8),)
 input_range = (0.0, 1.0)
 
 
-# Data: (inputs, labels), a torch Dataset, a DataLoader, or a function that returns one of these.
+# Data: (inputs, labels), a torch Dataset, a DataLoader, or a function that returns one of these. Or a path, relative to
+# this file: "photos" (class/file.jpg), "data.npz", "data.safetensors", "data.csv".
 # No sample may be in two sets. Validation data is divided once into a split for the search and a split that
 # confirms the plan.
 def validation_data():
@@ -102,6 +106,9 @@ def attacker_data():
     images, labels = _digits()
     return images[700:1000], labels[700:1000]
 
+
+# The classes in the order of the model's outputs, if labels are names of folders.
+# class_names = ["cat", "dog"]
 
 # Auxiliary data of another distribution, used by audits.
 # other_attacker_data = ...

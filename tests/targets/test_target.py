@@ -236,7 +236,7 @@ def test_an_attackers_own_data_leave_the_validation_data_whole(target: Write) ->
     assert "scaled by `input_mean` and `input_std`" in found(loaded, "validation_data", data.findings)
 
 
-def test_data_of_the_command_line_take_the_place_of_the_files(target: Write, here: Path) -> None:
+def test_data_of_the_command_line_take_the_place_of_the_files(target: Write) -> None:
     path = str(target(f"{PHOTOS}validation_data = 'absent.npz'\nsensitive_labels = [1]\n"))
     loaded = load_target(path, InputOptions(data="photos.npz"))
     assert loaded.identity.options == {"data": "photos.npz"}
