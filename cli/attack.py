@@ -17,6 +17,7 @@ from .options import (
     BatchDim,
     DataPath,
     Debug,
+    Force,
     HelpAll,
     Inputs,
     Json,
@@ -81,6 +82,7 @@ def attack(
     data: DataPath = None,
     file: OutputFile = None,
     page: ReportFile = None,
+    force: Force = False,
     as_json: Json = False,
     _debug: Debug = False,
     _help_all: HelpAll = False,
@@ -94,6 +96,7 @@ def attack(
     """
     from ..records import Plan, load, save
     from ..workflows.attack import attack as run
+    from ..workflows.replacing import refuse_to_replace
     from ..workflows.workspace import Workspace
     from .output import Output
     from .pages import require_plan, write_page
@@ -101,6 +104,7 @@ def attack(
     output = Output(as_json=as_json)
     if page is not None:
         require_plan(target, page)
+    refuse_to_replace(file, force)
     found = run(target, InputOptions.given(inputs, batch_dim, data), options, Workspace.here(), output)
     for path in found.report.pictures:
         output.wrote("pictures", Path(path))

@@ -15,6 +15,7 @@ from .options import (
     BUDGETS,
     OUTPUT,
     Debug,
+    Force,
     HelpAll,
     Json,
     PlanFile,
@@ -36,7 +37,7 @@ EXAMPLES = examples(
 def front(
     plan: PlanFile,
     audit: AuditSettings,
-    budget_ms: Annotated[float | None, option("Longest latency, p95, in ms.", "MS", BUDGETS)] = None,
+    budget_ms: Annotated[float | None, option("Longest latency, p95: 50, or 1.5s.", "MS", BUDGETS, unit="ms")] = None,
     max_accuracy_drop: Annotated[float | None, option("Most accuracy to lose, 0 to 1.", "SHARE", BUDGETS)] = None,
     max_leakage: Annotated[float | None, MAX_LEAKAGE] = None,
     max_payload: Annotated[str | None, MAX_PAYLOAD] = None,
@@ -44,6 +45,7 @@ def front(
     file: Annotated[Path, option("Where to write that plan.", "FILE", OUTPUT, "-o", "--output", default=True)] = Path(
         "other.json"
     ),
+    force: Force = False,
     as_json: Json = False,
     _debug: Debug = False,
     _help_all: HelpAll = False,
@@ -56,12 +58,14 @@ def front(
     from ..records import Plan, load
     from ..records.atomic import require_writable
     from ..workflows.front import budgets_with, front_rows, picked, plan_of_row, write_row
+    from ..workflows.replacing import refuse_to_replace
     from ..workflows.workspace import Workspace
     from .output import Output
 
     if export is not None:
         require_writable(file)
     output = Output(as_json=as_json)
+    refuse_to_replace(file if export is not None else None, force)
     loaded = load(Plan, plan)
     budgets = budgets_with(
         loaded,

@@ -10,6 +10,7 @@ import dataclasses
 import inspect
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
@@ -73,6 +74,7 @@ def option(
     most: float | None = None,
     envvar: str | None = None,
     writes: Literal["file", "files", "folder"] | None = None,
+    unit: str | None = None,
 ) -> OptionInfo:
     """How one option is shown, and what is checked before its command begins.
 
@@ -86,6 +88,7 @@ def option(
         least, most: bounds of a number.
         envvar: gives the value where the command line does not.
         writes: its value is where a result is written: a file, files in a folder, or a folder as a whole.
+        unit: of a number, `ms`, `s` or `GB`; a quantity with another unit of its kind is taken too: `1.5 s`.
     """
 
     def checked(param: typer.CallbackParam, value: Any) -> Any:
@@ -103,12 +106,27 @@ def option(
         rich_help_panel=panel,
         hidden=rare,
         show_default=default,
-        min=least,
-        max=most,
+        min=None if unit else least,
+        max=None if unit else most,
         envvar=envvar,
+        parser=partial(_quantity, unit=unit, least=least, most=most) if unit else None,
         callback=checked,
     )
     return info
+
+
+def _quantity(text: Any, *, unit: str, least: float | None, most: float | None) -> float:
+    """A number in `unit`, out of what was typed. Raises BadParameter, to which the parser adds the option's name."""
+    from ..records import CollabplanError, parse_number
+
+    try:
+        value = parse_number(str(text), unit)
+    except CollabplanError as error:
+        raise typer.BadParameter(str(error)) from error
+    if (least is not None and value < least) or (most is not None and value > most):
+        ends = [f"at {which} {end:g}" for which, end in (("least", least), ("most", most)) if end is not None]
+        raise typer.BadParameter(f"{text} is not {' and '.join(ends)} {unit}")
+    return value
 
 
 def _require_bounded(param: typer.CallbackParam, value: Any) -> None:

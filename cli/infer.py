@@ -23,7 +23,7 @@ EXAMPLES = examples(
 _DATA, _PRIVACY = "Data", "What leaves"
 _SHOWN = {
     "cloud": option("The server.", "HOST:PORT", CLOUD, default=True),
-    "timeout_s": option("Time for one try.", "S", CLOUD, default=True, least=0.001, most=86_400),
+    "timeout_s": option("Time for one try.", "S", CLOUD, default=True, least=0.001, most=86_400, unit="s"),
     "retries": option("Further tries; identical bytes are sent again.", "N", CLOUD, default=True, least=0),
     "fallback": option(
         "Where the cloud does not answer, run the whole model here (`bundle --with-fallback`).",

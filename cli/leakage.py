@@ -17,6 +17,7 @@ from .options import (
     BatchDim,
     DataPath,
     Debug,
+    Force,
     HelpAll,
     Inputs,
     Json,
@@ -44,7 +45,7 @@ _SHOWN = {
     "estimators": option("Of information; ridge is the leakage index. mine is slow.", "NAME,...", _HOW, default=True),
     "samples": option("Most samples, the same at all cuts.", "N", _HOW, default=True),
     "seed": option("The same seed gives the same figures.", "N", _HOW, default=True, least=0),
-    "cache_gb": option("Memory for activations.", "GB", _HOW, default=True),
+    "cache_gb": option("Memory for activations.", "GB", _HOW, default=True, unit="GB"),
     "max_crossing": MAX_CROSSING,
 }
 
@@ -61,6 +62,7 @@ def leakage(
     batch_dim: BatchDim = None,
     data: DataPath = None,
     file: OutputFile = None,
+    force: Force = False,
     as_json: Json = False,
     _debug: Debug = False,
     _help_all: HelpAll = False,
@@ -72,10 +74,12 @@ def leakage(
     """
     from ..records import save
     from ..workflows.leakage import check_estimators, measure_leakage, require_passed
+    from ..workflows.replacing import refuse_to_replace
     from ..workflows.workspace import Workspace
     from .output import Output
 
     output = Output(as_json=as_json)
+    refuse_to_replace(file, force)
     checked = check_estimators(options, output) if controls else ()
     if controls and target is None:
         finish_controls(checked, file, output)

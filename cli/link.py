@@ -28,7 +28,10 @@ def link(
         option("The bundle that runs there: its folder, or the ID that `bundle` printed.", "DIR|ID", CLOUD),
     ],
     seconds: Annotated[
-        float, option("For each of round trip, way up and way down.", "S", _MEASURE, default=True, least=0.1, most=3600)
+        float,
+        option(
+            "For each of round trip, way up and way down.", "S", _MEASURE, default=True, least=0.1, most=3600, unit="s"
+        ),
     ] = 1.0,
     most: Annotated[str, option("Largest echo to send.", "SIZE", _MEASURE, default=True)] = "16MiB",
     file: Annotated[

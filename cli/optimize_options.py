@@ -18,10 +18,10 @@ from .options import (
 )
 
 MAX_LEAKAGE = option("Highest leakage index, 0 to 1.", "INDEX", BUDGETS)
-MAX_PAYLOAD = option("Most to send for a sample: 20kB.", "SIZE", BUDGETS)
+MAX_PAYLOAD = option("Most to send for a sample: 20kB, 1.5 MB.", "SIZE", BUDGETS)
 
 BUDGET_OPTIONS = {
-    "budget_ms": option("Longest predicted latency, p95, in ms.", "MS", BUDGETS),
+    "budget_ms": option("Longest predicted latency, p95: 50, or 1.5s.", "MS", BUDGETS, unit="ms"),
     "max_accuracy_drop": option("Most accuracy to lose, 0 to 1.", "SHARE", BUDGETS, default=True),
     "max_leakage": MAX_LEAKAGE,
     "max_payload": MAX_PAYLOAD,
@@ -34,7 +34,7 @@ BUDGET_OPTIONS = {
     "result_at": option("Where the result is needed.", None, BUDGETS, default=True, rare=True),
 }
 CONDITION_OPTIONS = {
-    "bandwidth": option("Each way: 20mbps; assumed if absent.", "RATE", CONDITIONS),
+    "bandwidth": option("Each way: 8 Mbit/s, 20mbps; assumed if absent.", "RATE", CONDITIONS),
     "rtt": option("Round trip: 15ms; assumed if absent.", "TIME", CONDITIONS),
     "link": option("A link that `collabplan link` measured.", "FILE", CONDITIONS),
     "edge_slowdown": option("Declare the device X times slower than profiled.", "X", CONDITIONS, default=True),
@@ -70,7 +70,7 @@ SEARCH_OPTIONS = {
         rare=True,
     ),
     "draws": option("Dropout masks that accuracy is averaged over.", "N", SEARCH, default=True, rare=True, least=1),
-    "cache_gb": option("Memory for edge activations.", "GB", SEARCH, default=True, rare=True, least=0),
+    "cache_gb": option("Memory for edge activations.", "GB", SEARCH, default=True, rare=True, least=0, unit="GB"),
 }
 AUDIT_OPTIONS = {
     "audit": AUDIT,

@@ -57,6 +57,7 @@ ReportFile = Annotated[
     Path | None,
     option("Also write the page that `collabplan report` makes.", "FILE", OUTPUT, "--report", writes="file"),
 ]
+Force = Annotated[bool, option("Replace what lies there.", None, OUTPUT, "--force")]
 PlanFile = Annotated[Path, typer.Argument(metavar="PLAN", help="A plan file, written by `collabplan optimize`.")]
 
 AUDIT = option("Attack the plan; without, it is ESTIMATED.", None, AUDITS, "--audit/--no-audit", default=True)

@@ -29,7 +29,7 @@ _SHOWN = {
     "batch": option("Samples of one request.", "N", _MEASURE, default=True, least=1),
     "threads": option("Threads inside an operator; default: torch's choice.", "N", _MEASURE, least=1),
     "dtype": option("Convert a copy and measure it; default: the model as it is.", None, _MEASURE),
-    "seconds": option("Time to spend on timing cuts.", "S", _MEASURE, default=True, least=0.1),
+    "seconds": option("Time to spend on timing cuts.", "S", _MEASURE, default=True, least=0.1, unit="s"),
 }
 
 

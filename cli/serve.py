@@ -56,13 +56,20 @@ _SHOWN = {
         most=65536,
     ),
     "micro_batch_wait_ms": option(
-        "How long such a batch waits for one more.", "MS", _LOAD, default=True, least=0, most=60_000
+        "How long such a batch waits for one more.", "MS", _LOAD, default=True, least=0, most=60_000, unit="ms"
     ),
-    "idle_s": option("Close streams after S silent seconds.", "S", _LOAD, default=True, least=1, most=_DAY_S),
+    "idle_s": option("Close streams after S silent seconds.", "S", _LOAD, default=True, least=1, most=_DAY_S, unit="s"),
     "greeting_s": option(
-        "Time for a handshake or health check to arrive.", "S", _LOAD, rare=True, default=True, least=1, most=_DAY_S
+        "Time for a handshake or health check to arrive.",
+        "S",
+        _LOAD,
+        rare=True,
+        default=True,
+        least=1,
+        most=_DAY_S,
+        unit="s",
     ),
-    "grace_s": option("Time to finish what runs at the end.", "S", _LOAD, default=True, least=0, most=_DAY_S),
+    "grace_s": option("Time to finish what runs at the end.", "S", _LOAD, default=True, least=0, most=_DAY_S, unit="s"),
     "trust": TRUST,
     "metrics": option("Figures for Prometheus; a PORT alone is on this machine only.", "[HOST:]PORT", OUTPUT),
     "allow_undefended": option(

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from .grouping import option
-from .options import OUTPUT, Debug, HelpAll, Json, OtherTarget, PlanFile, examples
+from .options import OUTPUT, Debug, Force, HelpAll, Json, OtherTarget, PlanFile, examples
 
 if TYPE_CHECKING:
     from ..records import Plan
@@ -21,6 +21,7 @@ def split(
     plan: PlanFile,
     folder: Annotated[Path, option("Folder for the two halves.", "DIR", OUTPUT, "-o", "--output", writes="folder")],
     model: OtherTarget = None,
+    force: Force = False,
     as_json: Json = False,
     _debug: Debug = False,
     _help_all: HelpAll = False,
@@ -32,10 +33,12 @@ def split(
     plan for other weights, another structure or another torch is refused.
     """
     from ..workflows.planned import open_plan
+    from ..workflows.replacing import refuse_to_replace
     from ..workflows.split import split_plan
     from .output import Output
 
     output = Output(as_json=as_json)
+    refuse_to_replace(folder, force)
     found = open_plan(plan, model, output)
     written = split_plan(found, folder, output)
     output.say(f"cut {found.cut.name}: {_crossing(found.plan)}")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from ..workflows.options import CloudOptions, VerifyOptions
 from .grouping import grouped, option
-from .options import CLOUD, CLOUD_OPTIONS, Debug, HelpAll, Json, OtherTarget, OutputFile, PlanFile, ReportFile, examples
+from .options import CLOUD, CLOUD_OPTIONS, Debug, Force, HelpAll, Json, OtherTarget, OutputFile, PlanFile, ReportFile, examples
 
 EXAMPLES = examples(
     ("on this machine, over a loopback link shaped like the plan's", "collabplan verify plan.json"),
@@ -39,6 +39,7 @@ def verify(
     model: OtherTarget = None,
     file: OutputFile = None,
     page: ReportFile = None,
+    force: Force = False,
     as_json: Json = False,
     _debug: Debug = False,
     _help_all: HelpAll = False,
@@ -54,12 +55,14 @@ def verify(
     """
     from ..records import BudgetError
     from ..workflows.planned import open_plan
+    from ..workflows.replacing import refuse_to_replace
     from ..workflows.verify import check_verify_options, verify_plan, write_measured
     from .output import Output
     from .pages import require_plan, write_page
     from .verify_table import against, findings
 
     output = Output(as_json=as_json)
+    refuse_to_replace(file, force)
     check_verify_options(cloud, options)
     if page is not None:
         require_plan(str(plan), page)

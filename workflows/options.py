@@ -12,6 +12,9 @@ from typing import Literal
 
 from ..runtime.server.limits import ServeLimits
 
+EARLY_DEFENSES = ("none", "dropout:element:0.3,0.6,0.9")
+"""What `leakage` and `attack` look at where nothing is said; both tables then have the same rows."""
+
 Effort = Literal["quick", "standard", "thorough"]
 
 
@@ -200,7 +203,7 @@ class LeakageOptions:
     """
 
     cuts: str = "all"
-    defense: tuple[str, ...] = ("none", "dropout:element:0.3,0.6,0.9")
+    defense: tuple[str, ...] = EARLY_DEFENSES
     estimators: str = "kde,sandwich,logdet,ridge"
     samples: int = 2000
     seed: int = 0
@@ -223,7 +226,7 @@ class AttackOptions:
     """
 
     cuts: str = "all"
-    defense: tuple[str, ...] = ("none", "dropout:element:0.5,0.9")
+    defense: tuple[str, ...] = EARLY_DEFENSES
     attacks: str = "all"
     effort: Effort = "quick"
     seed: int = 0
