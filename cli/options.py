@@ -13,7 +13,10 @@ from typer.models import OptionInfo
 from .grouping import option
 
 RUNS_CODE = "Loading TARGET runs its Python code: give only files that you trust."
-TARGET_HELP = f"path.py, path.py:NAME or package.module:NAME; default: the last profiled here. {RUNS_CODE}"
+TARGET_HELP = (
+    "path.py, path.py:NAME, package.module:NAME, timm:NAME, torchvision:NAME or hf:NAME; default: the last "
+    f"profiled here. {RUNS_CODE}"
+)
 TARGET, BUDGETS, CONDITIONS, SEARCH, AUDITS, TUNING, MACHINES, CLOUD, OUTPUT = (
     "Target", "Budgets", "Network and devices", "Search", "Audits", "Fine-tuning", "Several machines", "Cloud",
     "Output",

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 EXAMPLES = examples(
     ("a file that defines model and example_inputs", "collabplan profile model.py"),
     ("a function of an installed package", "collabplan profile torchvision.models:resnet18 --input 1x3x224x224"),
+    ("a model by its name, pictures in class folders", "collabplan profile timm:resnet18 --data photos"),
     ("one of two machines; copy its profile to the other", "collabplan profile model.py --role edge -o edge.json"),
     ("a GPU, eight samples a request", "collabplan profile model.py --device cuda --batch 8"),
 )
@@ -36,7 +37,8 @@ _SHOWN = {
 @grouped(options=_SHOWN)
 def profile(
     target: Annotated[
-        str, typer.Argument(metavar="TARGET", help=f"path.py, path.py:NAME or package.module:NAME. {RUNS_CODE}")
+        str,
+        typer.Argument(metavar="TARGET", help=f"path.py, path.py:NAME, package.module:NAME or timm:NAME. {RUNS_CODE}"),
     ],
     options: ProfileOptions,
     inputs: Inputs = None,

@@ -295,9 +295,10 @@ class Plan(Record):
 
 
 _ADDRESS = re.compile(r"[\w+.-]+://\S*")
+_HUB = re.compile(r"hf:[\w.-]+/[\w.-]+")
 _FOLDERS = re.compile(r"(^|=)[^=]*[/\\]")
 
 
 def _without_folders(text: str) -> str:
     """`/home/me/model.py:Net` as `model.py:Net`, `--output=a/plan.json` as `--output=plan.json`."""
-    return _FOLDERS.sub(r"\1", text)
+    return text if _HUB.fullmatch(text) else _FOLDERS.sub(r"\1", text)

@@ -24,6 +24,7 @@ from .division import SHARED_OUT, divide_one_set
 from .example_inputs import ExampleInputs, from_options, from_value, read_batch_dim
 from .images import Preprocessing, model_preprocessing
 from .input_options import InputOptions
+from .named import build_named, is_named
 from .user_code import TargetSpec, call, guarded, load_module, main_block
 from .user_data import LoadedData, ReadAs, read_data, refuse_overlap, sample_shape
 from .user_model import find_model, require_usable_weights
@@ -100,6 +101,7 @@ class Target:
         public_inputs: the names of the inputs that may be sent as they are.
         declared: all names that the file binds (data, ranges, `evaluate`), unread.
         findings: lines for the terminal.
+        warnings: what may make every figure wrong.
     """
 
     identity: TargetIdentity
@@ -110,6 +112,7 @@ class Target:
     public_inputs: tuple[str, ...]
     declared: Mapping[str, Any]
     findings: tuple[Finding, ...]
+    warnings: tuple[str, ...] = ()
 
     @property
     def evaluate(self) -> Callable[..., Any] | None:
@@ -161,7 +164,7 @@ class Target:
         if self.declared.get("validation_data") is None:
             raise TargetError(
                 f"{self.identity.spec} defines no validation_data, so accuracy and leakage cannot be measured; add "
-                "validation_data = (inputs, labels), or a function that returns it"
+                "validation_data = (inputs, labels), a function that returns it, or a path; or give --data PATH"
             )
 
     def load_data(self, traced: TracedGraph, most: int | None = None) -> TargetData:
@@ -250,7 +253,7 @@ class Target:
 
 
 def load_target(text: str, inputs: Sequence[str] | InputOptions = ()) -> Target:
-    """Load `path.py`, `path.py:attr` or `package.module:attr`. **This runs the user's code.**
+    """Load `path.py`, `path.py:attr`, `package.module:attr` or `timm:name`. **This runs the user's code.**
 
     Args:
         text: the target as it was typed.
@@ -266,6 +269,8 @@ def load_target(text: str, inputs: Sequence[str] | InputOptions = ()) -> Target:
         traced = target.trace()
     """
     given = inputs if isinstance(inputs, InputOptions) else InputOptions(tuple(inputs))
+    if is_named(text):
+        return _named_target(text, given)
     spec = TargetSpec.parse(text)
     module, file = load_module(spec)
     model, how = find_model(module, spec, file)
@@ -279,6 +284,27 @@ def load_target(text: str, inputs: Sequence[str] | InputOptions = ()) -> Target:
         options=given.options,
     )
     return _assembled(identity, file, model, how, example, declared, given.batch_dim)
+
+
+def _named_target(text: str, given: InputOptions) -> Target:
+    """The target of a package's model: `timm:resnet18`, `torchvision:resnet18`, `hf:prajjwal1/bert-tiny`."""
+    with guarded(f"{text} raised", None):
+        made = build_named(text)
+    require_usable_weights(made.model)
+    usual = usual_dtype(made.model.parameters()) or torch.float32
+    example = from_options(given.inputs, usual) if given.inputs else from_value(made.declared["example_inputs"])
+    target = _assembled(
+        TargetIdentity(spec=text, options=given.options),
+        None,
+        made.model,
+        f"{type(made.model).__name__}, {text}",
+        example,
+        _with_data(made.declared, given.data),
+        given.batch_dim,
+    )
+    findings = (target.findings[0], Finding("weights", made.weights), *target.findings[1:])
+    warnings = (f"{text} has {made.weights}",) if made.random else ()
+    return dataclasses.replace(target, findings=findings, warnings=warnings)
 
 
 def _with_data(declared: Mapping[str, Any], data: str) -> Mapping[str, Any]:

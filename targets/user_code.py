@@ -59,7 +59,7 @@ class TargetSpec:
         if head and all(part.isidentifier() for part in head.split(".")) and not Path(head).is_dir():
             return cls(text, None, head, attribute or None)
         raise TargetError(
-            f"target {text!r} is not of the form path.py, path.py:attr or package.module:attr; "
+            f"target {text!r} is not of the form path.py, path.py:attr, package.module:attr or timm:NAME; "
             "`collabplan init` writes a file to start from"
         )
 

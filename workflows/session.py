@@ -58,6 +58,8 @@ def load_session_target(
     register(*target.defense_stages)
     if findings != 0:
         reporter.note(f"Target {target.identity.spec}", target.findings[:findings])
+    for warning in target.warnings:
+        reporter.warning(warning)
     return target
 
 
