@@ -7,9 +7,19 @@ from collections.abc import Sequence
 from rich.markup import escape
 from rich.table import Table
 
-from ..planner.space import point_of
 from ..records import DEFAULT_OBJECTIVES, Audited, Baseline, Candidate, EdgePower, Objective, Plan
-from ..report.wording import bits_text, defense, information, number, power_text, sent, share, short_defense, size
+from ..report.wording import (
+    bits_text,
+    defense,
+    information,
+    number,
+    power_text,
+    same_point,
+    sent,
+    share,
+    short_defense,
+    size,
+)
 from .tables import interval, middle, plain_table, with_interval
 
 MAX_FRONT = 16
@@ -73,7 +83,7 @@ def front(
 ) -> Table:
     """The Pareto front by these objectives, as the search saw it; the plan is marked."""
     order = sorted(rows, key=lambda c: (not c.meets_budgets, c.index.high, c.index.value, c.latency.p95_ms))
-    same = [i for i, c in enumerate(order) if chosen is not None and point_of(c) == point_of(chosen)]
+    same = [i for i, c in enumerate(order) if chosen is not None and same_point(c, chosen)]
     kept = _around(len(order), same[0] if same else None)
     return candidates(
         f"{front_text(objectives)} ({len(kept)} of {len(order)}), those within budgets first",

@@ -22,6 +22,11 @@ def number(value: float) -> str:
     return f"{value:.2f}" if size >= 1 or value == 0 else f"{value:.3f}"
 
 
+def same_point(first: Candidate, second: Candidate) -> bool:
+    """Whether two candidates are of one cut and one defense, as the search counts them."""
+    return (first.cut_id, first.defense.unfitted) == (second.cut_id, second.defense.unfitted)
+
+
 def size(count: int) -> str:
     """Bytes in the unit that fits: 12 B, 4.00 KiB, 1.50 MiB."""
     if count < 1024:

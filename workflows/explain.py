@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from ..planner.budgets import checks
-from ..planner.space import point_of
 from ..records import Candidate, Objective, Plan
-from ..report.wording import bits_text, defense, power_text, size
+from ..report.wording import bits_text, defense, power_text, same_point, size
 
 _SHOWN = 3
 """Rejected candidates that are named."""
@@ -97,7 +96,7 @@ def _index(candidate: Candidate) -> str:
 def _rejected(plan: Plan) -> list[str]:
     """Candidates of the front that would leak less but miss a budget, then those within budgets that leak more."""
     mine = plan.searched
-    others = [candidate for candidate in plan.front if point_of(candidate) != point_of(mine)]
+    others = [candidate for candidate in plan.front if not same_point(candidate, mine)]
     tempting = sorted(
         (c for c in others if c.violations and c.index.high < mine.index.high), key=lambda c: c.index.high
     )

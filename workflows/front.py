@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ..planner import SearchOptions, plan_for
 from ..planner.budgets import judged
-from ..planner.plan_files import save_plan
-from ..planner.planning import ChosenPlan
 from ..records import Budgets, Candidate, CollabplanError, Plan
 from ..targets.input_options import InputOptions
-from .conditions import Conditions
 from .options import AuditSettings
-from .problem import prepare, state_problem
 from .reporter import Reporter
 from .search_options import audit_options, checked_budgets, parsed_size
 from .workspace import Workspace
+
+if TYPE_CHECKING:
+    from ..planner.planning import ChosenPlan
 
 
 def budgets_with(
@@ -79,6 +78,10 @@ def plan_of_row(
         BudgetError: it misses a budget on the confirm split.
         CollabplanError: what loading, tracing, the profile or the data refuse.
     """
+    from ..planner import SearchOptions, plan_for
+    from .conditions import Conditions
+    from .problem import prepare, state_problem
+
     inputs = InputOptions.kept_in(plan.target.options)
     prepared = prepare(plan.target.spec, inputs, None, workspace, reporter)
     plan.model.require_same(prepared.session.traced.identity, record=f"plan {path}")
@@ -99,4 +102,6 @@ def plan_of_row(
 
 def write_row(made: ChosenPlan, file: Path) -> Plan:
     """Write the plan of a row with its tensors beside it."""
+    from ..planner.plan_files import save_plan
+
     return save_plan(made.plan, made.tuned_weights, made.projection, file)

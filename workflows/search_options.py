@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from ..attacks import ATTACKS, EFFORTS, SEARCHING, attack_named
-from ..planner import AuditOptions
 from ..planner.budgets import AUDITED_ONLY, PRIVACY
-from ..planner.front import checked_objectives
 from ..records import Budgets, CollabplanError, Objective, Tuning, parse_size
 from ..records.sign_off import QUICK
 from .checks import checked
-from .defense_options import parts
 from .options import AuditSettings
+
+if TYPE_CHECKING:
+    from ..planner import AuditOptions
 
 _BUDGET_OPTIONS = {
     "latency_p95_ms": "--budget-ms",
@@ -43,6 +42,9 @@ def parsed_size(text: str | None) -> int | None:
 
 def parsed_objectives(text: str) -> tuple[Objective, ...]:
     """The objectives of `--objectives`. Raises CollabplanError for an unknown name, a second one, or fewer than two."""
+    from ..planner.front import checked_objectives
+    from .defense_options import parts
+
     return checked_objectives(parts(text))
 
 
@@ -67,6 +69,9 @@ def require_audits(budgets: Budgets, audit: AuditSettings) -> None:
 
 def audit_options(effort: Literal["quick", "standard", "thorough"], seeds: int, most: int | None) -> AuditOptions:
     """How the planner audits: the whole suite on the winner."""
+    from ..attacks import ATTACKS, EFFORTS, SEARCHING, attack_named
+    from ..planner import AuditOptions
+
     suite = tuple(attack_named(name) for name in ATTACKS)
     return AuditOptions(SEARCHING, EFFORTS[effort], suite, seeds=seeds, most=most)
 

@@ -13,6 +13,8 @@ from command_line import Run
 
 README = Path(__file__).resolve().parents[2] / "README.md"
 SERVE = "from collabplan.cli.main import main; main()"
+WITHOUT_TORCH = f"import sys; sys.modules['torch'] = None; {SERVE}"
+"""For commands that only print a plan."""
 
 
 def steps() -> list[list[str]]:
@@ -48,6 +50,9 @@ def test_the_first_steps_of_the_readme_lead_from_init_to_an_answer_over_the_wire
                 continue
             assert ran.code == 0, f"{command}: {ran.err}"
             assert ran.out.strip().splitlines()[-1].startswith("next: collabplan "), ran.out
+            if command[0] == "optimize":
+                for printed in (("explain", "plan.json"), ("front", "plan.json")):
+                    subprocess.run([sys.executable, "-c", WITHOUT_TORCH, *printed], check=True, capture_output=True)
             if command[0] == "split":
                 assert "crosses" in ran.out
             if command[0] == "bundle":
