@@ -38,7 +38,8 @@ def expensive_nodes(profile: Profile, count: int = 8) -> Table:
 def candidate_cuts(profile: Profile) -> Table:
     """The candidate cuts from the input to the output, thinned out if they are many."""
     shown = thinned(profile.cuts)
-    table = plain_table(f"Candidate cuts ({len(shown)} of {len(profile.cuts)}), input to output")
+    rest = "; all of them: --json" if len(shown) < len(profile.cuts) else ""
+    table = plain_table(f"Candidate cuts ({len(shown)} of {len(profile.cuts)}{rest}), input to output")
     table.add_column("cut", no_wrap=True)
     for head in ("edge ms", "payload\nKiB", "cloud ms", "edge\nMiB"):
         table.add_column(head, justify="right", no_wrap=True)

@@ -37,5 +37,5 @@ def test_without_the_option_its_default_stands() -> None:
 
 @pytest.mark.parametrize("text", ["0.01", "2h", "nan", "fast"])
 def test_what_is_out_of_bounds_or_no_time_is_refused(text: str) -> None:
-    with pytest.raises(CollabplanError):
+    with pytest.raises((CollabplanError, typer.BadParameter)):
         parsed("--seconds", text)
