@@ -89,6 +89,7 @@ def test_arrays_and_tables(tmp_path: Path, kind: str) -> None:
         file.write_text("\n".join(lines))
     data = read(file, ROW).data
     assert torch.equal(data.inputs[0], X)
+    assert data.labels is not None
     assert torch.equal(data.labels, Y)
 
 

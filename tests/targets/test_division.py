@@ -18,7 +18,7 @@ def test_the_parts_share_nothing_and_depend_on_the_seed_alone() -> None:
     assert [len(part) for part in parts] == [30, 30, 60]
     assert all(not first & second for first, second in combinations(parts, 2))
     assert made.attacker.content_hash == again.attacker.content_hash != other.attacker.content_hash
-    assert torch.equal(data.take(made.kept).labels, made.validation.labels)
+    assert made.validation.content_hash == data.take(made.kept).content_hash
     assert "30 for the search, 30 to confirm the plan, 60 for the attacker" in made.notes[0]
 
 

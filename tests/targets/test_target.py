@@ -218,7 +218,10 @@ numpy.savez(__file__.replace("model.py", "photos.npz"), x=pixels, y=classes)
 def test_one_set_from_a_path_is_shared_with_the_attacker(target: Write, path: str) -> None:
     loaded = load_target(str(target(f"{PHOTOS}validation_data = {path}\nsensitive_labels = classes * 2\n")))
     data = loaded.load_data(loaded.trace())
+    assert data.attacker is not None
     assert [len(part) for part in (data.search, data.confirm, data.attacker)] == [25, 25, 50]
+    assert data.sensitive_labels is not None
+    assert data.validation.labels is not None
     assert torch.equal(data.sensitive_labels, 2 * data.validation.labels)
     assert (data.scaling.low, data.scaling.high) == ((0.0,), (1.0,))
     said = found(loaded, "validation_data", data.findings)
@@ -231,6 +234,7 @@ def test_an_attackers_own_data_leave_the_validation_data_whole(target: Write) ->
     extra = f"{PHOTOS}validation_data = 'photos.npz'\ninput_mean, input_std = [0.5] * 3, [0.5] * 3\n"
     loaded = load_target(str(target(f"{extra}def attacker_data(): return torch.rand(9, 3, 4, 4)\n")))
     data = loaded.load_data(loaded.trace())
+    assert data.attacker is not None
     assert (len(data.validation), len(data.attacker)) == (100, 9)
     assert float(data.validation.inputs[0].min()) < -0.8
     assert "scaled by `input_mean` and `input_std`" in found(loaded, "validation_data", data.findings)
