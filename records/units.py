@@ -32,7 +32,6 @@ _MOST = 1e15
 """A petabyte, or thirty thousand years: what lies above overflows somewhere later."""
 
 
-
 def parse_bandwidth(text: str) -> float:
     """A bandwidth in bits per second. Units: bps, kbps, Mbps, Gbps, Mbit/s, Mb/s (bits in any case), MB/s, MBps.
 
