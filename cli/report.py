@@ -19,9 +19,9 @@ _READ = "What else to read"
 
 
 def report(
-    plan: Annotated[
-        Path, typer.Argument(metavar="PLAN", help="A plan file, written by `collabplan optimize`.")
-    ] = Path("plan.json"),
+    plan: Annotated[Path, typer.Argument(metavar="PLAN", help="A plan file, written by `collabplan optimize`.")] = Path(
+        "plan.json"
+    ),
     audit: Annotated[
         list[Path] | None, option("Attacks, by `collabplan attack -o`. Once for each file.", "FILE", _READ)
     ] = None,

@@ -6,7 +6,19 @@ from typing import Annotated
 
 from ..workflows.options import CloudOptions, VerifyOptions
 from .grouping import grouped, option
-from .options import CLOUD, CLOUD_OPTIONS, Debug, Force, HelpAll, Json, OtherTarget, OutputFile, PlanFile, ReportFile, examples
+from .options import (
+    CLOUD,
+    CLOUD_OPTIONS,
+    Debug,
+    Force,
+    HelpAll,
+    Json,
+    OtherTarget,
+    OutputFile,
+    PlanFile,
+    ReportFile,
+    examples,
+)
 
 EXAMPLES = examples(
     ("on this machine, over a loopback link shaped like the plan's", "collabplan verify plan.json"),
