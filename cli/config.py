@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 PATHS: dict[str, Callable[[str], bool]] = {
-    **dict.fromkeys(("FILE", "DIR", "PEM", "KEY", "PLAN", "LEAKAGE", "AUDIT"), lambda text: True),  # noqa: ARG005
+    **dict.fromkeys(("FILE", "DIR", "PATH", "PEM", "KEY", "PLAN", "LEAKAGE", "AUDIT"), lambda text: True),  # noqa: ARG005
     **dict.fromkeys(("TARGET", "TARGET|PLAN"), lambda text: re.search(r"\.(py|json)(:[^:]*)?$", text) is not None),
     "DIR|S3": lambda text: "://" not in text,
     "DIR|ID": lambda text: not re.fullmatch("[0-9a-f]{64}", text),

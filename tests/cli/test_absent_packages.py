@@ -71,7 +71,6 @@ def test_commands_that_plan_name_the_extra_plan(folder: Path) -> None:
         ("attack", "plan.json"),
         ("split", "plan.json", "--model", "model.py", "-o", "halves"),
         ("bundle", "plan.json", "--model", "model.py", "-o", "new"),
-        ("front", "plan.json"),
         ("worker", "search-1", "--storage", "sqlite:///study.db"),
         ("verify", "plan.json", "--model", "model.py"),
     ]

@@ -510,7 +510,7 @@ def test_a_plan_without_a_place_to_write_to(planned: Path, run: Run) -> None:
     (planned / "halves").write_text("a file is in the way")
     ran = run("split", "plan.json", "-o", "halves")
     assert ran.code == 2
-    assert "halves exists already" in ran.line
+    assert "cannot write halves: it is a file" in ran.line
 
 
 def test_init_writes_a_target_and_does_not_replace_one(here: Path, run: Run) -> None:

@@ -20,7 +20,7 @@ from collabplan.records import (
     Link,
     Timing,
 )
-from collabplan.workflows import wording
+from collabplan.report import wording
 from defense_records import defense_record
 from rich.console import Console, RenderableType
 

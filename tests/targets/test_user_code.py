@@ -37,7 +37,9 @@ def test_a_target_is_a_file_or_a_module_and_an_attribute(
 
 @pytest.mark.parametrize("text", ["", "weights/", "a b", "1module"])
 def test_another_form_is_refused_with_those_that_work(text: str) -> None:
-    with pytest.raises(TargetError, match=r"is not of the form path\.py, path\.py:attr or package\.module:attr"):
+    with pytest.raises(
+        TargetError, match=r"is not of the form path\.py, path\.py:attr, package\.module:attr or timm:NAME"
+    ):
         TargetSpec.parse(text)
 
 
