@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import groupby
 
 from rich.markup import escape
 from rich.table import Table
 
-from ..records import Audit, AuditReport, Interval, Threat, TierFigures
+from ..records import Audit, AuditReport, Interval, Returns, Threat, TierFigures
 from ..workflows.defense_options import at_defense, shown_defense
 from .leakage_table import bar
 from .tables import Column, fitted, middle, plain_table
 
 NAMES = 28
-BAR = 10
+BAR = 5
 TIERS: tuple[Threat, ...] = ("query-free", "black-box", "white-box")
 
 
@@ -52,6 +52,7 @@ def _add(table: Table, name: str, defense: str, audit: Audit, columns: Sequence[
 def _columns() -> list[Column[Audit]]:
     return [
         Column("", lambda audit: _of_worst(audit, lambda tier: f"{tier.index.value:.3f}{_mark(tier)}")),
+        Column("ex-\ncess", lambda audit: _of_worst(audit, lambda tier: _excess(tier))),
         Column("95 %\ninterval", lambda audit: _of_worst(audit, lambda tier: _ends(tier.index)), drops=3),
         Column("by", lambda audit: _of_worst(audit, lambda tier: tier.index_attack), drops=4),
         *(Column(f"{threat}\nindex", partial(_index_of, threat), drops=5) for threat in TIERS[:2]),
@@ -77,6 +78,8 @@ def legend(report: AuditReport) -> list[str]:
         f"re-identified: the reconstruction's nearest original is its own (chance {chance:.1%}); linked: the release "
         "itself was matched to its candidate, which takes no reconstruction",
     ]
+    if report.output_floor is not None:
+        lines.append(_about_floor(report))
     # The column "drop" shows no more than a rate where the defenses differ by that alone.
     others: dict[str, dict[str, None]] = {}
     for audit in report.audits:
@@ -88,6 +91,22 @@ def legend(report: AuditReport) -> list[str]:
     if any(not tier.conclusive for audit in report.audits for tier in audit.tiers):
         lines.append("!: an attack FAILED, so nothing is proven private here")
     return lines
+
+
+FORMS: Mapping[Returns, str] = {
+    "label": "the label alone",
+    "label+probability": "the label and its probability to two digits",
+    "top5": "five labels with their probabilities",
+    "logits": "all that the model returns",
+}
+
+
+def _about_floor(report: AuditReport) -> str:
+    """What the last row attacks, and what the excess is."""
+    given = FORMS[report.floor_of] + ("" if report.returns else " (`returns` is not declared)")
+    if not any(tier.excess is not None for audit in report.audits for tier in audit.tiers):
+        return f"output alone: attacks on {given}"
+    return f"output alone: attacks on {given}, the floor; excess: (index - floor) / (1 - floor)"
 
 
 def failures(report: AuditReport) -> list[str]:
@@ -117,6 +136,10 @@ def _mark(tier: TierFigures) -> str:
 def _index_of(threat: Threat, audit: Audit) -> str:
     found = [tier for tier in audit.tiers if tier.threat == threat]
     return f"{found[0].index.value:.3f}{_mark(found[0])}" if found else ""
+
+
+def _excess(tier: TierFigures) -> str:
+    return "" if tier.excess is None else f"{tier.excess.value:.3f}"
 
 
 def _ends(interval: Interval) -> str:

@@ -13,6 +13,7 @@ from .audit import (
     Discordance,
     LinkageRate,
     Releases,
+    Returns,
     Threat,
     TierFigures,
 )
@@ -137,6 +138,7 @@ __all__ = [
     "RecordError",
     "Releases",
     "ResultAt",
+    "Returns",
     "Role",
     "Rounding",
     "StageRecord",

@@ -15,6 +15,11 @@ Threat = Literal["query-free", "black-box", "white-box"]
 edge's weights."""
 
 
+Returns = Literal["label", "label+probability", "top5", "logits"]
+"""What a service answers with: the most probable label; the label and its probability, rounded to two digits; the five
+most probable labels with theirs; or all that the model returns."""
+
+
 class AttackFigures(Record):
     """What one attack recovered, over its targets.
 
@@ -88,6 +93,8 @@ class TierFigures(Record):
     Each figure is the greatest value. Its upper end is the greatest of all attacks' upper ends, each at 5 % divided by
     their number: an attack on few targets hides behind none that was run on many. `target_count` is the most targets
     that one attack had, `fewest_targets` the least.
+    `excess` is what the release tells beyond the declared output: (index - floor) / (1 - floor), where the floor is the
+    index that attackers reach from that output alone. It is not below 0, and None where the floor is not known.
     `conclusive` is False where an attack of the tier failed: then the figures are only those of the other attacks, and
     prove no privacy. `index_attack` names the attack behind `index`.
     """
@@ -95,6 +102,7 @@ class TierFigures(Record):
     threat: Threat
     index: Interval
     index_attack: str
+    excess: Interval | None = None
     ssim: Interval | None = None
     reidentification: Interval
     reconstruction_rate: Interval | None = None
@@ -135,7 +143,11 @@ class Audit(Record):
 
 
 class AuditReport(Record):
-    """The file that `collabplan attack -o` writes. `output_floor` is the audit of the model's output alone."""
+    """The file that `collabplan attack -o` writes.
+
+    `output_floor` is the audit of what the service returns, in the form `floor_of`. `returns` is that form as the
+    target declares it. Where it declares none, the floor is of the label alone, the least that a classifier returns.
+    """
 
     format: Literal["collabplan.audit"] = "collabplan.audit"
     schema_version: Literal[2] = 2
@@ -144,6 +156,8 @@ class AuditReport(Record):
     data_hash: str
     audits: tuple[Audit, ...]
     output_floor: Audit | None = None
+    floor_of: Returns = "logits"
+    returns: Returns | None = None
     pictures: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     provenance: Provenance

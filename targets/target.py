@@ -13,13 +13,13 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import torch
 from torch import Tensor, nn
 
 from ..graph.weights import module_parameter_count, usual_dtype
-from ..records import TargetError, TargetIdentity, hash_file
+from ..records import Returns, TargetError, TargetIdentity, hash_file
 from .division import SHARED_OUT, divide_one_set
 from .example_inputs import ExampleInputs, from_options, from_value, read_batch_dim
 from .images import Preprocessing, model_preprocessing
@@ -129,6 +129,11 @@ class Target:
                 return value(*args)
 
         return evaluate
+
+    @property
+    def returns(self) -> Returns | None:
+        """What the service answers with, as the file declares it; None if it does not. Raises TargetError."""
+        return read_returns(self.declared)
 
     @property
     def defense_stages(self) -> tuple[Any, ...]:
@@ -385,6 +390,21 @@ def read_scaling(declared: Mapping[str, Any]) -> InputScaling | None:
     return InputScaling.from_mean_std(_numbers(mean, "input_mean"), _numbers(std, "input_std"))
 
 
+def read_returns(declared: Mapping[str, Any]) -> Returns | None:
+    """What a target declares that its service returns; None if it declares nothing.
+
+    Raises:
+        TargetError: something else than one of the forms.
+    """
+    value = declared.get("returns")
+    known: dict[Any, Returns] = {form: form for form in get_args(Returns)}
+    if value is None:
+        return None
+    if not isinstance(value, str) or value not in known:
+        raise TargetError(f"returns must be one of {', '.join(map(repr, known))}, got {value!r:.80}")
+    return known[value]
+
+
 def _numbers(value: Any, name: str) -> list[float]:
     try:
         numbers = [float(number) for number in (value if hasattr(value, "__iter__") else [value])]
@@ -421,6 +441,9 @@ def _declared_findings(declared: Mapping[str, Any]) -> list[Finding]:
     """Which data the file defines, before it is read, and what cannot be done without."""
     names = [name for name in (*DATA_NAMES, "sensitive_labels", "evaluate") if declared.get(name) is not None]
     findings = [Finding("data", f"{', '.join(names)}: read by `optimize`" if names else "none defined")]
+    returns = read_returns(declared)
+    if returns is not None:
+        findings.append(Finding("returns", f"{returns}: what the service gives away in any case"))
     if "validation_data" not in names:
         findings.append(
             Finding("", "no validation_data: this can be profiled, but `optimize` cannot measure accuracy and leakage")

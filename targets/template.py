@@ -116,6 +116,11 @@ def attacker_data():
 # An attribute that must not leak either, one label per validation sample; used by audits.
 # sensitive_labels = ...
 
+# What your service answers with: "label", "label+probability" (two digits), "top5" or "logits". An attacker who sees
+# the answer learns that much in any case, and audits say what a release tells beyond it. Until you declare it, the
+# label alone counts as given away.
+# returns = "label"
+
 # Stages of your own for `--defense`, classes derived from collabplan.defenses.CustomStage.
 # defense_stages = [MyStage]
 

@@ -9,6 +9,7 @@ from typing import Literal
 
 from ..attacks import ALWAYS, ATTACKS, EFFORTS, AuditOutcome, attack_named, budget_objection
 from ..attacks.audit_target import attacked_input
+from ..attacks.excess import over_floor
 from ..attacks.pictures import save_grid
 from ..defenses import defenses_of
 from ..graph import TracedGraph, candidate_cuts
@@ -31,6 +32,14 @@ from .session import Session, open_session
 from .workspace import Workspace
 
 EVERY = "all"
+UNDECLARED = (
+    "the target does not declare what its service returns (`returns`): no more than the label counts as given away, so "
+    "the excess is the greatest that it can be"
+)
+UNKNOWN = (
+    "the target does not declare what its service returns, and the model's output is no row of class scores: no excess "
+    "is reported; declare returns = 'logits' if the service gives all of the output away"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,15 +189,21 @@ def _report(target: Target, run: AttackRun, outcomes: Sequence[AuditOutcome], pi
     """The report; pictures are written where a folder is given."""
     audits = [outcome.record for outcome in outcomes]
     floor = next((audit for audit in audits if audit.cut_kind == "edge-only"), None)
+    form, returns = run.floor[0], target.returns
+    # All that an undeclared output could tell is no floor: it would make the excess smaller than it may be.
+    known = floor if returns is not None or form == "label" else None
+    undeclared = [] if floor is None or returns is not None else [UNDECLARED if known else UNKNOWN]
     written = [] if pictures is None else [picture(outcome, pictures) for outcome in outcomes]
     return AuditReport(
         target=target.identity,
         model=run.traced.identity,
         data_hash=run.roles.targets.content_hash,
-        audits=tuple(audit for audit in audits if audit.cut_kind != "edge-only"),
+        audits=tuple(over_floor(audit, known) for audit in audits if audit.cut_kind != "edge-only"),
         output_floor=floor,
+        floor_of=form,
+        returns=returns,
         pictures=tuple(str(path) for path in written if path is not None),
-        notes=tuple(run.notes),
+        notes=(*run.notes, *undeclared),
         provenance=collect_provenance(target_file=target.file, seed=run.settings.seeds[0]),
     )
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..attacks import ArtifactCache, Attack, AuditOutcome, AuditRequest, Effort, merged, random_queries
+from ..attacks.declared_output import declared_output, floor_attacks
 from ..defenses import Defense, ProjectionMatrices
 from ..defenses.pipeline import defenses_at
 from ..defenses.seeds import generator_for
@@ -20,7 +21,7 @@ from ..planner.accuracy import Evaluate, Scorer, paired_accuracy
 from ..planner.audits import ask, run_seeds
 from ..planner.readings import Reading, first_rows
 from ..planner.roles import Roles
-from ..records import Audit, DefenseRecord, Interval, Plan, TierFigures
+from ..records import Audit, DefenseRecord, Interval, Plan, Returns, TierFigures
 from ..targets import Data, InputScaling
 from ..targets.target import Target
 from .defense_options import at_defense
@@ -63,10 +64,22 @@ class AttackRun:
     def pairs(self) -> Iterator[tuple[Cut, DefenseRecord]]:
         """What is attacked: each cut under each defense that makes a difference, the model's output as it is."""
         for cut in self.cuts:
-            if self.plan is not None and cut.kind != "edge-only":
+            if cut.kind == "edge-only":
+                yield cut, self.floor[1]
+            elif self.plan is not None:
                 yield cut, self.plan.defense
             else:
                 yield from ((cut, defense) for defense in defenses_at(cut, self.settings.defenses))
+
+    @cached_property
+    def floor(self) -> tuple[Returns, DefenseRecord]:
+        """What the service returns, and the stages that make it of the model's output; see `declared_output`.
+
+        Without an edge-only cut there is nothing to attack, and the form is the declared one.
+        """
+        outputs = [cut for cut in self.cuts if cut.kind == "edge-only"]
+        returns = self.target.returns
+        return declared_output(outputs[0], returns) if outputs else (returns or "logits", DefenseRecord())
 
     @cached_property
     def others(self) -> dict[str, Data]:
@@ -105,7 +118,9 @@ class AttackRun:
                 continue
             found = run_seeds(
                 self._requests(activations, fits, cut, record),
-                self.settings.attacks,
+                self.settings.attacks
+                if cut.kind != "edge-only"
+                else floor_attacks(self.settings.attacks, self.floor[0]),
                 self.settings.effort,
                 shared,
                 folder=self.folder,
@@ -120,7 +135,9 @@ class AttackRun:
         self, activations: EdgeActivations, fits: ProjectionFits, cut: Cut, record: DefenseRecord
     ) -> Callable[[int], AuditRequest]:
         """What is audited, by seed: the defense is fitted and calibrated, and the accuracy measured, once for all."""
-        if self.plan is not None and cut.kind != "edge-only":
+        if cut.kind == "edge-only":
+            defense = Defense(record, cut.crossing)
+        elif self.plan is not None:
             defense = Defense.bound(record, cut.crossing, self.projection)
         else:
             defense, note = fits.bound(record, cut)
@@ -131,7 +148,9 @@ class AttackRun:
             few = self.roles.intercepted.take(torch.arange(min(CALIBRATION, len(self.roles.intercepted))))
             rows = activations.rows(cut, few)
             defense = defense.calibrate(activations.to_graph(cut, rows))
-        accuracy = self._accuracy(activations, cut, defense)
+        # A label is no score that a metric could read: accuracy is that of the output as it is.
+        measured = Defense.for_cut(record, cut) if cut.kind == "edge-only" else defense
+        accuracy = self._accuracy(activations, cut, measured)
         return lambda seed: ask(
             self.traced,
             cut,

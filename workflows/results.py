@@ -185,6 +185,8 @@ class AttackResult(Result[AuditReport]):
                 "index": tier.index.value,
                 "index_low": tier.index.low,
                 "index_high": tier.index.high,
+                "excess": None if tier.excess is None else tier.excess.value,
+                "excess_high": None if tier.excess is None else tier.excess.high,
                 "attack": tier.index_attack,
                 "reidentified": tier.reidentification.value,
                 "lower_bound": tier.lower_bound,

@@ -22,7 +22,7 @@ from torch import nn
 from ..defenses import CustomStage
 from ..planner import SearchResult
 from ..planner.plan_files import save_plan
-from ..records import BudgetError, CollabplanError, Plan
+from ..records import BudgetError, CollabplanError, Plan, Returns
 from ..records.atomic import make_folder
 from ..report import Report, plot_front, plot_latency, plot_leakage, plot_reconstructions
 from ..targets.input_options import InputOptions
@@ -294,6 +294,7 @@ class Target(Study):
         public_inputs: names of inputs that are no secret.
         input_range: values of black and white, or `input_mean` and `input_std` instead.
         batch_dim: the dimension that counts samples, if it is not the first.
+        returns: what the service answers with: `label`, `label+probability`, `top5` or `logits`; None: not declared.
         defense_stages: classes of defense stages of your own, which plans of this model may name.
         workspace: as of `Study`.
         reporter: as of `Study`.
@@ -326,6 +327,7 @@ class Target(Study):
         input_mean: Any = None,
         input_std: Any = None,
         batch_dim: int | Mapping[str, int | None] | None = 0,
+        returns: Returns | None = None,
         defense_stages: Sequence[type[CustomStage]] = (),
         workspace: str | Path | None = None,
         reporter: Reporter | None = None,
@@ -341,6 +343,7 @@ class Target(Study):
             "input_range": input_range,
             "input_mean": input_mean,
             "input_std": input_std,
+            "returns": returns,
             "defense_stages": tuple(defense_stages),
             **({} if batch_dim == 0 else {"batch_dim": batch_dim}),
         }

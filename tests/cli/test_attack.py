@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 from collabplan.attacks.audit import AuditOutcome
+from collabplan.attacks.excess import excess
+from collabplan.cli.attack_table import attack_table, legend
 from collabplan.cli.main import main
 from collabplan.records import AgreementReport, AuditReport, load
 from collabplan.workflows.attack import picture
 from command_line import ran_in
+from rich.console import Console
 from target_files import DATA, NET
 
 ATTACK = ("attack", "model.py", "--attacks", "ridge", "--defense", "dropout:element:0,0.5,0.9")
@@ -46,6 +49,44 @@ def test_the_report_holds_every_cut_and_rate_with_nested_tiers(made: Path) -> No
         assert all(tier.lower_bound for tier in audit.tiers)
         assert audit.accuracy is not None
     assert "prior" in {result.attack for result in report.audits[0].attacks}
+
+
+def test_the_floor_is_the_label_and_every_index_has_its_excess_over_it(made: Path) -> None:
+    report = load(AuditReport, made / "audit.json")
+    assert (report.returns, report.floor_of) == (None, "label")
+    assert any("`returns`" in note for note in report.notes)
+    assert report.output_floor is not None
+    floor = report.output_floor.tiers[-1].index
+    assert report.output_floor.tiers[-1].conclusive
+    for tier in (tier for audit in report.audits for tier in audit.tiers):
+        assert tier.excess == excess(tier.index, floor)
+
+
+def test_the_table_shows_the_excess_in_80_columns(made: Path) -> None:
+    report = load(AuditReport, made / "audit.json")
+    shown = Console(width=80, no_color=True)
+    with shown.capture() as captured:
+        shown.print(attack_table(report, 80))
+    lines = captured.get().splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "cess" in lines[1]
+    assert any("the label alone (`returns` is not declared), the floor" in line for line in legend(report))
+
+
+def test_declared_logits_are_a_higher_floor_than_the_label(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "model.py").write_text(NET + DATA + "returns = 'logits'\n")
+    with pytest.raises(SystemExit) as stop:
+        main(("attack", "model.py", "--attacks", "ridge", "--cuts", "edge-only", "-o", "audit.json"))
+    assert stop.value.code == 0
+    found, label = load(AuditReport, tmp_path / "audit.json"), load(AuditReport, made / "audit.json")
+    assert (found.returns, found.floor_of) == ("logits", "logits")
+    assert found.output_floor is not None
+    assert label.output_floor is not None
+    assert found.output_floor.tiers[-1].index.value > label.output_floor.tiers[-1].index.value + 0.05
+    assert not any("`returns`" in note for note in found.notes)
 
 
 def test_pictures_are_written_of_images_alone(made: Path, tmp_path: Path) -> None:

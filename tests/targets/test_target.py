@@ -246,3 +246,12 @@ def test_data_of_the_command_line_take_the_place_of_the_files(target: Write) -> 
     assert loaded.identity.options == {"data": "photos.npz"}
     assert InputOptions.kept_in(loaded.identity.options) == InputOptions(data="photos.npz")
     assert loaded.load_data(loaded.trace()).sensitive_labels is None
+
+
+def test_what_a_service_returns_is_declared_by_one_of_four_forms(target: Write) -> None:
+    assert load_target(str(target(""))).returns is None
+    loaded = load_target(str(target("\nreturns = 'top5'\n")))
+    assert loaded.returns == "top5"
+    assert found(loaded, "returns").startswith("top5")
+    with pytest.raises(TargetError, match=r"returns must be one of 'label', 'label\+probability', 'top5', 'logits'"):
+        load_target(str(target("\nreturns = 'labels'\n")))

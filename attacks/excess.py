@@ -1,0 +1,43 @@
+"""What a release tells beyond the output that the service returns in any case."""
+
+from __future__ import annotations
+
+from ..records import Audit, Interval
+
+
+def excess(index: Interval, floor: Interval) -> Interval:
+    """(index - floor) / (1 - floor), and 0 where that is negative.
+
+    It falls as the floor rises, so its upper end is that of the greatest index over the least floor. Over a floor of 1
+    there is nothing to measure: the excess then counts as 1.
+
+    Args:
+        index: what attackers recover from the release, 1 being all.
+        floor: what attackers recover from the declared output alone.
+
+    Examples:
+        >>> found = excess(Interval(value=0.6, low=0.5, high=0.7), Interval(value=0.2, low=0.1, high=0.3))
+        >>> [round(end, 3) for end in (found.low, found.value, found.high)]
+        [0.286, 0.5, 0.667]
+    """
+    value, high = _share(index.value, floor.value), _share(index.high, floor.low)
+    low = 0.0 if floor.high >= 1 else _share(index.low, floor.high)
+    return Interval(value=min(value, high), low=min(low, value, high), high=high, level=index.level)
+
+
+def _share(index: float, floor: float) -> float:
+    return 1.0 if floor >= 1 else max(0.0, (index - floor) / (1 - floor))
+
+
+def floor_index(floor: Audit | None) -> Interval | None:
+    """The index of the strongest tier that was run on the declared output; None if there is none."""
+    return floor.tiers[-1].index if floor is not None and floor.tiers else None
+
+
+def over_floor(audit: Audit, floor: Audit | None) -> Audit:
+    """`audit` with the excess of each tier over `floor`, the audit of the declared output; unchanged without one."""
+    least = floor_index(floor)
+    if least is None:
+        return audit
+    tiers = [tier.model_copy(update={"excess": excess(tier.index, least)}) for tier in audit.tiers]
+    return audit.model_copy(update={"tiers": tuple(tiers)})
