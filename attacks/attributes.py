@@ -7,6 +7,7 @@ from typing import Literal
 
 import torch
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
 from sklearn.neural_network import MLPClassifier
 from torch import Tensor
 
@@ -17,7 +18,7 @@ from .adversary_view import AdversaryView
 from .features import Standard
 from .releases import ObservedReleases
 
-ATTRIBUTES = Part("attributes", 2)
+ATTRIBUTES = Part("attributes", 3)
 """Raise its revision whenever the same releases tell the probes something else."""
 
 MOST_FEATURES = 2048
@@ -69,15 +70,44 @@ def attribute_rates(
     found = []
     for name, probe in probes:
         probe.fit(learned.numpy(), known_labels.numpy())
-        right = torch.from_numpy(probe.predict(asked.numpy())) == labels
+        answered = torch.from_numpy(probe.predict(asked.numpy()))
+        right = answered == labels
         found.append(
             AttributeRate(
                 probe=name,
                 threat="black-box",
                 accuracy=share_interval(float(right.double().mean()), len(right)),
                 majority=float((labels == commonest).double().mean()),
+                balanced_accuracy=balanced(answered, labels),
+                auc=area(torch.from_numpy(probe.predict_proba(asked.numpy())), classes, labels),
                 class_count=len(classes),
                 target_count=len(labels),
             )
         )
     return tuple(found)
+
+
+def balanced(answered: Tensor, labels: Tensor) -> float:
+    """The mean over the classes in `labels` `[n]` of the share of `answered` `[n]` that is right within the class."""
+    return float(torch.stack([(answered[labels == each] == each).double().mean() for each in labels.unique()]).mean())
+
+
+def area(probabilities: Tensor, classes: Tensor, labels: Tensor) -> float | None:
+    """The area under the ROC curve: that of the second of two classes, else the mean of each class against the rest.
+
+    Args:
+        probabilities: `[n, classes]`.
+        classes: `[classes]`, ascending: what the columns stand for.
+        labels: `[n]`.
+
+    Returns:
+        None if `labels` lacks one of the classes.
+    """
+    columns = list(enumerate(classes.tolist()))
+    found = []
+    for column, each in columns[1:] if len(columns) == 2 else columns:
+        mine = labels == each
+        if not bool(mine.any()) or bool(mine.all()):
+            return None
+        found.append(float(roc_auc_score(mine.numpy(), probabilities[:, column].numpy())))
+    return sum(found) / len(found)

@@ -17,7 +17,17 @@ from torch import Tensor
 
 from ..defenses.catalogue import stage_revisions
 from ..defenses.seeds import generator_for
-from ..records import ALONE, AttackResult, AttributeRate, Audit, Exchange, LinkageRate, hash_json, hash_rows
+from ..records import (
+    ALONE,
+    AttackResult,
+    AttributeRate,
+    Audit,
+    Exchange,
+    FloorFigures,
+    LinkageRate,
+    hash_json,
+    hash_rows,
+)
 from ..records.revisions import Part
 from .adversary_view import AdversaryView
 from .artifact_cache import ArtifactCache
@@ -26,16 +36,19 @@ from .audit_data import AuditData
 from .audit_files import read_attack, remembered, write_attack
 from .audit_keys import attack_key, attack_revisions, audit_key, fit_key, fit_seed, part_revisions
 from .audit_request import MANY, AttackVariant, AuditRequest, attack_variants
+from .floors import FLOORS, floor_figures
 from .galleries import keep_gallery
 from .interface import Attack, Attacker, Effort
 from .judgement import PICTURED, judged, unjudged
 from .linkage import LINKAGE, linkage_rates
+from .metrics import JUDGE
 from .releases import RELEASES
 from .threat import AttackFailed
 from .tiers import tier_figures
 
 T = TypeVar("T")
 LINKAGE_RATES = TypeAdapter(tuple[LinkageRate, ...])
+FLOOR_FIGURES = TypeAdapter(tuple[FloorFigures, ...])
 ATTRIBUTE_RATES = TypeAdapter(tuple[AttributeRate, ...])
 
 
@@ -102,6 +115,8 @@ def run_audit(
     linkage = run.linkage()
     step("attributes")
     attributes = run.attributes()
+    step("floors")
+    floors = run.floors()
     target, cut = request.target, request.target.cut
     record = Audit(
         cut_id=cut.id,
@@ -116,6 +131,7 @@ def run_audit(
         linkage=linkage,
         attributes=attributes,
         tiers=tier_figures(results, linkage, attributes, lower_bound=effort.name == "quick"),
+        floors=floors,
         chance=1 / run.data.gallery_count,
     )
     run.keep_gallery(record)
@@ -207,6 +223,10 @@ class _AuditRun:
         key = hash_json([*self._key, attack_key(attack), attack_revisions(attack), variant.label, other, near])
         return self.folder / f"{key[:24]}.safetensors"
 
+    def floors(self) -> tuple[FloorFigures, ...]:
+        """The figures of images that use no release."""
+        return self._remembered(FLOORS, FLOOR_FIGURES, lambda: floor_figures(self.data), JUDGE)
+
     def linkage(self) -> tuple[LinkageRate, ...]:
         """Releases matched to exact and near copies, by an attacker who may query the device."""
         return self._remembered(LINKAGE, LINKAGE_RATES, self._linkage)
@@ -242,9 +262,9 @@ class _AuditRun:
             draws,
         )
 
-    def _remembered(self, part: Part, kind: TypeAdapter[T], compute: Callable[[], T]) -> T:
-        """What an earlier run found, else what `compute` finds."""
+    def _remembered(self, part: Part, kind: TypeAdapter[T], compute: Callable[[], T], *others: Part) -> T:
+        """What an earlier run found, else what `compute` finds by `part` and `others`."""
         labels = [hash_rows(each) for each in self.request.sensitive or ()]
-        revisions = part_revisions(RELEASES, part)
+        revisions = part_revisions(RELEASES, part, *others)
         place = self.folder and self.folder / f"{hash_json([*self._key, part.name, labels, revisions])[:24]}.json"
         return remembered(place, kind, revisions | self._stages, compute, self.exchange)

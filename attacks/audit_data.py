@@ -12,6 +12,7 @@ from ..defenses.seeds import generator_for
 from ..records import Threat
 from ..targets.data import Data
 from .adversary_view import AdversaryView
+from .answers import Answers, answers, class_means
 from .artifact_cache import ArtifactCache
 from .audit_request import AttackVariant, AuditRequest
 from .interface import Effort
@@ -66,6 +67,38 @@ class AuditData:
     def prior(self) -> Tensor:
         """`[*image_shape]`: the mean of the auxiliary images, which figures are measured against."""
         return self.request.target.pixels(self.view("black-box").training).mean(dim=0)
+
+    @cached_property
+    def prior_classes(self) -> Tensor | None:
+        """`[m]`: the classes that the undefended network takes the auxiliary training images for; None without any."""
+        target, training = self.request.target, self.view("black-box").training
+        key = f"answers {target.traced.identity.weights_hash} {training.content_hash}"
+        return self.artifacts.once(key, lambda _: answers(target, training))
+
+    @cached_property
+    def _class_means(self) -> Tensor | None:
+        """`[classes, *image_shape]`: the mean of the auxiliary training images of each class."""
+        if self.prior_classes is None:
+            return None
+        return class_means(self.request.target.pixels(self.view("black-box").training), self.prior_classes)
+
+    @cached_property
+    def _target_classes(self) -> Tensor | None:
+        return answers(self.request.target, self.targets)
+
+    def answers(self, held: Data) -> Answers | None:
+        """What the undefended network answers on the targets and on `held`; None where it gives no class scores."""
+        targets, means, known = self._target_classes, self._class_means, answers(self.request.target, held)
+        if targets is None or means is None or known is None:
+            return None
+        return Answers(targets, known, means, self._ask)
+
+    def _ask(self, images: Tensor) -> Tensor:
+        """The classes `[k]` that reconstructions `[k, *image_shape]` of the first targets are taken for."""
+        target = self.request.target
+        found = answers(target, target.with_pixels(self.targets.take(torch.arange(len(images))), images))
+        assert found is not None
+        return found
 
     @cached_property
     def _rows(self) -> tuple[Tensor, ...]:

@@ -7,17 +7,18 @@ from typing import Any
 
 from ..defenses.catalogue import stage_revisions
 from ..defenses.pipeline import Defense, seed_marks
-from ..records import hash_json
+from ..records import hash_json, hash_rows
 from ..records.revisions import Part, revisions_of, settings_of
 from ..targets.data import Data
 from .attributes import ATTRIBUTES
 from .audit_data import AuditData
+from .floors import FLOORS
 from .interface import Attack, Effort
 from .linkage import LINKAGE
 from .metrics import JUDGE
 from .releases import RELEASES
 
-PARTS = (RELEASES, JUDGE, LINKAGE, ATTRIBUTES)
+PARTS = (RELEASES, JUDGE, LINKAGE, ATTRIBUTES, FLOORS)
 """What an audit computes beside its attacks."""
 
 
@@ -37,6 +38,7 @@ def audit_key(data: AuditData) -> list[Any]:
         data.gallery.content_hash,
         request.auxiliary.content_hash,
         None if request.intercepted is None else request.intercepted.content_hash,
+        None if request.region is None else hash_rows(request.region),
         [[queries, each.content_hash] for queries, each in sorted((request.captured or {}).items())],
         asdict(data.effort),
         data.seed,

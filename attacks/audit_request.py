@@ -55,6 +55,7 @@ class AuditRequest:
         accuracy: of the model under the defense, for the report.
         captured: by number of releases, what a real device released of the targets (`AuditTarget.captured`). Attacks
             with this number of exact repeats are tried on it; all others on releases that the audit target draws.
+        region: `[H, W]` in [0, 1], how much each pixel of an image matters; None where that is not declared.
     """
 
     target: AuditTarget
@@ -65,6 +66,7 @@ class AuditRequest:
     sensitive: tuple[Tensor, Tensor] | None = None
     accuracy: Interval | None = None
     captured: Mapping[int, ObservedReleases] | None = None
+    region: Tensor | None = None
 
 
 def attack_variants(

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..defenses.seeds import generator_for
 from ..records import AttackResult
+from ..targets.data import Data
 from .adversary_view import AdversaryView
 from .audit_data import AuditData
 from .audit_request import AttackVariant
@@ -73,7 +74,10 @@ def judged(
     if not bool(torch.isfinite(made.images).all() and torch.isfinite(tried.images).all()):
         return unjudged(data, variant, near=near, reason="the reconstruction is not finite"), None
     originals = data.images[: len(made.images)]
-    judge = Judge(view.pixels(view.training).mean(dim=0), held, tried.images, data.prior)
+    judge = Judge(
+        view.pixels(view.training).mean(dim=0), view.pixels(held), tried.images, data.prior,
+        data.answers(held), data.request.region,
+    )  # fmt: skip
     figures = judge.figures(
         originals, made.images, data.gallery_images, generator=generator_for(data.seed, "bootstrap")
     )
@@ -97,8 +101,8 @@ def judged(
 def _reconstructed(
     data: AuditData, variant: AttackVariant, attacker: Attacker, view: AdversaryView, draws: torch.Generator,
     *, near: bool,
-) -> tuple[Reconstruction, Reconstruction, Tensor]:  # fmt: skip
-    """Reconstructions of the targets and of held-out auxiliary images, and these images.
+) -> tuple[Reconstruction, Reconstruction, Data]:  # fmt: skip
+    """Reconstructions of the targets and of held-out auxiliary images, and these.
 
     Every attacker, the query-free one included, knows how far to trust its reconstructions.
     """
@@ -112,7 +116,7 @@ def _reconstructed(
     made = attacker.reconstruct(released, draws)
     practice = data.request.target.release(held, draws, queries=variant.queries, near_copies=near)
     tried = attacker.reconstruct(view.perceived(practice), draws)
-    return made, tried, view.pixels(held)
+    return made, tried, held
 
 
 def _longest(fitted: Training, made: Reconstruction) -> Training:

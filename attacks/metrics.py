@@ -9,8 +9,8 @@ PSNR is relative to a peak of 1.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -19,12 +19,17 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 from ..estimators.share_interval import excess_interval, share_interval
 from ..records import AttackFigures, Interval
 from ..records.revisions import Part
+from .answers import Answers, of_classes
+from .views import BANDS, SMALLEST, View, band, within
 
-JUDGE = Part("judge", 3)
+JUDGE = Part("judge", 4)
 """Raise its revision whenever the same reconstructions are judged differently."""
 
 RESAMPLES = 1000
 RECOGNISED_SSIM = 0.3
+THRESHOLDS = tuple(tenths / 10 for tenths in range(1, 10))
+"""Of the SSIM, for the curves; `RECOGNISED_SSIM` is the third."""
+
 SMALLEST_SIDE = 11
 """Sides of the smallest images with an SSIM: the size of its window."""
 
@@ -49,27 +54,51 @@ class Judge:
         practice: `[m, *image_shape]`, the attacker's reconstructions of them.
         prior: `[*image_shape]`, the mean of images from the targets' distribution, which figures are measured against.
             Measured against its own mean, an attacker with odd images would look strong.
+        answers: of the undefended network; None where it gives no class scores.
+        region: `[H, W]` in [0, 1], how much each pixel matters; None where that is not declared.
     """
 
     mean: Tensor
     held: Tensor
     practice: Tensor
     prior: Tensor
+    answers: Answers | None = None
+    region: Tensor | None = None
 
     @property
     def trust(self) -> Tensor:
         """`[C]` (`[]` for flat inputs) in [0, 1]: the least-squares factor from reconstructions to images."""
-        over = [0, *range(2, self.held.ndim)] if self.held.ndim > 2 else [0, 1]
-        guess, truth = self.practice - self.mean, self.held - self.mean
-        size = guess.square().sum(dim=over)
-        return torch.where(size > 0, (guess * truth).sum(dim=over) / size, torch.zeros_like(size)).clamp(0, 1)
+        return least_squares(self.practice - self.mean, self.held - self.mean)
 
     def pulled(self, images: Tensor) -> Tensor:
         """mean + trust (images - mean), `[n, *image_shape]`."""
-        trust = self.trust
-        if images.ndim > 2:
-            trust = trust.reshape(-1, *[1] * (images.ndim - 2))
-        return self.mean + trust * (images - self.mean)
+        return self.mean + by_channel(self.trust, images) * (images - self.mean)
+
+    def index(self, originals: Tensor, images: Tensor, generator: torch.Generator) -> Interval:
+        """1 - sum of squared errors after pulling / the mean image's, `[n, *image_shape]` twice; 0 if negative."""
+        errors = squared_errors(self.pulled(images), originals)
+        return bootstrap_ratio(errors, squared_errors(self.prior.expand_as(originals), originals), generator)
+
+    def index_of(self, view: View, originals: Tensor, images: Tensor, generator: torch.Generator) -> Interval:
+        """The index of what `view` shows of the images; the pull too is fitted on what it shows of held-out ones."""
+        mean, prior = (view(image[None])[0] for image in (self.mean, self.prior))
+        seen = replace(self, mean=mean, prior=prior, held=view(self.held), practice=view(self.practice))
+        return seen.index(view(originals), view(images), generator)
+
+    def within_class(self, originals: Tensor, images: Tensor, generator: torch.Generator) -> Interval | None:
+        """1 - sum of squared errors / that of the mean images of the originals' classes; 0 if negative.
+
+        An attacker who has the label pulls towards the class's mean, or towards the mean of all: the better counts.
+        """
+        if self.answers is None:
+            return None
+        means = of_classes(self.answers.means, self.answers.targets[: len(originals)], self.mean)
+        known = of_classes(self.answers.means, self.answers.held[: len(self.held)], self.mean)
+        trust = least_squares(self.practice - known, self.held - known)
+        prior = squared_errors(means, originals)
+        pulls = (self.pulled(images), means + by_channel(trust, images) * (images - means))
+        errors = min((squared_errors(pull, originals) for pull in pulls), key=lambda each: float(each.sum()))
+        return bootstrap_ratio(errors, prior, generator)
 
     def pushed(self, images: Tensor, score: Callable[[Tensor, Tensor], float]) -> Tensor:
         """mean + push (images - mean) in [0, 1], `[n, *image_shape]`, with the push that scores best in practice.
@@ -97,28 +126,78 @@ class Judge:
             generator: of bootstraps; on the CPU.
         """
         errors = squared_errors(images, originals)
-        prior = squared_errors(self.prior.expand_as(originals), originals)
-        pulled = squared_errors(self.pulled(images), originals)
         found = _greater(*(reidentified(made, gallery) for made in (images, self.pushed(images, mean_reciprocal_rank))))
         similar = ssim(images, originals)
         rate, prior_rate = None, 0.0
+        alike: tuple[float, ...] = ()
+        shown: tuple[float, ...] = ()
         if similar is not None:
             prior_rate = float(recognised(self.prior.expand_as(originals), originals, gallery).mean())
-            shown = _greater(
-                *(recognised(made, originals, gallery) for made in (images, self.pushed(images, _recognised_share)))
-            )
-            rate = excess_interval(float(shown.mean()), prior_rate, len(originals))
+            alike, shown = curves((images, self.pushed(images, _recognised_share)), originals, gallery)
+            rate = excess_interval(shown[THRESHOLDS.index(RECOGNISED_SSIM)], prior_rate, len(originals))
+        index = self.index(originals, images, generator)
+        psnr = None if originals.ndim < 4 else bootstrap(psnr_db(errors), generator)
+        own_ssim = None if similar is None else bootstrap(similar, generator)
+        same = None if self.answers is None else self.answers.consistent(images)
         return AttackFigures(
-            index=bootstrap_ratio(pulled, prior, generator),
+            index=index,
+            within_class=self.within_class(originals, images, generator),
+            region=self._region(originals, images, generator),
+            bands=self._bands(originals, images, generator),
+            consistency=None if same is None else share_interval(float(same.mean()), len(same)),
             mse=float(errors.mean()),
-            psnr_db=None if originals.ndim < 4 else bootstrap(psnr_db(errors), generator),
-            ssim=None if similar is None else bootstrap(similar, generator),
+            psnr_db=psnr,
+            ssim=own_ssim,
+            ssim_curve=alike,
+            reconstruction_curve=shown,
             reidentification=share_interval(float(found.mean()), len(found)),
             reconstruction_rate=rate,
             prior_rate=prior_rate,
             target_count=len(originals),
             gallery_count=len(gallery),
         )
+
+    def _region(self, originals: Tensor, images: Tensor, generator: torch.Generator) -> Interval | None:
+        if self.region is None or originals.ndim != 4:
+            return None
+        return self.index_of(within(self.region), originals, images, generator)
+
+    def _bands(self, originals: Tensor, images: Tensor, generator: torch.Generator) -> tuple[Interval, ...]:
+        if originals.ndim != 4 or min(originals.shape[2:]) < SMALLEST:
+            return ()
+        views = (band(at, *originals.shape[2:]) for at in range(len(BANDS)))
+        return tuple(self.index_of(view, originals, images, generator) for view in views)
+
+
+def least_squares(guess: Tensor, truth: Tensor) -> Tensor:
+    """`[n, C, ...]` twice -> `[C]` (`[]` for flat inputs) in [0, 1]: the factor that brings `guess` nearest `truth`."""
+    over = [0, *range(2, truth.ndim)] if truth.ndim > 2 else [0, 1]
+    size = guess.square().sum(dim=over)
+    return torch.where(size > 0, (guess * truth).sum(dim=over) / size, torch.zeros_like(size)).clamp(0, 1)
+
+
+def by_channel(factors: Tensor, images: Tensor) -> Tensor:
+    """Factors `[C]` in a shape that multiplies `images` `[n, C, ...]`; `[]` as they are."""
+    return factors.reshape(-1, *[1] * (images.ndim - 2)) if images.ndim > 2 else factors
+
+
+def curves(
+    ways: Sequence[Tensor], originals: Tensor, gallery: Tensor
+) -> tuple[tuple[float, ...], tuple[float, ...]]:  # fmt: skip
+    """Shares of images with an SSIM of at least each of `THRESHOLDS`, and of those that are re-identified too.
+
+    Args:
+        ways: reconstructions `[n, C, H, W]` that an attacker may hand in; at each threshold the best counts.
+        originals: `[n, C, H, W]`.
+        gallery: `[g, C, H, W]`; it begins with the originals.
+    """
+    alike, shown = [], []
+    for images in ways:
+        similar, found = ssim(images, originals), reidentified(images, gallery)
+        assert similar is not None
+        alike.append([float((similar >= least).double().mean()) for least in THRESHOLDS])
+        shown.append([float((found * (similar >= least)).mean()) for least in THRESHOLDS])
+    return tuple(map(max, zip(*alike, strict=True))), tuple(map(max, zip(*shown, strict=True)))
 
 
 def squared_errors(images: Tensor, originals: Tensor) -> Tensor:

@@ -14,7 +14,17 @@ from ..records import AttackFigures, AttackResult, AttributeRate, Audit, Interva
 from ..records.sign_off import missing_to_sign_off
 from .threat import OWN, TIERS
 
-FIGURES = ("index", "ssim", "reidentification", "reconstruction_rate", "linkage", "attribute")
+FIGURES = (
+    "index",
+    "within_class",
+    "region",
+    "consistency",
+    "ssim",
+    "reidentification",
+    "reconstruction_rate",
+    "linkage",
+    "attribute",
+)
 
 AtLevel = Callable[[float], Interval]
 """One attack's figure, with its interval at a level."""
@@ -46,7 +56,7 @@ def tier_figures(
         if not own or not judged:
             continue
         figures = [each for _, each in judged]
-        index = worst_of([_index(each) for each in figures])
+        index = worst_of([_clamped(each.index) for each in figures])
         reidentification = worst_of([_reidentification(each) for each in figures])
         assert index is not None
         assert reidentification is not None
@@ -60,6 +70,11 @@ def tier_figures(
                 threat=threat,
                 index=index,
                 index_attack=max(judged, key=lambda pair: pair[1].index.value)[0].attack,
+                within_class=worst_of(
+                    [_clamped(each.within_class) for each in figures if each.within_class is not None]
+                ),
+                region=worst_of([_clamped(each.region) for each in figures if each.region is not None]),
+                consistency=worst_of([_consistency(each) for each in figures if each.consistency is not None]),
                 ssim=worst_of([_of(each.ssim) for each in figures if each.ssim is not None]),
                 reidentification=reidentification,
                 reconstruction_rate=worst_of([_rate(each) for each in figures if each.reconstruction_rate is not None]),
@@ -118,9 +133,9 @@ def _of(interval: Interval) -> AtLevel:
     return lambda level: widened(interval, level)
 
 
-def _index(figures: AttackFigures) -> AtLevel:
+def _clamped(index: Interval) -> AtLevel:
     def at(level: float) -> Interval:
-        found = widened(figures.index, level)
+        found = widened(index, level)
         return found.model_copy(update={"low": max(0.0, found.low), "high": min(1.0, found.high)})
 
     return at
@@ -128,6 +143,12 @@ def _index(figures: AttackFigures) -> AtLevel:
 
 def _reidentification(figures: AttackFigures) -> AtLevel:
     return lambda level: share_interval(figures.reidentification.value, figures.target_count, level)
+
+
+def _consistency(figures: AttackFigures) -> AtLevel:
+    assert figures.consistency is not None
+    share = figures.consistency.value
+    return lambda level: share_interval(share, figures.target_count, level)
 
 
 def _rate(figures: AttackFigures) -> AtLevel:

@@ -9,6 +9,7 @@ from itertools import groupby
 from rich.markup import escape
 from rich.table import Table
 
+from ..attacks.orders import other_orders
 from ..records import Audit, AuditReport, Interval, Returns, Threat, TierFigures
 from ..workflows.defense_options import at_defense, shown_defense
 from .leakage_table import bar
@@ -52,15 +53,18 @@ def _add(table: Table, name: str, defense: str, audit: Audit, columns: Sequence[
 def _columns() -> list[Column[Audit]]:
     return [
         Column("", lambda audit: _of_worst(audit, lambda tier: f"{tier.index.value:.3f}{_mark(tier)}")),
-        Column("ex-\ncess", lambda audit: _of_worst(audit, lambda tier: _excess(tier))),
+        Column("ex-\ncess", lambda audit: _of_worst(audit, lambda tier: _number(tier.excess))),
         Column("95 %\ninterval", lambda audit: _of_worst(audit, lambda tier: _ends(tier.index)), drops=3),
         Column("by", lambda audit: _of_worst(audit, lambda tier: tier.index_attack), drops=4),
         *(Column(f"{threat}\nindex", partial(_index_of, threat), drops=5) for threat in TIERS[:2]),
         Column("re-\nidentified", lambda audit: _of_worst(audit, lambda tier: _share(tier.reidentification))),
         Column("linked", lambda audit: _of_worst(audit, lambda tier: _share(tier.linkage))),
         Column("recon-\nstructed", lambda audit: _of_worst(audit, lambda tier: _share(tier.reconstruction_rate)), 2),
+        Column("region\nindex", lambda audit: _of_worst(audit, lambda tier: _number(tier.region)), 1),
+        Column("within\nclass", lambda audit: _of_worst(audit, lambda tier: _number(tier.within_class)), 3),
+        Column("consis-\ntent", lambda audit: _of_worst(audit, lambda tier: _share(tier.consistency)), 3),
         Column("attribute", lambda audit: _of_worst(audit, lambda tier: _share(tier.attribute)), 1),
-        Column("SSIM", lambda audit: _of_worst(audit, lambda tier: f"{tier.ssim.value:.3f}" if tier.ssim else ""), 6),
+        Column("SSIM", lambda audit: _of_worst(audit, lambda tier: _number(tier.ssim)), 6),
         Column("accuracy", lambda audit: _share(audit.accuracy), drops=1),
     ]
 
@@ -80,6 +84,7 @@ def legend(report: AuditReport) -> list[str]:
     ]
     if report.output_floor is not None:
         lines.append(_about_floor(report))
+    lines += [*_beside(report.audits[0]), *_other_orders(report)]
     # The column "drop" shows no more than a rate where the defenses differ by that alone.
     others: dict[str, dict[str, None]] = {}
     for audit in report.audits:
@@ -92,6 +97,9 @@ def legend(report: AuditReport) -> list[str]:
         lines.append("!: an attack FAILED, so nothing is proven private here")
     return lines
 
+
+VISUAL = 2
+"""Place of 0.3 in the curves over the SSIM."""
 
 FORMS: Mapping[Returns, str] = {
     "label": "the label alone",
@@ -107,6 +115,30 @@ def _about_floor(report: AuditReport) -> str:
     if not any(tier.excess is not None for audit in report.audits for tier in audit.tiers):
         return f"output alone: attacks on {given}"
     return f"output alone: attacks on {given}, the floor; excess: (index - floor) / (1 - floor)"
+
+
+def _beside(audit: Audit) -> list[str]:
+    """What images that use no release reach of the figures that look good without any."""
+    said = []
+    for floor in audit.floors:
+        figures = floor.figures
+        shares = [f"{figures.ssim_curve[VISUAL]:.0%} have an SSIM of 0.3"] if figures.ssim_curve else []
+        shares += [f"{figures.consistency.value:.0%} are consistent"] if figures.consistency is not None else []
+        said += [f"of each {floor.of}, {' and '.join(shares)}"] if shares else []
+    return [f"without any release: {'; '.join(said)}"] if said else []
+
+
+def _other_orders(report: AuditReport) -> list[str]:
+    """Where another figure than the index says that the other of two rows reveals more."""
+    return [
+        f"another order by {found.figure.replace('_', ' ')}: {_where(found.first)} reveals more than "
+        f"{_where(found.second)}, by the index less"
+        for found in other_orders(report.audits)
+    ]
+
+
+def _where(audit: Audit) -> str:
+    return at_defense(audit.cut_name, audit.defense)
 
 
 def failures(report: AuditReport) -> list[str]:
@@ -138,8 +170,8 @@ def _index_of(threat: Threat, audit: Audit) -> str:
     return f"{found[0].index.value:.3f}{_mark(found[0])}" if found else ""
 
 
-def _excess(tier: TierFigures) -> str:
-    return "" if tier.excess is None else f"{tier.excess.value:.3f}"
+def _number(figure: Interval | None) -> str:
+    return "" if figure is None else f"{figure.value:.3f}"
 
 
 def _ends(interval: Interval) -> str:

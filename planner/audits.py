@@ -97,6 +97,7 @@ def ask(
         others=others,
         sensitive=roles.sensitive,
         accuracy=accuracy,
+        region=roles.region,
     )
 
 

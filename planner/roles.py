@@ -27,6 +27,7 @@ class Roles:
         source: the origin of `auxiliary`, in words.
         other: auxiliary images of another distribution; None if there are none.
         sensitive: sensitive labels of the targets and of the intercepted images, for a probe.
+        region: `[H, W]`, how much each pixel of an image matters; None where that is not declared.
     """
 
     targets: Data
@@ -35,6 +36,7 @@ class Roles:
     source: str
     other: Data | None = None
     sensitive: tuple[Tensor, Tensor] | None = None
+    region: Tensor | None = None
 
     @classmethod
     def divide(
@@ -46,6 +48,7 @@ class Roles:
         train: Data | None = None,
         other: Data | None = None,
         sensitive: tuple[Tensor, Tensor] | None = None,
+        region: Tensor | None = None,
         seed: int = 0,
     ) -> Roles:
         """Targets are the confirm split of the validation data, intercepted images the search split.
@@ -59,6 +62,7 @@ class Roles:
             train: data that the model was trained on.
             other: auxiliary images of another distribution.
             sensitive: sensitive labels of the confirm split and of the search split.
+            region: `region_of_interest` of the target.
             seed: of the order of the auxiliary images.
         """
         auxiliary, source = attacker, "attacker_data"
@@ -70,7 +74,7 @@ class Roles:
         seen = search.take(torch.arange(min(MOST_INTERCEPTED, len(search))))
         if sensitive is not None:
             sensitive = (sensitive[0], sensitive[1][:MOST_INTERCEPTED])
-        return cls(confirm, seen, auxiliary.take(order), source, other, sensitive)
+        return cls(confirm, seen, auxiliary.take(order), source, other, sensitive, region)
 
     def while_searching(self, search: Data, targets: int) -> Roles:
         """The same attacker against images of the search split.
@@ -83,7 +87,8 @@ class Roles:
             targets: most images of it to attack where the attacker keeps the rest.
         """
         if self.source != SEARCH_SPLIT:
-            return Roles(search, None, self.auxiliary, self.source)
+            return Roles(search, None, self.auxiliary, self.source, region=self.region)
         count = min(targets, len(search) // 3)
         order = torch.arange(len(search))
-        return Roles(search.take(order[:count]), None, search.take(order[count:]), self.source)
+        chosen, kept = search.take(order[:count]), search.take(order[count:])
+        return Roles(chosen, None, kept, self.source, region=self.region)

@@ -28,17 +28,41 @@ class AttackFigures(Record):
     reconstruction before shrinking, on [0, 1]; None where the input is not an image. `reidentification` is the share of
     reconstructions whose nearest original among `gallery_count` is their own. `reconstruction_rate` is the share that
     is re-identified with an SSIM of at least 0.3, minus `prior_rate`, the same share for the mean image.
+    `reconstruction_curve` is the share that is re-identified with an SSIM of at least 0.1, 0.2, ..., 0.9, and
+    `ssim_curve` the share with that SSIM alone; nothing is subtracted from either.
+
+    `within_class` is the index against the mean image of the original's class, where classes are the undefended
+    network's answers. `consistency` is the share of reconstructions that this network gives the original's class.
+    `region` is the index within the declared region of interest, and `bands` are those of low, middle and high spatial
+    frequency (ends at 1/8 and 1/4 cycles per pixel).
     """
 
     index: Interval
+    within_class: Interval | None = None
+    region: Interval | None = None
+    bands: tuple[Interval, ...] = ()
+    consistency: Interval | None = None
     mse: float
     psnr_db: Interval | None = None
     ssim: Interval | None = None
+    ssim_curve: tuple[float, ...] = ()
     reidentification: Interval
     reconstruction_rate: Interval | None = None
+    reconstruction_curve: tuple[float, ...] = ()
     prior_rate: float = 0.0
     target_count: int = Field(ge=1)
     gallery_count: int = Field(ge=1)
+
+
+class FloorFigures(Record):
+    """What the figures of an attack read of images that use no release: those that reach no more have found nothing.
+
+    `of` says which images: the mean of the attacker's images, their mean within the original's class, or a random one
+    of that class. Classes are the undefended network's answers.
+    """
+
+    of: Literal["mean image", "class mean", "image of the class"]
+    figures: AttackFigures
 
 
 class AttackResult(Record):
@@ -77,12 +101,19 @@ class LinkageRate(Record):
 
 
 class AttributeRate(Record):
-    """The accuracy of a probe that predicts the sensitive label from the release, and the majority class's share."""
+    """The accuracy of a probe that predicts the sensitive label from the release, and the majority class's share.
+
+    `balanced_accuracy` is the mean over classes of the share that is right within the class, where chance is 1 over the
+    number of classes. `auc` is the area under the ROC curve, for several classes the mean of each against the rest;
+    chance is 0.5. None where the targets do not have every class.
+    """
 
     probe: Literal["linear", "mlp"]
     threat: Threat
     accuracy: Interval
     majority: float
+    balanced_accuracy: float | None = None
+    auc: float | None = None
     class_count: int = Field(ge=1)
     target_count: int = Field(ge=1)
 
@@ -103,6 +134,9 @@ class TierFigures(Record):
     index: Interval
     index_attack: str
     excess: Interval | None = None
+    within_class: Interval | None = None
+    region: Interval | None = None
+    consistency: Interval | None = None
     ssim: Interval | None = None
     reidentification: Interval
     reconstruction_rate: Interval | None = None
@@ -116,7 +150,10 @@ class TierFigures(Record):
 
 
 class Audit(Record):
-    """The attacks run against one (cut, defense), with `seeds` seeds; `tiers` are the worst of all."""
+    """The attacks run against one (cut, defense), with `seeds` seeds; `tiers` are the worst of all.
+
+    `floors` are what the same figures read of images that use no release.
+    """
 
     cut_id: str
     cut_name: str
@@ -131,6 +168,7 @@ class Audit(Record):
     linkage: tuple[LinkageRate, ...] = ()
     attributes: tuple[AttributeRate, ...] = ()
     tiers: tuple[TierFigures, ...]
+    floors: tuple[FloorFigures, ...] = ()
     chance: float
     notes: tuple[str, ...] = ()
 

@@ -25,6 +25,7 @@ from .example_inputs import ExampleInputs, from_options, from_value, read_batch_
 from .images import Preprocessing, model_preprocessing
 from .input_options import InputOptions
 from .named import build_named, is_named
+from .region import read_region
 from .user_code import TargetSpec, call, guarded, load_module, main_block
 from .user_data import LoadedData, ReadAs, read_data, refuse_overlap, sample_shape
 from .user_model import find_model, require_usable_weights
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
     from .data import Data, InputScaling
 
 DATA_NAMES = ("validation_data", "train_data", "attacker_data", "other_attacker_data")
+IMAGE_DIMS = 3
+"""Of one image: channels, height and width."""
+
 SPLIT_SEED = 0
 """The seed that divides validation data into its splits. Another division would be another measurement."""
 
@@ -60,6 +64,7 @@ class TargetData:
         scaling: the declared range of the inputs; None if it is not declared.
         findings: lines for the terminal.
         whole: all validation data was read.
+        region: `[H, W]` in [0, 1], how much each pixel of the private image matters; None if it is not declared.
     """
 
     validation: Data
@@ -73,6 +78,7 @@ class TargetData:
     findings: tuple[Finding, ...]
     whole: bool = True
     attacker_source: str = "attacker_data"
+    region: Tensor | None = None
 
     def pixel_scaling(self, traced: TracedGraph) -> InputScaling:
         """The declared scaling, or one assumed from the private floating inputs; [0, 1] if there are none."""
@@ -214,6 +220,7 @@ class Target:
             findings=(said, *_other_findings(loaded), *_scaling_findings(self.declared, traced, given)),
             whole=given.whole,
             attacker_source=source,
+            region=self._region(traced),
         )
 
     def _defined(self) -> set[str]:
@@ -238,6 +245,22 @@ class Target:
         return {
             name: read_data(self.declared[name], traced.tensor_inputs, name, self.file, most, how) for name in names
         }
+
+    def _region(self, traced: TracedGraph) -> Tensor | None:
+        """The declared region of interest of the private image. Raises TargetError if there is no image for it."""
+        value = self.declared.get("region_of_interest")
+        if value is None:
+            return None
+        if callable(value):
+            value = call(value, "region_of_interest", self.file)
+        shapes = [sample_shape(spec) for spec in traced.tensor_inputs if not spec.public]
+        images = [shape for shape in shapes if len(shape) == IMAGE_DIMS]
+        if len(images) != 1:
+            raise TargetError(
+                f"region_of_interest needs one private image [channels, height, width]; private inputs have shapes "
+                f"{', '.join(str(list(shape)) for shape in shapes)}"
+            )
+        return read_region(value, *images[0][1:])
 
     def _sensitive_labels(self, count: int) -> Tensor | None:
         value = self.declared.get("sensitive_labels")

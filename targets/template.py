@@ -121,6 +121,10 @@ def attacker_data():
 # label alone counts as given away.
 # returns = "label"
 
+# What of an image is secret: a box (top, left, bottom, right) in pixels, or a mask [height, width] of weights. Audits
+# then say how well that region is recovered; a small one hardly counts in the index of the whole image.
+# region_of_interest = (2, 2, 6, 6)
+
 # Stages of your own for `--defense`, classes derived from collabplan.defenses.CustomStage.
 # defense_stages = [MyStage]
 

@@ -24,6 +24,7 @@ def divide(data: TargetData) -> tuple[Roles, list[Finding]]:
         train=data.train,
         other=data.other_attacker,
         sensitive=sensitive,
+        region=data.region,
         seed=SPLIT_SEED,
     )
     if data.attacker is not None:

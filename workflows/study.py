@@ -295,6 +295,7 @@ class Target(Study):
         input_range: values of black and white, or `input_mean` and `input_std` instead.
         batch_dim: the dimension that counts samples, if it is not the first.
         returns: what the service answers with: `label`, `label+probability`, `top5` or `logits`; None: not declared.
+        region_of_interest: what of an image is secret: a box (top, left, bottom, right), or a mask `[H, W]`.
         defense_stages: classes of defense stages of your own, which plans of this model may name.
         workspace: as of `Study`.
         reporter: as of `Study`.
@@ -328,6 +329,7 @@ class Target(Study):
         input_std: Any = None,
         batch_dim: int | Mapping[str, int | None] | None = 0,
         returns: Returns | None = None,
+        region_of_interest: Any = None,
         defense_stages: Sequence[type[CustomStage]] = (),
         workspace: str | Path | None = None,
         reporter: Reporter | None = None,
@@ -344,6 +346,7 @@ class Target(Study):
             "input_mean": input_mean,
             "input_std": input_std,
             "returns": returns,
+            "region_of_interest": region_of_interest,
             "defense_stages": tuple(defense_stages),
             **({} if batch_dim == 0 else {"batch_dim": batch_dim}),
         }

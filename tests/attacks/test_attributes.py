@@ -6,7 +6,7 @@ import pytest
 import torch
 from attack_views import audit_target, digits, first_layer, view_of
 from collabplan.attacks import AdversaryView, AttackFailed, ObservedReleases
-from collabplan.attacks.attributes import MOST_FEATURES, attribute_rates
+from collabplan.attacks.attributes import MOST_FEATURES, area, attribute_rates, balanced
 from collabplan.records import AttributeRate
 from collabplan.targets import Data
 from torch import Tensor
@@ -91,3 +91,28 @@ def test_an_attacker_who_may_not_query_has_no_labelled_releases() -> None:
     shown = device.release(targets, draws())
     with pytest.raises(AttackFailed, match="may not learn from labelled releases"):
         attribute_rates(view_of(device, "query-free"), shown, targets.labels, shown, targets.labels, draws())
+
+
+def test_balanced_accuracy_gives_no_credit_for_the_commonest_class() -> None:
+    labels = torch.tensor([0] * 9 + [1])
+    assert balanced(torch.zeros(10, dtype=torch.long), labels) == 0.5
+    assert balanced(labels, labels) == 1.0
+
+
+def test_the_area_counts_pairs_that_are_ordered_right() -> None:
+    labels, classes = torch.tensor([0, 0, 1, 1]), torch.tensor([0, 1])
+    sure = torch.tensor([0.1, 0.6, 0.4, 0.9])
+    found = area(torch.stack([1 - sure, sure], dim=1), classes, labels)
+    assert found == pytest.approx(3 / 4), "three of the four pairs"
+    assert area(torch.eye(3), torch.arange(3), torch.arange(3)) == 1.0
+    assert area(torch.eye(3), torch.arange(3), torch.tensor([0, 1, 1])) is None
+
+
+def test_probes_report_both_beside_the_accuracy(place: AdversaryView) -> None:
+    values = rows()
+    values[:, 0] *= 5
+    for rate in probed(place, values, (values[:, 0] > 1).long()).values():
+        assert rate.balanced_accuracy is not None
+        assert rate.auc is not None
+        assert rate.balanced_accuracy > 0.75
+        assert rate.auc > 0.9

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from attack_views import seeded
-from collabplan.attacks.catalogue import ATTACKS
+from collabplan.attacks.catalogue import ATTACKS, attack_named
 from collabplan.attacks.declared_output import DeclaredOutput, declared_output, floor_attacks, probabilities
 from collabplan.defenses.interface import NO_RANDOMNESS
 from collabplan.graph import Cut, candidate_cuts, trace
@@ -71,7 +71,7 @@ def test_a_label_needs_class_scores() -> None:
 
 
 def test_attacks_that_need_gradients_or_the_cloud_half_are_not_run_on_labels() -> None:
-    every = tuple(ATTACKS[name] for name in ATTACKS)
+    every = tuple(attack_named(name) for name in ATTACKS)
     names = {attack.name for attack in floor_attacks(every, "label")}
     assert {"prior", "ridge", "kernel", "inverse"} <= names
     assert not {"likelihood", "shadow-same", "untrained"} & names

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
+from collabplan.attacks.answers import Answers, class_means, of_classes, of_the_same_class
 from collabplan.attacks.metrics import (
+    THRESHOLDS,
     Judge,
     bootstrap_ratio,
     mean_reciprocal_rank,
@@ -124,3 +128,124 @@ def test_an_interval_covers_the_index_in_most_samples() -> None:
         found = bootstrap_ratio(errors, prior, generator)
         held += found.low <= 0.6 <= found.high
     assert held >= 88
+
+
+CLASSES = 3
+
+
+@pytest.fixture
+def labelled() -> tuple[Tensor, Tensor]:
+    """Images around three class means, and their classes."""
+    generator = torch.Generator().manual_seed(6)
+    classes = torch.arange(COUNT) % CLASSES
+    return torch.rand(CLASSES, 1, 16, 16, generator=generator)[classes] * 0.7 + 0.3 * torch.rand(
+        COUNT, 1, 16, 16, generator=generator
+    ), classes
+
+
+def knowing(labelled: tuple[Tensor, Tensor], practice: Tensor) -> Judge:
+    """A judge whose network takes an image for the class whose mean is nearest."""
+    images, classes = labelled
+    means = class_means(images, classes)
+
+    def ask(asked: Tensor) -> Tensor:
+        return torch.cdist(asked.flatten(1), means.flatten(1)).argmin(dim=1)
+
+    return replace(judge(images, practice), answers=Answers(classes, classes, means, ask))
+
+
+def test_a_perfect_reconstruction_is_consistent_and_all_of_what_the_class_leaves(
+    labelled: tuple[Tensor, Tensor],
+) -> None:
+    images, _ = labelled
+    found = knowing(labelled, images).figures(images, images, images, generator=draws())
+    assert found.consistency is not None
+    assert found.within_class is not None
+    assert found.consistency.value == 1.0
+    assert found.within_class.value == pytest.approx(1.0)
+
+
+def test_the_mean_of_the_class_has_an_index_and_nothing_within_the_class(labelled: tuple[Tensor, Tensor]) -> None:
+    images, classes = labelled
+    means = of_classes(class_means(images, classes), classes, images.mean(dim=0))
+    found = knowing(labelled, means).figures(images, means, images, generator=draws())
+    assert found.within_class is not None
+    assert found.consistency is not None
+    assert found.index.value > 0.5
+    assert found.within_class.value == pytest.approx(0.0, abs=1e-6)
+    assert found.consistency.value == 1.0
+
+
+def test_the_mean_image_has_nothing_within_the_class_and_is_consistent_with_one_class(
+    labelled: tuple[Tensor, Tensor],
+) -> None:
+    images, _ = labelled
+    mean = images.mean(dim=0).expand_as(images)
+    found = knowing(labelled, mean).figures(images, mean, images, generator=draws())
+    assert found.within_class is not None
+    assert found.consistency is not None
+    assert found.within_class.value == pytest.approx(0.0, abs=1e-6)
+    assert found.consistency.value == pytest.approx(1 / CLASSES)
+
+
+def test_within_the_class_is_known_from_the_part_of_the_residual_that_is_recovered(
+    labelled: tuple[Tensor, Tensor],
+) -> None:
+    images, classes = labelled
+    means = of_classes(class_means(images, classes), classes, images.mean(dim=0))
+    half = torch.where(torch.arange(16) < 8, images, means)
+    rest = squared_errors(half, images).sum() / squared_errors(means, images).sum()
+    found = knowing(labelled, half).figures(images, half, images, generator=draws())
+    assert found.within_class is not None
+    assert found.within_class.value == pytest.approx(float(1 - rest), abs=1e-6)
+
+
+def test_a_region_that_is_recovered_counts_as_perfect_whatever_surrounds_it(images: Tensor) -> None:
+    region = torch.zeros(16, 16)
+    region[2:5, 3:9] = 1
+    garbage = torch.rand(images.shape, generator=torch.Generator().manual_seed(9)) * 5
+    made = torch.where(region.bool(), images, garbage)
+    found = replace(judge(images, made), region=region).figures(images, made, images, generator=draws())
+    assert found.region is not None
+    assert found.region.value == pytest.approx(1.0)
+    assert found.index.value < 0.1
+    other = replace(judge(images, made), region=1 - region).figures(images, made, images, generator=draws())
+    assert other.region is not None
+    assert other.region.value < 0.05
+
+
+def test_bands_say_which_frequencies_are_recovered(images: Tensor) -> None:
+    spectrum = torch.fft.rfft2(images)
+    rows, columns = torch.fft.fftfreq(16), torch.fft.rfftfreq(16)
+    coarse = (rows[:, None].square() + columns.square()).sqrt() <= 1 / 8
+    blurred = torch.fft.irfft2(spectrum * coarse, s=(16, 16))
+    found = judge(images, blurred).figures(images, blurred, images, generator=draws())
+    low, middle, high = (each.value for each in found.bands)
+    assert low == pytest.approx(1.0, abs=1e-5)
+    assert (middle, high) == pytest.approx((0.0, 0.0), abs=1e-5)
+    assert (
+        judge(images[:, :, :4, :4], images[:, :, :4, :4])
+        .figures(images[:, :, :4, :4], images[:, :, :4, :4], images[:, :, :4, :4], generator=draws())
+        .bands
+        == ()
+    )
+
+
+def test_curves_fall_with_the_threshold_and_hold_the_headline(images: Tensor) -> None:
+    noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(9))
+    copy = images + noise * torch.linspace(0.02, 0.8, COUNT)[:, None, None, None]
+    found = judge(images, copy).figures(images, copy, images, generator=draws())
+    assert len(found.ssim_curve) == len(found.reconstruction_curve) == len(THRESHOLDS)
+    assert list(found.ssim_curve) == sorted(found.ssim_curve, reverse=True)
+    assert 0 < found.ssim_curve[-1] < found.ssim_curve[0]
+    assert all(shown <= alike for shown, alike in zip(found.reconstruction_curve, found.ssim_curve, strict=True))
+    assert found.reconstruction_rate is not None
+    assert found.reconstruction_curve[2] - found.prior_rate == pytest.approx(found.reconstruction_rate.value)
+
+
+def test_another_image_of_the_class_is_drawn(labelled: tuple[Tensor, Tensor]) -> None:
+    images, classes = labelled
+    drawn = of_the_same_class(images, classes, torch.tensor([2, 0, 1, 2]), draws())
+    places = torch.cdist(drawn.flatten(1), images.flatten(1)).argmin(dim=1)
+    assert classes[places].tolist() == [2, 0, 1, 2]
+    assert len(set(places.tolist())) == 4
