@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import groupby
 
@@ -10,8 +10,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from ..attacks.orders import other_orders
-from ..records import Audit, AuditReport, Interval, Returns, Threat, TierFigures
+from ..records import Audit, AuditReport, Interval, Threat, TierFigures
 from ..workflows.defense_options import at_defense, shown_defense
+from ..workflows.wording import output_text
 from .leakage_table import bar
 from .tables import Column, fitted, middle, plain_table
 
@@ -101,17 +102,10 @@ def legend(report: AuditReport) -> list[str]:
 VISUAL = 2
 """Place of 0.3 in the curves over the SSIM."""
 
-FORMS: Mapping[Returns, str] = {
-    "label": "the label alone",
-    "label+probability": "the label and its probability to two digits",
-    "top5": "five labels with their probabilities",
-    "logits": "all that the model returns",
-}
-
 
 def _about_floor(report: AuditReport) -> str:
     """What the last row attacks, and what the excess is."""
-    given = FORMS[report.floor_of] + ("" if report.returns else " (`returns` is not declared)")
+    given = output_text(report.floor_of, declared=report.returns is not None)
     if not any(tier.excess is not None for audit in report.audits for tier in audit.tiers):
         return f"output alone: attacks on {given}"
     return f"output alone: attacks on {given}, the floor; excess: (index - floor) / (1 - floor)"

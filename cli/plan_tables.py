@@ -7,12 +7,23 @@ from collections.abc import Sequence
 from rich.markup import escape
 from rich.table import Table
 
-from ..records import DEFAULT_OBJECTIVES, Audited, Baseline, Candidate, EdgePower, Objective, Plan
+from ..records import (
+    DEFAULT_OBJECTIVES,
+    Audited,
+    Baseline,
+    Candidate,
+    EdgePower,
+    FloorIndex,
+    Interval,
+    Objective,
+    Plan,
+)
 from ..report.wording import (
     bits_text,
     defense,
     information,
     number,
+    output_text,
     power_text,
     same_point,
     sent,
@@ -216,6 +227,8 @@ def audited(found: Audited) -> list[tuple[str, str]]:
             f"({figures.index_attack}): {said}{bound}",
         )
     ]
+    if found.floor is not None and figures.excess is not None:
+        rows.append(("", floor_text(found.floor, figures.excess)))
     rates = {
         "reconstructed": figures.reconstruction_rate,
         "re-identified": figures.reidentification,
@@ -228,6 +241,13 @@ def audited(found: Audited) -> list[tuple[str, str]]:
     missing = found.missing_to_sign_off
     rows.append(("", f"signing off still takes {'; '.join(missing)}" if missing else "evidence enough to sign off"))
     return rows
+
+
+def floor_text(floor: FloorIndex, excess: Interval) -> str:
+    """What the release tells beyond the output."""
+    given = output_text(floor.of, declared=floor.declared)
+    index = share(floor.index.value)
+    return f"excess {share(excess.value)} (up to {share(excess.high)}) over {given}, whose index is {index}"
 
 
 def leakage(candidate: Candidate) -> str:

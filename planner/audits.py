@@ -33,6 +33,7 @@ from ..records import (
     Candidate,
     CollabplanError,
     Exchange,
+    FloorIndex,
     Interval,
     Objective,
 )
@@ -41,6 +42,7 @@ from .budgets import PRIVACY, judged, without
 from .calibration import CALIBRATION_AUDITS, Calibration, Seen
 from .evaluator import Evaluator, Split
 from .front import Values, added_volume, hypervolume, objectives, pareto_indices
+from .output_floor import beside_floor, output_floor
 from .problem import AuditOptions
 from .roles import Roles
 from .space import Point, point_of
@@ -149,6 +151,7 @@ class Audits:
     calibration: Calibration = field(default_factory=lambda: Calibration((), ()))
     _made: dict[Point, Audited] = field(default_factory=dict)
     _shared: dict[int, ArtifactCache] = field(default_factory=dict)
+    _floors: dict[str, FloorIndex | None] = field(default_factory=dict)
     _open: bool = False
 
     @property
@@ -296,7 +299,24 @@ class Audits:
         if not tiers:
             raise CollabplanError(f"no attack gave a figure at {cut.name}; run with --no-audit to plan on estimates")
         names = tuple(attack.name for attack in attacks)
-        return Audited(effort=found[0].effort, split=split, seeds=seeds, attacks=names, figures=tiers[-1])
+        made = Audited(effort=found[0].effort, split=split, seeds=seeds, attacks=names, figures=tiers[-1])
+        return made if split == "search" else beside_floor(made, self._floor(effort, attacks, roles))
+
+    def _floor(self, effort: Effort, attacks: tuple[Attack, ...], roles: Roles) -> FloorIndex | None:
+        """What the declared output tells these attackers; attacked once for each effort."""
+        if effort.name not in self._floors:
+            evaluator, problem = self.evaluator, self.evaluator.problem
+            seed = evaluator.options.seed
+            self._floors[effort.name] = output_floor(
+                problem,
+                lambda cut, defense: ask(problem.traced, cut, defense, problem.scaling, roles, seed=seed),
+                attacks,
+                effort,
+                seed=seed,
+                folder=self.folder,
+                exchange=evaluator.exchange,
+            )
+        return self._floors[effort.name]
 
 
 def most_telling(

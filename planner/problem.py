@@ -34,6 +34,7 @@ from ..records import (
     Objective,
     Plan,
     Profile,
+    Returns,
     TargetIdentity,
     Tuning,
     hash_json,
@@ -63,6 +64,7 @@ class Problem:
         evaluate: (outputs, labels) -> score per sample or one score, higher is better; None: see `recognise.py`.
         target: where the model came from, for the plan.
         train: what the model was trained on, for fine-tuning.
+        returns: what the service answers with; None: not declared.
         roles: says who owns which images, once anything is attacked; None: the attacker owns the search split.
     """
 
@@ -81,6 +83,7 @@ class Problem:
     power: EdgePower | None = None
     train: Data | None = None
     roles: Callable[[], Roles] | None = None
+    returns: Returns | None = None
 
     @cached_property
     def attackers(self) -> Roles:

@@ -149,6 +149,14 @@ class TierFigures(Record):
     failed: tuple[str, ...] = ()
 
 
+class FloorIndex(Record):
+    """The index that attackers reach from the output `of` a service alone; `declared` is False where it is assumed."""
+
+    of: Returns
+    declared: bool
+    index: Interval
+
+
 class Audit(Record):
     """The attacks run against one (cut, defense), with `seeds` seeds; `tiers` are the worst of all.
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from .audit import TierFigures
+from .audit import FloorIndex, TierFigures
 from .base import Interval, Record, Timing
 from .defense import DefenseRecord
 from .energy import EdgePower
@@ -85,7 +85,8 @@ class Budgets(Record):
 class Audited(Record):
     """What attackers recovered under a (cut, defense): the worst over `seeds` runs of the suite.
 
-    `split` says whose images were attacked: those that the search saw, or others.
+    `split` says whose images were attacked: those that the search saw, or others. `floor` is what the output that the
+    service returns tells by itself; `figures.excess` is what the release tells beyond it.
     """
 
     effort: Literal["quick", "standard", "thorough"]
@@ -93,6 +94,7 @@ class Audited(Record):
     seeds: int = Field(ge=1)
     attacks: tuple[str, ...]
     figures: TierFigures
+    floor: FloorIndex | None = None
 
     @property
     def missing_to_sign_off(self) -> tuple[str, ...]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from ..records import COVERS, Candidate, Crossing, EdgePower, Link, Plan, Profile
+from ..records import COVERS, Candidate, Crossing, EdgePower, Link, Plan, Profile, Returns
 
 USUAL_BITS = 8
 """Of the quantizer; others are named."""
@@ -132,3 +132,16 @@ def information(candidate: Candidate) -> str:
         return f"information SATURATED at {leak.saturation_nats:.2f} nats ({leak.information_is}): ranks nothing"
     ends = f"{leak.information_low_nats:.2f} to {leak.information_high_nats:.2f} nats"
     return f"information {ends} ({leak.information_is})"
+
+
+_FORMS: Mapping[Returns, str] = {
+    "label": "the label alone",
+    "label+probability": "the label and its probability to two digits",
+    "top5": "five labels with their probabilities",
+    "logits": "all that the model returns",
+}
+
+
+def output_text(form: Returns, *, declared: bool) -> str:
+    """What a service returns, in words."""
+    return _FORMS[form] + ("" if declared else " (`returns` is not declared)")

@@ -102,6 +102,7 @@ def state_problem(prepared: Prepared, conditions: Conditions, budgets: Budgets, 
         power=conditions.power,
         train=data.train,
         roles=lambda: divide(data)[0],
+        returns=target.returns,
     )
 
 
