@@ -11,8 +11,8 @@ from rich.table import Table
 
 from ..attacks.orders import other_orders
 from ..records import Audit, AuditReport, Interval, Threat, TierFigures
+from ..report.wording import output_text
 from ..workflows.defense_options import at_defense, shown_defense
-from ..workflows.wording import output_text
 from .leakage_table import bar
 from .tables import Column, fitted, middle, plain_table
 
