@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from .audit_target import AuditTarget
     from .catalogue import ALWAYS, ATTACKS, attack_named, current_revisions
     from .conformance import check_attack
+    from .invariants import checked
     from .interface import EFFORTS, SEARCHING, Attack, Attacker, Effort, Reconstruction, Training
     from .queries import random_queries
-    from .releases import ObservedReleases
+    from .releases import CopyKind, ObservedReleases
     from .threat import TIERS, AttackFailed
     from .tiers import budget_objection, merged, tier_figures, worst_tiers
 
@@ -36,6 +37,7 @@ _HOMES = {
     "AuditOutcome": "audit",
     "AuditRequest": "audit_request",
     "AuditTarget": "audit_target",
+    "CopyKind": "releases",
     "EFFORTS": "interface",
     "SEARCHING": "interface",
     "Effort": "interface",
@@ -49,6 +51,7 @@ _HOMES = {
     "budget_objection": "tiers",
     "merged": "tiers",
     "check_attack": "conformance",
+    "checked": "invariants",
     "current_revisions": "catalogue",
     "measure_agreement": "agreement",
     "random_queries": "queries",

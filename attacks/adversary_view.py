@@ -15,11 +15,11 @@ from torch import Tensor
 from ..defenses.interface import CustomStage
 from ..defenses.pipeline import Defense
 from ..defenses.randomness import Simulated
-from ..records import CollabplanError, Threat
+from ..records import CollabplanError, Threat, hash_json
 from ..targets.data import Data
 from .artifact_cache import ArtifactCache
 from .audit_target import AuditTarget
-from .releases import ObservedReleases
+from .releases import CopyKind, ObservedReleases
 from .threat import MIN_AUXILIARY, TIERS, AttackFailed
 
 HELD_OUT = 5
@@ -42,7 +42,8 @@ class AdversaryView:
         auxiliary: the attacker's images, disjoint from the targets, in random order.
         threat: what is permitted.
         queries: releases of each target that the attacker has, and fuses.
-        near_copies: all releases but the first are of near-duplicates, whose keyed masks differ.
+        copies: all releases but the first are of near-duplicates of this kind, whose keyed masks differ. The attacker
+            learns from such releases, and reads the first beside all of them fused.
         naive: the attacker does not know of dropout and noise, and learns from releases without them.
         intercepted: releases of inputs that are unknown to the attacker and are no targets.
         artifacts: what attackers at other cuts have made of the same auxiliary images.
@@ -55,7 +56,7 @@ class AdversaryView:
     auxiliary: Data
     threat: Threat
     queries: int = 1
-    near_copies: bool = False
+    copies: CopyKind | None = None
     naive: bool = False
     intercepted: ObservedReleases | None = None
     artifacts: ArtifactCache = field(default_factory=lambda: ArtifactCache(0))
@@ -116,6 +117,11 @@ class AdversaryView:
         return [tuple(crossing.sample_shape) for crossing in self.target.defense.tail.crossing]
 
     @property
+    def read_shapes(self) -> list[tuple[int, ...]]:
+        """The shapes of what is read side by side: `row_shapes`, once for each of `ObservedReleases.parts`."""
+        return self.row_shapes * (1 if self.copies is None else 2)
+
+    @property
     def device(self) -> torch.device:
         """Where models run."""
         return self.target.device
@@ -144,11 +150,11 @@ class AdversaryView:
     def releases(self) -> int:
         """Releases of one input that differ: keyed ones of exact repeats are all the same."""
         keyed = self.target.defense.record.masks == "keyed"
-        return 1 if keyed and not self.near_copies else self.queries
+        return 1 if keyed and self.copies is None else self.queries
 
     def perceived(self, released: ObservedReleases) -> ObservedReleases:
         """The release as the attacker reads it: a naive one takes zeros for numbers like any other."""
-        return replace(released, seen=tuple(None for _ in released.seen)) if self.naive else released
+        return released.unmarked() if self.naive else released
 
     def pixels(self, data: Data) -> Tensor:
         """Auxiliary images in [0, 1], `[n, *image_shape]` float32."""
@@ -188,7 +194,33 @@ class AdversaryView:
             AttackFailed: the attacker is query-free.
         """
         self.require("black-box", "query the device")
-        return self.imagine(rows, data, generator)
+        if self.copies is None:
+            return self.imagine(rows, data, generator)
+        frames = self.target.frames(rows, data, generator, self.queries, self.copies)
+        return self.target.release_frames(frames, generator, self.believed)
+
+    def bank(self, data: Data) -> ReleaseBank:
+        """Releases of auxiliary images, drawn anew at each use. Raises AttackFailed for a query-free attacker.
+
+        The activations of near-duplicates are kept for other attacks and for other defenses of the same codes.
+        """
+        self.require("black-box", "query the device")
+        if self.copies is None:
+            rows = RowBank(lambda positions: self.ask(data.take(positions)), len(data))
+            return ReleaseBank(self, data, rows)
+        target, copies, queries = self.target, self.copies, self.queries
+        at = target.cut.id
+        key = hash_json(["frames", at, target.codes_key, data.content_hash, str(copies), queries])
+
+        def drawn(generator: torch.Generator) -> RowBank:
+            def frames(positions: Tensor) -> tuple[Tensor, ...]:
+                some = data.take(positions)
+                every = target.frames(target.clean_rows(some), some, generator, queries, copies)
+                return tuple(row for rows, _ in every for row in rows)
+
+            return RowBank(frames, len(data))
+
+        return ReleaseBank(self, data, self.artifacts.once(key, drawn, at=at))
 
     def imagine(self, rows: Sequence[Tensor], data: Data, generator: torch.Generator) -> ObservedReleases:
         """What the believed defense would make of the attacker's own `rows` for `data`: no query of the device."""
@@ -256,3 +288,31 @@ class RowBank:
     def at(self, positions: Tensor) -> tuple[Tensor, ...]:
         """The rows at `positions` `[b]`."""
         return tuple(row[positions] for row in self.some) if self._all_kept else self._compute(positions)
+
+
+@dataclass(frozen=True, eq=False)
+class ReleaseBank:
+    """Releases of auxiliary images, drawn anew at each use from activations that are kept. See `AdversaryView.bank`.
+
+    Attributes:
+        view: of the attacker.
+        data: the auxiliary images.
+        rows: their undefended activations, followed by those of their near-duplicates.
+    """
+
+    view: AdversaryView
+    data: Data
+    rows: RowBank
+
+    @property
+    def clean(self) -> tuple[Tensor, ...]:
+        """Activations of the images themselves, as many as fit into memory: statistics are taken of these."""
+        return self.rows.some[: len(self.view.row_shapes)]
+
+    def at(self, positions: Tensor, generator: torch.Generator) -> ObservedReleases:
+        """What the device releases of the images at `positions` `[b]`, as often as of each target."""
+        rows, data, each = self.rows.at(positions), self.data.take(positions), len(self.view.row_shapes)
+        if self.view.copies is None:
+            return self.view.release(rows, data, generator)
+        frames = ((rows[first : first + each], data) for first in range(0, len(rows), each))
+        return self.view.target.release_frames(frames, generator, self.view.believed)

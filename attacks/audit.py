@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
@@ -39,16 +40,19 @@ from .audit_request import MANY, AttackVariant, AuditRequest, attack_variants
 from .floors import FLOORS, floor_figures
 from .galleries import keep_gallery
 from .interface import Attack, Attacker, Effort
+from .invariants import failed, less_from_more_releases
 from .judgement import PICTURED, judged, unjudged
 from .linkage import LINKAGE, linkage_rates
 from .metrics import JUDGE
-from .releases import RELEASES
+from .near_copies import BEYOND, COPIES, EXACT, choose_reading, copies_told, most_telling, told_note
+from .releases import RELEASES, CopyKind
 from .threat import AttackFailed
 from .tiers import tier_figures
 
 T = TypeVar("T")
 LINKAGE_RATES = TypeAdapter(tuple[LinkageRate, ...])
 FLOOR_FIGURES = TypeAdapter(tuple[FloorFigures, ...])
+TOLD = TypeAdapter(dict[str, float])
 ATTRIBUTE_RATES = TypeAdapter(tuple[AttributeRate, ...])
 
 
@@ -102,15 +106,16 @@ def run_audit(
         >>> [tier.threat for tier in outcome.record.tiers]
         ['query-free', 'black-box']
     """
-    run = _AuditRun(AuditData(request, effort, seed, artifacts or ArtifactCache(seed)), folder, exchange)
-    results: list[AttackResult] = []
-    pictures: dict[str, Tensor] = {}
+    data = AuditData(request, effort, seed, artifacts or ArtifactCache(seed))
+    run = _AuditRun(data, folder, exchange, steering=strongest)
+    made: list[Made] = []
     for variant in attack_variants(request, attacks, effort, strongest=strongest):
         step(variant.label)
-        for result, images in run.attack(variant):
-            results.append(result)
-            if images is not None:
-                pictures[result.attack] = images
+        made += run.attack(variant)
+    made = run.trained_on(made, step)
+    found = [each.result for each in made]
+    under_trained = less_from_more_releases(found)
+    results = failed(found, under_trained)
     step("linkage")
     linkage = run.linkage()
     step("attributes")
@@ -127,63 +132,139 @@ def run_audit(
         defense=target.record,
         effort=effort.name,
         accuracy=request.accuracy,
-        attacks=tuple(results),
+        attacks=results,
         linkage=linkage,
         attributes=attributes,
         tiers=tier_figures(results, linkage, attributes, lower_bound=effort.name == "quick"),
         floors=floors,
         chance=1 / run.data.gallery_count,
+        notes=(*run.notes, *(f"{each.attack} is {each.reason}" for each in under_trained)),
     )
     run.keep_gallery(record)
+    pictures = {each.result.attack: each.pictures for each in made if each.pictures is not None}
     return AuditOutcome(record, run.data.images[:PICTURED], pictures)
+
+
+@dataclass(frozen=True, eq=False)
+class Made:
+    """One finished attack: its result, and its first reconstructions `[n, *image_shape]`, if there are any."""
+
+    variant: AttackVariant
+    result: AttackResult
+    pictures: Tensor | None
+
+    @property
+    def index(self) -> float:
+        """What it reached; below 0 without any figure."""
+        return -1.0 if self.result.figures is None else self.result.figures.index.value
 
 
 class _AuditRun:
     """Runs what no kept file answers."""
 
-    def __init__(self, data: AuditData, folder: Path | None, exchange: Exchange) -> None:
-        self.data, self.folder, self.exchange = data, folder, exchange
+    def __init__(self, data: AuditData, folder: Path | None, exchange: Exchange, *, steering: bool) -> None:
+        self.data, self.folder, self.exchange, self.steering = data, folder, exchange, steering
         self.request, self.target, self.seed = data.request, data.request.target, data.seed
         self._key, self._stages = audit_key(data), stage_revisions(self.target.record)
         self._pictured: dict[str, str] = {}
         self._revisions = part_revisions(RELEASES, LINKAGE, ATTRIBUTES) | self._stages
+        self._alone: dict[str, Attacker | None] = {}
 
-    def attack(self, variant: AttackVariant) -> list[tuple[AttackResult, Tensor | None]]:
-        """One attack on exact repeats and, with many releases, on near-duplicates; with its pictures.
+    def attack(self, variant: AttackVariant) -> list[Made]:
+        """One attack: on exact repeats, and on near-duplicates where these tell more."""
+        return [Made(variant, *self._attack(variant, copies)) for copies in self._ways(variant)]
 
-        Exact repeats tell nothing new where masks are keyed.
-        """
-        ways = [False]
-        if variant.queries > 1:
-            ways = [True] if self.target.defense.record.masks == "keyed" else [False, True]
-        places = [self._place(variant, near) for near in ways]
-        kept = [pair for pair in (read_attack(place, self.exchange) for place in places) if pair is not None]
-        self._revisions |= attack_revisions(variant.attack)
-        if len(kept) == len(ways):
-            self._remember(kept, places)
-            return kept
-        started = time.perf_counter()
-        view = self.data.view(variant.attack.threat, variant)
-        draws = generator_for(self.seed, variant.label)
-        attacker, reason = self._fitted(variant.attack, view, draws)
-        found = []
-        for near, place in zip(ways, places, strict=True):
-            if attacker is None:
-                result, pictures = unjudged(self.data, variant, near=near, reason=reason), None
-            else:
-                result, pictures = judged(self.data, variant, attacker, view, draws, near=near)
-            result = result.model_copy(update={"seconds": time.perf_counter() - started})
-            started = time.perf_counter()
-            write_attack(place, result, pictures, attack_revisions(variant.attack) | self._stages, self.exchange)
-            found.append((result, pictures))
-        self._remember(found, places)
+    def trained_on(self, made: Sequence[Made], step: Callable[[str], None]) -> list[Made]:
+        """The same, after twice as many steps for networks that recovered less from several releases than from one."""
+        wrong = {each.attack for each in less_from_more_releases([each.result for each in made])}
+        found = list(made)
+        for at, each in enumerate(made):
+            if each.result.attack not in wrong or each.variant.attack.per_image or not each.result.steps:
+                continue
+            step(f"{each.variant.label}, twice the steps")
+            effort = replace(self.data.effort, train_steps=2 * self.data.effort.train_steps)
+            longer = _AuditRun(replace(self.data, effort=effort), self.folder, self.exchange, steering=self.steering)
+            longer.told = self.told
+            again = next(other for other in longer.attack(each.variant) if other.result.attack == each.result.attack)
+            if again.index > each.index:
+                found[at], self._pictured = again, self._pictured | longer._pictured
         return found
 
-    def _remember(self, found: Sequence[tuple[AttackResult, Tensor | None]], places: Sequence[Path | None]) -> None:
-        """Note which kept file holds the pictures of which attack."""
-        for (result, pictures), place in zip(found, places, strict=True):
-            if place is not None and pictures is not None:
-                self._pictured[result.attack] = place.name
+    def _ways(self, variant: AttackVariant) -> list[CopyKind | None]:
+        """What the further releases are of: the kind of near-duplicates that tells most; None for exact repeats.
+
+        Exact repeats tell nothing new where masks are keyed. Where masks are fresh, near-duplicates are attacked if
+        they tell more: shifted ones show a strided network other places of the scene.
+        """
+        if variant.queries == 1:
+            return [None]
+        if self.target.defense.record.masks == "keyed":
+            return [most_telling(self.told)]
+        if self.steering:
+            return [None]
+        copies = most_telling(self.told)
+        return [None, copies] if self.told[str(copies)] > self.told[EXACT] + BEYOND else [None]
+
+    @cached_property
+    def told(self) -> dict[str, float]:
+        """What ten releases tell by the kind of what is released (see `copies_told`)."""
+        return self._remembered(
+            COPIES,
+            TOLD,
+            lambda: copies_told(self.data.view("black-box"), generator_for(self.seed, "copies")),
+        )
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Which near-duplicates were attacked, if any were."""
+        if "told" not in self.__dict__:
+            return ()
+        return (told_note(self.told),)
+
+    def _attack(self, variant: AttackVariant, copies: CopyKind | None) -> tuple[AttackResult, Tensor | None]:
+        place = self._place(variant, copies)
+        self._revisions |= attack_revisions(variant.attack)
+        kept = read_attack(place, self.exchange)
+        if kept is not None:
+            self._remember(*kept, place)
+            return kept
+        started = time.perf_counter()
+        view = self.data.view(variant.attack.threat, variant, copies)
+        draws = generator_for(self.seed, variant.label, *([] if copies is None else [str(copies)]))
+        attacker, reason = self._fitted(variant.attack, view, draws)
+        if variant.plain and not self.steering:
+            self._alone[variant.label] = attacker
+        if attacker is not None and copies is not None and not self.steering:
+            attacker = self._better(variant, attacker, view, draws)
+        if attacker is None:
+            result, pictures = unjudged(self.data, variant, copies=copies, reason=reason), None
+        else:
+            result, pictures = judged(self.data, variant, attacker, view, draws, copies=copies)
+        result = result.model_copy(update={"seconds": time.perf_counter() - started})
+        write_attack(place, result, pictures, attack_revisions(variant.attack) | self._stages, self.exchange)
+        self._remember(result, pictures, place)
+        return result, pictures
+
+    def _better(
+        self, variant: AttackVariant, many: Attacker, view: AdversaryView, draws: torch.Generator
+    ) -> Attacker:
+        """The attacker with near-duplicates, or the one with the first release alone, whichever recovers more."""
+        single = AttackVariant(variant.attack)
+        if single.label not in self._alone:  # its result was kept by an earlier run
+            own = self.data.view(variant.attack.threat, single)
+            self._alone[single.label], _ = self._fitted(variant.attack, own, generator_for(self.seed, single.label))
+        alone = self._alone[single.label]
+        if alone is None:
+            return many
+        try:
+            return choose_reading(view, many, alone, draws, per_image=variant.attack.per_image)
+        except AttackFailed:
+            return many
+
+    def _remember(self, result: AttackResult, pictures: Tensor | None, place: Path | None) -> None:
+        """Note which kept file holds the pictures of an attack."""
+        if place is not None and pictures is not None:
+            self._pictured[result.attack] = place.name
 
     def keep_gallery(self, record: Audit) -> None:
         """Keep the audit with its originals, for whoever wants to see them."""
@@ -214,13 +295,13 @@ class _AuditRun:
             return None, str(error)
         return fitted, ""
 
-    def _place(self, variant: AttackVariant, near: bool) -> Path | None:
+    def _place(self, variant: AttackVariant, copies: CopyKind | None) -> Path | None:
         """Where the result of one variant is kept."""
         if self.folder is None:
             return None
         attack = variant.attack
         other = (self.request.others or {})[variant.other].content_hash if variant.other else ""
-        key = hash_json([*self._key, attack_key(attack), attack_revisions(attack), variant.label, other, near])
+        key = hash_json([*self._key, attack_key(attack), attack_revisions(attack), variant.label, other, str(copies or "")])
         return self.folder / f"{key[:24]}.safetensors"
 
     def floors(self) -> tuple[FloorFigures, ...]:
@@ -233,13 +314,18 @@ class _AuditRun:
 
     def _linkage(self) -> tuple[LinkageRate, ...]:
         gallery, defense = self.data.gallery, self.target.defense
-        repeats = [1, MANY] if defense.repeats else [1]
+        repeats, copies = [1, MANY] if defense.randomizes else [1], None
+        if defense.randomizes and not defense.repeats:  # exact repeats tell nothing new: the masks are keyed
+            copies = most_telling(self.told)
         rows, found = self.target.clean_rows(gallery), []
         for near in (False, True):
             for queries in repeats:
                 draws = generator_for(self.seed, "linkage", str(near), queries)
-                released = self.target.release_rows(rows, gallery, draws, queries=queries)
-                view = replace(self.data.view("black-box"), queries=queries)
+                if copies is None or queries == 1:
+                    released = self.target.release_rows(rows, gallery, draws, queries=queries)
+                else:
+                    released = self.target.release(gallery, draws, queries=queries, copies=copies)
+                view = replace(self.data.view("black-box"), queries=queries, copies=copies)
                 found.append(linkage_rates(view, gallery, released, draws, near=near))
         return tuple(found)
 

@@ -16,7 +16,7 @@ from .answers import Answers, answers, class_means
 from .artifact_cache import ArtifactCache
 from .audit_request import AttackVariant, AuditRequest
 from .interface import Effort
-from .releases import ObservedReleases
+from .releases import CopyKind, ObservedReleases
 
 LARGEST_GALLERY = 1000
 
@@ -104,30 +104,31 @@ class AuditData:
     def _rows(self) -> tuple[Tensor, ...]:
         return self.request.target.clean_rows(self.targets)
 
-    def view(self, threat: Threat, variant: AttackVariant | None = None) -> AdversaryView:
-        """What an attacker of this tier has, with the queries and the data of `variant`."""
+    def view(
+        self, threat: Threat, variant: AttackVariant | None = None, copies: CopyKind | None = None
+    ) -> AdversaryView:
+        """What an attacker of this tier has, with the queries and the data of `variant`, of near-duplicates if any."""
         request, target = self.request, self.request.target
         auxiliary, queries, naive = request.auxiliary, 1, False
         if variant is not None:
             auxiliary = (request.others or {})[variant.other] if variant.other else auxiliary
             queries, naive = variant.queries, variant.naive
-        keyed = target.defense.record.masks == "keyed"
         seen = None
         if request.intercepted is not None and threat == "query-free":
             seen = target.release(request.intercepted, generator_for(self.seed, "intercepted"))
         made = AdversaryView(
-            target, auxiliary, threat, queries=queries, near_copies=keyed and queries > 1, naive=naive,
-            intercepted=seen, artifacts=self.artifacts,
+            target, auxiliary, threat, queries=queries, copies=copies, naive=naive, intercepted=seen,
+            artifacts=self.artifacts,
         )  # fmt: skip
         return made.limited(self.effort.fit_samples)
 
-    def released(self, queries: int, *, near: bool) -> ObservedReleases:
-        """The targets' releases, the same for every attack."""
+    def released(self, queries: int, copies: CopyKind | None) -> ObservedReleases:
+        """The targets' releases, the same for every attack; all but the first of near-duplicates, if a kind is given."""
         target = self.request.target
         captured = (self.request.captured or {}).get(queries)
-        if captured is not None and not near:
+        if captured is not None and copies is None:
             return captured.take(torch.arange(len(self.targets)))
-        draws = generator_for(self.seed, "releases", queries, str(near))
-        if near:
-            return target.release(self.targets, draws, queries=queries, near_copies=True)
+        draws = generator_for(self.seed, "releases", queries, str(copies is not None))
+        if copies is not None:
+            return target.release(self.targets, draws, queries=queries, copies=copies)
         return target.release_rows(self._rows, self.targets, draws, queries=queries)

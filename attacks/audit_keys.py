@@ -16,9 +16,10 @@ from .floors import FLOORS
 from .interface import Attack, Effort
 from .linkage import LINKAGE
 from .metrics import JUDGE
+from .near_copies import COPIES
 from .releases import RELEASES
 
-PARTS = (RELEASES, JUDGE, LINKAGE, ATTRIBUTES, FLOORS)
+PARTS = (RELEASES, COPIES, JUDGE, LINKAGE, ATTRIBUTES, FLOORS)
 """What an audit computes beside its attacks."""
 
 

@@ -34,6 +34,11 @@ class AttackVariant:
     other: str = ""
 
     @property
+    def plain(self) -> bool:
+        """One release of each input, to an attacker who knows the defense and has images of the targets' kind."""
+        return not self.naive and self.queries == 1 and not self.other
+
+    @property
     def label(self) -> str:
         """As in tables: `inverse`, `inverse (naive)`, `inverse (10 releases)`, `inverse (random queries)`."""
         said = [self.other] * bool(self.other) + ["naive"] * self.naive
@@ -83,11 +88,11 @@ def attack_variants(
         attacks: which.
         effort: how hard.
         strongest: only the variant of each attack that knows most. Many releases with fresh masks tell all that one
-            tells. With keyed masks they are of near-duplicates, and tell something else.
+            tells. With keyed masks they are of near-duplicates, whose masks differ.
     """
     if strongest:
-        repeats = request.target.defense.repeats
-        return [AttackVariant(each, queries=MANY if repeats and each.threat != "query-free" else 1) for each in attacks]
+        many = request.target.defense.randomizes
+        return [AttackVariant(each, queries=MANY if many and each.threat != "query-free" else 1) for each in attacks]
     quick, randomizes = effort.name == "quick", request.target.defense.randomizes
     found = [AttackVariant(attack) for attack in attacks]
     for attack in attacks:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -28,7 +28,7 @@ from ..graph import (
 )
 from ..records import CollabplanError, hash_tensors
 from ..targets.data import FEW, Data, InputScaling
-from .releases import FusedReleases, ObservedReleases, near_copy
+from .releases import CopyKind, FusedReleases, ObservedReleases, near_copy
 
 CONTEXT = b"audit"
 
@@ -98,6 +98,7 @@ class AuditTarget:
         self.defense = defense.after(steady).private
         self.payload_bytes = defense.payload_bytes()
         self.record = defense.record
+        self.codes_key = defense.codes_key
         self.device = torch.device(device)
         self.batch_size = traced.samples_at_once(batch_size)
         self.position = attacked_input(traced)
@@ -192,7 +193,7 @@ class AuditTarget:
         raise CollabplanError("the model has no floating output that a shadow could be trained through")
 
     def release(
-        self, data: Data, generator: torch.Generator, *, queries: int = 1, near_copies: bool = False
+        self, data: Data, generator: torch.Generator, *, queries: int = 1, copies: CopyKind | None = None
     ) -> ObservedReleases:
         """Release each input `queries` times, and fuse the releases.
 
@@ -202,18 +203,42 @@ class AuditTarget:
             data: the inputs.
             generator: of fresh masks, of noise and of near-duplicates; on the CPU.
             queries: releases of each input.
-            near_copies: all releases but the first are of near-duplicates.
+            copies: all releases but the first are of near-duplicates of this kind; None repeats the input exactly.
         """
         rows = self.clean_rows(data)
-        if not near_copies:
+        if copies is None or queries == 1:
             return self.release_rows(rows, data, generator, queries=queries)
-        fused = FusedReleases(self.defense)
-        fused.add(self._once(rows, data, generator, self.defense))
+        return self.release_frames(self.frames(rows, data, generator, queries, copies), generator)
+
+    def frames(
+        self, rows: Sequence[Tensor], data: Data, generator: torch.Generator, count: int, copies: CopyKind
+    ) -> Iterator[tuple[Sequence[Tensor], Data]]:
+        """`data` with its undefended activations `rows`, and `count` - 1 near-duplicates of it with theirs."""
+        yield rows, data
         pixels = self.pixels(data)
-        for _ in range(queries - 1):
-            copy = self.with_pixels(data, near_copy(pixels, generator))
-            fused.add(self._once(self.clean_rows(copy), copy, generator, self.defense))
-        return fused.observed(self.blank(data))
+        for _ in range(count - 1):
+            copy = self.with_pixels(data, near_copy(pixels, generator, copies))
+            yield self.clean_rows(copy), copy
+
+    def release_frames(
+        self, frames: Iterable[tuple[Sequence[Tensor], Data]], generator: torch.Generator, defense: Defense | None = None
+    ) -> ObservedReleases:
+        """Release frames of the same scenes once each, and fuse them; the first frame's release is also kept apart.
+
+        Args:
+            frames: each the undefended activations of n inputs, and these inputs.
+            generator: of fresh masks and of noise; on the CPU.
+            defense: replaces the real one.
+        """
+        defense = defense or self.defense
+        fused, first = FusedReleases(defense), None
+        for rows, data in frames:
+            release = self._once(rows, data, generator, defense)
+            fused.add(release)
+            if first is None:
+                first = fused.observed(self.blank(data))
+        assert first is not None  # there is at least one frame
+        return replace(fused.observed(first.public), first=first)
 
     def release_rows(
         self, rows: Sequence[Tensor], data: Data, generator: torch.Generator, *, queries: int = 1,

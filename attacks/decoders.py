@@ -181,13 +181,14 @@ class DecoderInput:
     def of(cls, view: AdversaryView, rows: Sequence[Tensor]) -> DecoderInput:
         """For the releases of `view`, standardised by clean rows `[n, *sample_shape]`."""
         image = _is_image(view.image_shape)
-        shapes = [shape if image else (math.prod(shape),) for shape in view.row_shapes]
+        shapes = [shape if image else (math.prod(shape),) for shape in view.read_shapes]
         return cls(Standard.of(view.typical(rows)), shapes, view.marks_dropped, view.device)
 
     def __call__(self, released: ObservedReleases) -> list[Tensor]:
         """Per crossing standardised rows, as grids where they form grids, with the marks as further channels."""
         made = []
-        for values, seen, shape in zip(self.standard(released, self.device), released.seen, self.shapes, strict=True):
+        marks_of = [seen for part in released.parts for seen in part.seen]
+        for values, seen, shape in zip(self.standard(released, self.device), marks_of, self.shapes, strict=True):
             rows = _as_grid(values, shape)
             if self.marked:
                 marks = torch.ones_like(rows) if seen is None else _as_grid(seen.to(self.device, rows.dtype), shape)

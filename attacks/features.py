@@ -43,11 +43,15 @@ class Standard:
         return cls(tuple(means), tuple(deviations))
 
     def __call__(self, released: ObservedReleases, device: torch.device) -> tuple[Tensor, ...]:
-        """Standardised rows `[n, *sample_shape]` on `device`; what was not seen is 0, which is the mean."""
+        """Standardised rows `[n, *sample_shape]` on `device`; what was not seen is 0, which is the mean.
+
+        A first release that is kept apart comes behind all releases fused.
+        """
         made = []
-        for row, seen, mean, deviation in zip(released.rows, released.seen, self.means, self.deviations, strict=True):
-            values = (row.to(device) - mean.to(device)) / deviation.to(device)
-            made.append(values if seen is None else values * seen.to(device))
+        for part in released.parts:
+            for row, seen, mean, deviation in zip(part.rows, part.seen, self.means, self.deviations, strict=True):
+                values = (row.to(device) - mean.to(device)) / deviation.to(device)
+                made.append(values if seen is None else values * seen.to(device))
         return tuple(made)
 
     def flat(self, released: ObservedReleases) -> Tensor:

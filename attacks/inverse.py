@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..records import Threat
-from .adversary_view import AdversaryView, RowBank
+from .adversary_view import AdversaryView
 from .decoder_training import train_decoder
 from .decoders import DecoderInput, decoder_for
 from .interface import Attacker, Effort
@@ -34,12 +34,12 @@ class InverseNetwork:
         """Train on releases of auxiliary images. Raises AttackFailed if training diverges."""
         data = view.training
         images = view.pixels(data)
-        bank = RowBank(lambda positions: view.ask(data.take(positions)), len(data))
+        bank = view.bank(data)
         held = view.query(view.held_out, generator), view.pixels(view.held_out)
-        prepare = DecoderInput.of(view, bank.some)
+        prepare = DecoderInput.of(view, bank.clean)
 
         def pairs(positions: Tensor, draws: torch.Generator) -> tuple[ObservedReleases, Tensor]:
-            return view.release(bank.at(positions), data.take(positions), draws), images[positions]
+            return bank.at(positions, draws), images[positions]
 
-        decoder = decoder_for(view.row_shapes, images.mean(dim=0), generator, marked=prepare.marked, width=effort.width)
+        decoder = decoder_for(view.read_shapes, images.mean(dim=0), generator, marked=prepare.marked, width=effort.width)
         return train_decoder(decoder, prepare, pairs, len(data), held, effort, generator)

@@ -19,6 +19,7 @@ from .audit_data import AuditData
 from .audit_request import AttackVariant
 from .interface import Attacker, Reconstruction, Training
 from .metrics import Judge
+from .releases import CopyKind
 from .threat import OWN, AttackFailed
 
 BELOW_PRIOR = 1.05
@@ -34,16 +35,17 @@ HELD_FOR_PULL = 200
 """Held-out images that decide how far a reconstruction is pulled towards the mean."""
 
 
-def unjudged(data: AuditData, variant: AttackVariant, *, near: bool, reason: str = "") -> AttackResult:
+def unjudged(data: AuditData, variant: AttackVariant, *, copies: CopyKind | None, reason: str = "") -> AttackResult:
     """The result of `variant` without figures; with a `reason` it is a failed one."""
     return AttackResult(
-        attack=variant.label + (", near-duplicates" if near else ""),
+        attack=variant.label + ("" if copies is None else ", near-duplicates"),
         threat=variant.attack.threat,
         status="failed" if reason else "ok",
         reason=reason,
         naive=variant.naive,
         queries=variant.queries,
-        near_copies=near,
+        near_copies=copies is not None,
+        copies="" if copies is None else str(copies),
         attacker_data=variant.other or OWN,
         lower_bound=data.effort.name == "quick",
         seconds=0.0,
@@ -52,7 +54,7 @@ def unjudged(data: AuditData, variant: AttackVariant, *, near: bool, reason: str
 
 def judged(
     data: AuditData, variant: AttackVariant, attacker: Attacker, view: AdversaryView, draws: torch.Generator,
-    *, near: bool,
+    *, copies: CopyKind | None,
 ) -> tuple[AttackResult, Tensor | None]:  # fmt: skip
     """What `attacker` recovers.
 
@@ -62,17 +64,17 @@ def judged(
         attacker: the fitted attack.
         view: what it was fitted on.
         draws: for its reconstructions.
-        near: whether further releases are of near-duplicates.
+        copies: the kind of near-duplicates that further releases are of; None for exact repeats.
 
     Returns:
         The result, and the first reconstructions `[n, *image_shape]`; None if there are none to show.
     """
     try:
-        made, tried, held = _reconstructed(data, variant, attacker, view, draws, near=near)
+        made, tried, held = _reconstructed(data, variant, attacker, view, draws, copies=copies)
     except AttackFailed as error:
-        return unjudged(data, variant, near=near, reason=str(error)), None
+        return unjudged(data, variant, copies=copies, reason=str(error)), None
     if not bool(torch.isfinite(made.images).all() and torch.isfinite(tried.images).all()):
-        return unjudged(data, variant, near=near, reason="the reconstruction is not finite"), None
+        return unjudged(data, variant, copies=copies, reason="the reconstruction is not finite"), None
     originals = data.images[: len(made.images)]
     judge = Judge(
         view.pixels(view.training).mean(dim=0), view.pixels(held), tried.images, data.prior,
@@ -94,13 +96,13 @@ def judged(
         "steps": training.steps,
         "losses": training.losses,
     }
-    result = unjudged(data, variant, near=near, reason=reason).model_copy(update=update)
+    result = unjudged(data, variant, copies=copies, reason=reason).model_copy(update=update)
     return result, made.images[:PICTURED]
 
 
 def _reconstructed(
     data: AuditData, variant: AttackVariant, attacker: Attacker, view: AdversaryView, draws: torch.Generator,
-    *, near: bool,
+    *, copies: CopyKind | None,
 ) -> tuple[Reconstruction, Reconstruction, Data]:  # fmt: skip
     """Reconstructions of the targets and of held-out auxiliary images, and these.
 
@@ -109,12 +111,12 @@ def _reconstructed(
     count = len(data.targets)
     if variant.attack.per_image:
         count = min(data.effort.optimised_targets, count)
-    released = view.perceived(data.released(variant.queries, near=near).take(torch.arange(count)))
+    released = view.perceived(data.released(variant.queries, copies).take(torch.arange(count)))
     # Where every image costs an optimisation, half as many must do: they decide one number per channel.
     practised = count // 2 if variant.attack.per_image else HELD_FOR_PULL
     held = view.held_out.take(torch.arange(max(1, min(practised, len(view.held_out)))))
     made = attacker.reconstruct(released, draws)
-    practice = data.request.target.release(held, draws, queries=variant.queries, near_copies=near)
+    practice = data.request.target.release(held, draws, queries=variant.queries, copies=copies)
     tried = attacker.reconstruct(view.perceived(practice), draws)
     return made, tried, held
 

@@ -15,9 +15,9 @@ from ..records.revisions import Part
 from ..targets.data import Data
 from .adversary_view import AdversaryView
 from .features import ZERO_IMAGES, zero_weights
-from .releases import ObservedReleases, near_copy
+from .releases import MOVING, ObservedReleases, near_copy
 
-LINKAGE = Part("linkage", 2)
+LINKAGE = Part("linkage", 3)
 """Raise its revision whenever the same releases are linked differently."""
 
 CHUNK = 2048
@@ -47,7 +47,7 @@ def linkage_rates(
     """
     gallery = targets
     if near:
-        gallery = view.target.with_pixels(targets, near_copy(view.pixels(targets), generator))
+        gallery = view.target.with_pixels(targets, near_copy(view.pixels(targets), generator, MOVING))
     features = view.ask(gallery)
     few = view.training.take(torch.arange(min(ZERO_IMAGES, len(view.training))))
     distances = seen_distances(view, view.ask(few), released, view.averaged(features, ASKED))

@@ -5,7 +5,7 @@ Without noise, every number that survived dropout once is known. With noise the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -15,12 +15,36 @@ from ..records import hash_tensors
 from ..records.revisions import Part
 from ..targets.data import Data
 
-RELEASES = Part("releases")
+RELEASES = Part("releases", 2)
 """Raise its revision whenever the same inputs and seed give attackers other releases."""
 
-SHIFT = 1
-COPY_NOISE = 4 / 255
-"""A near-duplicate is shifted by up to SHIFT pixels and gets noise of this standard deviation."""
+
+@dataclass(frozen=True, slots=True)
+class CopyKind:
+    """How near-duplicates of an image differ from it, as frames of one scene do.
+
+    Attributes:
+        shift: the most pixels that a copy is shifted by, down and to the right; 0 for a still camera. Inputs that are
+            no images are not shifted.
+        noise: the standard deviation of a copy's noise, on pixels in [0, 1].
+
+    Examples:
+        >>> str(CopyKind(0, 0.5 / 255))
+        'still, noise 0.5/255'
+    """
+
+    shift: int
+    noise: float
+
+    def __str__(self) -> str:
+        return f"{f'shift {self.shift}' if self.shift else 'still'}, noise {self.noise * 255:.3g}/255"
+
+
+COPY_KINDS = tuple(CopyKind(shift, levels / 255) for shift in (0, 1) for levels in (0.5, 1.0, 4.0))
+"""The kinds of which an audit takes the one that tells most."""
+
+MOVING = CopyKind(1, 4 / 255)
+"""The kind that tells least: candidates of a gallery of near copies are of it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,19 +57,26 @@ class ObservedReleases:
             dropped, or it is 0. None where nothing is dropped, or where noise hides what was.
         public: what else is known of the inputs: the model's arguments with the private one blank.
         queries: releases of each input.
+        first: the release of the input itself, where the others are of near-duplicates; else None.
     """
 
     rows: tuple[Tensor, ...]
     seen: tuple[Tensor | None, ...]
     public: Data
     queries: int = 1
+    first: ObservedReleases | None = None
 
     def __len__(self) -> int:
         return len(self.public)
 
     @property
+    def parts(self) -> tuple[ObservedReleases, ...]:
+        """What is read side by side: all releases fused and, where the others are of near-duplicates, the first."""
+        return (self,) if self.first is None else (self, self.first)
+
+    @property
     def content_hash(self) -> str:
-        """SHA-256 of what was seen."""
+        """SHA-256 of what was seen, the first release apart aside."""
         seen = {f"seen {at}": each for at, each in enumerate(self.seen) if each is not None}
         return hash_tensors({**{f"row {at}": row for at, row in enumerate(self.rows)}, **seen})
 
@@ -56,7 +87,13 @@ class ObservedReleases:
             tuple(None if seen is None else seen[indices] for seen in self.seen),
             self.public.take(indices),
             self.queries,
+            None if self.first is None else self.first.take(indices),
         )
+
+    def unmarked(self) -> ObservedReleases:
+        """The same to whoever takes zeros for numbers like any other."""
+        first = None if self.first is None else self.first.unmarked()
+        return replace(self, seen=tuple(None for _ in self.seen), first=first)
 
 
 class FusedReleases:
@@ -97,13 +134,13 @@ class FusedReleases:
         return ObservedReleases(tuple(rows), tuple(seen), public, self._count)
 
 
-def near_copy(pixels: Tensor, generator: torch.Generator) -> Tensor:
-    """Near-duplicates of `pixels` `[n, ...]` in [0, 1]: images are shifted by up to a pixel; all get a little noise."""
-    if pixels.ndim == 4:
-        shifts = torch.randint(-SHIFT, SHIFT + 1, (len(pixels), 2), generator=generator)
+def near_copy(pixels: Tensor, generator: torch.Generator, kind: CopyKind) -> Tensor:
+    """Near-duplicates of `pixels` `[n, ...]` in [0, 1]: images are shifted by some pixels; all get a little noise."""
+    if pixels.ndim == 4 and kind.shift:
+        shifts = torch.randint(-kind.shift, kind.shift + 1, (len(pixels), 2), generator=generator)
         down, right = shifts[:, :1] + torch.arange(pixels.shape[2]), shifts[:, 1:] + torch.arange(pixels.shape[3])
         down, right = down.clamp(0, pixels.shape[2] - 1), right.clamp(0, pixels.shape[3] - 1)
         at = torch.arange(len(pixels))[:, None, None]
         pixels = pixels.movedim(1, -1)[at, down[:, :, None], right[:, None, :]].movedim(-1, 1)
-    noise = torch.randn(pixels.shape, generator=generator) * COPY_NOISE
+    noise = torch.randn(pixels.shape, generator=generator) * kind.noise
     return (pixels + noise).clamp(0, 1)

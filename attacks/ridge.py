@@ -18,7 +18,7 @@ from ..records import Threat
 from .adversary_view import AdversaryView
 from .features import Standard
 from .interface import Attacker, Effort, Reconstruction, Training
-from .linear_paths import MOST_SAMPLES, Ridge, best_of, best_ridge, dual_ridge, kernel_ridge
+from .linear_paths import MOST_SAMPLES, PENALTIES, Ridge, best_of, best_ridge, dual_ridge, kernel_ridge
 from .releases import ObservedReleases
 
 MOST_NUMBERS = 2e8
@@ -68,11 +68,12 @@ class _Pairs:
         """At most `most` pairs, and no more than fit into memory."""
         width = sum(row[0].numel() for row in view.ask(view.held_out.take(torch.arange(1))))
         most = min(most, max(20, int(MOST_NUMBERS / max(width, 1))), len(view.training))
-        data = view.training.take(torch.arange(most))
-        clean = view.ask(data)
-        standard = Standard.of(view.typical(clean))
-        rows = standard.flat(view.release(clean, data, generator))
-        images = view.pixels(data).flatten(1)
+        # Near-duplicates take many queries, which all attackers share; otherwise no more is asked than is read.
+        positions = torch.arange(most)
+        bank = view.bank(view.training.take(positions) if view.copies is None else view.training)
+        standard = Standard.of(view.typical(bank.clean))
+        rows = standard.flat(bank.at(positions, generator))
+        images = view.pixels(view.training.take(positions)).flatten(1)
         centre, mean = rows.mean(dim=0), images.mean(dim=0)
         rows -= centre
         held, truth = view.query(view.held_out, generator), view.pixels(view.held_out).flatten(1)
@@ -124,6 +125,14 @@ class KernelRidge:
             if whole.penalty is not None:  # else the regression on some of the images stands
                 rows, weights = pairs.rows, whole.weights
         return _Fitted(pairs.standard, rows, pairs.centre, pairs.mean, weights, view.image_shape, width)
+
+
+def linear_index(view: AdversaryView, generator: torch.Generator) -> float:
+    """1 - MSE / MSE of the mean image on held-out auxiliary images, of the best linear reconstruction."""
+    pairs = _Pairs.of(view, MOST_SAMPLES, generator)
+    fitted = best_ridge(pairs.rows @ pairs.rows.T, pairs.wanted, pairs.held @ pairs.rows.T, pairs.truth, PENALTIES)
+    nothing = float(pairs.truth.square().mean())
+    return max(0.0, 1 - fitted.loss / nothing) if nothing else 0.0
 
 
 def _choose_kernel(pairs: _Pairs) -> tuple[Ridge, float]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..attacks import Pair, measure_agreement, tier_figures
+from ..attacks import Pair, checked, measure_agreement, tier_figures
 from ..attacks.agreement import FEWEST
 from ..records import (
     AgreementReport,
@@ -38,6 +38,8 @@ def compare_reports(leakage: Path, audit: Path, releases: Releases, seed: int) -
 
     estimated, audited = load(LeakageReport, leakage), load(AuditReport, audit)
     audited.model.require_same(estimated.model, record=f"audit {audit}")
+    plausible = checked([*audited.audits, *([audited.output_floor] if audited.output_floor else [])])
+    audited = audited.model_copy(update={"audits": plausible[: len(audited.audits)]})
     threat = _strongest(audited)
     pairs = matched(estimated, audited, threat, releases)
     if len(pairs) < FEWEST:
@@ -50,6 +52,10 @@ def compare_reports(leakage: Path, audit: Path, releases: Releases, seed: int) -
     left_out = len(audited.audits) - len(pairs)
     if left_out:
         notes.append(f"{left_out} audited pairs have no estimate in {leakage}, or no figure")
+    beaten = [each for each in audited.audits if any("is under-trained" in note for note in each.notes)]
+    if beaten:
+        names = "; ".join(at_defense(each.cut_name, each.defense) for each in beaten)
+        notes.append(f"under-trained, so too low: the audited index of {names}")
     if any(each.effort == "quick" for each in audited.audits):
         notes.append("audits of quick effort are lower bounds; their order may change with more effort")
     return AgreementReport(

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..attacks import ArtifactCache, Attack, AuditOutcome, AuditRequest, Effort, merged, random_queries
+from ..attacks import ArtifactCache, Attack, AuditOutcome, AuditRequest, Effort, checked, merged, random_queries
 from ..attacks.declared_output import declared_output, floor_attacks
 from ..defenses import Defense, ProjectionMatrices
 from ..defenses.pipeline import defenses_at
@@ -129,7 +129,8 @@ class AttackRun:
             record_of_all = merged([outcome.record for outcome in found])
             made.append(replace(found[0], record=record_of_all))
             say(f"{name}: {worst_tier(record_of_all)}")
-        return made
+        records = checked([outcome.record for outcome in made])
+        return [replace(outcome, record=record) for outcome, record in zip(made, records, strict=True)]
 
     def _requests(
         self, activations: EdgeActivations, fits: ProjectionFits, cut: Cut, record: DefenseRecord

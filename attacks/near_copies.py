@@ -1,0 +1,129 @@
+"""Near-duplicates of one input, as frames of a scene are: which kind tells most, and who reads them best.
+
+A still camera's frames differ by noise alone, so keyed masks average out as fresh ones do. A moving camera's frames
+show a strided network other places of the scene. Which tells more depends on the cut and on the defense; it is measured
+with the cheapest attacker, `ridge`, on auxiliary images.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import torch
+
+from ..records.revisions import Part
+from .adversary_view import AdversaryView
+from .audit_request import MANY
+from .interface import Attacker, Reconstruction, Training
+from .metrics import Judge, squared_errors
+from .releases import COPY_KINDS, CopyKind, ObservedReleases
+from .ridge import linear_index
+
+COPIES = Part("copies")
+"""Raise its revision whenever another kind of near-duplicates may be found to tell most."""
+
+PROBED = 600
+"""Auxiliary images that the kinds are compared with."""
+
+CHOOSING = 200
+"""Held-out images on which an attacker chooses between one release and all of them."""
+
+FEW_CHOOSING = 16
+"""The same where every image is an optimisation."""
+
+EXACT = "exact repeats"
+
+BEYOND = 0.005
+"""An index that exceeds another one by less is no reason for a further attack."""
+
+
+def copies_told(view: AdversaryView, generator: torch.Generator) -> dict[str, float]:
+    """What `ridge` recovers of held-out auxiliary images from ten releases, by the kind of what is released.
+
+    Args:
+        view: of a black-box attacker with one release of each input.
+        generator: of every draw; on the CPU. All kinds begin with the same draws.
+
+    Returns:
+        1 - MSE / MSE of the mean image by kind of near-duplicates, and of exact repeats.
+    """
+    few, seed = view.limited(PROBED), int(torch.randint(2**62, (1,), generator=generator))
+
+    def index(copies: CopyKind | None) -> float:
+        tried = replace(few, queries=MANY, copies=copies)
+        return linear_index(tried, torch.Generator().manual_seed(seed))
+
+    return {EXACT: index(None)} | {str(kind): index(kind) for kind in COPY_KINDS}
+
+
+def most_telling(told: Mapping[str, float]) -> CopyKind:
+    """The kind of near-duplicates that told most; the stillest of equals."""
+    return max(COPY_KINDS, key=lambda kind: told[str(kind)])
+
+
+def told_note(told: Mapping[str, float]) -> str:
+    """Which near-duplicates tell most, and what the others tell."""
+    kind = str(most_telling(told))
+    others = [value for name, value in told.items() if name not in (kind, EXACT)]
+    return (
+        f"near-duplicates: {kind}, of {len(COPY_KINDS)} kinds the one of which ridge reads most on auxiliary images "
+        f"({told[kind]:.3f}; the others {min(others):.3f} to {max(others):.3f}, exact repeats {told[EXACT]:.3f})"
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class ChosenReading:
+    """An attacker with near-duplicates: it reads all releases, or the first alone where that recovers more.
+
+    Attributes:
+        reader: fitted on what it reads.
+        first_alone: whether it reads the first release alone.
+    """
+
+    reader: Attacker
+    first_alone: bool
+
+    @property
+    def training(self) -> Training:
+        """How fitting went."""
+        return self.reader.training
+
+    def reconstruct(self, released: ObservedReleases, generator: torch.Generator) -> Reconstruction:
+        """The inputs behind what was released, the first release being apart."""
+        if self.first_alone:
+            assert released.first is not None  # these are near-duplicates
+            released = released.first
+        return self.reader.reconstruct(released, generator)
+
+
+def choose_reading(
+    view: AdversaryView, many: Attacker, alone: Attacker, generator: torch.Generator, *, per_image: bool
+) -> ChosenReading:
+    """Whichever of two attackers recovers more of held-out auxiliary images.
+
+    Who has ten releases has one of them, so it recovers no less.
+
+    Args:
+        view: that `many` was fitted on.
+        many: reads all releases.
+        alone: reads one.
+        generator: of every draw; on the CPU.
+        per_image: whether every image is an optimisation.
+
+    Raises:
+        AttackFailed: a reconstruction cannot be carried out.
+    """
+    held = view.held_out.take(torch.arange(min(FEW_CHOOSING if per_image else CHOOSING, len(view.held_out))))
+    released = view.target.release(held, generator, queries=view.queries, copies=view.copies)
+    truth, mean = view.pixels(held), view.pixels(view.training).mean(dim=0)
+
+    def error(reading: ChosenReading) -> float:
+        images = reading.reconstruct(view.perceived(released), generator).images
+        found = float(squared_errors(Judge(mean, truth, images, mean).pulled(images), truth).mean())
+        return found if math.isfinite(found) else math.inf
+
+    readings = ChosenReading(many, first_alone=False), ChosenReading(alone, first_alone=True)
+    errors = [error(each) for each in readings]
+    return readings[errors.index(min(errors))]
