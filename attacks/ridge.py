@@ -40,6 +40,12 @@ LIGHTER = (1.0, 0.2)
 
 CHUNK = 500
 
+MOST_FEATURES = 4000
+"""The most numbers of a release for which the normal equations are solved; with more, not all images are read."""
+
+BATCH = 1000
+"""Images whose releases are added to the normal equations at once."""
+
 
 @dataclass(frozen=True, eq=False)
 class _Pairs:
@@ -82,15 +88,22 @@ class _Pairs:
 
 @dataclass(frozen=True, slots=True)
 class LinearRidge:
-    """The best linear reconstruction, in dual form; the penalty is chosen on held-out images."""
+    """The best linear reconstruction; the penalty is chosen on held-out images.
 
-    revision: ClassVar[int] = 1
+    Where a release has fewer numbers than there are auxiliary images, all images are read, by the normal equations;
+    else `MOST_SAMPLES` of them, in dual form.
+    """
+
+    revision: ClassVar[int] = 2
     name: str = "ridge"
     threat: Threat = "black-box"
     per_image: bool = False
 
     def fit(self, view: AdversaryView, effort: Effort, generator: torch.Generator) -> Attacker:  # noqa: ARG002
         """Solve for the auxiliary images."""
+        features = sum(math.prod(shape) for shape in view.read_shapes)
+        if features <= min(MOST_FEATURES, len(view.training)):
+            return _primal(view, features, generator)
         pairs = _Pairs.of(view, MOST_SAMPLES, generator)
         weights = dual_ridge(pairs.rows, pairs.wanted, pairs.held, pairs.truth)
         return _Fitted(pairs.standard, pairs.rows, pairs.centre, pairs.mean, weights, view.image_shape)
@@ -127,6 +140,30 @@ class KernelRidge:
         return _Fitted(pairs.standard, rows, pairs.centre, pairs.mean, weights, view.image_shape, width)
 
 
+def _primal(view: AdversaryView, features: int, generator: torch.Generator) -> _Fitted:
+    """The best linear reconstruction from all auxiliary images, by the normal equations, a batch at a time."""
+    bank, images = view.bank(view.training), view.pixels(view.training).flatten(1)
+    standard, mean = Standard.of(view.typical(bank.clean)), images.mean(dim=0)
+    left = torch.zeros(features, features, dtype=torch.float64)
+    right, total = torch.zeros(features, len(mean), dtype=torch.float64), torch.zeros(features, dtype=torch.float64)
+    for part in torch.split(torch.arange(len(images)), BATCH):
+        rows = standard.flat(bank.at(part, generator))
+        left += rows.T @ rows
+        right += rows.T @ (images[part] - mean)
+        total += rows.sum(dim=0)
+    left -= torch.outer(total, total) / len(images)
+    centre, scale = (total / len(images)).float(), float(left.diagonal().sum()) / len(images) or 1.0
+    held = standard.flat(view.query(view.held_out, generator)) - centre
+    truth = view.pixels(view.held_out).flatten(1) - mean
+
+    def solve(penalty: float) -> Tensor | None:
+        factor, wrong = torch.linalg.cholesky_ex(left + penalty * scale * torch.eye(features, dtype=torch.float64))
+        return None if int(wrong) else torch.cholesky_solve(right, factor).float()
+
+    weights = best_of(solve, held, truth, PENALTIES).weights
+    return _Fitted(standard, None, centre, mean, weights, view.image_shape)
+
+
 def linear_index(view: AdversaryView, generator: torch.Generator) -> float:
     """1 - MSE / MSE of the mean image on held-out auxiliary images, of the best linear reconstruction."""
     pairs = _Pairs.of(view, MOST_SAMPLES, generator)
@@ -150,10 +187,13 @@ def _choose_kernel(pairs: _Pairs) -> tuple[Ridge, float]:
 
 @dataclass(frozen=True, eq=False)
 class _Fitted:
-    """A regression; `width` is that of the Gaussian kernel, None for a linear one."""
+    """A regression; `width` is that of the Gaussian kernel, None for a linear one.
+
+    Weights are of the training `rows`, or of the numbers of a release where no rows are kept.
+    """
 
     standard: Standard
-    rows: Tensor
+    rows: Tensor | None
     centre: Tensor
     mean: Tensor
     weights: Tensor
@@ -164,11 +204,11 @@ class _Fitted:
     def reconstruct(self, released: ObservedReleases, generator: torch.Generator) -> Reconstruction:  # noqa: ARG002
         parts = []
         for chunk in torch.split(torch.arange(len(released)), CHUNK):
-            rows = self.standard.flat(released.take(chunk)) - self.centre
-            if self.width is None:
-                across = rows @ self.rows.T
-            else:
-                across = _gaussian(_squared_distances(rows, self.rows), self.width)
+            across = self.standard.flat(released.take(chunk)) - self.centre
+            if self.rows is not None and self.width is None:
+                across = across @ self.rows.T
+            elif self.rows is not None:
+                across = _gaussian(_squared_distances(across, self.rows), self.width or 1.0)
             parts.append((self.mean + across @ self.weights).clamp(0, 1).reshape(-1, *self.shape))
         return Reconstruction(torch.cat(parts))
 

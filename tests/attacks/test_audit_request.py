@@ -43,9 +43,10 @@ def test_the_suite_grows_with_the_effort_and_with_what_is_random() -> None:
     }  # fmt: skip
 
 
-def test_the_strongest_variant_has_many_releases_only_where_masks_are_fresh() -> None:
+def test_the_strongest_variant_has_many_releases_whatever_the_masks() -> None:
+    """A search that gave keyed masks one release would favour them."""
     attacks = [attack_named(name) for name in ("prior", "ridge")]
-    for masks, queries in (("fresh", [1, MANY]), ("keyed", [1, 1])):
+    for masks in ("fresh", "keyed"):
         request = AuditRequest(dropping_under(masks), *digits()[::2])  # type: ignore[arg-type]
         found = attack_variants(request, attacks, EFFORT, strongest=True)
-        assert [each.queries for each in found] == queries
+        assert [each.queries for each in found] == [1, MANY]

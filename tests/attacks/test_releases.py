@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+import pytest
 import torch
 from attack_views import digits
-from collabplan.attacks.releases import FusedReleases, ObservedReleases, near_copy
+from collabplan.attacks.releases import COPY_KINDS, MOVING, CopyKind, FusedReleases, ObservedReleases, near_copy
 from collabplan.defenses import Defense
 from collabplan.records import Crossing
 from collabplan.targets import Data
@@ -62,10 +64,27 @@ def test_taking_inputs_takes_their_rows_and_marks() -> None:
     assert len(part) == 1
 
 
-def test_near_copies_differ_a_little_and_stay_in_the_unit_range() -> None:
+@pytest.mark.parametrize("kind", COPY_KINDS, ids=str)
+def test_near_copies_differ_a_little_and_stay_in_the_unit_range(kind: CopyKind) -> None:
     images: Tensor = digits()[0].inputs[0]
-    copies = near_copy(images, draws())
+    copies = near_copy(images, draws(), kind)
     assert copies.shape == images.shape
     assert float(copies.min()) >= 0
     assert float(copies.max()) <= 1
     assert 0 < float((copies - images).abs().mean()) < 0.1
+
+
+def test_a_still_camera_adds_its_noise_alone() -> None:
+    images = torch.full((50, 1, 16, 16), 0.5)
+    images[:, :, :8] = 0.25
+    still, moving = (near_copy(images, draws(), kind) - images for kind in (CopyKind(0, 1 / 255), MOVING))
+    assert float(still.std()) == pytest.approx(1 / 255, rel=0.05)
+    assert float(still.abs().max()) < 6 / 255
+    assert float(moving.abs().max()) > 0.2
+
+
+def test_whoever_reads_zeros_as_numbers_does_so_in_the_first_release_too() -> None:
+    marked = fused([2.0, 0.0, 0.0], dropout="element", rate=0.5)
+    both = replace(marked, first=marked)
+    assert [part.seen for part in both.unmarked().parts] == [(None,), (None,)]
+    assert both.take(torch.tensor([0])).first is not None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from attack_views import BRIEF, EFFORT, PartlyRounded, attacked, audit_target, digits, error, first_layer, view_of
+from attack_views import BRIEF, EFFORT, PartlyRounded, attacked, audit_target, digits, error, first_layer, seeded, view_of
 from collabplan.attacks import attack_named, ridge
 from torch import Tensor, nn
 
@@ -45,3 +45,19 @@ def test_more_images_than_one_kernel_holds_tell_more(monkeypatch: pytest.MonkeyP
 
 def test_an_attack_without_gradients_inverts_what_a_gradient_misses() -> None:
     assert error(attacked(attack_named("ridge"), audit_target(PartlyRounded(), 1), 50, BRIEF)) < 0.05
+
+
+def test_few_numbers_are_read_of_all_images_as_the_dual_form_reads_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    device = audit_target(seeded(lambda: nn.Conv2d(1, 1, 3, padding=1)), 1)
+
+    def images() -> Tensor:
+        return attacked(attack_named("ridge"), device, 50)[1]
+
+    monkeypatch.setattr(ridge, "MOST_SAMPLES", 30)
+    whole = images()
+    monkeypatch.setattr(ridge, "MOST_FEATURES", 0)
+    few = images()
+    monkeypatch.setattr(ridge, "MOST_SAMPLES", 600)
+    torch.testing.assert_close(images(), whole, atol=5e-3, rtol=0)
+    originals = device.pixels(digits()[0].take(torch.arange(50)))
+    assert error((originals, whole)) < 0.5 * error((originals, few))
