@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from .audit_target import AuditTarget
     from .catalogue import ALWAYS, ATTACKS, attack_named, current_revisions
     from .conformance import check_attack
-    from .invariants import checked
     from .interface import EFFORTS, SEARCHING, Attack, Attacker, Effort, Reconstruction, Training
+    from .invariants import checked
     from .queries import random_queries
     from .releases import CopyKind, ObservedReleases
     from .threat import TIERS, AttackFailed
@@ -75,6 +75,7 @@ __all__ = [
     "AuditOutcome",
     "AuditRequest",
     "AuditTarget",
+    "CopyKind",
     "Effort",
     "ObservedReleases",
     "Pair",
@@ -84,6 +85,7 @@ __all__ = [
     "attack_variants",
     "budget_objection",
     "check_attack",
+    "checked",
     "current_revisions",
     "measure_agreement",
     "merged",

@@ -245,9 +245,7 @@ class _AuditRun:
         self._remember(result, pictures, place)
         return result, pictures
 
-    def _better(
-        self, variant: AttackVariant, many: Attacker, view: AdversaryView, draws: torch.Generator
-    ) -> Attacker:
+    def _better(self, variant: AttackVariant, many: Attacker, view: AdversaryView, draws: torch.Generator) -> Attacker:
         """The attacker with near-duplicates, or the one with the first release alone, whichever recovers more."""
         single = AttackVariant(variant.attack)
         if single.label not in self._alone:  # its result was kept by an earlier run
@@ -301,7 +299,9 @@ class _AuditRun:
             return None
         attack = variant.attack
         other = (self.request.others or {})[variant.other].content_hash if variant.other else ""
-        key = hash_json([*self._key, attack_key(attack), attack_revisions(attack), variant.label, other, str(copies or "")])
+        key = hash_json(
+            [*self._key, attack_key(attack), attack_revisions(attack), variant.label, other, str(copies or "")]
+        )
         return self.folder / f"{key[:24]}.safetensors"
 
     def floors(self) -> tuple[FloorFigures, ...]:

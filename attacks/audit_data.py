@@ -123,7 +123,7 @@ class AuditData:
         return made.limited(self.effort.fit_samples)
 
     def released(self, queries: int, copies: CopyKind | None) -> ObservedReleases:
-        """The targets' releases, the same for every attack; all but the first of near-duplicates, if a kind is given."""
+        """The targets' releases, the same for every attack; with a kind, all but the first are of near-duplicates."""
         target = self.request.target
         captured = (self.request.captured or {}).get(queries)
         if captured is not None and copies is None:

@@ -221,7 +221,10 @@ class AuditTarget:
             yield self.clean_rows(copy), copy
 
     def release_frames(
-        self, frames: Iterable[tuple[Sequence[Tensor], Data]], generator: torch.Generator, defense: Defense | None = None
+        self,
+        frames: Iterable[tuple[Sequence[Tensor], Data]],
+        generator: torch.Generator,
+        defense: Defense | None = None,
     ) -> ObservedReleases:
         """Release frames of the same scenes once each, and fuse them; the first frame's release is also kept apart.
 

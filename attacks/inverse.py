@@ -41,5 +41,7 @@ class InverseNetwork:
         def pairs(positions: Tensor, draws: torch.Generator) -> tuple[ObservedReleases, Tensor]:
             return bank.at(positions, draws), images[positions]
 
-        decoder = decoder_for(view.read_shapes, images.mean(dim=0), generator, marked=prepare.marked, width=effort.width)
+        decoder = decoder_for(
+            view.read_shapes, images.mean(dim=0), generator, marked=prepare.marked, width=effort.width
+        )
         return train_decoder(decoder, prepare, pairs, len(data), held, effort, generator)

@@ -68,9 +68,9 @@ class FloorFigures(Record):
 class AttackResult(Record):
     """One attack on one (cut, defense). A *failed* attack proves nothing: `reason` says why, and figures may be None.
 
-    `queries` releases of each input were fused; with `near_copies`, all but the first are of near-duplicates of the kind
-    that `copies` names: how far they are shifted, and their noise. `lower_bound` marks figures that more effort would
-    raise. `seed` counts the audit's seeds from 0.
+    `queries` releases of each input were fused; with `near_copies`, all but the first are of near-duplicates of the
+    kind that `copies` names: how far they are shifted, and their noise. `lower_bound` marks figures that more effort
+    would raise. `seed` counts the audit's seeds from 0.
     """
 
     attack: str

@@ -176,6 +176,46 @@ def test_keyed_masks_are_tried_on_near_duplicates_alone() -> None:
     assert once is not None
     assert repeated is not None
     assert repeated.index.low > once.index.high, "a key per input does not protect near-duplicates"
+    assert result(keyed, near).copies.startswith("still, noise ")
+    (note,) = keyed.record.notes
+    assert f"{result(keyed, near).copies}: " in note
+    assert [rate.queries for rate in keyed.record.linkage] == [1, MANY, 1, MANY]
+
+
+def test_a_search_gives_keyed_masks_ten_near_duplicates_as_it_gives_fresh_ones_ten_releases() -> None:
+    found = [
+        run_audit(request_for(dropping(masks)), CHEAP, EFFORT, seed=0, strongest=True).record
+        for masks in ("fresh", "keyed")
+    ]
+    fresh, keyed = (audit.tiers[-1].index.value for audit in found)
+    assert [each.attack for each in found[1].attacks] == ["prior", f"ridge ({MANY} releases), near-duplicates"]
+    assert keyed == pytest.approx(fresh, abs=0.02)
+
+
+@dataclass(frozen=True)
+class Slow(Pretender):
+    """Recovers all from one release, and from several only with more steps than `enough`."""
+
+    enough: int = 0
+    threat: Threat = "black-box"
+    per_image: bool = False
+
+    def fit(self, view: AdversaryView, effort: Effort, generator: torch.Generator) -> Pretender:  # noqa: ARG002
+        self.fits.append(effort.train_steps)
+        learned = view.queries == 1 or effort.train_steps > self.enough
+        return replace(self, images=self.images if learned else self.images * 0 + 0.5)
+
+
+@pytest.mark.parametrize(("times", "status"), [(1.5, "ok"), (3, "failed")])
+def test_less_from_more_releases_is_trained_on_once_and_then_failed(times: float, status: str) -> None:
+    attack = Slow(digits()[0].inputs[0], enough=int(times * EFFORT.train_steps))
+    found = audited(dropping(), attack).record
+    repeated = next(each for each in found.attacks if each.attack == f"pretender ({MANY} releases)")
+    assert repeated.status == status
+    assert ("under-trained" in repeated.reason) == (status == "failed")
+    assert any("is under-trained" in note for note in found.notes) == (status == "failed")
+    assert (repeated.attack in found.tiers[-1].failed) == (status == "failed")
+    assert attack.fits.count(2 * EFFORT.train_steps) == 1
 
 
 def test_who_learns_without_dropout_is_fitted_once_for_all_rates(monkeypatch: pytest.MonkeyPatch) -> None:

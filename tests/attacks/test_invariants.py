@@ -31,7 +31,8 @@ def audit(
     spec = {"dropout": "element", "rate": rate, "masks": masks} if rate else {}
     results = (result("ridge", index / 2), result("inverse", index))
     return Audit(
-        cut_id=cut, cut_name=cut, cut_kind=kind, depth=depth, payload_bytes=10, defense=defense_record(bits=bits, **spec),  # type: ignore[arg-type]
+        cut_id=cut, cut_name=cut, cut_kind=kind, depth=depth, payload_bytes=10,
+        defense=defense_record(bits=bits, **spec),  # type: ignore[arg-type]
         effort="standard", attacks=results, tiers=tier_figures(results, (), (), lower_bound=False), chance=0.002,
     )  # fmt: skip
 
@@ -63,7 +64,7 @@ def test_an_undefended_input_tells_no_less_than_ten_releases_under_dropout() -> 
     assert (tier.conclusive, tier.failed) == (False, ("inverse",))
     assert [each.status for each in plain.attacks] == ["ok", "failed"]
     assert plain.notes == (
-        "inverse is under-trained: an index of 0.466, and inverse at conv1 under dropout:element:0.5,quantizer:none, "
+        "inverse is under-trained: an index of 0.466, and inverse at conv1 under dropout:element:0.5 quantizer:none, "
         "which sees no more, reaches 0.495",
     )
     assert dropped == audit(0.495, 0.5)

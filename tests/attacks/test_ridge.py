@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import pytest
 import torch
-from attack_views import BRIEF, EFFORT, PartlyRounded, attacked, audit_target, digits, error, first_layer, seeded, view_of
+from attack_views import (
+    BRIEF,
+    EFFORT,
+    PartlyRounded,
+    attacked,
+    audit_target,
+    digits,
+    error,
+    first_layer,
+    seeded,
+    view_of,
+)
 from collabplan.attacks import attack_named, ridge
 from torch import Tensor, nn
 
