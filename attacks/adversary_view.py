@@ -15,7 +15,8 @@ from torch import Tensor
 from ..defenses.interface import CustomStage
 from ..defenses.pipeline import Defense
 from ..defenses.randomness import Simulated
-from ..records import CollabplanError, Threat, hash_json
+from ..defenses.seeds import generator_for
+from ..records import CollabplanError, Threat, hash_json, hash_tensors
 from ..targets.data import Data
 from .artifact_cache import ArtifactCache
 from .audit_target import AuditTarget
@@ -213,9 +214,12 @@ class AdversaryView:
         key = hash_json(["frames", at, target.codes_key, data.content_hash, str(copies), queries])
 
         def drawn(generator: torch.Generator) -> RowBank:
+            seed = int(torch.randint(2**62, (1,), generator=generator))
+
             def frames(positions: Tensor) -> tuple[Tensor, ...]:
-                some = data.take(positions)
-                every = target.frames(target.clean_rows(some), some, generator, queries, copies)
+                # The draws are of the positions alone: whoever asked before changes nothing.
+                some, draws = data.take(positions), generator_for(seed, hash_tensors({"positions": positions}))
+                every = target.frames(target.clean_rows(some), some, draws, queries, copies)
                 return tuple(row for rows, _ in every for row in rows)
 
             return RowBank(frames, len(data))

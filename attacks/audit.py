@@ -254,10 +254,7 @@ class _AuditRun:
         alone = self._alone[single.label]
         if alone is None:
             return many
-        try:
-            return choose_reading(view, many, alone, draws, per_image=variant.attack.per_image)
-        except AttackFailed:
-            return many
+        return choose_reading(view, many, alone, draws, per_image=variant.attack.per_image)
 
     def _remember(self, result: AttackResult, pictures: Tensor | None, place: Path | None) -> None:
         """Note which kept file holds the pictures of an attack."""

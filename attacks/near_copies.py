@@ -20,6 +20,7 @@ from .interface import Attacker, Reconstruction, Training
 from .metrics import Judge, squared_errors
 from .releases import COPY_KINDS, CopyKind, ObservedReleases
 from .ridge import linear_index
+from .threat import AttackFailed
 
 COPIES = Part("copies")
 """Raise its revision whenever another kind of near-duplicates may be found to tell most."""
@@ -116,16 +117,16 @@ def choose_reading(
         alone: reads one.
         generator: of every draw; on the CPU.
         per_image: whether every image is an optimisation.
-
-    Raises:
-        AttackFailed: a reconstruction cannot be carried out.
     """
     held = view.held_out.take(torch.arange(min(FEW_CHOOSING if per_image else CHOOSING, len(view.held_out))))
     released = view.target.release(held, generator, queries=view.queries, copies=view.copies)
     truth, mean = view.pixels(held), view.pixels(view.training).mean(dim=0)
 
     def error(reading: ChosenReading) -> float:
-        images = reading.reconstruct(view.perceived(released), generator).images
+        try:
+            images = reading.reconstruct(view.perceived(released), generator).images
+        except AttackFailed:
+            return math.inf
         found = float(squared_errors(Judge(mean, truth, images, mean).pulled(images), truth).mean())
         return found if math.isfinite(found) else math.inf
 

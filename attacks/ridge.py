@@ -72,7 +72,7 @@ class _Pairs:
     @classmethod
     def of(cls, view: AdversaryView, most: int, generator: torch.Generator) -> _Pairs:
         """At most `most` pairs, and no more than fit into memory."""
-        width = sum(row[0].numel() for row in view.ask(view.held_out.take(torch.arange(1))))
+        width = sum(math.prod(shape) for shape in view.read_shapes)
         most = min(most, max(20, int(MOST_NUMBERS / max(width, 1))), len(view.training))
         # Near-duplicates take many queries, which all attackers share; otherwise no more is asked than is read.
         positions = torch.arange(most)
