@@ -44,7 +44,7 @@ class AdversaryView:
         threat: what is permitted.
         queries: releases of each target that the attacker has, and fuses.
         copies: all releases but the first are of near-duplicates of this kind, whose keyed masks differ. The attacker
-            learns from such releases, and reads the first beside all of them fused.
+            learns from such releases. If these are shifted, it reads the first beside all of them fused.
         naive: the attacker does not know of dropout and noise, and learns from releases without them.
         intercepted: releases of inputs that are unknown to the attacker and are no targets.
         artifacts: what attackers at other cuts have made of the same auxiliary images.
@@ -120,7 +120,7 @@ class AdversaryView:
     @property
     def read_shapes(self) -> list[tuple[int, ...]]:
         """The shapes of what is read side by side: `row_shapes`, once for each of `ObservedReleases.parts`."""
-        return self.row_shapes * (1 if self.copies is None else 2)
+        return self.row_shapes * (2 if self.copies is not None and self.copies.shift else 1)
 
     @property
     def device(self) -> torch.device:
@@ -198,7 +198,7 @@ class AdversaryView:
         if self.copies is None:
             return self.imagine(rows, data, generator)
         frames = self.target.frames(rows, data, generator, self.queries, self.copies)
-        return self.target.release_frames(frames, generator, self.believed)
+        return self.target.release_frames(frames, generator, self.believed, still=not self.copies.shift)
 
     def bank(self, data: Data) -> ReleaseBank:
         """Releases of auxiliary images, drawn anew at each use. Raises AttackFailed for a query-free attacker.
@@ -319,4 +319,4 @@ class ReleaseBank:
         if self.view.copies is None:
             return self.view.release(rows, data, generator)
         frames = ((rows[first : first + each], data) for first in range(0, len(rows), each))
-        return self.view.target.release_frames(frames, generator, self.view.believed)
+        return self.view.target.release_frames(frames, generator, self.view.believed, still=not self.view.copies.shift)

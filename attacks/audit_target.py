@@ -208,7 +208,9 @@ class AuditTarget:
         rows = self.clean_rows(data)
         if copies is None or queries == 1:
             return self.release_rows(rows, data, generator, queries=queries)
-        return self.release_frames(self.frames(rows, data, generator, queries, copies), generator)
+        return self.release_frames(
+            self.frames(rows, data, generator, queries, copies), generator, still=not copies.shift
+        )
 
     def frames(
         self, rows: Sequence[Tensor], data: Data, generator: torch.Generator, count: int, copies: CopyKind
@@ -225,6 +227,8 @@ class AuditTarget:
         frames: Iterable[tuple[Sequence[Tensor], Data]],
         generator: torch.Generator,
         defense: Defense | None = None,
+        *,
+        still: bool,
     ) -> ObservedReleases:
         """Release frames of the same scenes once each, and fuse them; the first frame's release is also kept apart.
 
@@ -232,6 +236,7 @@ class AuditTarget:
             frames: each the undefended activations of n inputs, and these inputs.
             generator: of fresh masks and of noise; on the CPU.
             defense: replaces the real one.
+            still: no frame is shifted.
         """
         defense = defense or self.defense
         fused, first = FusedReleases(defense), None
@@ -241,7 +246,7 @@ class AuditTarget:
             if first is None:
                 first = fused.observed(self.blank(data))
         assert first is not None  # there is at least one frame
-        return replace(fused.observed(first.public), first=first)
+        return replace(fused.observed(first.public), first=first, still=still)
 
     def release_rows(
         self, rows: Sequence[Tensor], data: Data, generator: torch.Generator, *, queries: int = 1,

@@ -58,6 +58,7 @@ class ObservedReleases:
         public: what else is known of the inputs: the model's arguments with the private one blank.
         queries: releases of each input.
         first: the release of the input itself, where the others are of near-duplicates; else None.
+        still: those are of a still camera: fused with the first they tell all that it tells, and it is not read apart.
     """
 
     rows: tuple[Tensor, ...]
@@ -65,14 +66,15 @@ class ObservedReleases:
     public: Data
     queries: int = 1
     first: ObservedReleases | None = None
+    still: bool = False
 
     def __len__(self) -> int:
         return len(self.public)
 
     @property
     def parts(self) -> tuple[ObservedReleases, ...]:
-        """What is read side by side: all releases fused and, where the others are of near-duplicates, the first."""
-        return (self,) if self.first is None else (self, self.first)
+        """What is read side by side: all releases fused and, where the others are shifted, the first."""
+        return (self,) if self.first is None or self.still else (self, self.first)
 
     @property
     def content_hash(self) -> str:
@@ -88,6 +90,7 @@ class ObservedReleases:
             self.public.take(indices),
             self.queries,
             None if self.first is None else self.first.take(indices),
+            self.still,
         )
 
     def unmarked(self) -> ObservedReleases:
