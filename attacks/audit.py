@@ -35,7 +35,7 @@ from .artifact_cache import ArtifactCache
 from .attributes import ATTRIBUTES, attribute_rates
 from .audit_data import AuditData
 from .audit_files import read_attack, remembered, write_attack
-from .audit_keys import attack_key, attack_revisions, audit_key, fit_key, fit_seed, part_revisions
+from .audit_keys import attack_key, attack_revisions, audit_key, part_revisions
 from .audit_request import MANY, AttackVariant, AuditRequest, attack_variants
 from .floors import FLOORS, floor_figures
 from .galleries import keep_gallery
@@ -45,7 +45,9 @@ from .judgement import PICTURED, judged, unjudged
 from .linkage import LINKAGE, linkage_rates
 from .metrics import JUDGE
 from .near_copies import BEYOND, COPIES, EXACT, choose_reading, copies_told, most_telling, told_note
+from .refined import STARTS
 from .releases import RELEASES, CopyKind
+from .shared_fits import fitted_once
 from .threat import AttackFailed
 from .tiers import tier_figures
 
@@ -231,7 +233,7 @@ class _AuditRun:
         started = time.perf_counter()
         view = self.data.view(variant.attack.threat, variant, copies)
         draws = generator_for(self.seed, variant.label, *([] if copies is None else [str(copies)]))
-        attacker, reason = self._fitted(variant.attack, view, draws)
+        attacker, reason = self._fitted(variant, view, draws)
         if variant.plain and not self.steering:
             self._alone[variant.label] = attacker
         if attacker is not None and copies is not None and not self.steering:
@@ -250,7 +252,7 @@ class _AuditRun:
         single = AttackVariant(variant.attack)
         if single.label not in self._alone:  # its result was kept by an earlier run
             own = self.data.view(variant.attack.threat, single)
-            self._alone[single.label], _ = self._fitted(variant.attack, own, generator_for(self.seed, single.label))
+            self._alone[single.label], _ = self._fitted(single, own, generator_for(self.seed, single.label))
         alone = self._alone[single.label]
         if alone is None:
             return many
@@ -271,24 +273,18 @@ class _AuditRun:
             self.folder, name, record, model, self.target.tuned_hash, originals, self._pictured, self._revisions
         )
 
-    def _fitted(self, attack: Attack, view: AdversaryView, draws: torch.Generator) -> tuple[Attacker | None, str]:
-        """The fitted attack, or why it failed.
-
-        An attacker that believes in no dropout and no noise learns the same at every rate: it is fitted once per cut.
-        """
-        effort, believed = self.data.effort, view.believed
+    def _fitted(
+        self, variant: AttackVariant, view: AdversaryView, draws: torch.Generator
+    ) -> tuple[Attacker | None, str]:
+        """The fitted attack, or why it failed. What other variants or `refined` will ask for again is fitted once."""
+        attack, effort = variant.attack, self.data.effort
+        begins = any(isinstance(attack, start) for start in STARTS) and not variant.other
         try:
-            if believed.randomizes:
+            if view.believed.randomizes and not begins:
                 return attack.fit(view, effort, draws), ""
-            fitted = self.data.artifacts.once(
-                fit_key(attack, believed, view.auxiliary, effort),
-                lambda own_draws: attack.fit(view, effort, own_draws),
-                at=self.target.cut.id,
-                draws_as=fit_seed(attack, believed, view.auxiliary),
-            )
+            return fitted_once(attack, view, effort), ""
         except AttackFailed as error:
             return None, str(error)
-        return fitted, ""
 
     def _place(self, variant: AttackVariant, copies: CopyKind | None) -> Path | None:
         """Where the result of one variant is kept."""

@@ -12,6 +12,7 @@ from .interface import Attack
 from .inverse import InverseNetwork
 from .likelihood import MaximumLikelihood
 from .prior import PriorOnly
+from .refined import Refined
 from .ridge import KernelRidge, LinearRidge
 from .shadow import ShadowModel
 
@@ -21,6 +22,7 @@ ATTACKS: dict[str, Callable[[], Attack]] = {
     "kernel": KernelRidge,
     "inverse": InverseNetwork,
     "likelihood": MaximumLikelihood,
+    "refined": Refined,
     "latent": LatentPrior,
     "untrained": UntrainedPrior,
     "shadow-same": lambda: ShadowModel(same_architecture=True),

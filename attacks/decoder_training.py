@@ -74,9 +74,10 @@ def train_decoder(
         return mse_loss(network(prepare(released)), images.to(device))
 
     gentle = set(decoder.direct.parameters())
+    blank = float((decoder.mean.detach().cpu() - held[1]).square().mean())
     trained, training = train(
         decoder, step_loss, lambda network: held_loss(network, prepare, held), count, effort, generator,
-        rate=lambda parameter: LEARNING_RATE * (GENTLE if parameter in gentle else 1),
+        rate=lambda parameter: LEARNING_RATE * (GENTLE if parameter in gentle else 1), unit=blank,
     )  # fmt: skip
     return TrainedDecoder(trained, prepare, training)
 

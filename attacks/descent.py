@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from .interface import Reconstruction, Training
+from .adversary_view import AdversaryView
+from .interface import Effort, Reconstruction, Training
+from .metrics import Judge
 from .release_law import ReleaseLaw, ReleaseLoss
 from .releases import ObservedReleases
 from .threat import AttackFailed
@@ -15,7 +18,87 @@ from .threat import AttackFailed
 CHECKS = 20
 
 ENOUGH = 0.01
-"""Settled once the last fifth of the steps made less than this share of the whole progress."""
+"""Converged where twice the steps gain less than this of the leakage index on held-out images."""
+
+FIRST_SHARE = 8
+"""Where convergence is asked for, 1 / FIRST_SHARE of the effort's iterations are tried first, then twice as many."""
+
+PRACTICE_SEED = 0
+"""Of every practice run: runs that differ in nothing but their steps start at the same place."""
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """How many steps to make.
+
+    Attributes:
+        count: of steps.
+        converged: twice as many gain less than `ENOUGH` of the index on held-out images. False where it was not tried.
+    """
+
+    count: int
+    converged: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Practice:
+    """Held-out images and their releases, on which a white-box attacker tries what it is about to do.
+
+    Attributes:
+        released: of the images.
+        truth: the images, `[n, *image_shape]`.
+        mean: `[*image_shape]`, the mean of the attacker's training images.
+    """
+
+    released: ObservedReleases
+    truth: Tensor
+    mean: Tensor
+
+    @classmethod
+    def of(cls, view: AdversaryView, positions: Tensor, generator: torch.Generator) -> Practice:
+        """Query the device with the held-out images at `positions` `[n]`."""
+        few = view.held_out.take(positions)
+        return cls(view.query(few, generator), view.pixels(few), view.pixels(view.training).mean(dim=0))
+
+    def first(self, count: int) -> Practice:
+        """The first `count` of them."""
+        return Practice(self.released.take(torch.arange(count)), self.truth[:count], self.mean)
+
+    def index(self, images: Tensor) -> float:
+        """The leakage index of reconstructions `[n, *image_shape]`, pulled towards the mean as an audit pulls them."""
+        pulled = Judge(self.mean, self.truth, images, self.mean).pulled(images)
+        prior = float((self.mean - self.truth).square().sum())
+        return 1 - float((pulled - self.truth).square().sum()) / prior if prior else 0.0
+
+    def enough_steps(self, effort: Effort, reconstruct: Callable[[int, torch.Generator], Tensor]) -> Steps:
+        """The steps after which twice as many gain next to nothing.
+
+        A falling step size makes the last steps of every run small, however far the run still is from its end.
+        Convergence is therefore read off two runs of different lengths.
+
+        Args:
+            effort: the most steps. Without `until_converged` they are made, and nothing is tried.
+            reconstruct: makes reconstructions of `released` with so many steps.
+
+        Returns:
+            The longer run of the first pair that differ by less than `ENOUGH`, or as many as the effort permits.
+        """
+        limit = effort.iterations
+        if not effort.until_converged:
+            return Steps(limit)
+
+        def found(steps: int) -> float:
+            return self.index(reconstruct(steps, torch.Generator().manual_seed(PRACTICE_SEED)))
+
+        steps = max(1, limit // FIRST_SHARE)
+        least = found(steps)
+        while True:
+            more = found(2 * steps)
+            if more - least < ENOUGH:
+                return Steps(min(2 * steps, limit), converged=True)
+            if steps >= limit:
+                return Steps(limit)
+            steps, least = min(2 * steps, limit), more
 
 
 def in_batches(
@@ -32,7 +115,6 @@ def in_batches(
         Training(
             parts[0].training.steps,
             tuple(traces.mean(dim=0).tolist()),
-            all(part.training.converged for part in parts),
         ),
     )
 
@@ -55,7 +137,8 @@ def descend(
         project: called after each step, without gradients.
 
     Returns:
-        The objectives `[n]` at the end, and how their mean fell.
+        The objectives `[n]` at the end, and how their mean fell. The trace says nothing of convergence: its end is flat
+        because the step size is (see `Practice.enough_steps`).
 
     Raises:
         AttackFailed: the objective is not finite.
@@ -81,9 +164,3 @@ def descend(
     if not all(value < float("inf") for value in trace):
         raise AttackFailed("the optimisation diverged: its objective is not finite")
     return found, trace
-
-
-def settled(losses: Sequence[float]) -> bool:
-    """True where the last fifth of the steps made less than 1 % of the whole progress."""
-    fifth = losses[-1 - len(losses) // 5]
-    return fifth - losses[-1] <= ENOUGH * max(losses[0] - losses[-1], 1e-12)

@@ -8,8 +8,8 @@ are optimised at once, with a network each.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import ClassVar
+from dataclasses import asdict, dataclass, replace
+from typing import ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,7 @@ from torch.func import functional_call, stack_module_state, vmap
 
 from ..records import Threat, hash_json
 from .adversary_view import AdversaryView
-from .descent import descend, in_batches, settled
+from .descent import Practice, descend, in_batches
 from .generators import LATENT, Autoencoder, Generator
 from .interface import Attacker, Effort, Reconstruction, Training
 from .release_law import ReleaseLaw, ReleaseLoss
@@ -32,6 +32,9 @@ SEED_CHANNELS = 16
 UNTRAINED_WIDTH = 24
 UNTRAINED_RATE = 0.01
 
+PRACTICE_IMAGES = 8
+"""Held-out images that tell how many steps are enough: each costs as much as a target, several times."""
+
 RESTARTS = 3
 """How often a network that died is replaced: one whose image explains the release worse than the mean image does."""
 
@@ -40,12 +43,12 @@ RESTARTS = 3
 class LatentPrior:
     """Optimises the latent vector of a generator that was trained on auxiliary images."""
 
-    revision: ClassVar[int] = 2
+    revision: ClassVar[int] = 3
     name: str = "latent"
     threat: Threat = "white-box"
     per_image: bool = True
 
-    def fit(self, view: AdversaryView, effort: Effort, generator: torch.Generator) -> Attacker:  # noqa: ARG002
+    def fit(self, view: AdversaryView, effort: Effort, generator: torch.Generator) -> Attacker:
         """Train the generator. Raises AttackFailed if that diverges, or if nothing varies at the cut."""
         law = ReleaseLaw.of(view)
         device, content = view.device.type, view.auxiliary.content_hash
@@ -54,7 +57,7 @@ class LatentPrior:
             lambda draws: _trained_generator(view, effort, draws),
             draws_as=f"generator {effort} {device} {content}",
         )
-        return _LatentAttacker(law, made, effort.iterations, training)
+        return _with_enough_steps(_LatentAttacker(law, made, effort.iterations, training), effort, generator)
 
 
 def _trained_generator(view: AdversaryView, effort: Effort, generator: torch.Generator) -> tuple[Generator, Training]:
@@ -70,7 +73,8 @@ def _trained_generator(view: AdversaryView, effort: Effort, generator: torch.Gen
     def held_loss(net: nn.Module) -> float:
         return float(_loss(net, held.to(device), torch.zeros(len(held), LATENT, device=device)))
 
-    trained, training = train(network, step_loss, held_loss, len(images), effort, generator)
+    blank = float((images.mean(dim=0) - held).square().mean())
+    trained, training = train(network, step_loss, held_loss, len(images), effort, generator, unit=blank)
     assert isinstance(trained, Autoencoder)
     return trained.generator.requires_grad_(False), training
 
@@ -99,7 +103,7 @@ class _LatentAttacker:
             _, trace = descend([latent], objective, self.iterations, LATENT_RATE)
             with torch.no_grad():
                 images = self.generator(latent).cpu()
-            return Reconstruction(images, Training(self.iterations, tuple(trace), settled(trace)))
+            return Reconstruction(images, Training(self.iterations, tuple(trace)))
 
         return in_batches(self.law, released, solve)
 
@@ -108,14 +112,15 @@ class _LatentAttacker:
 class UntrainedPrior:
     """Optimises the weights of an untrained generator, one per image."""
 
-    revision: ClassVar[int] = 2
+    revision: ClassVar[int] = 3
     name: str = "untrained"
     threat: Threat = "white-box"
     per_image: bool = True
 
-    def fit(self, view: AdversaryView, effort: Effort, generator: torch.Generator) -> Attacker:  # noqa: ARG002
+    def fit(self, view: AdversaryView, effort: Effort, generator: torch.Generator) -> Attacker:
         """Learn what the likelihood needs. Raises AttackFailed if nothing varies at the cut."""
-        return _UntrainedAttacker(ReleaseLaw.of(view), effort.iterations, Training())
+        law = ReleaseLaw.of(view)
+        return _with_enough_steps(_UntrainedAttacker(law, effort.iterations, Training()), effort, generator)
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,7 +144,7 @@ class _UntrainedAttacker:
                 again, found, _ = self._descended(self.law.against(batch.take(dead.cpu())), generator)
                 better = found < losses[dead]
                 images[dead[better]], losses[dead[better]] = again[better], found[better]
-            return Reconstruction(images.cpu(), Training(self.iterations, tuple(trace), settled(trace)))
+            return Reconstruction(images.cpu(), Training(self.iterations, tuple(trace)))
 
         return in_batches(self.law, released, solve)
 
@@ -167,3 +172,20 @@ class _UntrainedAttacker:
         losses, trace = descend(list(leaves.values()), lambda: loss(images()), self.iterations, UNTRAINED_RATE)
         with torch.no_grad():
             return images(), losses, trace
+
+
+A = TypeVar("A", _LatentAttacker, _UntrainedAttacker)
+
+
+def _with_enough_steps(attacker: A, effort: Effort, generator: torch.Generator) -> A:
+    """The attacker with as many steps as held-out images ask for, converged if its own training is, too."""
+    view, fitted = attacker.law.view, attacker.training
+    if not effort.until_converged:
+        return replace(attacker, training=replace(fitted, converged=False))
+    practice = Practice.of(view, torch.arange(min(PRACTICE_IMAGES, len(view.held_out))), generator)
+    steps = practice.enough_steps(
+        effort,
+        lambda count, draws: replace(attacker, iterations=count).reconstruct(practice.released, draws).images,
+    )
+    training = replace(fitted, converged=fitted.converged and steps.converged)
+    return replace(attacker, iterations=steps.count, training=training)

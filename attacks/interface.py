@@ -29,7 +29,7 @@ class Effort:
         iterations: the most steps of an optimisation per image.
         optimised_targets: images to reconstruct for attacks that optimise each image.
         width: channels of learned decoders and generators.
-        until_converged: train until the held-out loss improves by less than 1 % over the last fifth of the steps.
+        until_converged: go on until twice the steps gain less than 0.01 of the index, or the most steps are made.
     """
 
     name: Literal["quick", "standard", "thorough"]
@@ -60,7 +60,8 @@ class Training:
     Attributes:
         steps: how many were made.
         losses: held-out losses (or objectives) along the way, evenly spaced.
-        converged: the last fifth of the steps improved the loss by less than 1 %; True where nothing is iterated.
+        converged: twice the steps would gain less than 0.01 of the index on held-out images; True where nothing is
+            iterated, False where it was not tried.
     """
 
     steps: int = 0

@@ -25,7 +25,7 @@ from .releases import ObservedReleases
 class InverseNetwork:
     """The attack."""
 
-    revision: ClassVar[int] = 2
+    revision: ClassVar[int] = 3
     name: str = "inverse"
     threat: Threat = "black-box"
     per_image: bool = False

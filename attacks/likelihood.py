@@ -8,7 +8,7 @@ on auxiliary images. Of several starts the one with the least objective is kept,
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..records import Threat
 from .adversary_view import AdversaryView
-from .descent import descend, in_batches, settled
+from .descent import Practice, descend, in_batches
 from .interface import Attacker, Effort, Reconstruction, Training
 from .release_law import ReleaseLaw, ReleaseLoss
 from .releases import ObservedReleases
@@ -42,7 +42,7 @@ class MaximumLikelihood:
         starts: per image.
     """
 
-    revision: ClassVar[int] = 2
+    revision: ClassVar[int] = 3
     priors: tuple[tuple[float, float], ...] = PRIORS
     starts: int = STARTS
     name: str = "likelihood"
@@ -52,16 +52,20 @@ class MaximumLikelihood:
     def fit(self, view: AdversaryView, effort: Effort, generator: torch.Generator) -> Attacker:
         """Choose the priors' weights on held-out auxiliary images. Raises AttackFailed without a live gradient."""
         law = ReleaseLaw.of(view)
-        mean = view.pixels(view.training).mean(dim=0)
-        few = view.held_out.take(torch.arange(min(TUNING_IMAGES, len(view.held_out))))
-        released, truth = view.query(few, generator), view.pixels(few)
-        quick = _Optimiser(law, mean, max(effort.iterations // TUNING_SHARE, 50), 1, self.priors[0])
-        found = [
-            float((quick.with_prior(prior).reconstruct(released, generator).images - truth).square().mean())
-            for prior in self.priors
-        ]
-        best = self.priors[min(range(len(found)), key=found.__getitem__)]
-        return _Optimiser(law, mean, effort.iterations, self.starts, best)
+        practice = Practice.of(view, torch.arange(min(TUNING_IMAGES, len(view.held_out))), generator)
+
+        def solver(prior: tuple[float, float], steps: int, starts: int = 1) -> _Optimiser:
+            return _Optimiser(law, practice.mean, steps, starts, prior)
+
+        def error(prior: tuple[float, float]) -> float:
+            tried = solver(prior, max(effort.iterations // TUNING_SHARE, 50))
+            return float((tried.reconstruct(practice.released, generator).images - practice.truth).square().mean())
+
+        best = min(self.priors, key=error)
+        steps = practice.enough_steps(
+            effort, lambda count, draws: solver(best, count).reconstruct(practice.released, draws).images
+        )
+        return replace(solver(best, steps.count, self.starts), training=Training(steps.count, (), steps.converged))
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,9 +76,6 @@ class _Optimiser:
     starts: int
     prior: tuple[float, float]
     training: Training = field(default_factory=Training)
-
-    def with_prior(self, prior: tuple[float, float]) -> _Optimiser:
-        return _Optimiser(self.law, self.mean, self.iterations, self.starts, prior)
 
     def reconstruct(self, released: ObservedReleases, generator: torch.Generator) -> Reconstruction:
         return in_batches(self.law, released, lambda loss, batch: self._solve(loss, len(batch), generator))
@@ -98,7 +99,7 @@ class _Optimiser:
             least = torch.minimum(least, objective)
             traces.append(trace)
         losses = torch.tensor(traces).min(dim=0).values.tolist()
-        return Reconstruction(best.cpu(), Training(self.iterations, tuple(losses), settled(losses)))
+        return Reconstruction(best.cpu(), Training(self.iterations, tuple(losses)))
 
     def _descend(self, images: Tensor, loss: ReleaseLoss, mean: Tensor) -> tuple[Tensor, list[float]]:
         def objective() -> Tensor:

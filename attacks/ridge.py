@@ -94,7 +94,7 @@ class LinearRidge:
     else `MOST_SAMPLES` of them, in dual form.
     """
 
-    revision: ClassVar[int] = 2
+    revision: ClassVar[int] = 3
     name: str = "ridge"
     threat: Threat = "black-box"
     per_image: bool = False
@@ -117,7 +117,7 @@ class KernelRidge:
     & Wainwright, Divide and Conquer Kernel Ridge Regression, JMLR 2015).
     """
 
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2
     name: str = "kernel"
     threat: Threat = "black-box"
     per_image: bool = False

@@ -24,7 +24,10 @@ ANNEALED = 0.4
 """Share of the steps in which the learning rate falls to 0."""
 
 ENOUGH = 0.01
-"""Converged once the last fifth of the steps improves the held-out loss by less than this share."""
+"""Converged once twice the steps improve the held-out loss by less than this share of a loss of 1 (`unit`)."""
+
+FEWEST = 5
+"""Losses, the first one included, of which convergence can be read."""
 
 DECAY = 0.995
 """Of the exponential moving average of the weights."""
@@ -39,8 +42,12 @@ def train(
     generator: torch.Generator,
     *,
     rate: Callable[[nn.Parameter], float] = lambda _: LEARNING_RATE,
+    unit: float | None = None,
 ) -> tuple[nn.Module, Training]:
     """Train `network`, and leave it with the average of its weights, or with its initial ones if those do better.
+
+    Convergence is read while the learning rate is high, off the average of the weights: the end of every training is
+    flat, because the learning rate falls to 0 there.
 
     Args:
         network: changed in place.
@@ -50,6 +57,8 @@ def train(
         effort: the most steps, and whether to stop once nothing is gained.
         generator: of the positions; on the CPU.
         rate: Adam's learning rate of a parameter, at its greatest.
+        unit: the held-out loss of an answer that knows nothing, in which gains are counted. None where there is no such
+            answer: gains are then counted in the present loss, which is less and so asks for more.
 
     Raises:
         AttackFailed: a loss is not finite.
@@ -75,11 +84,12 @@ def train(
         average.update_parameters(network)
         if step % check == 0 or step == end:
             losses.append(judged())
-            if effort.until_converged and not converged and step < hold and has_converged(losses):
-                converged, hold = True, step
-                end = step + max(check, int(step * ANNEALED / (1 - ANNEALED)))
+            if step <= hold and not (converged and effort.until_converged):
+                converged = has_converged(losses, unit)
+                if converged and effort.until_converged:
+                    hold, end = step, step + max(check, int(step * ANNEALED / (1 - ANNEALED)))
     network.load_state_dict(average.module.state_dict() if losses[-1] <= losses[0] else initial)
-    return network.eval(), Training(step, tuple(losses), converged or has_converged(losses))
+    return network.eval(), Training(step, tuple(losses), converged)
 
 
 def _groups(network: nn.Module, rate: Callable[[nn.Parameter], float]) -> list[dict[str, object]]:
@@ -105,12 +115,17 @@ def _averaged(average: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
     return average.lerp(current, 1 - decay)
 
 
-def has_converged(losses: Sequence[float]) -> bool:
-    """True if the last fifth of the steps improved the held-out loss by less than 1 %; `losses` are evenly spaced."""
-    if len(losses) < 6:
+def has_converged(losses: Sequence[float], unit: float | None = None) -> bool:
+    """True if the second half of the steps, as many as the first, improved the held-out loss by next to nothing.
+
+    Args:
+        losses: held-out losses at a high learning rate, evenly spaced; the first is that before any step.
+        unit: see `train`.
+    """
+    if len(losses) < FEWEST:
         return False
-    before = min(losses[: -max(1, len(losses) // 5)])
-    return before - min(losses) < ENOUGH * before
+    before = min(losses[: (len(losses) + 1) // 2])
+    return before - min(losses) < ENOUGH * (before if unit is None else unit)
 
 
 def seeded(make: Callable[[], N], generator: torch.Generator) -> N:

@@ -89,7 +89,7 @@ def test_a_raised_revision_changes_the_key_of_a_shared_fit_and_not_its_draws(
         return fit_key(attack, device.defense, own, EFFORT), fit_seed(attack, device.defense, own)
 
     before = key_and_seed()
-    monkeypatch.setattr(type(attack), "revision", 2)
+    monkeypatch.setattr(type(attack), "revision", attack.revision + 1)
     after = key_and_seed()
     assert after[0] != before[0]
     assert after[1] == before[1]
@@ -103,6 +103,8 @@ SEED_TEXTS = {
     "inverse": "InverseNetwork(name='inverse', threat='black-box', per_image=False)",
     "likelihood": "MaximumLikelihood(priors=((0.0, 0.0), (0.001, 0.0), (0.01, 0.0), (0.01, 0.01), (0.1, 0.0), "
     "(0.1, 0.1), (1.0, 1.0)), starts=2, name='likelihood', threat='white-box', per_image=True)",
+    "refined": "Refined(weights=(1.0, 0.1, 0.01, 0.001, 0.0001, 1e-05), name='refined', threat='white-box', "
+    "per_image=True)",
     "latent": "LatentPrior(name='latent', threat='white-box', per_image=True)",
     "untrained": "UntrainedPrior(name='untrained', threat='white-box', per_image=True)",
     "shadow-same": "ShadowModel(same_architecture=True, threat='query-free', per_image=False)",
