@@ -42,3 +42,19 @@ def test_a_cuts_things_are_forgotten_at_the_next_cut_and_made_the_same_again() -
     assert shared.once("fit", make, at="layer1") == here
     assert len(made) == 3
     assert shared.once("generator", number) == everywhere
+
+
+def test_what_belongs_to_one_defense_is_forgotten_at_the_next_and_the_cuts_things_are_kept() -> None:
+    shared, made = ArtifactCache(0), []
+
+    def make(draws: torch.Generator) -> float:
+        made.append(1)
+        return number(draws)
+
+    shared.once("fit", make, at="layer1")
+    for defense in ("half", "half", "most", "half"):
+        shared.once("fit", make, at="layer1", within=defense)
+    shared.once("fit", make, at="layer1")
+    assert len(made) == 1 + 3
+    shared.once("fit", make, at="layer2", within="half")
+    assert len(made) == 1 + 4, "the same defense at another cut is another one"

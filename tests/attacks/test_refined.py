@@ -7,7 +7,16 @@ from dataclasses import replace
 import pytest
 import torch
 from attack_views import BRIEF, EFFORT, audit_target, digits, error, first_layer, view_of
-from collabplan.attacks import AdversaryView, Attack, AuditRequest, AuditTarget, Effort, attack_named, refined, run_audit
+from collabplan.attacks import (
+    AdversaryView,
+    Attack,
+    AuditRequest,
+    AuditTarget,
+    Effort,
+    attack_named,
+    refined,
+    run_audit,
+)
 from collabplan.attacks.ridge import LinearRidge
 from collabplan.defenses import Defense
 from collabplan.graph import candidate_cuts, trace

@@ -69,10 +69,25 @@ def test_a_loss_that_is_not_finite_fails_the_attack() -> None:
         fitted(line(), scale=float("nan"))
 
 
-def test_convergence_needs_six_losses_and_a_flat_end() -> None:
-    assert not has_converged([1.0] * 5)
-    assert has_converged([1.0, 0.5, 0.4, 0.4, 0.4, 0.4])
-    assert not has_converged([1.0, 0.8, 0.6, 0.4, 0.2, 0.1])
+def test_the_flat_end_of_a_falling_learning_rate_is_no_convergence() -> None:
+    """The last fifth of the steps gains nothing, but the loss fell steadily as long as the rate was high."""
+    found = iter([1 - 0.04 * min(check, 14) for check in range(21)])
+
+    def step_loss(net: nn.Module, positions: Tensor, step: int) -> Tensor:  # noqa: ARG001
+        return net(DATA[positions]).square().mean()
+
+    effort, draws = replace(EFFORT, train_steps=20), torch.Generator().manual_seed(1)
+    training = train(line(), step_loss, lambda _: next(found), len(DATA), effort, draws)[1]
+    assert training.losses[-1] == training.losses[-6]
+    assert not training.converged
+
+
+def test_convergence_is_what_the_second_half_of_the_steps_gained() -> None:
+    assert not has_converged([1.0] * 4)
+    assert has_converged([1.0, 0.5, 0.4, 0.4, 0.4])
+    assert not has_converged([1.0, 0.5, 0.45, 0.4, 0.4])
+    assert has_converged([1.0, 0.5, 0.45, 0.445, 0.441], unit=1.0)
+    assert not has_converged([1.0, 0.5, 0.45, 0.445, 0.441])
 
 
 def test_a_seeded_network_leaves_the_global_generator_alone() -> None:
