@@ -10,6 +10,7 @@ chosen on held-out images that S was not fitted on; where no weight improves on 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
@@ -26,6 +27,7 @@ from .releases import ObservedReleases
 from .residuals import ResidualLaw
 from .ridge import KernelRidge, LinearRidge
 from .shared_fits import fitted_once
+from .threat import AttackFailed
 
 STARTS = (LinearRidge, KernelRidge, InverseNetwork)
 """Attacks whose reconstructions are refined, the best one at each cut."""
@@ -59,7 +61,7 @@ class Refined:
         """Fit the starts, or take them from the cache, and choose start and weight on held-out images.
 
         Raises:
-            AttackFailed: no live gradient, or a start that cannot be fitted.
+            AttackFailed: no live gradient, or no start that can be fitted.
         """
         law = ReleaseLaw.of(view)
         held = Practice.of(view, torch.arange(len(view.held_out)), generator)
@@ -73,7 +75,10 @@ class Refined:
             return tried.reconstruct(practice.released, draws).images
 
         def index(weight: float, steps: int) -> float:
-            return practice.index(images(weight, steps, generator))
+            try:
+                return practice.index(images(weight, steps, generator))
+            except AttackFailed:  # it diverged
+                return -math.inf
 
         best = max(self.weights, key=lambda weight: index(weight, max(1, effort.iterations // TUNING_SHARE)))
         steps = practice.enough_steps(effort, lambda count, draws: images(best, count, draws))
@@ -84,15 +89,25 @@ class Refined:
 
 
 def _best_start(view: AdversaryView, effort: Effort, held: Practice) -> tuple[Attacker, Tensor]:
-    """The start with the least error on held-out images, and its reconstructions of them."""
+    """The start with the least error on held-out images, and its reconstructions of them.
+
+    Raises:
+        AttackFailed: none can be fitted; the reason is that of the last.
+    """
     best: tuple[float, Attacker, Tensor] | None = None
+    reason = AttackFailed("there is nothing to refine")
     for make in STARTS:
-        attacker = fitted_once(make(), view, effort)
+        try:
+            attacker = fitted_once(make(), view, effort)
+        except AttackFailed as error:
+            reason = error
+            continue
         found = attacker.reconstruct(held.released, torch.Generator().manual_seed(PRACTICE_SEED)).images
-        error = float((found - held.truth).square().mean())
-        if best is None or error < best[0]:
-            best = error, attacker, found
-    assert best is not None  # there are starts
+        missed = float((found - held.truth).square().mean())
+        if best is None or missed < best[0]:
+            best = missed, attacker, found
+    if best is None:
+        raise reason
     return best[1], best[2]
 
 

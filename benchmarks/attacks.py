@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 
 import torch
 from collabplan.attacks import (
+    ATTACKS,
     EFFORTS,
     AdversaryView,
     ArtifactCache,
@@ -177,7 +178,7 @@ def table(name: str, layers: Sequence[str], work: Path, effort: Effort) -> None:
         attacker, train = device.attacker, device.train
         tiers: list[tuple[str, Threat, tuple[float, float], Data, Sequence[str]]] = [
             ("black-box, same distribution", "black-box", row.black_box, attacker, ("ridge", "inverse")),
-            ("white-box", "white-box", row.white_box, attacker, ("likelihood", "ridge", "inverse")),
+            ("white-box", "white-box", row.white_box, attacker, ("likelihood", "refined", "ridge", "inverse")),
             ("query-free, training data, same network", "query-free", row.same_data, train, ("shadow-same",)),
             ("query-free, other data, same network", "query-free", row.other_data, attacker, ("shadow-same",)),
         ]
@@ -310,7 +311,7 @@ def speed() -> None:
     target = device.target(
         "layer2.2", DefenseRecord.of(DropoutRecord(granularity="element", rate=0.5), QuantizerRecord())
     )
-    names = ("prior", "ridge", "inverse", "likelihood", "latent", "untrained", "shadow-same", "shadow-other")
+    names = tuple(ATTACKS)
     request = AuditRequest(target, device.targets, device.attacker, device.intercepted.take(torch.arange(2000)))
     seconds, made = timed(
         lambda: run_audit(request, [attack_named(name) for name in names], EFFORTS["quick"], seed=SEED).record

@@ -57,7 +57,7 @@ def enough(left: Callable[[int], float], effort: Effort = EFFORT) -> tuple[Steps
 
 def test_steps_are_doubled_until_that_gains_next_to_nothing() -> None:
     assert enough(lambda steps: 0.1 * 100 / steps) == (Steps(800, converged=True), [100, 200, 400, 800])
-    assert enough(lambda steps: 0.01) == (Steps(200, converged=True), [100, 200])
+    assert enough(lambda _: 0.01) == (Steps(200, converged=True), [100, 200])
 
 
 def test_what_gains_at_the_most_steps_has_not_converged() -> None:
@@ -67,4 +67,4 @@ def test_what_gains_at_the_most_steps_has_not_converged() -> None:
 
 
 def test_quick_effort_claims_no_convergence_and_tries_nothing() -> None:
-    assert enough(lambda steps: 0.01, replace(EFFORT, until_converged=False)) == (Steps(800), [])
+    assert enough(lambda _: 0.01, replace(EFFORT, until_converged=False)) == (Steps(800), [])
