@@ -26,6 +26,9 @@ ANNEALED = 0.4
 ENOUGH = 0.01
 """Converged once twice the steps improve the held-out loss by less than this share of a loss of 1 (`unit`)."""
 
+STALLED = 0.01
+"""Training stops early if, besides, the last fifth of the steps improved the loss by less than this share of it."""
+
 FEWEST = 5
 """Losses, the first one included, of which convergence can be read."""
 
@@ -84,9 +87,9 @@ def train(
         average.update_parameters(network)
         if step % check == 0 or step == end:
             losses.append(judged())
-            if step <= hold and not (converged and effort.until_converged):
+            if step <= hold:
                 converged = has_converged(losses, unit)
-                if converged and effort.until_converged:
+                if converged and effort.until_converged and _stalled(losses):
                     hold, end = step, step + max(check, int(step * ANNEALED / (1 - ANNEALED)))
     network.load_state_dict(average.module.state_dict() if losses[-1] <= losses[0] else initial)
     return network.eval(), Training(step, tuple(losses), converged)
@@ -126,6 +129,11 @@ def has_converged(losses: Sequence[float], unit: float | None = None) -> bool:
         return False
     before = min(losses[: (len(losses) + 1) // 2])
     return before - min(losses) < ENOUGH * (before if unit is None else unit)
+
+
+def _stalled(losses: Sequence[float]) -> bool:
+    before = min(losses[: -max(1, len(losses) // 5)])
+    return before - min(losses) < STALLED * before
 
 
 def seeded(make: Callable[[], N], generator: torch.Generator) -> N:
