@@ -56,3 +56,7 @@ class ArtifactCache:
         if key not in kept:
             kept[key] = make(generator_for(self.seed, at, key if draws_as is None else draws_as))
         return cast("T", kept[key])
+
+    def leave_defense(self) -> None:
+        """Drop what belongs to the present defense."""
+        self._defense, self._of_this_defense = "", {}

@@ -118,6 +118,7 @@ def run_audit(
     found = [each.result for each in made]
     under_trained = less_from_more_releases(found)
     results = failed(found, under_trained)
+    run.data.artifacts.leave_defense()  # fitted attacks may be large, and no other audit asks for them
     step("linkage")
     linkage = run.linkage()
     step("attributes")

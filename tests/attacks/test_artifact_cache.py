@@ -58,3 +58,6 @@ def test_what_belongs_to_one_defense_is_forgotten_at_the_next_and_the_cuts_thing
     assert len(made) == 1 + 3
     shared.once("fit", make, at="layer2", within="half")
     assert len(made) == 1 + 4, "the same defense at another cut is another one"
+    shared.leave_defense()
+    shared.once("fit", make, at="layer2", within="half")
+    assert len(made) == 1 + 5
