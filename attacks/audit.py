@@ -279,7 +279,7 @@ class _AuditRun:
     ) -> tuple[Attacker | None, str]:
         """The fitted attack, or why it failed. What other variants or `refined` will ask for again is fitted once."""
         attack, effort = variant.attack, self.data.effort
-        begins = any(isinstance(attack, start) for start in STARTS) and not variant.other
+        begins = type(attack) in STARTS and not variant.other
         try:
             if view.believed.randomizes and not begins:
                 return attack.fit(view, effort, draws), ""

@@ -20,7 +20,7 @@ from torch import Tensor
 from ..records import Threat
 from .adversary_view import AdversaryView
 from .descent import PRACTICE_SEED, Practice, descend, in_batches
-from .interface import Attacker, Effort, Reconstruction, Training
+from .interface import Attack, Attacker, Effort, Reconstruction, Training
 from .inverse import InverseNetwork
 from .release_law import ReleaseLaw, ReleaseLoss
 from .releases import ObservedReleases
@@ -29,7 +29,7 @@ from .ridge import KernelRidge, LinearRidge
 from .shared_fits import fitted_once
 from .threat import AttackFailed
 
-STARTS = (LinearRidge, KernelRidge, InverseNetwork)
+STARTS: tuple[type[Attack], ...] = (LinearRidge, KernelRidge, InverseNetwork)
 """Attacks whose reconstructions are refined, the best one at each cut."""
 
 WEIGHTS = (1.0, 0.1, 1e-2, 1e-3, 1e-4, 1e-5)
@@ -51,7 +51,7 @@ class Refined:
         weights: of the prior, to choose from.
     """
 
-    revision: ClassVar[int] = 1 + sum(start.revision for start in STARTS)
+    revision: ClassVar[int] = 1 + sum(start().revision for start in STARTS)
     weights: tuple[float, ...] = WEIGHTS
     name: str = "refined"
     threat: Threat = "white-box"
