@@ -54,7 +54,7 @@ class ResidualLaw:
 
     def residual(self, numbers: Tensor) -> Tensor:
         """S^(1/2) z of `[n, size]` -> `[n, pixels]`. Of all z with one residual r, the least |z|^2 is r' S^-1 r."""
-        own, shared = numbers.split([len(self.deviations), len(self.directions)], dim=1)
+        own, shared = numbers[:, : len(self.deviations)], numbers[:, len(self.deviations) :]
         return own * self.deviations + shared @ self.directions
 
     def log_likelihood(self, residuals: Tensor) -> float:
