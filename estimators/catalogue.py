@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterable
 
 from ..records import CollabplanError
 from ..records.revisions import Revised, revisions_of
+from .combined import COMBINED_INDEX
 from .controls import CONTROLS
 from .fisher import FISHER
 from .interface import Estimator
+from .inversion import INVERSION
 from .kde import Kde
 from .ksg import Ksg
 from .logdet import LogDet
@@ -25,7 +27,7 @@ ESTIMATORS: dict[str, Callable[[], Estimator]] = {
     "mine": Mine,
 }
 
-PARTS = (RIDGE_INDEX, TOKEN_RECOVERY, SANDWICH_BOUNDS, FISHER, CONTROLS)
+PARTS = (RIDGE_INDEX, INVERSION, COMBINED_INDEX, TOKEN_RECOVERY, SANDWICH_BOUNDS, FISHER, CONTROLS)
 """What a leakage result is computed by beside the estimators."""
 
 

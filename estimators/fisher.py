@@ -88,7 +88,7 @@ class Sensitivity:
         if not private:
             return None
         crossing = [(index, crossed) for index, crossed in enumerate(cut.crossing) if not crossed.public]
-        _require_derivatives(activations, cut, [crossed for _, crossed in crossing], data)
+        require_derivatives(activations, cut, [crossed for _, crossed in crossing], data, "dFIL")
         program = activations.halves(cut).edge.graph_module
         found = []
         for batch in data.take(range(samples)).batches(activations.batch_size):
@@ -149,11 +149,18 @@ def fisher_leakage(
     return None if found is None else found.leakage(defense)
 
 
-def _require_derivatives(activations: EdgeActivations, cut: Cut, private: Sequence[Crossing], data: Data) -> None:
+def require_derivatives(
+    activations: EdgeActivations, cut: Cut, private: Sequence[Crossing], data: Data, what: str
+) -> None:
+    """Refuse `what` where derivatives do not tell how the private crossings move with the input.
+
+    Raises:
+        CollabplanError: a crossing of integers, or a dead gradient: neither is privacy.
+    """
     for crossed in private:
         if not crossed.is_floating:
             raise CollabplanError(
-                f"{crossed.name} is {crossed.dtype} and has no derivative, so dFIL is not computable here"
+                f"{crossed.name} is {crossed.dtype} and has no derivative, so {what} is not computable here"
             )
     few = data.few_batches(activations.batch_size, fixed=not activations.traced.dynamic_batch)
     dead = dead_gradients(activations.traced, [cut], [activations.arguments(batch) for batch in few])
@@ -161,7 +168,7 @@ def _require_derivatives(activations: EdgeActivations, cut: Cut, private: Sequen
         if crossed.name in dead:
             raise CollabplanError(
                 f"gradients do not tell how {crossed.name} depends on the input (they end at "
-                f"{', '.join(dead[crossed.name])}), so dFIL is not computable here; that is no privacy: read the "
+                f"{', '.join(dead[crossed.name])}), so {what} is not computable here; that is no privacy: read the "
                 "leakage index"
             )
 

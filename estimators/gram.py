@@ -185,7 +185,7 @@ class NestedMasks:
         self.rows, self.weights, self.rates = rows, weights, sorted(set(rates))
         by_channel = defense.dropout is not None and defense.dropout.by_channel
         self.thresholds = [
-            _drawn_thresholds(by_channel, shape, generator) if drops else torch.full((math.prod(shape),), ALWAYS)
+            drawn_thresholds(by_channel, shape, generator) if drops else torch.full((math.prod(shape),), ALWAYS)
             for drops, shape in zip(dropped(defense), rows.shapes, strict=True)
         ]
         self._kept: dict[float, Tensor] = {}
@@ -236,7 +236,7 @@ def dropped(defense: Defense) -> list[bool]:
     return [crossing.is_defended for crossing in defense.crossing]
 
 
-def _drawn_thresholds(by_channel: bool, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+def drawn_thresholds(by_channel: bool, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
     """`[T_i]`: the rate up to which each feature survives; one draw for a whole channel under channel dropout."""
     if by_channel and shape:
         return torch.rand(shape[0], generator=generator).repeat_interleave(math.prod(shape[1:]))

@@ -12,13 +12,16 @@ from torch import Tensor
 
 from ..defenses.pipeline import Defense
 from ..defenses.randomness import Simulated
-from ..defenses.seeds import generator_for
+from ..defenses.seeds import derive_seed, generator_for
 from ..graph import Cut
 from ..records import CollabplanError, CutProfile, IndexAt, InformationEstimate, Interval, Leakage, ResultAt
 from ..targets.data import Data
+from .combined import CombinedIndex, combined_index, unseen_share
 from .fano import reidentification_ceiling
 from .gram import NestedMasks, WireRows, clean_rows, dropped, even_weights, squared_distances
 from .interface import Channel, Estimate, Estimator
+from .inversion import InversionIndex, LocalInversion
+from .jacobian import EdgeJacobian
 from .kde import kullback_leibler_nats
 from .ridge import EVENNESS, Kernels, RidgeIndex, ridge_index, tested_count
 from .sandwich import Bounds, SampledNoise, Sandwich, averaged, bounds_from_log_likelihood
@@ -102,6 +105,7 @@ class CutLeakage:
         seed: int = 0,
         edge: Callable[[Data], Sequence[Tensor]] | None = None,
         random_rows: bool = False,
+        inversion: Callable[[], LocalInversion] | None = None,
     ) -> None:
         """
         Args:
@@ -116,12 +120,17 @@ class CutLeakage:
                 choice. None where that cannot be.
             random_rows: the rows hold draws of custom stages. The information that these hide is then not counted: what
                 the rows reveal bounds what the release reveals of the inputs from above alone.
+            inversion: gives the local inversion of the rows, or raises CollabplanError. Without it the index's high end
+                is wider.
 
         Raises:
             CollabplanError: rows, inputs and crossings that do not fit together, NaN or infinity in the rows.
         """
         self.known = by_definition(cut, result_at=result_at)
         self.rates, self.seed, self.random_rows = tuple(rates), seed, random_rows
+        self._inverting = inversion
+        self._inversion: LocalInversion | str | None = None
+        self._missed: float | None = None
         if self.known is not None:
             return
         private = [crossing for crossing in cut.crossing if not crossing.public]
@@ -161,6 +170,7 @@ class CutLeakage:
         result_at: ResultAt = "edge",
         rates: Sequence[float] = (),
         seed: int = 0,
+        jacobian: Callable[[], EdgeJacobian] | None = None,
     ) -> CutLeakage:
         """The leakage of the codes that a defense's transforms make: for every defense of the same `codes_key`.
 
@@ -174,6 +184,7 @@ class CutLeakage:
             result_at: as of the class.
             rates: as of the class.
             seed: as of the class.
+            jacobian: gives the derivatives of the edge half, or raises CollabplanError; they are asked for once.
         """
         source = Simulated(draws)
         return cls(
@@ -185,6 +196,9 @@ class CutLeakage:
             seed=seed,
             edge=lambda data: defense.transforms.apply_rows(computed(data), source),
             random_rows=defense.transforms.draws,
+            inversion=None
+            if jacobian is None
+            else lambda: LocalInversion(jacobian(), defense.private.transforms, rates, derive_seed(seed, "inversion")),
         )
 
     def under(
@@ -241,6 +255,9 @@ class CutLeakage:
             index_by_samples=() if index is None else tuple(
                 IndexAt(sample_count=samples, index=value) for samples, value in index.by_samples
             ),
+            shown_index=index.shown if isinstance(index, CombinedIndex) else None,
+            inverted_index=index.inverted_value if isinstance(index, CombinedIndex) else None,
+            index_note=index.note if isinstance(index, CombinedIndex) else "",
             noise_floor=private.floor.text,
             information_low_nats=low,
             information_high_nats=high if math.isfinite(high) else None,
@@ -331,16 +348,34 @@ class CutLeakage:
         found = self._resolvable[key]
         return None if found is None else found * math.sqrt(1 - defense.rate)
 
-    def _index(self, wire: _Wire, defense: Defense, key: str, generator: torch.Generator) -> RidgeIndex | Recovered:
+    def _index(self, wire: _Wire, defense: Defense, key: str, generator: torch.Generator) -> CombinedIndex | Recovered:
         """The private input that leaks most counts, be it reconstructed or recovered."""
-        found: list[RidgeIndex | Recovered] = []
+        found: list[CombinedIndex | Recovered] = []
         if self.secrets.numbers is not None:
-            found.append(self._reconstructed(wire, defense, key, generator, self.secrets.numbers))
+            numbers = self.secrets.numbers
+            shown = self._reconstructed(wire, defense, key, generator, numbers)
+            found.append(combined_index(shown, self._inverted(defense), len(self.order), lambda: self._unseen(numbers)))
         if self.secrets.tokens:
             if self._recovery is None:
                 self._recovery = TokenRecovery(self.rows, self.secrets.tokens, self.seed, self._edge)
             found.append(self._recovery.under(defense, generator))
         return max(found, key=lambda item: (item.index.high, item.index.value))
+
+    def _inverted(self, defense: Defense) -> InversionIndex | str:
+        """What local inversion reconstructs, or why it does not."""
+        if self._inversion is None and self._inverting is not None:
+            try:
+                self._inversion = self._inverting()
+            except CollabplanError as error:
+                self._inversion = str(error)
+        if self._inversion is None:
+            return "the edge half was not given"
+        return self._inversion if isinstance(self._inversion, str) else self._inversion.index(defense)
+
+    def _unseen(self, numbers: Components) -> float:
+        if self._missed is None:
+            self._missed = unseen_share(numbers)
+        return self._missed
 
     def _reconstructed(
         self, wire: _Wire, defense: Defense, key: str, generator: torch.Generator, numbers: Components

@@ -15,7 +15,7 @@ and penalty are chosen on part of the samples.
 Everything is in dual form (N x N), whatever the number of features or pixels.
 
 What it does not mean: a decoder, a prior over images, or many releases of one input recover more where the map is not
-linear. `high` includes an extrapolation of the same attackers to unlimited data, and nothing else.
+linear. `high` includes an extrapolation of the same attackers to more data, and nothing else.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from .sandwich import half_width
 from .secrets import Components
 from .t_interval import t_half_width
 
-RIDGE_INDEX = Part("ridge-index")
+RIDGE_INDEX = Part("ridge-index", 2)
 """Raise its revision whenever the same releases give another leakage index, `gram.py` included."""
 
 MIN_SAMPLES = 20
@@ -58,6 +58,9 @@ JUDGING_SAMPLES = 400
 
 JUDGED = 250
 """How many of them are left out, one by one."""
+
+ATTACKER_SAMPLES = 50_000
+"""What `high` extrapolates to."""
 
 TESTED = 500
 """The most samples that are tested, leave-one-out. The interval is over them."""
@@ -85,11 +88,13 @@ class RidgeIndex:
         index: from 0 to 1.
         by_samples: (samples, index of the same attackers with as many), ascending; the last is of all samples.
         extrapolation: the part of `index.high` that extrapolates to more samples.
+        varies: False where the release is the same for all samples.
     """
 
     index: Interval
     by_samples: tuple[tuple[int, float], ...]
     extrapolation: float
+    varies: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,13 +142,27 @@ def _of_one_input(draws: Sequence[Kernels], scores: Tensor) -> RidgeIndex:
     half = max(half, sum(spreads) / len(spreads) if len(sizes) > 1 and value > 0 else 0.0)
     if len(draws) > 2:
         half = max(half, _half_width([level.index for level in full]))
-    # The error falls like 1/n: from n/2 to n by as much as from n to infinity.
-    extrapolation = max(0.0, value - by_samples[-2]) if len(sizes) > 1 and value > 0 else 0.0
+    extrapolation = _extrapolation(by_samples, sizes[-1]) if len(sizes) > 1 and value > 0 else 0.0
     clipped = min(max(value, 0.0), 1.0)
     low, high = max(value - half, 0.0), min(max(value + half + extrapolation, 0.0), 1.0)
     index = Interval(value=clipped, low=min(low, clipped), high=max(high, clipped))
     curve = tuple((size, min(max(item, 0.0), 1.0)) for size, item in zip(sizes, by_samples, strict=True))
-    return RidgeIndex(index, curve, extrapolation)
+    return RidgeIndex(index, curve, extrapolation, any(float(draw.train.diagonal().max()) > 0 for draw in draws))
+
+
+def _extrapolation(values: Sequence[float], samples: int) -> float:
+    """What `ATTACKER_SAMPLES` add to the index, from its `values` with a quarter, half and all of the `samples`.
+
+    If the error falls like n^-a, each doubling adds 2^-a times what the one before added. The exponent a is fitted to
+    the last two doublings, between 0 and 1; the result is never less than what n^-1 gives for unlimited data.
+    """
+    first, last = values[-2] - values[-3], values[-1] - values[-2]
+    if last <= 0:
+        return 0.0
+    factor = min(max(last / first, 0.5), 1.0) if first > 0 else 1.0
+    doublings = max(math.log2(ATTACKER_SAMPLES / samples), 0.0)
+    more = doublings if factor == 1.0 else factor * (1 - factor**doublings) / (1 - factor)
+    return last * max(more, 1.0)
 
 
 @dataclass(frozen=True, eq=False)

@@ -80,6 +80,11 @@ def _told_apart(
     return numbers, tokens
 
 
+def private_numbers(data: Data, traced: TracedGraph, scaling: InputScaling) -> dict[int, Tensor]:
+    """The private inputs that are numbers, `[N, d_i]` in [0, 1] by the input's position. Raises as `private_inputs`."""
+    return _told_apart(data, traced, scaling)[0]
+
+
 @dataclass(frozen=True, eq=False)
 class Secrets:
     """What attackers are after, of N samples. Build it once per data set and pass it to every `CutLeakage`.

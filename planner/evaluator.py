@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +20,8 @@ from ..defenses.pipeline import Defense, defends, dropped_at
 from ..defenses.projection import ProjectionMatrices
 from ..defenses.seeds import derive_seed, generator_for
 from ..estimators.activations import EdgeActivations
+from ..estimators.input_directions import InputDirections, input_directions
+from ..estimators.jacobian import EdgeJacobian
 from ..estimators.leakage import CutLeakage, by_definition
 from ..estimators.ridge import MIN_SAMPLES
 from ..estimators.secrets import Secrets
@@ -102,6 +104,8 @@ class Evaluator:
         self._secrets: dict[Split, Secrets] = {}
         self._tuned: dict[Point, Tuned | None] = {}
         self._cut_leakages: dict[tuple[str, Split, str], CutLeakage] = {}
+        self._directions: dict[Split, tuple[InputDirections, ...]] = {}
+        self._jacobians: dict[tuple[str, Split], EdgeJacobian] = {}
 
     def _find_extra(self, named: Candidate | None) -> tuple[ExtraCut | None, list[str]]:
         """The additional cut, or None; and what the user should know about it."""
@@ -331,8 +335,25 @@ class Evaluator:
                 result_at=self.problem.budgets.result_at,
                 rates=(0.0, *sorted({*DEFAULT_RATES, *self.space.rates})),
                 seed=derive_seed(seed, cut.id, split, "leakage"),
+                jacobian=partial(self._jacobian, cut, split),
             )
         return self._cut_leakages[key]
+
+    def _jacobian(self, cut: Cut, split: Split) -> EdgeJacobian:
+        """The derivatives of a cut's edge half, which all defenses share; those of the last cut are kept."""
+        if (cut.id, split) not in self._jacobians:
+            self._jacobians.clear()
+            if split not in self._directions:
+                self._directions[split] = input_directions(
+                    self._subset(split),
+                    self.problem.traced,
+                    self.problem.scaling,
+                    generator=generator_for(self.options.seed, split, "directions"),
+                )
+            self._jacobians[cut.id, split] = EdgeJacobian.of(
+                self.activations, cut, self._subset(split), self.problem.scaling, self._directions[split]
+            )
+        return self._jacobians[cut.id, split]
 
     @cached_property
     def leakage_samples(self) -> int:

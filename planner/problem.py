@@ -16,6 +16,8 @@ from ..attacks.interface import Attack, Effort
 from ..defenses.catalogue import stage_revisions
 from ..defenses.projection import ProjectionMatrices
 from ..defenses.spelling import Given, UnknownStage, defenses_of
+from ..estimators.combined import COMBINED_INDEX
+from ..estimators.inversion import INVERSION
 from ..estimators.ridge import RIDGE_INDEX
 from ..estimators.sandwich import SANDWICH_BOUNDS
 from ..estimators.token_recovery import TOKEN_RECOVERY
@@ -264,7 +266,7 @@ def fingerprint(problem: Problem, options: SearchOptions, leakage_samples: int, 
 
 def _revisions(options: SearchOptions) -> dict[str, int]:
     """Which code a trial's figures depend on, attacks left out: a study holds none of theirs."""
-    found = revisions_of("leakage", [RIDGE_INDEX, TOKEN_RECOVERY, SANDWICH_BOUNDS])
+    found = revisions_of("leakage", [RIDGE_INDEX, INVERSION, COMBINED_INDEX, TOKEN_RECOVERY, SANDWICH_BOUNDS])
     for defense in options.searched:
         found |= stage_revisions(defense)
     return dict(sorted((found | (revisions_of("tuning", [FINE_TUNING]) if options.tuning else {})).items()))

@@ -39,9 +39,10 @@ class Leakage(Record):
     """What the released tensors reveal about the private inputs, for one (cut, defense).
 
     `index` is 0 for attackers no better than the data prior, and 1 for perfect reconstruction. `status` is *estimated*
-    (ridge attackers that know the mask: what they reach, no bound on others), *by-definition* (a raw private input
+    (the greater of `shown_index`, what ridge attackers reach that know the mask, and `inverted_index`, what the local
+    inversion of the edge half reconstructs; `index_note` says why the high end is as high as it is), *by-definition* (a raw private input
     crosses, or nothing does), *audited* (the worst of real attacks) or *unmeasured* (then the index is 1, the worst
-    case). `index_by_samples` is the same figure on fewer samples. `index_of` says what the index counts: reconstructed
+    case). `index_by_samples` is `shown_index` on fewer samples. `index_of` says what the index counts: reconstructed
     variance of the inputs, or private *tokens* that are recovered exactly, beyond the commonest ones. For tokens,
     `token_attacker` is the attacker that recovered most (nearest, successive, ridge, inversion, classifier, bag; prior
     where nothing varies), and `token_input` the input that holds the tokens.
@@ -60,6 +61,9 @@ class Leakage(Record):
     token_attacker: str | None = None
     token_input: str | None = None
     index_by_samples: tuple[IndexAt, ...] = ()
+    shown_index: Interval | None = None
+    inverted_index: Interval | None = None
+    index_note: str = ""
     noise_floor: str | None = None
     information_low_nats: float | None = None
     information_high_nats: float | None = None

@@ -115,8 +115,10 @@ def _key(row: LeakageRow | Audit) -> tuple[object, ...]:
 def _estimates(row: LeakageRow) -> dict[str, float]:
     """Every figure of a row that might rank it, by name."""
     leakage = row.leakage
+    shown = leakage.shown_index or (leakage.index if leakage.status == "estimated" else None)
     found: dict[str, float | None] = {
-        "leakage index (ridge)": leakage.index.value if leakage.status == "estimated" else None,
+        "leakage index (ridge)": None if shown is None else shown.value,
+        "leakage index": leakage.index.value if leakage.status == "estimated" else None,
         "sandwich, lower end": leakage.information_low_nats,
         "resolvable noise": leakage.resolvable_noise,
         "dFIL": leakage.dfil,

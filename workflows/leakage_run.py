@@ -29,6 +29,8 @@ from ..estimators import (
     estimator_named,
 )
 from ..estimators.catalogue import PARTS
+from ..estimators.input_directions import InputDirections, input_directions
+from ..estimators.jacobian import EdgeJacobian
 from ..estimators.leakage import MAX_PRODUCT
 from ..estimators.ridge import MIN_SAMPLES
 from ..estimators.tokens import token_inputs
@@ -177,6 +179,12 @@ class LeakageRun:
         return Secrets.of(self.data, self.traced, self.scaling)
 
     @cached_property
+    def directions(self) -> tuple[InputDirections, ...]:
+        """How the private numbers vary. Raises CollabplanError where they have no derivative."""
+        source = generator_for(self.settings.seed, "directions")
+        return input_directions(self.data, self.traced, self.scaling, generator=source)
+
+    @cached_property
     def input_numbers(self) -> int:
         """Numbers in one sample's private inputs; a token counts as one."""
         one = self.data.take([0])
@@ -264,6 +272,7 @@ class CutMeasurement:
         self.records = run.defenses(cut)
         self.fits = ProjectionFits.of(activations, run.data, self.records, self.settings.seed)
         self.leakages: dict[str, CutLeakage] = {}
+        self._found: EdgeJacobian | None = None
         self.sensitivity = (
             None if all(each.projection or each.customs for each in self.records) else self._sensitivity()
         )
@@ -289,7 +298,10 @@ class CutMeasurement:
             defense, note = self.fits.bound(record, self.cut)
             self.notes.extend({note} - {"", *self.notes})
             defense = defense.calibrate(self.crossed)
-            rows.append(self.run.row(self.cut, defense, self._under(defense)))
+            found = self._under(defense)
+            rows.append(self.run.row(self.cut, defense, found))
+            if found.index_note:
+                self.notes.extend({f"{self.cut.name}: {found.index_note}"} - set(self.notes))
         return self.run.finished(self.cut, tuple(rows), tuple(self.notes))
 
     def _leakage(self, defense: Defense) -> CutLeakage:
@@ -306,8 +318,16 @@ class CutMeasurement:
                 result_at=_result_at(self.cut),
                 rates=sorted({record.rate for record in self.records}),
                 seed=derive_seed(seed, self.cut.id),
+                jacobian=self._jacobian,
             )
         return self.leakages[key]
+
+    def _jacobian(self) -> EdgeJacobian:
+        """The derivatives of the edge half. Raises CollabplanError where it has none."""
+        if self._found is None:
+            run = self.run
+            self._found = EdgeJacobian.of(self.activations, self.cut, run.data, run.scaling, run.directions)
+        return self._found
 
     def _under(self, defense: Defense) -> Leakage:
         transformed = bool(defense.transforms.stages)
