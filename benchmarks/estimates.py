@@ -1,7 +1,7 @@
 """Do the estimates ever reassure falsely? Their upper end beside what attackers reach at layers of known inverses.
 
     .venv/bin/python benchmarks/estimates.py
-    .venv/bin/python benchmarks/estimates.py --samples 80 --maps conv,narrow
+    .venv/bin/python benchmarks/estimates.py --samples 80 --maps "narrow;wide"
 
 Random convolutions, orthogonal, strided and pooled maps, wide and narrow linear layers; white noise and handwritten
 digits of 8 x 8; 20 to 2,000 samples; with and without dropout, noise, few bits. The truth is the greater of the
@@ -12,7 +12,6 @@ lines hold the worst miss, and the time that an estimate takes beside ridge regr
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -24,21 +23,27 @@ from collabplan.attacks.likelihood import MaximumLikelihood
 from collabplan.defenses import Defense
 from collabplan.defenses.spelling import defense_of
 from collabplan.estimators import CutLeakage, EdgeActivations, Secrets
+from collabplan.estimators.input_directions import input_directions
+from collabplan.estimators.inversion import InversionIndex, LocalInversion
+from collabplan.estimators.jacobian import EdgeJacobian
 from collabplan.graph import Cut, TracedGraph, candidate_cuts, trace
 from collabplan.records import DefenseRecord, Leakage
-from collabplan.targets import Data, InputScaling
+from collabplan.targets import Data, InputScaling, load_target
 from collabplan.workflows.leakage_run import LeakageRun, LeakageSettings
 from report import bar, machine
 from torch import Tensor, nn
 
+EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 SIDE = 8
 PIXELS = SIDE * SIDE
 SAMPLES = (20, 80, 350, 2000)
 TARGETS, AUXILIARY = 32, 600
-EFFORT = Effort("quick", TARGETS, AUXILIARY, 125, 600, TARGETS, 8, False)
+EFFORT = Effort("quick", TARGETS, AUXILIARY, 125, 300, TARGETS, 8, False)
 SCALING = InputScaling.from_range(0, 1)
 WORST, SLOWEST = -0.02, 2.0
 DEFENSES = ("none", "dropout:element:0.5", "noise:gaussian:0.1", "quantizer:bits=4")
+RATES = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)
+TIMED = ("stem.2", "layer1", "layer2", "layer3.0", "layer3.1", "layer4", "mean")
 SETTINGS = {"cache_bytes": 1_000_000_000, "seed": 0, "estimators": ("ridge",)}
 
 
@@ -191,3 +196,76 @@ def falsely_reassured(maps: Sequence[str], kinds: Sequence[str], samples: Sequen
                         optimal_linear=None if best is None else round(best, 3),
                     )
     return worst
+
+
+class Nothing:
+    """In the place of local inversion: ridge regression alone."""
+
+    def index(self, defense: Defense) -> InversionIndex:  # noqa: ARG002
+        """Nothing is told."""
+        return InversionIndex(0.0, 0.0)
+
+
+def seconds_at(subject: tuple[TracedGraph, Data], cut: Cut, *, inverting: bool) -> float:
+    """Processor seconds for all rates at one cut, the edge half's passes included."""
+    traced, data = subject
+    activations, secrets = EdgeActivations(traced, cache_bytes=0), Secrets.of(data, traced, SCALING)
+    directions = input_directions(data, traced, SCALING, generator=torch.Generator().manual_seed(0))
+
+    def inverted() -> LocalInversion:
+        jacobian = EdgeJacobian.of(activations, cut, data, SCALING, directions)
+        return LocalInversion(jacobian, Defense.for_cut(DefenseRecord(), cut).private.transforms, RATES, 0)
+
+    started = time.process_time()
+    rows = activations.rows(cut, data)
+    inversion = inverted if inverting else Nothing
+    leakage = CutLeakage(rows, secrets, cut, rates=RATES, inversion=inversion)  # type: ignore[arg-type]
+    for rate in RATES:
+        record = defense_of(f"dropout:element:{rate:g}") if rate else defense_of("none")
+        defense = Defense.for_cut(record, cut).calibrate(activations.to_graph(cut, rows))
+        leakage.under(defense, generator=torch.Generator().manual_seed(0))
+    return time.process_time() - started
+
+
+def slowest() -> float:
+    """Print, cut by cut of the digits' network, what local inversion adds to ridge regression; the worst ratio."""
+    target = load_target(str(EXAMPLES / "digits" / "model.py"))
+    traced = target.trace()
+    data = Data((target.declared["validation_data"]()[0],))
+    worst = 0.0
+    for cut in [cut for cut in candidate_cuts(traced) if cut.kind == "proper" and cut.name in TIMED]:
+        alone, both = (seconds_at((traced, data), cut, inverting=way) for way in (False, True))
+        worst = max(worst, both / alone)
+        bar(
+            "A1",
+            f"estimate at {cut.name} of the digits' network, {len(data)} samples",
+            round(both / len(RATES), 3),
+            "processor s per (cut, defense)",
+            target=SLOWEST,
+            holds=both / alone <= SLOWEST,
+            reference=round(alone / len(RATES), 3),
+            ratio=round(both / alone, 2),
+        )
+    return worst
+
+
+def main() -> None:
+    """Run the grid and the timing, and print the bars."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--maps", type=lambda text: text.split(";"), default=list(MAPS), help="; ".join(MAPS))
+    parser.add_argument("--images", type=lambda text: text.split(","), default=["noise", "digits"])
+    parser.add_argument("--samples", type=lambda text: [int(each) for each in text.split(",")], default=SAMPLES)
+    parser.add_argument("--skip", choices=("grid", "timing"), default="")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    if given.skip != "grid":
+        worst = falsely_reassured(given.maps, given.images, given.samples)
+        bar("A1", "worst miss of an upper end", round(worst, 3), "index", target=WORST, holds=worst >= WORST)
+    if given.skip != "timing":
+        ratio = slowest()
+        bar("A1", "time beside ridge alone, worst cut", round(ratio, 2), "ratio", target=SLOWEST, holds=ratio <= SLOWEST)
+    machine()
+
+
+if __name__ == "__main__":
+    main()

@@ -141,7 +141,7 @@ def _judged(control: _Control, name: str, found: Estimate) -> tuple[bool | None,
     if found.saturated:
         return None, "saturated, and says so"
     if name in JUDGES:
-        return JUDGES[name](found, control.truth, control.gaussian), "lower bound" if name == "mine" else ""
+        return JUDGES[name](found, control.truth, control.gaussian), "may find a fraction" if name == "mine" else ""
     if found.lower is None and found.upper is None:
         return None, "states no ends to be held against"  # every truth lies between no ends
     return _inside(found, control.truth), ""

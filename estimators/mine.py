@@ -1,19 +1,22 @@
-"""MINE: mutual information by a neural critic; a lower bound on samples that the critic was not trained on.
+"""MINE: mutual information by a neural critic, evaluated on samples that it was not trained on. It is no bound.
 
 Belghazi et al., "Mutual Information Neural Estimation" (ICML 2018): the Donsker-Varadhan bound
 
     I(X; T) >= E_joint[f(x, t)] - ln E_product[exp f(x, t)]        (eq. 6)
 
-for any critic f, trained with the bias-corrected gradient (a moving average in the denominator, eq. 12). Additions to
+for any critic f and true expectations, trained with the bias-corrected gradient (a moving average in the denominator, eq. 12). Additions to
 the paper:
 
 - Each side's coordinates are mapped to normal scores by rank: the information stays, heavy tails go.
 - Training starts at the critic that is optimal for Gaussians, from those canonical correlations of the training samples
   that exceed noise. A network that starts at 0 learns the rest.
 - Cross-fitting: each half of the samples is the test of critics that were trained and stopped early on the other.
-  Critics of several seeds are averaged: an average of critics is a critic, and its value a lower bound in expectation.
+  Critics of several seeds are averaged: an average of critics is a critic.
 
-What it does not mean: it is a *lower* bound, and privacy needs an upper one. It cannot exceed the logarithm of the
+What it does not mean: the inequality holds for expectations, and the second one is estimated by the logarithm of a mean
+over held-out pairs. By Jensen's inequality that logarithm is too low on average, so the figure is too high: not even in
+expectation is it a lower bound (McAllester & Stratos, "Formal limitations on the measurement of mutual information",
+AISTATS 2020). Nor is it an upper one, which privacy would need. It cannot exceed the logarithm of the
 number of pairs that it is evaluated on, and in hundreds of dimensions it finds a fraction of what is there.
 """
 
@@ -52,11 +55,11 @@ UNSTABLE_NATS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class MineResult:
-    """A held-out lower bound.
+    """A held-out estimate.
 
     Attributes:
         value: in nats, at least 0.
-        lower: its lower end with 97.5 % confidence.
+        lower: the lower end of its scatter over samples, 97.5 %.
         folds: the value of each fold.
         samples: how many pairs there were.
     """
@@ -70,7 +73,7 @@ class MineResult:
 def mine_information(
     x: Tensor, t: Tensor, *, generator: torch.Generator, seeds: int = SEEDS, steps: int = STEPS
 ) -> MineResult:
-    """A held-out lower bound on I(X; T) of paired samples.
+    """A held-out estimate of I(X; T) from paired samples; no bound.
 
     Args:
         x: `[N, dx]`.
@@ -153,7 +156,7 @@ class Mine:
         steps: the most of each training.
     """
 
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2
     seeds: int = SEEDS
     steps: int = STEPS
     name: str = "mine"
@@ -172,8 +175,8 @@ class Mine:
             value=found.value,
             lower=found.lower,
             upper=None,
-            meaning="bound" if channel.real_noise else "surrogate",
+            meaning="surrogate",
             saturated=found.value > math.log(len(channel)) - NEAR_CEILING_NATS,
             samples=len(channel),
-            assumes=f"independent samples; a lower bound, from {COMPONENTS} components of either side",
+            assumes=f"independent samples; no bound; from {COMPONENTS} components of either side",
         )

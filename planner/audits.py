@@ -174,8 +174,8 @@ class Audits:
         )
         if not self._open:
             return (said,)
-        if self.calibration.says_something:
-            return (f"{said}; the index of the others is predicted from these",)
+        if self.calibration.coverage is not None:
+            return (f"{said}; the index of the others is predicted from these: {self.calibration.coverage.text}",)
         return (
             f"{said}; fewer than {CALIBRATION_AUDITS} of them at random, so nothing is predicted: without an audit the "
             "index counts as 1",

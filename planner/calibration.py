@@ -6,6 +6,10 @@ prediction's interval is split-conformal (Vovk, Gammerman & Shafer 2005; Lei et 
 the regression was wrong on audits that were drawn at random and that it has not seen. It covers the audited figures,
 interval included, of `COVERAGE` of candidates drawn at random, not of the one that is chosen *because* its figure is
 low: that one is audited itself.
+
+That share holds on average over searches. In one search it is random: with n audits at random its law is
+Beta(k, n + 1 - k), k being the rank of the quantile (Vovk, "Conditional validity of inductive conformal predictors",
+2012), and with few of them it scatters widely. `expected_coverage` says how widely.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import isotonic_regression
+from scipy.special import betaincinv
 
 from ..records import Interval
 
@@ -29,6 +34,39 @@ LEAST_FITTED = 3
 """Audits below which the estimate itself is the prediction."""
 
 NOTHING_KNOWN = Interval(value=1.0, low=0.0, high=1.0, level=COVERAGE)
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectedCoverage:
+    """The share of candidates whose audited figure lies in the predicted interval, before the audits are drawn.
+
+    Attributes:
+        mean: over searches.
+        low: one search in ten has less.
+    """
+
+    mean: float
+    low: float
+
+    @property
+    def text(self) -> str:
+        """In words."""
+        return f"they hold for {self.mean:.0%} of the candidates on average, in one search of ten for less than {self.low:.0%}"
+
+
+def expected_coverage(at_random: int) -> ExpectedCoverage:
+    """What so many audits at random promise.
+
+    Args:
+        at_random: audits of candidates drawn at random, `CALIBRATION_AUDITS` or more.
+
+    Examples:
+        >>> found = expected_coverage(10)
+        >>> round(found.mean, 3), round(found.low, 3)
+        (0.909, 0.794)
+    """
+    rank = min(math.ceil((at_random + 1) * COVERAGE), at_random)
+    return ExpectedCoverage(rank / (at_random + 1), float(betaincinv(rank, at_random + 1 - rank, 0.1)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +113,7 @@ class Calibration:
     def __init__(self, at_random: Sequence[Seen], chosen: Sequence[Seen]) -> None:
         self._apart, self._expected = Curve(chosen), Curve([*at_random, *chosen])
         self._half_width = self._quantile(at_random)
+        self.coverage = expected_coverage(len(at_random)) if self._half_width is not None else None
 
     def _quantile(self, at_random: Sequence[Seen]) -> float | None:
         """The conformal quantile of how far the curve was from the far end of an audited interval."""

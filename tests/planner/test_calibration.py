@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from collabplan.planner.calibration import CALIBRATION_AUDITS, COVERAGE, NOTHING_KNOWN, Calibration, Curve, Seen
+from collabplan.planner.calibration import (
+    CALIBRATION_AUDITS,
+    COVERAGE,
+    NOTHING_KNOWN,
+    Calibration,
+    Curve,
+    Seen,
+    expected_coverage,
+)
 from collabplan.records import Interval
 
 
@@ -30,6 +38,20 @@ def test_the_intervals_cover_what_they_promise(chosen: int) -> None:
         calibration = Calibration(audits(draws, CALIBRATION_AUDITS), audits(draws, chosen))
         hits += [covered(calibration.predict(seen.estimate), seen) for seen in audits(draws, 5)]
     assert np.mean(hits) >= COVERAGE - 0.02
+
+
+@pytest.mark.parametrize("count", [CALIBRATION_AUDITS, 40])
+def test_what_is_said_about_coverage_is_what_searches_have(count: int) -> None:
+    """The truth is known here, so the coverage of one search is counted on 400 candidates."""
+    draws, said = np.random.default_rng(4), expected_coverage(count)
+    chosen = audits(draws, 40)
+    shares = []
+    for _ in range(300):
+        calibration = Calibration(audits(draws, count), chosen)
+        shares.append(np.mean([covered(calibration.predict(seen.estimate), seen) for seen in audits(draws, 400)]))
+    assert np.mean(shares) == pytest.approx(said.mean, abs=0.02)
+    assert np.quantile(shares, 0.1) == pytest.approx(said.low, abs=0.04)
+    assert said.low < COVERAGE < said.mean
 
 
 def test_audits_that_were_chosen_make_the_intervals_narrow() -> None:
