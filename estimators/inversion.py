@@ -34,7 +34,7 @@ from ..defenses.seeds import generator_for
 from ..defenses.transforms import Transforms
 from ..records import CollabplanError
 from ..records.revisions import Part
-from .gram import dropped, drawn_thresholds
+from .gram import drawn_thresholds, dropped
 from .jacobian import EdgeJacobian
 from .t_interval import t_half_width
 

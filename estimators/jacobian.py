@@ -163,4 +163,3 @@ def _rows(crossed: Crossing, tensor: Tensor, count: int) -> Tensor:
     if crossed.layout is None:
         raise CollabplanError(f"{crossed.name} cannot be divided into samples; choose another cut")
     return to_samples(tensor, crossed.layout)[:count]
-

@@ -4,8 +4,8 @@ Belghazi et al., "Mutual Information Neural Estimation" (ICML 2018): the Donsker
 
     I(X; T) >= E_joint[f(x, t)] - ln E_product[exp f(x, t)]        (eq. 6)
 
-for any critic f and true expectations, trained with the bias-corrected gradient (a moving average in the denominator, eq. 12). Additions to
-the paper:
+for any critic f and true expectations. The critic is trained with the bias-corrected gradient (a moving average in the
+denominator, eq. 12). Additions to the paper:
 
 - Each side's coordinates are mapped to normal scores by rank: the information stays, heavy tails go.
 - Training starts at the critic that is optimal for Gaussians, from those canonical correlations of the training samples

@@ -51,7 +51,10 @@ class ExpectedCoverage:
     @property
     def text(self) -> str:
         """In words."""
-        return f"they hold for {self.mean:.0%} of the candidates on average, in one search of ten for less than {self.low:.0%}"
+        return (
+            f"intervals hold for {self.mean:.0%} of the candidates on average, in one search of ten for less than "
+            f"{self.low:.0%}"
+        )
 
 
 def expected_coverage(at_random: int) -> ExpectedCoverage:

@@ -39,13 +39,13 @@ class Leakage(Record):
     """What the released tensors reveal about the private inputs, for one (cut, defense).
 
     `index` is 0 for attackers no better than the data prior, and 1 for perfect reconstruction. `status` is *estimated*
-    (the greater of `shown_index`, what ridge attackers reach that know the mask, and `inverted_index`, what the local
-    inversion of the edge half reconstructs; `index_note` says why the high end is as high as it is), *by-definition* (a raw private input
-    crosses, or nothing does), *audited* (the worst of real attacks) or *unmeasured* (then the index is 1, the worst
-    case). `index_by_samples` is `shown_index` on fewer samples. `index_of` says what the index counts: reconstructed
-    variance of the inputs, or private *tokens* that are recovered exactly, beyond the commonest ones. For tokens,
-    `token_attacker` is the attacker that recovered most (nearest, successive, ridge, inversion, classifier, bag; prior
-    where nothing varies), and `token_input` the input that holds the tokens.
+    (the greater of `shown_index`, what ridge attackers reach that know the mask, and of `inverted_index`, what the
+    local inversion of the edge half reconstructs; `index_note` says why the high end is as high as it is),
+    *by-definition* (a raw private input crosses, or nothing does), *audited* (the worst of real attacks) or
+    *unmeasured* (then the index is 1, the worst case). `index_by_samples` is `shown_index` on fewer samples. `index_of`
+    says what the index counts: reconstructed variance of the inputs, or private *tokens* that are recovered exactly,
+    beyond the commonest ones. For tokens, `token_attacker` is the attacker that recovered most (nearest, successive,
+    ridge, inversion, classifier, bag; prior where nothing varies), and `token_input` the input that holds the tokens.
 
     `information_low_nats` and `information_high_nats` are the ends of the sandwich's 95 % interval above
     `noise_floor`. They are a *surrogate* where that floor is a quantizer's, since a deterministic quantizer adds no

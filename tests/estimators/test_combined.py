@@ -37,7 +37,8 @@ def test_the_upper_end_is_not_below_the_best_linear_reconstruction(name: str, ki
     torch.manual_seed(0)
     first, every = MAPS[name](), images(kind)
     traced, cut = cut_behind(first, every[:2])
-    asked = [defense_record(), defense_record(dropout="element", rate=0.5), defense_record(noise="gaussian", noise_std=0.1)]
+    dropped, noised = defense_record(dropout="element", rate=0.5), defense_record(noise="gaussian", noise_std=0.1)
+    asked = [defense_record(), dropped, noised]
     for count in (20, 80, 350):
         for record, leakage in estimated(traced, cut, every[:count], asked, tmp_path):
             std = Defense(record, cut.crossing).private.floor.stds[0]

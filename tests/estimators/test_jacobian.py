@@ -36,7 +36,9 @@ def test_it_is_the_jacobian_times_the_directions(traced: TracedGraph, batch: int
             assert torch.allclose(slope.flatten(1), expected.T, atol=1e-4)
 
 
-def test_wide_crossings_are_followed_along_fewer_directions(traced: TracedGraph, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wide_crossings_are_followed_along_fewer_directions(
+    traced: TracedGraph, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("collabplan.estimators.jacobian.HELD_BYTES", 1000)
     data = Data((images("noise")[:300],))
     cut = [cut for cut in candidate_cuts(traced) if cut.kind == "proper"][2]
