@@ -70,7 +70,7 @@ def leakage(
     """Estimate how much each cut leaks about the private input, by depth and defense.
 
     Each cut is kept when it is finished: run the same command again after an interruption and it continues.
-    The index is estimated, a lower bound on what attackers recover. Loading TARGET runs its Python code.
+    The index is estimated: no bound on what attackers recover. Loading TARGET runs its Python code.
     """
     from ..records import save
     from ..workflows.leakage import check_estimators, measure_leakage, require_passed

@@ -37,8 +37,9 @@ def head(report: LeakageReport) -> list[str]:
         return [*lines, "index: not measured (--estimators without ridge)"]
     if "reconstruction" in kinds or not kinds:
         lines.append(
-            "index: ESTIMATED by ridge attackers who know the mask and have samples of their own: a lower bound on "
-            "what attackers recover; 0 no better than the prior, 1 the input itself"
+            "index: ESTIMATED, the greater of what ridge attackers recover, who know the mask and have samples of "
+            "their own (the interval's low end), and of what inverting the edge half around a sample recovers; 0 no "
+            "better than the prior, 1 the input itself"
         )
     if "token recovery" in kinds:
         lines.append(
@@ -51,7 +52,8 @@ def head(report: LeakageReport) -> list[str]:
 def legend(report: LeakageReport) -> list[str]:
     """How to read the columns."""
     rows = _every(report)
-    lines = ["bar: the index, ░ to its high end, which adds what more samples may do"] if _has_index(report) else []
+    high = "bar: the index, ░ to its high end, which adds what more samples may do and what these cannot show"
+    lines = [high] if _has_index(report) else []
     meanings = {row.leakage.information_is for row in rows if row.leakage.saturated is not None}
     if meanings:
         surrogates = "surrogates (~), not bounds" if meanings == {"surrogate"} else "bounds, surrogates where ~ stands"

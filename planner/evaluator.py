@@ -20,6 +20,7 @@ from ..defenses.pipeline import Defense, defends, dropped_at
 from ..defenses.projection import ProjectionMatrices
 from ..defenses.seeds import derive_seed, generator_for
 from ..estimators.activations import EdgeActivations
+from ..estimators.combined import FEW_SAMPLES
 from ..estimators.input_directions import InputDirections, input_directions
 from ..estimators.jacobian import EdgeJacobian
 from ..estimators.leakage import CutLeakage, by_definition
@@ -380,6 +381,11 @@ class Evaluator:
             )
         if used < min(asked, given):
             notes.append(f"leakage is estimated on {used} samples, not {asked}: more activations do not fit the cache")
+        if used < FEW_SAMPLES:
+            notes.append(
+                f"leakage is estimated on {used} samples; fewer than {FEW_SAMPLES} hardly tell how the inputs vary, and "
+                "high ends are those of an attacker who knows it"
+            )
         if self.options.tuning is not None and self.options.tuning.penalty:
             notes.append(
                 "projections of the whole were trained against a linear attacker, and the leakage estimate is of the "
