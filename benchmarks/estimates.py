@@ -27,6 +27,7 @@ from collabplan.estimators.input_directions import input_directions
 from collabplan.estimators.inversion import InversionIndex, LocalInversion
 from collabplan.estimators.jacobian import EdgeJacobian
 from collabplan.graph import Cut, TracedGraph, candidate_cuts, trace
+from collabplan.planner.space import DEFAULT_RATES
 from collabplan.records import DefenseRecord, Leakage
 from collabplan.targets import Data, InputScaling, load_target
 from collabplan.workflows.leakage_run import LeakageRun, LeakageSettings
@@ -42,7 +43,7 @@ EFFORT = Effort("quick", TARGETS, AUXILIARY, 125, 300, TARGETS, 8, False)
 SCALING = InputScaling.from_range(0, 1)
 WORST, SLOWEST = -0.02, 2.0
 DEFENSES = ("none", "dropout:element:0.5", "noise:gaussian:0.1", "quantizer:bits=4")
-RATES = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)
+RATES = (0.0, *DEFAULT_RATES)
 TIMED = ("stem.2", "layer1", "layer2", "layer3.0", "layer3.1", "layer4", "mean")
 SETTINGS = {"cache_bytes": 1_000_000_000, "seed": 0, "estimators": ("ridge",)}
 

@@ -23,7 +23,7 @@ from .input_directions import InputDirections, joint
 POINTS = 4
 """Samples that derivatives are taken at."""
 
-HELD_BYTES = 256_000_000
+HELD_BYTES = 128_000_000
 """The most bytes of derivatives that are held: wider crossings are followed along fewer directions."""
 
 LEAST_DIRECTIONS = 32

@@ -383,8 +383,8 @@ class Evaluator:
             notes.append(f"leakage is estimated on {used} samples, not {asked}: more activations do not fit the cache")
         if used < FEW_SAMPLES:
             notes.append(
-                f"leakage is estimated on {used} samples; fewer than {FEW_SAMPLES} hardly tell how the inputs vary, and "
-                "high ends are those of an attacker who knows it"
+                f"leakage is estimated on {used} samples; fewer than {FEW_SAMPLES} hardly tell how the inputs vary, "
+                "and high ends are those of an attacker who knows it"
             )
         if self.options.tuning is not None and self.options.tuning.penalty:
             notes.append(

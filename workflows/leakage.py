@@ -191,7 +191,7 @@ def _report(
             floor = found[cut.id].rows[0]
         else:
             rows += found[cut.id].rows
-    said = [*notes, *(note for cut in run.cuts for note in found[cut.id].notes)]
+    said = list(dict.fromkeys([*notes, *(note for cut in run.cuts for note in found[cut.id].notes)]))
     defenses = run.settings.defenses
     if any(defense.quantizer is not None or defense.noise is not None for defense in defenses):
         said.append("ranges of quantizer and noise are those of the same samples")

@@ -300,8 +300,10 @@ class CutMeasurement:
             defense = defense.calibrate(self.crossed)
             found = self._under(defense)
             rows.append(self.run.row(self.cut, defense, found))
-            if found.index_note:
-                self.notes.extend({f"{self.cut.name}: {found.index_note}"} - set(self.notes))
+            # That there are few samples is said once, not for every cut.
+            said = found.index_note if found.inverted_index else f"{self.cut.name}: {found.index_note}"
+            if found.index_note and said not in self.notes:
+                self.notes.append(said)
         return self.run.finished(self.cut, tuple(rows), tuple(self.notes))
 
     def _leakage(self, defense: Defense) -> CutLeakage:
