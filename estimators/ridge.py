@@ -59,8 +59,8 @@ JUDGING_SAMPLES = 400
 JUDGED = 250
 """How many of them are left out, one by one."""
 
-ATTACKER_SAMPLES = 50_000
-"""What `high` extrapolates to."""
+ATTACKER_SAMPLES = 10_000
+"""What `high` extrapolates to: as many images as an attack at standard effort learns from."""
 
 TESTED = 500
 """The most samples that are tested, leave-one-out. The interval is over them."""
@@ -142,15 +142,15 @@ def _of_one_input(draws: Sequence[Kernels], scores: Tensor) -> RidgeIndex:
     half = max(half, sum(spreads) / len(spreads) if len(sizes) > 1 and value > 0 else 0.0)
     if len(draws) > 2:
         half = max(half, _half_width([level.index for level in full]))
-    extrapolation = _extrapolation(by_samples, sizes[-1]) if len(sizes) > 1 and value > 0 else 0.0
+    more = extrapolation(by_samples, sizes[-1]) if len(sizes) > 1 and value > 0 else 0.0
     clipped = min(max(value, 0.0), 1.0)
-    low, high = max(value - half, 0.0), min(max(value + half + extrapolation, 0.0), 1.0)
+    low, high = max(value - half, 0.0), min(max(value + half + more, 0.0), 1.0)
     index = Interval(value=clipped, low=min(low, clipped), high=max(high, clipped))
     curve = tuple((size, min(max(item, 0.0), 1.0)) for size, item in zip(sizes, by_samples, strict=True))
-    return RidgeIndex(index, curve, extrapolation, any(float(draw.train.diagonal().max()) > 0 for draw in draws))
+    return RidgeIndex(index, curve, more, any(float(draw.train.diagonal().max()) > 0 for draw in draws))
 
 
-def _extrapolation(values: Sequence[float], samples: int) -> float:
+def extrapolation(values: Sequence[float], samples: int) -> float:
     """What `ATTACKER_SAMPLES` add to the index, from its `values` with a quarter, half and all of the `samples`.
 
     If the error falls like n^-a, each doubling adds 2^-a times what the one before added. The exponent a is fitted to

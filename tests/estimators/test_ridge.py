@@ -3,7 +3,7 @@
 import pytest
 import torch
 from collabplan.estimators import Components
-from collabplan.estimators.ridge import TESTED, Kernels, ridge_index
+from collabplan.estimators.ridge import ATTACKER_SAMPLES, TESTED, Kernels, extrapolation, ridge_index
 from collabplan.records import CollabplanError
 
 
@@ -86,3 +86,12 @@ def test_too_few_or_too_many_samples_are_refused(generator):
         ridge_index([linear(torch.randn(10, 3))], targets.take(torch.arange(10)))
     with pytest.raises(CollabplanError, match="30 private inputs"):
         ridge_index([linear(torch.randn(25, 3))], targets)
+
+
+def test_the_extrapolation_fits_its_exponent():
+    """1/n adds the last step once more; where each doubling adds the same, so does each that follows."""
+    samples = ATTACKER_SAMPLES // 4
+    assert extrapolation((0.2, 0.4, 0.5), samples) == pytest.approx(0.1)
+    assert extrapolation((0.46, 0.53, 0.6), samples) == pytest.approx(2 * 0.07)
+    assert extrapolation((0.5, 0.5, 0.5), samples) == 0.0
+    assert extrapolation((0.3, 0.4, 0.48), samples) == pytest.approx(0.08 * (0.8 + 0.8**2))
