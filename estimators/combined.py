@@ -1,8 +1,9 @@
-"""The estimated leakage index: the greater of what data shows and what algebra shows.
+"""The estimated leakage index: what data shows, up to the greater of that and what algebra shows.
 
 A regression (`ridge.py`) reaches what it reaches with the samples that it has; with too few of them it cannot see even
 an invertible layer. Local inversion (`inversion.py`) needs no samples, but holds around one input. Neither alone may
-reassure. `low` is what data shows; `value` and `high` are the greater of both.
+reassure. `value` and `low` are what data shows, and rank candidates; `high` is the greater of both, and budgets see it.
+Behind rectifiers and pooling, local inversion reads more than attacks reach, so it decides no order.
 
 Where the edge half has no derivative there is no algebra. The high end then adds what the same regression with the same
 samples fails to reconstruct where the inputs themselves are released: what it cannot see there, it may miss here.
@@ -31,7 +32,7 @@ class CombinedIndex:
     """The index of one (cut, defense), and where it comes from.
 
     Attributes:
-        index: the greater of both.
+        index: what data shows; its high end is the greater of both.
         shown: what data shows.
         inverted: what algebra shows; None where there is none.
         by_samples: as of `RidgeIndex`.
@@ -56,7 +57,7 @@ class CombinedIndex:
 def combined_index(
     ridge: RidgeIndex, inverted: InversionIndex | str, samples: int, unseen: Callable[[], float]
 ) -> CombinedIndex:
-    """The greater of both.
+    """What data shows, up to the greater of both.
 
     Args:
         ridge: what data shows.
@@ -76,7 +77,7 @@ def combined_index(
         )
         return CombinedIndex(shown.model_copy(update={"high": high}), shown, None, ridge.by_samples, note)
     index = Interval(
-        value=max(shown.value, inverted.value),
+        value=shown.value,
         low=shown.low,
         high=max(shown.high, inverted.value, inverted.high),
         level=shown.level,

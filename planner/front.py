@@ -40,8 +40,8 @@ def checked_objectives(names: Sequence[str]) -> tuple[Objective, ...]:
 
 
 def _leakage(candidate: Candidate) -> float:
-    found = candidate.audited is not None or candidate.predicted is not None
-    return candidate.index.value if found else candidate.index.high
+    """The value, not the upper end: that of an estimate is 1 at many cuts, since few samples rule little out."""
+    return candidate.index.value
 
 
 def _energy(candidate: Candidate) -> float:

@@ -36,7 +36,7 @@ Figure = tuple[str, Literal["minimize", "maximize"], Callable[[Candidate], float
 FIGURES: dict[Objective, Figure] = {
     "accuracy": ("accuracy", "maximize", lambda candidate: candidate.accuracy.accuracy.value),
     "latency": ("latency_p95_ms", "minimize", lambda candidate: candidate.latency.p95_ms),
-    "leakage": ("leakage_index_high", "minimize", lambda candidate: candidate.index.high),
+    "leakage": ("leakage_index", "minimize", lambda candidate: candidate.index.value),
     "energy": ("edge_energy_mj", "minimize", lambda candidate: candidate.edge_energy_mj),
     "payload": ("payload_bytes", "minimize", lambda candidate: candidate.payload_bytes),
 }

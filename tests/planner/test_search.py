@@ -227,4 +227,4 @@ def test_constraints_reach_optuna(tmp_path):
     study = optuna.load_study(study_name="search-1", storage=f"sqlite:///{tmp_path / 'study.db'}")
     assert study.trials[0].constraints["latency"] == pytest.approx(0.2)
     assert study.trials[0].constraints["leakage"] < 0
-    assert study.metric_names == ["accuracy", "latency_p95_ms", "leakage_index_high"]
+    assert study.metric_names == ["accuracy", "latency_p95_ms", "leakage_index"]
