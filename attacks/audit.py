@@ -50,6 +50,7 @@ from .releases import RELEASES, CopyKind
 from .shared_fits import fitted_once
 from .threat import AttackFailed
 from .tiers import tier_figures
+from .time_limit import check_time
 
 T = TypeVar("T")
 LINKAGE_RATES = TypeAdapter(tuple[LinkageRate, ...])
@@ -100,6 +101,7 @@ def run_audit(
 
     Raises:
         CollabplanError: too little data, or a model that attacks do not apply to.
+        TimeUp: a deadline has passed (`attacks.time_limit`). Finished attacks are kept, the one at hand is not.
 
     Examples:
         >>> from collabplan.attacks import attack_named, run_audit
@@ -231,6 +233,7 @@ class _AuditRun:
         if kept is not None:
             self._remember(*kept, place)
             return kept
+        check_time()
         started = time.perf_counter()
         view = self.data.view(variant.attack.threat, variant, copies)
         draws = generator_for(self.seed, variant.label, *([] if copies is None else [str(copies)]))

@@ -29,6 +29,7 @@ from ..graph import (
 from ..records import CollabplanError, hash_tensors
 from ..targets.data import FEW, Data, InputScaling
 from .releases import CopyKind, FusedReleases, ObservedReleases, near_copy
+from .time_limit import check_time
 
 CONTEXT = b"audit"
 
@@ -169,8 +170,11 @@ class AuditTarget:
     @torch.no_grad()
     def clean_rows(self, data: Data) -> tuple[Tensor, ...]:
         """Undefended private crossings of any number of inputs, `[n, *sample_shape]` each, on the CPU."""
-        batches = data.batches(self.batch_size)
-        return tuple(rows.cpu() for rows in _concatenated([self.edge(batch) for batch in batches]))
+        parts = []
+        for batch in data.batches(self.batch_size):
+            check_time()
+            parts.append(self.edge(batch))
+        return tuple(rows.cpu() for rows in _concatenated(parts))
 
     def cloud(self, rows: Sequence[Tensor]) -> Tensor:
         """The model's first floating output for private crossings alone `[n, *sample_shape]`.

@@ -14,6 +14,7 @@ from .metrics import Judge
 from .release_law import ReleaseLaw, ReleaseLoss
 from .releases import ObservedReleases
 from .threat import AttackFailed
+from .time_limit import check_time
 
 CHECKS = 20
 
@@ -148,6 +149,7 @@ def descend(
     every = max(1, iterations // CHECKS)
     trace: list[float] = []
     for step in range(iterations):
+        check_time()
         found = objective()
         gradients = torch.autograd.grad(found.sum(), variables)
         for variable, gradient in zip(variables, gradients, strict=True):

@@ -12,6 +12,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from .interface import Effort, Training
 from .threat import AttackFailed
+from .time_limit import check_time
 
 N = TypeVar("N", bound=nn.Module)
 
@@ -78,6 +79,7 @@ def train(
     check, losses, converged = max(1, effort.train_steps // CHECKS), [judged()], False
     network.train()
     while step < end:
+        check_time()
         falling = min(1.0, (end - step) / max(end - hold, 1))
         for group in optimiser.param_groups:
             group["lr"] = group["rate"] * min(1.0, (step + 1) / WARM_UP) * falling

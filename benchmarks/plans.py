@@ -107,7 +107,6 @@ def main() -> None:
         draws=2,
         audit=audit,
         tuning=tuning,
-        resume=True,
         fastest=False,
         defenses=given.defense or DEFAULT_DEFENSES,
     )

@@ -42,7 +42,6 @@ def command(trials: int, seed: int) -> list[str]:
         "--seed",
         str(seed),
         "--no-audit",
-        "--resume",
         "--json",
     ]
 

@@ -53,6 +53,8 @@ COMMANDS = {
         Command("leakage", "Estimate how much each cut leaks about the private input, by depth and defense."),
         Command("attack", "Run attacks against each cut and defense, and report the worst case for each threat "
                 "model."),
+        Command("certify", "Attack a plan until it may be signed off or has fallen, and write the certificate into "
+                "it."),
         Command("agreement", "Rank correlation between every estimate and what attacks really recovered, beside "
                 "trivial proxies."),
         Command("init", "Write a commented target file: a small model on scikit-learn's digits that works as it is.",

@@ -2,17 +2,52 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import signal
 import sys
+import threading
+from collections.abc import Iterator
 from typing import Any
 
 INTERNAL_FAULT = 70
 INTERRUPTED = 130
+_KEPT = "what was completed is kept, and the same command goes on from here"
 
 
 class Interrupted(Exception):
-    """The user pressed Ctrl-C."""
+    """The user pressed Ctrl-C; the text says how things stand."""
+
+
+_pressed = False
+
+
+@contextlib.contextmanager
+def heeding_interrupts() -> Iterator[None]:
+    """Remember Ctrl-C: code that it interrupts may turn KeyboardInterrupt into an error of its own."""
+    global _pressed
+    _pressed = False
+
+    def press(number: int, frame: Any) -> None:
+        global _pressed
+        _pressed = True
+        signal.default_int_handler(number, frame)
+
+    usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if not usual or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signal.signal(signal.SIGINT, press)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def interrupted(error: BaseException) -> bool:
+    """True if the user pressed Ctrl-C, whatever error came of it."""
+    return _pressed or isinstance(error, KeyboardInterrupt | Interrupted)
 
 
 def explained(error: BaseException) -> tuple[str, int]:
@@ -20,13 +55,11 @@ def explained(error: BaseException) -> tuple[str, int]:
     from ..records.errors import CollabplanError
     from ..records.extras import missing_package
 
+    if interrupted(error):
+        stands = str(error) if isinstance(error, Interrupted) and str(error) else _KEPT
+        return _one_line(f"interrupted; {stands}"), INTERRUPTED
     if isinstance(error, CollabplanError):
         return _one_line(str(error)), error.exit_code
-    if isinstance(error, Interrupted | KeyboardInterrupt):
-        return (
-            "interrupted; what was completed is kept (`leakage`, `attack` go on by themselves; `optimize`: --resume)",
-            INTERRUPTED,
-        )
     if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # click's errors, vendored or not
         return _usage(error), int(error.exit_code)
     if isinstance(error, BrokenPipeError):

@@ -61,12 +61,14 @@ def front(
     from ..workflows.replacing import refuse_to_replace
     from ..workflows.workspace import Workspace
     from .output import Output
+    from .plan_tables import level_text
 
     if export is not None:
         require_writable(file)
     output = Output(as_json=as_json)
     refuse_to_replace(file if export is not None else None, force)
     loaded = load(Plan, plan)
+    output.say(f"level of the plan: {level_text(loaded)}")
     budgets = budgets_with(
         loaded,
         budget_ms=budget_ms,

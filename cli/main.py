@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from .faults import explained
+from .faults import explained, heeding_interrupts
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -39,9 +39,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     debug = "--debug" in given
     try:
         _require_no_empty(given)
-        from .app import app
+        with heeding_interrupts():
+            from .app import app
 
-        code = app(args=given, prog_name="collabplan", standalone_mode=False)
+            code = app(args=given, prog_name="collabplan", standalone_mode=False)
     except (Exception, KeyboardInterrupt) as error:
         if debug:
             import traceback

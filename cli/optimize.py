@@ -31,16 +31,19 @@ from .options import OUTPUT, TARGET_HELP, BatchDim, DataPath, Debug, HelpAll, In
 if TYPE_CHECKING:
     from ..planner import SearchResult
     from ..records import Plan
+    from ..records.sign_off import Level
+    from ..workflows.plan_keeping import PlanFile
     from .output import Output
 
 EXAMPLES = examples(
     ("the model profiled last, 50 ms at p95", "collabplan optimize --budget-ms 50"),
-    ("a first look within minutes: estimates, no attacks", "collabplan optimize --budget-ms 50 --no-audit"),
+    ("a first look: estimates, no attacks", "collabplan optimize --budget-ms 50 --no-audit"),
+    ("all the evidence that an hour allows", "collabplan optimize --budget-ms 50 --time-limit 1h"),
     (
         "your link, at most 2 points of accuracy",
         "collabplan optimize --budget-ms 50 --bandwidth 8mbps --max-accuracy-drop 0.02",
     ),
-    ("continue a search, up to 100 candidates in all", "collabplan optimize --budget-ms 50 --trials 100 --resume"),
+    ("at most 100 candidates in all", "collabplan optimize --budget-ms 50 --trials 100"),
 )
 
 
@@ -73,13 +76,17 @@ def optimize(
 ) -> None:
     """Search where to cut and how to defend, within budgets; write the plan.
 
-    Every budget holds at the bad end of its interval, and again on data that the search has not seen. The plan that
-    wins must stand all attacks, which takes hours at the default effort. Exit 1: no plan meets the budgets.
+    Every budget holds at the bad end of its interval, and again on data that the search has not seen. A plan is written
+    as soon as one is known, and replaced by every better supported one until the time limit: by estimates first, then
+    as attacks leave it standing. The same command goes on where it stopped. Exit 1: no plan meets the budgets, or the
+    time did not suffice to prove one on privacy (`collabplan certify` goes on).
     Loading TARGET runs its Python code.
     """
     from ..workflows.optimize import search_plan
+    from ..workflows.plan_keeping import PlanFile
     from ..workflows.report import check_report
     from ..workflows.workspace import Workspace
+    from .faults import Interrupted, interrupted
     from .output import Output
 
     output = Output(as_json=as_json)
@@ -88,22 +95,38 @@ def optimize(
     options = OptimizeOptions(
         budgets=budgets, conditions=conditions, search=search, audit=audit, tuning=tuning, machines=machines
     )
-    found = search_plan(target, InputOptions.given(inputs, batch_dim, data), options, Workspace.here(), output)
-    report(found, file, output, page)
+    kept = PlanFile(file, output.say)
+    given = InputOptions.given(inputs, batch_dim, data)
+    try:
+        found = search_plan(target, given, options, Workspace.here(), output, kept.replace)
+    except BaseException as error:
+        if interrupted(error):
+            raise Interrupted(kept.standing) from error
+        raise
+    least = "estimated" if not audit.audit else audit.accept
+    report(found, kept, least, output, page)
 
 
-def report(found: SearchResult, file: Path, output: Output, page: Path | None = None) -> None:
-    """Show the front, the plan and the comparison; write the plan, and its page where one is asked for.
+def report(found: SearchResult, kept: PlanFile, least: Level | None, output: Output, page: Path | None = None) -> None:
+    """Show the front, the plan and the comparison, and write the plan's page where one is asked for.
+
+    Args:
+        found: what the search found.
+        kept: the plan's file.
+        least: the lowest level that is enough for a privacy budget.
+        output: where to.
+        page: where to write the page.
 
     Raises:
-        BudgetError: no plan meets the budgets; the nearest miss is named.
+        BudgetError: no plan meets the budgets, and the nearest miss is named; or a privacy budget is not proven.
     """
     from ..records import BudgetError
-    from ..workflows.optimize import how_much, no_plan, plan_notes, write_plan
+    from ..workflows.optimize import how_much, no_plan, plan_notes
+    from ..workflows.plan_keeping import accepted, unproven
     from .pages import write_page
     from .plan_tables import chosen_plan, comparison, front
 
-    plan = found.plan
+    plan, file = kept.plan, kept.path
     output.say(f"\n{how_much(found)}")
     for note in found.notes:
         output.say(f"note: {note}")
@@ -114,13 +137,16 @@ def report(found: SearchResult, file: Path, output: Output, page: Path | None = 
         output.show(chosen_plan(plan))
         for note in plan_notes(plan):
             output.say(f"note: {note}")
-        plan = write_plan(found, file)
+        if kept.earlier:
+            output.say(f"note: this is the plan of an earlier run, which {file} keeps: it is better supported")
         output.wrote("plan", file)
-        if plan is not None and page is not None:
+        if page is not None:
             write_page(plan, file, page, output)
     output.document(document(found, plan, file))
     if plan is None:
         raise BudgetError(no_plan(found))
+    if not accepted(plan, least):
+        raise BudgetError(unproven(plan, file))
     output.next(f"collabplan explain {file}", f"then collabplan attack {file}")
 
 
@@ -128,6 +154,9 @@ def document(found: SearchResult, plan: Plan | None, file: Path) -> dict[str, An
     """What `--json` prints: the plan or null, the front, the baselines, the nearest miss."""
     return {
         "plan_file": None if plan is None else str(file),
+        "level": None if plan is None else plan.level,
+        "proven": None if plan is None else plan.proven,
+        "timed_out": found.timed_out,
         "plan": None if plan is None else plan.model_dump(mode="json"),
         "objectives": list(found.objectives),
         "edge_power": None if found.power is None else found.power.model_dump(mode="json"),

@@ -57,7 +57,8 @@ SEARCH_OPTIONS = {
     "defense": defense_option(SEARCH, SearchSettings),
     "trials": option("Candidates in all; default: all up to 200.", "N", SEARCH, least=1),
     "seed": option("The same seed gives the same front.", "N", SEARCH, default=True, least=0),
-    "resume": option("Continue the study of this folder.", None, SEARCH, "--resume"),
+    "time_limit": option("End by then with the best plan so far: 90s, 15m, 2h, none.", "TIME", SEARCH, default=True),
+    "fresh": option("Begin a new search; default: go on with the last one that fits.", None, SEARCH, "--fresh"),
     "reuse": option(
         "Continue STUDY (search-1): another link or device needs no new measurements.", "STUDY", SEARCH, rare=True
     ),
@@ -83,6 +84,7 @@ AUDIT_OPTIONS = {
         least=0,
     ),
     "audit_seeds": AUDIT_SEEDS,
+    "accept": option("Least evidence for a privacy budget; default: what signing off takes.", None, AUDITS),
 }
 TUNING_OPTIONS = {
     "finetune": option("Tune the cloud half on train_data.", "EPOCHS", TUNING, default=True, least=0),

@@ -135,11 +135,23 @@ def chosen_plan(plan: Plan) -> Table:
     table.title, table.title_justify, table.title_style = "Chosen plan (figures of the confirm split)", "left", "bold"
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
-    for head, text in [*_what_it_does(plan), *_what_it_costs(plan.chosen), *_what_it_leaks(plan.chosen)]:
+    for head, text in [
+        *_what_it_does(plan), *_what_it_costs(plan.chosen), *_what_it_leaks(plan.chosen), ("level", level_text(plan)),
+    ]:  # fmt: skip
         table.add_row(head, text)
     for head, text in _what_the_device_needs(plan):
         table.add_row(head, text)
     return table
+
+
+def level_text(plan: Plan) -> str:
+    """How well the leakage is supported, and whether that proves the privacy budgets."""
+    said = f"{plan.level} (estimated < quick < standard < signed off)"
+    if plan.level == "by definition":
+        said = "by definition: there is nothing to attack"
+    if plan.certificate is not None and plan.proven:
+        said += f"; certified: {len(plan.certificate.attackers)} attackers, {len(plan.certificate.seeds)} seeds"
+    return said if plan.proven else f"{said}; NOT YET PROVEN within the privacy budgets"
 
 
 def _what_it_does(plan: Plan) -> list[tuple[str, str]]:

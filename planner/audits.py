@@ -8,8 +8,9 @@ confirm split, which no choice depended on.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -18,11 +19,14 @@ from torch import Tensor
 
 from ..attacks.artifact_cache import ArtifactCache
 from ..attacks.audit import AuditOutcome, run_audit
-from ..attacks.audit_request import AuditRequest
+from ..attacks.audit_data import AuditData
+from ..attacks.audit_request import AttackVariant, AuditRequest
 from ..attacks.audit_target import AuditTarget
 from ..attacks.catalogue import attack_named
 from ..attacks.interface import Attack, Effort
+from ..attacks.threat import AttackFailed
 from ..attacks.tiers import worst_tiers
+from ..attacks.time_limit import TimeUp, check_time
 from ..defenses.pipeline import Defense
 from ..defenses.seeds import derive_seed, generator_for
 from ..graph import Cut, TracedGraph
@@ -37,13 +41,14 @@ from ..records import (
     Interval,
     Objective,
 )
+from ..records.sign_off import EffortName
 from ..targets.data import Data, InputScaling
 from .budgets import PRIVACY, judged, without
 from .calibration import CALIBRATION_AUDITS, Calibration, Seen
 from .evaluator import Evaluator, Split
 from .front import Values, added_volume, hypervolume, objectives, pareto_indices
 from .output_floor import beside_floor, output_floor
-from .problem import AuditOptions
+from .problem import AuditOptions, Rung
 from .roles import Roles
 from .space import Point, point_of
 
@@ -61,6 +66,9 @@ CHOSEN_AUDITS = 3
 
 WORTH = 0.002
 """Least share of the front's hypervolume that an audit must be able to add."""
+
+PROBED_IMAGES, PROBED_STEPS = 256, (4, 24)
+"""What the speed of this machine is measured by: so many images, and two trainings of so many steps."""
 
 REFERENCE = 1.1
 """Reference point of the hypervolume in each objective, in units in which the candidates' worst is 1."""
@@ -142,14 +150,25 @@ def run_seeds(
 
 @dataclass(eq=False)
 class Audits:
-    """The audits of one search. Finished attacks are kept in `folder`, by content, and never run twice."""
+    """The audits of one search. Finished attacks are kept in `folder`, by content, and never run twice.
+
+    Attributes:
+        reached: the last of `AuditOptions.rungs` that a winner must stand now; None: all of them.
+        found: called with each candidate's point once the whole suite has attacked it at a rung.
+        spent: called with an effort's name and the seconds that its attacks took from one seed, now or when they were
+            run; "search" stands for the audits that steer.
+    """
 
     evaluator: Evaluator
     options: AuditOptions
     folder: Path
     tell: Callable[[str, float], None] = lambda _, __: None
     calibration: Calibration = field(default_factory=lambda: Calibration((), ()))
+    reached: int | None = None
+    found: Callable[[Point], None] = lambda _: None
+    spent: Callable[[str, float], None] = lambda _, __: None
     _made: dict[Point, Audited] = field(default_factory=dict)
+    _suites: dict[tuple[Point, Rung], Audited] = field(default_factory=dict)
     _shared: dict[int, ArtifactCache] = field(default_factory=dict)
     _floors: dict[str, FloorIndex | None] = field(default_factory=dict)
     _open: bool = False
@@ -166,6 +185,8 @@ class Audits:
     @property
     def notes(self) -> tuple[str, ...]:
         """What the user should know about the origin of the figures."""
+        if not self._made:
+            return ()
         effort = self.options.search_effort.name
         names = sorted({name for point in self._made for name in self._steering(point)}, key=STEERING_OF_CODES.index)
         said = (
@@ -185,8 +206,8 @@ class Audits:
         """The candidates with their audits, or with a prediction from the audits of others.
 
         Random candidates are audited first. If leakage is an objective, the candidate that could add most to the
-        front's hypervolume follows, one at a time. Only candidates within the other budgets are audited, since no
-        other can become the plan.
+        front's hypervolume follows, one at a time, until nothing more is worth it or the deadline has passed. Only
+        candidates within the other budgets are audited, since no other can become the plan.
         """
         kept = without(self.evaluator.problem.budgets, PRIVACY)
         relevant = sorted(
@@ -196,32 +217,34 @@ class Audits:
         order = torch.randperm(len(relevant), generator=generator_for(self.evaluator.options.seed, "calibration"))
         most = self._most(len(relevant))
         at_random = [relevant[at] for at in order[: min(CALIBRATION_AUDITS, most)].tolist()]
-        for done, candidate in enumerate(at_random):
-            self.tell(f"audit {done + 1} of at most {most}, at random: {candidate.cut_name}", done / most)
-            self.searched(candidate)
-        seen = [self._seen(candidate) for candidate in at_random]
+        seen: list[Seen] = []
         chosen: list[Seen] = []
-        while len(at_random) + len(chosen) < most:
+        try:
+            for candidate in at_random:
+                self.tell(f"audit {len(seen) + 1} of at most {most}, at random: {candidate.cut_name}", len(seen) / most)
+                self.searched(candidate)
+                seen.append(self._seen(candidate))
             self.calibration = Calibration(seen, chosen)
-            telling = most_telling(self._known(candidates), relevant, self.evaluator.options.objectives)
-            if telling is None:
-                break
-            done = len(at_random) + len(chosen)
-            self.tell(f"audit {done + 1} of at most {most}: {telling.cut_name}", done / most)
-            self.searched(telling)
-            chosen.append(self._seen(telling))
+            while (done := len(seen) + len(chosen)) < most and (telling := self._telling(candidates, relevant)):
+                self.tell(f"audit {done + 1} of at most {most}: {telling.cut_name}", done / most)
+                self.searched(telling)
+                chosen.append(self._seen(telling))
+                self.calibration = Calibration(seen, chosen)
+        except TimeUp:
+            pass  # a share of the time is spent here, and what was attacked by then counts
         self.calibration = Calibration(seen, chosen)
-        self._open = len(at_random) + len(chosen) < len(relevant)
-        return tuple(self._known(candidates))
+        self._open = len(seen) + len(chosen) < len(relevant)
+        return tuple(self.known(candidate) for candidate in candidates)
+
+    def _telling(self, candidates: Sequence[Candidate], relevant: Sequence[Candidate]) -> Candidate | None:
+        known = [self.known(candidate) for candidate in candidates]
+        return most_telling(known, relevant, self.evaluator.options.objectives)
 
     def _most(self, count: int) -> int:
         asked = self.options.most
         if asked is None:
             asked = max(CALIBRATION_AUDITS + CHOSEN_AUDITS, math.ceil(SHARE_AUDITED * count))
         return min(asked, count)
-
-    def _known(self, candidates: Sequence[Candidate]) -> list[Candidate]:
-        return [self.known(candidate) for candidate in candidates]
 
     def known(self, candidate: Candidate) -> Candidate:
         """The candidate with its audit or with a prediction; unchanged if its index is not an estimate."""
@@ -255,37 +278,88 @@ class Audits:
             self._made[point] = self._audited(point, self._roles, attacks, self.options.search_effort, "search", 1)
         return self.known(candidate)
 
+    @property
+    def proof(self) -> EffortName:
+        """The effort that proves; see `budgets.privacy_checks`."""
+        return self.options.final_effort.name
+
     def hardest(self, candidate: Candidate) -> Candidate:
-        """A candidate of the confirm split, attacked there by the whole suite at the requested effort."""
+        """A candidate of the confirm split, attacked there by the whole suite, rung by rung up to the one reached.
+
+        A rung that shows that a budget is broken is the last.
+        """
         if candidate.leakage.status != "estimated":
             return candidate
-        options, roles = self.options, self.evaluator.problem.attackers
-        audited = self._audited(
-            point_of(candidate), roles, options.attacks, options.final_effort, "confirm", options.seeds
-        )
+        point, known = point_of(candidate), candidate
+        for rung in self.options.rungs[: None if self.reached is None else self.reached + 1]:
+            if (point, rung) not in self._suites:
+                roles, attacks = self.evaluator.problem.attackers, self.options.attacks
+                found = self._audited(point, roles, attacks, rung.effort, "confirm", rung.seeds)
+                self._suites[point, rung] = found
+                self.found(point)
+            known = self._with(candidate, self._suites[point, rung])
+            if not known.meets_budgets:
+                break
+        return known
+
+    def evidence(self, candidate: Candidate) -> Candidate:
+        """A candidate of the confirm split with the strongest audit that was finished; nothing is run."""
+        point = point_of(candidate)
+        done = [self._suites[point, rung] for rung in self.options.rungs if (point, rung) in self._suites]
+        strongest = done[-1] if done else self._made.get(point)
+        return candidate if strongest is None else self._with(candidate, strongest)
+
+    def faced_suite(self, candidate: Candidate) -> bool:
+        """True if the whole suite has attacked the candidate at any rung."""
+        point = point_of(candidate)
+        return any(each == point for each, _ in self._suites)
+
+    def attacked(self, candidate: Candidate) -> bool:
+        """True if an audit of the candidate was finished, on either split."""
+        return point_of(candidate) in self._made or self.faced_suite(candidate)
+
+    def _with(self, candidate: Candidate, audited: Audited) -> Candidate:
         known = candidate.model_copy(update={"audited": audited, "predicted": None})
-        return judged(known, self.evaluator.problem.budgets)
+        return judged(known, self.evaluator.problem.budgets, self.proof)
+
+    def step_s(self, point: Point) -> float | None:
+        """Seconds of one training step of an attacker at a point, measured now; None if none can be trained there."""
+        seed, attack = self.evaluator.options.seed, attack_named("inverse")
+        few = replace(self.options.search_effort, fit_samples=PROBED_IMAGES, until_converged=False)
+        try:
+            view = AuditData(self._request(point, self._roles, "search")(seed), few, seed, ArtifactCache(seed)).view(
+                "black-box", AttackVariant(attack)
+            )
+            taken = []
+            for steps in PROBED_STEPS:
+                started = time.perf_counter()
+                attack.fit(view, replace(few, train_steps=steps), generator_for(seed, "probe"))
+                taken.append(time.perf_counter() - started)
+        except (CollabplanError, AttackFailed):
+            return None
+        return max(taken[1] - taken[0], 0.0) / (PROBED_STEPS[1] - PROBED_STEPS[0])
+
+    def _request(self, point: Point, roles: Roles, split: Split) -> Callable[[int], AuditRequest]:
+        """What is audited at a point, by seed."""
+        evaluator, problem = self.evaluator, self.evaluator.problem
+        return lambda seed: ask(
+            problem.traced,
+            evaluator.cuts[point.cut_id],
+            evaluator.defense(point),
+            problem.scaling,
+            roles,
+            seed=seed,
+            tuned=evaluator.tuned(point) if split == "confirm" else None,  # no attack of the search uses it
+        )
 
     def _audited(
         self, point: Point, roles: Roles, attacks: tuple[Attack, ...], effort: Effort, split: Split, seeds: int
     ) -> Audited:
-        evaluator, problem = self.evaluator, self.evaluator.problem
-        cut = evaluator.cuts[point.cut_id]
-
-        def request(seed: int) -> AuditRequest:
-            return ask(
-                problem.traced,
-                cut,
-                evaluator.defense(point),
-                problem.scaling,
-                roles,
-                seed=seed,
-                tuned=evaluator.tuned(point) if split == "confirm" else None,  # no attack of the search uses it
-            )
-
-        first = evaluator.options.seed
+        check_time()
+        evaluator = self.evaluator
+        cut, first = evaluator.cuts[point.cut_id], evaluator.options.seed
         outcomes = run_seeds(
-            request,
+            self._request(point, roles, split),
             attacks,
             effort,
             {seed: self._shared.setdefault(seed, ArtifactCache(seed)) for seed in range(first, first + seeds)},
@@ -295,6 +369,8 @@ class Audits:
             step=lambda _, what: self.tell(f"{cut.name}: {what}", 0.0) if split == "confirm" else None,
         )
         found = [outcome.record for outcome in outcomes]
+        seconds = sum(result.seconds for record in found for result in record.attacks)
+        self.spent("search" if split == "search" else effort.name, seconds / seeds)
         tiers = worst_tiers(found)
         if not tiers:
             raise CollabplanError(f"no attack gave a figure at {cut.name}; run with --no-audit to plan on estimates")

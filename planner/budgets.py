@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..records import Audited, Budgets, Candidate, Latency
-from ..records.sign_off import QUICK
+from ..records.sign_off import QUICK, EffortName
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +107,8 @@ def cost_checks(costs: Costs, budgets: Budgets) -> list[Check]:
     return checks
 
 
-def checks(candidate: Candidate, budgets: Budgets) -> list[Check]:
-    """Every budget that was asked for, held against `candidate`."""
+def checks(candidate: Candidate, budgets: Budgets, proof: EffortName | None = None) -> list[Check]:
+    """Every budget that was asked for, held against `candidate`; `proof` as of `privacy_checks`."""
     found, samples = cost_checks(Costs.of(candidate), budgets), candidate.accuracy.sample_count
     if budgets.max_accuracy_drop is not None:
         drop = candidate.accuracy.drop
@@ -120,11 +120,20 @@ def checks(candidate: Candidate, budgets: Budgets) -> list[Check]:
         # What is lost is compared, so that more is worse as everywhere else.
         lost = 1 - accuracy.low, 1 - budgets.min_accuracy
         found.append(Check("accuracy", *lost, text, 0.01, 1 - accuracy.value, samples))
-    return [*found, *privacy_checks(candidate, budgets)]
+    return [*found, *privacy_checks(candidate, budgets, proof)]
 
 
-def privacy_checks(candidate: Candidate, budgets: Budgets) -> list[Check]:
-    """The budgets that attacks decide. What only an audit tells is 1 without one, the worst that it can be."""
+def privacy_checks(candidate: Candidate, budgets: Budgets, proof: EffortName | None = None) -> list[Check]:
+    """The budgets that attacks decide. What only an audit tells is 1 without one, the worst that it can be.
+
+    Args:
+        candidate: with or without an audit.
+        budgets: of which only those on privacy count here.
+        proof: the effort whose audits are still to come. What is known until then refutes, and proves nothing: it is
+            held against the budgets at its good end. None: nothing is to come, and the bad end counts.
+    """
+    if proof is not None and not _final(candidate, proof):
+        return _refuting(candidate, budgets)
     found = []
     if budgets.max_leakage is not None:
         index, figure = candidate.index, candidate.index.high
@@ -140,6 +149,31 @@ def privacy_checks(candidate: Candidate, budgets: Budgets) -> list[Check]:
         if limit is not None:
             found.append(_audited_check(candidate, name, limit))
     return found
+
+
+def _final(candidate: Candidate, proof: EffortName) -> bool:
+    """True if nothing more is to come for a candidate: it follows from the definition, or was attacked at `proof`."""
+    audited = candidate.audited
+    if audited is None:
+        return candidate.leakage.status == "by-definition"
+    return audited.split == "confirm" and audited.effort == proof != "quick"
+
+
+def _refuting(candidate: Candidate, budgets: Budgets) -> list[Check]:
+    """Privacy budgets held against the least that attackers surely recover."""
+    figures = None if candidate.audited is None else candidate.audited.figures
+    known = {
+        candidate.leakage.index_name: ("leakage", candidate.index, budgets.max_leakage),
+        "reconstruction rate": (
+            "reconstruction rate", None if figures is None else figures.reconstruction_rate, budgets.max_reconstruction
+        ),
+        "linkage": ("linkage", None if figures is None else figures.linkage, budgets.max_linkage),
+    }  # fmt: skip
+    return [
+        Check(name, figure.low, limit, f"{said} from {figure.low:.3f} against {limit:g}", floor=0.05)
+        for said, (name, figure, limit) in known.items()
+        if figure is not None and limit is not None
+    ]
 
 
 def _audited_check(candidate: Candidate, name: str, limit: float) -> Check:
@@ -167,9 +201,9 @@ def _unproven(audited: Audited) -> str:
     return ""
 
 
-def judged(candidate: Candidate, budgets: Budgets) -> Candidate:
-    """`candidate` with `meets_budgets` and `violations` as these budgets see it."""
-    broken = tuple(check.text for check in checks(candidate, budgets) if not check.holds)
+def judged(candidate: Candidate, budgets: Budgets, proof: EffortName | None = None) -> Candidate:
+    """`candidate` with `meets_budgets` and `violations` as these budgets see it; `proof` as of `privacy_checks`."""
+    broken = tuple(check.text for check in checks(candidate, budgets, proof) if not check.holds)
     return candidate.model_copy(update={"meets_budgets": not broken, "violations": broken})
 
 

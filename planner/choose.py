@@ -19,12 +19,13 @@ on the confirm split. A baseline beats a candidate only after the same suite has
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from ..estimators.share_interval import LEVEL, widened
 from ..records import DEFAULT_OBJECTIVES, USUAL_BITS, Budgets, Candidate, Interval, Objective
+from ..records.sign_off import EffortName
 from .budgets import PRIVACY, Check, Costs, checks, cost_checks, judged, without, worst_excess
 from .front import pareto_front
 from .space import Point, point_of
@@ -84,6 +85,10 @@ def choose(
     excluded: Sequence[Excluded] = (),
     auditor: Auditor | None = None,
     beside: Sequence[Candidate] = (),
+    *,
+    proof: EffortName | None = None,
+    late: int = LATE_AUDITS,
+    numbers: dict[Point, int] | None = None,
 ) -> Choice:
     """The candidate with the least leakage that meets the budgets on both splits.
 
@@ -96,8 +101,12 @@ def choose(
         excluded: points that were ruled out beforehand, for the nearest miss.
         auditor: attacks candidates; with None the choice rests on estimates.
         beside: the baselines on the confirm split. Those that keep the cost budgets are among `candidates`.
+        proof: the effort whose audits are still to come; until then figures only refute (`budgets.privacy_checks`).
+        late: most candidates that are attacked only because they would win.
+        numbers: by candidate, the number of its try on the confirm split; tries are added, so that several choices of
+            one search count theirs together. None: this is the only choice.
     """
-    return _Choosing(candidates, budgets, confirm, excluded, auditor, beside).run()
+    return _Choosing(candidates, budgets, confirm, excluded, auditor, beside, proof, late, numbers).run()
 
 
 class _Choosing:
@@ -111,11 +120,16 @@ class _Choosing:
         excluded: Sequence[Excluded],
         auditor: Auditor | None,
         beside: Sequence[Candidate],
+        proof: EffortName | None,
+        late: int,
+        numbers: dict[Point, int] | None,
     ) -> None:
         self.budgets, self.confirm, self.excluded, self.auditor = budgets, confirm, excluded, auditor
-        self.known = {point_of(candidate): judged(candidate, budgets) for candidate in candidates}
+        self.proof, self.late = proof, late
+        self.numbers = {} if numbers is None else numbers
+        self.known = {point_of(candidate): self._judged(candidate) for candidate in candidates}
         self.left = dict.fromkeys(self.known)
-        self.beside = {point_of(baseline): judged(baseline, budgets) for baseline in beside}
+        self.beside = {point_of(baseline): self._judged(baseline) for baseline in beside}
         self.stood: dict[Point, Candidate] = {}
         self.failed: list[Candidate] = []
         self.tries, self.audits = 0, 0
@@ -129,7 +143,7 @@ class _Choosing:
                     continue
                 if self.auditor is not None and _unaudited(best):
                     self.audits += 1
-                    self.known[point] = judged(self.auditor.searched(best), self.budgets)
+                    self.known[point] = self._judged(self.auditor.searched(best))
                     continue
                 if not self._stands(best):
                     continue
@@ -142,8 +156,19 @@ class _Choosing:
         return self._choice(None, None, missed)
 
     def _best(self) -> Candidate | None:
-        may_audit = self.auditor is not None and self.audits < LATE_AUDITS
-        return _best((self.known[point] for point in self.left), self.budgets, may_audit=may_audit)
+        may_audit = self.auditor is not None and self.audits < self.late
+        fitting = [known for point in self.left if self._fits(known := self.known[point], may_audit=may_audit)]
+        return min(fitting, key=_hoped if may_audit else _rank, default=None)
+
+    def _fits(self, candidate: Candidate, *, may_audit: bool) -> bool:
+        """True if a candidate meets the budgets; with `may_audit`, if it does or might after its audit."""
+        if may_audit:
+            return judged(candidate, _certain(candidate, self.budgets), self.proof).meets_budgets
+        unsure = self.auditor is not None and _unaudited(candidate)
+        return judged(candidate, self.budgets, None if unsure else self.proof).meets_budgets
+
+    def _judged(self, candidate: Candidate) -> Candidate:
+        return judged(candidate, self.budgets, self.proof)
 
     def _stands(self, best: Candidate) -> bool:
         """Measure the best on the confirm split: True if it keeps the budgets there and no audit refutes it."""
@@ -152,16 +177,19 @@ class _Choosing:
             confirmed = self.beside[point]
         else:
             self.tries += 1
-            confirmed = at_try(self.confirm(best), self.tries)
-        confirmed = judged(confirmed, self.budgets if self.auditor is None else without(self.budgets, PRIVACY))
+            number = self.numbers.setdefault(point, len(self.numbers) + 1)
+            confirmed = at_try(self.confirm(best), number)
+        confirmed = (
+            self._judged(confirmed) if self.auditor is None else judged(confirmed, without(self.budgets, PRIVACY))
+        )
         if self.auditor is not None and confirmed.meets_budgets:
-            confirmed = judged(self.auditor.hardest(confirmed), self.budgets)
+            confirmed = self._judged(self.auditor.hardest(confirmed))
         return self._settled(point, confirmed)
 
     def _settled(self, point: Point, confirmed: Candidate) -> bool:
         """Record the confirm split's verdict: False if the candidate is dropped or must win again."""
         if point in self.beside:
-            self.beside[point] = judged(confirmed, self.budgets)
+            self.beside[point] = self._judged(confirmed)
         if not confirmed.meets_budgets:
             self.failed.append(confirmed)
             self._fall(point, *(f"on the confirm split: {text}" for text in confirmed.violations))
@@ -170,7 +198,7 @@ class _Choosing:
         if not _refuted(known, confirmed):
             return True
         found = {"leakage": confirmed.leakage, "audited": confirmed.audited, "predicted": None}
-        self.known[point] = judged(known.model_copy(update=found), self.budgets)
+        self.known[point] = self._judged(known.model_copy(update=found))
         return False
 
     def _outdoing(self, confirmed: Candidate) -> Candidate | None:
@@ -182,14 +210,14 @@ class _Choosing:
                 return None
             if self.auditor is None or not _attackable(rival):
                 return rival
-            self._settled(point_of(rival), judged(self.auditor.hardest(rival), self.budgets))
+            self._settled(point_of(rival), self._judged(self.auditor.hardest(rival)))
 
     def _shown(self, point: Point) -> Candidate:
         """A baseline on the confirm split. If it misses nothing there, its violations are those on the search split."""
         row, searched = self.beside[point], self.known.get(point)
         if searched is None or searched.meets_budgets or not row.meets_budgets:
             return row
-        missed = tuple(f"on the search split: {text}" for text in judged(searched, self.budgets).violations)
+        missed = tuple(f"on the search split: {text}" for text in self._judged(searched).violations)
         return row.model_copy(update={"meets_budgets": not missed, "violations": missed})
 
     def _fall(self, point: Point, *why: str) -> None:
@@ -253,16 +281,6 @@ def _attackable(candidate: Candidate) -> bool:
 def _unaudited(candidate: Candidate) -> bool:
     """True if an audit is missing and would add information."""
     return candidate.audited is None and candidate.leakage.status == "estimated"
-
-
-def _best(pool: Iterable[Candidate], budgets: Budgets, *, may_audit: bool) -> Candidate | None:
-    """The first by rank that meets the budgets; with `may_audit`, that meets them or might after its audit."""
-    fitting = [
-        candidate
-        for candidate in pool
-        if judged(candidate, _certain(candidate, budgets) if may_audit else budgets).meets_budgets
-    ]
-    return min(fitting, key=_hoped if may_audit else _rank, default=None)
 
 
 def _certain(candidate: Candidate, budgets: Budgets) -> Budgets:

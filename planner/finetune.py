@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils import _pytree as pytree
 
+from ..attacks.time_limit import check_time
 from ..defenses.pipeline import Defense
 from ..defenses.projection import ProjectionMatrices, vectors_of
 from ..estimators.activations import EdgeActivations
@@ -154,6 +155,7 @@ class _Training:
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
         for _ in range(self.tuning.epochs):
             for batch, crossed in self._crossed(self.data, torch.randperm(len(self.data), generator=generator)):
+                check_time()
                 optimiser.zero_grad()
                 loss = self._loss(batch, crossed, generator)
                 if not bool(torch.isfinite(loss)):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..records import MismatchError, Plan, RecordError, TensorFile, hash_tensors, save, write_bytes
+from ..records import MismatchError, Plan, RecordError, TensorFile, hash_tensors, load, save, write_bytes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 def save_plan(
     plan: Plan, weights: Mapping[str, Tensor] | None, projection: ProjectionMatrices | None, file: Path
 ) -> Plan:
-    """Write the plan, its tensors first, so that no plan ever names a file that is not there; returns it as written."""
+    """Write the plan, its tensors first, so that no plan ever names a file that is not there; returns it as written.
+
+    Other tensors than those that lie there get a name of their own: the plan that names those stays whole until it is
+    replaced.
+    """
+    before = _tensor_files(file)
     tensors = None if projection is None else projection.tensors
     plan = plan.model_copy(
         update={
@@ -26,7 +31,18 @@ def save_plan(
         }
     )
     save(plan, file)
+    for name in before - _tensor_files(file):
+        file.with_name(name).unlink(missing_ok=True)
     return plan
+
+
+def _tensor_files(file: Path) -> set[str]:
+    """The names of the files that the plan at `file` needs beside it; empty if there is none."""
+    try:
+        plan = load(Plan, file)
+    except RecordError:
+        return set()
+    return {each.file for each in (plan.tuned_weights, plan.projection) if each is not None and each.file}
 
 
 def _written(
@@ -36,8 +52,11 @@ def _written(
         return None
     from safetensors.torch import save as save_tensors
 
+    content = save_tensors({name: value.contiguous() for name, value in tensors.items()})
     place = file.with_name(f"{file.stem}.{what}.safetensors")
-    write_bytes(place, save_tensors({name: value.contiguous() for name, value in tensors.items()}))
+    if place.exists() and place.read_bytes() != content:
+        place = file.with_name(f"{file.stem}.{what}-{named.sha256[:8]}.safetensors")
+    write_bytes(place, content)
     return named.model_copy(update={"file": place.name})
 
 

@@ -2,12 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
+from torch import Tensor
+
+from ..defenses.projection import ProjectionMatrices
 from ..records import Baseline, Candidate, EdgePower, Plan, TensorFile, collect_provenance, hash_tensors
 from .choose import Choice, described
 from .evaluator import Evaluator
 from .space import point_of
+
+
+@dataclass(frozen=True)
+class ChosenPlan:
+    """A plan, the cloud half's fine-tuned weights by name and the matrices of its projection, where there are any."""
+
+    plan: Plan
+    tuned_weights: Mapping[str, Tensor] | None
+    projection: ProjectionMatrices | None
+
+
+def chosen_plan_of(
+    evaluator: Evaluator,
+    choice: Choice,
+    front: tuple[Candidate, ...],
+    baselines: tuple[Baseline, ...],
+    trials: int,
+    study: str,
+) -> ChosenPlan | None:
+    """The plan of a choice with its tensors; None where nothing was chosen. Arguments as of `plan_of`."""
+    plan = plan_of(evaluator, choice, front, baselines, trials, study)
+    if plan is None or choice.searched is None:
+        return None
+    point = point_of(choice.searched)
+    return ChosenPlan(plan, evaluator.tuned(point), evaluator.projection(point))
 
 
 def plan_of(
@@ -33,7 +63,7 @@ def plan_of(
     cut = evaluator.cuts[choice.searched.cut_id]
     file = problem.target.file
     return Plan(
-        headline=_headline(choice.confirmed, problem.power),
+        headline=headline(choice.confirmed, problem.power),
         target=problem.target,
         model=problem.traced.identity,
         cut_id=cut.id,
@@ -77,7 +107,13 @@ def _projection(evaluator: Evaluator, candidate: Candidate) -> TensorFile | None
     return None if found is None else TensorFile(file="", sha256=found.sha256)
 
 
-def _headline(chosen: Candidate, power: EdgePower | None) -> str:
+def headline(chosen: Candidate, power: EdgePower | None) -> str:
+    """A plan in one line.
+
+    Args:
+        chosen: its candidate on the confirm split.
+        power: what its energy was computed by.
+    """
     drop, index = chosen.accuracy.drop, chosen.index
     energy = ""
     if chosen.edge_energy_mj is not None and power is not None:

@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
-from torch import Tensor
-
 from ..attacks.audit_target import attacked_input
-from ..defenses.projection import ProjectionMatrices
-from ..records import (
-    Baseline,
-    BudgetError,
-    Budgets,
-    Candidate,
-    CollabplanError,
-    Plan,
-)
+from ..attacks.time_limit import Deadline, TimeUp, check_time, until
+from ..records import BudgetError, Budgets, Candidate, CollabplanError, Plan
+from .anytime import OnPlan, Planning
 from .audits import Audits
 from .baselines import Role, baseline_cuts
 from .budgets import cost_checks, judged
-from .choose import Choice, Excluded, choose, described, shown_front
+from .choose import Choice, Excluded, described
 from .evaluator import Evaluator
 from .folder_lock import locked
 from .front import Values, hypervolume
-from .plan_record import plan_of
+from .pace import Pace
+from .plan_record import ChosenPlan, chosen_plan_of
 from .problem import Problem, RuledOut, SearchOptions, SearchResult, fingerprint
-from .search import OnProgress, Searched, Walk, search_points, search_together
+from .search import OnProgress, Searched, Walk, search_together
 from .shared_study import SharedStore, open_shared_store
 from .space import Point, point_of
 from .study import TrialStore, open_store
@@ -36,23 +28,37 @@ from .study_setup import setup_of, steering_budgets
 
 
 def optimize(
-    problem: Problem, options: SearchOptions, folder: Path, on_progress: OnProgress | None = None
+    problem: Problem,
+    options: SearchOptions,
+    folder: Path,
+    on_progress: OnProgress | None = None,
+    *,
+    on_plan: OnPlan | None = None,
+    deadline: Deadline | None = None,
+    say: Callable[[str], None] = lambda _: None,
 ) -> SearchResult:
     """Search cut x dropout for the plan that leaks least within the budgets.
+
+    With `on_plan` or a deadline, estimates come first, then the attacks that can change the choice, the cheapest first:
+    at any moment there is a plan.
 
     Args:
         problem: model, profiles, link, data and budgets.
         options: how to search.
         folder: holds the study and its lock (`.collabplan`); made when absent.
         on_progress: called after every measured candidate, and while one takes long.
+        on_plan: called with every better supported plan, and with None if it has fallen and no other is left.
+        deadline: when to end with what is known by then; None: when everything was run.
+        say: hears beforehand where the search begins.
 
     Returns:
         The outcome; its `plan` is None, and `nearest_miss` a sentence, where nothing meets the budgets.
 
     Raises:
-        MismatchError: the profiles, or with `resume` the studies in `folder`, are of something else.
+        MismatchError: the profiles, or the study that the options name, are of something else.
         CollabplanError: another process searches in `folder`, no space is left, or a figure cannot be measured.
     """
+    deadline = deadline or Deadline()
     evaluator = Evaluator(problem, options, folder)
     if not evaluator.space.points:
         raise CollabplanError(
@@ -60,37 +66,32 @@ def optimize(
         )
     allowed, excluded = _divide(evaluator, problem.budgets)
     marks = fingerprint(problem, options, evaluator.leakage_samples, evaluator.metric)
-    with _store(evaluator, folder, marks) as store:
-        tell = _telling(evaluator, on_progress)
-        audits, notes = _audits(evaluator, folder, tell)
-        found = _searched(evaluator, store, allowed, tell)
-        candidates = [judged(candidate, problem.budgets) for candidate in found.candidates]
-        if audits is not None:
-            candidates = list(audits.calibrated(candidates))
-        roles, searched, beside = _baselines(evaluator, {point_of(candidate) for candidate in candidates}, tell)
-        if audits is not None:
-            searched = [audits.known(each) for each in searched]
-            beside = [audits.predicted(each) for each in beside]
-        choice = choose([*candidates, *searched], problem.budgets, evaluator.confirm, excluded, audits, beside)
-        shown = {point_of(candidate): candidate for candidate in choice.beside}
-        baselines = tuple(Baseline(role=role, candidate=shown[point]) for role, point in roles.items())
-        front = shown_front(choice.candidates, choice.searched, options.objectives)
-        plan = plan_of(evaluator, choice, front, baselines, len(found.candidates), store.name)
+    tell = _telling(evaluator, on_progress)
+    audits, notes = _audits(evaluator, folder, tell)
+    with _store(evaluator, folder, marks) as store, until(deadline):
+        say(_beginning(store))
+        pace = Pace(folder / "pace", problem.traced.identity.structure_hash, deadline.clock)
+        planning = Planning(evaluator, audits, excluded, store.name, deadline, on_plan, tell, say, pace)
+        found = planning.search(store, _walk(evaluator, allowed))
+        known = {point_of(candidate) for candidate in planning.candidates}
+        planning.decide(*_baselines(evaluator, known, tell))
+        pace.keep()
+    choice, made, front = planning.choice, planning.made, planning.front
     return SearchResult(
-        plan=plan,
+        plan=None if made is None else made.plan,
         chosen=choice.searched,
         front=front,
-        baselines=baselines,
+        baselines=planning.baselines,
         nearest_miss=choice.nearest_miss,
         trials=len(found.candidates),
         reused=found.reused,
         space=len(allowed),
         ruled_out=RuledOut(len(excluded), _cuts_without(allowed, excluded)),
-        confirm_tries=choice.tries,
+        confirm_tries=planning.tries,
         hypervolume=_hypervolume(evaluator, front),
         study=store.name,
-        tuned_weights=None if plan is None or choice.searched is None else evaluator.tuned(point_of(choice.searched)),
-        projection=None if plan is None or choice.searched is None else evaluator.projection(point_of(choice.searched)),
+        tuned_weights=None if made is None else made.tuned_weights,
+        projection=None if made is None else made.projection,
         audits=0 if audits is None else audits.made,
         notes=(
             *evaluator.notes,
@@ -100,7 +101,16 @@ def optimize(
         ),
         objectives=options.objectives,
         power=problem.power,
+        timed_out=planning.timed_out,
     )
+
+
+def _beginning(store: TrialStore | SharedStore) -> str:
+    """Whether a search goes on or begins, and why."""
+    known = len(store.completed())
+    if known:
+        return f"going on with {store.name}: {known} candidates were measured before (--fresh begins anew)"
+    return f"a new search begins, {store.name}" + (f"; {store.differs}" if store.differs else "")
 
 
 def sign_question(problem: Problem, candidates: Sequence[Candidate]) -> tuple[str, ...]:
@@ -120,15 +130,6 @@ def sign_question(problem: Problem, candidates: Sequence[Candidate]) -> tuple[st
         f"({found.accuracy.value:.3f} against {found.undefended:.3f}, {described(most)}): is higher better in "
         "`evaluate`? Return a loss with its sign changed",
     )
-
-
-@dataclass(frozen=True)
-class ChosenPlan:
-    """A plan, the cloud half's fine-tuned weights by name and the matrices of its projection, where there are any."""
-
-    plan: Plan
-    tuned_weights: Mapping[str, Tensor] | None
-    projection: ProjectionMatrices | None
 
 
 def plan_for(
@@ -161,9 +162,10 @@ def plan_for(
     confirmed = judged(confirmed, problem.budgets)
     if not confirmed.meets_budgets:
         raise BudgetError(f"{described(confirmed)} misses on the confirm split: {', '.join(confirmed.violations)}")
-    made = plan_of(evaluator, Choice(candidate, confirmed, 1), found.front, found.baselines, found.trials, found.study)
+    choice = Choice(candidate, confirmed, 1)
+    made = chosen_plan_of(evaluator, choice, found.front, found.baselines, found.trials, found.study)
     assert made is not None
-    return ChosenPlan(made, evaluator.tuned(point_of(candidate)), evaluator.projection(point_of(candidate)))
+    return made
 
 
 def _telling(evaluator: Evaluator, on_progress: OnProgress | None) -> OnProgress:
@@ -198,7 +200,7 @@ def _store(evaluator: Evaluator, folder: Path, marks: Mapping[str, str]) -> Iter
     problem, options = evaluator.problem, evaluator.options
     if options.storage is None:
         with open_store(
-            folder, marks, evaluator.space, resume=options.resume, name=options.study, objectives=options.objectives
+            folder, marks, evaluator.space, resume=not options.fresh, name=options.study, objectives=options.objectives
         ) as store:
             yield store
         return
@@ -208,7 +210,7 @@ def _store(evaluator: Evaluator, folder: Path, marks: Mapping[str, str]) -> Iter
             options.storage,
             marks,
             evaluator.space,
-            resume=options.resume,
+            resume=not options.fresh,
             name=options.study,
             objectives=options.objectives,
         ) as shared,
@@ -217,15 +219,10 @@ def _store(evaluator: Evaluator, folder: Path, marks: Mapping[str, str]) -> Iter
         yield shared
 
 
-def _searched(
-    evaluator: Evaluator, store: TrialStore | SharedStore, allowed: Sequence[Point], tell: OnProgress
-) -> Searched:
+def _walk(evaluator: Evaluator, allowed: Sequence[Point]) -> Walk:
     options = evaluator.options
     budgets = steering_budgets(evaluator.problem, options)
-    walk = Walk(allowed, evaluator.evaluate, budgets, options.seed, options.trials, options.sampler, evaluator.reprice)
-    if isinstance(store, SharedStore):
-        return search_together(store, walk, tell)
-    return search_points(store, walk, tell)
+    return Walk(allowed, evaluator.evaluate, budgets, options.seed, options.trials, options.sampler, evaluator.reprice)
 
 
 def join_search(
@@ -251,7 +248,7 @@ def join_search(
     with open_shared_store(
         options.storage, marks, evaluator.space, resume=True, name=name, objectives=options.objectives
     ) as store:
-        return _searched(evaluator, store, allowed, _telling(evaluator, on_progress))
+        return search_together(store, _walk(evaluator, allowed), _telling(evaluator, on_progress))
 
 
 def _unsought(options: SearchOptions) -> tuple[str, ...]:
@@ -265,9 +262,12 @@ def _unsought(options: SearchOptions) -> tuple[str, ...]:
 
 
 def _divide(evaluator: Evaluator, budgets: Budgets) -> tuple[list[Point], list[Excluded]]:
-    """The points whose costs keep within the budgets, and the others; nothing is run."""
+    """The points whose costs keep within the budgets, the deepest cut first, and the others; nothing is run.
+
+    Deep cuts leak least. If the time does not suffice for all points, those that are left out would hardly have won.
+    """
     allowed, excluded = [], []
-    for point in evaluator.space.points:
+    for point in sorted(evaluator.space.points, key=lambda point: -evaluator.cuts[point.cut_id].depth):
         if _affordable(evaluator, point, budgets):
             allowed.append(point)
         else:
@@ -289,6 +289,8 @@ def _baselines(
 ) -> tuple[Mapping[Role, Point], list[Candidate], list[Candidate]]:
     """The baseline cuts undefended but quantized, which are measured whether the search visited them or not.
 
+    Those that the deadline leaves no time for are left out.
+
     Args:
         known: what was measured on the search split already.
 
@@ -301,15 +303,22 @@ def _baselines(
         lambda cut: evaluator.costs(undefended(cut.id)).latency,
         None if evaluator.extra is None else evaluator.extra.cut,
     )
-    roles = {role: undefended(cut.id) for role, cut in cuts.items()}
+    roles: dict[Role, Point] = {}
     searched: list[Candidate] = []
     confirmed: dict[Point, Candidate] = {}
-    for done, (role, point) in enumerate(roles.items(), start=1):
+    for done, (role, cut) in enumerate(cuts.items(), start=1):
+        point = undefended(cut.id)
         if point not in confirmed:
-            confirmed[point] = evaluator.evaluate(point, "confirm")
-            if point not in known and _affordable(evaluator, point, evaluator.problem.budgets):
-                searched.append(evaluator.evaluate(point))
-        tell(f"baseline {role}: {cuts[role].name}", done / len(cuts))
+            try:
+                check_time()
+                row = evaluator.evaluate(point, "confirm")
+                if point not in known and _affordable(evaluator, point, evaluator.problem.budgets):
+                    searched.append(evaluator.evaluate(point))
+            except TimeUp:
+                continue
+            confirmed[point] = row
+        roles[role] = point
+        tell(f"baseline {role}: {cut.name}", done / len(cuts))
     return roles, searched, list(confirmed.values())
 
 

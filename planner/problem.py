@@ -112,6 +112,14 @@ class Problem:
         return joined
 
 
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """One step of the ladder that a winner climbs: the whole suite at an effort, from so many seeds."""
+
+    effort: Effort
+    seeds: int
+
+
 @dataclass(frozen=True)
 class AuditOptions:
     """How to audit.
@@ -121,6 +129,7 @@ class AuditOptions:
         final_effort: of those of the winner; its whole suite is run with `seeds` seeds.
         most: audits while searching, at most; None: a fifth of the candidates, and a few more than calibration needs.
         attacks: the suite that the winner must stand.
+        before: efforts that it must stand first, each with one seed: a cheap attack that refutes it saves a dear one.
     """
 
     search_effort: Effort
@@ -128,6 +137,13 @@ class AuditOptions:
     attacks: tuple[Attack, ...]
     seeds: int = 3
     most: int | None = None
+    before: tuple[Effort, ...] = ()
+
+    @property
+    def rungs(self) -> tuple[Rung, ...]:
+        """What the winner must stand, in this order: from the cheapest evidence to the strongest."""
+        seeds = (1, self.seeds) if self.seeds > 1 else (1,)
+        return tuple(Rung(effort, 1) for effort in self.before) + tuple(Rung(self.final_effort, n) for n in seeds)
 
     def __post_init__(self) -> None:
         if self.seeds < 1 or (self.most is not None and self.most < 0):
@@ -138,7 +154,8 @@ class AuditOptions:
 class SearchOptions:
     """How to search.
 
-    `trials` is the total in the study: None enumerates a small space, else runs 200. `draws` masks are
+    `trials` is the total in the study: None enumerates a small space, else runs 200. `fresh` begins a new study, where
+    else the latest that fits goes on. `draws` masks are
     averaged per candidate. `defenses` are those to choose from, in any form that `defenses_of` reads; noise and
     quantizer of the first are those of undefended baselines. `leakage_samples` bounds the rows that the leakage
     attackers see. `sampler` proposes points where not all are visited. With `tuning` the cloud half is fine-tuned under
@@ -151,7 +168,7 @@ class SearchOptions:
 
     trials: int | None = None
     seed: int = 0
-    resume: bool = False
+    fresh: bool = False
     draws: int = 5
     cache_bytes: int = 4_000_000_000
     defenses: Sequence[Given] = DEFAULT_DEFENSES
@@ -212,7 +229,8 @@ class SearchResult:
     `projection` the matrices of its projection.
     `hypervolume` is the share of a box that the front dominates in `objectives` (accuracy and leakage 0 to 1, latency,
     energy and payload 0 to the space's greatest): comparable between searches of one space and set of objectives only.
-    `power` is what energies were computed by.
+    `power` is what energies were computed by. `timed_out` names the step that the deadline ended, "" if nothing was
+    left out.
     """
 
     plan: Plan | None
@@ -233,6 +251,7 @@ class SearchResult:
     notes: tuple[str, ...] = ()
     objectives: tuple[Objective, ...] = DEFAULT_OBJECTIVES
     power: EdgePower | None = None
+    timed_out: str = ""
 
 
 def fingerprint(problem: Problem, options: SearchOptions, leakage_samples: int, metric: str) -> Mapping[str, str]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from ..attacks.time_limit import TimeUp
 from ..records import Budgets, Candidate
 from .budgets import judged
 from .samplers import Proposer, Sampler, proposer_named
@@ -38,13 +39,14 @@ class Walk:
     """Which points are visited, and how each is measured.
 
     Attributes:
-        allowed: the points that the budgets do not rule out beforehand, in the order of `Space.points`.
+        allowed: the points that the budgets do not rule out beforehand, in the order in which they are visited.
         evaluate: measures one point; deterministic, so that a repeated run gives the same candidate.
         budgets: become constraints of the search.
         seed: of the proposals.
         trials: the total in the study. None enumerates up to `ENUMERATE_UP_TO` points, else runs that many.
         sampler: what proposes points where not all are visited; *exhaustive* goes through them in order.
         reprice: see `Reprice`.
+        enough: asked before every trial with those that are complete; True ends the search.
     """
 
     allowed: Sequence[Point]
@@ -54,6 +56,7 @@ class Walk:
     trials: int | None = None
     sampler: Sampler = "tpe"
     reprice: Reprice = lambda candidate: candidate
+    enough: Callable[[Sequence[Candidate]], bool] = lambda _: False
 
     def measured(self, point: Point) -> Candidate:
         """The point's candidate, judged by the budgets."""
@@ -83,7 +86,7 @@ class Walk:
 
 
 def search_points(store: TrialStore, walk: Walk, on_progress: OnProgress | None = None) -> Searched:
-    """Evaluate points until all trials are complete in the study or no point is left.
+    """Evaluate points until all trials are complete in the study, no point is left, or the time for it is up.
 
     Args:
         store: where completed trials are kept; those in it count towards `walk.trials`.
@@ -99,10 +102,13 @@ def search_points(store: TrialStore, walk: Walk, on_progress: OnProgress | None 
     unseen = [point for point in walk.allowed if point not in seen]
     total = walk.total(len(found), len(unseen))
     proposer = None if walk.in_order(len(found), len(unseen)) else walk.proposer(store, found)
-    while unseen and len(found) < total:
+    while unseen and len(found) < total and not walk.enough(found):
         point = unseen[0] if proposer is None else proposer.propose(seen, unseen, len(found))
         started = datetime.now()
-        candidate = walk.measured(point)
+        try:
+            candidate = walk.measured(point)
+        except TimeUp:
+            break
         store.add(candidate, walk.budgets, started)
         found.append(candidate)
         seen.add(point)
@@ -140,7 +146,7 @@ def search_together(
         total = walk.total(len(known), len(left))
         if on_progress and fresh:
             on_progress(f"trial {len(known)} of {total}", len(known) / max(total, 1))
-        if len(known) >= total:
+        if len(known) >= total or walk.enough(tuple(known.values())):
             return Searched(tuple(known.values()), len(known) - own)
         if not unseen or len(known) + len(busy) >= total:
             time.sleep(pause_s)
@@ -152,6 +158,9 @@ def search_together(
             point = proposed if proposed in unseen else unseen[0]
         claim = store.claim(point)
         if claim is not None:
-            with store.beating(claim):
-                candidate = walk.measured(point)
+            try:
+                with store.beating(claim):
+                    candidate = walk.measured(point)
+            except TimeUp:
+                return Searched(tuple(known.values()), len(known) - own)
             own += store.finish(claim, candidate, walk.budgets)

@@ -24,7 +24,7 @@ from ..records import DEFAULT_OBJECTIVES, Budgets, Candidate, CollabplanError, O
 from ..records.extras import missing_package
 from .budgets import checks
 from .space import Point, Space
-from .study import CANDIDATE, StoredStudy, pick_study, quiet_optuna, storage_errors
+from .study import CANDIDATE, StoredStudy, differences, pick_study, quiet_optuna, storage_errors
 
 HEARTBEAT_S, GRACE_S = 20, 120
 _CLAIM, _POINT, _BEATS, _SETUP = "collabplan.claim", "collabplan.point", "collabplan.beats", "collabplan.setup"
@@ -141,7 +141,7 @@ def open_shared_store(
     heartbeat_s: int = HEARTBEAT_S,
     grace_s: int = GRACE_S,
 ) -> Iterator[SharedStore]:
-    """The study to search in: a new one, with `resume` the latest that fits, or the one of that `name`.
+    """The study to search in: with `resume` the latest that fits if there is one, else a new one, or that `name`.
 
     Args:
         url: of SQLAlchemy, `postgresql+psycopg://user:password@host/database`.
@@ -161,7 +161,8 @@ def open_shared_store(
         try:
             with storage_errors(place):
                 study = pick_study(storage, fingerprint, place, resume=resume, name=name, objectives=objectives)
-            yield SharedStore(place, study.study_name, space, objectives, study, storage, heartbeat_s, grace_s)
+            apart = differences(storage, study)
+            yield SharedStore(place, study.study_name, space, objectives, apart, study, storage, heartbeat_s, grace_s)
         finally:
             storage.remove_session()
             storage.engine.dispose()

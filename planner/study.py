@@ -60,12 +60,16 @@ _STORAGE_FAILURES = (
 
 @dataclass
 class StoredStudy:
-    """One study and its completed trials, wherever it is kept. `objectives` are what it shows and is searched by."""
+    """One study and its completed trials, wherever it is kept. `objectives` are what it shows and is searched by.
+
+    `differs` says how a study that was just begun differs from the latest one beside it; "" if there is none.
+    """
 
     path: Path | str
     name: str
     space: Space
     objectives: tuple[Objective, ...]
+    differs: str
     _study: optuna.Study
 
     def values(self, candidate: Candidate) -> list[float]:
@@ -88,7 +92,7 @@ class StoredStudy:
         except (KeyError, pydantic.ValidationError):
             raise CollabplanError(
                 f"study {self.name} in {self.path} holds a trial that collabplan did not write (or another version "
-                "wrote); run without --resume to start a new study beside it"
+                "wrote); run with --fresh to start a new study beside it"
             ) from None
 
 
@@ -131,11 +135,11 @@ def open_store(
         folder: holds `study.db`, whose studies are called search-1, search-2, ...; none is ever deleted.
         fingerprint: everything that the trials' figures depend on, by the name a user knows it by.
         space: the search space.
-        resume: continue the latest study with this fingerprint. Where no study exists, one is begun.
+        resume: continue the latest study with this fingerprint. Where there is none, one is begun.
         objectives: what the study shows and is searched by; part of what a resumed study must agree in.
 
     Raises:
-        MismatchError: there are studies, but none with this fingerprint; the difference is named.
+        MismatchError: the study of that `name` is of another fingerprint; the difference is named.
         CollabplanError: the lock is held, no space is left, or the database cannot be read.
     """
     path = folder / "study.db"
@@ -146,7 +150,7 @@ def open_store(
             with storage_errors(path):
                 study = pick_study(storage, fingerprint, path, resume=resume, name=name, objectives=objectives)
                 _fail_stale(study)
-            yield TrialStore(path, study.study_name, space, objectives, study)
+            yield TrialStore(path, study.study_name, space, objectives, differences(storage, study), study)
         finally:
             storage.remove_session()
             storage.engine.dispose()
@@ -190,10 +194,10 @@ def pick_study(
     name: str | None = None,
     objectives: Sequence[Objective] = DEFAULT_OBJECTIVES,
 ) -> optuna.Study:
-    """A new study, with `resume` the latest of that fingerprint, or the one of that `name`.
+    """A new study, with `resume` the latest of that fingerprint if there is one, or the one of that `name`.
 
     Raises:
-        MismatchError: its figures are for something else.
+        MismatchError: the figures of the named study are for something else.
     """
     ours = sorted(
         (study for study in storage.get_all_studies() if _number(study.study_name) > 0),
@@ -214,14 +218,24 @@ def pick_study(
         and _directions(ours[0].directions) == [FIGURES[each][1] for each in objectives]
     ):
         return _begin(storage, ours[0].study_name, wanted, objectives)  # killed between creating and marking it
-    marked = {each: found for each, found in known.items() if found is not None}
-    if resume and marked:
-        for each, found in marked.items():
-            if found == wanted:
-                return optuna.load_study(study_name=each, storage=storage)
-        latest = next(iter(marked))
-        raise MismatchError(_refusal(path, latest, marked[latest], wanted))
+    same = next((each for each, found in known.items() if resume and found == wanted), None)
+    if same is not None:
+        return optuna.load_study(study_name=same, storage=storage)
     return _begin(storage, f"{_PREFIX}{_number(ours[0].study_name) + 1 if ours else 1}", wanted, objectives)
+
+
+def differences(storage: optuna.storages.RDBStorage, study: optuna.Study) -> str:
+    """How a study without trials differs from the latest one beside it; "" if it has trials or stands alone."""
+    others = [each for each in storage.get_all_studies() if _number(each.study_name) > 0]
+    others = [each for each in others if each.study_name != study.study_name and _marks(each.user_attrs)]
+    if not others or study.get_trials(deepcopy=False):
+        return ""
+    latest = max(others, key=lambda each: _number(each.study_name))
+    found, ours = _marks(latest.user_attrs) or {}, _marks(study.user_attrs) or {}
+    if found.get(_VERSION_MARK) != ours.get(_VERSION_MARK):
+        return f"{latest.study_name} was made by another version of collabplan"
+    parts = _parts(found, ours)
+    return f"{latest.study_name} is for something else: {'; '.join(parts)}" if parts else ""
 
 
 def _marks(attributes: Mapping[str, Any]) -> dict[str, str] | None:
@@ -260,13 +274,18 @@ def _refusal(path: Path | str, name: str, found: Mapping[str, Any], expected: Ma
     return _difference(path, name, found, expected)
 
 
-def _difference(path: Path | str, name: str, found: Mapping[str, Any], expected: Mapping[str, str]) -> str:
+def _parts(found: Mapping[str, Any], expected: Mapping[str, str]) -> list[str]:
+    """What differs between two fingerprints, one phrase each."""
     names = [key for key in {**found, **expected} if found.get(key) != expected.get(key)]
     apart = (each for key in names for each in _entries(key, found.get(key), expected.get(key)))
-    parts = [f"{key} was {_short(was)}, now {_short(now)}" for key, was, now in apart]
+    return [f"{key} was {_short(was)}, now {_short(now)}" for key, was, now in apart]
+
+
+def _difference(path: Path | str, name: str, found: Mapping[str, Any], expected: Mapping[str, str]) -> str:
     return (
-        f"cannot resume study {name} in {path}, its figures are for something else: {'; '.join(parts)}. "
-        "Undo the change, or run without --resume to start a new study beside it"
+        f"cannot go on with study {name} in {path}, its figures are for something else: "
+        f"{'; '.join(_parts(found, expected))}. "
+        "Undo the change, or run without --reuse"
     )
 
 
@@ -318,13 +337,13 @@ def _storage_message(path: Path | str, error: BaseException) -> str:
     text = " ".join(causes).lower()
     if "disk is full" in text or "no space left" in text or "disk i/o error" in text:
         return (
-            f"no space left on the device for {path}; free some space and run again with --resume "
+            f"no space left on the device for {path}; free some space and run the same command again "
             "(every completed trial is kept)"
         )
     if "readonly" in text or "unable to open" in text:
         return f"cannot write {path}; make it and its folder writable, or work in another folder"
     if "database is locked" in text:
-        return f"{path} is locked by another program; close it (a database browser?) and run again with --resume"
+        return f"{path} is locked by another program; close it (a database browser?) and run the same command again"
     if isinstance(path, str):
         first = next((line for cause in causes for line in cause.splitlines() if line), type(error).__name__)
         return f"the database {path} cannot be used ({first}); check that it runs and that the URL is right"

@@ -21,6 +21,7 @@ from .audit import (
 )
 from .base import Interval, Record, Timing
 from .bundle import BundleFile, BundleManifest, BundlePart, BundleRole, OutputSpec, TensorSpec, WireFormat, output_key
+from .certificate import Certificate
 from .defense import (
     USUAL_BITS,
     CustomRecord,
@@ -66,7 +67,7 @@ from .private_file import read_private
 from .profile import CutProfile, NodeProfile, Profile, Role
 from .provenance import collect_provenance, processor_name
 from .study import StudySetup
-from .units import parse_bandwidth, parse_duration_ms, parse_number, parse_size
+from .units import parse_bandwidth, parse_duration_ms, parse_number, parse_size, parse_time_limit_s
 
 __all__ = [
     "ALONE",
@@ -91,6 +92,7 @@ __all__ = [
     "BundlePart",
     "BundleRole",
     "Candidate",
+    "Certificate",
     "CollabplanError",
     "ControlRow",
     "Correlation",
@@ -172,6 +174,7 @@ __all__ = [
     "parse_duration_ms",
     "parse_number",
     "parse_size",
+    "parse_time_limit_s",
     "printable",
     "processor_name",
     "read_private",

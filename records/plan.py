@@ -10,12 +10,13 @@ from pydantic import Field, field_validator
 
 from .audit import FloorIndex, TierFigures
 from .base import Interval, Record, Timing
+from .certificate import Certificate
 from .defense import DefenseRecord
 from .energy import EdgePower
 from .leakage import Leakage
 from .link import Link
 from .model import Crossing, CutKind, DeviceIdentity, ModelIdentity, Provenance, TargetIdentity
-from .sign_off import missing_to_sign_off
+from .sign_off import PROVEN, Level, missing_to_sign_off
 
 ResultAt = Literal["edge", "cloud"]
 
@@ -80,6 +81,11 @@ class Budgets(Record):
     max_edge_parameters: int | None = Field(default=None, ge=0)
     max_edge_energy_mj: float | None = Field(default=None, gt=0)
     result_at: ResultAt = "edge"
+
+    @property
+    def private(self) -> bool:
+        """True where a budget is one that attacks decide."""
+        return any(limit is not None for limit in (self.max_leakage, self.max_reconstruction, self.max_linkage))
 
 
 class Audited(Record):
@@ -183,6 +189,15 @@ class Candidate(Record):
         return "predicted" if self.predicted is not None else self.leakage.status
 
     @property
+    def level(self) -> Level:
+        """How well the index is supported: by attacks on the confirm split, else by an estimate or the definition."""
+        if self.audited is None or self.audited.split == "search":
+            return "by definition" if self.leakage.status == "by-definition" else "estimated"
+        if not self.audited.missing_to_sign_off:
+            return "signed off"
+        return "quick" if self.audited.effort == "quick" else "standard"
+
+    @property
     def standing(self) -> str:
         """What `index` is worth, in words: an estimate must not pass for an audit."""
         audited = self.audited
@@ -239,7 +254,8 @@ class Plan(Record):
     `chosen` holds the figures of the confirm split of the validation data; `searched` those that the
     search saw. `tuning` is how the search fine-tuned, `tuned_weights` what came of it for this plan;
     `projection` holds the matrices of the defense's projection, where it has one. `objectives` are what `front` is made
-    of. `measured` is what it did when it was run (`collabplan verify`).
+    of. `measured` is what it did when it was run (`collabplan verify`), `certificate` what it was signed off by
+    (`collabplan certify`).
     """
 
     format: Literal["collabplan.plan"] = "collabplan.plan"
@@ -271,7 +287,18 @@ class Plan(Record):
     trials: int = Field(ge=0)
     study: str
     measured: Measured | None = None
+    certificate: Certificate | None = None
     provenance: Provenance
+
+    @property
+    def level(self) -> Level:
+        """How well the plan's leakage is supported (`Candidate.level`)."""
+        return self.chosen.level
+
+    @property
+    def proven(self) -> bool:
+        """False where a privacy budget was asked for which the evidence does not prove (yet)."""
+        return not self.budgets.private or (self.level in PROVEN and self.chosen.meets_budgets)
 
     def portable(self) -> Plan:
         """The plan as it may leave this machine: files without their folders, the command line without addresses.

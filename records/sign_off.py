@@ -12,6 +12,15 @@ from .audit import TierFigures
 
 EffortName = Literal["quick", "standard", "thorough"]
 
+Level = Literal["estimated", "quick", "standard", "signed off", "by definition"]
+"""How well a figure of leakage is supported. *by definition*: it follows from what crosses, and no attack is needed."""
+
+LEVELS: tuple[Level, ...] = ("estimated", "quick", "standard", "signed off", "by definition")
+"""From the least support to the most."""
+
+PROVEN: tuple[Level, ...] = ("signed off", "by definition")
+"""The levels that prove a privacy budget."""
+
 QUICK = "quick effort finds lower bounds alone"
 """Why it meets no privacy budget, in the words of every message."""
 

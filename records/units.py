@@ -23,6 +23,7 @@ _BYTES = {
 _DURATION_MS = {
     "us": 1e-3, "µs": 1e-3, "μs": 1e-3, "ms": 1.0, "s": 1e3, "sec": 1e3, "min": 6e4, "h": 3.6e6, "d": 8.64e7,
 }  # fmt: skip
+_TIME_LIMIT_S = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 _SIZE_BYTES = {
     "B": 1.0, "kB": 1e3, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12, "KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30,
 }  # fmt: skip
@@ -66,6 +67,24 @@ def parse_duration_ms(text: str) -> float:
         2000.0
     """
     return _parse(text, _DURATION_MS, "duration", "15ms", _TIMES, zero=True)
+
+
+def parse_time_limit_s(text: str) -> float | None:
+    """How long a command may take, in seconds; None for `none`, no limit. Units: s, m (or min), h.
+
+    Args:
+        text: a positive number and its unit, or `none`; case does not matter.
+
+    Raises:
+        CollabplanError: as `parse_bandwidth`.
+
+    Examples:
+        >>> parse_time_limit_s("15m"), parse_time_limit_s("none")
+        (900.0, None)
+    """
+    if text.strip().lower() == "none":
+        return None
+    return _parse(text, _TIME_LIMIT_S, "time limit", "15m, or none", "s, m, min, h")
 
 
 def parse_size(text: str) -> int:

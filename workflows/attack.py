@@ -95,7 +95,7 @@ def attack(
     else:
         session = open_session(spec, inputs, reporter, needs_data=True)
     settings = replace(settings, defenses=defenses_of(options.defense))
-    run = _open_run(session, planned, options, settings, workspace, reporter)
+    run = open_run(session, planned, options, settings, workspace, reporter)
     with reporter.progress("attacking", counted=True) as advance:
         outcomes = run.run(advance, reporter.note)
     report = _report(session.target, run, outcomes, options.pictures)
@@ -136,7 +136,7 @@ def picture(outcome: AuditOutcome, folder: Path) -> Path | None:
     return path
 
 
-def _open_run(
+def open_run(
     session: Session,
     planned: LoadedPlan | None,
     options: AttackOptions,
@@ -144,7 +144,18 @@ def _open_run(
     workspace: Workspace,
     reporter: Reporter,
 ) -> AttackRun:
-    """Read the data, divide it among target and attacker, and choose the cuts."""
+    """Read the data, divide it among target and attacker, and choose the cuts.
+
+    Args:
+        session: of the target that is attacked.
+        planned: the plan that is attacked; None: cuts and defenses of the options.
+        options, settings: which cuts, and how they are attacked.
+        workspace: holds finished attacks.
+        reporter: hears what is found.
+
+    Raises:
+        CollabplanError: an unknown cut, too little data, or inputs that no attack is built for.
+    """
     target, traced = session.target, session.traced
     attacked_input(traced)
     with reporter.progress("reading the data"):

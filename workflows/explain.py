@@ -64,7 +64,10 @@ def _why(plan: Plan) -> list[str]:
     if not held:
         return [*found, "There is no budget."]
     tightest = max(held, key=lambda check: check.excess)
-    found.append(f"Its tightest budget, with {-tightest.excess:.0%} to spare: {tightest.text}.")
+    if tightest.holds:
+        found.append(f"Its tightest budget, with {-tightest.excess:.0%} to spare: {tightest.text}.")
+    else:
+        found.append(f"What it does not keep yet: {tightest.text}.")
     return found
 
 
@@ -116,6 +119,14 @@ def _rejected(plan: Plan) -> list[str]:
     return [made_of, *(found or ["It holds no other candidate."])]
 
 
+def level_sentence(plan: Plan) -> str:
+    """The level of a plan's evidence, and what it proves."""
+    if plan.level == "by definition":
+        return "Level: by definition. There is nothing to attack."
+    said = f"Level: {plan.level}, of estimated, quick, standard and signed off."
+    return said if plan.proven else f"{said} The privacy budgets are not yet proven: run `collabplan certify`."
+
+
 def _costs(candidate: Candidate, mine: Candidate, objectives: tuple[Objective, ...]) -> str:
     """Energy and payload beside the plan's, where the front is made of them."""
     said = ""
@@ -157,5 +168,6 @@ def _meaning(plan: Plan) -> list[str]:
         )
     else:
         found.append(f"The index follows from the definition ({chosen.leakage.status}): no attack is needed.")
+    found.append(level_sentence(plan))
     found.append("No figure says anything about data of another distribution than the validation data's.")
     return found

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import time
 
+from ..attacks.time_limit import Clock, Deadline
 from ..planner import SearchOptions, SearchResult
 from ..planner import optimize as run_search
-from ..planner.plan_files import save_plan
-from ..records import Budgets, Plan
+from ..planner.anytime import OnPlan
+from ..records import Budgets, Plan, parse_time_limit_s
 from ..targets.input_options import InputOptions
 from ..targets.target import Target
 from .conditions import (
@@ -42,6 +43,8 @@ def search_plan(
     options: OptimizeOptions,
     workspace: Workspace,
     reporter: Reporter,
+    on_plan: OnPlan | None = None,
+    clock: Clock = time.monotonic,
 ) -> SearchResult:
     """Search the cuts and defenses of a target.
 
@@ -51,6 +54,8 @@ def search_plan(
         options: budgets, conditions, and how to search.
         workspace: holds profiles, the study and finished attacks.
         reporter: hears what is found and how far the search is.
+        on_plan: called with every better supported plan (`PlanFile.replace`).
+        clock: tells the time that the limit counts, from this call on.
 
     Returns:
         The front, the baselines and the plan; the plan is None where nothing meets the budgets.
@@ -58,6 +63,7 @@ def search_plan(
     Raises:
         CollabplanError: an option that is not possible, or what the target, profiles or data lack.
     """
+    deadline = Deadline.after(parse_time_limit_s(options.search.time_limit), clock)
     budgets = budgets_of(options.budgets)
     require_audits(budgets, options.audit)
     costs = options.conditions
@@ -75,14 +81,15 @@ def search_plan(
     conditions = Conditions(link, costs.edge_slowdown, power.known)
     problem = state_problem(prepared, conditions, budgets, reporter)
     with reporter.progress("searching", counted=True) as advance:
-        return run_search(problem, settings, workspace.prepare(), lambda what, done: advance(done, 1.0, what))
-
-
-def write_plan(found: SearchResult, file: Path) -> Plan | None:
-    """Write the plan of a search with its tensors beside it; None if there is no plan."""
-    if found.plan is None:
-        return None
-    return save_plan(found.plan, found.tuned_weights, found.projection, file)
+        return run_search(
+            problem,
+            settings,
+            workspace.prepare(),
+            lambda what, done: advance(done, 1.0, what),
+            on_plan=on_plan,
+            deadline=deadline,
+            say=reporter.note,
+        )
 
 
 def budgets_of(options: BudgetOptions) -> Budgets:
@@ -116,7 +123,7 @@ def search_options(options: OptimizeOptions) -> SearchOptions:
     return SearchOptions(
         trials=search.trials,
         seed=search.seed,
-        resume=search.resume,
+        fresh=search.fresh,
         draws=search.draws,
         cache_bytes=int(search.cache_gb * 1e9),
         sampler=search.sampler,
@@ -153,8 +160,8 @@ def how_much(found: SearchResult) -> str:
     if found.audits:
         parts.append(f"{found.audits} attacked")
     if found.confirm_tries > 1:
-        parts.append(f"{found.confirm_tries} measured on the confirm split until one held")
-    return ", ".join(parts)
+        parts.append(f"{found.confirm_tries} measured on the confirm split")
+    return ", ".join(parts) + (f"; the time limit ended the {found.timed_out}" if found.timed_out else "")
 
 
 def plan_notes(plan: Plan) -> tuple[str, ...]:
@@ -173,6 +180,11 @@ def plan_notes(plan: Plan) -> tuple[str, ...]:
 
 def no_plan(found: SearchResult) -> str:
     """Why a search has no plan, in one line."""
+    if found.timed_out:
+        return (
+            f"no plan within the time limit, which ended the {found.timed_out}; the same command goes on from here. "
+            f"So far {found.nearest_miss or 'no candidate was measured'}"
+        )
     return f"no plan meets the budgets; {found.nearest_miss or 'no candidate could be evaluated'}"
 
 

@@ -109,24 +109,26 @@ class SearchSettings:
         trials: total of trials, earlier ones included; None: every candidate up to 200, else 200.
         sampler: proposes candidates if there are more than trials.
         seed: the same seed gives the same front.
-        resume: continue the study in the workspace.
+        fresh: begin a new study, where else the latest that fits goes on.
         reuse: the name of the study to continue, also for another link or device.
         objectives: of the front, two or more names separated by commas.
         defense: the defenses to choose from, one family each (see `collabplan.defenses.spelling`); noise and quantizer
             of the first are those of undefended baselines.
         draws: dropout masks that accuracy is averaged over.
         cache_gb: memory for edge activations, in 10^9 bytes.
+        time_limit: when to end with the best plan so far: `90s`, `15m`, `2h`, or `none`.
     """
 
     trials: int | None = None
     sampler: Literal["tpe", "gp", "nsga2", "nsga3", "random", "exhaustive"] = "tpe"
     seed: int = 0
-    resume: bool = False
+    fresh: bool = False
     reuse: str | None = None
     objectives: str = "accuracy,latency,leakage"
     defense: tuple[str, ...] = ("none", "dropout:element:0.1..0.9", "dropout:channel:0.1..0.9")
     draws: int = 5
     cache_gb: float = 4.0
+    time_limit: str = "15m"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,14 +138,16 @@ class AuditSettings:
     Attributes:
         audit: run attacks; without them the plan is ESTIMATED.
         audits: most candidates attacked while searching; None: a fifth, at least 13.
-        audit_effort: of the attacks on the plan.
+        audit_effort: of the attacks on the plan, if the time suffices; cheaper ones come first.
         audit_seeds: runs of those attacks.
+        accept: the least evidence for a privacy budget that is enough; None: what signing off takes.
     """
 
     audit: bool = True
     audits: int | None = None
-    audit_effort: Effort = "thorough"
+    audit_effort: Effort = "standard"
     audit_seeds: int = 3
+    accept: Literal["quick", "estimated"] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,6 +239,23 @@ class AttackOptions:
     max_leakage: float | None = None
     max_crossing: int = 1
     pictures: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CertifyOptions:
+    """How a plan is signed off.
+
+    Attributes:
+        time_limit: when to end: `90s`, `15m`, `2h`, or `none`.
+        effort: of all attacks.
+        seeds: attackers of each kind; the worst counts.
+        device: `cpu` or `cuda`.
+    """
+
+    time_limit: str = "2h"
+    effort: Literal["standard", "thorough"] = "standard"
+    seeds: int = 3
+    device: str = "cpu"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -60,20 +60,22 @@ def require_audits(budgets: Budgets, audit: AuditSettings) -> None:
             continue
         if not audit.audit and name in AUDITED_ONLY:
             raise CollabplanError(f"{option} can only be checked by attacks; leave out --no-audit")
-        if audit.audit and audit.audit_effort == "quick":
+        if audit.audit and audit.audit_effort == "quick" and audit.accept is None:
             raise CollabplanError(
-                f"{QUICK}, which meet no {option}; give --audit-effort standard"
+                f"{QUICK}, which meet no {option}; give --audit-effort standard, --accept quick"
                 + ("" if name in AUDITED_ONLY else ", or --no-audit to plan on estimates")
             )
 
 
 def audit_options(effort: Literal["quick", "standard", "thorough"], seeds: int, most: int | None) -> AuditOptions:
-    """How the planner audits: the whole suite on the winner."""
+    """How the planner audits: the whole suite on the winner, at every effort up to the one asked for."""
     from ..attacks import ATTACKS, EFFORTS, SEARCHING, attack_named
     from ..planner import AuditOptions
 
     suite = tuple(attack_named(name) for name in ATTACKS)
-    return AuditOptions(SEARCHING, EFFORTS[effort], suite, seeds=seeds, most=most)
+    names = list(EFFORTS)
+    before = tuple(EFFORTS[name] for name in names[: names.index(effort)])
+    return AuditOptions(SEARCHING, EFFORTS[effort], suite, seeds=seeds, most=most, before=before)
 
 
 def tuning_options(

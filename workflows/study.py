@@ -44,6 +44,7 @@ from .options import (
     ProfileOptions,
     VerifyOptions,
 )
+from .plan_keeping import unproven
 from .planned import LoadedPlan, open_plan, planned_cut
 from .profile import profile_session
 from .report import galleries_of, report_plan, write_report
@@ -375,7 +376,8 @@ class PlanResult(Result[Plan]):
     def notes(self) -> Sequence[str]:
         """How much was searched, and what the user should know."""
         searched = () if self.search is None else (how_much(self.search), *self.search.notes)
-        return (*searched, *plan_notes(self.record))
+        open_ = () if self.record.proven else (unproven(self.record, self.planned.path),)
+        return (*searched, *plan_notes(self.record), *open_)
 
     def rows(self) -> list[Row]:
         """The plan, the baselines, and the front's other candidates from the least leakage to the most."""

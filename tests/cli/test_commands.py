@@ -112,10 +112,13 @@ def test_json_is_one_document_and_everything_else_goes_to_stderr(planned: Path, 
 
 
 @pytest.mark.usefixtures("planned")
-def test_resume_goes_on_and_the_count_is_a_total(run: Run) -> None:
-    arguments = [*SEARCH, "--trials", "5", "--resume", "--json"]
-    document = run("optimize", *arguments).document
-    assert (document["trials"], document["reused"]) == (5, 3)
+def test_a_search_goes_on_by_itself_and_the_count_is_a_total(run: Run) -> None:
+    ran = run("optimize", *SEARCH, "--trials", "5", "--json")
+    assert (ran.document["trials"], ran.document["reused"]) == (5, 3)
+    assert "going on with search-1: 3 candidates were measured before" in ran.err
+    fresh = run("optimize", *SEARCH, "--fresh", "--json")
+    assert (fresh.document["trials"], fresh.document["reused"], fresh.document["study"]) == (3, 0, "search-2")
+    assert "a new search begins, search-2" in fresh.err
 
 
 def test_no_plan_exits_1_names_the_nearest_miss_and_writes_nothing(planned: Path, run: Run) -> None:
@@ -154,7 +157,7 @@ def test_the_plan_that_wins_was_attacked(run: Run, monkeypatch: pytest.MonkeyPat
     plan = load(Plan, Path("plan.json"))
     assert plan.chosen.audited is not None
     assert plan.chosen.audited.split == "confirm"
-    again = run("optimize", *SEARCH, *audits, "--resume", "--json").document
+    again = run("optimize", *SEARCH, *audits, "--json").document
     assert again["plan"]["chosen"] == plan.chosen.model_dump(mode="json")
     assert again["audits"] >= 1
 

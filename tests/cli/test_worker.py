@@ -29,7 +29,7 @@ def test_a_worker_joins_from_another_folder(
     assert first.document["trials"] == 6
     name = first.document["study"]
 
-    resumed = run("optimize", *SEARCH, "--storage", url, "--resume", "--json").document
+    resumed = run("optimize", *SEARCH, "--storage", url, "--json").document
     assert (resumed["study"], resumed["reused"]) == (name, 6)
     assert resumed["front"] == first.document["front"]
 

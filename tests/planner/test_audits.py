@@ -207,7 +207,7 @@ def test_a_second_search_attacks_nobody_again_and_finds_the_same(asked, outcome,
         raise AssertionError("attacked again")
 
     monkeypatch.setattr(InverseNetwork, "fit", refuse)
-    again = optimize(asked, dataclasses.replace(OPTIONS, resume=True), folder)
+    again = optimize(asked, OPTIONS, folder)
     assert again.front == outcome.front
     assert again.plan.chosen == outcome.plan.chosen
 

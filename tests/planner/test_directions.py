@@ -147,7 +147,7 @@ def test_the_same_seed_finds_the_same_front_and_resumes_it(problem, outcome, fol
     assert planned(problem, tmp_path).front == outcome.front
     fewer = grid(["element"], [0.5], WIRES[:2])
     with pytest.raises(MismatchError, match="defenses was"):
-        optimize(problem, dataclasses.replace(OPTIONS, defenses=fewer, resume=True), folder)
+        optimize(problem, dataclasses.replace(OPTIONS, defenses=fewer, study=outcome.study), folder)
 
 
 def test_workers_search_the_same_defenses(problem):

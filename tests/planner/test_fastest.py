@@ -228,16 +228,15 @@ def test_commands_that_take_cuts_by_name_take_the_extra_cut_too(with_extra):
 
 def test_another_link_leaves_the_extra_trials_out_and_the_first_link_finds_them_again(with_extra, planned):
     outcome, folder = planned
-    resume = dataclasses.replace(OPTIONS, resume=True)
     near = dataclasses.replace(with_extra, link=Link(bandwidth_bps=1e12, rtt_ms=0.01), budgets=Budgets())
     found = Evaluator(near, OPTIONS).extra
     assert found is None or found.cut.id != outcome.plan.cut_id
-    other = optimize(near, dataclasses.replace(resume, trials=2), folder)
+    other = optimize(near, dataclasses.replace(OPTIONS, trials=2), folder)
     assert other.study == outcome.study
     assert (other.trials, other.reused) == (2, 0)
     assert outcome.plan.cut_id not in {candidate.cut_id for candidate in other.front}
     assert any("left out" in note and outcome.plan.cut_name in note for note in other.notes)
-    back = optimize(with_extra, resume, folder)
+    back = optimize(with_extra, OPTIONS, folder)
     assert back.reused == back.trials
     assert back.plan.searched == outcome.plan.searched
 

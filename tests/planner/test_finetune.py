@@ -203,7 +203,7 @@ def test_tuned_weights_are_kept_and_go_with_the_plan(problem, tmp_path, monkeypa
         raise AssertionError("tuned again")
 
     monkeypatch.setattr("collabplan.planner.evaluator.fine_tune", refuse)
-    again = optimize(asked, dataclasses.replace(options, resume=True), tmp_path)
+    again = optimize(asked, options, tmp_path)
     assert again.front == found.front
     assert found.plan.searched.tuned
     assert found.tuned_weights is not None

@@ -109,18 +109,23 @@ def test_a_few_lucky_defenses_of_many_ask_nothing(problem):
 def test_a_search_goes_on_under_another_link_and_other_budgets(problem, outcome, folder, tmp_path):
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     slow = dataclasses.replace(problem, link=Link(bandwidth_bps=1e6, rtt_ms=80.0), budgets=Budgets(max_leakage=0.99))
-    resumed = optimize(slow, dataclasses.replace(OPTIONS, resume=True), tmp_path)
+    resumed = optimize(slow, OPTIONS, tmp_path)
     fresh = optimize(slow, OPTIONS, tmp_path / "fresh")
     assert 0 < resumed.reused <= outcome.trials
     assert resumed.trials == fresh.trials
     assert comparable(resumed.front) == comparable(fresh.front)
 
 
-def test_resume_on_other_data_is_refused(problem, tmp_path):
-    optimize(problem, dataclasses.replace(OPTIONS, trials=1), tmp_path)
+def test_other_data_begin_a_search_of_their_own_which_says_why(problem, tmp_path):
+    one, said = dataclasses.replace(OPTIONS, trials=1), []
+    optimize(problem, one, tmp_path)
     other = dataclasses.replace(problem, search=problem.search.take(range(150)))
-    with pytest.raises(MismatchError, match="validation data was"):
-        optimize(other, dataclasses.replace(OPTIONS, resume=True), tmp_path)
+    assert optimize(other, one, tmp_path, say=said.append).study == "search-2"
+    optimize(problem, one, tmp_path, say=said.append)
+    optimize(problem, dataclasses.replace(one, fresh=True), tmp_path, say=said.append)
+    assert "a new search begins, search-2; search-1 is for something else: validation data was" in said[0]
+    assert said[1] == "going on with search-1: 1 candidates were measured before (--fresh begins anew)"
+    assert said[2].startswith("a new search begins, search-3")
 
 
 def test_budgets_that_nothing_meets_name_the_nearest_miss(problem, tmp_path):
@@ -169,7 +174,7 @@ def test_a_front_of_five_objectives_is_searched_kept_and_exported(powered, outco
     loose = dataclasses.replace(powered, budgets=Budgets())
     assert plan_for(loose, options, found.plan, other, tmp_path).plan.objectives == EVERYTHING
     with pytest.raises(MismatchError, match="objectives was accuracy, latency, leakage, energy, payload, now"):
-        optimize(powered, dataclasses.replace(OPTIONS, resume=True), tmp_path)
+        optimize(powered, dataclasses.replace(OPTIONS, study=found.study), tmp_path)
 
 
 def test_an_older_plan_is_of_the_default_objectives(outcome):
@@ -216,7 +221,7 @@ def test_with_one_trial_a_baseline_that_tells_nothing_is_the_plan(problem, tmp_p
     found = optimize(roomy, dataclasses.replace(OPTIONS, trials=1), tmp_path)
     assert found.trials == 1
     assert (found.plan.cut_kind, found.plan.chosen.index.high) == ("edge-only", 0.0)
-    again = optimize(roomy, dataclasses.replace(OPTIONS, trials=1, resume=True), tmp_path)
+    again = optimize(roomy, dataclasses.replace(OPTIONS, trials=1), tmp_path)
     assert again.reused == again.trials == 1
     assert comparable([again.plan.chosen, *again.front]) == comparable([found.plan.chosen, *found.front])
 

@@ -148,7 +148,7 @@ def test_labels_that_fit_nothing_are_refused_before_the_search(one_logit, tmp_pa
 
 def test_a_study_of_another_metric_is_not_gone_on_with(one_logit, tmp_path):
     cheap = dataclasses.replace(OPTIONS, defenses=grid(["element"], [0.1]), trials=1, draws=1)
-    optimize(dataclasses.replace(one_logit, budgets=Budgets()), cheap, tmp_path)
+    study = optimize(dataclasses.replace(one_logit, budgets=Budgets()), cheap, tmp_path).study
     own = dataclasses.replace(one_logit, budgets=Budgets(), evaluate=lambda outputs, _labels: -outputs[:, 0].abs())
     with pytest.raises(MismatchError, match="metric"):
-        optimize(own, dataclasses.replace(cheap, resume=True), tmp_path)
+        optimize(own, dataclasses.replace(cheap, study=study), tmp_path)

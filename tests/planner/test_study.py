@@ -26,6 +26,11 @@ def completed(folder, fingerprint=FINGERPRINT, name=None):
         return store.name, len(store.completed())
 
 
+def differs(folder, fingerprint):
+    with open_store(folder, fingerprint, space(3), resume=True) as store:
+        return store.differs
+
+
 def test_a_candidate_comes_back_as_it_was(tmp_path):
     kept = candidate(drop=0.031, leakage=0.123456789)
     with open_store(tmp_path, FINGERPRINT, space(3), resume=False) as store:
@@ -59,10 +64,14 @@ def test_resume_takes_the_latest_study_that_fits(tmp_path):
     assert completed(tmp_path) == ("search-1", 1)
 
 
-def test_resume_of_something_else_names_the_difference(tmp_path):
+def test_something_else_begins_a_study_which_names_the_difference(tmp_path):
     add_one(tmp_path)
+    other = {**FINGERPRINT, "weights": "other", "seed": "3"}
+    said = "search-1 is for something else: weights was bbbbbbbbbbbb..., now other; seed was 0, now 3"
+    assert differs(tmp_path, other) == said
+    assert differs(tmp_path, FINGERPRINT) == "", "this one goes on"
     with pytest.raises(MismatchError, match=r"weights was bbbbbbbbbbbb\.\.\., now other; seed was 0, now 3"):
-        completed(tmp_path, {**FINGERPRINT, "weights": "other", "seed": "3"})
+        completed(tmp_path, other, name="search-1")
 
 
 def test_resume_of_something_else_names_the_entry_that_differs(tmp_path):
@@ -73,9 +82,9 @@ def test_resume_of_something_else_names_the_entry_that_differs(tmp_path):
         MismatchError,
         match=r"something else: fine-tuning: samples was 12000, now 40000; fine-tuning: penalty was None, ",
     ):
-        completed(tmp_path, {**FINGERPRINT, "fine-tuning": other})
+        completed(tmp_path, {**FINGERPRINT, "fine-tuning": other}, name="search-1")
     with pytest.raises(MismatchError, match=r"fine-tuning was .*, now None"):
-        completed(tmp_path)
+        completed(tmp_path, name="search-1")
 
 
 def test_a_study_that_was_created_but_not_marked_is_taken_over(tmp_path):
@@ -109,7 +118,7 @@ def test_the_study_shows_the_objectives_that_it_is_made_of(tmp_path):
 def test_resume_with_other_objectives_names_the_difference(tmp_path):
     add_one(tmp_path, objectives=("accuracy", "leakage"))
     with pytest.raises(MismatchError, match="objectives was accuracy, leakage, now accuracy, latency, leakage"):
-        completed(tmp_path)
+        completed(tmp_path, name="search-1")
     assert add_one(tmp_path, resume=True, objectives=("accuracy", "leakage")) == "search-1"
 
 
@@ -119,16 +128,16 @@ def test_a_study_of_another_version_is_refused_in_one_line_and_nothing_of_it_is_
     study = optuna.load_study(study_name="search-1", storage=storage)
     old = {"dropout kinds": "element, channel", "rates": "0.1, 0.2", "masks": "fresh", "bits": "8 none 0"}
     study.set_user_attr("collabplan.fingerprint", FINGERPRINT | old)
-    for name in (None, "search-1"):
-        with pytest.raises(MismatchError) as caught:
-            completed(tmp_path, name=name)
-        said = str(caught.value)
-        assert "study search-1" in said
-        assert "was made by another version of collabplan (schema version 1, this one reads 2)" in said
-        assert said.endswith("make it again with `collabplan optimize`")
-        assert "\n" not in said
+    with pytest.raises(MismatchError) as caught:
+        completed(tmp_path, name="search-1")
+    said = str(caught.value)
+    assert "study search-1" in said
+    assert "was made by another version of collabplan (schema version 1, this one reads 2)" in said
+    assert said.endswith("make it again with `collabplan optimize`")
+    assert "\n" not in said
+    assert differs(tmp_path, FINGERPRINT) == "search-1 was made by another version of collabplan"
     assert len(optuna.load_study(study_name="search-1", storage=storage).trials) == 1
-    assert add_one(tmp_path) == "search-2", "a new study is begun beside it"
+    assert add_one(tmp_path, resume=True) == "search-2", "a new study is begun beside it"
 
 
 def test_studies_of_other_programs_in_the_database_are_left_alone(tmp_path):

@@ -20,7 +20,7 @@ OPTIONS = SearchOptions(
 OWN = {"storage", "artifacts"}
 """How a worker reaches database and artifacts is its own affair."""
 
-LEADER = {"resume", "command", "audit", "study", "fastest"}
+LEADER = {"fresh", "command", "audit", "study", "fastest"}
 """Only the search that began the study chooses, audits and writes the plan."""
 
 
