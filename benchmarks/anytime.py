@@ -85,7 +85,7 @@ def watched(case: Case, folder: Path, limit: str, seed: int) -> tuple[list[Point
 
 def since(curve: list[Point], level: str) -> float | None:
     """Seconds until the first plan of a level or a better one; None if there was none."""
-    enough = [point for point in curve if LEVELS.index(point.level) >= LEVELS.index(level)]  # type: ignore[arg-type]
+    enough = [point for point in curve if LEVELS.index(point.level) >= LEVELS.index(level)]
     return enough[0].seconds if enough else None
 
 
