@@ -383,15 +383,18 @@ class Audits:
         if effort.name not in self._floors:
             evaluator, problem = self.evaluator, self.evaluator.problem
             seed = evaluator.options.seed
-            self._floors[effort.name] = output_floor(
-                problem,
-                lambda cut, defense: ask(problem.traced, cut, defense, problem.scaling, roles, seed=seed),
-                attacks,
-                effort,
-                seed=seed,
-                folder=self.folder,
-                exchange=evaluator.exchange,
-            )
+            try:
+                self._floors[effort.name] = output_floor(
+                    problem,
+                    lambda cut, defense: ask(problem.traced, cut, defense, problem.scaling, roles, seed=seed),
+                    attacks,
+                    effort,
+                    seed=seed,
+                    folder=self.folder,
+                    exchange=evaluator.exchange,
+                )
+            except TimeUp:
+                return None  # the audit that it stands beside is finished, and counts
         return self._floors[effort.name]
 
 
