@@ -66,7 +66,7 @@ def class_means(images: Tensor, classes: Tensor) -> Tensor:
     """
     count = int(classes.max()) + 1
     found = images.mean(dim=0, keepdim=True).repeat(count, *[1] * (images.ndim - 1))
-    for each in classes.unique().tolist():
+    for each in sorted(set(classes.tolist())):
         found[each] = images[classes == each].mean(dim=0)
     return found
 

@@ -89,7 +89,8 @@ def attribute_rates(
 
 def balanced(answered: Tensor, labels: Tensor) -> float:
     """The mean over the classes in `labels` `[n]` of the share of `answered` `[n]` that is right within the class."""
-    return float(torch.stack([(answered[labels == each] == each).double().mean() for each in labels.unique()]).mean())
+    classes = sorted(set(labels.tolist()))
+    return float(torch.stack([(answered[labels == each] == each).double().mean() for each in classes]).mean())
 
 
 def area(probabilities: Tensor, classes: Tensor, labels: Tensor) -> float | None:

@@ -106,7 +106,8 @@ class Subject:
 
     def __init__(self, name: str, kind: str) -> None:
         every = images(kind)
-        self.targets, self.auxiliary, self.others = every.split([TARGETS, AUXILIARY, len(every) - TARGETS - AUXILIARY])
+        sizes = [TARGETS, AUXILIARY, len(every) - TARGETS - AUXILIARY]
+        self.targets, self.auxiliary, self.others = torch.split(every, sizes)
         self.covariance = torch.cov(every.flatten(1).T.double())
         torch.manual_seed(0)
         self.map = MAPS[name]().eval()

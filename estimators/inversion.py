@@ -107,7 +107,7 @@ class LocalInversion:
         """Of one sample under one prior, the index of every private input, from J' M J / s^2 `[r, r]`."""
         priors = [each.priors[number] for each in self.directions]
         told = _told(information, torch.cat([prior.variances for prior in priors]))
-        parts = told.split([len(prior.weights) for prior in priors])
+        parts = torch.split(told, [len(prior.weights) for prior in priors])
         return [
             min(float(prior.weights @ part), prior.most_in(survivors))
             for prior, part in zip(priors, parts, strict=True)
@@ -159,7 +159,8 @@ def _told(information: Tensor, variances: Tensor) -> Tensor:
     factor, failed = torch.linalg.cholesky_ex(gram)
     if int(failed):  # rounding of what is known exactly
         values, vectors = torch.linalg.eigh(gram)
-        return 1 - vectors.square() @ (1 / values.clamp(min=1.0))
+        told: Tensor = 1 - vectors.square() @ (1 / values.clamp(min=1.0))
+        return told
     return (1 - torch.cholesky_inverse(factor).diagonal()).clamp(0.0, 1.0)
 
 

@@ -6,6 +6,8 @@ Harm is rounded up and benefit down. "At most" is said only of attacks that trai
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 from ..records import Candidate, Interval, Plan
 from .document import Decision, Figure
@@ -171,7 +173,7 @@ def _latency(plan: Plan) -> Figure:
 
 def _budgets(plan: Plan) -> tuple[str, ...]:
     asked = plan.budgets
-    texts = {
+    texts: dict[str, Callable[[Any], str]] = {
         "latency_p95_ms": lambda v: f"latency at p95 within {v:g} ms",
         "max_accuracy_drop": lambda v: f"at most {100 * v:g} points of accuracy lost",
         "min_accuracy": lambda v: f"accuracy of at least {100 * v:g} %",

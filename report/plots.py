@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..records import AuditReport, Candidate, LeakageReport, Plan
+from ..records import Audit, AuditReport, Candidate, Interval, LeakageReport, LeakageRow, Plan
 from ..records.extras import optional_imports
 from .tables import every_candidate, latency_section
 from .wording import short_defense
@@ -28,7 +28,7 @@ BLUE, ORANGE, GREEN, VERMILION, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00
 INK = "#1b2a38"
 """Text and axes."""
 
-STYLE: dict[str, Any] = {
+STYLE: Any = {
     "font.family": "sans-serif",
     "font.size": 10,
     "svg.fonttype": "none",
@@ -161,14 +161,12 @@ def _lines(source: LeakageReport | AuditReport | Plan) -> dict[str, list[tuple[i
                 (depth.get(cut_id, 0), one.cut_name, index.value, index.low, index.high)
             )
         return found
-    rows = source.rows if isinstance(source, LeakageReport) else source.audits
-    for row in rows:
-        if isinstance(source, LeakageReport):
-            figure = row.leakage.index
-        elif row.tiers:
-            figure = row.tiers[-1].index
-        else:
-            continue
+    rows: list[tuple[LeakageRow | Audit, Interval]]
+    if isinstance(source, LeakageReport):
+        rows = [(row, row.leakage.index) for row in source.rows]
+    else:
+        rows = [(audit, audit.tiers[-1].index) for audit in source.audits if audit.tiers]
+    for row, figure in rows:
         text = row.defense.unfitted.text
         found.setdefault(text, []).append((row.depth, row.cut_name, figure.value, figure.low, figure.high))
     return found

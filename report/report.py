@@ -46,8 +46,9 @@ def make_report(sources: ReportSources) -> Report:
         MismatchError: an audit or estimate is of another model.
     """
     plan = sources.plan
-    for each in (*sources.audits, *([] if sources.leakage is None else [sources.leakage])):
-        plan.model.require_same(each.model, record="the plan")
+    models = [each.model for each in sources.audits]
+    for model in [*models, *([] if sources.leakage is None else [sources.leakage.model])]:
+        plan.model.require_same(model, record="the plan")
     galleries = [each for each in sources.galleries if each.model == plan.model]
     audits = [*(audit for each in sources.audits for audit in each.audits), *(each.audit for each in galleries)]
     mine = _of_the_plan(sources, galleries)

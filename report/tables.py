@@ -237,6 +237,7 @@ def latency_section(plan: Plan) -> LatencySection:
     measured = plan.measured
     latency = plan.chosen.latency if measured is None else measured.predicted
     parts = latency.parts
+    rows: list[tuple[str, float, float | None]]
     if measured is None:
         rows = [
             ("edge half", parts.edge_ms, None),

@@ -14,7 +14,7 @@ from .search_options import audit_options, checked_budgets, parsed_size
 from .workspace import Workspace
 
 if TYPE_CHECKING:
-    from ..planner.planning import ChosenPlan
+    from ..planner.plan_record import ChosenPlan
 
 
 def budgets_with(

@@ -52,7 +52,7 @@ class Pretender:
     def training(self) -> Training:
         return Training(10, (1.0, 0.5), self.converged)
 
-    def fit(self, *_: object) -> Pretender:
+    def fit(self, view: AdversaryView, effort: Effort, generator: torch.Generator) -> Pretender:  # noqa: ARG002
         self.fits.append(1)
         return self
 
@@ -61,7 +61,7 @@ class Pretender:
 
 
 class Broken(Pretender):
-    def fit(self, *_: object) -> Pretender:
+    def fit(self, view: AdversaryView, effort: Effort, generator: torch.Generator) -> Pretender:  # noqa: ARG002
         raise AttackFailed("the loss is nan")
 
 

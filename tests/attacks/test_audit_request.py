@@ -47,6 +47,6 @@ def test_the_strongest_variant_has_many_releases_whatever_the_masks() -> None:
     """A search that gave keyed masks one release would favour them."""
     attacks = [attack_named(name) for name in ("prior", "ridge")]
     for masks in ("fresh", "keyed"):
-        request = AuditRequest(dropping_under(masks), *digits()[::2])  # type: ignore[arg-type]
+        request = AuditRequest(dropping_under(masks), *digits()[::2])
         found = attack_variants(request, attacks, EFFORT, strongest=True)
         assert [each.queries for each in found] == [1, MANY]

@@ -41,7 +41,7 @@ def blur() -> nn.Module:
     with torch.no_grad():
         layer.weight.fill_(1 / 25)
         layer.weight[1, 0, 2, 2] += 0.02
-        layer.bias.zero_()  # type: ignore[union-attr]
+        layer.bias.zero_()
     return layer
 
 

@@ -18,6 +18,7 @@ from collabplan.attacks import (
     run_audit,
 )
 from collabplan.attacks.ridge import LinearRidge
+from collabplan.attacks.shared_fits import fitted_once
 from collabplan.defenses import Defense
 from collabplan.graph import candidate_cuts, trace
 from collabplan.records import DefenseRecord
@@ -100,7 +101,7 @@ def test_where_every_refinement_harms_held_out_images_the_start_is_the_answer(mo
     view = view_of(device)
     attacker = attack_named("refined").fit(view, BRIEF, torch.Generator().manual_seed(0))
     released = device.release(digits()[0].take(torch.arange(8)), torch.Generator().manual_seed(1))
-    start = refined.fitted_once(LinearRidge(), view, BRIEF)
+    start = fitted_once(LinearRidge(), view, BRIEF)
     found, begun = (each.reconstruct(released, torch.Generator().manual_seed(2)).images for each in (attacker, start))
     assert torch.equal(found, begun)
 

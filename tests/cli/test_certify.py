@@ -28,7 +28,7 @@ def ready(profiled: Path, here: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of it as the working directory; few attacks with tiny efforts, and few targets are enough to sign off."""
     shutil.copytree(profiled, here, dirs_exist_ok=True)
     for name in ("quick", "standard"):
-        monkeypatch.setitem(EFFORTS, name, Effort(name, 40, 60, 6, 3, 4, 8, False))  # type: ignore[arg-type]
+        monkeypatch.setitem(EFFORTS, name, Effort(name, 40, 60, 6, 3, 4, 8, False))
     for name in set(ATTACKS) - {"prior", "ridge", "inverse"}:
         monkeypatch.delitem(ATTACKS, name)
     monkeypatch.setattr(sign_off, "TRAINED_TARGETS", 10)

@@ -13,7 +13,7 @@ from collabplan.planner.audits import Audits
 from collabplan.planner.budgets import judged
 from collabplan.planner.choose import choose
 from collabplan.planner.evaluator import Evaluator
-from collabplan.planner.space import point_of
+from collabplan.planner.plan_record import ChosenPlan
 from collabplan.records import Budgets, Interval
 from defense_records import grid, point_at
 from planner_fakes import audited, candidate
@@ -111,8 +111,9 @@ def test_nothing_beats_a_plan_that_sends_nothing(problem, tmp_path, monkeypatch)
 
 def test_a_plan_that_has_fallen_is_taken_back(asked, tmp_path, monkeypatch):
     strict = dataclasses.replace(asked, budgets=BUDGETS.model_copy(update={"max_linkage": 0.0}))
-    plans = []
+    plans: list[ChosenPlan | None] = []
     found = optimize(strict, OPTIONS, tmp_path, on_plan=plans.append, deadline=Deadline(1e6, Clock(monkeypatch)))
+    assert plans[0] is not None
     assert plans[0].plan.level == "estimated"
     assert not plans[0].plan.proven
     assert plans[-1] is None
@@ -150,5 +151,5 @@ def test_a_winner_climbs_and_falls_at_the_first_rung_that_refutes_it(asked, tmp_
     pool = [candidate(point_at(cut), leakage=index) for cut, index in (("a", 0.2), ("b", 0.3))]
     made = [each.model_copy(update={"audited": audited(each.leakage.index.value)}) for each in pool]
     choice = choose(made, Budgets(max_leakage=0.5), lambda c: c, (), audits, proof=audits.proof)
-    assert point_of(choice.searched).cut_id == "b"
+    assert choice.searched.cut_id == "b"
     assert asked_for == [("a", "quick", 1), ("b", "quick", 1), ("b", "standard", 1), ("b", "standard", 2)]

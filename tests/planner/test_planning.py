@@ -117,7 +117,8 @@ def test_a_search_goes_on_under_another_link_and_other_budgets(problem, outcome,
 
 
 def test_other_data_begin_a_search_of_their_own_which_says_why(problem, tmp_path):
-    one, said = dataclasses.replace(OPTIONS, trials=1), []
+    one = dataclasses.replace(OPTIONS, trials=1)
+    said: list[str] = []
     optimize(problem, one, tmp_path)
     other = dataclasses.replace(problem, search=problem.search.take(range(150)))
     assert optimize(other, one, tmp_path, say=said.append).study == "search-2"

@@ -2,14 +2,14 @@
 
 import pytest
 import report_plans as made
-from collabplan.records import Accuracy, Crossing, Leakage
+from collabplan.records import Accuracy, Candidate, Crossing, Leakage, Plan
 from collabplan.report import evidence_of
 from collabplan.report.decision import decision, down, score, sent_numbers, up
 
 ATTACKED = made.candidate(audited=made.audited())
 
 
-def sentence(plan: made.Plan) -> str:
+def sentence(plan: Plan) -> str:
     return decision(plan, evidence_of(plan)).sentence
 
 
@@ -47,7 +47,7 @@ def test_the_sentence_of_an_attacked_plan() -> None:
         ),
     ],
 )
-def test_what_leaks_is_said_with_what_it_is_worth(chosen: made.Candidate, said: str) -> None:
+def test_what_leaks_is_said_with_what_it_is_worth(chosen: Candidate, said: str) -> None:
     assert said in sentence(made.plan(chosen=chosen))
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 import report_plans as made
-from collabplan.records import Budgets, Interval
+from collabplan.records import Audited, Budgets, Interval
 from collabplan.report import evidence_of
 
 
@@ -25,7 +25,7 @@ def test_without_attacks_it_is_estimated_and_says_what_is_missing() -> None:
         (made.audited("standard", 3), "signed off", True),
     ],
 )
-def test_the_badge_is_that_of_the_audit(audited: made.Audited, level: str, at_most: bool) -> None:
+def test_the_badge_is_that_of_the_audit(audited: Audited, level: str, at_most: bool) -> None:
     found = evidence_of(made.plan(chosen=made.candidate(audited=audited)))
     assert (found.level, found.at_most) == (level, at_most)
     assert bool(found.missing) == (level != "signed off")

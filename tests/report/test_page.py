@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import pytest
 import report_plans as made
+from collabplan.records import TargetIdentity
 from collabplan.report import ReportSources, make_report, report_page
 
 HOSTILE = '</script><script>alert(1)</script><img src=x onerror="alert(2)">$x_1$ \u202e{{7*7}}'
@@ -69,7 +70,7 @@ def test_hostile_names_stay_text() -> None:
     chosen = made.candidate(HOSTILE, cut_kind="proper", audited=made.audited())
     plan = made.plan(
         chosen=chosen,
-        target=made.TargetIdentity(spec=HOSTILE),
+        target=TargetIdentity(spec=HOSTILE),
         model=made.MODEL.model_copy(update={"name": HOSTILE}),
         study=HOSTILE,
         front=(chosen, made.candidate(HOSTILE, cut_kind="proper", violations=(HOSTILE,), meets_budgets=False)),

@@ -85,7 +85,7 @@ def tier(**changes: Any) -> TierFigures:
 
 def audited(effort: str = "standard", seeds: int = 3, split: str = "confirm", **changes: Any) -> Audited:
     figures = tier(lower_bound=effort == "quick", **changes)
-    return Audited(effort=effort, split=split, seeds=seeds, attacks=("ridge", "inverse"), figures=figures)  # type: ignore[arg-type]
+    return Audited(effort=effort, split=split, seeds=seeds, attacks=("ridge", "inverse"), figures=figures)
 
 
 def candidate(name: str = "layer2.2", defense: DefenseRecord = RANK, **changes: Any) -> Candidate:
