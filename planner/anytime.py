@@ -89,7 +89,7 @@ class Planning:
         self._confirmed: dict[Point, Candidate] = {}
         self._tries: dict[Point, int] = {}
         self._private: tuple[Candidate, ...] = ()
-        self._estimating = deadline.part(ESTIMATING)
+        self._estimating = deadline if audits is None else deadline.part(ESTIMATING)
         self._peeked = -math.inf
         self._forecast = False
         if audits is not None:
