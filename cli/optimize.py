@@ -43,7 +43,6 @@ EXAMPLES = examples(
         "your link, at most 2 points of accuracy",
         "collabplan optimize --budget-ms 50 --bandwidth 8mbps --max-accuracy-drop 0.02",
     ),
-    ("at most 100 candidates in all", "collabplan optimize --budget-ms 50 --trials 100"),
 )
 
 

@@ -18,10 +18,10 @@ from .options import (
 )
 
 MAX_LEAKAGE = option("Highest leakage index, 0 to 1.", "INDEX", BUDGETS)
-MAX_PAYLOAD = option("Most to send for a sample: 20kB, 1.5 MB.", "SIZE", BUDGETS)
+MAX_PAYLOAD = option("Most to send: 20kB, 1.5 MB a sample.", "SIZE", BUDGETS)
 
 BUDGET_OPTIONS = {
-    "budget_ms": option("Longest predicted latency, p95: 50, or 1.5s.", "MS", BUDGETS, unit="ms"),
+    "budget_ms": option("Longest latency, p95: 50, or 1.5s.", "MS", BUDGETS, unit="ms"),
     "max_accuracy_drop": option("Most accuracy to lose, 0 to 1.", "SHARE", BUDGETS, default=True),
     "max_leakage": MAX_LEAKAGE,
     "max_payload": MAX_PAYLOAD,
@@ -36,10 +36,10 @@ BUDGET_OPTIONS = {
 CONDITION_OPTIONS = {
     "bandwidth": option("Each way: 8 Mbit/s, 20mbps; assumed if absent.", "RATE", CONDITIONS),
     "rtt": option("Round trip: 15ms; assumed if absent.", "TIME", CONDITIONS),
-    "link": option("A link that `collabplan link` measured.", "FILE", CONDITIONS),
+    "link": option("A link that `collabplan link` measured.", "FILE", CONDITIONS, rare=True),
     "edge_slowdown": option("Declare the device X times slower than profiled.", "X", CONDITIONS, default=True),
-    "edge_profile": option("Profile of the device.", "FILE", CONDITIONS),
-    "cloud_profile": option("Profile of the cloud machine.", "FILE", CONDITIONS),
+    "edge_profile": option("Profile of the device.", "FILE", CONDITIONS, rare=True),
+    "cloud_profile": option("Profile of the cloud machine.", "FILE", CONDITIONS, rare=True),
     "profile": option("Profile of both machines.", "FILE", CONDITIONS, rare=True),
     "bandwidth_spread": option(
         "Relative half-width of its 90 % interval.", "SHARE", CONDITIONS, default=True, rare=True
@@ -56,7 +56,7 @@ CONDITION_OPTIONS = {
 SEARCH_OPTIONS = {
     "defense": defense_option(SEARCH, SearchSettings),
     "trials": option("Candidates in all; default: all up to 200.", "N", SEARCH, least=1),
-    "seed": option("The same seed gives the same front.", "N", SEARCH, default=True, least=0),
+    "seed": option("The same seed gives the same front.", "N", SEARCH, default=True, least=0, rare=True),
     "time_limit": option("End by then with the best plan so far: 90s, 15m, 2h, none.", "TIME", SEARCH, default=True),
     "fresh": option("Begin a new search; default: go on with the last one that fits.", None, SEARCH, "--fresh"),
     "reuse": option(
@@ -84,7 +84,7 @@ AUDIT_OPTIONS = {
         least=0,
     ),
     "audit_seeds": AUDIT_SEEDS,
-    "accept": option("Least evidence for a privacy budget; default: what signing off takes.", None, AUDITS),
+    "accept": option("Least evidence for a privacy budget; default: signing off.", None, AUDITS),
 }
 TUNING_OPTIONS = {
     "finetune": option("Tune the cloud half on train_data.", "EPOCHS", TUNING, default=True, least=0),

@@ -42,7 +42,7 @@ BatchDim = Annotated[
 DataPath = Annotated[
     Path | None,
     option(
-        "Validation data in place of the target's: a folder of pictures (class/file.jpg, or flat with labels.csv), "
+        "Validation data in place of the target's: a folder of pictures (class/file.jpg), "
         ".npz, .safetensors, .csv or .parquet.",
         "PATH",
         TARGET,
@@ -58,7 +58,7 @@ OutputFile = Annotated[
 ]
 ReportFile = Annotated[
     Path | None,
-    option("Also write the page that `collabplan report` makes.", "FILE", OUTPUT, "--report", writes="file"),
+    option("Also write the page that `collabplan report` makes.", "FILE", OUTPUT, "--report", writes="file", rare=True),
 ]
 Force = Annotated[bool, option("Replace what lies there.", None, OUTPUT, "--force")]
 PlanFile = Annotated[Path, typer.Argument(metavar="PLAN", help="A plan file, written by `collabplan optimize`.")]

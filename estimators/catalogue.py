@@ -57,7 +57,7 @@ def current_revisions(others: Iterable[Revised] = ()) -> dict[str, int]:
 
     Examples:
         >>> [name for name in current_revisions() if name.startswith("leakage:")][0]
-        'leakage:controls'
+        'leakage:combined-index'
     """
     return {
         **revisions_of("estimator", [*(make() for make in ESTIMATORS.values()), *others]),

@@ -87,7 +87,6 @@ class Planning:
         self.trials = self.planned = 0
         self.timed_out = ""
         self._confirmed: dict[Point, Candidate] = {}
-        self._tries: dict[Point, int] = {}
         self._private: tuple[Candidate, ...] = ()
         self._estimating = deadline if audits is None else deadline.part(ESTIMATING)
         self._peeked = -math.inf
@@ -103,7 +102,7 @@ class Planning:
     @property
     def tries(self) -> int:
         """Candidates that were measured on the confirm split."""
-        return len(self._tries)
+        return len(self._confirmed)
 
     @property
     def unbeatable(self) -> bool:
@@ -166,7 +165,7 @@ class Planning:
             return
         self.trials, self.candidates = len(found), tuple(judged(candidate, self.budgets) for candidate in found)
         with suppress(TimeUp):
-            choice = choose(self.candidates, self.budgets, self.confirm, (), proof=self.proof, numbers=self._tries)
+            choice = choose(self.candidates, self.budgets, self.confirm, (), proof=self.proof)
             if choice.searched is not None:
                 self._keep(choice)
         self._peeked = self.deadline.clock()
@@ -217,18 +216,7 @@ class Planning:
         measured = (*self.candidates, *searched)
         self.candidates = measured
         with suppress(TimeUp):
-            self._keep(
-                choose(
-                    measured,
-                    self.budgets,
-                    self.confirm,
-                    self.excluded,
-                    None,
-                    self.beside,
-                    proof=self.proof,
-                    numbers=self._tries,
-                )
-            )
+            self._keep(choose(measured, self.budgets, self.confirm, self.excluded, None, self.beside, proof=self.proof))
         if self.audits is None or self.unbeatable:
             return
         self.foretell(self.planned)
@@ -255,15 +243,7 @@ class Planning:
         known = [candidate if candidate.audited else self.audits.known(candidate) for candidate in candidates]
         beside = [candidate if candidate.audited else self.audits.predicted(candidate) for candidate in self.beside]
         choice = choose(
-            known,
-            self.budgets,
-            self.confirm,
-            self.excluded,
-            self.audits,
-            beside,
-            proof=self.proof,
-            late=late,
-            numbers=self._tries,
+            known, self.budgets, self.confirm, self.excluded, self.audits, beside, proof=self.proof, late=late
         )
         self.beside = choice.beside
         self._keep(choice)
@@ -296,9 +276,7 @@ class Planning:
         for pool in pools:
             attacked = pool is not pools[-1]
             beside = [audits.evidence(audits.predicted(each) if attacked else each) for each in self.beside]
-            choice = choose(
-                pool, self.budgets, confirm, self.excluded, None, beside, proof=self.proof, numbers=self._tries
-            )
+            choice = choose(pool, self.budgets, confirm, self.excluded, None, beside, proof=self.proof)
             if choice.searched is not None:
                 break
         return choice

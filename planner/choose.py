@@ -2,8 +2,8 @@
 
 The best of hundreds of candidates looks better on the search split than it is. The choice is therefore measured again
 on the confirm split, and the budgets must hold there too. If they do not, the next candidate is tried. Every try reuses
-the same confirm split, so the number of tries is limited and reported, and each is held to a higher level than the one
-before: the chance that any of them passes by luck is at most 5 %, as if there had been one.
+the same confirm split, so the number of tries is limited and reported, and each is held to a higher level: the chance
+that any of them passes by luck is at most 5 %, as if there had been one.
 
 Baselines are always measured on both splits and shown beside the plan. They are candidates like all others. A candidate
 is also dropped when a baseline beats it on the confirm split within the same budgets. The plan is thus never worse than
@@ -88,7 +88,6 @@ def choose(
     *,
     proof: EffortName | None = None,
     late: int = LATE_AUDITS,
-    numbers: dict[Point, int] | None = None,
 ) -> Choice:
     """The candidate with the least leakage that meets the budgets on both splits.
 
@@ -103,10 +102,8 @@ def choose(
         beside: the baselines on the confirm split. Those that keep the cost budgets are among `candidates`.
         proof: the effort whose audits are still to come; until then figures only refute (`budgets.privacy_checks`).
         late: most candidates that are attacked only because they would win.
-        numbers: by candidate, the number of its try on the confirm split; tries are added, so that several choices of
-            one search count theirs together. None: this is the only choice.
     """
-    return _Choosing(candidates, budgets, confirm, excluded, auditor, beside, proof, late, numbers).run()
+    return _Choosing(candidates, budgets, confirm, excluded, auditor, beside, proof, late).run()
 
 
 class _Choosing:
@@ -122,11 +119,9 @@ class _Choosing:
         beside: Sequence[Candidate],
         proof: EffortName | None,
         late: int,
-        numbers: dict[Point, int] | None,
     ) -> None:
         self.budgets, self.confirm, self.excluded, self.auditor = budgets, confirm, excluded, auditor
         self.proof, self.late = proof, late
-        self.numbers = {} if numbers is None else numbers
         self.known = {point_of(candidate): self._judged(candidate) for candidate in candidates}
         self.left = dict.fromkeys(self.known)
         self.beside = {point_of(baseline): self._judged(baseline) for baseline in beside}
@@ -177,8 +172,7 @@ class _Choosing:
             confirmed = self.beside[point]
         else:
             self.tries += 1
-            number = self.numbers.setdefault(point, len(self.numbers) + 1)
-            confirmed = at_try(self.confirm(best), number)
+            confirmed = of_tries(self.confirm(best))
         confirmed = (
             self._judged(confirmed) if self.auditor is None else judged(confirmed, without(self.budgets, PRIVACY))
         )
@@ -229,13 +223,14 @@ class _Choosing:
         return Choice(best, confirmed, self.tries, missed, tuple(self.known.values()), beside)
 
 
-def at_try(candidate: Candidate, number: int) -> Candidate:
-    """A candidate on the confirm split, its accuracy's intervals at the level of the try with this number, from 1.
+def of_tries(candidate: Candidate) -> Candidate:
+    """A candidate on the confirm split, its accuracy's intervals at a level that holds for all tries together.
 
-    Try k may err in 5 % / (k (k + 1)) of searches, which is 5 % over all of them (Bonferroni). What leaks is compared
-    with baselines, which nobody chose, and stays at its own level.
+    Each of them may err in 5 % / `CONFIRM_TRIES` of searches (Bonferroni), however many were made: in which order, and
+    how many, depends on the time that a search has. What leaks is compared with baselines, which nobody chose, and
+    stays at its own level.
     """
-    level = 1 - (1 - LEVEL) / (number * (number + 1))
+    level = 1 - (1 - LEVEL) / CONFIRM_TRIES
 
     def wide(interval: Interval, least: float) -> Interval:
         found = widened(interval, level)

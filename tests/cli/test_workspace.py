@@ -110,7 +110,7 @@ def kept(folder: Path, name: str, **document: object) -> Path:
 
 def test_outdated_results_are_listed_and_cleared_alone(here: Path, run: Run) -> None:
     folder = filled(here).folder
-    current = kept(folder, "current.json", revisions={"attack:kernel": 1}, figures={})
+    current = kept(folder, "current.json", revisions={"attack:kernel": KernelRidge.revision}, figures={})
     older = kept(folder, "older.json", revisions={"attack:kernel": 0}, figures={})
     silent = kept(folder, "silent.json", figures={})
     gone = kept(folder, "gone.json", revisions={"attack:removed": 1}, figures={})

@@ -55,7 +55,7 @@ def problem():
         search=search,
         confirm=confirm,
         scaling=InputScaling.from_range(0, 1),
-        budgets=Budgets(max_accuracy_drop=0.45, max_leakage=0.98, max_edge_parameters=900),
+        budgets=Budgets(max_accuracy_drop=0.45, max_edge_parameters=900),
         target=target,
         train=Data((images[:1400],), labels[:1400]),
     )

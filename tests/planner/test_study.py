@@ -112,7 +112,7 @@ def test_the_study_shows_the_objectives_that_it_is_made_of(tmp_path):
     study = optuna.load_study(study_name="search-1", storage=f"sqlite:///{tmp_path / 'study.db'}")
     assert study.metric_names == ["accuracy", "leakage_index", "edge_energy_mj", "payload_bytes"]
     assert [direction.name for direction in study.directions] == ["MAXIMIZE", "MINIMIZE", "MINIMIZE", "MINIMIZE"]
-    assert study.trials[0].values == [0.9, 0.51, 2.5, 100.0]
+    assert study.trials[0].values == [0.9, 0.5, 2.5, 100.0]
 
 
 def test_resume_with_other_objectives_names_the_difference(tmp_path):

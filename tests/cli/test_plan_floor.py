@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from collabplan.cli.plan_tables import audited
 from collabplan.planner.output_floor import beside_floor
 from collabplan.records import Audited, FloorIndex, Interval, TierFigures
@@ -26,7 +27,7 @@ def plain() -> Audited:
 def test_the_excess_stands_beside_the_index_and_says_over_what() -> None:
     found = beside_floor(plain(), FloorIndex(of="label", declared=False, index=at(0.2)))
     assert found.figures.excess is not None
-    assert found.figures.excess.value == 0.5
+    assert found.figures.excess.value == pytest.approx(0.5)
     said = " ".join(text for _, text in audited(found))
     assert "excess 0.500 (up to 0.667) over the label alone (`returns` is not declared), whose index is 0.200" in said
 
