@@ -90,7 +90,7 @@ input_range = (0.0, 1.0)
 # Data: (inputs, labels), a torch Dataset, a DataLoader, or a function that returns one of these. Or a path, relative to
 # this file: "photos" (class/file.jpg), "data.npz", "data.safetensors", "data.csv".
 # No sample may be in two sets. Validation data is divided once into a split for the search and a split that
-# confirms the plan.
+# confirms the plan. 160 samples are the fewest that can show a small drop in accuracy; signing off takes 1,000.
 def validation_data():
     images, labels = _digits()
     return images[1000:1600], labels[1000:1600]
