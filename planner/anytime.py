@@ -22,7 +22,7 @@ from .budgets import judged
 from .choose import LATE_AUDITS, Choice, Excluded, choose, shown_front
 from .evaluator import Evaluator
 from .pace import Pace, about, rescaled, suite_s
-from .plan_record import ChosenPlan, chosen_plan_of
+from .plan_record import ChosenPlan, plan_of, with_tensors
 from .search import OnProgress, Searched, Walk, search_points, search_together
 from .shared_study import SharedStore
 from .space import Point, point_of
@@ -299,7 +299,8 @@ class Planning:
     def _keep(self, choice: Choice) -> None:
         """Hold a choice, and tell of its plan if that is another one."""
         self.choice = choice
-        made = chosen_plan_of(self.evaluator, choice, self.front, self.baselines, self.trials, self.study)
+        plan = plan_of(self.evaluator, choice, self.front, self.baselines, self.trials, self.study)
+        made = None if plan is None else with_tensors(self.evaluator, plan)
         had, self.made = self.made, made
         if self.on_plan is None or (had is None and made is None):
             return

@@ -24,19 +24,9 @@ class ChosenPlan:
     projection: ProjectionMatrices | None
 
 
-def chosen_plan_of(
-    evaluator: Evaluator,
-    choice: Choice,
-    front: tuple[Candidate, ...],
-    baselines: tuple[Baseline, ...],
-    trials: int,
-    study: str,
-) -> ChosenPlan | None:
-    """The plan of a choice with its tensors; None where nothing was chosen. Arguments as of `plan_of`."""
-    plan = plan_of(evaluator, choice, front, baselines, trials, study)
-    if plan is None or choice.searched is None:
-        return None
-    point = point_of(choice.searched)
+def with_tensors(evaluator: Evaluator, plan: Plan) -> ChosenPlan:
+    """A plan that `plan_of` made, with its tensors."""
+    point = point_of(plan.searched)
     return ChosenPlan(plan, evaluator.tuned(point), evaluator.projection(point))
 
 

@@ -18,7 +18,7 @@ from .evaluator import Evaluator
 from .folder_lock import locked
 from .front import Values, hypervolume
 from .pace import Pace
-from .plan_record import ChosenPlan, chosen_plan_of
+from .plan_record import ChosenPlan, plan_of, with_tensors
 from .problem import Problem, RuledOut, SearchOptions, SearchResult, fingerprint
 from .search import OnProgress, Searched, Walk, search_together
 from .shared_study import SharedStore, open_shared_store
@@ -163,9 +163,9 @@ def plan_for(
     if not confirmed.meets_budgets:
         raise BudgetError(f"{described(confirmed)} misses on the confirm split: {', '.join(confirmed.violations)}")
     choice = Choice(candidate, confirmed, 1)
-    made = chosen_plan_of(evaluator, choice, found.front, found.baselines, found.trials, found.study)
+    made = plan_of(evaluator, choice, found.front, found.baselines, found.trials, found.study)
     assert made is not None
-    return made
+    return with_tensors(evaluator, made)
 
 
 def _telling(evaluator: Evaluator, on_progress: OnProgress | None) -> OnProgress:
