@@ -58,15 +58,15 @@ def _columns() -> list[Column[Audit]]:
         Column("95 %\ninterval", lambda audit: _of_worst(audit, lambda tier: _ends(tier.index)), drops=3),
         Column("by", lambda audit: _of_worst(audit, lambda tier: tier.index_attack), drops=4),
         *(Column(f"{threat}\nindex", partial(_index_of, threat), drops=5) for threat in TIERS[:2]),
-        Column("re-\nidentified", lambda audit: _of_worst(audit, lambda tier: _share(tier.reidentification))),
+        Column("re-iden-\ntified", lambda audit: _of_worst(audit, lambda tier: _share(tier.reidentification))),
         Column("linked", lambda audit: _of_worst(audit, lambda tier: _share(tier.linkage))),
-        Column("recon-\nstructed", lambda audit: _of_worst(audit, lambda tier: _share(tier.reconstruction_rate)), 2),
+        Column("recon-\nstructed", lambda audit: _of_worst(audit, lambda tier: _share(tier.reconstruction_rate))),
         Column("region\nindex", lambda audit: _of_worst(audit, lambda tier: _number(tier.region)), 1),
         Column("within\nclass", lambda audit: _of_worst(audit, lambda tier: _number(tier.within_class)), 3),
         Column("consis-\ntent", lambda audit: _of_worst(audit, lambda tier: _share(tier.consistency)), 3),
         Column("attribute", lambda audit: _of_worst(audit, lambda tier: _share(tier.attribute)), 1),
         Column("SSIM", lambda audit: _of_worst(audit, lambda tier: _number(tier.ssim)), 6),
-        Column("accuracy", lambda audit: _share(audit.accuracy), drops=1),
+        Column("accu-\nracy", lambda audit: _share(audit.accuracy), drops=1),
     ]
 
 
@@ -116,10 +116,10 @@ def _beside(audit: Audit) -> list[str]:
     said = []
     for floor in audit.floors:
         figures = floor.figures
-        shares = [f"{figures.ssim_curve[VISUAL]:.0%} have an SSIM of 0.3"] if figures.ssim_curve else []
-        shares += [f"{figures.consistency.value:.0%} are consistent"] if figures.consistency is not None else []
-        said += [f"of each {floor.of}, {' and '.join(shares)}"] if shares else []
-    return [f"without any release: {'; '.join(said)}"] if said else []
+        shares = [f"{figures.ssim_curve[VISUAL]:.0%} reach an SSIM of 0.3"] if figures.ssim_curve else []
+        shares += [f"{figures.consistency.value:.0%} keep the answer"] if figures.consistency is not None else []
+        said += [f"{floor.of}: {', '.join(shares)}"] if shares else []
+    return [f"guesses that use no release, for comparison: {'; '.join(said)}"] if said else []
 
 
 def _other_orders(report: AuditReport) -> list[str]:

@@ -226,8 +226,8 @@ class _Choosing:
 def of_tries(candidate: Candidate) -> Candidate:
     """A candidate on the confirm split, its accuracy's intervals at a level that holds for all tries together.
 
-    Each of them may err in 5 % / `CONFIRM_TRIES` of searches (Bonferroni), however many were made: in which order, and
-    how many, depends on the time that a search has. What leaks is compared with baselines, which nobody chose, and
+    Each of them may err in 5 % / `CONFIRM_TRIES` of choices (Bonferroni), however many a choice makes: their order and
+    number depend on the time that a search has. What leaks is compared with baselines, which nobody chose, and
     stays at its own level.
     """
     level = 1 - (1 - LEVEL) / CONFIRM_TRIES
