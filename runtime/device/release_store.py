@@ -17,6 +17,7 @@ import secrets
 import shlex
 import sqlite3
 import stat
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,8 @@ _DIGEST_BYTES = 16
 _PAGE_BYTES = 4096
 _FEWEST_PAGES = 48
 """What the tables need before they hold anything, with some room."""
+
+_RETRY_S = 0.005
 
 _APPLICATION, _VERSION = 0x636F6C6C, 2
 _TABLES = (
@@ -93,7 +96,7 @@ class ReleaseStore:
                 _database_name(path), timeout=wait_s, check_same_thread=False, isolation_level=None
             )
             self._index = NearDuplicateIndex(self._database)
-            self._prepare(most_bytes)
+            self._prepare(most_bytes, wait_s)
             with self._transaction():
                 self._salt = self._owned(plan_sha256, row_bytes, keeps_numbers)
         except sqlite3.Error as error:
@@ -206,7 +209,7 @@ class ReleaseStore:
                 self._database.execute("ROLLBACK")
             raise
 
-    def _prepare(self, most_bytes: int) -> None:
+    def _prepare(self, most_bytes: int, wait_s: float) -> None:
         """Set up the connection. A file that is none of ours is refused before anything in it is changed."""
         if self._path is None:
             pages = max(most_bytes // _PAGE_BYTES, _FEWEST_PAGES)
@@ -214,8 +217,20 @@ class ReleaseStore:
             self._database.execute(f"PRAGMA max_page_count = {pages}")
             return
         self._require_ours()
-        self._database.execute("PRAGMA journal_mode = WAL")
+        self._keep_log(time.monotonic() + wait_s)
         self._database.execute("PRAGMA synchronous = FULL")
+
+    def _keep_log(self, until: float) -> None:
+        """Switch the file to a write-ahead log. Where two clients do so at once, SQLite refuses one without waiting."""
+        while True:
+            try:
+                self._database.execute("PRAGMA journal_mode = WAL")
+            except sqlite3.OperationalError as error:
+                if _code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                    raise
+                time.sleep(_RETRY_S)
+            else:
+                return
 
     def _require_ours(self) -> bool:
         """False for a file that holds nothing yet. Raises CollabplanError for one that is none of ours."""

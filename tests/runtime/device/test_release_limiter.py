@@ -161,7 +161,7 @@ def test_two_clients_on_one_store_decide_as_one(tmp_path: Path) -> None:
     def client(which: int) -> None:
         limited = ReleaseLimiter(ReleasePolicy(store=tmp_path / "releases", near=near), "plan", SIZE)
         for index, row in enumerate(inputs):
-            barrier.wait(20)
+            barrier.wait(60)
             mine = np.array([[index, which, 0, 0]], dtype=np.uint8)
             settled = limited.settle([row[None] + which * 0.004], mine)  # near-duplicates, not repeats
             seen[which].append(int(settled.rows[0, 1]))
@@ -175,6 +175,16 @@ def test_two_clients_on_one_store_decide_as_one(tmp_path: Path) -> None:
         thread.join(60)
     assert len(seen[0]) == 60
     assert seen[0] == seen[1], "each input left under the mask of whoever decided first"
+
+
+def test_a_client_waits_while_another_creates_the_store(tmp_path: Path) -> None:
+    path = tmp_path / "releases"
+    path.touch(0o600)
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")  # SQLite lets nobody wait for this who switches the journal
+    threading.Timer(0.2, lambda: other.execute("ROLLBACK")).start()
+    limiter(store=path).close()
+    other.close()
 
 
 def test_a_client_without_near_keeps_what_one_with_it_needs(tmp_path: Path) -> None:
