@@ -19,7 +19,7 @@ from ..records.sign_off import EffortName
 from .audits import Audits
 from .baselines import Role
 from .budgets import judged
-from .choose import LATE_AUDITS, Choice, Excluded, choose, shown_front
+from .choose import CONFIRM_TRIES, LATE_AUDITS, Choice, Excluded, choose, shown_front
 from .evaluator import Evaluator
 from .pace import Pace, about, rescaled, suite_s
 from .plan_record import ChosenPlan, plan_of, with_tensors
@@ -42,6 +42,9 @@ EARLY_AUDITS = 3
 
 FORECAST_AFTER = 5
 """Measured candidates by whose durations the others' are foretold."""
+
+PEEK_TRIES = 3
+"""Candidates that may be measured on the confirm split before all are estimated: each takes a try from the later."""
 
 FIRST_PEEK_S, NEXT_PEEK_S = 10.0, 60.0
 """How often the candidates measured so far are looked through for a plan: until there is one, and then."""
@@ -165,7 +168,7 @@ class Planning:
             return
         self.trials, self.candidates = len(found), tuple(judged(candidate, self.budgets) for candidate in found)
         with suppress(TimeUp):
-            choice = choose(self.candidates, self.budgets, self.confirm, (), proof=self.proof)
+            choice = self._choose(self.candidates, self.confirm, tries=PEEK_TRIES)
             if choice.searched is not None:
                 self._keep(choice)
         self._peeked = self.deadline.clock()
@@ -202,6 +205,30 @@ class Planning:
             self._confirmed[point] = self.evaluator.confirm(candidate)
         return self._confirmed[point]
 
+    def _choose(
+        self,
+        candidates: Sequence[Candidate],
+        confirm: Callable[[Candidate], Candidate],
+        audits: Audits | None = None,
+        beside: Sequence[Candidate] = (),
+        *,
+        late: int = LATE_AUDITS,
+        tries: int = CONFIRM_TRIES,
+    ) -> Choice:
+        """One of the choices of this search, all of which share the tries on the confirm split."""
+        return choose(
+            candidates,
+            self.budgets,
+            confirm,
+            self.excluded,
+            audits,
+            beside,
+            proof=self.proof,
+            late=late,
+            tried=self._confirmed.keys(),
+            tries=tries,
+        )
+
     # Attacks
 
     def decide(self, roles: Mapping[Role, Point], searched: Sequence[Candidate], beside: Sequence[Candidate]) -> None:
@@ -216,7 +243,7 @@ class Planning:
         measured = (*self.candidates, *searched)
         self.candidates = measured
         with suppress(TimeUp):
-            self._keep(choose(measured, self.budgets, self.confirm, self.excluded, None, self.beside, proof=self.proof))
+            self._keep(self._choose(measured, self.confirm, beside=self.beside))
         if self.audits is None or self.unbeatable:
             return
         self.foretell(self.planned)
@@ -242,9 +269,7 @@ class Planning:
         self.audits.reached = rung
         known = [candidate if candidate.audited else self.audits.known(candidate) for candidate in candidates]
         beside = [candidate if candidate.audited else self.audits.predicted(candidate) for candidate in self.beside]
-        choice = choose(
-            known, self.budgets, self.confirm, self.excluded, self.audits, beside, proof=self.proof, late=late
-        )
+        choice = self._choose(known, self.confirm, self.audits, beside, late=late)
         self.beside = choice.beside
         self._keep(choice)
         return choice.candidates
@@ -276,7 +301,7 @@ class Planning:
         for pool in pools:
             attacked = pool is not pools[-1]
             beside = [audits.evidence(audits.predicted(each) if attacked else each) for each in self.beside]
-            choice = choose(pool, self.budgets, confirm, self.excluded, None, beside, proof=self.proof)
+            choice = self._choose(pool, confirm, beside=beside)
             if choice.searched is not None:
                 break
         return choice

@@ -19,7 +19,7 @@ on the confirm split. A baseline beats a candidate only after the same suite has
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -43,7 +43,7 @@ class Choice:
     Attributes:
         searched: the chosen candidate on the search split; None if nothing was chosen.
         confirmed: the same on the confirm split.
-        tries: candidates that were measured on the confirm split, not counting baselines.
+        tries: candidates that were measured on the confirm split by now, not counting baselines.
         nearest_miss: a sentence with figures if nothing was chosen.
         candidates: all of them after the choice, with the audits it made and the violations it found on the confirm
             split.
@@ -88,10 +88,14 @@ def choose(
     *,
     proof: EffortName | None = None,
     late: int = LATE_AUDITS,
+    tried: Collection[Point] = (),
+    tries: int = CONFIRM_TRIES,
 ) -> Choice:
     """The candidate with the least leakage that meets the budgets on both splits.
 
-    Candidates are ranked by the high end of the leakage index, then the index, then accuracy, then p95 latency.
+    Candidates are ranked by leakage, then accuracy, then p95 latency: what attackers reached or are predicted to reach
+    by the high end of its interval, estimates by their value. The upper end of an estimate says how little its samples
+    rule out, and reads 1 at many cuts; the budgets see it.
 
     Args:
         candidates: measured on the search split, baselines too.
@@ -102,8 +106,10 @@ def choose(
         beside: the baselines on the confirm split. Those that keep the cost budgets are among `candidates`.
         proof: the effort whose audits are still to come; until then figures only refute (`budgets.privacy_checks`).
         late: most candidates that are attacked only because they would win.
+        tried: what earlier choices of the same search measured on the confirm split; these count among the tries.
+        tries: most candidates, over all choices, that may be measured there.
     """
-    return _Choosing(candidates, budgets, confirm, excluded, auditor, beside, proof, late).run()
+    return _Choosing(candidates, budgets, confirm, excluded, auditor, beside, proof, late, tried, tries).run()
 
 
 class _Choosing:
@@ -119,22 +125,25 @@ class _Choosing:
         beside: Sequence[Candidate],
         proof: EffortName | None,
         late: int,
+        tried: Collection[Point],
+        tries: int,
     ) -> None:
         self.budgets, self.confirm, self.excluded, self.auditor = budgets, confirm, excluded, auditor
         self.proof, self.late = proof, late
+        self.tried, self.tries = set(tried), tries
         self.known = {point_of(candidate): self._judged(candidate) for candidate in candidates}
         self.left = dict.fromkeys(self.known)
         self.beside = {point_of(baseline): self._judged(baseline) for baseline in beside}
         self.stood: dict[Point, Candidate] = {}
         self.failed: list[Candidate] = []
-        self.tries, self.audits = 0, 0
+        self.audits = 0
 
     def run(self) -> Choice:
         while best := self._best():
             point = point_of(best)
             if point not in self.stood:
-                if self.tries == CONFIRM_TRIES and point not in self.beside:
-                    self._fall(point, f"a try on the confirm split, since the {CONFIRM_TRIES} allowed had been used")
+                if point not in self.beside and point not in self.tried and len(self.tried) >= self.tries:
+                    self._fall(point, f"a try on the confirm split, since the {self.tries} allowed had been used")
                     continue
                 if self.auditor is not None and _unaudited(best):
                     self.audits += 1
@@ -171,7 +180,7 @@ class _Choosing:
         if point in self.beside:
             confirmed = self.beside[point]
         else:
-            self.tries += 1
+            self.tried.add(point)
             confirmed = of_tries(self.confirm(best))
         confirmed = (
             self._judged(confirmed) if self.auditor is None else judged(confirmed, without(self.budgets, PRIVACY))
@@ -220,7 +229,7 @@ class _Choosing:
 
     def _choice(self, best: Candidate | None, confirmed: Candidate | None, missed: str | None = None) -> Choice:
         beside = tuple(self._shown(point) for point in self.beside)
-        return Choice(best, confirmed, self.tries, missed, tuple(self.known.values()), beside)
+        return Choice(best, confirmed, len(self.tried), missed, tuple(self.known.values()), beside)
 
 
 def of_tries(candidate: Candidate) -> Candidate:
@@ -256,12 +265,11 @@ def _refuted(known: Candidate, confirmed: Candidate) -> bool:
 
 def _outdone(candidate: Candidate, better: Candidate) -> str:
     """The violation of a candidate that a baseline beats: the first figure of its rank that differs."""
-    pairs = [
-        ("leakage index up to", candidate.index.high, better.index.high),
-        ("leakage index", candidate.index.value, better.index.value),
-        ("accuracy", candidate.accuracy.accuracy.value, better.accuracy.accuracy.value),
-        ("latency p95 in ms", candidate.latency.p95_ms, better.latency.p95_ms),
-    ]
+    leaked = ["leakage index up to", "leakage index"]
+    if candidate.index_is == "estimated":
+        leaked.reverse()
+    names = (*leaked, "accuracy", "latency p95 in ms")
+    pairs = zip(names, map(abs, _rank(candidate)[:4]), map(abs, _rank(better)[:4]), strict=True)
     name, own, other = next(pair for pair in pairs if pair[1] != pair[2])
     return f"what {described(better)} reaches on the confirm split ({name} {own:.4g} against {other:.4g})"
 
@@ -374,6 +382,7 @@ def _undecided(missed: Sequence[Check]) -> str:
 
 
 def _rank(candidate: Candidate) -> tuple[float, float, float, float, str]:
-    """Lower is better. Many wide intervals end at 1; among these the index itself decides."""
+    """Lower is better; see `choose`."""
     index, accuracy = candidate.index, candidate.accuracy.accuracy.value
-    return (index.high, index.value, -accuracy, candidate.latency.p95_ms, point_of(candidate).key)
+    leaked = (index.value, index.high) if candidate.index_is == "estimated" else (index.high, index.value)
+    return (*leaked, -accuracy, candidate.latency.p95_ms, point_of(candidate).key)

@@ -39,13 +39,49 @@ def test_least_leakage_wins_then_accuracy_then_latency():
 
 
 def test_of_intervals_that_all_end_at_one_the_least_index_wins():
-    def wide(cut, value, accuracy):
-        made = candidate(point_at(cut), accuracy=accuracy)
-        index = Interval(value=value, low=0.0, high=1.0)
-        return made.model_copy(update={"leakage": made.leakage.model_copy(update={"index": index})})
-
-    plan = choose([wide("a", 0.999, 0.95), wide("m", 0.687, 0.9)], Budgets(), lambda c: c).searched
+    plan = choose(
+        [with_index("a", 0.999, 1.0, accuracy=0.95), with_index("m", 0.687, 1.0, accuracy=0.9)], Budgets(), lambda c: c
+    ).searched
     assert plan.cut_id == "m"
+
+
+def with_index(cut, value, high, **figures):
+    made = candidate(point_at(cut), **figures)
+    index = Interval(value=value, low=0.0, high=high)
+    return made.model_copy(update={"leakage": made.leakage.model_copy(update={"index": index})})
+
+
+def test_estimates_rank_by_their_value_within_budgets_that_see_the_upper_end():
+    few_samples, more_samples = with_index("a", 0.50, 0.80), with_index("b", 0.55, 0.70)
+    assert choose([more_samples, few_samples], Budgets(), lambda c: c).searched == few_samples
+    assert choose([more_samples, few_samples], Budgets(max_leakage=0.75), lambda c: c).searched == more_samples
+
+
+def test_what_attackers_reached_ranks_by_its_upper_end():
+    def attacked(cut, value, high):
+        found = audited(value)
+        index = Interval(value=value, low=0.0, high=high)
+        figures = found.figures.model_copy(update={"index": index})
+        made = candidate(point_at(cut))
+        return made.model_copy(update={"audited": found.model_copy(update={"figures": figures})})
+
+    unsure, sure = attacked("a", 0.50, 0.70), attacked("b", 0.55, 0.60)
+    assert choose([unsure, sure], Budgets(), lambda c: c).searched == sure
+
+
+def test_several_choices_of_one_search_share_the_tries():
+    many = [candidate(point_at(f"cut{i:02}"), leakage=0.3) for i in range(CONFIRM_TRIES + 5)]
+    asked = []
+
+    def confirm(item):
+        asked.append(item.cut_id)
+        return candidate(point_of(item), leakage=0.6)
+
+    budgets = Budgets(max_leakage=0.5)
+    first = choose(many, budgets, confirm, tries=3)
+    assert first.tries == len(asked) == 3
+    again = choose(many, budgets, confirm, tried=[point_of(each) for each in many if each.cut_id in asked])
+    assert again.tries == len(set(asked)) == CONFIRM_TRIES
 
 
 def test_what_fails_on_the_confirm_half_is_passed_over():
@@ -173,7 +209,7 @@ def test_who_is_outdone_by_a_baseline_on_the_confirm_half_falls_and_says_by_what
     fallen = next(item for item in choice.candidates if item.cut_id == "a")
     assert not fallen.meets_budgets
     assert fallen.violations == (
-        "what layer m without dropout reaches on the confirm split (leakage index up to 0.515 against 0.51)",
+        "what layer m without dropout reaches on the confirm split (leakage index 0.505 against 0.5)",
     )
 
 
