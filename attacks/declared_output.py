@@ -117,7 +117,12 @@ def declared_output(cut: Cut, returns: Returns | None) -> tuple[Returns, Defense
 
 
 def floor_attacks(attacks: Sequence[Attack], returns: Returns) -> tuple[Attack, ...]:
-    """Those of `attacks` that apply to an output: all to logits, else those that need no gradient and no cloud half."""
+    """Those of `attacks` that apply to an output.
+
+    To logits all do. Of a label alone the best guess is the mean of its images, which `ridge` answers with: there is
+    nothing left to train for. Between these are those that need neither a gradient nor the cloud half.
+    """
     if returns == "logits":
         return tuple(attacks)
-    return tuple(each for each in attacks if each.name in ALWAYS or (each.threat == "black-box" and not each.per_image))
+    learners = () if returns == "label" else ("black-box",)
+    return tuple(each for each in attacks if each.name in ALWAYS or (each.threat in learners and not each.per_image))

@@ -13,7 +13,6 @@ from .cuts import CutTiming
 from .memory import EdgeMemory, EdgeUse
 from .nodes import GraphFacts, collect_facts
 from .placement import converted_dtype, place
-from .timers import quiet
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +72,7 @@ def describe_cut(traced: TracedGraph, cut: Cut, timing: CutTiming, like: Profile
     cpu = torch.device("cpu")
     placed = place(traced, cpu, like.dtype, like.batch)
     own = rebase([cut], placed)[0]
-    with quiet(None):
+    with torch.inference_mode():
         facts = first_run(placed, like.dtype, "cpu", like.batch)
         use = EdgeUse(placed.flat, facts)
     dtype = None if converted_dtype(traced, cpu, like.dtype) is None else like.dtype

@@ -70,9 +70,10 @@ def test_a_label_needs_class_scores() -> None:
         declared_output(cut, "label")
 
 
-def test_attacks_that_need_gradients_or_the_cloud_half_are_not_run_on_labels() -> None:
+def test_an_output_is_attacked_by_those_that_it_leaves_something_to_do() -> None:
     every = tuple(attack_named(name) for name in ATTACKS)
-    names = {attack.name for attack in floor_attacks(every, "label")}
+    assert {attack.name for attack in floor_attacks(every, "label")} == {"prior", "ridge"}
+    names = {attack.name for attack in floor_attacks(every, "label+probability")}
     assert {"prior", "ridge", "kernel", "inverse"} <= names
     assert not {"likelihood", "shadow-same", "untrained"} & names
     assert floor_attacks(every, "logits") == every

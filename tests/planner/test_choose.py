@@ -282,7 +282,7 @@ class Attackers:
 
 
 def rank(item):
-    return item.index.high, item.index.value, -item.accuracy.accuracy.value, item.latency.p95_ms
+    return item.index.value, item.index.high, -item.accuracy.accuracy.value, item.latency.p95_ms
 
 
 @settings(max_examples=300, deadline=None, derandomize=True)

@@ -232,8 +232,8 @@ def test_a_baseline_is_no_better_than_the_plan_beside_it_also_where_the_space_la
     found = optimize(small, dataclasses.replace(OPTIONS, trials=2, defenses=grid([], wires=[wire])), tmp_path)
     shown = within(baseline.candidate for baseline in found.baselines)
     assert shown
-    assert found.plan.chosen.index.high <= min(candidate.index.high for candidate in shown)
-    assert found.plan.searched.index.high <= min(candidate.index.high for candidate in within(found.front))
+    assert found.plan.chosen.index.value <= min(candidate.index.value for candidate in shown)
+    assert found.plan.searched.index.value <= min(candidate.index.value for candidate in within(found.front))
 
 
 def test_nothing_is_measured_twice(problem, tmp_path, monkeypatch):
