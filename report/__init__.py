@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .document import Report
     from .evidence import Evidence, evidence_of
     from .page import report_page
+    from .pictures import shown_galleries
     from .plots import plot_front, plot_latency, plot_leakage, plot_reconstructions
     from .report import ReportSources, make_report
 
@@ -27,6 +28,7 @@ _HOMES = {
     "plot_leakage": "plots",
     "plot_reconstructions": "plots",
     "report_page": "page",
+    "shown_galleries": "pictures",
 }
 
 __all__ = [
@@ -40,6 +42,7 @@ __all__ = [
     "plot_leakage",
     "plot_reconstructions",
     "report_page",
+    "shown_galleries",
 ]
 
 __getattr__, __dir__ = lazy_api(__name__, _HOMES)

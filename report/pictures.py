@@ -34,7 +34,37 @@ def pictures_of(plan: Plan, galleries: Sequence[Gallery]) -> Pictures:
         plan: the plan.
         galleries: of the plan's model; others are left out.
     """
-    own = [each for each in galleries if each.model == plan.model]
+    found = shown_galleries(plan, galleries)
+    first = found.get("The plan") or next(iter(found.values()), None)
+    original = None if first is None else _row(first.originals)
+    room = MOST_LETTERS - len(original or "")
+    conditions = []
+    for name, gallery in found.items():
+        made, room = _condition(name, gallery, room)
+        conditions.append(made)
+    count = 0 if first is None else min(SHOWN, len(first.originals))
+    return Pictures(count=count, original=original, conditions=tuple(conditions), how=_how(plan, set(found)))
+
+
+def shown_galleries(plan: Plan, galleries: Sequence[Gallery]) -> dict[str, Gallery]:
+    """By condition, the gallery whose attackers recovered most: no defense, dropout, the plan, the answer alone.
+
+    All are of the same originals: those of which the plan and the most other conditions were attacked.
+
+    Args:
+        plan: the plan, whose cut is meant.
+        galleries: of the plan's model; others are left out.
+    """
+    by_originals: dict[tuple[bytes, tuple[int, ...]], list[Gallery]] = {}
+    for each in galleries:
+        if each.model == plan.model:
+            by_originals.setdefault((each.originals.tobytes(), each.originals.shape), []).append(each)
+    found = [_conditions(plan, some) for some in by_originals.values()]
+    return max(found, key=lambda each: ("The plan" in each, len(each)), default={})
+
+
+def _conditions(plan: Plan, own: Sequence[Gallery]) -> dict[str, Gallery]:
+    """`shown_galleries` of galleries of the plan's model and the same originals."""
     here = [each for each in own if each.audit.cut_id == plan.cut_id]
     bare = [each for each in here if each.tuned_hash is None]
     dropout = [each for each in bare if _is_dropout(each) and not is_plans(plan, each)]
@@ -46,16 +76,7 @@ def pictures_of(plan: Plan, galleries: Sequence[Gallery]) -> Pictures:
         "The plan": [each for each in here if is_plans(plan, each)],
         "The network's answer alone": [each for each in own if each.audit.cut_kind == "edge-only"],
     }
-    found = {name: worst for name, some in wanted.items() if (worst := _strongest(some)) is not None}
-    first = found.get("The plan") or next(iter(found.values()), None)
-    original = None if first is None else _row(first.originals)
-    room = MOST_LETTERS - len(original or "")
-    conditions = []
-    for name, gallery in found.items():
-        made, room = _condition(name, gallery, room)
-        conditions.append(made)
-    count = 0 if first is None else min(SHOWN, len(first.originals))
-    return Pictures(count=count, original=original, conditions=tuple(conditions), how=_how(plan, set(found)))
+    return {name: worst for name, some in wanted.items() if (worst := _strongest(some)) is not None}
 
 
 def is_plans(plan: Plan, gallery: Gallery) -> bool:

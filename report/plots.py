@@ -6,7 +6,7 @@ setting of matplotlib stays changed. Text is drawn as it is: a dollar sign start
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -99,18 +99,18 @@ def plot_leakage(source: LeakageReport | AuditReport | Plan) -> Figure:
     return figure
 
 
-def plot_reconstructions(galleries: Sequence[Gallery], *, count: int = 8) -> Figure:
+def plot_reconstructions(galleries: Mapping[str, Gallery], *, count: int = 8) -> Figure:
     """Originals in the first row; below, what the strongest attacker of each gallery made of them.
 
     Args:
-        galleries: kept audits (`collabplan.attacks.galleries.kept_galleries`).
+        galleries: kept audits by the name of their row (`collabplan.report.shown_galleries`).
         count: pictures in a row; the first ones are shown.
     """
     from .pictures import strongest_row
 
-    shown = [each for each in galleries if each.pictures]
-    rows = [("original", shown[0].originals)] if shown else []
-    rows += [(f"{each.audit.cut_name}\n{each.audit.defense.unfitted.text}", strongest_row(each)) for each in shown]
+    shown = {name: each for name, each in galleries.items() if each.pictures}
+    rows = [("Original", each.originals) for each in list(shown.values())[:1]]
+    rows += [(f"{name}\n{each.audit.defense.unfitted.text}", strongest_row(each)) for name, each in shown.items()]
     with _styled():
         figure, axes = _figure(1, 1.5 + count, 0.6 + 1.1 * max(1, len(rows)))
         axes[0].set_axis_off()

@@ -24,7 +24,7 @@ from ..planner import SearchResult
 from ..planner.plan_files import save_plan
 from ..records import BudgetError, CollabplanError, Plan, Returns
 from ..records.atomic import make_folder
-from ..report import Report, plot_front, plot_latency, plot_leakage, plot_reconstructions
+from ..report import Report, plot_front, plot_latency, plot_leakage, plot_reconstructions, shown_galleries
 from ..targets.input_options import InputOptions
 from ..targets.target import Target as LoadedTarget
 from ..targets.target import target_in_memory
@@ -213,13 +213,12 @@ class Study:
         return plot_latency(plan.record)
 
     def plot_reconstructions(self, plan: PlanResult, *, count: int = 8) -> Figure:
-        """Originals beside what the strongest attackers made of them at the plan's cut. See `report`.
+        """Originals above what attackers made of them: undefended, under dropout, at the plan. See `report`.
 
         Raises:
             CollabplanError: nothing was attacked there in this workspace, or inputs are no images.
         """
-        cut_id = plan.record.cut_id
-        found = [each for each in galleries_of(plan.record, self.workspace) if each.audit.cut_id == cut_id]
+        found = shown_galleries(plan.record, galleries_of(plan.record, self.workspace))
         if not found:
             raise CollabplanError("no pictures of this plan's cut are kept here; run study.attack(plan) first")
         return plot_reconstructions(found, count=count)

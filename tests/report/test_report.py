@@ -1,9 +1,11 @@
 """What a report gathers: rows, comparisons, pictures. Other models are refused."""
 
+from dataclasses import replace
+
 import pytest
 import report_plans as made
 from collabplan.records import Audit, AuditReport, MismatchError, ModelIdentity
-from collabplan.report import Report, ReportSources, make_report
+from collabplan.report import Report, ReportSources, make_report, shown_galleries
 from collabplan.report.tables import MOST_CUTS, Depth
 
 PLAN = made.plan(chosen=made.candidate(audited=made.audited()))
@@ -89,6 +91,14 @@ def test_missing_pictures_name_the_commands_that_make_them() -> None:
     assert "--cuts layer2.2 --defense none --defense dropout:element:0.9" in shown.how[1]
     strange = made.plan(cut_name="a; rm -rf ~")
     assert "--cuts 'a; rm -rf ~'" in make_report(ReportSources(strange)).pictures.how[1]
+
+
+def test_every_row_of_pictures_is_of_the_same_originals() -> None:
+    bare = made.gallery(made.candidate(defense=made.NONE))
+    others = made.gallery(made.candidate(defense=made.DROPOUT))
+    others = replace(others, originals=others.originals // 2)
+    shown = shown_galleries(PLAN, [others, bare, made.gallery(PLAN.chosen)])
+    assert list(shown) == ["No defense", "The plan"]
 
 
 def test_galleries_of_another_model_are_left_out() -> None:
