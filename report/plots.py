@@ -7,13 +7,14 @@ setting of matplotlib stays changed. Text is drawn as it is: a dollar sign start
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..records import Audit, AuditReport, Candidate, Interval, LeakageReport, LeakageRow, Plan
 from ..records.extras import optional_imports
-from .tables import every_candidate, latency_section
+from .tables import every_candidate, is_undefended, latency_section
 from .wording import short_defense
 
 if TYPE_CHECKING:
@@ -110,9 +111,9 @@ def plot_reconstructions(galleries: Mapping[str, Gallery], *, count: int = 8) ->
 
     shown = {name: each for name, each in galleries.items() if each.pictures}
     rows = [("Original", each.originals) for each in list(shown.values())[:1]]
-    rows += [(f"{name}\n{each.audit.defense.unfitted.text}", strongest_row(each)) for name, each in shown.items()]
+    rows += [(_row_name(name, each.audit), strongest_row(each)) for name, each in shown.items()]
     with _styled():
-        figure, axes = _figure(1, 1.5 + count, 0.6 + 1.1 * max(1, len(rows)))
+        figure, axes = _figure(1, 1.5 + count, 1.02 * max(1, len(rows)))
         axes[0].set_axis_off()
         for line, (name, images) in enumerate(rows):
             for column, image in enumerate(images[:count]):
@@ -146,6 +147,14 @@ def plot_latency(plan: Plan) -> Figure:
         axis.set_xlabel("ms")
         axis.grid(alpha=0.2, axis="x")
     return figure
+
+
+def _row_name(name: str, audit: Audit) -> str:
+    """Lines that fit beside the pictures: the name and, if it says more, the defense."""
+    plain = audit.cut_kind == "edge-only" or is_undefended(audit.defense)
+    return "\n".join(
+        line for text in [name, *([] if plain else [audit.defense.unfitted.text])] for line in wrap(text, 20)
+    )
 
 
 def _lines(source: LeakageReport | AuditReport | Plan) -> dict[str, list[tuple[int, str, float, float, float]]]:

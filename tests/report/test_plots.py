@@ -32,7 +32,11 @@ def saved(figure: object, form: str) -> bytes:
 
 def test_each_plot_can_be_saved() -> None:
     measured = PLAN.model_copy(update={"measured": made.measured(PLAN)})
-    for figure in (plot_front(PLAN), plot_latency(measured), plot_reconstructions({"The plan": made.gallery(PLAN.chosen)})):
+    for figure in (
+        plot_front(PLAN),
+        plot_latency(measured),
+        plot_reconstructions({"The plan": made.gallery(PLAN.chosen)}),
+    ):
         assert saved(figure, "png").startswith(b"\x89PNG")
 
 
