@@ -113,16 +113,17 @@ def plot_reconstructions(galleries: Mapping[str, Gallery], *, count: int = 8) ->
     rows = [("Original", each.originals) for each in list(shown.values())[:1]]
     rows += [(_row_name(name, each.audit), strongest_row(each)) for name, each in shown.items()]
     with _styled():
-        figure, axes = _figure(1, 1.5 + count, 1.02 * max(1, len(rows)))
+        width = 1.8 + count
+        figure, axes = _figure(1, width, 1.04 * max(1, len(rows)))
         axes[0].set_axis_off()
         for line, (name, images) in enumerate(rows):
             for column, image in enumerate(images[:count]):
-                place = [0.16 + 0.84 * column / count, 1 - (line + 1) / len(rows), 0.8 / count, 0.92 / len(rows)]
+                place = [(1.75 + column) / width, 1 - (line + 1) / len(rows), 0.95 / width, 0.92 / len(rows)]
                 inset = figure.add_axes((place[0], place[1], place[2], place[3]))
                 inset.set_axis_off()
                 levels = image.transpose(1, 2, 0)
                 inset.imshow(levels[:, :, 0] if levels.shape[2] == 1 else levels, cmap="gray", vmin=0, vmax=255)
-            figure.text(0.01, 1 - (line + 0.5) / len(rows), name, va="center", fontsize=8)
+            figure.text(0.01, 1 - (line + 0.5) / len(rows), name, va="center", fontsize=9)
     return figure
 
 

@@ -38,8 +38,9 @@ def parse(arguments: list[str]) -> None:
     from collabplan.cli.app import app
     from typer.main import get_command
 
+    name = "collabplan"
     command: Any = get_command(app)
-    name, parent = "collabplan", None
+    parent: Any = None
     while True:
         parent = command.make_context(name, list(arguments), parent=parent)
         if not hasattr(command, "resolve_command"):
