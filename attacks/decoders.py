@@ -13,6 +13,7 @@ from torch.nn.functional import interpolate, pixel_unshuffle
 from .adversary_view import AdversaryView
 from .features import Standard
 from .linear_paths import Free, linear_path, resized, silence
+from .mixed_precision import quick_products
 from .releases import ObservedReleases
 from .training import seeded
 
@@ -97,23 +98,29 @@ class ImageDecoder(nn.Module):
 
     def forward(self, rows: Sequence[Tensor]) -> Tensor:
         """What `DecoderInput` gives -> `[n, C, H, W]`."""
-        total: Tensor | None = None
         image = self.mean.expand(len(rows[0]), *self.mean.shape)
-        for row, shape, fold, entry, direct in zip(
-            rows, self.shapes, self.fold, self.entries, self.direct, strict=True
-        ):
+        for row, direct in zip(rows, self.direct, strict=True):
+            if not isinstance(direct, nn.Identity):
+                image = image + direct(row)
+        with quick_products(image.device, learning=self.training):
+            detail = self.stages(self._entered(rows).contiguous(memory_format=torch.channels_last))
+            detail = self.exit(torch.relu(resized(detail, self.size)))
+        made: Tensor = image + detail.float()
+        return made
+
+    def _entered(self, rows: Sequence[Tensor]) -> Tensor:
+        """`[n, width, grid, grid]`: all crossings on one grid."""
+        total: Tensor | None = None
+        for row, shape, fold, entry in zip(rows, self.shapes, self.fold, self.entries, strict=True):
             if len(shape) == 3:
                 found = torch.relu(entry(pixel_unshuffle(row, fold)))
                 if found.shape[2:] != (self.grid, self.grid):
                     found = interpolate(found, size=(self.grid, self.grid), mode="bilinear", align_corners=False)
             else:
                 found = entry(row.flatten(1)).reshape(len(row), -1, self.grid, self.grid)
-            if not isinstance(direct, nn.Identity):
-                image = image + direct(row)
             total = found if total is None else total + found
-        detail: Tensor = self.stages(total)
-        made: Tensor = image + self.exit(torch.relu(resized(detail, self.size)))
-        return made
+        assert total is not None  # something crosses
+        return total
 
 
 class VectorDecoder(nn.Module):

@@ -25,7 +25,7 @@ from .releases import ObservedReleases
 class InverseNetwork:
     """The attack."""
 
-    revision: ClassVar[int] = 3
+    revision: ClassVar[int] = 4
     name: str = "inverse"
     threat: Threat = "black-box"
     per_image: bool = False

@@ -57,7 +57,7 @@ class ShadowModel:
         same_architecture: the shadow has the edge half's architecture with random weights; else one of its own.
     """
 
-    revision: ClassVar[int] = 3
+    revision: ClassVar[int] = 4
     same_architecture: bool = True
     threat: Threat = "query-free"
     per_image: bool = False

@@ -74,7 +74,7 @@ def train(
     def judged() -> float:
         return held_loss(average.module.eval())
 
-    optimiser = torch.optim.AdamW(_groups(network, rate), weight_decay=1e-4)
+    optimiser = torch.optim.AdamW(_groups(network, rate), weight_decay=1e-4, fused=True)
     hold, end, step = int(effort.train_steps * (1 - ANNEALED)), effort.train_steps, 0
     check, losses, converged = max(1, effort.train_steps // CHECKS), [judged()], False
     network.train()
