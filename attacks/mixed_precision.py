@@ -11,7 +11,7 @@ import torch
 
 
 def quick_products(device: torch.device, *, learning: bool) -> torch.autocast:
-    """A block whose convolutions and matrix products are in bfloat16, while `learning` and where `device` is fast at it.
+    """A block of convolutions and matrix products in bfloat16, while `learning` and where `device` is fast at it.
 
     Examples:
         >>> import torch
