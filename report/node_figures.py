@@ -1,0 +1,125 @@
+"""What is known of each node and cut of a model, in the form in which other tools show it.
+
+Leakage belongs to a cut, and other tools show nodes: a cut's figure stands at the node that makes the tensor that
+crosses. Estimates and attacks are kept apart, and harm is rounded up: the figure is the upper end of the interval.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from ..records import Candidate, CutProfile, Interval, LeakageReport, LeakageRow, NodeProfile, Plan, Profile
+from .tables import every_candidate
+from .wording import number, share
+
+
+@dataclass(frozen=True, slots=True)
+class CutLeakage:
+    """What one (cut, defense) leaks.
+
+    Attributes:
+        cut_id: of the cut.
+        defense: as `--defense` spells it; `, tuned` where the cloud half was fine-tuned under it.
+        support: what the figure rests on: `estimated`, `predicted`, `by definition`, or `attacked at quick effort`.
+        index: the leakage index, 0 to 1.
+    """
+
+    cut_id: str
+    defense: str
+    support: str
+    index: Interval
+
+
+def known_leakage(plan: Plan | None, report: LeakageReport | None) -> tuple[CutLeakage, ...]:
+    """Every figure of leakage in a plan and in a report of `collabplan leakage`.
+
+    Of two figures for one cut and defense with the same support, the one with the greater upper end is kept.
+    """
+    candidates = () if plan is None else (candidate for _, candidate in every_candidate(plan))
+    rows = () if report is None else report.rows
+    found: dict[tuple[str, str, str], CutLeakage] = {}
+    for each in (*map(_of_candidate, candidates), *map(_of_row, rows)):
+        key = (each.cut_id, each.defense, each.support)
+        if key not in found or each.index.high > found[key].index.high:
+            found[key] = each
+    return tuple(found.values())
+
+
+def _of_candidate(one: Candidate) -> CutLeakage:
+    support = one.index_is.replace("-", " ")
+    if one.audited is not None:
+        support = f"attacked at {one.audited.effort} effort"
+    return CutLeakage(one.cut_id, one.defense.unfitted.text + (", tuned" if one.tuned else ""), support, one.index)
+
+
+def _of_row(row: LeakageRow) -> CutLeakage:
+    support = row.leakage.status.replace("-", " ")
+    return CutLeakage(row.cut_id, row.defense.unfitted.text, support, row.leakage.index)
+
+
+def crossing_nodes(cut: CutProfile) -> list[str]:
+    """The nodes whose private results cross a cut."""
+    return [each.node for each in cut.crossing if not each.public]
+
+
+def leakage_by_node(profile: Profile, figures: Iterable[CutLeakage]) -> dict[str, float]:
+    """The upper end of the leakage index at each node whose result crosses a cut alone.
+
+    A node that only crosses together with others has the greatest figure of the cuts that it is part of.
+
+    Args:
+        profile: says what crosses each cut.
+        figures: of one defense; cuts that the profile does not have are left out.
+    """
+    highs = {each.cut_id: each.index.high for each in figures}
+    alone: dict[str, float] = {}
+    together: dict[str, float] = {}
+    for cut in profile.cuts:
+        if cut.id in highs:
+            nodes = crossing_nodes(cut)
+            shown = alone if len(nodes) == 1 else together
+            for node in nodes:
+                shown[node] = max(shown.get(node, 0.0), highs[cut.id])
+    return together | alone
+
+
+def node_notes(node: NodeProfile) -> dict[str, str]:
+    """The measured figures of a node, as text by name."""
+    notes = {
+        "latency_p50_ms": f"{node.timing.p50_ms:.6g}",
+        "latency_p95_ms": f"{node.timing.p95_ms:.6g}",
+        "operator": node.operator,
+        "module": node.module,
+        "output_bytes": str(node.output_bytes),
+        "parameter_count": str(node.parameter_count),
+        "flops": "" if node.flops is None else str(node.flops),
+    }
+    return {name: text for name, text in notes.items() if text}
+
+
+def cut_notes(cut: CutProfile, figures: Sequence[CutLeakage]) -> dict[str, str]:
+    """The figures of a cut, as text by name: its latency on both sides, its payload, and what it leaks.
+
+    Args:
+        cut: of a profile.
+        figures: of all cuts.
+    """
+    halves = {"edge": cut.edge, "cloud": cut.cloud}
+    times = [f"{half} {number(each.p50_ms)} ms" for half, each in halves.items() if each is not None]
+    parts = ["crosses with " + " and ".join(crossing_nodes(cut))] if len(crossing_nodes(cut)) > 1 else []
+    costs = ", ".join([*parts, *times, f"{cut.payload_bytes} B a sample without a defense"])
+    notes = {f"cut {cut.name}": costs}
+    for each in figures:
+        if each.cut_id == cut.id:
+            ends = f"{share(each.index.value)} [{share(each.index.low)}, {share(each.index.high)}]"
+            notes[f"leakage at {cut.name} under {each.defense}, {each.support}"] = ends
+    return notes
+
+
+def by_defense(figures: Iterable[CutLeakage]) -> Mapping[tuple[str, str], list[CutLeakage]]:
+    """The figures by defense and support, in the order in which they come."""
+    found: dict[tuple[str, str], list[CutLeakage]] = {}
+    for each in figures:
+        found.setdefault((each.defense, each.support), []).append(each)
+    return found
