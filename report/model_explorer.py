@@ -1,7 +1,8 @@
 """Node data for Google's Model Explorer: a number for each node, by which it colours a graph.
 
 The format is that of `GraphNodeData` in Model Explorer's `node_data_builder.py`. A file without graph ids, as these
-are, applies to whichever graph is open. Keys are ids of nodes, which in an ONNX file are their names.
+are, applies to whichever graph is open. Keys are ids of nodes, which in an ONNX file are their names: those that
+`onnx_notes.annotate` gives them.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..records import Profile
-from .node_figures import CutLeakage, by_defense, leakage_by_node
+from .node_figures import CutLeakage, by_defense, leakage_by_node, node_id
 
 _LATENCY = [{"stop": 0, "bgColor": "#FFFFFF"}, {"stop": 1, "bgColor": "#0072B2"}]
 """From no time to the slowest node."""
@@ -35,13 +36,14 @@ def node_data(profile: Profile, figures: Iterable[CutLeakage]) -> dict[str, dict
         profile: the nodes with their times, and the cuts.
         figures: see `known_leakage`.
     """
-    latencies = {node.name: node.timing.p50_ms for node in profile.nodes}
+    latencies = {node_id(node): node.timing.p50_ms for node in profile.nodes}
     files = {"latency-p50-ms.json": {"results": _results(latencies), "gradient": _LATENCY}}
+    ids = _ids(profile)
     for (defense, support), found in by_defense(figures).items():
-        indices = leakage_by_node(profile, found)
+        indices = {ids[node]: value for node, value in leakage_by_node(profile, found).items()}
         if indices:
             files[f"leakage-upper-end-{_slug(defense)}-{_slug(support)}.json"] = {
-                "results": _results(indices) | _results(_of_inputs(profile, indices)),
+                "results": _results(indices),
                 "thresholds": _LEAKAGE,
                 "hideAggregatedStats": ["sum"],
             }
@@ -52,11 +54,10 @@ def _results(values: Mapping[str, float]) -> dict[str, dict[str, float]]:
     return {node: {"value": value} for node, value in values.items()}
 
 
-def _of_inputs(profile: Profile, values: Mapping[str, float]) -> dict[str, float]:
-    """The same at inputs of the model, which Model Explorer's ONNX adapter calls `[io]NAME`."""
-    computed = {node.name for node in profile.nodes}
-    crossing = (each for cut in profile.cuts for each in cut.crossing)
-    return {f"[io]{each.name}": values[each.node] for each in crossing if each.node in values.keys() - computed}
+def _ids(profile: Profile) -> dict[str, str]:
+    """By the name of a node or input, its id. Model Explorer's ONNX adapter calls an input `[io]NAME`."""
+    inputs = {each.node: f"[io]{each.name}" for cut in profile.cuts for each in cut.crossing}
+    return inputs | {node.name: node_id(node) for node in profile.nodes}
 
 
 def _slug(text: str) -> str:

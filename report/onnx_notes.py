@@ -1,19 +1,17 @@
 """Writes the figures of a profile into an ONNX model, where Netron and other viewers show them.
 
 Each node gets its latency and each tensor that crosses a cut the cut's figures: as `metadata_props`, one for each
-figure, and again as `doc_string`, which older viewers show. Nothing that computes is changed.
+figure, and again as `doc_string`, which older viewers show. Nodes are named by module and name, as in node data for
+Model Explorer. Nothing that computes is changed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ..records import Profile
-from .node_figures import CutLeakage, crossing_nodes, cut_notes, node_notes
-
-PREFIX = "collabplan "
-"""Begins every key, which other tools may write too."""
+from .node_figures import CutLeakage, crossing_nodes, cut_note, leakage_notes, node_id, node_notes
 
 ABOUT = (
     "Figures by collabplan. Times are medians; each node was measured alone, and the sum over nodes is not the model's "
@@ -28,7 +26,8 @@ def annotate(model: Any, nodes: Mapping[str, Any], profile: Profile, figures: Se
 
     Args:
         model: an `onnx.ModelProto`.
-        nodes: by the name of a profiled node, the ONNX node that makes its result.
+        nodes: by the name of a profiled node, the ONNX node that makes its result. Others from the same node are called
+            `NAME.1`, `NAME.2`.
         profile: of the same model.
         figures: see `node_figures.known_leakage`.
 
@@ -36,31 +35,37 @@ def annotate(model: Any, nodes: Mapping[str, Any], profile: Profile, figures: Se
         The number of profiled nodes that the model has.
     """
     places = {value.name: value for value in model.graph.input} | dict(nodes)
-    notes: dict[str, dict[str, str]] = {name: {} for name in places}
-    profiled = [node for node in profile.nodes if node.name in nodes]
-    for node in profiled:
-        notes[node.name].update(node_notes(node))
-    _write(model, {"whole model, latency_p50_ms": f"{profile.whole.p50_ms:.6g}", "machine": profile.device.name})
+    crossing: dict[str, list[str]] = {name: [] for name in places}
+    leaking: dict[str, list[str]] = {name: [] for name in places}
     for cut in profile.cuts:
-        found = cut_notes(cut, figures)
-        _write(model, found)
         names = {each.node: each.name for each in cut.crossing}
-        for node_name in crossing_nodes(cut):
-            place = node_name if node_name in places else names[node_name]
+        for node in crossing_nodes(cut):
+            place = node if node in nodes else names[node]
             if place in places:
-                notes[place].update(found)
-    for name, written in notes.items():
-        if written:
-            _write(places[name], written)
-            places[name].doc_string = _lines(written)
+                crossing[place].append(cut_note(cut))
+                leaking[place] += leakage_notes(cut, figures)
+    measured = {node.name: node_notes(node) for node in profile.nodes if node.name in nodes}
+    for name, place in places.items():
+        notes = measured.get(name, {}) | _numbered("cut", crossing[name]) | _numbered("leakage", leaking[name])
+        _write(place, notes)
+        if notes:
+            place.doc_string = "\n".join(f"{key}: {text}" for key, text in notes.items())
+    _write(model, {"machine": profile.device.name, "whole model": f"{profile.whole.p50_ms:.6g} ms"})
+    _write(model, _numbered("cut", map(cut_note, profile.cuts)))
+    _write(model, _numbered("leakage", (note for cut in profile.cuts for note in leakage_notes(cut, figures))))
     model.doc_string = ABOUT
-    return len(profiled)
+    ids = {node.name: node_id(node) for node in profile.nodes}
+    for node in model.graph.node:
+        name, dot, number = node.name.partition(".")
+        node.name = ids.get(name, name) + dot + number
+    return len(measured)
+
+
+def _numbered(key: str, texts: Iterable[str]) -> dict[str, str]:
+    """`cut`, `cut 2`, ...: every key of a place is another, and viewers cut long ones off."""
+    return {f"{key} {number}" if number > 1 else key: text for number, text in enumerate(texts, start=1)}
 
 
 def _write(place: Any, notes: Mapping[str, str]) -> None:
-    for name, text in notes.items():
-        place.metadata_props.add(key=PREFIX + name, value=text)
-
-
-def _lines(notes: Mapping[str, str]) -> str:
-    return "\n".join(f"{name}: {text}" for name, text in notes.items())
+    for key, text in notes.items():
+        place.metadata_props.add(key=key, value=text)

@@ -44,7 +44,7 @@ def trace_events(profile: Profile, request: PlannedRequest | None = None) -> dic
         nodes = made.process("nodes, measured one by one")
         made.sequence(made.thread(nodes, profile.device.name), profile.nodes)
         whole = made.thread(made.process("the whole model"), profile.device.name)
-        made.add(whole, "whole model", 0.0, profile.whole.p50_ms, {"latency_p95_ms": f"{profile.whole.p95_ms:.6g}"})
+        made.add(whole, "whole model", 0.0, profile.whole.p50_ms, {"p95_ms": f"{profile.whole.p95_ms:.6g}"})
     else:
         _add_request(made, profile, request)
     return {"traceEvents": made.events, "displayTimeUnit": "ms", "otherData": _about(profile, request)}

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import report_plans as known
 from collabplan.records import Candidate, LeakageReport, LeakageRow, Plan, Profile, load, save
+from collabplan.report.node_figures import node_id
 from command_line import PROFILE, SEARCH, Run, ran_in
 from target_files import DATA, NET
 from without_packages import ran_without
@@ -46,11 +47,14 @@ def test_a_profile_is_exported_without_running_the_model(run: Run) -> None:
     ran = run("export", "-o", "figures", "--json")
     assert ran.code == 0
     assert ran.document["files"] == ["figures/model-explorer/latency-p50-ms.json", "figures/trace.json"]
-    nodes = {node.name: node.timing.p50_ms for node in profiled().nodes}
+    nodes = {node_id(node): node.timing.p50_ms for node in profiled().nodes}
     latencies = read("figures/model-explorer/latency-p50-ms.json")["results"]
     assert {name: each["value"] for name, each in latencies.items()} == nodes
     trace = read("figures/trace.json")["traceEvents"]
-    assert [each["name"] for each in trace if each["ph"] == "X"] == [*nodes, "whole model"]
+    assert [each["name"] for each in trace if each["ph"] == "X"] == [
+        *(node.name for node in profiled().nodes),
+        "whole model",
+    ]
     assert "no leakage is shown" in ran.err
 
 
@@ -71,7 +75,7 @@ def test_a_plan_divides_the_trace_and_brings_its_leakage(run: Run) -> None:
     (row,) = (each for each in report.rows if (each.cut_id, each.defense.text) == (plan.cut_id, "dropout:element:0.6"))
     shown = read("figures/model-explorer/leakage-upper-end-dropout-element-0.6-estimated.json")["results"]
     searched = [each.index.high for each in (plan.chosen, *plan.front) if point(each) == point_of_row(row)]
-    assert shown[plan.crossing[0].node] == {"value": max(row.leakage.index.high, *searched)}
+    assert shown[node_id(profile.nodes[last - 1])] == {"value": max(row.leakage.index.high, *searched)}
 
 
 @needs_onnx
@@ -86,12 +90,15 @@ def test_an_onnx_file_names_nodes_and_cuts_with_their_figures(run: Run) -> None:
     assert "sum over nodes is not the model's latency" in " ".join(model.doc_string.split())
     notes = {node.name: {each.key: each.value for each in node.metadata_props} for node in model.graph.node}
     for node in profiled().nodes:
-        assert float(notes[node.name]["collabplan latency_p50_ms"]) == pytest.approx(node.timing.p50_ms, rel=1e-4)
-    at_cut = notes[load(Plan, Path("plan.json")).crossing[0].node]
-    assert any(key.startswith("collabplan leakage at") and key.endswith(", estimated") for key in at_cut)
-    cuts = {each.key for each in model.metadata_props}
-    assert {f"collabplan cut {cut.name}" for cut in profiled().cuts} <= cuts
-    assert "collabplan cut cloud-only" in {each.key for each in model.graph.input[0].metadata_props}
+        assert float(notes[node_id(node)]["p50_ms"]) == pytest.approx(node.timing.p50_ms, rel=1e-4)
+    crossing = load(Plan, Path("plan.json")).crossing[0].node
+    at_cut = next(notes[node_id(node)] for node in profiled().nodes if node.name == crossing)
+    assert " [" in at_cut["leakage"]
+    assert "estimated" in at_cut["leakage"]
+    told = {each.key: each.value for each in model.metadata_props}
+    assert [told["cut" + number].split(":")[0] for number in ("", " 2")] == ["cloud-only", profiled().cuts[1].name]
+    (given,) = (each.value for each in model.graph.input[0].metadata_props if each.key == "cut")
+    assert given.startswith("cloud-only: cloud ")
 
 
 @needs_onnx

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import report_plans as made
 from collabplan.records import LeakageReport, LeakageRow
-from collabplan.report.node_figures import CutLeakage, by_defense, cut_notes, known_leakage, leakage_by_node, node_notes
+from collabplan.report.node_figures import (
+    CutLeakage,
+    by_defense,
+    cut_note,
+    known_leakage,
+    leakage_by_node,
+    leakage_notes,
+    node_notes,
+)
 from report_profiles import node, profile
 
 
@@ -81,8 +89,9 @@ def test_an_unknown_count_of_flops_is_not_a_zero() -> None:
 
 def test_a_cut_says_what_crosses_with_what_and_how_sure_its_leakage_is() -> None:
     cut = profile().cut("id-layer1.1")
-    notes = cut_notes(cut, [figure("layer1.1", 0.9), figure("layer2.2", 0.6)])
-    assert notes == {
-        "cut layer1.1": "crosses with relu and conv2d_1, edge 2.00 ms, cloud 4.50 ms, 64 B a sample without a defense",
-        "leakage at layer1.1 under none, estimated": "0.800 [0.700, 0.900]",
-    }
+    assert cut_note(cut) == (
+        "layer1.1: crosses with relu and conv2d_1, edge 2.00 ms, cloud 4.50 ms, 64 B a sample undefended"
+    )
+    assert cut_note(profile().cut("id-cloud-only")) == "cloud-only: cloud 6.50 ms, 64 B a sample undefended"
+    figures = [figure("layer1.1", 0.9), figure("layer2.2", 0.6)]
+    assert leakage_notes(cut, figures) == ["0.800 [0.700, 0.900] at layer1.1 under none, estimated"]
