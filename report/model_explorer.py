@@ -37,7 +37,9 @@ def node_data(profile: Profile, figures: Iterable[CutLeakage]) -> dict[str, dict
         figures: see `known_leakage`.
     """
     latencies = {node_id(node): node.timing.p50_ms for node in profile.nodes}
-    files = {"latency-p50-ms.json": {"results": _results(latencies), "gradient": _LATENCY}}
+    files: dict[str, dict[str, Any]] = {
+        "latency-p50-ms.json": {"results": _results(latencies), "gradient": _LATENCY},
+    }
     ids = _ids(profile)
     for (defense, support), found in by_defense(figures).items():
         indices = {ids[node]: value for node, value in leakage_by_node(profile, found).items()}

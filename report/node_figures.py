@@ -36,7 +36,7 @@ def known_leakage(plan: Plan | None, report: LeakageReport | None) -> tuple[CutL
 
     Of two figures for one cut and defense with the same support, the one with the greater upper end is kept.
     """
-    candidates = () if plan is None else (candidate for _, candidate in every_candidate(plan))
+    candidates = [] if plan is None else [candidate for _, candidate in every_candidate(plan)]
     rows = () if report is None else report.rows
     found: dict[tuple[str, str, str], CutLeakage] = {}
     for each in (*map(_of_candidate, candidates), *map(_of_row, rows)):
@@ -59,7 +59,9 @@ def _of_row(row: LeakageRow) -> CutLeakage:
 
 
 def crossing_nodes(cut: CutProfile) -> list[str]:
-    """The nodes whose private results cross a cut."""
+    """The nodes whose private results cross a cut; none where the edge computes everything and nothing is sent."""
+    if cut.kind == "edge-only":
+        return []
     return [each.node for each in cut.crossing if not each.public]
 
 

@@ -54,8 +54,8 @@ def _add_request(made: _Trace, profile: Profile, request: PlannedRequest) -> Non
     plan, parts = request.plan, request.plan.chosen.latency.parts
     devices = {"edge": plan.edge_device.name, "cloud": plan.cloud_device.name}
     predicted = made.process("one request, predicted by the plan")
-    rows = {name: made.thread(predicted, name) for name in (f"edge: {devices['edge']}", "link")}
-    edge, link = rows.values()
+    edge = made.thread(predicted, f"edge: {devices['edge']}")
+    link = made.thread(predicted, "link")
     cloud = made.thread(predicted, f"cloud: {devices['cloud']}")
     at = made.add(edge, "edge half", 0.0, parts.edge_ms)
     at = made.add(edge, "defense", at, parts.defense_ms)

@@ -164,14 +164,20 @@ def _mark_origins(graph: fx.GraphModule, program: ExportedProgram) -> None:
 
     The exported program has the same operators in the same order, beside checks of sizes. Its own names differ.
     """
-    ours, theirs = (
-        [node for node in each.nodes if node.op == "call_function"] for each in (graph.graph, program.graph)
-    )
-    targets = [[str(node.target) for node in nodes] for nodes in (ours, theirs)]
-    for block in difflib.SequenceMatcher(None, *targets, autojunk=False).get_matching_blocks():
+    ours, theirs = _calls(graph.graph), _calls(program.graph)
+    matched = difflib.SequenceMatcher(None, _targets(ours), _targets(theirs), autojunk=False)
+    for block in matched.get_matching_blocks():
         for at in range(block.size):
             name = ours[block.a + at].name
             theirs[block.b + at].meta["nn_module_stack"] = {name: (name, _ORIGIN)}
+
+
+def _calls(graph: fx.Graph) -> list[fx.Node]:
+    return [node for node in graph.nodes if node.op == "call_function"]
+
+
+def _targets(nodes: Sequence[fx.Node]) -> list[str]:
+    return [str(node.target) for node in nodes]
 
 
 _ORIGIN = "collabplan.node"
@@ -180,8 +186,14 @@ _ORIGIN = "collabplan.node"
 
 def _onnx(program: ExportedProgram, inputs: Sequence[str], outputs: Sequence[str], *, named: bool = False) -> Any:
     """The `onnx.ModelProto` of a program; `named`: marked nodes keep their names, and are not fused with others."""
-    names = {"input_names": list(inputs), "output_names": list(outputs)}
-    made = torch.onnx.export(program, dynamo=True, verbose=False, optimize=not named, **names)
+    made = torch.onnx.export(
+        program,
+        dynamo=True,
+        verbose=False,
+        input_names=list(inputs),
+        output_names=list(outputs),
+        optimize=not named,
+    )
     assert made is not None
     if named:
         _fold(made.model)

@@ -139,8 +139,10 @@ def write_exports(
     refuse_to_replace(folder, force)
     files: dict[str, bytes] = {}
     notes = list(figures.notes)
-    traced, cut = opened() if "onnx" in tools or ("perfetto" in tools and figures.plan is not None) else (None, None)
-    if traced is not None:
+    traced: TracedGraph | None = None
+    cut: Cut | None = None
+    if "onnx" in tools or ("perfetto" in tools and figures.plan is not None):
+        traced, cut = opened()
         figures.profile.model.require_same(traced.identity, record="the profile", weights=False)
     if "model-explorer" in tools:
         made = node_data(figures.profile, figures.leakage)

@@ -73,6 +73,10 @@ def test_a_node_that_crosses_only_with_others_has_their_common_figure() -> None:
     assert leakage_by_node(profile(), [figure("layer1.1", 0.9)]) == {"relu": 0.9, "conv2d_1": 0.9}
 
 
+def test_where_nothing_is_sent_no_node_is_shown_as_harmless() -> None:
+    assert leakage_by_node(profile(), [figure("edge-only", 0.0)]) == {}
+
+
 def test_cuts_that_the_profile_does_not_have_are_left_out() -> None:
     assert leakage_by_node(profile(), [figure("elsewhere", 0.9)]) == {}
 
