@@ -41,6 +41,8 @@ COMMANDS = {
         Command("explain", "Say in words why this cut and this defense were chosen, what was rejected and by how "
                 "much."),
         Command("report", "Write a page that shows a plan, what it costs and leaks, and how sure that is."),
+        Command("export", "Write latency by node and leakage by cut for other tools: Model Explorer, Perfetto, "
+                "Netron."),
         Command("worker", "Measure candidates of a study until it is complete, beside all other workers."),
         Command("split", "Write the two halves of a plan and check that they compose to the model, bit for bit."),
         Command("bundle", "Write the folder that deploys a plan: DIR/edge for the device, DIR/cloud for the server."),

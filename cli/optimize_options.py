@@ -71,6 +71,7 @@ SEARCH_OPTIONS = {
         rare=True,
     ),
     "draws": option("Dropout masks that accuracy is averaged over.", "N", SEARCH, default=True, rare=True, least=1),
+    "log": option("Also log the search, once it has ended: docs/tools.md.", None, SEARCH, rare=True),
     "cache_gb": option("Memory for edge activations.", "GB", SEARCH, default=True, rare=True, least=0, unit="GB"),
 }
 AUDIT_OPTIONS = {

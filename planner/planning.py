@@ -102,6 +102,7 @@ def optimize(
         objectives=options.objectives,
         power=problem.power,
         timed_out=planning.timed_out,
+        candidates=choice.candidates or planning.candidates,
     )
 
 

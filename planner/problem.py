@@ -229,6 +229,7 @@ class SearchResult:
     `projection` the matrices of its projection.
     `hypervolume` is the share of a box that the front dominates in `objectives` (accuracy and leakage 0 to 1, latency,
     energy and payload 0 to the space's greatest): comparable between searches of one space and set of objectives only.
+    `candidates` are all that were measured on the search split, in this run or an earlier one, judged by the budgets.
     `power` is what energies were computed by. `timed_out` names the step that the deadline ended, "" if nothing was
     left out.
     """
@@ -252,6 +253,7 @@ class SearchResult:
     objectives: tuple[Objective, ...] = DEFAULT_OBJECTIVES
     power: EdgePower | None = None
     timed_out: str = ""
+    candidates: tuple[Candidate, ...] = ()
 
 
 def fingerprint(problem: Problem, options: SearchOptions, leakage_samples: int, metric: str) -> Mapping[str, str]:

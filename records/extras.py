@@ -18,6 +18,7 @@ EXTRAS = {
     "jinja2": ("jinja2", "plan"),
     "markupsafe": ("markupsafe", "plan"),
     "matplotlib": ("matplotlib", "plan"),
+    "mlflow": ("mlflow", "mlflow"),
     "onnx": ("onnx", "onnx"),
     "onnxruntime": ("onnxruntime", "onnx"),
     "onnxscript": ("onnxscript", "onnx"),
@@ -31,6 +32,7 @@ EXTRAS = {
     "scipy": ("scipy", "plan"),
     "sklearn": ("scikit-learn", "plan"),
     "sqlalchemy": ("SQLAlchemy", "plan"),
+    "tensorboard": ("tensorboard", "tensorboard"),
     "torchmetrics": ("torchmetrics", "plan"),
 }
 """By imported module: the package that provides it, and the extra that installs it."""

@@ -1,4 +1,4 @@
-"""Exports halves for other engines: ONNX and `.pt2`. collabplan writes these files and never reads them.
+"""Exports graphs for other engines and tools: ONNX and `.pt2`. collabplan writes these files and never reads them.
 
 By default an exported graph names source lines and folders of the machine that made it, and a `.pt2` file holds the
 inputs that it was traced with. Here the former are removed, and the latter are zeros.
@@ -6,8 +6,11 @@ inputs that it was traced with. Here the former are removed, and the latter are 
 
 from __future__ import annotations
 
+import ast
+import contextlib
+import difflib
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -46,17 +49,47 @@ def export_half(graph: fx.GraphModule, kind: Format, file: Path, inputs: Sequenc
     Raises:
         CollabplanError: torch cannot export this graph, or the file cannot be written.
     """
+    with _refusals(f"{file.parent.name}/{file.name}", f"leave out --format {kind}: the bundle runs without it"):
+        program = _exported(_bare(graph))
+        data = _onnx(program, inputs, outputs).SerializeToString() if kind == "onnx" else _pt2(program)
+    write_bytes(file, data)
+
+
+def onnx_with_nodes(graph: fx.GraphModule, inputs: Sequence[str]) -> tuple[Any, dict[str, Any]]:
+    """A flat graph as an ONNX model whose nodes keep the names of the graph's.
+
+    Args:
+        graph: of a whole model, or of a half.
+        inputs: names of its inputs, in order.
+
+    Returns:
+        The `onnx.ModelProto`; and by the name of a node of `graph`, the ONNX node that makes its result, which has that
+        name. Where the exporter made several ONNX nodes of one, the others are called `name.1`, `name.2`. Nothing is
+        fused, so that each node has its own.
+
+    Raises:
+        CollabplanError: torch cannot export this graph, or the packages of the extra `onnx` are not installed.
+    """
+    require_format("onnx")
+    with _refusals("the ONNX file", "leave out --format onnx"):
+        bare = _bare(graph)
+        program = _exported(bare)
+        _mark_origins(bare, program)
+        model = _onnx(program, inputs, [], named=True)
+    names = {node.name for node in bare.graph.nodes}
+    return model, {node.name: node for node in model.graph.node if node.name in names}
+
+
+@contextlib.contextmanager
+def _refusals(what: str, otherwise: str) -> Iterator[None]:
+    """Turns whatever torch raises within into one line, and keeps what it prints to itself."""
     try:
         with quiet(), torch.no_grad():
-            program = _exported(_bare(graph))
-            data = _onnx(program, inputs, outputs) if kind == "onnx" else _pt2(program)
+            yield
     except Exception as error:
         lines = str(error).strip().splitlines()
-        raise CollabplanError(
-            f"{file.parent.name}/{file.name} cannot be made ({type(error).__name__}: {lines[0] if lines else ''}); "
-            f"leave out --format {kind}: the bundle runs without it"
-        ) from error
-    write_bytes(file, data)
+        said = f"{type(error).__name__}: {lines[0] if lines else ''}"
+        raise CollabplanError(f"{what} cannot be made ({said}); {otherwise}") from error
 
 
 def _bare(graph: fx.GraphModule) -> fx.GraphModule:
@@ -126,18 +159,74 @@ def _pt2(program: ExportedProgram) -> bytes:
     return buffer.getvalue()
 
 
-def _onnx(program: ExportedProgram, inputs: Sequence[str], outputs: Sequence[str]) -> bytes:
+def _mark_origins(graph: fx.GraphModule, program: ExportedProgram) -> None:
+    """Write the name of each node of `graph` on the node that torch made of it, where its ONNX exporter keeps it.
+
+    The exported program has the same operators in the same order, beside checks of sizes. Its own names differ.
+    """
+    ours, theirs = _calls(graph.graph), _calls(program.graph)
+    matched = difflib.SequenceMatcher(None, _targets(ours), _targets(theirs), autojunk=False)
+    for block in matched.get_matching_blocks():
+        for at in range(block.size):
+            name = ours[block.a + at].name
+            theirs[block.b + at].meta["nn_module_stack"] = {name: (name, _ORIGIN)}
+
+
+def _calls(graph: fx.Graph) -> list[fx.Node]:
+    return [node for node in graph.nodes if node.op == "call_function"]
+
+
+def _targets(nodes: Sequence[fx.Node]) -> list[str]:
+    return [str(node.target) for node in nodes]
+
+
+_ORIGIN = "collabplan.node"
+"""The class of the module that each marked node seems to stand in."""
+
+
+def _onnx(program: ExportedProgram, inputs: Sequence[str], outputs: Sequence[str], *, named: bool = False) -> Any:
+    """The `onnx.ModelProto` of a program; `named`: marked nodes keep their names, and are not fused with others."""
     made = torch.onnx.export(
-        program, dynamo=True, verbose=False, input_names=list(inputs), output_names=list(outputs), optimize=True
+        program,
+        dynamo=True,
+        verbose=False,
+        input_names=list(inputs),
+        output_names=list(outputs),
+        optimize=not named,
     )
     assert made is not None
+    if named:
+        _fold(made.model)
     model: Any = made.model_proto
+    if named:
+        _name_nodes(model.graph.node)
     model.ClearField("metadata_props")
     _clear_origins(model.graph)
     for function in model.functions:
         _clear_origins(function)
-    data: bytes = model.SerializeToString()
-    return data
+    return model
+
+
+def _fold(model: Any) -> None:
+    """Compute what is constant in a model, which fuses nothing."""
+    from onnxscript import optimizer
+
+    optimizer.fold_constants(model)
+    optimizer.remove_unused_nodes(model)
+
+
+def _name_nodes(nodes: Any) -> None:
+    """Give ONNX nodes the names that `_mark_origins` wrote. Of several from one node, the last makes its result."""
+    made: dict[str, list[Any]] = {}
+    for node in nodes:
+        notes = {each.key: each.value for each in node.metadata_props}
+        if _ORIGIN in notes.get("pkg.torch.onnx.class_hierarchy", ""):
+            name = ast.literal_eval(notes["pkg.torch.onnx.name_scopes"])[0]
+            made.setdefault(name, []).append(node)
+    for name, several in made.items():
+        several[-1].name = name
+        for at, node in enumerate(several[:-1], start=1):
+            node.name = f"{name}.{at}"
 
 
 def _clear_origins(graph: Any) -> None:

@@ -25,6 +25,7 @@ from .options import BudgetOptions, ConditionOptions, OptimizeOptions
 from .problem import prepare, prepare_session, state_problem
 from .profiles import Profiles, given_profiles, require_alone
 from .reporter import Reporter
+from .search_log import log_search, require_tracker
 from .search_options import (
     audit_options,
     checked_budgets,
@@ -64,6 +65,7 @@ def search_plan(
         CollabplanError: an option that is not possible, or what the target, profiles or data lack.
     """
     deadline = Deadline.after(parse_time_limit_s(options.search.time_limit), clock)
+    require_tracker(options.search.log)
     budgets = budgets_of(options.budgets)
     require_audits(budgets, options.audit)
     costs = options.conditions
@@ -81,7 +83,7 @@ def search_plan(
     conditions = Conditions(link, costs.edge_slowdown, power.known)
     problem = state_problem(prepared, conditions, budgets, reporter)
     with reporter.progress("searching", counted=True) as advance:
-        return run_search(
+        found = run_search(
             problem,
             settings,
             workspace.prepare(),
@@ -90,6 +92,9 @@ def search_plan(
             deadline=deadline,
             say=reporter.note,
         )
+    if options.search.log is not None:
+        log_search(options.search.log, found, options, workspace, reporter)
+    return found
 
 
 def budgets_of(options: BudgetOptions) -> Budgets:

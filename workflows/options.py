@@ -117,6 +117,7 @@ class SearchSettings:
         draws: dropout masks that accuracy is averaged over.
         cache_gb: memory for edge activations, in 10^9 bytes.
         time_limit: when to end with the best plan so far: `90s`, `15m`, `2h`, or `none`.
+        log: where the finished search is logged too; None: nowhere.
     """
 
     trials: int | None = None
@@ -129,6 +130,7 @@ class SearchSettings:
     draws: int = 5
     cache_gb: float = 4.0
     time_limit: str = "15m"
+    log: Literal["mlflow", "tensorboard"] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -54,7 +54,7 @@ def report_plan(
             leakage=load(LeakageReport, leakage) if isinstance(leakage, Path) else leakage,
             galleries=galleries_of(plan, workspace),
             pictures=pictures,
-            depths=_depths(plan, given or _kept_profile(plan, workspace)),
+            depths=_depths(plan, given or kept_profile(plan, workspace)),
             why=explanation(plan),
         )
     )
@@ -100,7 +100,7 @@ def _head(file: Path) -> str:
         raise CollabplanError(f"{file} cannot be read ({error.strerror}); name another file") from error
 
 
-def _kept_profile(plan: Plan, workspace: Workspace) -> Profile | None:
+def kept_profile(plan: Plan, workspace: Workspace) -> Profile | None:
     """The newest kept profile of both roles of the plan's model on the plan's device; None if there is none."""
     found = []
     for path in sorted((workspace.folder / "profiles").glob("*.json")):

@@ -31,6 +31,7 @@ from ..targets.target import target_in_memory
 from .attack import attack
 from .bundle import Bundled, bundle_plan
 from .explain import explanation
+from .export import USUAL_TOOLS, Exported, Tool, gather_figures, write_exports
 from .front import front_rows
 from .leakage import measure_leakage
 from .named_options import options_from
@@ -199,6 +200,35 @@ class Study:
         """
         write_report(self._report(plan, pictures), Path(file))
         return Path(file)
+
+    def export(
+        self,
+        folder: str | Path,
+        plan: PlanResult | None = None,
+        *,
+        leakage: LeakageResult | None = None,
+        formats: Sequence[Tool] = USUAL_TOOLS,
+        force: bool = False,
+    ) -> Exported:
+        """Write latency by node and leakage by cut for Model Explorer, Perfetto and Netron.
+
+        Args:
+            folder: for the files.
+            plan: whose candidates' leakage and predicted request are shown; None: the last profile alone.
+            leakage: estimates that are shown too.
+            formats: `model-explorer`, `perfetto`, and `onnx` for Netron.
+            force: replace what lies there.
+
+        Raises:
+            CollabplanError: nothing was profiled here, the folder holds something, or torch cannot export the model.
+        """
+        chosen = None if plan is None else plan.record
+        report = None if leakage is None else leakage.record
+        figures = gather_figures(self.workspace, plan=chosen, leakage=report)
+        traced = self.session.traced
+        figures.profile.model.require_same(traced.identity, record="the last profile here", weights=False)
+        cut = None if plan is None else plan.planned.cut
+        return write_exports(figures, Path(folder), formats, lambda: (traced, cut), self.reporter, force=force)
 
     def plot_front(self, plan: PlanResult) -> Figure:
         """The front, the baselines and the plan: leakage against accuracy and latency. See `report.plot_front`."""

@@ -87,6 +87,12 @@ def test_bundle_for_onnx_names_its_extra(folder: Path) -> None:
     assert refusals(["onnx", "onnxscript"], [command], folder) == {"onnx"}
 
 
+def test_logging_a_search_names_the_extra_of_the_tracker_before_the_search(folder: Path) -> None:
+    for tracker in ("mlflow", "tensorboard"):
+        command = ("optimize", "model.py", "--budget-ms", "50", "--log", tracker)
+        assert refusals([tracker], [command], folder) == {tracker}
+
+
 def test_a_device_without_the_planning_packages_runs_its_half_and_asks_for_echoes(folder: Path) -> None:
     write_inputs(folder / "x.npy")
     with serving(folder / "bundle") as server:

@@ -22,6 +22,7 @@ COMMANDS = [
     "explain",
     "split",
     "bundle",
+    "export",
     "serve",
     "infer",
     "link",

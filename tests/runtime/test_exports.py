@@ -26,6 +26,7 @@ from bundle_plans import (
 )
 from collabplan.records import CollabplanError
 from collabplan.runtime import open_cloud, open_edge, write_bundle
+from collabplan.runtime.exports import onnx_with_nodes
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
@@ -104,6 +105,47 @@ def test_an_onnx_half_names_its_tensors_and_nothing_of_this_machine(bundle_for_o
         data = (folder / role / "half.onnx").read_bytes()
         for told in (b"site-packages", b"stack_trace", str(Path(__file__).parent).encode(), b"somebody"):
             assert told not in data
+
+
+@needs_onnx
+@pytest.mark.parametrize("name", ["two crossings", "tokens and a mask", "one batch size"])
+def test_a_model_whose_nodes_keep_their_names_computes_the_same(name: str, tmp_path: Path) -> None:
+    import onnx
+
+    made = MODELS[name]()
+    model, nodes = onnx_with_nodes(made.traced.flat, [spec.name for spec in made.traced.tensor_inputs])
+    onnx.checker.check_model(model, full_check=True)
+    (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
+    inputs = made.inputs(made.traced.only_batch or 3)
+    with torch.no_grad():
+        expected = leaves(made.traced.flat(*inputs))
+    for mine, theirs in zip(run_onnx(tmp_path / "model.onnx", inputs), expected, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-4)
+    assert all(nodes[node.name] is not None for node in value_nodes(made))
+    assert [node.name for node in model.graph.node if node.name in nodes] == list(nodes)
+
+
+@needs_onnx
+def test_no_node_is_fused_with_another_so_that_each_keeps_its_own_name() -> None:
+    class Normed(torch.nn.Sequential):
+        """A convolution with the normalisation that exporters fold into it."""
+
+    made = make(Normed(torch.nn.Conv2d(1, 2, 3, bias=False), torch.nn.BatchNorm2d(2)), images, first)
+    model, nodes = onnx_with_nodes(made.traced.flat, ["x"])
+    assert {name: node.op_type for name, node in nodes.items()} == {
+        "conv2d": "Conv",
+        "batch_norm": "BatchNormalization",
+    }
+    assert len(model.graph.node) == 2, "without the constants that the exporter spells out"
+    told = model.SerializeToString()
+    assert b"site-packages" not in told
+    assert b"stack_trace" not in told
+
+
+def value_nodes(made: Made) -> list[torch.fx.Node]:
+    """The nodes of a graph that depend on its inputs' values."""
+    graph = made.traced.flat.graph
+    return [node for node in graph.nodes if node.op == "call_function" and made.traced.kinds[node.name] == "value"]
 
 
 def test_without_its_packages_onnx_is_refused_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,6 +49,7 @@ MODEL = ModelIdentity(
     parameter_count=272_474,
     parameter_bytes=1_089_896,
 )
+PLAN_TARGET = TargetIdentity(spec="/home/somebody/model.py:Net", file="/home/somebody/model.py")
 MADE = Provenance(
     created_utc="2026-11-30T09:00:00Z",
     collabplan_version="0.1.0",
@@ -124,7 +125,7 @@ def plan(*, chosen: Candidate | None = None, **changes: Any) -> Plan:
     raw = Leakage(index=interval(1.0, 1.0, 1.0), status="by-definition", sample_count=0)
     known: dict[str, Any] = {
         "headline": "made up",
-        "target": TargetIdentity(spec="/home/somebody/model.py:Net", file="/home/somebody/model.py"),
+        "target": PLAN_TARGET,
         "model": MODEL,
         "cut_id": chosen.cut_id,
         "cut_name": chosen.cut_name,

@@ -152,3 +152,15 @@ def test_a_plan_is_reported_and_drawn(study: Study, plan: PlanResult, tmp_path: 
     assert "estimated" in page.read_text(encoding="utf-8")
     for figure in (study.plot_front(plan), study.plot_leakage(plan), study.plot_latency(plan)):
         assert figure.axes
+
+
+def test_a_profile_a_plan_and_estimates_are_exported_for_other_tools(
+    study: Study, plan: PlanResult, tmp_path: Path
+) -> None:
+    estimates = study.leakage(cuts=["layer4"], defense="none", estimators="ridge", samples=64)
+    made = study.export(tmp_path / "figures", plan, leakage=estimates)
+    assert {"trace.json", "model-explorer/latency-p50-ms.json"} < set(made.files)
+    assert "model-explorer/leakage-upper-end-none-estimated.json" in made.files
+    assert (tmp_path / "figures" / "trace.json").exists()
+    with pytest.raises(CollabplanError, match="holds files already"):
+        study.export(tmp_path / "figures")
