@@ -26,7 +26,7 @@ from .optimize_options import (
     SEARCH_OPTIONS,
     TUNING_OPTIONS,
 )
-from .options import OUTPUT, TARGET_HELP, BatchDim, DataPath, Debug, HelpAll, Inputs, Json, ReportFile, examples
+from .options import OUTPUT, TARGET_HELP, BatchDim, DataPath, Debug, Force, HelpAll, Inputs, Json, ReportFile, examples
 
 if TYPE_CHECKING:
     from ..planner import SearchResult
@@ -69,6 +69,7 @@ def optimize(
         Path, option("Where to write the plan.", "FILE", OUTPUT, "-o", "--output", default=True, writes="file")
     ] = Path("plan.json"),
     page: ReportFile = None,
+    force: Force = False,
     as_json: Json = False,
     _debug: Debug = False,
     _help_all: HelpAll = False,
@@ -77,8 +78,9 @@ def optimize(
 
     Every budget holds at the bad end of its interval, and again on data that the search has not seen. A plan is written
     as soon as one is known, and replaced by every better supported one until the time limit: by estimates first, then
-    as attacks leave it standing. The same command goes on where it stopped. Exit 1: no plan meets the budgets, or the
-    time did not suffice to prove one on privacy (`collabplan certify` goes on).
+    as attacks leave it standing. The same command goes on where it stopped. A plan of another target or study that
+    lies there is kept. Exit 1: no plan meets the budgets, or the time did not suffice to prove one on privacy
+    (`collabplan certify` goes on).
     Loading TARGET runs its Python code.
     """
     from ..workflows.optimize import search_plan
@@ -94,10 +96,11 @@ def optimize(
     options = OptimizeOptions(
         budgets=budgets, conditions=conditions, search=search, audit=audit, tuning=tuning, machines=machines
     )
-    kept = PlanFile(file, output.say)
-    given = InputOptions.given(inputs, batch_dim, data)
+    kept = PlanFile(file, output.say, force=force)
+    given, workspace = InputOptions.given(inputs, batch_dim, data), Workspace.here()
+    kept.require_replaceable(target, options, workspace)
     try:
-        found = search_plan(target, given, options, Workspace.here(), output, kept.replace)
+        found = search_plan(target, given, options, workspace, output, kept.replace)
     except BaseException as error:
         if interrupted(error):
             raise Interrupted(kept.standing) from error

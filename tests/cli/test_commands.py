@@ -132,6 +132,21 @@ def test_no_plan_exits_1_names_the_nearest_miss_and_writes_nothing(planned: Path
     assert not (planned / "plan.json").exists()
 
 
+def test_a_plan_of_another_search_is_kept_before_the_work_and_the_same_search_goes_on(
+    planned: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["collabplan", "optimize"])
+    before = (planned / "plan.json").read_bytes()
+    kept = run("optimize", *SEARCH, "--seed", "1")
+    assert kept.code == 2
+    assert "plan.json exists already and holds the plan of another study" in kept.line
+    assert (planned / "plan.json").read_bytes() == before
+    assert run("optimize", *SEARCH, "--trials", "5").code == 0
+    assert load(Plan, planned / "plan.json").trials == 5
+    assert run("optimize", *SEARCH, "--seed", "1", "--force").code == 0
+    assert load(Plan, planned / "plan.json").study == "search-2"
+
+
 @pytest.mark.usefixtures("planned")
 def test_without_attacks_a_plan_says_that_it_is_estimated(run: Run) -> None:
     ran = run("optimize", *SEARCH, "--max-edge-params", "60")
