@@ -12,7 +12,7 @@ from .options import Debug, HelpAll, Json, OutputFile, examples
 
 EXAMPLES = examples(
     ("estimate", "collabplan leakage model.py -o leakage.json"),
-    ("attack", "collabplan attack model.py --dropout 0,0.3,0.6,0.9 -o audit.json"),
+    ("attack", "collabplan attack model.py --defense dropout:element:0,0.3,0.6,0.9 -o audit.json"),
     ("compare", "collabplan agreement leakage.json audit.json"),
 )
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.models import OptionInfo
 
+from ..workflows.options import FEWEST_CROSSING, MOST_CROSSING
 from .grouping import option
 
 RUNS_CODE = "Loading TARGET runs its Python code: give only files that you trust."
@@ -49,7 +50,12 @@ DataPath = Annotated[
         "--data",
     ),
 ]
-MAX_CROSSING = option("Most tensors that may cross one cut.", "N", TARGET, default=True, least=1)
+MAX_CROSSING = option(
+    f"Most tensors that may cross one cut; default: {FEWEST_CROSSING}, or as many as it takes, up to {MOST_CROSSING}.",
+    "N",
+    TARGET,
+    least=1,
+)
 OtherTarget = Annotated[
     str | None, option(f"The target, if it has moved since. {RUNS_CODE}", "TARGET", TARGET, "--model")
 ]
