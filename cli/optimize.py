@@ -14,15 +14,17 @@ from ..workflows.options import (
     ConditionOptions,
     MachineSettings,
     OptimizeOptions,
+    PresetName,
     SearchSettings,
     TuningSettings,
 )
-from .grouping import grouped, option
+from .grouping import given_options, grouped, option
 from .optimize_options import (
     AUDIT_OPTIONS,
     BUDGET_OPTIONS,
     CONDITION_OPTIONS,
     MACHINE_OPTIONS,
+    PRESET,
     SEARCH_OPTIONS,
     TUNING_OPTIONS,
 )
@@ -37,8 +39,9 @@ if TYPE_CHECKING:
 
 EXAMPLES = examples(
     ("the model profiled last, 50 ms at p95", "collabplan optimize --budget-ms 50"),
-    ("a first look: estimates, no attacks", "collabplan optimize --budget-ms 50 --no-audit"),
+    ("a first look: estimates, no attacks, 90 s at most", "collabplan optimize --budget-ms 50 --preset look"),
     ("all the evidence that an hour allows", "collabplan optimize --budget-ms 50 --time-limit 1h"),
+    ("until it is signed off, however long that takes", "collabplan optimize --budget-ms 50 --preset signoff"),
     (
         "your link, at most 2 points of accuracy",
         "collabplan optimize --budget-ms 50 --bandwidth 8mbps --max-accuracy-drop 0.02",
@@ -55,8 +58,11 @@ EXAMPLES = examples(
     machines=MACHINE_OPTIONS,
 )
 def optimize(
+    ctx: typer.Context,
     budgets: BudgetOptions,
     conditions: ConditionOptions,
+    *,
+    preset: Annotated[PresetName, PRESET] = "standard",
     search: SearchSettings,
     audit: AuditSettings,
     tuning: TuningSettings,
@@ -85,6 +91,7 @@ def optimize(
     """
     from ..workflows.optimize import search_plan
     from ..workflows.plan_keeping import PlanFile
+    from ..workflows.presets import said, with_preset
     from ..workflows.report import check_report
     from ..workflows.workspace import Workspace
     from .faults import Interrupted, interrupted
@@ -93,9 +100,16 @@ def optimize(
     output = Output(as_json=as_json)
     if page is not None:
         check_report(page)
-    options = OptimizeOptions(
-        budgets=budgets, conditions=conditions, search=search, audit=audit, tuning=tuning, machines=machines
+    asked = given_options(ctx)
+    options = with_preset(
+        OptimizeOptions(
+            budgets=budgets, conditions=conditions, search=search, audit=audit, tuning=tuning, machines=machines
+        ),
+        preset,
+        asked,
     )
+    if "preset" in asked:
+        output.note(said(preset, asked))
     kept = PlanFile(file, output.say, force=force)
     given, workspace = InputOptions.given(inputs, batch_dim, data), Workspace.here()
     kept.require_replaceable(target, options, workspace)
@@ -105,7 +119,7 @@ def optimize(
         if interrupted(error):
             raise Interrupted(kept.standing) from error
         raise
-    least = "estimated" if not audit.audit else audit.accept
+    least = options.audit.accept if options.audit.audit else "estimated"
     report(found, kept, least, output, page)
 
 

@@ -53,6 +53,12 @@ CONDITION_OPTIONS = {
     ),
     "joules_per_mb": option("Declare what its radio takes for 10^6 bytes.", "J", CONDITIONS, rare=True),
 }
+PRESET = option(
+    "look: estimates, 90 s at most; standard; signoff: attacks to the end, for hours. Options given beside it count.",
+    "PRESET",
+    SEARCH,
+    default=True,
+)
 SEARCH_OPTIONS = {
     "defense": defense_option(SEARCH, SearchSettings),
     "trials": option("Candidates in all; default: all up to 200.", "N", SEARCH, least=1),

@@ -26,6 +26,9 @@ FEWEST_CROSSING, MOST_CROSSING = 1, 4
 
 Effort = Literal["quick", "standard", "thorough"]
 
+PresetName = Literal["look", "standard", "signoff"]
+"""How much evidence `optimize` gathers (`workflows.presets`)."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProfileOptions:

@@ -59,7 +59,7 @@ def require_audits(budgets: Budgets, audit: AuditSettings) -> None:
         if getattr(budgets, name) is None:
             continue
         if not audit.audit and name in AUDITED_ONLY:
-            raise CollabplanError(f"{option} can only be checked by attacks; leave out --no-audit")
+            raise CollabplanError(f"{option} can only be checked by attacks; leave out --no-audit or --preset look")
         if audit.audit and audit.audit_effort == "quick" and audit.accept is None:
             raise CollabplanError(
                 f"{QUICK}, which meet no {option}; give --audit-effort standard, --accept quick"
