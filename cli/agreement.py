@@ -43,7 +43,7 @@ def agreement(
 
     output = Output(as_json=as_json)
     made = compare_reports(leakage, audit, releases, seed)
-    output.show(agreement_table(made))
+    output.show(agreement_table(made, output.results.width))
     for line in remarks(made):
         output.say(line)
     if file is not None:

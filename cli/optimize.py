@@ -140,15 +140,18 @@ def report(found: SearchResult, kept: PlanFile, least: Level | None, output: Out
     from ..workflows.optimize import how_much, no_plan, plan_notes
     from ..workflows.plan_keeping import accepted, unproven
     from .pages import write_page
-    from .plan_tables import chosen_plan, comparison, front
+    from .plan_tables import chosen_plan, compared_rows, comparison, front, front_rows, rows_legend
 
     plan, file = kept.plan, kept.path
     output.say(f"\n{how_much(found)}")
     for note in found.notes:
         output.say(f"note: {note}")
+    searched = plan.searched if plan else None
     if found.front:
-        output.show(front(found.front, plan.searched if plan else None, found.objectives, found.power))
+        output.show(front(found.front, searched, found.objectives, found.power))
     output.show(comparison(plan, found.baselines, found.power))
+    for line in rows_legend([*front_rows(found.front, searched), *compared_rows(plan, found.baselines)]):
+        output.say(line)
     if plan is not None:
         output.show(chosen_plan(plan))
         for note in plan_notes(plan):
