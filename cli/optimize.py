@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 EXAMPLES = examples(
     ("the model profiled last, 50 ms at p95", "collabplan optimize --budget-ms 50"),
     ("a first look: estimates, no attacks, 90 s at most", "collabplan optimize --budget-ms 50 --preset look"),
-    ("all the evidence that an hour allows", "collabplan optimize --budget-ms 50 --time-limit 1h"),
     ("until it is signed off, however long that takes", "collabplan optimize --budget-ms 50 --preset signoff"),
     (
         "your link, at most 2 points of accuracy",

@@ -54,7 +54,7 @@ CONDITION_OPTIONS = {
     "joules_per_mb": option("Declare what its radio takes for 10^6 bytes.", "J", CONDITIONS, rare=True),
 }
 PRESET = option(
-    "look: estimates, 90 s at most; standard; signoff: attacks to the end, for hours. Options given beside it count.",
+    "How much evidence: look (no attacks, 90 s at most), standard, or signoff (all attacks, for hours).",
     "PRESET",
     SEARCH,
     default=True,
@@ -90,7 +90,7 @@ AUDIT_OPTIONS = {
         least=0,
     ),
     "audit_seeds": AUDIT_SEEDS,
-    "accept": option("Least evidence for a privacy budget; default: signing off.", None, AUDITS),
+    "accept": option("Least evidence for a privacy budget, quick or estimated; default: signing off.", "LEVEL", AUDITS),
 }
 TUNING_OPTIONS = {
     "finetune": option("Tune the cloud half on train_data.", "EPOCHS", TUNING, default=True, least=0),

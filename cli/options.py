@@ -70,7 +70,7 @@ Force = Annotated[bool, option("Replace what lies there.", None, OUTPUT, "--forc
 PlanFile = Annotated[Path, typer.Argument(metavar="PLAN", help="A plan file, written by `collabplan optimize`.")]
 
 AUDIT = option("Attack the plan; without, it is ESTIMATED.", None, AUDITS, "--audit/--no-audit", default=True)
-AUDIT_EFFORT = option("Effort of the attacks on the plan.", None, AUDITS, default=True)
+AUDIT_EFFORT = option("Of the attacks on the plan: quick, standard or thorough.", "EFFORT", AUDITS, default=True)
 AUDIT_SEEDS = option("Runs of those attacks.", "N", AUDITS, default=True, least=1, most=1000)
 TRUST = option("Refuse a bundle that none of these keys signed (`bundle --sign`). Once for each key.", "PEM", "Bundle")
 CLOUD_OPTIONS = {
