@@ -28,7 +28,7 @@ from .optimize_options import (
     SEARCH_OPTIONS,
     TUNING_OPTIONS,
 )
-from .options import OUTPUT, TARGET_HELP, BatchDim, DataPath, Debug, Force, HelpAll, Inputs, Json, ReportFile, examples
+from .options import OUTPUT, TARGET_HELP, BatchDim, DataPath, Debug, HelpAll, Inputs, Json, ReportFile, examples
 
 if TYPE_CHECKING:
     from ..planner import SearchResult
@@ -74,7 +74,9 @@ def optimize(
         Path, option("Where to write the plan.", "FILE", OUTPUT, "-o", "--output", default=True, writes="file")
     ] = Path("plan.json"),
     page: ReportFile = None,
-    force: Force = False,
+    force: Annotated[
+        bool, option("Replace even the plan of another study.", None, OUTPUT, "--force")
+    ] = False,
     as_json: Json = False,
     _debug: Debug = False,
     _help_all: HelpAll = False,
@@ -83,9 +85,8 @@ def optimize(
 
     Every budget holds at the bad end of its interval, and again on data that the search has not seen. A plan is written
     as soon as one is known, and replaced by every better supported one until the time limit: by estimates first, then
-    as attacks leave it standing. The same command goes on where it stopped. A plan of another target or study that
-    lies there is kept. Exit 1: no plan meets the budgets, or the time did not suffice to prove one on privacy
-    (`collabplan certify` goes on).
+    as attacks leave it standing. The same command goes on where it stopped. Exit 1: no plan meets the budgets, or the
+    time did not suffice to prove one on privacy (`collabplan certify` goes on).
     Loading TARGET runs its Python code.
     """
     from ..workflows.optimize import search_plan

@@ -54,7 +54,7 @@ CONDITION_OPTIONS = {
     "joules_per_mb": option("Declare what its radio takes for 10^6 bytes.", "J", CONDITIONS, rare=True),
 }
 PRESET = option(
-    "How much evidence: look (no attacks, 90 s at most), standard, or signoff (all attacks, for hours).",
+    "look (no attacks, 90 s), standard, or signoff.",
     "PRESET",
     SEARCH,
     default=True,
