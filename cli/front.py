@@ -91,7 +91,7 @@ def front(
         }
     )
     if export is None:
-        output.next(f"collabplan front {plan} --export ROW", f"make a plan of a row; or collabplan attack {plan}")
+        output.next(f"collabplan front {plan} --export ROW", "make a plan of a row")
     else:
         output.next(f"collabplan explain {file}")
 

@@ -111,7 +111,7 @@ def leakage(
     if plan is not None:
         output.next(f"collabplan attack {target}", "what attackers really recover")
     else:
-        output.next("collabplan optimize --budget-ms 50 --no-audit")
+        output.next("collabplan optimize --budget-ms 50 --preset look")
 
 
 def show_report(made: LeakageReport, output: Output) -> None:

@@ -74,9 +74,7 @@ def optimize(
         Path, option("Where to write the plan.", "FILE", OUTPUT, "-o", "--output", default=True, writes="file")
     ] = Path("plan.json"),
     page: ReportFile = None,
-    force: Annotated[
-        bool, option("Replace even the plan of another study.", None, OUTPUT, "--force")
-    ] = False,
+    force: Annotated[bool, option("Replace even the plan of another study.", None, OUTPUT, "--force")] = False,
     as_json: Json = False,
     _debug: Debug = False,
     _help_all: HelpAll = False,

@@ -116,7 +116,7 @@ class Output:
         self.say(f"{what}: {path}")
 
     def next(self, command: str, why: str = "") -> None:
-        """The last line of a command for people: what to run now."""
+        """The last line of a command for people: what to run now. With `why` it should fit 80 columns."""
         if not self.as_json:
             self.say(f"next: {command}" + (f"  ({why})" if why else ""))
 

@@ -67,9 +67,9 @@ def profile(
     output.wrote("profile", path)
     output.document(made)
     if made.role == "both":
-        output.next("collabplan optimize --budget-ms 50 --no-audit", "or `collabplan leakage`, which needs no budget")
+        output.next("collabplan optimize --budget-ms 50 --preset look", "or collabplan leakage")
     else:
-        output.next("collabplan optimize --budget-ms 50 --edge-profile FILE --cloud-profile FILE", "with both profiles")
+        output.next("collabplan optimize --budget-ms 50 --edge-profile FILE --cloud-profile FILE")
 
 
 def show_profile(made: Profile, output: Output) -> None:

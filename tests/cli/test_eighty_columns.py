@@ -53,6 +53,8 @@ def require_narrow(ran: Ran, tables: list[Table]) -> None:
     """Refuse long lines, wrapped rows and wrapped titles."""
     long = [line for line in (ran.out + ran.err).splitlines() if len(line) > WIDTH]
     assert long == []
+    for line in ran.out.splitlines():
+        assert not line.startswith("next: ") or line.endswith(")") == ("(" in line), f"wrapped: {line}"
     for table in tables:
         if any(str(column.header) for column in table.columns):  # without heads it is a list of sentences
             assert fits(table, WIDTH), f"a row of {table.title} is wrapped or cut off"
