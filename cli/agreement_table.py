@@ -38,7 +38,7 @@ def agreement_table(report: AgreementReport, width: int) -> Table:
     """
     estimates = []
     for name, group in groupby(report.rows, key=lambda row: row.estimate):
-        rows = {row.scope: row for row in group}
+        rows: dict[str, AgreementRow] = {row.scope: row for row in group}
         estimates.append(_Estimate(name, any(row.trivial for row in rows.values()), rows))
     return fitted(_columns(), width, lambda left: [_filled(report, estimates, left, names) for names in NAMES])
 

@@ -127,7 +127,7 @@ def comparison(plan: Plan | None, baselines: Sequence[Baseline], power: EdgePowe
 
 def compared_rows(plan: Plan | None, baselines: Sequence[Baseline]) -> list[Row]:
     """The rows of `comparison`."""
-    rows = []
+    rows: list[Row] = []
     if plan:
         rows.append(
             (_mark(plan.chosen, chosen=True), f"plan, {short_defense(plan.chosen)}", plan.cut_name, plan.chosen)

@@ -5,13 +5,14 @@ A plan of another target or study that lies there is kept, unless the same comma
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ..planner.plan_files import save_plan
 from ..planner.plan_record import ChosenPlan
 from ..planner.space import point_of
-from ..records import Plan, RecordError, load
+from ..records import Plan, RecordError, collect_provenance, load
 from ..records.sign_off import LEVELS, Level
 from .options import ConditionOptions, OptimizeOptions
 from .profiles import given_profiles, last_profile
@@ -20,6 +21,7 @@ from .search_options import parsed_objectives, tuning_options
 from .workspace import Workspace
 
 _OTHER_STUDY = "holds the plan of another study"
+_DECIDING = ("--defense", "--draws")
 
 
 class PlanFile:
@@ -133,9 +135,14 @@ def _place(spec: str) -> tuple[object, ...]:
 
 
 def _goes_on(plan: Plan, options: OptimizeOptions) -> bool:
-    """Whether a search with these options can go on with a plan's study, as far as the plan tells."""
+    """Whether a search with these options can go on with a plan's study, as far as the plan tells.
+
+    A plan does not hold all defenses that were searched, but the command line that made it does.
+    """
     search = options.search
     if search.fresh or search.reuse not in (None, plan.study):
+        return False
+    if _given(plan.provenance.command) != _given(collect_provenance().command):
         return False
     return (plan.provenance.seed, plan.objectives, plan.tuning, plan.budgets.result_at) == (
         search.seed,
@@ -143,6 +150,12 @@ def _goes_on(plan: Plan, options: OptimizeOptions) -> bool:
         tuning_options(options.tuning),
         options.budgets.result_at,
     )
+
+
+def _given(command: Sequence[str]) -> list[str]:
+    """The options in a command line that decide its study and that a plan does not hold, with their values."""
+    words = [part for word in command for part in (word.split("=", 1) if word.startswith(_DECIDING) else (word,))]
+    return [f"{name} {value}" for name, value in itertools.pairwise(words) if name in _DECIDING]
 
 
 def _question(plan: Plan) -> tuple[object, ...]:

@@ -116,7 +116,7 @@ def said(preset: str, given: Collection[str]) -> str:
 def table() -> str:
     """What each preset sets and takes, as a Markdown table."""
     heads = ("what for", *_SHOWN, "takes", "the plan's level")
-    rows = [("", *(f"`{name}`" for name in PRESETS)), ("---",) * (1 + len(PRESETS))]
+    rows: list[tuple[str, ...]] = [("", *(f"`{name}`" for name in PRESETS)), ("---",) * (1 + len(PRESETS))]
     rows += zip(heads, *(_column(preset) for preset in PRESETS.values()), strict=True)
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 

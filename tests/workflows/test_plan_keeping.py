@@ -108,6 +108,18 @@ def test_a_plan_of_another_study_is_kept_before_the_work(lying: Path, options: d
     )
 
 
+@pytest.mark.parametrize("words", [("--defense", "none"), ("--defense=none",), ("--draws", "2")])
+def test_other_defenses_on_the_command_line_are_another_study(
+    lying: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["collabplan", "optimize", *words])
+    assert "holds the plan of another study" in refusal(lying)
+    plan = load(Plan, lying)
+    same = plan.provenance.model_copy(update={"command": ("optimize", *words, "--trials", "9")})
+    save(plan.model_copy(update={"provenance": same}), lying)
+    assert refusal(lying) == ""
+
+
 def test_a_plan_of_another_target_and_what_is_no_plan_are_kept(lying: Path) -> None:
     assert f"holds a plan of {lying.parent / 'model.py'}; give another file" in refusal(lying, "other.py")
     assert "holds a plan of" in refusal(lying, "model.py:other")
