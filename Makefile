@@ -13,8 +13,8 @@ NAMED := .venv/named/collabplan
 demo test coverage: export OMP_NUM_THREADS = 1
 
 # Profile, optimize and split the embedded example. The edge is declared five times slower than this
-# machine and too small for the whole model; the link is the assumed one. One tensor crosses: without
-# --max-crossing 1 there are four times as many cuts. Four numbers may be sent in its place, which the cloud half learns
+# machine and too small for the whole model; the link is the assumed one. One tensor crosses, which is the
+# default. Four numbers may be sent in its place, which the cloud half learns
 # to live with. The search runs on estimates, and two attacks on the plan show what these are worth; without --no-audit
 # attacks steer the search, for an hour. Writes into demo/ alone.
 demo: $(INSTALLED)

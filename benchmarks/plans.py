@@ -28,6 +28,7 @@ from collabplan.planner.problem import DEFAULT_DEFENSES
 from collabplan.records import Budgets, Candidate, Interval, Link
 from collabplan.targets.input_options import InputOptions
 from collabplan.workflows.conditions import Conditions
+from collabplan.workflows.options import TuningSettings
 from collabplan.workflows.problem import prepare, state_problem
 from collabplan.workflows.reporter import Silent
 from collabplan.workflows.search_options import audit_options, tuning_options
@@ -101,7 +102,9 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     problem = stated(given.example, folder)
     audit = audit_options(given.effort, given.seeds, None)
-    tuning = tuning_options(given.finetune, "distillation", given.samples, given.penalty)
+    tuning = tuning_options(
+        TuningSettings(finetune=given.finetune, finetune_samples=given.samples, finetune_penalty=given.penalty)
+    )
     options = SearchOptions(
         trials=given.trials,
         draws=2,

@@ -12,7 +12,7 @@ from .options import Debug, HelpAll, Json, OutputFile, examples
 
 EXAMPLES = examples(
     ("estimate", "collabplan leakage model.py -o leakage.json"),
-    ("attack", "collabplan attack model.py --dropout 0,0.3,0.6,0.9 -o audit.json"),
+    ("attack", "collabplan attack model.py --defense dropout:element:0,0.3,0.6,0.9 -o audit.json"),
     ("compare", "collabplan agreement leakage.json audit.json"),
 )
 
@@ -43,7 +43,7 @@ def agreement(
 
     output = Output(as_json=as_json)
     made = compare_reports(leakage, audit, releases, seed)
-    output.show(agreement_table(made))
+    output.show(agreement_table(made, output.results.width))
     for line in remarks(made):
         output.say(line)
     if file is not None:

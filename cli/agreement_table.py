@@ -2,34 +2,77 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 
 from rich.markup import escape
 from rich.table import Table
 
 from ..records import AgreementReport, AgreementRow, Correlation
-from .tables import plain_table
+from .tables import Column, counted, fitted, middle, plain_table
 
 SCOPES = ("pooled", "within defense", "within cut", "accuracy drop <= 10 points")
+NAMES = (24, 18)
+"""Widths of the estimates' names to try."""
+
 HEADS = ("pooled", "within\ndefense", "within\ncut", "drop <= 10\npoints")
 
 
-def agreement_table(report: AgreementReport) -> Table:
-    """A row per estimate, real ones before trivial proxies; Spearman's correlation with its interval, by scope."""
-    said = "one release" if report.releases == "one" else "any number of releases"
-    table = plain_table(f"Spearman, against the audited {report.threat} index of {report.pair_count} pairs, {said}")
-    table.add_column("estimate", no_wrap=True)
-    for head in HEADS:
-        table.add_column(head, justify="right", no_wrap=True)
-    table.add_column("Kendall\npooled", justify="right", no_wrap=True)
-    trivial = False
+@dataclass(frozen=True, slots=True)
+class _Estimate:
+    """The rows of one estimate by their scope."""
+
+    name: str
+    trivial: bool
+    rows: Mapping[str, AgreementRow]
+
+
+def agreement_table(report: AgreementReport, width: int) -> Table:
+    """A row per estimate, real ones before trivial proxies; Spearman's correlation above its interval, by scope.
+
+    Args:
+        report: what was compared.
+        width: columns that the table may take; scopes drop where they do not fit.
+    """
+    estimates = []
     for name, group in groupby(report.rows, key=lambda row: row.estimate):
         rows: dict[str, AgreementRow] = {row.scope: row for row in group}
-        if not trivial and any(row.trivial for row in rows.values()):
-            trivial = True
+        estimates.append(_Estimate(name, any(row.trivial for row in rows.values()), rows))
+    return fitted(_columns(), width, lambda left: [_filled(report, estimates, left, names) for names in NAMES])
+
+
+def _columns() -> list[Column[_Estimate]]:
+    spearman = [
+        Column(head, partial(_spearman, scope=scope), drops)
+        for scope, head, drops in zip(SCOPES, HEADS, (0, 0, 2, 1), strict=True)
+    ]
+    return [*spearman, Column("Kendall\npooled", _kendall, drops=3)]
+
+
+def _spearman(estimate: _Estimate, scope: str) -> str:
+    return shown(estimate.rows[scope].spearman) if scope in estimate.rows else ""
+
+
+def _kendall(estimate: _Estimate) -> str:
+    return shown(estimate.rows["pooled"].kendall) if "pooled" in estimate.rows else ""
+
+
+def _filled(
+    report: AgreementReport, estimates: Sequence[_Estimate], columns: Sequence[Column[_Estimate]], names: int
+) -> Table:
+    said = "one release" if report.releases == "one" else "any number of releases"
+    pairs = f"{report.pair_count} pairs, {said}"
+    table = plain_table(counted(f"Spearman, against the audited {report.threat} index", pairs))
+    table.add_column("estimate", no_wrap=True)
+    for column in columns:
+        table.add_column(column.head, justify="right", no_wrap=True)
+    for position, estimate in enumerate(estimates):
+        if position and estimate.trivial and not estimates[position - 1].trivial:
             table.add_section()
-        cells = [shown(rows[scope].spearman) if scope in rows else "" for scope in SCOPES]
-        table.add_row(escape(name), *cells, shown(rows["pooled"].kendall) if "pooled" in rows else "")
+        cells = (column.cell(estimate) for column in columns)
+        table.add_row(escape(middle(estimate.name, names)), *cells)
     return table
 
 
@@ -50,9 +93,9 @@ def remarks(report: AgreementReport) -> list[str]:
 
 
 def shown(correlation: Correlation) -> str:
-    """The value with its interval, or a dash."""
+    """The value above its interval, or a dash."""
     if correlation.value is None:
         return "-"
     if correlation.low is None or correlation.high is None:
         return f"{correlation.value:.2f}"
-    return f"{correlation.value:.2f} ({correlation.low:.2f} to {correlation.high:.2f})"
+    return f"{correlation.value:.2f}\n[dim]{correlation.low:.2f} to {correlation.high:.2f}[/dim]"

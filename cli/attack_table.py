@@ -12,11 +12,15 @@ from rich.table import Table
 from ..attacks.orders import other_orders
 from ..records import Audit, AuditReport, Interval, Threat, TierFigures
 from ..report.wording import output_text
-from ..workflows.defense_options import at_defense, shown_defense
+from ..workflows.defense_options import at_defense, differ_by_rate, shown_defense
 from .leakage_table import bar
+from .marks import FAILED, LOWER_BOUND
+from .marks import legend as marks_legend
 from .tables import Column, fitted, middle, plain_table
 
-NAMES = 28
+WIDTHS = ((28, 28), (22, 24), (18, 20), (15, 20), (13, 20))
+"""Of the cuts' names and the defenses: what to try before a column is dropped."""
+
 BAR = 5
 TIERS: tuple[Threat, ...] = ("query-free", "black-box", "white-box")
 
@@ -25,20 +29,21 @@ def attack_table(report: AuditReport, width: int) -> Table:
     """Cuts by depth, a row per defense, then the model's output, in at most `width` columns."""
     rows = [*report.audits, *([report.output_floor] if report.output_floor is not None else [])]
     columns = [column for column in _columns() if any(column.cell(row) for row in rows)]
-    return fitted(columns, width, lambda left: [_filled(left, report)])
+    return fitted(columns, width, lambda left: [_filled(left, report, *widths) for widths in WIDTHS])
 
 
-def _filled(columns: Sequence[Column[Audit]], report: AuditReport) -> Table:
+def _filled(columns: Sequence[Column[Audit]], report: AuditReport, names: int, defenses: int) -> Table:
     table = plain_table("")
-    for name, justify in (("cut", "left"), ("drop", "right"), ("audited\nindex", "left")):
+    beside = [audit.defense for audit in report.audits]
+    head = "drop" if differ_by_rate(beside) else "defense"
+    for name, justify in (("cut", "left"), (head, "right"), ("audited\nindex", "left")):
         table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
     for column in columns:
         table.add_column(column.head, justify="right", no_wrap=True)
-    beside = [audit.defense for audit in report.audits]
     for _, group in groupby(report.audits, key=lambda audit: audit.cut_id):
         for position, audit in enumerate(group):
-            name = middle(audit.cut_name, NAMES) if position == 0 else ""
-            _add(table, name, shown_defense(audit.defense, beside), audit, columns)
+            name = middle(audit.cut_name, names) if position == 0 else ""
+            _add(table, name, middle(shown_defense(audit.defense, beside), defenses), audit, columns)
     if report.output_floor is not None:
         table.add_section()
         _add(table, "output alone", "0", report.output_floor, columns)
@@ -55,18 +60,18 @@ def _columns() -> list[Column[Audit]]:
     return [
         Column("", lambda audit: _of_worst(audit, lambda tier: f"{tier.index.value:.3f}{_mark(tier)}")),
         Column("ex-\ncess", lambda audit: _of_worst(audit, lambda tier: _number(tier.excess))),
-        Column("95 %\ninterval", lambda audit: _of_worst(audit, lambda tier: _ends(tier.index)), drops=3),
-        Column("by", lambda audit: _of_worst(audit, lambda tier: tier.index_attack), drops=4),
-        *(Column(f"{threat}\nindex", partial(_index_of, threat), drops=5) for threat in TIERS[:2]),
-        Column("re-iden-\ntified", lambda audit: _of_worst(audit, lambda tier: _share(tier.reidentification))),
+        Column("95 %\ninterval", lambda audit: _of_worst(audit, lambda tier: _ends(tier.index)), drops=4),
+        Column("by", lambda audit: _of_worst(audit, lambda tier: tier.index_attack), drops=5),
+        *(Column(f"{threat}\nindex", partial(_index_of, threat), drops=6) for threat in TIERS[:2]),
+        Column("re-iden-\ntified", lambda audit: _of_worst(audit, lambda tier: _share(tier.reidentification)), drops=1),
         Column("linked", lambda audit: _of_worst(audit, lambda tier: _share(tier.linkage))),
         Column("recon-\nstructed", lambda audit: _of_worst(audit, lambda tier: _share(tier.reconstruction_rate))),
-        Column("region\nindex", lambda audit: _of_worst(audit, lambda tier: _number(tier.region)), 1),
-        Column("within\nclass", lambda audit: _of_worst(audit, lambda tier: _number(tier.within_class)), 3),
-        Column("consis-\ntent", lambda audit: _of_worst(audit, lambda tier: _share(tier.consistency)), 3),
-        Column("attribute", lambda audit: _of_worst(audit, lambda tier: _share(tier.attribute)), 1),
-        Column("SSIM", lambda audit: _of_worst(audit, lambda tier: _number(tier.ssim)), 6),
-        Column("accu-\nracy", lambda audit: _share(audit.accuracy), drops=1),
+        Column("region\nindex", lambda audit: _of_worst(audit, lambda tier: _number(tier.region)), drops=2),
+        Column("within\nclass", lambda audit: _of_worst(audit, lambda tier: _number(tier.within_class)), drops=4),
+        Column("consis-\ntent", lambda audit: _of_worst(audit, lambda tier: _share(tier.consistency)), drops=4),
+        Column("attribute", lambda audit: _of_worst(audit, lambda tier: _share(tier.attribute)), drops=2),
+        Column("SSIM", lambda audit: _of_worst(audit, lambda tier: _number(tier.ssim)), drops=7),
+        Column("accu-\nracy", lambda audit: _share(audit.accuracy), drops=2),
     ]
 
 
@@ -79,7 +84,7 @@ def legend(report: AuditReport) -> list[str]:
     chance = report.audits[0].chance
     lines = [
         f"index: AUDITED, the worst of all {strongest} and weaker attacks that were run; 0 no better than the mean "
-        "image, 1 the input itself. Stronger attacks may exist",
+        "image, 1 the input itself; bar: the index, ░ to its interval's high end. Stronger attacks may exist",
         f"re-identified: the reconstruction's nearest original is its own (chance {chance:.1%}); linked: the release "
         "itself was matched to its candidate, which takes no reconstruction",
     ]
@@ -92,11 +97,8 @@ def legend(report: AuditReport) -> list[str]:
         if (rest := audit.defense.unfitted.without("dropout").text) != "none":
             others.setdefault(rest, {})[audit.cut_name] = None
     lines += [f"beside dropout: {text} at {', '.join(names)}" for text, names in others.items()]
-    if any(audit.effort == "quick" for audit in report.audits):
-        lines.append("≥: quick effort, a LOWER BOUND; signing off takes --effort standard --seeds 3")
-    if any(not tier.conclusive for audit in report.audits for tier in audit.tiers):
-        lines.append("!: an attack FAILED, so nothing is proven private here")
-    return lines
+    shown = [*report.audits, *([report.output_floor] if report.output_floor is not None else [])]
+    return lines + marks_legend(mark for audit in shown for tier in audit.tiers for mark in _mark(tier))
 
 
 VISUAL = 2
@@ -156,7 +158,7 @@ def _of_worst(audit: Audit, shown: Callable[[TierFigures], str]) -> str:
 
 
 def _mark(tier: TierFigures) -> str:
-    return ("≥" if tier.lower_bound else "") + ("" if tier.conclusive else "!")
+    return (LOWER_BOUND if tier.lower_bound else "") + ("" if tier.conclusive else FAILED)
 
 
 def _index_of(threat: Threat, audit: Audit) -> str:

@@ -30,10 +30,9 @@ def list_command(as_json: Json = False, _debug: Debug = False, _help_all: HelpAl
 
     An outdated result names another revision of an attack, estimator or defense than the current one. It is never read.
     """
-    from rich.table import Table
-
     from ..workflows.cache import entries
     from ..workflows.workspace import Workspace
+    from .cache_table import cache_table
     from .output import Output
 
     output = Output(as_json=as_json)
@@ -45,15 +44,7 @@ def list_command(as_json: Json = False, _debug: Debug = False, _help_all: HelpAl
     if not rows:
         output.say(f"{workspace.folder} is empty or absent")
         return
-    table = Table(title=str(workspace.folder), title_justify="left", box=None, padding=(0, 2, 0, 0))
-    table.add_column("entry", overflow="fold")
-    table.add_column("MB", justify="right")
-    table.add_column("outdated", justify="right")
-    table.add_column("what it is", overflow="fold")
-    for row in rows:
-        old = f"{row.outdated:,} files, {row.outdated_bytes / 1e6:,.2f} MB" if row.outdated else ""
-        table.add_row(row.name, f"{row.bytes / 1e6:,.2f}", old, row.what)
-    output.show(table)
+    output.show(cache_table(str(workspace.folder), rows))
 
 
 @app.command("clear", epilog=EXAMPLES)

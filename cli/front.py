@@ -91,7 +91,7 @@ def front(
         }
     )
     if export is None:
-        output.next(f"collabplan front {plan} --export ROW", f"make a plan of a row; or collabplan attack {plan}")
+        output.next(f"collabplan front {plan} --export ROW", "make a plan of a row")
     else:
         output.next(f"collabplan explain {file}")
 
@@ -99,12 +99,16 @@ def front(
 def show(rows: list[Candidate], plan: Plan, output: Output) -> None:
     """Print the rows that keep within the budgets, numbered."""
     from ..report.wording import short_defense
-    from .plan_tables import candidates, front_text
+    from .plan_tables import candidates, front_text, rows_legend
+    from .tables import counted
 
     fitting = [
         (str(number), candidate.cut_name, short_defense(candidate), candidate)
         for number, candidate in enumerate(rows, start=1)
         if candidate.meets_budgets
     ]
-    head = f"{front_text(plan.objectives)} ({len(fitting)} of {len(rows)} within budgets)"
+    rest = "all: --json" if len(fitting) < len(rows) else ""
+    head = counted(front_text(plan.objectives), f"{len(fitting)} of {len(rows)} within budgets", rest)
     output.show(candidates(head, "cut\ndefense", fitting, plan.edge_power))
+    for line in rows_legend(fitting):
+        output.say(line)

@@ -63,6 +63,11 @@ def grouped(**groups: Shown) -> Callable[[Callable[..., None]], Callable[..., No
     return decorate
 
 
+def given_options(ctx: typer.Context) -> set[str]:
+    """The options of a command that somebody gave: on the command line, in the environment or in a configuration."""
+    return {name for name in ctx.params if (where := ctx.get_parameter_source(name)) and where.name != "DEFAULT"}
+
+
 def option(
     text: str,
     metavar: str | None = None,

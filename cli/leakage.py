@@ -22,6 +22,7 @@ from .options import (
     Inputs,
     Json,
     OutputFile,
+    ReportFile,
     defense_option,
     examples,
 )
@@ -31,9 +32,10 @@ if TYPE_CHECKING:
     from .output import Output
 
 EXAMPLES = examples(
-    ("every cut of the model profiled last, four dropout rates", "collabplan leakage"),
+    ("every cut of the model profiled last, five dropout rates", "collabplan leakage"),
     ("two cuts under noise", "collabplan leakage model.py --cuts layer1,layer2 --defense noise:gaussian:0.05"),
     ("another estimator too", "collabplan leakage model.py --estimators kde,sandwich,logdet,ridge,mine"),
+    ("a plan's page with the estimates of all cuts", "collabplan leakage plan.json --report report.html"),
     ("do the estimators find what is known? (no model needed)", "collabplan leakage --controls"),
 )
 _WHAT, _HOW = "What to measure", "How to measure"
@@ -53,7 +55,14 @@ _SHOWN = {
 @grouped(options=_SHOWN)
 def leakage(
     options: LeakageOptions,
-    target: Annotated[str | None, typer.Argument(metavar="TARGET", help=TARGET_HELP, show_default=False)] = None,
+    target: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="TARGET|PLAN",
+            help=f"A plan file (.json), whose target is measured; or {TARGET_HELP}",
+            show_default=False,
+        ),
+    ] = None,
     controls: Annotated[
         bool,
         option("Run the estimators on data whose answer is known; exit 1 if one fails.", None, _HOW, "--controls"),
@@ -62,6 +71,7 @@ def leakage(
     batch_dim: BatchDim = None,
     data: DataPath = None,
     file: OutputFile = None,
+    page: ReportFile = None,
     force: Force = False,
     as_json: Json = False,
     _debug: Debug = False,
@@ -72,13 +82,16 @@ def leakage(
     Each cut is kept when it is finished: run the same command again after an interruption and it continues.
     The index is estimated: no bound on what attackers recover. Loading TARGET runs its Python code.
     """
-    from ..records import save
+    from ..records import Plan, load, save
     from ..workflows.leakage import check_estimators, measure_leakage, require_passed
     from ..workflows.replacing import refuse_to_replace
     from ..workflows.workspace import Workspace
     from .output import Output
+    from .pages import require_plan, write_page
 
     output = Output(as_json=as_json)
+    if page is not None:
+        require_plan(target, page)
     refuse_to_replace(file, force)
     checked = check_estimators(options, output) if controls else ()
     if controls and target is None:
@@ -90,9 +103,15 @@ def leakage(
     if file is not None:
         save(made, file)
         output.wrote("leakage report", file)
+    plan = Path(target) if target is not None and target.endswith(".json") else None
+    if page is not None and plan is not None:
+        write_page(load(Plan, plan), plan, page, output, leakage=made)
     output.document(made)
     require_passed(checked)
-    output.next("collabplan optimize --budget-ms 50 --no-audit")
+    if plan is not None:
+        output.next(f"collabplan attack {target}", "what attackers really recover")
+    else:
+        output.next("collabplan optimize --budget-ms 50 --preset look")
 
 
 def show_report(made: LeakageReport, output: Output) -> None:

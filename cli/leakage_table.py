@@ -12,11 +12,13 @@ from rich.text import Text
 
 from ..records import ControlRow, Leakage, LeakageReport, LeakageRow
 from ..report.wording import number, share, size
-from ..workflows.defense_options import shown_defense
+from ..workflows.defense_options import differ_by_rate, shown_defense
+from .marks import SURROGATE
+from .marks import legend as marks_legend
 from .tables import MAX_CUTS, Column, fits, fitted, middle, plain_table
 
-WIDTHS = ((28, 10), (22, 10), (18, 10), (15, 8))
-"""Of the cuts' names and of the bars: what to try before a column is dropped."""
+WIDTHS = ((28, 28, 10), (22, 24, 10), (18, 20, 10), (15, 20, 8), (13, 20, 8))
+"""Of the cuts' names, the defenses and the bars: what to try before a column is dropped."""
 
 ROUNDS_TO_ONE = 0.9995
 """A ceiling from here on prints as 1 and says nothing."""
@@ -56,14 +58,14 @@ def legend(report: LeakageReport) -> list[str]:
     lines = [high] if _has_index(report) else []
     meanings = {row.leakage.information_is for row in rows if row.leakage.saturated is not None}
     if meanings:
-        surrogates = "surrogates (~), not bounds" if meanings == {"surrogate"} else "bounds, surrogates where ~ stands"
+        surrogates = "surrogates, not bounds" if meanings == {"surrogate"} else "bounds, or surrogates where marked"
         lines.append(
             f"info: 95 % ends of the sandwich: {surrogates}; SATURATED: more than these samples resolve, ranks nothing"
         )
         lines.append("3 nats: at how many times the floor's noise 3 nats would be left; it ranks saturated cuts")
     if any(_ceiling(row) for row in rows):
         lines.append("nobody above: no attacker picks the right one of these samples more often, from one release")
-    return lines
+    return lines + marks_legend(SURROGATE if "surrogate" in meanings else "")
 
 
 def leakage_table(report: LeakageReport, width: int) -> Table:
@@ -83,22 +85,24 @@ def _filled(
     groups: Sequence[Sequence[LeakageRow]],
     floor: LeakageRow | None,
     names: int,
+    defenses: int,
     bars: int,
     title: str,
 ) -> Table:
     table = plain_table(title)
     kinds = _kinds([row for rows in groups for row in rows])
     figure = "token\nrecovery" if kinds == {"token recovery"} else "leakage\nindex"
-    for name, justify in (("cut", "left"), ("drop", "right"), (figure, "left")):
+    beside = [row.defense for rows in groups for row in rows]
+    head = "drop" if differ_by_rate(beside) else "defense"
+    for name, justify in (("cut", "left"), (head, "right"), (figure, "left")):
         table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
     for column in columns:
         table.add_column(column.head, justify="right", no_wrap=True)
-    beside = [row.defense for rows in groups for row in rows]
     for rows in groups:
         for position, row in enumerate(rows):
             name = middle(row.cut_name, names) if position == 0 else ""
-            said = escape(shown_defense(row.defense, beside))
-            table.add_row(escape(name), said, _bar(row, bars), *(column.cell(row) for column in columns))
+            said = middle(shown_defense(row.defense, beside), defenses)
+            table.add_row(escape(name), escape(said), _bar(row, bars), *(column.cell(row) for column in columns))
     if floor is not None:
         table.add_section()
         name = middle("output alone", names)
@@ -113,20 +117,20 @@ def _columns(report: LeakageReport) -> list[Column[LeakageRow]]:
         Column("", lambda row: _index(row.leakage)),
         Column("95 %\ninterval", lambda row: _interval(row.leakage)),
         Column("read\nbest by", lambda row: _attacker(row.leakage), drops=1),
-        Column("index at\nN/4, N/2", lambda row: _slope(row.leakage), drops=5),
+        Column("index at\nN/4, N/2", lambda row: _slope(row.leakage), drops=7),
         Column("info\nnats", lambda row: _information(row.leakage)),
-        Column("bits per\nnumber <", lambda row: _bits_per_number(row, report), drops=3),
-        Column("3 nats\nx noise", lambda row: _noise(row, floors)),
-        Column("nobody\nabove", _ceiling),
-        Column("dFIL", lambda row: _optional(row.leakage.dfil), drops=4),
+        Column("bits per\nnumber <", lambda row: _bits_per_number(row, report), drops=5),
+        Column("3 nats\nx noise", lambda row: _noise(row, floors), drops=3),
+        Column("nobody\nabove", _ceiling, drops=2),
+        Column("dFIL", lambda row: _optional(row.leakage.dfil), drops=6),
         *(_estimates(name) for name in report.estimators if name not in ("sandwich", "ridge")),
-        Column("payload\na sample", lambda row: size(row.payload_bytes), drops=2),
+        Column("payload\na sample", lambda row: size(row.payload_bytes), drops=4),
     ]
     return [column for column in columns if any(column.cell(row) for row in rows)]
 
 
 def _estimates(name: str) -> Column[LeakageRow]:
-    return Column(f"{name}\nnats", lambda row: _estimate(row, name), drops=6)
+    return Column(f"{name}\nnats", lambda row: _estimate(row, name), drops=8)
 
 
 def bar(value: float, high: float, width: int) -> Text:
@@ -174,7 +178,7 @@ def _information(leakage: Leakage) -> str:
     if leakage.saturated:
         return "[yellow]SATURATED[/yellow]"
     low, high = leakage.information_low_nats, leakage.information_high_nats
-    mark = "~" if leakage.information_is == "surrogate" else ""
+    mark = SURROGATE if leakage.information_is == "surrogate" else ""
     return f"{mark}{low:.2f}-{high:.2f}" if high is not None else f"{mark}>{low:.2f}"
 
 

@@ -14,15 +14,17 @@ from ..workflows.options import (
     ConditionOptions,
     MachineSettings,
     OptimizeOptions,
+    PresetName,
     SearchSettings,
     TuningSettings,
 )
-from .grouping import grouped, option
+from .grouping import given_options, grouped, option
 from .optimize_options import (
     AUDIT_OPTIONS,
     BUDGET_OPTIONS,
     CONDITION_OPTIONS,
     MACHINE_OPTIONS,
+    PRESET,
     SEARCH_OPTIONS,
     TUNING_OPTIONS,
 )
@@ -37,8 +39,8 @@ if TYPE_CHECKING:
 
 EXAMPLES = examples(
     ("the model profiled last, 50 ms at p95", "collabplan optimize --budget-ms 50"),
-    ("a first look: estimates, no attacks", "collabplan optimize --budget-ms 50 --no-audit"),
-    ("all the evidence that an hour allows", "collabplan optimize --budget-ms 50 --time-limit 1h"),
+    ("a first look: estimates, no attacks, 90 s at most", "collabplan optimize --budget-ms 50 --preset look"),
+    ("until it is signed off, however long that takes", "collabplan optimize --budget-ms 50 --preset signoff"),
     (
         "your link, at most 2 points of accuracy",
         "collabplan optimize --budget-ms 50 --bandwidth 8mbps --max-accuracy-drop 0.02",
@@ -55,8 +57,11 @@ EXAMPLES = examples(
     machines=MACHINE_OPTIONS,
 )
 def optimize(
+    ctx: typer.Context,
     budgets: BudgetOptions,
     conditions: ConditionOptions,
+    *,
+    preset: Annotated[PresetName, PRESET] = "standard",
     search: SearchSettings,
     audit: AuditSettings,
     tuning: TuningSettings,
@@ -69,6 +74,7 @@ def optimize(
         Path, option("Where to write the plan.", "FILE", OUTPUT, "-o", "--output", default=True, writes="file")
     ] = Path("plan.json"),
     page: ReportFile = None,
+    force: Annotated[bool, option("Replace even the plan of another study.", None, OUTPUT, "--force")] = False,
     as_json: Json = False,
     _debug: Debug = False,
     _help_all: HelpAll = False,
@@ -83,6 +89,7 @@ def optimize(
     """
     from ..workflows.optimize import search_plan
     from ..workflows.plan_keeping import PlanFile
+    from ..workflows.presets import said, with_preset
     from ..workflows.report import check_report
     from ..workflows.workspace import Workspace
     from .faults import Interrupted, interrupted
@@ -91,18 +98,26 @@ def optimize(
     output = Output(as_json=as_json)
     if page is not None:
         check_report(page)
-    options = OptimizeOptions(
-        budgets=budgets, conditions=conditions, search=search, audit=audit, tuning=tuning, machines=machines
+    asked = given_options(ctx)
+    options = with_preset(
+        OptimizeOptions(
+            budgets=budgets, conditions=conditions, search=search, audit=audit, tuning=tuning, machines=machines
+        ),
+        preset,
+        asked,
     )
-    kept = PlanFile(file, output.say)
-    given = InputOptions.given(inputs, batch_dim, data)
+    if "preset" in asked:
+        output.note(said(preset, asked))
+    kept = PlanFile(file, output.say, force=force)
+    given, workspace = InputOptions.given(inputs, batch_dim, data), Workspace.here()
+    kept.require_replaceable(target, options, workspace)
     try:
-        found = search_plan(target, given, options, Workspace.here(), output, kept.replace)
+        found = search_plan(target, given, options, workspace, output, kept.replace)
     except BaseException as error:
         if interrupted(error):
             raise Interrupted(kept.standing) from error
         raise
-    least = "estimated" if not audit.audit else audit.accept
+    least = options.audit.accept if options.audit.audit else "estimated"
     report(found, kept, least, output, page)
 
 
@@ -123,15 +138,18 @@ def report(found: SearchResult, kept: PlanFile, least: Level | None, output: Out
     from ..workflows.optimize import how_much, no_plan, plan_notes
     from ..workflows.plan_keeping import accepted, unproven
     from .pages import write_page
-    from .plan_tables import chosen_plan, comparison, front
+    from .plan_tables import chosen_plan, compared_rows, comparison, front, front_rows, rows_legend
 
     plan, file = kept.plan, kept.path
     output.say(f"\n{how_much(found)}")
     for note in found.notes:
         output.say(f"note: {note}")
+    searched = plan.searched if plan else None
     if found.front:
-        output.show(front(found.front, plan.searched if plan else None, found.objectives, found.power))
+        output.show(front(found.front, searched, found.objectives, found.power))
     output.show(comparison(plan, found.baselines, found.power))
+    for line in rows_legend([*front_rows(found.front, searched), *compared_rows(plan, found.baselines)]):
+        output.say(line)
     if plan is not None:
         output.show(chosen_plan(plan))
         for note in plan_notes(plan):

@@ -53,6 +53,12 @@ CONDITION_OPTIONS = {
     ),
     "joules_per_mb": option("Declare what its radio takes for 10^6 bytes.", "J", CONDITIONS, rare=True),
 }
+PRESET = option(
+    "look (no attacks, 90 s), standard, or signoff.",
+    "PRESET",
+    SEARCH,
+    default=True,
+)
 SEARCH_OPTIONS = {
     "defense": defense_option(SEARCH, SearchSettings),
     "trials": option("Candidates in all; default: all up to 200.", "N", SEARCH, least=1),
@@ -85,7 +91,7 @@ AUDIT_OPTIONS = {
         least=0,
     ),
     "audit_seeds": AUDIT_SEEDS,
-    "accept": option("Least evidence for a privacy budget; default: signing off.", None, AUDITS),
+    "accept": option("Least evidence for a privacy budget, quick or estimated; default: signing off.", "LEVEL", AUDITS),
 }
 TUNING_OPTIONS = {
     "finetune": option("Tune the cloud half on train_data.", "EPOCHS", TUNING, default=True, least=0),

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.models import OptionInfo
 
+from ..workflows.options import FEWEST_CROSSING, MOST_CROSSING
 from .grouping import option
 
 RUNS_CODE = "Loading TARGET runs its Python code: give only files that you trust."
@@ -49,7 +50,12 @@ DataPath = Annotated[
         "--data",
     ),
 ]
-MAX_CROSSING = option("Most tensors that may cross one cut.", "N", TARGET, default=True, least=1)
+MAX_CROSSING = option(
+    f"Most tensors that may cross one cut; default: {FEWEST_CROSSING}, or as many as it takes, up to {MOST_CROSSING}.",
+    "N",
+    TARGET,
+    least=1,
+)
 OtherTarget = Annotated[
     str | None, option(f"The target, if it has moved since. {RUNS_CODE}", "TARGET", TARGET, "--model")
 ]
@@ -64,7 +70,7 @@ Force = Annotated[bool, option("Replace what lies there.", None, OUTPUT, "--forc
 PlanFile = Annotated[Path, typer.Argument(metavar="PLAN", help="A plan file, written by `collabplan optimize`.")]
 
 AUDIT = option("Attack the plan; without, it is ESTIMATED.", None, AUDITS, "--audit/--no-audit", default=True)
-AUDIT_EFFORT = option("Effort of the attacks on the plan.", None, AUDITS, default=True)
+AUDIT_EFFORT = option("Of the attacks on the plan: quick, standard or thorough.", "EFFORT", AUDITS, default=True)
 AUDIT_SEEDS = option("Runs of those attacks.", "N", AUDITS, default=True, least=1, most=1000)
 TRUST = option("Refuse a bundle that none of these keys signed (`bundle --sign`). Once for each key.", "PEM", "Bundle")
 CLOUD_OPTIONS = {

@@ -2,6 +2,9 @@
 
 Without `--json`, results go to stdout and progress to stderr. With it, stdout holds the one document and
 everything else goes to stderr. Progress shows on terminals only, once a step has taken a second.
+
+Sentences wrap at the terminal's width. Without a terminal each is one line, for `grep`, unless `COLUMNS` says how wide
+lines may be. Tables fit 80 columns.
 """
 
 from __future__ import annotations
@@ -68,6 +71,7 @@ class Output:
         self._stdout = sys.stdout
         self.results = _Results(file=sys.stderr if as_json else sys.stdout, highlight=False)
         self.stderr = Console(file=sys.stderr, highlight=False)
+        self._wraps = self.results.is_terminal or "COLUMNS" in os.environ
 
     def show(self, *renderables: RenderableType) -> None:
         """Print tables or prepared text among the results."""
@@ -76,7 +80,7 @@ class Output:
 
     def say(self, text: str) -> None:
         """Print plain text among the results; brackets in it are not markup."""
-        self.results.print(escape(text), soft_wrap=not self.results.is_terminal)
+        self.results.print(escape(text), soft_wrap=not self._wraps)
 
     def note(self, text: str, findings: Sequence[Finding] = ()) -> None:
         """Print what a workflow found; with `findings`, `text` is their heading."""
@@ -112,7 +116,7 @@ class Output:
         self.say(f"{what}: {path}")
 
     def next(self, command: str, why: str = "") -> None:
-        """The last line of a command for people: what to run now."""
+        """The last line of a command for people: what to run now. With `why` it should fit 80 columns."""
         if not self.as_json:
             self.say(f"next: {command}" + (f"  ({why})" if why else ""))
 

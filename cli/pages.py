@@ -1,4 +1,4 @@
-"""`--report`: what `optimize`, `attack` and `verify` say of the page that they also write."""
+"""`--report`: what `optimize`, `leakage`, `attack` and `verify` say of the page that they also write."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ..records import AuditReport, Plan
+    from ..records import AuditReport, LeakageReport, Plan
     from ..report import Report
     from .output import Output
 
 
-def require_plan(target: str, page: Path) -> None:
+def require_plan(target: str | None, page: Path) -> None:
     """Refuse a page that could not be written in the end.
 
     Raises:
@@ -21,12 +21,23 @@ def require_plan(target: str, page: Path) -> None:
     from ..records import CollabplanError
     from ..workflows.report import check_report
 
-    if not target.endswith(".json"):
-        raise CollabplanError(f"--report shows a plan, and {target} is none; leave it out, or give a plan file (.json)")
+    if target is None or not target.endswith(".json"):
+        raise CollabplanError(
+            f"--report shows a plan, and {target or 'the target profiled last'} is none; leave it out, or give a plan "
+            "file (.json)"
+        )
     check_report(page)
 
 
-def write_page(plan: Plan, file: Path, page: Path, output: Output, *, audits: Sequence[AuditReport] = ()) -> None:
+def write_page(
+    plan: Plan,
+    file: Path,
+    page: Path,
+    output: Output,
+    *,
+    audits: Sequence[AuditReport] = (),
+    leakage: LeakageReport | None = None,
+) -> None:
     """Write the page of a plan with all that is known of it.
 
     Args:
@@ -34,12 +45,12 @@ def write_page(plan: Plan, file: Path, page: Path, output: Output, *, audits: Se
         file: its file, for suggested commands.
         page: where the page goes.
         output: says where it lies.
-        audits: what has just been found.
+        audits, leakage: what has just been found.
     """
     from ..workflows.report import report_plan, write_report
     from ..workflows.workspace import Workspace
 
-    made = report_plan(plan, Workspace.here(), plan_file=str(file), audits=audits)
+    made = report_plan(plan, Workspace.here(), plan_file=str(file), audits=audits, leakage=leakage)
     write_report(made, page)
     say_written(made, page, output)
 

@@ -31,48 +31,54 @@ from ..report.wording import (
     short_defense,
     size,
 )
-from .tables import interval, middle, plain_table, with_interval
+from .marks import legend
+from .tables import counted, interval, middle, narrowed, plain_table, with_interval
 
 MAX_FRONT = 16
-_NAMES, _NAMES_WITH_ENERGY = 20, 14
-_SIGNS = 3
-"""What an interval of negative numbers takes from the names: `-0.90 to -0.37` beside `0.370-0.900`."""
+NAMES = (20, 17, 14, 11, 8)
+"""Widths of names of cuts and defenses: the first that leaves room for the figures."""
 _FIGURES = ("p50 ms\n(90 %)", "p95\nms", "accuracy\n(95 %)", "leakage\n(95 %)", "payload\na sample")
-_MARKS = ">: the chosen plan; x: misses a budget, or failed on the confirm split. Leakage: "
-_RECONSTRUCTION = (
-    "0 no better than the prior, 1 the input itself; a: attacked, p: predicted from those that were (90 %), "
-    "e: estimated."
-)
-_TOKENS = "token recovery, 0 the commonest tokens, 1 every token; e: estimated."
+_RECONSTRUCTION = "leakage: 0 no better than the prior, 1 the input itself"
+_TOKENS = "leakage: token recovery, 0 the commonest tokens, 1 every token"
+Row = tuple[str, str, str, Candidate]
+"""A mark (chosen, misses a budget) or number, two names to stand one above the other, and the candidate."""
 
 
-def candidates(
-    title: str, head: str, rows: Sequence[tuple[str, str, str, Candidate]], power: EdgePower | None = None
-) -> Table:
+def candidates(title: str, head: str, rows: Sequence[Row], power: EdgePower | None = None) -> Table:
     """Evaluated candidates: latency, accuracy and leakage, each above its interval; energy where it is known.
 
     Args:
         head: of the column that holds the rows' two names.
-        rows: a mark (chosen, misses a budget), two names to stand one above the other, and the candidate.
+        rows: from the first to the last.
         power: what energies were computed by.
     """
+    return narrowed(lambda width: _candidates(title, head, rows, power, width), NAMES)
+
+
+def _candidates(title: str, head: str, rows: Sequence[Row], power: EdgePower | None, width: int) -> Table:
     table = plain_table(title)
     known = any(candidate.edge_energy_mj is not None for *_, candidate in rows)
     table.add_column("", no_wrap=True)
     table.add_column(head, no_wrap=True)
     for name in (*_FIGURES, *(["edge\nmJ"] if known else [])):
         table.add_column(name, justify="right", no_wrap=True)
-    wide = any(candidate.accuracy.accuracy.low < 0 for *_, candidate in rows)
-    width = (_NAMES_WITH_ENERGY if known else _NAMES) - (_SIGNS if wide else 0)
     for mark, above, below, candidate in rows:
         names = f"{escape(middle(above, width))}\n[dim]{escape(middle(below, width))}[/dim]"
         cells = [*_figures(candidate), *([energy(candidate)] if known else [])]
-        table.add_row(mark, names, *cells, style=None if candidate.meets_budgets else "dim")
-    recovery = any(candidate.leakage.index_of == "token recovery" for *_, candidate in rows)
-    table.caption = _MARKS + (_TOKENS if recovery else _RECONSTRUCTION)
+        shown = "[bold green]>[/bold green]" if mark == ">" else mark
+        table.add_row(shown, names, *cells, style=None if candidate.meets_budgets else "dim")
     if known and power is not None:
-        table.caption += f" Edge mJ: a request, {power.said}."
+        table.caption = f"Edge mJ: a request, {power.said}."
     return table
+
+
+def rows_legend(rows: Sequence[Row]) -> list[str]:
+    """How to read tables of candidates that hold these rows."""
+    if not rows:
+        return []
+    recovery = any(candidate.leakage.index_of == "token recovery" for *_, candidate in rows)
+    kinds = {candidate.index_is[0] for *_, candidate in rows if candidate.index_is != "by-definition"}
+    return [_TOKENS if recovery else _RECONSTRUCTION, *legend({mark for mark, *_ in rows} | kinds)]
 
 
 def _figures(candidate: Candidate) -> list[str]:
@@ -93,15 +99,18 @@ def front(
     power: EdgePower | None = None,
 ) -> Table:
     """The Pareto front by these objectives, as the search saw it; the plan is marked."""
+    shown = front_rows(rows, chosen)
+    rest = "all: --json" if len(shown) < len(rows) else ""
+    title = counted(front_text(objectives), f"{len(shown)} of {len(rows)}", rest)
+    return candidates(title, "cut\ndefense", shown, power)
+
+
+def front_rows(rows: Sequence[Candidate], chosen: Candidate | None) -> list[Row]:
+    """The rows of `front`: at most `MAX_FRONT`, the chosen one among them, those within budgets first."""
     order = sorted(rows, key=lambda c: (not c.meets_budgets, c.index.high, c.index.value, c.latency.p95_ms))
     same = [i for i, c in enumerate(order) if chosen is not None and same_point(c, chosen)]
     kept = _around(len(order), same[0] if same else None)
-    return candidates(
-        f"{front_text(objectives)} ({len(kept)} of {len(order)}), those within budgets first",
-        "cut\ndefense",
-        [(_mark(order[i], chosen=i in same), order[i].cut_name, short_defense(order[i]), order[i]) for i in kept],
-        power,
-    )
+    return [(_mark(order[i], chosen=i in same), order[i].cut_name, short_defense(order[i]), order[i]) for i in kept]
 
 
 def front_text(objectives: Sequence[Objective]) -> str:
@@ -112,20 +121,23 @@ def front_text(objectives: Sequence[Objective]) -> str:
 
 def comparison(plan: Plan | None, baselines: Sequence[Baseline], power: EdgePower | None = None) -> Table:
     """The chosen plan beside what people choose without evidence."""
-    rows = []
+    title = "On the confirm split, beside cuts chosen without evidence (undefended)"
+    return candidates(title, "choice\ncut", compared_rows(plan, baselines), power)
+
+
+def compared_rows(plan: Plan | None, baselines: Sequence[Baseline]) -> list[Row]:
+    """The rows of `comparison`."""
+    rows: list[Row] = []
     if plan:
         rows.append(
             (_mark(plan.chosen, chosen=True), f"plan, {short_defense(plan.chosen)}", plan.cut_name, plan.chosen)
         )
-    rows += [(_mark(b.candidate), b.role, b.candidate.cut_name, b.candidate) for b in baselines]
-    return candidates(
-        "On the confirm split, beside cuts chosen without evidence (undefended)", "choice\ncut", rows, power
-    )
+    return rows + [(_mark(b.candidate), b.role, b.candidate.cut_name, b.candidate) for b in baselines]
 
 
 def _mark(candidate: Candidate, *, chosen: bool = False) -> str:
     if chosen:
-        return "[bold green]>[/bold green]"
+        return ">"
     return "" if candidate.meets_budgets else "x"
 
 

@@ -67,15 +67,15 @@ def profile(
     output.wrote("profile", path)
     output.document(made)
     if made.role == "both":
-        output.next("collabplan optimize --budget-ms 50 --no-audit", "or `collabplan leakage`, which needs no budget")
+        output.next("collabplan optimize --budget-ms 50 --preset look", "or collabplan leakage")
     else:
-        output.next("collabplan optimize --budget-ms 50 --edge-profile FILE --cloud-profile FILE", "with both profiles")
+        output.next("collabplan optimize --budget-ms 50 --edge-profile FILE --cloud-profile FILE")
 
 
 def show_profile(made: Profile, output: Output) -> None:
     """Print the profile's tables and warnings."""
     from ..report.wording import measured_power
-    from .profile_tables import candidate_cuts, expensive_nodes
+    from .profile_tables import candidate_cuts, expensive_nodes, marks_legend
 
     load = "" if made.device.load_average is None else f", load average {made.device.load_average:.2f}"
     output.say(
@@ -83,6 +83,7 @@ def show_profile(made: Profile, output: Output) -> None:
         f"{made.dtype}, batch {made.batch}"
     )
     output.show(expensive_nodes(made), candidate_cuts(made))
-    output.say(measured_power(made))
+    for line in [*marks_legend(made), measured_power(made)]:
+        output.say(line)
     for warning in made.warnings:
         output.say(f"warning: {warning}")

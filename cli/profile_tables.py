@@ -9,21 +9,32 @@ from rich.table import Table
 
 from ..records import CutProfile, NodeProfile, Profile
 from ..report.wording import number
-from .tables import MAX_CUTS, middle, plain_table, spread
+from .marks import SCATTERS, legend
+from .tables import MAX_CUTS, counted, middle, narrowed, plain_table, spread
+
+MAX_NODES = 8
+NAMES = (28, 24, 20, 16, 12)
+"""Widths of names of nodes, operators and cuts: the first that leaves room for the figures."""
 
 
-def expensive_nodes(profile: Profile, count: int = 8) -> Table:
+def expensive_nodes(profile: Profile) -> Table:
     """The nodes that take the longest, with what they put out."""
-    table = plain_table(f"Most expensive nodes ({min(count, len(profile.nodes))} of {len(profile.nodes)})")
+    return narrowed(lambda width: _nodes(profile, width), NAMES)
+
+
+def _nodes(profile: Profile, width: int) -> Table:
+    every, shown = len(profile.nodes), _longest(profile)
+    rest = "all: --json" if len(shown) < every else ""
+    table = plain_table(counted("Most expensive nodes", f"{len(shown)} of {every}", rest))
     table.add_column("node", no_wrap=True)
     table.add_column("operator", no_wrap=True)
     for head in ("ms", "share", "output\nKiB", "MFLOP"):
         table.add_column(head, justify="right", no_wrap=True)
-    for node in sorted(profile.nodes, key=lambda n: -n.timing.p50_ms)[:count]:
+    for node in shown:
         share = node.timing.p50_ms / profile.node_sum_ms if profile.node_sum_ms else 0.0
         table.add_row(
-            escape(_node_name(node)),
-            escape(middle(_operator(node.operator), 20)),
+            escape(middle(node.module or node.name, width)),
+            escape(middle(_operator(node.operator), width)),
             spread(node.timing),
             f"{100 * share:.0f} %",
             number(node.output_bytes / 1024),
@@ -35,25 +46,37 @@ def expensive_nodes(profile: Profile, count: int = 8) -> Table:
     return table
 
 
+def _longest(profile: Profile) -> list[NodeProfile]:
+    return sorted(profile.nodes, key=lambda node: -node.timing.p50_ms)[:MAX_NODES]
+
+
 def candidate_cuts(profile: Profile) -> Table:
     """The candidate cuts from the input to the output, thinned out if they are many."""
+    return narrowed(lambda width: _cuts(profile, width), NAMES)
+
+
+def _cuts(profile: Profile, width: int) -> Table:
     shown = thinned(profile.cuts)
-    rest = "; all of them: --json" if len(shown) < len(profile.cuts) else ""
-    table = plain_table(f"Candidate cuts ({len(shown)} of {len(profile.cuts)}{rest}), input to output")
+    every = len(profile.cuts)
+    rest = "all: --json" if len(shown) < every else ""
+    table = plain_table(counted("Candidate cuts, input to output", f"{len(shown)} of {every}", rest))
     table.add_column("cut", no_wrap=True)
     for head in ("edge ms", "payload\nKiB", "cloud ms", "edge\nMiB"):
         table.add_column(head, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
     for cut in shown:
         table.add_row(
-            escape(middle(cut.name, 28)),
+            escape(middle(cut.name, width)),
             "-" if cut.edge is None else spread(cut.edge),
             number(cut.payload_bytes / 1024),
             "-" if cut.cloud is None else spread(cut.cloud),
             number(cut.edge_peak_bytes / 2**20),
             _marks(cut),
         )
-    table.caption = _cut_caption(profile, shown)
+    memory = "computed from shapes" if profile.peak_memory_method == "liveness" else "measured"
+    table.caption = (
+        f"Whole model {spread(profile.whole).strip()} ms at batch {profile.batch}. Edge MiB is peak memory, {memory}."
+    )
     return table
 
 
@@ -81,16 +104,11 @@ def _spread(cuts: Sequence[CutProfile], count: int) -> list[CutProfile]:
     return [cuts[(2 * i + 1) * len(cuts) // (2 * count)] for i in range(count)]
 
 
-def _node_name(node: NodeProfile) -> str:
-    return middle(node.module or node.name, 26)
-
-
 def _operator(operator: str) -> str:
     return operator.removeprefix("aten.").removesuffix(".default")
 
 
 def _marks(cut: CutProfile) -> str:
-    """One letter each: r raw input crosses, i interpolated timing, n not searchable."""
     marks = ""
     if any(crossing.raw_input for crossing in cut.crossing):
         marks += "r"
@@ -101,17 +119,10 @@ def _marks(cut: CutProfile) -> str:
     return marks
 
 
-def _cut_caption(profile: Profile, shown: Sequence[CutProfile]) -> str:
-    memory = "computed from shapes" if profile.peak_memory_method == "liveness" else "measured"
-    parts = [
-        f"Whole model {spread(profile.whole).strip()} ms at batch {profile.batch}. Edge MiB is peak memory, {memory}."
-    ]
-    seen = {mark for cut in shown for mark in _marks(cut)}
-    meanings = {"r": "the raw input crosses", "i": "timing interpolated", "n": "cannot be searched"}
-    parts += [f"{mark}: {meaning}." for mark, meaning in meanings.items() if mark in seen]
-    timings = [t for cut in shown for t in (cut.edge, cut.cloud) if t is not None]
-    if any(timing.scatters for timing in timings):
-        parts.append("!: scatters by more than 10 %.")
-    if len(shown) < len(profile.cuts):
-        parts.append("All cuts: --json, or the profile's file.")
-    return " ".join(parts)
+def marks_legend(profile: Profile) -> list[str]:
+    """What the marks in both tables mean."""
+    shown = thinned(profile.cuts)
+    timings = [profile.whole, *(node.timing for node in _longest(profile))]
+    timings += [each for cut in shown for each in (cut.edge, cut.cloud) if each is not None]
+    marks = {mark for cut in shown for mark in _marks(cut)}
+    return legend(marks | ({SCATTERS} if any(timing.scatters for timing in timings) else set()))

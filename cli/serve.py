@@ -130,7 +130,7 @@ def _announce(server: CloudServer, output: Output) -> None:
             "max_batch": server.max_batch,
         }
     )
-    output.next(f"collabplan infer DIR --data x.npy --cloud {server.address}", "on the device, with the edge part")
+    output.next(f"collabplan infer DIR --data x.npy --cloud {server.address}", "on the device")
 
 
 def _leave() -> NoReturn:

@@ -57,7 +57,7 @@ def split(
             "composes": True,
         }
     )
-    output.next(f"collabplan bundle {plan} -o bundle", "what device and cloud need to run it")
+    output.next(f"collabplan bundle {plan} -o bundle", "what device and cloud need")
 
 
 def _crossing(plan: Plan) -> str:

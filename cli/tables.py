@@ -11,13 +11,17 @@ from typing import Generic, TypeVar
 
 from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from ..records import Interval, Timing
 from ..report.wording import number
+from .marks import SCATTERS
 
 MAX_CUTS = 20
+COLUMNS = 80
+"""What a table fits, with its title, which is not wrapped however narrow the table is."""
+
 _WIDE = 10_000
 Row = TypeVar("Row")
 
@@ -52,6 +56,17 @@ def fitted(
         left.remove(worst)
 
 
+def narrowed(made: Callable[[int], Table], widths: Sequence[int]) -> Table:
+    """The first table that fits 80 columns, its names cut to one of these widths; the last where none does.
+
+    Args:
+        made: makes the table with names of at most so many characters.
+        widths: to try, the widest first.
+    """
+    tables = (made(width) for width in widths)
+    return next((table for table in tables if fits(table, COLUMNS)), made(widths[-1]))
+
+
 def fits(table: Table, width: int) -> bool:
     """True where no line of `table` needs more than `width` characters."""
     return Console(width=_WIDE).measure(table).maximum <= width
@@ -60,15 +75,25 @@ def fits(table: Table, width: int) -> bool:
 def plain_table(title: str) -> Table:
     """A table without frame; no title where it is empty."""
     return Table(
-        title=escape(title) or None,
+        title=Text(title, "bold", no_wrap=True, overflow="ignore") if title else None,
         title_justify="left",
-        title_style="bold",
         caption_justify="left",
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
         pad_edge=False,
         show_edge=False,
     )
+
+
+def counted(what: str, count: str, rest: str = "") -> str:
+    """A title that says how many rows there are and how to see the rest: on one line, or on two where that is too long.
+
+    Examples:
+        >>> counted("Front", "16 of 30", "all: --json")
+        'Front (16 of 30); all: --json'
+    """
+    tail = f"({count})" + (f"; {rest}" if rest else "")
+    return f"{what}{' ' if len(what) + len(tail) < COLUMNS else chr(10)}{tail}"
 
 
 def interval(value: Interval, form: Callable[[float], str] = number) -> str:
@@ -78,7 +103,7 @@ def interval(value: Interval, form: Callable[[float], str] = number) -> str:
 
 def spread(timing: Timing) -> str:
     """Median ± half the interquartile range; marked where it scatters."""
-    return f"{number(timing.p50_ms)} ±{number(timing.iqr_ms / 2)}{'!' if timing.scatters else ' '}"
+    return f"{number(timing.p50_ms)} ±{number(timing.iqr_ms / 2)}{SCATTERS if timing.scatters else ' '}"
 
 
 def with_interval(value: Interval, form: Callable[[float], str] = number) -> str:

@@ -44,4 +44,4 @@ def worker(
     found = join_study(study, machines.storage, machines.artifacts, model, Workspace.here(), output)
     output.say(f"{study} is complete: {found.candidates} candidates, {found.measured_here} of them measured here")
     output.document(dataclasses.asdict(found))
-    output.next(f"collabplan optimize --reuse {study}", "with the budgets, on the machine that plans")
+    output.next(f"collabplan optimize --reuse {study}", "on the machine that plans")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ..records import COVERS, Candidate, Crossing, EdgePower, Link, Plan, Profile, Returns
+from ..records import COVERS, Candidate, Crossing, DefenseRecord, EdgePower, Link, Plan, Profile, Returns
 
 USUAL_BITS = 8
 """Of the quantizer; others are named."""
@@ -95,16 +95,21 @@ def sent(plan: Plan) -> str:
 
 def short_defense(candidate: Candidate) -> str:
     """`element 0.3`, `element 0.3, tuned`, `rank=12, 3 bit, tuned`, or `none`."""
-    record = candidate.defense
+    return short_text(candidate.defense) + (", tuned" if candidate.tuned else "")
+
+
+def short_text(record: DefenseRecord) -> str:
+    """A defense in a table: `element 0.3`, `rank=12, 3 bit`, or `none`."""
     drop, noise, projection = record.dropout, record.noise, record.projection
     said = [
-        f"{drop.granularity} {drop.rate:g}" if drop else "",
+        f"{drop.granularity} {'keyed ' if record.masks == 'keyed' else ''}{drop.rate:g}" if drop else "",
         f"{noise.distribution[0]}{noise.std:g}" if noise else "",
         projection.text.removeprefix("projection:") if projection else "",
         *(custom.text for custom in record.customs),
         f"{record.bits or 'no'} bit" if record.bits != USUAL_BITS else "",
+        "stochastic" if record.rounds_randomly else "",
     ]
-    return ", ".join([*filter(None, said)] or ["none"]) + (", tuned" if candidate.tuned else "")
+    return ", ".join([*filter(None, said)] or ["none"])
 
 
 def defense(candidate: Candidate) -> str:

@@ -22,10 +22,10 @@ from ..targets.input_options import InputOptions
 from ..targets.target import Target, TargetData
 from .attack_data import divide
 from .attack_run import AttackRun, AttackSettings
-from .cut_choice import choose_cuts
+from .cut_choice import choose_cuts, crossing_limit
 from .defense_options import at_defense, early_defenses, parts
 from .options import AttackOptions
-from .planned import LoadedPlan, open_plan, planned_cut
+from .planned import LoadedPlan, open_plan, plans_cuts
 from .promises import metric_of
 from .reporter import Reporter
 from .session import Session, open_session
@@ -164,13 +164,12 @@ def open_run(
     roles, findings = divide(data)
     reporter.note("Data", findings)
     placed = place(traced, settings.device, None, 2) if settings.device.type != "cpu" else traced
-    crossing, wanted = options.max_crossing, options.cuts
-    if planned is not None:
-        crossing, wanted = planned.plan.target.max_crossing, planned.plan.cut_id
-    every = candidate_cuts(placed, crossing)
-    if planned is not None:
-        cut = planned_cut(planned.plan, placed)
-        every += [cut] if cut.id not in {each.id for each in every} else []
+    if planned is None:
+        wanted, crossing = options.cuts, crossing_limit(placed, options.max_crossing, reporter)
+        every = candidate_cuts(placed, crossing)
+    else:
+        wanted, crossing = planned.plan.cut_id, planned.plan.target.max_crossing
+        every = plans_cuts(planned.plan, placed)
     run = AttackRun(
         target=target,
         traced=placed,

@@ -16,8 +16,8 @@ _KEPT = {
     "profiles": "profiles",
     "plans": "plans that Python searched",
     "last-profile": "which profile was the last",
-    "study": "the search's trials: `optimize` goes on from them",
-    "lock": "the lock of a running optimize",
+    "study": "trials of searches that can go on",
+    "lock": "lock of a running optimize",
 }
 """By the name up to its first dot. Everything else in the folder is a cache: it is made again when needed."""
 

@@ -6,9 +6,45 @@ import contextlib
 import difflib
 from collections.abc import Sequence
 
-from ..graph import Cut, cut_of
+from ..graph import Cut, TracedGraph, candidate_cuts, cut_of
 from ..records import CollabplanError, CutError
 from .defense_options import parts
+from .options import FEWEST_CROSSING, MOST_CROSSING
+from .reporter import Reporter
+
+
+def crossing_limit(traced: TracedGraph, wanted: int | None, reporter: Reporter) -> int:
+    """How many private tensors may cross one cut: as wanted, else the fewest that leave a cut to search.
+
+    Args:
+        traced: the traced model.
+        wanted: of `--max-crossing`; None: `FEWEST_CROSSING`, or as many as it takes, up to `MOST_CROSSING`.
+        reporter: hears where it takes more.
+    """
+    if wanted is not None:
+        return wanted
+    for count in range(FEWEST_CROSSING, MOST_CROSSING + 1):
+        if any(_splits(cut) for cut in candidate_cuts(traced, count)):
+            if count > FEWEST_CROSSING:
+                reporter.note(
+                    f"no cut that can be searched and keeps the raw input back is crossed by {count - 1} "
+                    f"tensor{'s' * (count > 2)} alone, so up to {count} may cross (--max-crossing {count})"
+                )
+            return count
+    return FEWEST_CROSSING
+
+
+def _splits(cut: Cut) -> bool:
+    """Whether a cut can be searched and sends something else than the raw input."""
+    return cut.kind == "proper" and cut.searchable and not cut.sends_raw_input
+
+
+def further_cuts(traced: TracedGraph, crossing: int) -> str:
+    """How to see the cuts that more tensors cross, in one line; "" where there are none."""
+    more = len(candidate_cuts(traced, MOST_CROSSING)) - len(candidate_cuts(traced, crossing))
+    if crossing >= MOST_CROSSING or more <= 0:
+        return ""
+    return f"{more} further cuts let up to {MOST_CROSSING} tensors cross; to see them: --max-crossing {MOST_CROSSING}"
 
 
 def choose_cuts(every: Sequence[Cut], wanted: str, max_crossing: int) -> list[Cut]:

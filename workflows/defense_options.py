@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from ..defenses.spelling import Given, UnknownStage, defenses_of
 from ..records import DefenseRecord
+from ..report.wording import short_text
 
 
 def early_defenses(given: Given | Iterable[Given]) -> tuple[DefenseRecord, ...] | None:
@@ -21,10 +22,15 @@ def early_defenses(given: Given | Iterable[Given]) -> tuple[DefenseRecord, ...] 
 
 
 def shown_defense(defense: DefenseRecord, beside: Sequence[DefenseRecord]) -> str:
-    """A defense in a table: the dropout rate where it differs from those `beside` it by that alone, else its text."""
-    rest = {each.unfitted.without("dropout").text for each in beside}
-    kinds = {(each.dropout.granularity, each.masks) for each in beside if each.dropout is not None}
-    return f"{defense.rate:g}" if len(rest) <= 1 and len(kinds) <= 1 else defense.unfitted.text
+    """A defense in a table: the dropout rate where it differs from those `beside` it by that alone, else in short."""
+    return f"{defense.rate:g}" if differ_by_rate(beside) else short_text(defense)
+
+
+def differ_by_rate(defenses: Sequence[DefenseRecord]) -> bool:
+    """Whether defenses differ by the rate of dropout alone."""
+    rest = {each.unfitted.without("dropout").text for each in defenses}
+    kinds = {(each.dropout.granularity, each.masks) for each in defenses if each.dropout is not None}
+    return len(rest) <= 1 and len(kinds) <= 1
 
 
 def at_defense(cut_name: str, defense: DefenseRecord) -> str:

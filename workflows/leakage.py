@@ -21,15 +21,17 @@ from ..records import (
     ControlRow,
     LeakageReport,
     LeakageRow,
+    Plan,
     collect_provenance,
     write_text,
 )
 from ..targets.input_options import InputOptions
 from ..targets.target import Target
-from .cut_choice import choose_cuts
+from .cut_choice import choose_cuts, crossing_limit
 from .defense_options import early_defenses, parts
 from .leakage_run import RIDGE, Finished, LeakageRun, LeakageSettings, affordable_batch, affordable_samples
 from .options import LeakageOptions
+from .planned import open_plan, plans_cuts
 from .profiles import last_profile
 from .reporter import Reporter
 from .session import Session, open_session
@@ -43,6 +45,7 @@ class _Opened:
     """A run with what the report should note about it."""
 
     run: LeakageRun
+    crossing: int
     notes: list[str]
 
 
@@ -57,7 +60,8 @@ def measure_leakage(
     """Estimate how much each cut leaks about the private input. Every finished cut is kept in the workspace.
 
     Args:
-        spec: the target, or a session of it; None: what was profiled last in the workspace.
+        spec: the target, a session of it, or a plan file (`.json`), whose target is measured; None: what was profiled
+            last in the workspace.
         inputs: what the command line says of its inputs.
         options: cuts, defenses and estimators.
         workspace: holds finished cuts.
@@ -68,15 +72,20 @@ def measure_leakage(
         CollabplanError: an option that is not possible, an unknown cut, or too little data.
     """
     settings = leakage_settings(options)
-    session = spec if isinstance(spec, Session) else _session(spec, inputs, workspace, reporter)
+    plan: Plan | None = None
+    if isinstance(spec, str) and spec.endswith(".json"):
+        planned = open_plan(Path(spec), None, reporter, needs_data=True, given=inputs)
+        session, plan = Session(planned.target, planned.traced), planned.plan
+    else:
+        session = spec if isinstance(spec, Session) else _session(spec, inputs, workspace, reporter)
     settings = replace(settings, defenses=defenses_of(options.defense))
-    opened = _open_run(session, options, settings, workspace, reporter)
+    opened = _open_run(session, plan, options, settings, workspace, reporter)
     run = opened.run
     if run.kept:
         reporter.note(f"{len(run.kept)} of {len(run.cuts)} cuts were measured before: their figures are kept")
     with reporter.progress("measuring", counted=True) as advance:
         found = run.measure(advance)
-    return _report(session.target, run, found, options.max_crossing, tuple(controls), opened.notes)
+    return _report(session.target, run, found, opened.crossing, tuple(controls), opened.notes)
 
 
 def leakage_settings(options: LeakageOptions) -> LeakageSettings:
@@ -150,12 +159,21 @@ def _session(spec: str | Target | None, inputs: InputOptions, workspace: Workspa
 
 
 def _open_run(
-    session: Session, options: LeakageOptions, settings: LeakageSettings, workspace: Workspace, reporter: Reporter
+    session: Session,
+    plan: Plan | None,
+    options: LeakageOptions,
+    settings: LeakageSettings,
+    workspace: Workspace,
+    reporter: Reporter,
 ) -> _Opened:
     """Read the data and decide which cuts and samples are measured."""
     target, traced = session.target, session.traced
-    every = candidate_cuts(traced, options.max_crossing)
-    chosen = choose_cuts(every, options.cuts, options.max_crossing)
+    if plan is None or options.max_crossing is not None:
+        crossing = crossing_limit(traced, options.max_crossing, reporter)
+        every = candidate_cuts(traced, crossing)
+    else:
+        crossing, every = plan.target.max_crossing, plans_cuts(plan, traced)
+    chosen = choose_cuts(every, options.cuts, crossing)
     with reporter.progress("reading the data"):
         data = target.load_data(traced)
     reporter.note("Data", [finding for finding in data.findings if finding.what != "validation_data"])
@@ -176,7 +194,7 @@ def _open_run(
         batch=affordable_batch([*every, *chosen]),
         folder=workspace.prepare() / "leakage",
     )
-    return _Opened(run, notes)
+    return _Opened(run, crossing, notes)
 
 
 def _report(

@@ -124,7 +124,7 @@ def search_options(options: OptimizeOptions) -> SearchOptions:
     Raises:
         CollabplanError: an option that is not possible, named.
     """
-    search, audit, tuning = options.search, options.audit, options.tuning
+    search, audit = options.search, options.audit
     return SearchOptions(
         trials=search.trials,
         seed=search.seed,
@@ -133,7 +133,7 @@ def search_options(options: OptimizeOptions) -> SearchOptions:
         cache_bytes=int(search.cache_gb * 1e9),
         sampler=search.sampler,
         defenses=early_defenses(search.defense) or search.defense,
-        tuning=tuning_options(tuning.finetune, tuning.finetune_loss, tuning.finetune_samples, tuning.finetune_penalty),
+        tuning=tuning_options(options.tuning),
         storage=options.machines.storage,
         artifacts=options.machines.artifacts,
         study=search.reuse,

@@ -12,10 +12,22 @@ from typing import Literal
 
 from ..runtime.server.limits import ServeLimits
 
-EARLY_DEFENSES = ("none", "dropout:element:0.3,0.6,0.9")
+DROPOUT_RATES = "0.1..0.9/0.2"
+"""The rates of every command that is told none."""
+
+EARLY_DEFENSES = ("none", f"dropout:element:{DROPOUT_RATES}")
 """What `leakage` and `attack` look at where nothing is said; both tables then have the same rows."""
 
+SEARCHED_DEFENSES = (*EARLY_DEFENSES, f"dropout:channel:{DROPOUT_RATES}")
+"""What `optimize` chooses from where nothing is said."""
+
+FEWEST_CROSSING, MOST_CROSSING = 1, 4
+"""How many tensors may cross one cut where nothing is said: the first, or as many as it takes up to the second."""
+
 Effort = Literal["quick", "standard", "thorough"]
+
+PresetName = Literal["look", "standard", "signoff"]
+"""How much evidence `optimize` gathers (`workflows.presets`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +35,8 @@ class ProfileOptions:
     """How a model is profiled.
 
     Attributes:
-        max_crossing: most tensors that may cross one cut.
+        max_crossing: most tensors that may cross one cut; None: one, or the fewest up to four that leave a cut to
+            search.
         device: `cpu`, `cuda`, `cuda:1` or `mps`.
         role: which halves this machine is to run.
         batch: samples of one request.
@@ -32,7 +45,7 @@ class ProfileOptions:
         seconds: spent on timing cuts.
     """
 
-    max_crossing: int = 4
+    max_crossing: int | None = None
     device: str = "cpu"
     role: Literal["both", "edge", "cloud"] = "both"
     batch: int = 1
@@ -126,7 +139,7 @@ class SearchSettings:
     fresh: bool = False
     reuse: str | None = None
     objectives: str = "accuracy,latency,leakage"
-    defense: tuple[str, ...] = ("none", "dropout:element:0.1..0.9", "dropout:channel:0.1..0.9")
+    defense: tuple[str, ...] = SEARCHED_DEFENSES
     draws: int = 5
     cache_gb: float = 4.0
     time_limit: str = "15m"
@@ -205,7 +218,7 @@ class LeakageOptions:
         samples: most samples, the same at all cuts.
         seed: the same seed gives the same figures.
         cache_gb: memory for activations, in 10^9 bytes.
-        max_crossing: most tensors that may cross one cut.
+        max_crossing: as of `ProfileOptions`.
     """
 
     cuts: str = "all"
@@ -214,7 +227,7 @@ class LeakageOptions:
     samples: int = 2000
     seed: int = 0
     cache_gb: float = 1.0
-    max_crossing: int = 1
+    max_crossing: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -239,7 +252,7 @@ class AttackOptions:
     seeds: int = 1
     device: str = "cpu"
     max_leakage: float | None = None
-    max_crossing: int = 1
+    max_crossing: int | None = None
     pictures: Path | None = None
 
 

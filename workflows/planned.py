@@ -72,6 +72,12 @@ def open_plan(
     return LoadedPlan(plan, path, session.target, session.traced, cut, tuned, projection)
 
 
+def plans_cuts(plan: Plan, traced: TracedGraph) -> list[Cut]:
+    """The candidates that a plan was searched among, and its own cut, which need not be one of them."""
+    every, cut = candidate_cuts(traced, plan.target.max_crossing), planned_cut(plan, traced)
+    return every if cut.id in {each.id for each in every} else [*every, cut]
+
+
 def planned_cut(plan: Plan, traced: TracedGraph) -> Cut:
     """The plan's cut in this trace, a candidate or not. Raises MismatchError where the trace does not have it."""
     cuts = candidate_cuts(traced, plan.target.max_crossing)

@@ -9,6 +9,7 @@ from ..records import Profile
 from ..runtime import keep_memory
 from ..targets.input_options import InputOptions
 from ..targets.target import Target
+from .cut_choice import crossing_limit, further_cuts
 from .options import ProfileOptions
 from .promises import check_promises
 from .reporter import Reporter
@@ -40,14 +41,16 @@ def profile_session(
     if options.role == "both":  # one of two machines need not have the data
         check_promises(session.target, session.traced, reporter)
     made = measure_profile(session, options, reporter)
+    if options.max_crossing is None and (further := further_cuts(session.traced, made.target.max_crossing)):
+        reporter.note(further)
     return made, workspace.save_profile(made)
 
 
 def measure_profile(session: Session, options: ProfileOptions, reporter: Reporter) -> Profile:
     """Profile a traced target. What rebuilds its cuts is kept in the target's options."""
     keep_memory()  # as `serve`, `infer` and `verify` do: what is timed is what is run
-    identity = session.target.identity
-    kept = {**identity.options, "max_crossing": str(options.max_crossing)}
+    identity, crossing = session.target.identity, crossing_limit(session.traced, options.max_crossing, reporter)
+    kept = {**identity.options, "max_crossing": str(crossing)}
     with reporter.progress("profiling", counted=True) as advance:
 
         def on_progress(what: str, done: float) -> None:
@@ -62,7 +65,7 @@ def measure_profile(session: Session, options: ProfileOptions, reporter: Reporte
             batch=options.batch,
             threads=options.threads,
             dtype=options.dtype,
-            max_crossing=options.max_crossing,
+            max_crossing=crossing,
             seconds=options.seconds,
             on_progress=on_progress,
         )

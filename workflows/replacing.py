@@ -29,12 +29,18 @@ def refuse_to_replace(path: Path | None, force: bool) -> None:
                 f"the folder {path} holds files already; give another with -o, or --force to replace them"
             )
         return
-    if _made_by_this_command(path):
+    if made_by_this_command(path):
         return
-    raise CollabplanError(f"{path} exists already; give another file with -o, or --force to replace it")
+    raise kept(path)
 
 
-def _made_by_this_command(path: Path) -> bool:
+def kept(path: Path, why: str = "") -> CollabplanError:
+    """The refusal to replace a file; `why` says what it holds."""
+    held = f" and {why}" if why else ""
+    return CollabplanError(f"{path} exists already{held}; give another file with -o, or --force to replace it")
+
+
+def made_by_this_command(path: Path) -> bool:
     """Whether a file is a record of this very command line."""
     try:
         command = json.loads(path.read_text(encoding="utf-8"))["provenance"]["command"]

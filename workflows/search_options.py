@@ -8,7 +8,7 @@ from ..planner.budgets import AUDITED_ONLY, PRIVACY
 from ..records import Budgets, CollabplanError, Objective, Tuning, parse_size
 from ..records.sign_off import QUICK
 from .checks import checked
-from .options import AuditSettings
+from .options import AuditSettings, TuningSettings
 
 if TYPE_CHECKING:
     from ..planner import AuditOptions
@@ -59,7 +59,7 @@ def require_audits(budgets: Budgets, audit: AuditSettings) -> None:
         if getattr(budgets, name) is None:
             continue
         if not audit.audit and name in AUDITED_ONLY:
-            raise CollabplanError(f"{option} can only be checked by attacks; leave out --no-audit")
+            raise CollabplanError(f"{option} can only be checked by attacks; leave out --no-audit or --preset look")
         if audit.audit and audit.audit_effort == "quick" and audit.accept is None:
             raise CollabplanError(
                 f"{QUICK}, which meet no {option}; give --audit-effort standard, --accept quick"
@@ -78,10 +78,15 @@ def audit_options(effort: Literal["quick", "standard", "thorough"], seeds: int, 
     return AuditOptions(SEARCHING, EFFORTS[effort], suite, seeds=seeds, most=most, before=before)
 
 
-def tuning_options(
-    epochs: int, loss: Literal["distillation", "cross-entropy"], samples: int, penalty: float
-) -> Tuning | None:
+def tuning_options(options: TuningSettings) -> Tuning | None:
     """How the planner fine-tunes; None for no epoch. Raises CollabplanError for a penalty and no epoch."""
-    if penalty and not epochs:
+    if options.finetune_penalty and not options.finetune:
         raise CollabplanError("--finetune-penalty trains projections; give epochs, for example --finetune 10")
-    return Tuning(epochs=epochs, loss=loss, samples=samples, penalty=penalty) if epochs else None
+    if not options.finetune:
+        return None
+    return Tuning(
+        epochs=options.finetune,
+        loss=options.finetune_loss,
+        samples=options.finetune_samples,
+        penalty=options.finetune_penalty,
+    )

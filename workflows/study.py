@@ -42,11 +42,13 @@ from .options import (
     CloudOptions,
     LeakageOptions,
     OptimizeOptions,
+    PresetName,
     ProfileOptions,
     VerifyOptions,
 )
 from .plan_keeping import unproven
 from .planned import LoadedPlan, open_plan, planned_cut
+from .presets import with_preset
 from .profile import profile_session
 from .report import galleries_of, report_plan, write_report
 from .reporter import Reporter
@@ -124,11 +126,12 @@ class Study:
         chosen = options_from(LeakageOptions, options)
         return LeakageResult(measure_leakage(self._with_data(), self._inputs, chosen, self.workspace, self.reporter))
 
-    def optimize(self, budget_ms: float, **options: Any) -> PlanResult:
+    def optimize(self, budget_ms: float, *, preset: PresetName = "standard", **options: Any) -> PlanResult:
         """Search where to cut and how to defend, within budgets.
 
         Args:
             budget_ms: longest predicted latency of a request, 95th percentile, in ms.
+            preset: how much evidence: `look`, `standard` or `signoff`; an option that is given overrides it.
             options: of `OptimizeOptions`: max_accuracy_drop, max_leakage, bandwidth, trials, audit... `defense` takes
                 texts, records, and stages of your own.
 
@@ -139,7 +142,7 @@ class Study:
             BudgetError: no plan meets the budgets; `last_search` then has the front.
             CollabplanError: an option that is not possible, or what the target, profiles or data lack.
         """
-        chosen = options_from(OptimizeOptions, {"budget_ms": budget_ms, **options})
+        chosen = with_preset(options_from(OptimizeOptions, {"budget_ms": budget_ms, **options}), preset, options)
         found = search_plan(self._with_data(), self._inputs, chosen, self.workspace, self.reporter)
         self.last_search = found
         if found.plan is None:

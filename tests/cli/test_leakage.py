@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 from collabplan.cli.leakage_table import bar, compact, head, leakage_table, legend
-from collabplan.records import ControlRow, LeakageReport, load
+from collabplan.records import ControlRow, LeakageReport, Plan, load
 from collabplan.workflows import leakage_run
-from command_line import Run, ran_in
+from command_line import PROFILE, SEARCH, Run, ran_in
 from rich.console import Console
 from target_files import DATA
 
@@ -70,6 +70,19 @@ def shown(report: LeakageReport, width: int) -> list[str]:
 
 def cut_files(folder: Path) -> list[Path]:
     return sorted((folder / ".collabplan" / "leakage").glob("*/*.json"))
+
+
+@pytest.mark.usefixtures("measured")
+def test_a_page_of_a_plan_holds_the_estimates_of_its_targets_cuts(run: Run) -> None:
+    assert run(*PROFILE).code == 0
+    assert run("optimize", *SEARCH).code == 0
+    ran = run("leakage", "plan.json", *FEW, "--report", "report.html", "--json")
+    assert ran.code == 0, ran.err
+    assert "report: report.html" in ran.err
+    assert Path("report.html").read_text().startswith("<!doctype html>")
+    assert ran.document["target"]["options"]["max_crossing"] == "1"
+    plan = load(Plan, Path("plan.json"))
+    assert plan.cut_id in {row["cut_id"] for row in (*ran.document["rows"], ran.document["output_floor"])}
 
 
 def test_the_report_has_a_row_per_cut_and_rate_by_depth(report: LeakageReport) -> None:

@@ -24,6 +24,18 @@ def test_without_a_terminal_a_counted_step_says_once_a_minute_how_far_it_is(
     ]
 
 
+def test_without_a_terminal_a_sentence_is_one_line_unless_columns_says_how_wide_lines_are(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sentence = "a sentence " * 20
+    monkeypatch.delenv("COLUMNS", raising=False)
+    Output().say(sentence)
+    assert capsys.readouterr().out.splitlines() == [sentence]
+    monkeypatch.setenv("COLUMNS", "80")
+    Output().say(sentence)
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
+
+
 def test_a_short_step_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     with Output().progress("searching", counted=True) as advance:
         advance(1, 2, "[bold]layer\x1b[31m")

@@ -91,7 +91,7 @@ def test_the_comparison_fits_with_the_longest_names() -> None:
         "latency-optimal",
         "p95",
         "leakage",
-        "estimated",
+        "e 0.500",
         "96.5 KiB",
         "0.850-0.950",
         "1,111-2,346",

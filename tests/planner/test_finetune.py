@@ -17,6 +17,7 @@ from collabplan.planner.linear_reader import LinearReader
 from collabplan.planner.roles import Roles
 from collabplan.records import Budgets, CollabplanError, CutError, Tuning, hash_tensors
 from collabplan.targets import Data, InputScaling
+from collabplan.workflows.options import TuningSettings
 from collabplan.workflows.search_options import tuning_options
 from defense_records import grid, point_at
 from torch import nn
@@ -162,7 +163,7 @@ def test_a_penalty_without_directions_of_the_whole_or_without_epochs_is_refused(
     with pytest.raises(CollabplanError, match="none is searched; search projection:rank=64"):
         SearchOptions(tuning=Tuning(penalty=0.3), defenses=grid(wires=[{"share": 0.5}]))
     with pytest.raises(CollabplanError, match="give epochs, for example --finetune"):
-        tuning_options(0, "distillation", 100, 0.3)
+        tuning_options(TuningSettings(finetune_penalty=0.3))
 
 
 def test_projections_are_not_trained_to_hide_the_very_images_that_the_attacker_owns(problem):

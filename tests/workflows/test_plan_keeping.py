@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,8 +12,11 @@ from bundle_plans import make, middle
 from collabplan.planner import plan_files
 from collabplan.planner.plan_files import load_weights
 from collabplan.planner.plan_record import ChosenPlan
-from collabplan.records import Budgets, Plan, TensorFile, hash_tensors, load
+from collabplan.records import Budgets, CollabplanError, Plan, TargetIdentity, TensorFile, hash_tensors, load, save
+from collabplan.workflows.named_options import options_from
+from collabplan.workflows.options import OptimizeOptions
 from collabplan.workflows.plan_keeping import PlanFile, accepted, unproven
+from collabplan.workflows.workspace import Workspace
 from planner_fakes import audited
 from torch import nn
 
@@ -55,6 +60,98 @@ def test_a_plan_of_another_question_is_replaced(estimated: Plan, tmp_path: Path)
     other = estimated.model_copy(update={"budgets": Budgets(max_leakage=0.3)})
     PlanFile(file).replace(chosen(other))
     assert load(Plan, file) == other
+
+
+@pytest.fixture
+def lying(estimated: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A plan that another command line wrote."""
+    plan = estimated.model_copy(
+        update={
+            "target": TargetIdentity(spec=str(tmp_path / "model.py")),
+            "study": "search-1",
+            "provenance": estimated.provenance.model_copy(update={"seed": 0, "command": ("another",)}),
+        }
+    )
+    monkeypatch.chdir(tmp_path)
+    save(plan, tmp_path / "plan.json")
+    return tmp_path / "plan.json"
+
+
+def refusal(file: Path, spec: str = "model.py", **options: Any) -> str:
+    """Why a search with these options may not write there; "" if it may."""
+    asked = options_from(OptimizeOptions, {"budget_ms": 5, **options})
+    try:
+        PlanFile(file).require_replaceable(spec, asked, Workspace(file.parent / ".collabplan"))
+    except CollabplanError as error:
+        return str(error)
+    return ""
+
+
+def test_a_search_of_the_same_target_and_study_may_replace_its_plan(lying: Path) -> None:
+    assert [refusal(lying), refusal(lying, max_leakage=0.3, reuse="search-1"), refusal(lying.parent / "new")] == [
+        ""
+    ] * 3
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"seed": 1}, {"fresh": True}, {"reuse": "search-2"}, {"objectives": "accuracy,payload"}, {"finetune": 3},
+        {"result_at": "cloud"},
+    ],
+)  # fmt: skip
+def test_a_plan_of_another_study_is_kept_before_the_work(lying: Path, options: dict[str, Any]) -> None:
+    said = refusal(lying, **options)
+    assert said.endswith(
+        "plan.json exists already and holds the plan of another study; give another file with -o, or --force to "
+        "replace it"
+    )
+
+
+@pytest.mark.parametrize("words", [("--defense", "none"), ("--defense=none",), ("--draws", "2")])
+def test_other_defenses_on_the_command_line_are_another_study(
+    lying: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["collabplan", "optimize", *words])
+    assert "holds the plan of another study" in refusal(lying)
+    plan = load(Plan, lying)
+    same = plan.provenance.model_copy(update={"command": ("optimize", *words, "--trials", "9")})
+    save(plan.model_copy(update={"provenance": same}), lying)
+    assert refusal(lying) == ""
+
+
+def test_a_plan_of_another_target_and_what_is_no_plan_are_kept(lying: Path) -> None:
+    assert f"holds a plan of {lying.parent / 'model.py'}; give another file" in refusal(lying, "other.py")
+    assert "holds a plan of" in refusal(lying, "model.py:other")
+    lying.write_text("mine")
+    assert "holds no plan that can be read; give another file" in refusal(lying)
+    PlanFile(lying, force=True).require_replaceable(
+        "other.py", options_from(OptimizeOptions, {"budget_ms": 5}), Workspace(lying.parent)
+    )
+
+
+def test_the_same_command_may_replace_its_plan_whatever_has_changed(
+    lying: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["another"])
+    assert refusal(lying, "other.py", seed=1) == ""
+
+
+def test_what_only_the_search_finds_out_keeps_the_plan_too(lying: Path) -> None:
+    known = load(Plan, lying)
+    for change in ({"study": "search-2"}, {"model": known.model.model_copy(update={"weights_hash": "0" * 64})}):
+        with pytest.raises(CollabplanError, match="holds the plan of another study"):
+            PlanFile(lying).replace(chosen(known.model_copy(update=change)))
+    assert load(Plan, lying) == known
+    other = known.model_copy(update={"study": "search-2"})
+    PlanFile(lying, force=True).replace(chosen(other))
+    assert load(Plan, lying) == other
+
+
+def test_replacing_the_plan_of_other_budgets_is_said(lying: Path) -> None:
+    said: list[str] = []
+    PlanFile(lying, said.append).replace(chosen(load(Plan, lying).model_copy(update={"budgets": Budgets()})))
+    assert "held a plan of search-1 for another question, which this one replaces" in said[0]
 
 
 def test_a_plan_that_has_fallen_goes(estimated: Plan, tmp_path: Path) -> None:
