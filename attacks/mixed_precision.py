@@ -25,6 +25,6 @@ def quick_products(device: torch.device, *, learning: bool) -> torch.autocast:
 @cache
 def _is_fast(kind: str) -> bool:
     if kind == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     known = torch.cpu.get_capabilities() if kind == "cpu" else {}
     return bool(known.get("avx512_bf16") or known.get("amx_bf16"))

@@ -23,8 +23,8 @@ from typing import Any
 from collabplan.planner import Point, Problem, SearchOptions, optimize
 from collabplan.planner.audits import Audits
 from collabplan.planner.baselines import baseline_cuts
+from collabplan.planner.default_defenses import DEFAULT_DEFENSES
 from collabplan.planner.evaluator import Evaluator
-from collabplan.planner.problem import DEFAULT_DEFENSES
 from collabplan.records import Budgets, Candidate, Interval, Link
 from collabplan.targets.input_options import InputOptions
 from collabplan.workflows.conditions import Conditions

@@ -43,13 +43,11 @@ from ..records import (
 )
 from ..records.revisions import revisions_of
 from ..targets.data import Data, InputScaling
+from .default_defenses import DEFAULT_DEFENSES
 from .finetune import FINE_TUNING
 from .front import checked_objectives
 from .roles import Roles
 from .samplers import Sampler
-
-DEFAULT_DEFENSES = ("none", "dropout:element:0.1..0.9", "dropout:channel:0.1..0.9")
-"""What a search tries where nothing else is asked for."""
 
 
 @dataclass(frozen=True, eq=False)

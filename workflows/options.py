@@ -10,16 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from ..planner.default_defenses import DEFAULT_DEFENSES, EARLY_DEFENSES
 from ..runtime.server.limits import ServeLimits
-
-DROPOUT_RATES = "0.1..0.9/0.2"
-"""The rates of every command that is told none."""
-
-EARLY_DEFENSES = ("none", f"dropout:element:{DROPOUT_RATES}")
-"""What `leakage` and `attack` look at where nothing is said; both tables then have the same rows."""
-
-SEARCHED_DEFENSES = (*EARLY_DEFENSES, f"dropout:channel:{DROPOUT_RATES}")
-"""What `optimize` chooses from where nothing is said."""
 
 FEWEST_CROSSING, MOST_CROSSING = 1, 4
 """How many tensors may cross one cut where nothing is said: the first, or as many as it takes up to the second."""
@@ -139,7 +131,7 @@ class SearchSettings:
     fresh: bool = False
     reuse: str | None = None
     objectives: str = "accuracy,latency,leakage"
-    defense: tuple[str, ...] = SEARCHED_DEFENSES
+    defense: tuple[str, ...] = DEFAULT_DEFENSES
     draws: int = 5
     cache_gb: float = 4.0
     time_limit: str = "15m"

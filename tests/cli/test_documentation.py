@@ -167,7 +167,7 @@ def known_options(method: Any) -> set[str]:
 def test_the_python_example_of_the_readme_runs(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from collabplan.workflows import Study
 
-    short = {"max_edge_params": 60, "max_accuracy_drop": 1.0, "trials": 2, "draws": 1, "audit": False}
+    short: dict[str, Any] = {"max_edge_params": 60, "max_accuracy_drop": 1.0, "trials": 2, "draws": 1, "audit": False}
     whole = Study.optimize
     monkeypatch.setattr(Study, "optimize", lambda study, budget_ms: whole(study, 100 * budget_ms, **short))
     ran_in(here, PROFILE)

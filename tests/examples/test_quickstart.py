@@ -25,9 +25,12 @@ def run(cell: Any, names: dict[str, Any]) -> Any:
     """Run one cell; returns what Jupyter would show: the value of an expression that ends it."""
     source = "".join(cell["source"]).replace("%matplotlib inline\n", "")
     body = ast.parse(source).body
-    last = body.pop() if isinstance(body[-1], ast.Expr) else None
+    last = body[-1]
+    shown = last.value if isinstance(last, ast.Expr) else None
+    if shown is not None:
+        body.pop()
     exec(compile(ast.Module(body, []), cell["id"], "exec"), names)
-    return None if last is None else eval(compile(ast.Expression(last.value), cell["id"], "eval"), names)
+    return None if shown is None else eval(compile(ast.Expression(shown), cell["id"], "eval"), names)
 
 
 def test_the_notebook_runs_and_every_result_can_be_shown(

@@ -6,9 +6,9 @@ import pytest
 import torch
 from bundle_plans import SkipNet, images, rows
 from collabplan.graph import TracedGraph, candidate_cuts, trace
+from collabplan.planner.default_defenses import DROPOUT_RATES
 from collabplan.workflows.cut_choice import crossing_limit, further_cuts
 from collabplan.workflows.options import (
-    DROPOUT_RATES,
     AttackOptions,
     LeakageOptions,
     ProfileOptions,

@@ -111,7 +111,7 @@ def test_budgets_that_nothing_meets_are_an_error_and_the_front_is_kept(study: St
         ({"max_leakage": 2}, "--max-leakage 2"),
     ],
 )
-def test_an_option_that_is_not_possible_is_named(study: Study, options: dict[str, object], said: str) -> None:
+def test_an_option_that_is_not_possible_is_named(study: Study, options: dict[str, Any], said: str) -> None:
     with pytest.raises(CollabplanError, match=said.replace("?", r"\?")):
         study.optimize(budget_ms=50, **options)
 
