@@ -89,7 +89,7 @@ def test_bundle_for_onnx_names_its_extra(folder: Path) -> None:
 
 def test_logging_a_search_names_the_extra_of_the_tracker_before_the_search(folder: Path) -> None:
     for tracker in ("mlflow", "tensorboard"):
-        command = ("optimize", "model.py", "--budget-ms", "50", "--log", tracker)
+        command = ("optimize", "model.py", "--budget-ms", "50", "--log", tracker, "-o", "new.json")
         assert refusals([tracker], [command], folder) == {tracker}
 
 

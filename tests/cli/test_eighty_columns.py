@@ -117,6 +117,12 @@ def worker(run: Run, patch: Patch) -> Ran:
     return run("worker", "search-1", "--storage", "postgresql+psycopg://db/plans")
 
 
+def export(run: Run, patch: Patch) -> Ran:
+    files = ("model-explorer/" + wide.LONG + ".json", "trace.json", "model.onnx")
+    patch.setattr("collabplan.workflows.export.export_files", lambda *_, **__: SimpleNamespace(files=files, notes=()))
+    return run("export", "plan.json", "-o", "figures")
+
+
 def infer(run: Run, patch: Patch) -> Ran:
     found = SimpleNamespace(
         outputs=[0] * 1000, seconds=1234.5, bytes_sent=10**9, retries=1000, repeated=1000, fallbacks=1000, bundle_id="b"
@@ -153,7 +159,7 @@ def cache(run: Run, patch: Patch) -> Ran:
 MADE: dict[str, Callable[[Run, Patch], Ran]] = {
     each.__name__: each
     for each in (
-        profile, optimize, leakage, controls, attack, certify, verify, agreement, link, worker, infer, serve, cache,
+        profile, optimize, leakage, controls, attack, certify, verify, agreement, link, worker, export, infer, serve, cache,
     )
 }  # fmt: skip
 READ = {

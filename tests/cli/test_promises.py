@@ -200,12 +200,12 @@ def test_optimize_without_a_profile_holds_to_promises_before_it_profiles(run: Ru
     assert "profiling it now" not in ran.err + ran.out
 
 
-def test_the_readme_lists_every_name_that_a_target_file_may_define() -> None:
+def test_the_documentation_lists_every_name_that_a_target_file_may_define() -> None:
     folder = Path(__file__).parents[2]
-    readme = (folder / "README.md").read_text()
+    page = (folder / "docs" / "target.md").read_text()
     source = "".join((folder / "targets" / name).read_text() for name in ("target.py", "user_model.py"))
     read = (
         set(re.findall(r'declared\.get\("(\w+)"\)', source)) | set(DATA_NAMES) | {"model", "input_range", "input_std"}
     )
-    table = "\n".join(line for line in readme.splitlines() if line.startswith("| `"))
+    table = "\n".join(line for line in page.splitlines() if line.startswith("| `"))
     assert not [name for name in read if f"`{name}" not in table]
