@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate, pixel_unshuffle
+from torch.nn.functional import interpolate, pixel_unshuffle, silu
 
 from .adversary_view import AdversaryView
 from .features import Standard
@@ -25,7 +25,10 @@ SMALLEST_GRID = 4
 
 
 class Residual(nn.Module):
-    """Two 3x3 convolutions beside a skip connection."""
+    """Two 3x3 convolutions beside a skip connection.
+
+    SiLU, since ReLU units die at the linear start: at 1,600 steps of 32 images a rate of 2e-3 left ReLU decoders there.
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -34,7 +37,7 @@ class Residual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The same shape."""
-        h: Tensor = self.second(torch.relu(self.first(torch.relu(x))))
+        h: Tensor = self.second(silu(self.first(silu(x))))
         return x + h
 
 
@@ -104,7 +107,7 @@ class ImageDecoder(nn.Module):
                 image = image + direct(row)
         with quick_products(image.device, learning=self.training):
             detail = self.stages(self._entered(rows).contiguous(memory_format=torch.channels_last))
-            detail = self.exit(torch.relu(resized(detail, self.size)))
+            detail = self.exit(silu(resized(detail, self.size)))
         made: Tensor = image + detail.float()
         return made
 

@@ -11,6 +11,7 @@ from torch.nn.functional import interpolate, mse_loss
 
 from .decoders import Residual
 from .linear_paths import silence
+from .mixed_precision import quick_products
 
 LATENT = 64
 EDGE = 0.05
@@ -88,9 +89,10 @@ class Autoencoder(nn.Module):
 
     def loss(self, images: Tensor, draws: Tensor) -> Tensor:
         """Of `images` `[n, *image_shape]` with standard normal `draws` `[n, LATENT]`: a scalar."""
-        mean, log_variance = self.encoder(images).chunk(2, dim=1)
-        log_variance = log_variance.clamp(-10, 10)
-        made = self.generator(mean + draws * (log_variance / 2).exp())
+        with quick_products(images.device, learning=self.training):
+            mean, log_variance = self.encoder(images).float().chunk(2, dim=1)
+            log_variance = log_variance.clamp(-10, 10)
+            made = self.generator(mean + draws * (log_variance / 2).exp())
         divergence = (mean.square() + log_variance.exp() - 1 - log_variance).mean() / 2
         total: Tensor = mse_loss(made, images) + DIVERGENCE * divergence
         return total

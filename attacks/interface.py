@@ -43,14 +43,14 @@ class Effort:
 
 
 EFFORTS = {
-    "quick": Effort("quick", 500, 10_000, 800, 200, 32, 64, False),
+    "quick": Effort("quick", 500, 10_000, 1600, 200, 32, 64, False),
     "standard": Effort("standard", 1000, 10_000, 12_000, 2000, 100, 64, True),
     "thorough": Effort("thorough", 1000, 60_000, 60_000, 5000, 200, 96, True),
 }
 
 
 SEARCHING = Effort("quick", 500, 3000, 200, 200, 32, 32, False)
-"""Of each attack that steers a search: a quarter of the quick effort's steps, enough to tell candidates apart."""
+"""Of each attack that steers a search: an eighth of the quick effort's steps, enough to tell candidates apart."""
 
 
 @dataclass(frozen=True, slots=True)
