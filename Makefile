@@ -12,18 +12,10 @@ NAMED := .venv/named/collabplan
 # wait for each other most of the time.
 demo test coverage: export OMP_NUM_THREADS = 1
 
-# Profile, optimize and split the embedded example. The edge is declared five times slower than this
-# machine and too small for the whole model; the link is the assumed one. One tensor crosses, which is the
-# default. Four numbers may be sent in its place, which the cloud half learns
-# to live with. The search runs on estimates, and two attacks on the plan show what these are worth; without --no-audit
-# attacks steer the search, for an hour. Writes into demo/ alone.
+# The whole way on the embedded example, into demo/ alone. `make demo VERBOSE=1` prints all of it.
 demo: $(INSTALLED)
-	rm -rf demo && mkdir demo
-	cd demo && ../.venv/bin/collabplan profile ../examples/digits/model.py --max-crossing 1
-	cd demo && ../.venv/bin/collabplan optimize --budget-ms 60 --max-edge-params 60000 --edge-slowdown 5 --defense none --defense projection:rank=4 --finetune 8 --no-audit -o plan.json
-	cd demo && ../.venv/bin/collabplan attack plan.json --attacks inverse,kernel
-	cd demo && ../.venv/bin/collabplan split plan.json -o halves
-	@echo "The plan lies in demo/plan.json, its two halves in demo/halves, profile and study in demo/.collabplan."
+	@rm -rf demo && mkdir demo
+	@cd demo && VERBOSE=$(VERBOSE) ../examples/digits/demo.sh ../.venv/bin/collabplan ../examples/digits/model.py
 
 # Everything that .ci/run runs.
 # Two files at a time: most of a test's time is torch on one thread.

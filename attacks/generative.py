@@ -39,6 +39,10 @@ RESTARTS = 3
 """How often a network that died is replaced: one whose image explains the release worse than the mean image does."""
 
 
+CONVERGING_SHARE, QUICK_SHARE = 2, 8
+"""The generator's steps are the effort's over this, where training goes on until it converges and where it does not."""
+
+
 @dataclass(frozen=True, slots=True)
 class LatentPrior:
     """Optimises the latent vector of a generator that was trained on auxiliary images."""
@@ -74,8 +78,9 @@ def _trained_generator(view: AdversaryView, effort: Effort, generator: torch.Gen
         return float(_loss(net, held.to(device), torch.zeros(len(held), LATENT, device=device)))
 
     blank = float((images.mean(dim=0) - held).square().mean())
-    # A prior of images is learned in fewer steps than an inverse.
-    fewer = replace(effort, train_steps=max(1, effort.train_steps // 2))
+    # It costs the most of all networks and seldom wins: at quick effort it is given little time.
+    share = CONVERGING_SHARE if effort.until_converged else QUICK_SHARE
+    fewer = replace(effort, train_steps=max(1, effort.train_steps // share))
     trained, training = train(network, step_loss, held_loss, len(images), fewer, generator, unit=blank)
     assert isinstance(trained, Autoencoder)
     return trained.generator.requires_grad_(False), training

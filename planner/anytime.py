@@ -188,7 +188,7 @@ class Planning:
             rungs, first = self.audits.options.rungs, self.audits.options.rungs[0].effort
             known = self.pace.expected(first.name)
             if known is None:
-                step = self.audits.step_s(point_of(self.made.plan.searched))
+                step = self.audits.step_s(point_of(self.made.plan.searched), first)
                 known = None if step is None else suite_s(step, first)
             for rung in rungs if known is not None else ():
                 at = self.pace.expected(rung.effort.name) or rescaled(known or 0.0, first, rung.effort)

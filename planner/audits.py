@@ -322,10 +322,10 @@ class Audits:
         known = candidate.model_copy(update={"audited": audited, "predicted": None})
         return judged(known, self.evaluator.problem.budgets, self.proof)
 
-    def step_s(self, point: Point) -> float | None:
-        """Seconds of one training step of an attacker at a point, measured now; None if none can be trained there."""
+    def step_s(self, point: Point, effort: Effort) -> float | None:
+        """Seconds that one training step of an attacker at a point takes now; None if none can be trained there."""
         seed, attack = self.evaluator.options.seed, attack_named("inverse")
-        few = replace(self.options.search_effort, fit_samples=PROBED_IMAGES, until_converged=False)
+        few = replace(effort, fit_samples=PROBED_IMAGES, until_converged=False)
         try:
             view = AuditData(self._request(point, self._roles, "search")(seed), few, seed, ArtifactCache(seed)).view(
                 "black-box", AttackVariant(attack)

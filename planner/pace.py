@@ -19,7 +19,7 @@ from ..records import write_text
 KEPT = 20
 """Durations of one step that are kept, the latest ones."""
 
-TRAININGS = 14.0
+TRAININGS = 5.0
 """What the suite costs from one seed, in trainings of `inverse` with as many steps: a rough figure, until the suite has
 been run here once."""
 

@@ -159,7 +159,8 @@ def cache(run: Run, patch: Patch) -> Ran:
 MADE: dict[str, Callable[[Run, Patch], Ran]] = {
     each.__name__: each
     for each in (
-        profile, optimize, leakage, controls, attack, certify, verify, agreement, link, worker, export, infer, serve, cache,
+        profile, optimize, leakage, controls, attack, certify, verify, agreement, link, worker, export, infer, serve,
+        cache,
     )
 }  # fmt: skip
 READ = {
