@@ -1,7 +1,7 @@
 """Evidence in the order of what it is worth: at any moment there is a plan, and it is the best supported one so far.
 
-Estimates come first, and a plan by estimates as soon as one candidate is measured. The winner is then attacked by the
-whole suite at quick effort, the search's audits follow, and the winner climbs the rungs of `AuditOptions`: whoever
+Estimates come first, and a plan by estimates as soon as one candidate is measured. The winner is then attacked by most
+of the suite at quick effort, the search's audits follow, and the winner climbs the rungs of `AuditOptions`: whoever
 falls is replaced by the next in line. A deadline ends this between any two steps, and what was known by then counts.
 """
 
@@ -38,7 +38,7 @@ STEERING = 1 / 3
 """Share of the time left after the first attack on the winner for the audits that steer the search."""
 
 EARLY_AUDITS = 3
-"""Candidates attacked before the first attack by the whole suite, only because they would win."""
+"""Candidates attacked before the first attack on the winner, only because they would win."""
 
 FORECAST_AFTER = 5
 """Measured candidates by whose durations the others' are foretold."""

@@ -154,7 +154,7 @@ class Audits:
 
     Attributes:
         reached: the last of `AuditOptions.rungs` that a winner must stand now; None: all of them.
-        found: called with each candidate's point once the whole suite has attacked it at a rung.
+        found: called with each candidate's point once all attacks of a rung have been run on it.
         spent: called with an effort's name and the seconds that its attacks took from one seed, now or when they were
             run; "search" stands for the audits that steer.
     """
@@ -284,7 +284,7 @@ class Audits:
         return self.options.final_effort.name
 
     def hardest(self, candidate: Candidate) -> Candidate:
-        """A candidate of the confirm split, attacked there by the whole suite, rung by rung up to the one reached.
+        """A candidate of the confirm split, attacked there rung by rung up to the one reached.
 
         A rung that shows that a budget is broken is the last.
         """
@@ -293,8 +293,8 @@ class Audits:
         point, known = point_of(candidate), candidate
         for rung in self.options.rungs[: None if self.reached is None else self.reached + 1]:
             if (point, rung) not in self._suites:
-                roles, attacks = self.evaluator.problem.attackers, self.options.attacks
-                found = self._audited(point, roles, attacks, rung.effort, "confirm", rung.seeds)
+                roles = self.evaluator.problem.attackers
+                found = self._audited(point, roles, rung.attacks, rung.effort, "confirm", rung.seeds)
                 self._suites[point, rung] = found
                 self.found(point)
             known = self._with(candidate, self._suites[point, rung])
@@ -310,7 +310,7 @@ class Audits:
         return candidate if strongest is None else self._with(candidate, strongest)
 
     def faced_suite(self, candidate: Candidate) -> bool:
-        """True if the whole suite has attacked the candidate at any rung."""
+        """True if all attacks of any rung have been run on the candidate."""
         point = point_of(candidate)
         return any(each == point for each, _ in self._suites)
 

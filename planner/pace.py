@@ -19,8 +19,8 @@ from ..records import write_text
 KEPT = 20
 """Durations of one step that are kept, the latest ones."""
 
-TRAININGS = 5.0
-"""What the suite costs from one seed, in trainings of `inverse` with as many steps: a rough figure, until the suite has
+TRAININGS = 4.0
+"""What the first attack on a winner costs, in trainings of `inverse` with as many steps: a rough figure, until it has
 been run here once."""
 
 

@@ -6,7 +6,7 @@ import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -110,12 +110,17 @@ class Problem:
         return joined
 
 
+SPARED = frozenset({"latent", "untrained", "shadow-same", "shadow-other"})
+"""Attacks that the first rungs leave out: each trains a network of its own or optimises one, and they seldom win."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rung:
-    """One step of the ladder that a winner climbs: the whole suite at an effort, from so many seeds."""
+    """One step of the ladder that a winner climbs: attacks at an effort, from so many seeds."""
 
     effort: Effort
     seeds: int
+    attacks: tuple[Attack, ...] = field(compare=False)
 
 
 @dataclass(frozen=True)
@@ -128,6 +133,8 @@ class AuditOptions:
         most: audits while searching, at most; None: a fifth of the candidates, and a few more than calibration needs.
         attacks: the suite that the winner must stand.
         before: efforts that it must stand first, each with one seed: a cheap attack that refutes it saves a dear one.
+            At these the suite is run without those of its attacks that seldom win and take most of the time
+            (`SPARED`): they come with the final effort.
     """
 
     search_effort: Effort
@@ -141,7 +148,11 @@ class AuditOptions:
     def rungs(self) -> tuple[Rung, ...]:
         """What the winner must stand, in this order: from the cheapest evidence to the strongest."""
         seeds = (1, self.seeds) if self.seeds > 1 else (1,)
-        return tuple(Rung(effort, 1) for effort in self.before) + tuple(Rung(self.final_effort, n) for n in seeds)
+        early = tuple(attack for attack in self.attacks if attack.name not in SPARED)
+        return (
+            *(Rung(effort, 1, early) for effort in self.before),
+            *(Rung(self.final_effort, count, self.attacks) for count in seeds),
+        )
 
     def __post_init__(self) -> None:
         if self.seeds < 1 or (self.most is not None and self.most < 0):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from collabplan.attacks import Effort, attack_named
+from collabplan.attacks import ATTACKS, Effort, attack_named
 from collabplan.attacks.inverse import InverseNetwork
 from collabplan.attacks.time_limit import Deadline
 from collabplan.planner import AuditOptions, SearchOptions, optimize
@@ -14,6 +14,7 @@ from collabplan.planner.budgets import judged
 from collabplan.planner.choose import choose
 from collabplan.planner.evaluator import Evaluator
 from collabplan.planner.plan_record import ChosenPlan
+from collabplan.planner.problem import SPARED
 from collabplan.records import Budgets, Interval
 from defense_records import grid, point_at
 from planner_fakes import audited, candidate
@@ -153,3 +154,11 @@ def test_a_winner_climbs_and_falls_at_the_first_rung_that_refutes_it(asked, tmp_
     choice = choose(made, Budgets(max_leakage=0.5), lambda c: c, (), audits, proof=audits.proof)
     assert choice.searched.cut_id == "b"
     assert asked_for == [("a", "quick", 1), ("b", "quick", 1), ("b", "standard", 1), ("b", "standard", 2)]
+
+
+def test_the_first_rungs_spare_the_attacks_that_cost_most_and_the_last_ones_do_not() -> None:
+    every = tuple(attack_named(name) for name in ATTACKS)
+    quick, standard, seeds = AuditOptions(QUICK, STANDARD, every, seeds=3, before=(QUICK,)).rungs
+    assert {each.name for each in every} - {each.name for each in quick.attacks} == SPARED
+    assert standard.attacks == seeds.attacks == every
+    assert AuditOptions(QUICK, QUICK, every, seeds=1).rungs[-1].attacks == every, "the effort asked for leaves none out"
