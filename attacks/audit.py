@@ -83,6 +83,7 @@ def run_audit(
     folder: Path | None = None,
     artifacts: ArtifactCache | None = None,
     strongest: bool = False,
+    naive: bool = True,
     exchange: Exchange = ALONE,
     step: Callable[[str], None] = lambda _: None,
 ) -> AuditOutcome:
@@ -96,6 +97,7 @@ def run_audit(
         folder: where finished attacks are kept; None keeps nothing.
         artifacts: given to several audits of one model, it saves what they have in common.
         strongest: only the variant of each attack that knows most: a third of the cost, for a search to steer by.
+        naive: also attackers who do not know the defense.
         exchange: shares the finished attacks in `folder` with other machines.
         step: called with the name of each step as it begins.
 
@@ -113,7 +115,7 @@ def run_audit(
     data = AuditData(request, effort, seed, artifacts or ArtifactCache(seed))
     run = _AuditRun(data, folder, exchange, steering=strongest)
     made: list[Made] = []
-    for variant in attack_variants(request, attacks, effort, strongest=strongest):
+    for variant in attack_variants(request, attacks, effort, strongest=strongest, naive=naive):
         step(variant.label)
         made += run.attack(variant)
     made = run.trained_on(made, step)

@@ -75,7 +75,7 @@ class AuditRequest:
 
 
 def attack_variants(
-    request: AuditRequest, attacks: Sequence[Attack], effort: Effort, *, strongest: bool = False
+    request: AuditRequest, attacks: Sequence[Attack], effort: Effort, *, strongest: bool = False, naive: bool = True
 ) -> list[AttackVariant]:
     """The variants that the suite runs.
 
@@ -89,6 +89,7 @@ def attack_variants(
         effort: how hard.
         strongest: only the variant of each attack that knows most. Many releases with fresh masks tell all that one
             tells. With keyed masks they are of near-duplicates, whose masks differ.
+        naive: also attackers who do not know the defense. Those who do should recover no less.
     """
     if strongest:
         many = request.target.defense.randomizes
@@ -98,7 +99,7 @@ def attack_variants(
     for attack in attacks:
         learns = attack.threat == "black-box" and not attack.per_image
         if randomizes and (learns or (attack.threat == "white-box" and not quick)):
-            found += [AttackVariant(attack, naive=True), AttackVariant(attack, queries=MANY)]
+            found += [AttackVariant(attack, naive=True)] * naive + [AttackVariant(attack, queries=MANY)]
         if learns and not quick:
             found += [AttackVariant(attack, other=name) for name in request.others or {}]
     return found

@@ -120,6 +120,7 @@ def run_seeds(
     folder: Path,
     step: Callable[[int, str], None],
     strongest: bool = False,
+    naive: bool = True,
     exchange: Exchange = ALONE,
 ) -> list[AuditOutcome]:
     """One audit of a (cut, defense) for each seed. `optimize` and `attack` find each other's, which are kept.
@@ -128,7 +129,7 @@ def run_seeds(
         request: what is audited, by seed.
         artifacts: by seed, what several audits share; in the order in which they are run.
         step: called with the seed and the name of each step as it begins.
-        attacks, effort, folder, strongest, exchange: as of `run_audit`.
+        attacks, effort, folder, strongest, naive, exchange: as of `run_audit`.
     """
     found = []
     for seed, shared in artifacts.items():
@@ -141,6 +142,7 @@ def run_seeds(
             folder=folder,
             artifacts=shared,
             strongest=strongest,
+            naive=naive,
             exchange=exchange,
             step=partial(step, seed),
         )
@@ -365,6 +367,7 @@ class Audits:
             {seed: self._shared.setdefault(seed, ArtifactCache(seed)) for seed in range(first, first + seeds)},
             folder=self.folder,
             strongest=split == "search",
+            naive=effort == self.options.final_effort,
             exchange=evaluator.exchange,
             step=lambda _, what: self.tell(f"{cut.name}: {what}", 0.0) if split == "confirm" else None,
         )

@@ -133,8 +133,8 @@ class AuditOptions:
         most: audits while searching, at most; None: a fifth of the candidates, and a few more than calibration needs.
         attacks: the suite that the winner must stand.
         before: efforts that it must stand first, each with one seed: a cheap attack that refutes it saves a dear one.
-            At these the suite is run without those of its attacks that seldom win and take most of the time
-            (`SPARED`): they come with the final effort.
+            At these the suite is run without naive attackers, and without those attacks that seldom win and take most
+            of the time (`SPARED`): they come with the final effort.
     """
 
     search_effort: Effort

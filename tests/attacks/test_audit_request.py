@@ -50,3 +50,9 @@ def test_the_strongest_variant_has_many_releases_whatever_the_masks() -> None:
         request = AuditRequest(dropping_under(masks), *digits()[::2])
         found = attack_variants(request, attacks, EFFORT, strongest=True)
         assert [each.queries for each in found] == [1, MANY]
+
+
+def test_naive_attackers_can_be_left_out() -> None:
+    request = AuditRequest(dropping_under("fresh"), *digits()[::2])
+    found = attack_variants(request, [attack_named("ridge")], EFFORT, naive=False)
+    assert [each.label for each in found] == ["ridge", "ridge (10 releases)"]
