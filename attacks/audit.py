@@ -37,6 +37,7 @@ from .audit_data import AuditData
 from .audit_files import read_attack, remembered, write_attack
 from .audit_keys import attack_key, attack_revisions, audit_key, part_revisions
 from .audit_request import MANY, AttackVariant, AuditRequest, attack_variants
+from .excess import over_class_mean
 from .floors import FLOORS, floor_figures
 from .galleries import keep_gallery
 from .interface import Attack, Attacker, Effort
@@ -142,7 +143,7 @@ def run_audit(
         attacks=results,
         linkage=linkage,
         attributes=attributes,
-        tiers=tier_figures(results, linkage, attributes, lower_bound=effort.name == "quick"),
+        tiers=over_class_mean(tier_figures(results, linkage, attributes, lower_bound=effort.name == "quick"), floors),
         floors=floors,
         chance=1 / run.data.gallery_count,
         notes=(*run.notes, *(f"{each.attack} is {each.reason}" for each in under_trained)),

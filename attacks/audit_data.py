@@ -9,13 +9,15 @@ import torch
 from torch import Tensor
 
 from ..defenses.seeds import generator_for
+from ..graph import Halves
 from ..records import Threat
 from ..targets.data import Data
 from .adversary_view import AdversaryView
-from .answers import Answers, answers, class_means
+from .answers import Answers, class_means
 from .artifact_cache import ArtifactCache
 from .audit_request import AttackVariant, AuditRequest
 from .interface import Effort
+from .perception import Look, Sight, distances, feature_halves, look
 from .releases import CopyKind, ObservedReleases
 
 LARGEST_GALLERY = 1000
@@ -71,9 +73,7 @@ class AuditData:
     @cached_property
     def prior_classes(self) -> Tensor | None:
         """`[m]`: the classes that the undefended network takes the auxiliary training images for; None without any."""
-        target, training = self.request.target, self.view("black-box").training
-        key = f"answers {target.traced.identity.weights_hash} {training.content_hash}"
-        return self.artifacts.once(key, lambda _: answers(target, training))
+        return self._classes(self.view("black-box").training)
 
     @cached_property
     def _class_means(self) -> Tensor | None:
@@ -82,23 +82,43 @@ class AuditData:
             return None
         return class_means(self.request.target.pixels(self.view("black-box").training), self.prior_classes)
 
-    @cached_property
-    def _target_classes(self) -> Tensor | None:
-        return answers(self.request.target, self.targets)
-
     def answers(self, held: Data) -> Answers | None:
         """What the undefended network answers on the targets and on `held`; None where it gives no class scores."""
-        targets, means, known = self._target_classes, self._class_means, answers(self.request.target, held)
+        targets, means, known = self.sight.targets.classes, self._class_means, self._classes(held)
         if targets is None or means is None or known is None:
             return None
-        return Answers(targets, known, means, self._ask)
+        return Answers(targets, known, means)
 
-    def _ask(self, images: Tensor) -> Tensor:
-        """The classes `[k]` that reconstructions `[k, *image_shape]` of the first targets are taken for."""
+    def _classes(self, data: Data) -> Tensor | None:
+        """`[n]`: the classes that the undefended network takes `data` for; None where it gives no class scores."""
         target = self.request.target
-        found = answers(target, target.with_pixels(self.targets.take(torch.arange(len(images))), images))
-        assert found is not None
-        return found
+        key = f"answers {target.traced.identity.weights_hash} {data.content_hash}"
+        return self.artifacts.once(key, lambda _: look(target, data, None).classes)
+
+    @cached_property
+    def sight(self) -> Sight:
+        """What the undefended network sees in the targets."""
+        key = f"{self.request.target.traced.identity.weights_hash} {self.targets.content_hash}"
+        seen = self.artifacts.once(f"sight {key}", lambda _: look(self.request.target, self.targets, self._halves))
+        if seen.features is None:
+            return Sight(seen, None, self._look)
+        prior = self.artifacts.once(
+            f"sight of the mean {key} {self.view('black-box').training.content_hash}",
+            lambda _: self._look(self.prior.expand_as(self.images)),
+        )
+        assert prior.features is not None
+        return Sight(seen, distances(prior.features, seen.features), self._look)
+
+    @cached_property
+    def _halves(self) -> Halves | None:
+        traced = self.request.target.traced
+        return self.artifacts.once(f"features {traced.identity.weights_hash}", lambda _: feature_halves(traced))
+
+    def _look(self, images: Tensor) -> Look:
+        """What the undefended network sees in reconstructions `[k, *image_shape]` of the first k targets."""
+        target = self.request.target
+        shown = target.with_pixels(self.targets.take(torch.arange(len(images))), images)
+        return look(target, shown, self._halves)
 
     @cached_property
     def _rows(self) -> tuple[Tensor, ...]:

@@ -1,8 +1,13 @@
-"""What a release tells beyond the output that the service returns in any case."""
+"""What a release tells beyond the output that the service returns in any case, and beyond what a label tells."""
 
 from __future__ import annotations
 
-from ..records import Audit, Interval
+from collections.abc import Sequence
+
+from ..records import AttackFigures, Audit, FloorFigures, Interval, TierFigures
+
+PERCEPTUAL = ("consistency", "ssim", "ms_ssim", "features")
+"""Figures that the mean image of the right class reaches a good part of, without any release."""
 
 
 def excess(index: Interval, floor: Interval) -> Interval:
@@ -41,3 +46,25 @@ def over_floor(audit: Audit, floor: Audit | None) -> Audit:
         return audit
     tiers = [tier.model_copy(update={"excess": excess(tier.index, least)}) for tier in audit.tiers]
     return audit.model_copy(update={"tiers": tuple(tiers)})
+
+
+def over_class_mean(tiers: Sequence[TierFigures], floors: Sequence[FloorFigures]) -> tuple[TierFigures, ...]:
+    """`tiers` with what each perceptual figure has beyond the mean image of the original's class.
+
+    Where the network gives no classes, it is what the figure has beyond the mean image. A figure without a floor gets
+    no excess.
+
+    Args:
+        tiers: of one audit.
+        floors: of the same audit.
+    """
+    known = {floor.of: floor.figures for floor in floors}
+    least = known.get("class mean") or known.get("mean image")
+    return tuple(
+        tier.model_copy(update={f"{name}_excess": _beyond(tier, least, name) for name in PERCEPTUAL}) for tier in tiers
+    )
+
+
+def _beyond(tier: TierFigures, least: AttackFigures | None, name: str) -> Interval | None:
+    figure, floor = getattr(tier, name), getattr(least, name, None)
+    return None if figure is None or floor is None else excess(figure, floor)

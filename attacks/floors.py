@@ -41,7 +41,7 @@ def floor_figures(data: AuditData) -> tuple[FloorFigures, ...]:
         kinds += [("class mean", means[0], means[1]), ("image of the class", others[0], others[1])]
     found = []
     for kind, images, practice in kinds:
-        judge = Judge(data.prior, held, practice, data.prior, known, data.request.region)
+        judge = Judge(data.prior, held, practice, data.prior, known, data.request.region, data.sight)
         draws = generator_for(data.seed, "bootstrap")
         figures = judge.figures(data.images, images, data.gallery_images, generator=draws)
         found.append(FloorFigures(of=kind, figures=figures))

@@ -78,7 +78,7 @@ def judged(
     originals = data.images[: len(made.images)]
     judge = Judge(
         view.pixels(view.training).mean(dim=0), view.pixels(held), tried.images, data.prior,
-        data.answers(held), data.request.region,
+        data.answers(held), data.request.region, data.sight,
     )  # fmt: skip
     figures = judge.figures(
         originals, made.images, data.gallery_images, generator=generator_for(data.seed, "bootstrap")

@@ -14,15 +14,16 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
-from torchmetrics.functional.image import structural_similarity_index_measure
 
 from ..estimators.share_interval import excess_interval, share_interval
 from ..records import AttackFigures, Interval
 from ..records.revisions import Part
 from .answers import Answers, of_classes
+from .perception import Look, Sight
+from .similarity import ms_ssim, scales, ssim
 from .views import BANDS, SMALLEST, View, band, within
 
-JUDGE = Part("judge", 4)
+JUDGE = Part("judge", 5)
 """Raise its revision whenever the same reconstructions are judged differently."""
 
 RESAMPLES = 1000
@@ -30,13 +31,9 @@ RECOGNISED_SSIM = 0.3
 THRESHOLDS = tuple(tenths / 10 for tenths in range(1, 10))
 """Of the SSIM, for the curves; `RECOGNISED_SSIM` is the third."""
 
-SMALLEST_SIDE = 11
-"""Sides of the smallest images with an SSIM: the size of its window."""
-
 PUSHES = (1.0, 1.25, 1.5, 2.0, 3.0)
 """Factors by which reconstructions are pushed away from the mean before they are matched with originals."""
 
-CHUNK = 256
 SAME = 1e-10
 """Squared distances that differ by less, relative to the greatest squared norm, are a tie."""
 
@@ -56,6 +53,7 @@ class Judge:
             Measured against its own mean, an attacker with odd images would look strong.
         answers: of the undefended network; None where it gives no class scores.
         region: `[H, W]` in [0, 1], how much each pixel matters; None where that is not declared.
+        sight: what that network sees in the targets; None where figures of it are not wanted.
     """
 
     mean: Tensor
@@ -64,6 +62,7 @@ class Judge:
     prior: Tensor
     answers: Answers | None = None
     region: Tensor | None = None
+    sight: Sight | None = None
 
     @property
     def trust(self) -> Tensor:
@@ -133,22 +132,28 @@ class Judge:
         shown: tuple[float, ...] = ()
         if similar is not None:
             prior_rate = float(recognised(self.prior.expand_as(originals), originals, gallery).mean())
-            alike, shown = curves((images, self.pushed(images, _recognised_share)), originals, gallery)
+            pushed = self.pushed(images, _recognised_share)
+            alike, shown = curves(
+                ((images, similar), *([] if pushed is images else [(pushed, ssim(pushed, originals))])), gallery
+            )
             rate = excess_interval(shown[THRESHOLDS.index(RECOGNISED_SSIM)], prior_rate, len(originals))
         index = self.index(originals, images, generator)
         psnr = None if originals.ndim < 4 else bootstrap(psnr_db(errors), generator)
         own_ssim = None if similar is None else bootstrap(similar, generator)
-        same = None if self.answers is None else self.answers.consistent(images)
+        seen = None if self.sight is None else self.sight.look(images)
         return AttackFigures(
             index=index,
             within_class=self.within_class(originals, images, generator),
             region=self._region(originals, images, generator),
             bands=self._bands(originals, images, generator),
-            consistency=None if same is None else share_interval(float(same.mean()), len(same)),
+            consistency=self._consistency(seen),
             mse=float(errors.mean()),
             psnr_db=psnr,
             ssim=own_ssim,
             ssim_curve=alike,
+            ms_ssim=None if (several := ms_ssim(images, originals)) is None else bootstrap(several, generator),
+            ms_ssim_scales=0 if several is None else scales(originals),
+            features=self._features(seen, generator),
             reconstruction_curve=shown,
             reidentification=share_interval(float(found.mean()), len(found)),
             reconstruction_rate=rate,
@@ -156,6 +161,16 @@ class Judge:
             target_count=len(originals),
             gallery_count=len(gallery),
         )
+
+    def _consistency(self, seen: Look | None) -> Interval | None:
+        """The share of answers that are kept."""
+        same = None if self.sight is None or seen is None else self.sight.kept(seen)
+        return None if same is None else share_interval(float(same.mean()), len(same))
+
+    def _features(self, seen: Look | None, generator: torch.Generator) -> Interval | None:
+        """1 - sum of distances in features / the mean image's; 0 if negative."""
+        apart = None if self.sight is None or seen is None else self.sight.apart(seen)
+        return None if apart is None else bootstrap_ratio(*apart, generator)
 
     def _region(self, originals: Tensor, images: Tensor, generator: torch.Generator) -> Interval | None:
         if self.region is None or originals.ndim != 4:
@@ -182,19 +197,19 @@ def by_channel(factors: Tensor, images: Tensor) -> Tensor:
 
 
 def curves(
-    ways: Sequence[Tensor], originals: Tensor, gallery: Tensor
-) -> tuple[tuple[float, ...], tuple[float, ...]]:  # fmt: skip
+    ways: Sequence[tuple[Tensor, Tensor | None]], gallery: Tensor
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Shares of images with an SSIM of at least each of `THRESHOLDS`, and of those that are re-identified too.
 
     Args:
-        ways: reconstructions `[n, C, H, W]` that an attacker may hand in; at each threshold the best counts.
-        originals: `[n, C, H, W]`.
+        ways: reconstructions `[n, C, H, W]` that an attacker may hand in, each with its SSIM `[n]`; at each threshold
+            the best counts.
         gallery: `[g, C, H, W]`; it begins with the originals.
     """
     alike, shown = [], []
-    for images in ways:
-        similar, found = ssim(images, originals), reidentified(images, gallery)
+    for images, similar in ways:
         assert similar is not None
+        found = reidentified(images, gallery)
         alike.append([float((similar >= least).double().mean()) for least in THRESHOLDS])
         shown.append([float((found * (similar >= least)).mean()) for least in THRESHOLDS])
     return tuple(map(max, zip(*alike, strict=True))), tuple(map(max, zip(*shown, strict=True)))
@@ -208,21 +223,6 @@ def squared_errors(images: Tensor, originals: Tensor) -> Tensor:
 def psnr_db(errors: Tensor) -> Tensor:
     """Peak signal-to-noise ratio per image in dB, of mean squared errors `[n]` on [0, 1]: the peak is 1."""
     return -10 * errors.clamp(min=LEAST_ERROR).log10()
-
-
-def ssim(images: Tensor, originals: Tensor) -> Tensor | None:
-    """Structural similarity per image, `[n, C, H, W]` twice in [0, 1] -> `[n]` float64; None for other inputs.
-
-    Wang et al., IEEE TIP 2004, with an 11 x 11 Gaussian window and the range fixed at 1.
-    """
-    if images.ndim != 4 or min(images.shape[2:]) < SMALLEST_SIDE:
-        return None
-    found = [
-        structural_similarity_index_measure(own, truth, data_range=1.0, reduction="none")
-        for own, truth in zip(torch.split(images.float(), CHUNK), torch.split(originals.float(), CHUNK), strict=True)
-    ]
-    parts = [torch.as_tensor(part).reshape(-1) for part in found]
-    return torch.cat(parts).double()
 
 
 def reidentified(images: Tensor, gallery: Tensor) -> Tensor:

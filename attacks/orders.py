@@ -8,8 +8,11 @@ from itertools import permutations
 
 from ..records import Audit, Interval, TierFigures
 
-OTHERS = ("within_class", "region", "consistency", "ssim", "reconstruction_rate")
-"""Fields of `TierFigures` that are compared with the index."""
+OTHERS = ("within_class", "region", "consistency", "ssim", "ms_ssim", "features", "reconstruction_rate")
+"""Fields of `TierFigures` that are compared with the index.
+
+Two audits of the same targets have the same floors, so what a figure has beyond its floor has the figure's own order.
+"""
 
 
 @dataclass(frozen=True)

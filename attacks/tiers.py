@@ -12,6 +12,7 @@ from scipy.special import stdtrit
 from ..estimators.share_interval import LEVEL, excess_interval, share_interval, widened
 from ..records import AttackFigures, AttackResult, AttributeRate, Audit, Interval, LinkageRate, Threat, TierFigures
 from ..records.sign_off import missing_to_sign_off
+from .excess import PERCEPTUAL
 from .threat import OWN, TIERS
 
 FIGURES = (
@@ -20,6 +21,9 @@ FIGURES = (
     "region",
     "consistency",
     "ssim",
+    "ms_ssim",
+    "features",
+    *(f"{name}_excess" for name in PERCEPTUAL),
     "reidentification",
     "reconstruction_rate",
     "linkage",
@@ -76,6 +80,8 @@ def tier_figures(
                 region=worst_of([_clamped(each.region) for each in figures if each.region is not None]),
                 consistency=worst_of([_consistency(each) for each in figures if each.consistency is not None]),
                 ssim=worst_of([_of(each.ssim) for each in figures if each.ssim is not None]),
+                ms_ssim=worst_of([_clamped(each.ms_ssim) for each in figures if each.ms_ssim is not None]),
+                features=worst_of([_clamped(each.features) for each in figures if each.features is not None]),
                 reidentification=reidentification,
                 reconstruction_rate=worst_of([_rate(each) for each in figures if each.reconstruction_rate is not None]),
                 linkage=worst_of([_linkage(rate) for rate in linkage if _permits(threat, rate.threat)]),

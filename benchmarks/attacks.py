@@ -36,7 +36,8 @@ from collabplan.attacks import (
     run_audit,
 )
 from collabplan.attacks.likelihood import MaximumLikelihood
-from collabplan.attacks.metrics import psnr_db, squared_errors, ssim
+from collabplan.attacks.metrics import psnr_db, squared_errors
+from collabplan.attacks.similarity import ssim
 from collabplan.defenses import Defense
 from collabplan.defenses.seeds import generator_for
 from collabplan.estimators import EdgeActivations

@@ -29,10 +29,13 @@ class AttackFigures(Record):
     reconstructions whose nearest original among `gallery_count` is their own. `reconstruction_rate` is the share that
     is re-identified with an SSIM of at least 0.3, minus `prior_rate`, the same share for the mean image.
     `reconstruction_curve` is the share that is re-identified with an SSIM of at least 0.1, 0.2, ..., 0.9, and
-    `ssim_curve` the share with that SSIM alone; nothing is subtracted from either.
+    `ssim_curve` the share with that SSIM alone; nothing is subtracted from either. `ms_ssim` is the SSIM over several
+    scales, `ms_ssim_scales` of them, as many up to five as the images admit; None where that is one.
 
     `within_class` is the index against the mean image of the original's class, where classes are the undefended
     network's answers. `consistency` is the share of reconstructions that this network gives the original's class.
+    `features` is 1 - distance / the mean image's, in the features of this network at the last cut before its output:
+    sums of Euclidean distances over the targets, and 0 if negative; None where the network has no such cut.
     `region` is the index within the declared region of interest, and `bands` are those of low, middle and high spatial
     frequency (ends at 1/8 and 1/4 cycles per pixel).
     """
@@ -46,6 +49,9 @@ class AttackFigures(Record):
     psnr_db: Interval | None = None
     ssim: Interval | None = None
     ssim_curve: tuple[float, ...] = ()
+    ms_ssim: Interval | None = None
+    ms_ssim_scales: int = Field(default=0, ge=0, le=5)
+    features: Interval | None = None
     reidentification: Interval
     reconstruction_rate: Interval | None = None
     reconstruction_curve: tuple[float, ...] = ()
@@ -128,6 +134,10 @@ class TierFigures(Record):
     that one attack had, `fewest_targets` the least.
     `excess` is what the release tells beyond the declared output: (index - floor) / (1 - floor), where the floor is the
     index that attackers reach from that output alone. It is not below 0, and None where the floor is not known.
+    `consistency_excess`, `ssim_excess`, `ms_ssim_excess` and `features_excess` are what these figures have beyond the
+    mean image of the original's class, by the same formula; beyond the mean image where the network gives no classes.
+    Whoever knows the label reaches that much without any release. Where the class's mean reaches 1 nothing is left to
+    measure, and a figure of 1 counts as an excess of 1.
     `conclusive` is False where an attack of the tier failed: then the figures are only those of the other attacks, and
     prove no privacy. `index_attack` names the attack behind `index`.
     """
@@ -139,7 +149,13 @@ class TierFigures(Record):
     within_class: Interval | None = None
     region: Interval | None = None
     consistency: Interval | None = None
+    consistency_excess: Interval | None = None
     ssim: Interval | None = None
+    ssim_excess: Interval | None = None
+    ms_ssim: Interval | None = None
+    ms_ssim_excess: Interval | None = None
+    features: Interval | None = None
+    features_excess: Interval | None = None
     reidentification: Interval
     reconstruction_rate: Interval | None = None
     linkage: Interval | None = None

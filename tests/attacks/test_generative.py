@@ -9,7 +9,7 @@ import torch
 from attack_views import BRIEF, attacked, audit_target, first_layer, view_of
 from collabplan.attacks import ArtifactCache, attack_named, generative
 from collabplan.attacks.generators import Generator
-from collabplan.attacks.metrics import ssim
+from collabplan.attacks.similarity import ssim
 from collabplan.attacks.training import seeded, train
 
 

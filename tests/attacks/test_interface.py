@@ -21,7 +21,8 @@ from attack_views import (
     view_of,
 )
 from collabplan.attacks import AttackFailed, attack_named
-from collabplan.attacks.metrics import Judge, ssim
+from collabplan.attacks.metrics import Judge
+from collabplan.attacks.similarity import ssim
 from defense_records import defense_record
 from torch import Tensor, nn
 

@@ -15,9 +15,11 @@ from collabplan.attacks.metrics import (
     psnr_db,
     reidentified,
     squared_errors,
-    ssim,
 )
+from collabplan.attacks.perception import Look, Sight, distances
+from collabplan.attacks.similarity import ms_ssim, scales, ssim
 from torch import Tensor
+from torchmetrics.functional.image import multiscale_structural_similarity_index_measure as reference
 
 COUNT = 60
 
@@ -147,11 +149,20 @@ def knowing(labelled: tuple[Tensor, Tensor], practice: Tensor) -> Judge:
     """A judge whose network takes an image for the class whose mean is nearest."""
     images, classes = labelled
     means = class_means(images, classes)
+    return replace(judge(images, practice), answers=Answers(classes, classes, means), sight=seeing(images, means))
 
-    def ask(asked: Tensor) -> Tensor:
-        return torch.cdist(asked.flatten(1), means.flatten(1)).argmin(dim=1)
 
-    return replace(judge(images, practice), answers=Answers(classes, classes, means, ask))
+def seeing(images: Tensor, means: Tensor) -> Sight:
+    """Of a network whose features are distances to `means`, and who takes an image for the nearest one's class."""
+
+    def look(asked: Tensor) -> Look:
+        features = torch.cdist(asked.flatten(1), means.flatten(1))
+        return Look(features.argmin(dim=1), features)
+
+    seen, prior = look(images), look(images.mean(dim=0).expand_as(images))
+    assert seen.features is not None
+    assert prior.features is not None
+    return Sight(seen, distances(prior.features, seen.features), look)
 
 
 def test_a_perfect_reconstruction_is_consistent_and_all_of_what_the_class_leaves(
@@ -249,3 +260,50 @@ def test_another_image_of_the_class_is_drawn(labelled: tuple[Tensor, Tensor]) ->
     places = torch.cdist(drawn.flatten(1), images.flatten(1)).argmin(dim=1)
     assert classes[places].tolist() == [2, 0, 1, 2]
     assert len(set(places.tolist())) == 4
+
+
+def test_features_are_read_relative_to_those_of_the_mean_image(labelled: tuple[Tensor, Tensor]) -> None:
+    images, classes = labelled
+    mean = images.mean(dim=0).expand_as(images)
+    means = of_classes(class_means(images, classes), classes, images.mean(dim=0))
+    values = []
+    for made in (images, means, mean):
+        found = knowing(labelled, made).figures(images, made, images, generator=draws())
+        assert found.features is not None
+        assert found.features.low <= found.features.value <= found.features.high
+        values.append(found.features.value)
+    perfect, of_class, of_all = values
+    assert (perfect, of_all) == (1.0, 0.0)
+    assert 0.1 < of_class < 0.9
+
+
+def test_features_that_are_not_finite_count_as_the_mean_image(labelled: tuple[Tensor, Tensor]) -> None:
+    images, classes = labelled
+    sight = seeing(images, class_means(images, classes))
+    broken = replace(sight, look=lambda asked: Look(None, torch.full((len(asked), CLASSES), float("inf"))))
+    found = replace(judge(images, images), sight=broken).figures(images, images, images, generator=draws())
+    assert found.consistency is None
+    assert found.features is not None
+    assert found.features.value == 0.0
+
+
+@pytest.mark.parametrize(("side", "count"), [(10, 0), (21, 1), (22, 2), (43, 2), (44, 3), (175, 4), (176, 5), (600, 5)])
+def test_ms_ssim_has_as_many_scales_as_an_image_admits(side: int, count: int) -> None:
+    images = torch.rand(2, 1, side, side + 3, generator=draws())
+    assert scales(images) == count
+    found = ms_ssim(images, images)
+    assert (found is None) == (count < 2)
+    assert found is None or found.tolist() == pytest.approx([1.0, 1.0])
+
+
+def test_ms_ssim_of_five_scales_is_the_published_one_and_of_fewer_says_how_many() -> None:
+    large, small = (torch.rand(3, 1, side, side, generator=draws()) for side in (176, 32))
+    dim = large * 0.6
+    found = ms_ssim(dim, large)
+    assert found is not None
+    assert found.tolist() == pytest.approx(reference(dim, large, data_range=1.0, reduction="none").tolist(), abs=1e-4)
+    figures = judge(small, small).figures(small, small * 0.6, small, generator=draws())
+    assert figures.ms_ssim_scales == 2
+    assert figures.ms_ssim is not None
+    assert figures.ssim is not None
+    assert figures.ssim.value < figures.ms_ssim.value < 1

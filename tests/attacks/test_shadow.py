@@ -6,7 +6,7 @@ import pytest
 import torch
 from attack_views import EFFORT, audit_target, digits, first_layer, view_of
 from collabplan.attacks import AuditTarget, ObservedReleases, attack_named
-from collabplan.attacks.metrics import ssim
+from collabplan.attacks.similarity import ssim
 from collabplan.records import DefenseRecord
 from defense_records import defense_record
 
