@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Sequence
-from typing import Literal
 
 from scipy.special import stdtrit
 
 from ..estimators.share_interval import LEVEL, excess_interval, share_interval, widened
 from ..records import AttackFigures, AttackResult, AttributeRate, Audit, Interval, LinkageRate, Threat, TierFigures
+from ..records.privacy import LEAKAGE, PrivacyBudget
 from ..records.sign_off import missing_to_sign_off
 from .excess import PERCEPTUAL
 from .threat import OWN, TIERS
@@ -218,9 +218,7 @@ def merged(audits: Sequence[Audit]) -> Audit:
     )
 
 
-def budget_objection(
-    audit: Audit, limit: float, what: Literal["index", "reconstruction rate", "linkage"] = "index"
-) -> str | None:
+def budget_objection(audit: Audit, limit: float, budget: PrivacyBudget = LEAKAGE) -> str | None:
     """Why the audit does not show that a figure of the strongest tier is at most `limit`; None if it does.
 
     The rule to sign off (`records.sign_off`) must hold: an attack that failed or stopped early is no evidence of
@@ -229,16 +227,15 @@ def budget_objection(
     Args:
         audit: of one (cut, defense).
         limit: the greatest figure allowed, from 0 to 1.
-        what: the figure.
+        budget: which of the figures; by default the index.
     """
     if not audit.tiers:
         return "no attack gave a figure"
     worst = audit.tiers[-1]
-    figures = {"index": worst.index, "reconstruction rate": worst.reconstruction_rate, "linkage": worst.linkage}
-    figure = figures[what]
+    what, figure = budget.figure, budget.of(worst)
     if figure is None:
         return f"the audit has no {what}, against {limit:g}"
-    by = f" (most by {worst.index_attack})" if what == "index" else ""
+    by = f" (most by {worst.index_attack})" if budget is LEAKAGE else ""
     said = f"audited {worst.threat} {what} up to {figure.high:.3f}{by} against {limit:g}"
     if figure.high > limit:
         return said

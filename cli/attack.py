@@ -10,6 +10,7 @@ import typer
 from ..targets.input_options import InputOptions
 from ..workflows.options import AttackOptions
 from .grouping import grouped, option
+from .optimize_options import MAX_CONSISTENCY, MAX_LINKAGE, MAX_RECONSTRUCTION, MAX_REGION
 from .options import (
     MAX_CROSSING,
     OUTPUT,
@@ -61,6 +62,10 @@ _SHOWN = {
         least=0,
         most=1,
     ),
+    "max_reconstruction": MAX_RECONSTRUCTION,
+    "max_linkage": MAX_LINKAGE,
+    "max_consistency": MAX_CONSISTENCY,
+    "max_region": MAX_REGION,
     "max_crossing": MAX_CROSSING,
     "pictures": option("Originals beside reconstructions, as PNG.", "DIR", OUTPUT, writes="files"),
 }

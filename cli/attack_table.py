@@ -68,9 +68,11 @@ def _columns() -> list[Column[Audit]]:
         Column("recon-\nstructed", lambda audit: _of_worst(audit, lambda tier: _share(tier.reconstruction_rate))),
         Column("region\nindex", lambda audit: _of_worst(audit, lambda tier: _number(tier.region)), drops=2),
         Column("within\nclass", lambda audit: _of_worst(audit, lambda tier: _number(tier.within_class)), drops=4),
-        Column("consis-\ntent", lambda audit: _of_worst(audit, lambda tier: _share(tier.consistency)), drops=4),
+        Column("consis-\ntent", lambda audit: _of_worst(audit, lambda tier: _share(tier.consistency_excess)), drops=4),
         Column("attribute", lambda audit: _of_worst(audit, lambda tier: _share(tier.attribute)), drops=2),
-        Column("SSIM", lambda audit: _of_worst(audit, lambda tier: _number(tier.ssim)), drops=7),
+        Column("fea-\ntures", lambda audit: _of_worst(audit, lambda tier: _number(tier.features_excess)), drops=5),
+        Column("SSIM", lambda audit: _of_worst(audit, lambda tier: _number(tier.ssim_excess)), drops=7),
+        Column("MS-\nSSIM", lambda audit: _of_worst(audit, lambda tier: _number(tier.ms_ssim_excess)), drops=7),
         Column("accu-\nracy", lambda audit: _share(audit.accuracy), drops=2),
     ]
 
@@ -90,7 +92,7 @@ def legend(report: AuditReport) -> list[str]:
     ]
     if report.output_floor is not None:
         lines.append(_about_floor(report))
-    lines += [*_beside(report.audits[0]), *_other_orders(report)]
+    lines += [*_perceptual(report.audits), *_beside(report.audits[0]), *_other_orders(report)]
     # The column "drop" shows no more than a rate where the defenses differ by that alone.
     others: dict[str, dict[str, None]] = {}
     for audit in report.audits:
@@ -113,22 +115,48 @@ def _about_floor(report: AuditReport) -> str:
     return f"output alone: attacks on {given}, the floor; excess: (index - floor) / (1 - floor)"
 
 
+def _perceptual(audits: Sequence[Audit]) -> list[str]:
+    """What the columns of perceptual figures hold; nothing where no audit has one."""
+    tiers = [tier for audit in audits for tier in audit.tiers]
+    names = {
+        "consistency": "consistent (the network keeps its answer)",
+        "features": "features (distance in the network's own)",
+        "ssim": "SSIM",
+        "ms_ssim": "MS-SSIM",
+    }
+    known = [said for name, said in names.items() if any(getattr(tier, f"{name}_excess") is not None for tier in tiers)]
+    if not known:
+        return []
+    classes = any(floor.of == "class mean" for audit in audits for floor in audit.floors)
+    than = "the mean image of the original's class, which takes the label alone" if classes else "the mean image"
+    scales = max((floor.figures.ms_ssim_scales for audit in audits for floor in audit.floors), default=0)
+    at = f"; MS-SSIM is at {scales} scales, as many of 5 as the images admit" if scales else ""
+    return [f"{', '.join(known)}: what there is beyond {than}, (figure - its) / (1 - its){at}"]
+
+
 def _beside(audit: Audit) -> list[str]:
     """What images that use no release reach of the figures that look good without any."""
     said = []
     for floor in audit.floors:
         figures = floor.figures
         shares = [f"{figures.ssim_curve[VISUAL]:.0%} reach an SSIM of 0.3"] if figures.ssim_curve else []
+        if figures.reconstruction_rate is not None:
+            shares.append(f"{figures.reconstruction_rate.value + figures.prior_rate:.1%} are re-identified as well")
         shares += [f"{figures.consistency.value:.0%} keep the answer"] if figures.consistency is not None else []
+        shares += [f"features {figures.features.value:.2f}"] if figures.features is not None else []
+        shares += [f"MS-SSIM {figures.ms_ssim.value:.2f}"] if figures.ms_ssim is not None else []
         said += [f"{floor.of}: {', '.join(shares)}"] if shares else []
     return [f"guesses that use no release, for comparison: {'; '.join(said)}"] if said else []
+
+
+_NAMES = {"ssim": "SSIM", "ms_ssim": "MS-SSIM"}
 
 
 def _other_orders(report: AuditReport) -> list[str]:
     """Where another figure than the index says that the other of two rows reveals more."""
     return [
-        f"another order by {found.figure.replace('_', ' ')}: {_where(found.first)} reveals more than "
-        f"{_where(found.second)}, by the index less"
+        f"another order by {_NAMES.get(found.figure, found.figure.replace('_', ' '))}: {_where(found.first)} reveals "
+        f"more than {_where(found.second)}, by the index less"
         for found in other_orders(report.audits)
     ]
 

@@ -18,6 +18,15 @@ from .options import (
 )
 
 MAX_LEAKAGE = option("Highest leakage index, 0 to 1.", "INDEX", BUDGETS)
+MAX_RECONSTRUCTION = option("Most inputs that attackers reconstruct.", "SHARE", BUDGETS, rare=True)
+MAX_LINKAGE = option("Most releases that attackers match to their input.", "SHARE", BUDGETS, rare=True)
+MAX_CONSISTENCY = option(
+    "Most reconstructions that keep the network's answer, beyond the mean image of the class.",
+    "SHARE",
+    BUDGETS,
+    rare=True,
+)
+MAX_REGION = option("Highest leakage index of the region_of_interest.", "INDEX", BUDGETS, rare=True)
 MAX_PAYLOAD = option("Most to send: 20kB, 1.5 MB a sample.", "SIZE", BUDGETS)
 
 BUDGET_OPTIONS = {
@@ -26,8 +35,10 @@ BUDGET_OPTIONS = {
     "max_leakage": MAX_LEAKAGE,
     "max_payload": MAX_PAYLOAD,
     "max_edge_params": option("Most parameters on the device.", "N", BUDGETS),
-    "max_reconstruction": option("Most inputs that attackers reconstruct.", "SHARE", BUDGETS, rare=True),
-    "max_linkage": option("Most releases that attackers match to their input.", "SHARE", BUDGETS, rare=True),
+    "max_reconstruction": MAX_RECONSTRUCTION,
+    "max_linkage": MAX_LINKAGE,
+    "max_consistency": MAX_CONSISTENCY,
+    "max_region": MAX_REGION,
     "min_accuracy": option("Least accuracy, 0 to 1.", "SHARE", BUDGETS, rare=True),
     "edge_memory": option("Peak memory on the device: 200MB.", "SIZE", BUDGETS, rare=True),
     "max_energy_mj": option("Most millijoules of the device for a request.", "MJ", BUDGETS, rare=True),

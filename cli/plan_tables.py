@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.markup import escape
 from rich.table import Table
@@ -258,13 +258,28 @@ def audited(found: Audited) -> list[tuple[str, str]]:
         "re-identified": figures.reidentification,
         "linked": figures.linkage,
     }
-    known = [
-        f"{name} {share(rate.value)} (up to {share(rate.high)})" for name, rate in rates.items() if rate is not None
-    ]
-    rows.append(("", ", ".join(known)))
+    rows.append(("", _with_upper_ends(rates)))
+    beyond = {
+        "consistent": figures.consistency_excess,
+        "features": figures.features_excess,
+        "SSIM": figures.ssim_excess,
+        "MS-SSIM": figures.ms_ssim_excess,
+    }
+    if seen := _with_upper_ends(beyond):
+        classes = " of the class" if figures.consistency_excess is not None else ""
+        rows.append(("", f"beyond the mean image{classes}: {seen}"))
+    if seen := _with_upper_ends({"region index": figures.region}):
+        rows.append(("", seen))
     missing = found.missing_to_sign_off
     rows.append(("", f"signing off still takes {'; '.join(missing)}" if missing else "evidence enough to sign off"))
     return rows
+
+
+def _with_upper_ends(figures: Mapping[str, Interval | None]) -> str:
+    """`linked 1.000 (up to 1.000), ...` of those that are known."""
+    return ", ".join(
+        f"{name} {share(each.value)} (up to {share(each.high)})" for name, each in figures.items() if each is not None
+    )
 
 
 def floor_text(floor: FloorIndex, excess: Interval) -> str:

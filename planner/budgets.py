@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..records import Audited, Budgets, Candidate, Latency
+from ..records import Audited, Budgets, Candidate, Interval, Latency
+from ..records.privacy import AUDITED_BUDGETS, LEAKAGE, PRIVACY_BUDGETS, PrivacyBudget
 from ..records.sign_off import QUICK, EffortName
 
 
@@ -72,10 +73,10 @@ class Check:
         return round(self.samples * ((self.figure - self.measured) / room) ** 2) if room > 1e-6 else None
 
 
-PRIVACY = ("max_leakage", "max_reconstruction", "max_linkage")
+PRIVACY = tuple(budget.name for budget in PRIVACY_BUDGETS)
 """Budgets that attacks decide."""
 
-AUDITED_ONLY = ("max_reconstruction", "max_linkage")
+AUDITED_ONLY = tuple(budget.name for budget in AUDITED_BUDGETS)
 """Those of them that no estimate can be held against."""
 
 
@@ -144,10 +145,9 @@ def privacy_checks(candidate: Candidate, budgets: Budgets, proof: EffortName | N
         if candidate.audited is not None and (why := _unproven(candidate.audited)):
             figure, text = 1.0, text + why
         found.append(Check("leakage", figure, budgets.max_leakage, text, floor=0.05))
-    asked = {"reconstruction rate": budgets.max_reconstruction, "linkage": budgets.max_linkage}
-    for name, limit in asked.items():
-        if limit is not None:
-            found.append(_audited_check(candidate, name, limit))
+    for budget in AUDITED_BUDGETS:
+        if (limit := budget.limit(budgets)) is not None:
+            found.append(_audited_check(candidate, budget, limit))
     return found
 
 
@@ -162,27 +162,24 @@ def _final(candidate: Candidate, proof: EffortName) -> bool:
 def _refuting(candidate: Candidate, budgets: Budgets) -> list[Check]:
     """Privacy budgets held against the least that attackers surely recover."""
     figures = None if candidate.audited is None else candidate.audited.figures
-    known = {
-        candidate.leakage.index_name: ("leakage", candidate.index, budgets.max_leakage),
-        "reconstruction rate": (
-            "reconstruction rate", None if figures is None else figures.reconstruction_rate, budgets.max_reconstruction
-        ),
-        "linkage": ("linkage", None if figures is None else figures.linkage, budgets.max_linkage),
-    }  # fmt: skip
+    known: list[tuple[PrivacyBudget, str, str, Interval | None]] = [
+        (LEAKAGE, "leakage", candidate.leakage.index_name, candidate.index),
+        *((each, each.figure, each.figure, each.of(figures)) for each in AUDITED_BUDGETS),
+    ]
     return [
         Check(name, figure.low, limit, f"{said} from {figure.low:.3f} against {limit:g}", floor=0.05)
-        for said, (name, figure, limit) in known.items()
-        if figure is not None and limit is not None
+        for budget, name, said, figure in known
+        if figure is not None and (limit := budget.limit(budgets)) is not None
     ]
 
 
-def _audited_check(candidate: Candidate, name: str, limit: float) -> Check:
+def _audited_check(candidate: Candidate, budget: PrivacyBudget, limit: float) -> Check:
+    name = budget.figure
     if candidate.audited is None:
         private = candidate.leakage.status == "by-definition" and candidate.leakage.index.high == 0
         why = "nothing private crosses" if private else "not audited"
         return Check(name, 0.0 if private else 1.0, limit, f"{name}: {why}, against {limit:g}", floor=0.05)
-    figures = candidate.audited.figures
-    rate = figures.linkage if name == "linkage" else figures.reconstruction_rate
+    rate = budget.of(candidate.audited.figures)
     if rate is None:
         return Check(name, 1.0, limit, f"{name}: the audit has no such figure, against {limit:g}", floor=0.05)
     why = _unproven(candidate.audited)

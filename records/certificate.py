@@ -27,4 +27,6 @@ class Certificate(Record):
     index_high: float
     reconstruction_high: float | None = None
     linkage_high: float | None = None
+    consistency_high: float | None = None
+    region_high: float | None = None
     not_tried: tuple[str, ...]

@@ -16,6 +16,7 @@ from .energy import EdgePower
 from .leakage import Leakage
 from .link import Link
 from .model import Crossing, CutKind, DeviceIdentity, ModelIdentity, Provenance, TargetIdentity
+from .privacy import PRIVACY_BUDGETS
 from .sign_off import PROVEN, Level, missing_to_sign_off
 
 ResultAt = Literal["edge", "cloud"]
@@ -67,7 +68,8 @@ class Budgets(Record):
     """What the user asked for; None = not asked. Held at the bad end of each interval.
 
     `max_leakage` is held against the audited index where there is one, else against the upper end of what is predicted
-    or estimated; `max_reconstruction` and `max_linkage` against audits alone.
+    or estimated; `max_reconstruction`, `max_linkage`, `max_consistency` (beyond the mean image of the class) and
+    `max_region` against audits alone. `records.privacy` says against which figures.
     """
 
     latency_p95_ms: float | None = Field(default=None, gt=0)
@@ -76,6 +78,8 @@ class Budgets(Record):
     max_leakage: float | None = Field(default=None, ge=0, le=1)
     max_reconstruction: float | None = Field(default=None, ge=0, le=1)
     max_linkage: float | None = Field(default=None, ge=0, le=1)
+    max_consistency: float | None = Field(default=None, ge=0, le=1)
+    max_region: float | None = Field(default=None, ge=0, le=1)
     max_payload_bytes: int | None = Field(default=None, gt=0)
     edge_memory_bytes: int | None = Field(default=None, gt=0)
     max_edge_parameters: int | None = Field(default=None, ge=0)
@@ -85,7 +89,7 @@ class Budgets(Record):
     @property
     def private(self) -> bool:
         """True where a budget is one that attacks decide."""
-        return any(limit is not None for limit in (self.max_leakage, self.max_reconstruction, self.max_linkage))
+        return any(budget.limit(self) is not None for budget in PRIVACY_BUDGETS)
 
 
 class Audited(Record):

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..records import Candidate, Interval, Plan
 from .document import Decision, Figure
-from .evidence import PRIVACY_BUDGETS, Evidence
+from .evidence import Evidence
 from .wording import link_text, number, size
 
 UNIT_METRICS = ("top-1", "accuracy", "correct")
@@ -180,6 +180,8 @@ def _budgets(plan: Plan) -> tuple[str, ...]:
         "max_leakage": lambda v: f"leakage index within {v:g}",
         "max_reconstruction": lambda v: f"at most {100 * v:g} of 100 pictures recognisable",
         "max_linkage": lambda v: f"at most {100 * v:g} of 100 releases linked to their input",
+        "max_consistency": lambda v: f"at most {100 * v:g} of 100 answers kept that the label does not give away",
+        "max_region": lambda v: f"leakage index of the region of interest within {v:g}",
         "max_payload_bytes": lambda v: f"at most {size(v)} sent",
         "edge_memory_bytes": lambda v: f"at most {size(v)} of memory on the device",
         "max_edge_parameters": lambda v: f"at most {v:,} parameters on the device",
@@ -218,7 +220,7 @@ def _not_tested(plan: Plan, evidence: Evidence) -> tuple[str, ...]:
         found.append("The real device: its slowness is declared, not measured.")
     if plan.link.source == "assumed":
         found.append("Your network: the link is assumed.")
-    if not any(getattr(plan.budgets, name) is not None for name in PRIVACY_BUDGETS):
+    if not plan.budgets.private:
         found.append("Any privacy budget: none was given.")
     found += [
         "Data of another distribution, and attackers with other knowledge than the attacks here have.",

@@ -10,12 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ..records import Audit, Audited, Interval, Plan
+from ..records import Audit, Audited, Interval, Plan, TierFigures
+from ..records.privacy import PRIVACY_BUDGETS
 from ..records.sign_off import QUICK, SEEDS
 
 Level = Literal["by definition", "estimated", "attacked, quick", "attacked, standard", "signed off"]
-
-PRIVACY_BUDGETS = ("max_leakage", "max_reconstruction", "max_linkage")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +62,10 @@ def evidence_of(plan: Plan, audits: Sequence[Audit] = ()) -> Evidence:
         _worst([getattr(each, name) for each in figures]) for name in ("index", "reconstruction_rate", "linkage")
     )
     assert index is not None
-    broken = _broken(plan, index, rate, linkage)
+    broken = _broken(plan, figures)
     level, why = _level(plan, known, broken)
     missing = chosen.audited.missing_to_sign_off if chosen.audited else _best(known).missing_to_sign_off
-    if not any(getattr(plan.budgets, name) is not None for name in PRIVACY_BUDGETS):
+    if not plan.budgets.private:
         missing = (*missing, "a privacy budget to hold the figures against (--max-leakage, --max-reconstruction)")
     return Evidence(
         level=level,
@@ -93,19 +92,15 @@ def _without_attacks(plan: Plan) -> Evidence:
     return Evidence(level, why, missing, chosen.index, None, None, False, ())
 
 
-def _broken(plan: Plan, index: Interval, rate: Interval | None, linkage: Interval | None) -> tuple[str, ...]:
+def _broken(plan: Plan, figures: Sequence[TierFigures]) -> tuple[str, ...]:
     """Why figures are in the way of signing off, whatever the plan's own audit says."""
-    budgets, measured = plan.budgets, plan.measured
-    limits = (
-        ("the leakage index", index, budgets.max_leakage),
-        ("the share of recognisable pictures", rate, budgets.max_reconstruction),
-        ("the share of linked releases", linkage, budgets.max_linkage),
-    )
-    found = [
-        f"{name} within its budget: an attack reached up to {figure.high:.3f}, the budget is {limit:g}"
-        for name, figure, limit in limits
-        if figure is not None and limit is not None and figure.high > limit
-    ]
+    measured, found = plan.measured, []
+    for budget in PRIVACY_BUDGETS:
+        limit, figure = budget.limit(plan.budgets), _worst([budget.of(each) for each in figures])
+        if figure is not None and limit is not None and figure.high > limit:
+            found.append(
+                f"{budget.plain} within its budget: an attack reached up to {figure.high:.3f}, the budget is {limit:g}"
+            )
     if not plan.chosen.meets_budgets:
         found.append("a plan that meets its budgets")
     if measured is not None and measured.violations:
@@ -115,8 +110,7 @@ def _broken(plan: Plan, index: Interval, rate: Interval | None, linkage: Interva
 
 def _level(plan: Plan, known: Sequence[Audited], broken: Sequence[str]) -> tuple[Level, str]:
     own, best = plan.chosen.audited, _best(known)
-    asked = [name for name in PRIVACY_BUDGETS if getattr(plan.budgets, name) is not None]
-    if own is not None and not own.missing_to_sign_off and asked and not broken:
+    if own is not None and not own.missing_to_sign_off and plan.budgets.private and not broken:
         return "signed off", f"All {len(own.attacks)} attacks with {own.seeds} seeds: the privacy budgets hold."
     if best.effort == "quick":
         return "attacked, quick", f"{QUICK[0].upper()}{QUICK[1:]}, as a part of the attacks does: more recover more."

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 from ..attacks import ALWAYS, ATTACKS, EFFORTS, AuditOutcome, attack_named, budget_objection
 from ..attacks.audit_target import attacked_input
@@ -18,6 +17,7 @@ from ..planner.readings import Reading
 from ..profilers.placement import place
 from ..profilers.timers import resolve_device
 from ..records import AuditReport, BudgetError, Budgets, CollabplanError, TargetError, collect_provenance, hash_json
+from ..records.privacy import PRIVACY_BUDGETS
 from ..targets.input_options import InputOptions
 from ..targets.target import Target, TargetData
 from .attack_data import divide
@@ -28,6 +28,7 @@ from .options import AttackOptions
 from .planned import LoadedPlan, open_plan, plans_cuts
 from .promises import metric_of
 from .reporter import Reporter
+from .search_options import checked_budgets, require_region
 from .session import Session, open_session
 from .workspace import Workspace
 
@@ -95,13 +96,14 @@ def attack(
     else:
         session = open_session(spec, inputs, reporter, needs_data=True)
     settings = replace(settings, defenses=defenses_of(options.defense))
+    given = {each.name: limit for each in PRIVACY_BUDGETS if (limit := getattr(options, each.name)) is not None}
+    asked = {} if planned is None else planned.plan.budgets.model_dump()
+    budgets = checked_budgets(**asked | given)
     run = open_run(session, planned, options, settings, workspace, reporter)
+    require_region(budgets, run.roles.region)
     with reporter.progress("attacking", counted=True) as advance:
         outcomes = run.run(advance, reporter.note)
     report = _report(session.target, run, outcomes, options.pictures)
-    budgets = Budgets() if planned is None else planned.plan.budgets
-    if options.max_leakage is not None:
-        budgets = budgets.model_copy(update={"max_leakage": options.max_leakage})
     return Attacked(report, _missed(report, run, budgets))
 
 
@@ -220,19 +222,11 @@ def _report(target: Target, run: AttackRun, outcomes: Sequence[AuditOutcome], pi
 
 def _missed(report: AuditReport, run: AttackRun, budgets: Budgets) -> tuple[str, ...]:
     """Why the audits do not prove the privacy budgets, cut by cut; empty where there are none."""
-    asked = [(what, limit) for what, limit in _privacy(budgets) if limit is not None]
+    asked = [(each, limit) for each in PRIVACY_BUDGETS if (limit := each.limit(budgets)) is not None]
     if not asked:
         return ()
     missed = [f"{cut.name}: the raw input crosses" for cut in run.cuts if cut.sends_raw_input]
     for audit in report.audits:
-        objections = [budget_objection(audit, limit, what) for what, limit in asked]
+        objections = [budget_objection(audit, limit, budget) for budget, limit in asked]
         missed += [f"{at_defense(audit.cut_name, audit.defense)}: {each}" for each in objections if each is not None]
     return tuple(missed)
-
-
-def _privacy(budgets: Budgets) -> list[tuple[Literal["index", "reconstruction rate", "linkage"], float | None]]:
-    return [
-        ("index", budgets.max_leakage),
-        ("reconstruction rate", budgets.max_reconstruction),
-        ("linkage", budgets.max_linkage),
-    ]

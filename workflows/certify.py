@@ -10,12 +10,14 @@ from ..attacks.time_limit import Clock, Deadline, TimeUp, until
 from ..planner.budgets import judged, privacy_checks
 from ..planner.plan_record import headline
 from ..records import Audit, Audited, Certificate, Plan, parse_time_limit_s, save
+from ..records.privacy import LEAKAGE, PRIVACY_BUDGETS
 from .attack import attack_settings, open_run
 from .attack_run import AttackRun
 from .options import AttackOptions, CertifyOptions
 from .plan_keeping import missing
 from .planned import open_plan
 from .reporter import Reporter
+from .search_options import require_region
 from .session import Session
 from .workspace import Workspace
 
@@ -70,6 +72,7 @@ def certify_plan(
     asked = AttackOptions(effort=options.effort, seed=first, seeds=options.seeds, device=options.device)
     session, settings = Session(planned.target, planned.traced), attack_settings(asked)
     run = open_run(session, planned, asked, settings, workspace, reporter)
+    require_region(planned.plan.budgets, run.roles.region)
     run = replace(run, cuts=tuple(cut for cut in run.cuts if cut.id == planned.cut.id), metric=None)
     plan, timed_out = planned.plan, False
     try:
@@ -127,14 +130,11 @@ def _fallen(plan: Plan) -> tuple[str, ...]:
     if chosen.level == "estimated" or chosen.audited is None:
         return ()
     figures, quick = chosen.audited.figures, chosen.audited.effort == "quick"
-    known = {
-        "leakage index": (figures.index, budgets.max_leakage),
-        "reconstruction rate": (figures.reconstruction_rate, budgets.max_reconstruction),
-        "linkage": (figures.linkage, budgets.max_linkage),
-    }
     found = []
-    for name, (figure, limit) in known.items():
+    for budget in PRIVACY_BUDGETS:
+        figure, limit = budget.of(figures), budget.limit(budgets)
         if figure is not None and limit is not None and (figure.low if quick else figure.high) > limit:
+            name = "leakage index" if budget is LEAKAGE else budget.figure
             end = f"from {figure.low:.3f}" if quick else f"up to {figure.high:.3f}"
             found.append(f"{name} {end} against {limit:g}")
     return tuple(found)
@@ -152,6 +152,8 @@ def _certificate(audit: Audit, found: Audited, run: AttackRun) -> Certificate:
         index_high=figures.index.high,
         reconstruction_high=None if figures.reconstruction_rate is None else figures.reconstruction_rate.high,
         linkage_high=None if figures.linkage is None else figures.linkage.high,
+        consistency_high=None if figures.consistency_excess is None else figures.consistency_excess.high,
+        region_high=None if figures.region is None else figures.region.high,
         not_tried=_not_tried(found, run),
     )
 

@@ -110,6 +110,8 @@ def budgets_of(options: BudgetOptions) -> Budgets:
         max_leakage=options.max_leakage,
         max_reconstruction=options.max_reconstruction,
         max_linkage=options.max_linkage,
+        max_consistency=options.max_consistency,
+        max_region=options.max_region,
         max_payload_bytes=parsed_size(options.max_payload),
         edge_memory_bytes=parsed_size(options.edge_memory),
         max_edge_parameters=options.max_edge_params,

@@ -56,6 +56,9 @@ class BudgetOptions:
         max_leakage: highest leakage index, 0 to 1.
         max_reconstruction: largest share of inputs that attackers reconstruct.
         max_linkage: largest share of releases that attackers match to their input.
+        max_consistency: largest share of reconstructions on which the network keeps its answer, beyond those of the
+            mean image of the class, 0 to 1.
+        max_region: highest leakage index of the declared region of interest, 0 to 1.
         min_accuracy: least accuracy, 0 to 1.
         max_payload: most to send for a sample, `20kB`.
         edge_memory: peak memory on the device, `200MB`.
@@ -69,6 +72,8 @@ class BudgetOptions:
     max_leakage: float | None = None
     max_reconstruction: float | None = None
     max_linkage: float | None = None
+    max_consistency: float | None = None
+    max_region: float | None = None
     min_accuracy: float | None = None
     max_payload: str | None = None
     edge_memory: str | None = None
@@ -233,6 +238,7 @@ class AttackOptions:
         seeds: attackers of each kind, from `seed` on; the worst counts. Signing off takes three.
         device: `cpu` or `cuda`.
         max_leakage: every audit must prove at most this index; None: the plan's own budget.
+        max_reconstruction, max_linkage, max_consistency, max_region: as of `BudgetOptions`, and proven likewise.
         pictures: folder for originals beside reconstructions.
     """
 
@@ -244,6 +250,10 @@ class AttackOptions:
     seeds: int = 1
     device: str = "cpu"
     max_leakage: float | None = None
+    max_reconstruction: float | None = None
+    max_linkage: float | None = None
+    max_consistency: float | None = None
+    max_region: float | None = None
     max_crossing: int | None = None
     pictures: Path | None = None
 

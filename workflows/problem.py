@@ -17,6 +17,7 @@ from .profile import measure_profile
 from .profiles import Profiles, fitting_profile, last_profile
 from .promises import check_accuracy, check_promises
 from .reporter import Reporter
+from .search_options import require_region
 from .session import Session, load_session_target, trace_session
 from .workspace import Workspace
 
@@ -78,12 +79,14 @@ def state_problem(prepared: Prepared, conditions: Conditions, budgets: Budgets, 
     """The planner's problem, once the target's data is read; says what is assumed.
 
     Raises:
-        TargetError: the data do not fit the model, or accuracy cannot be measured.
+        TargetError: the data do not fit the model, accuracy cannot be measured, or a budget is on a region of interest
+            that is not declared.
     """
     target, traced, profiles = prepared.session.target, prepared.session.traced, prepared.profiles
     with reporter.progress("reading the data"):
         data = target.load_data(traced)
         accuracy = check_accuracy(target, traced, data)
+    require_region(budgets, data.region)
     reporter.note("Data", (*data.findings, accuracy))
     reporter.note(link_text(conditions.link, conditions.edge_slowdown))
     return Problem(

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from ..planner.budgets import AUDITED_ONLY, PRIVACY
-from ..records import Budgets, CollabplanError, Objective, Tuning, parse_size
+from ..planner.budgets import AUDITED_ONLY
+from ..records import Budgets, CollabplanError, Objective, TargetError, Tuning, parse_size
+from ..records.privacy import PRIVACY_BUDGETS
 from ..records.sign_off import QUICK
 from .checks import checked
 from .options import AuditSettings, TuningSettings
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from ..planner import AuditOptions
 
 _BUDGET_OPTIONS = {
     "latency_p95_ms": "--budget-ms",
     "max_accuracy_drop": "--max-accuracy-drop",
     "min_accuracy": "--min-accuracy",
-    "max_leakage": "--max-leakage",
-    "max_reconstruction": "--max-reconstruction",
-    "max_linkage": "--max-linkage",
+    **{budget.name: budget.option for budget in PRIVACY_BUDGETS},
     "max_payload_bytes": "--max-payload",
     "max_edge_parameters": "--max-edge-params",
     "max_edge_energy_mj": "--max-energy-mj",
@@ -54,9 +55,9 @@ def require_audits(budgets: Budgets, audit: AuditSettings) -> None:
     Raises:
         CollabplanError: names the budget.
     """
-    for name in PRIVACY:
-        option = _BUDGET_OPTIONS[name]
-        if getattr(budgets, name) is None:
+    for budget in PRIVACY_BUDGETS:
+        name, option = budget.name, budget.option
+        if budget.limit(budgets) is None:
             continue
         if not audit.audit and name in AUDITED_ONLY:
             raise CollabplanError(f"{option} can only be checked by attacks; leave out --no-audit or --preset look")
@@ -65,6 +66,19 @@ def require_audits(budgets: Budgets, audit: AuditSettings) -> None:
                 f"{QUICK}, which meet no {option}; give --audit-effort standard, --accept quick"
                 + ("" if name in AUDITED_ONLY else ", or --no-audit to plan on estimates")
             )
+
+
+def require_region(budgets: Budgets, region: Tensor | None) -> None:
+    """Refuse a budget on the region of interest where none is declared, before anything is attacked.
+
+    Raises:
+        TargetError: names the option and what to declare.
+    """
+    if budgets.max_region is not None and region is None:
+        raise TargetError(
+            "--max-region needs a region_of_interest in the target's file: a box (top, left, bottom, right) or a mask "
+            "[height, width]"
+        )
 
 
 def audit_options(effort: Literal["quick", "standard", "thorough"], seeds: int, most: int | None) -> AuditOptions:

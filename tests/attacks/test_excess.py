@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from collabplan.attacks.excess import excess
-from collabplan.records import Interval
+from collabplan.attacks.excess import PERCEPTUAL, excess, over_class_mean
+from collabplan.records import AttackFigures, FloorFigures, Interval, TierFigures
 
 
 def at(low: float, value: float, high: float) -> Interval:
@@ -37,3 +37,32 @@ def test_an_output_that_tells_everything_proves_no_small_excess() -> None:
 
 def test_a_release_below_the_floor_has_an_excess_of_zero_and_not_less() -> None:
     assert excess(at(0.1, 0.2, 0.3), at(0.5, 0.6, 0.7)) == at(0.0, 0.0, 0.0)
+
+
+def floor(of: str, value: float) -> FloorFigures:
+    reads = dict.fromkeys(PERCEPTUAL, at(value - 0.02, value, value + 0.02))
+    figures = AttackFigures(
+        index=at(0, 0, 0), mse=0.1, reidentification=at(0, 0, 0), target_count=9, gallery_count=9, **reads
+    )
+    return FloorFigures(of=of, figures=figures)  # type: ignore[arg-type]
+
+
+def test_perceptual_figures_count_beyond_the_mean_image_of_the_class() -> None:
+    known = at(0.85, 0.9, 0.95)
+    tier = TierFigures(
+        threat="black-box", index=known, index_attack="ridge", consistency=known, ssim=known, features=known,
+        reidentification=known, lower_bound=False, conclusive=True,
+    )  # fmt: skip
+    floors = [floor("mean image", 0.2), floor("class mean", 0.8), floor("image of the class", 0.7)]
+    (found,) = over_class_mean([tier], floors)
+    reads, prior = floors[1].figures.ssim, floors[0].figures.ssim
+    assert reads is not None
+    assert prior is not None
+    assert found.consistency_excess == found.ssim_excess == found.features_excess == excess(known, reads)
+    assert found.consistency_excess is not None
+    assert found.consistency_excess.value == pytest.approx(0.5)
+    assert found.ms_ssim_excess is None
+    (without,) = over_class_mean([tier], floors[:1])
+    assert without.ssim_excess == excess(known, prior)
+    (unknown,) = over_class_mean([tier], [])
+    assert unknown.ssim_excess is None

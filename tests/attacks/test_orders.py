@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from collabplan.attacks.orders import other_orders
 from collabplan.records import Audit, DefenseRecord, Interval, TierFigures
 
@@ -10,15 +11,16 @@ def at(value: float) -> Interval:
     return Interval(value=value, low=value - 0.02, high=value + 0.02)
 
 
-def audit(name: str, index: float, consistency: float) -> Audit:
+def audit(name: str, index: float, consistency: float | None = None, **others: Interval) -> Audit:
     tier = TierFigures(
         threat="black-box",
         index=at(index),
         index_attack="ridge",
-        consistency=at(consistency),
+        consistency=None if consistency is None else at(consistency),
         reidentification=at(0.5),
         lower_bound=True,
         conclusive=True,
+        **others,
     )
     return Audit(
         cut_id=name,
@@ -44,3 +46,10 @@ def test_the_same_order_and_overlapping_intervals_are_no_disagreement() -> None:
     assert other_orders([audit("early", 0.9, 0.9), audit("late", 0.5, 0.5)]) == []
     assert other_orders([audit("early", 0.9, 0.80), audit("late", 0.5, 0.83)]) == []
     assert other_orders([audit("early", 0.52, 0.2), audit("late", 0.5, 0.9)]) == []
+
+
+@pytest.mark.parametrize("figure", ["features", "ms_ssim"])
+def test_perceptual_figures_are_compared_too(figure: str) -> None:
+    early, late = audit("early", 0.9, **{figure: at(0.2)}), audit("late", 0.5, **{figure: at(0.4)})
+    (found,) = other_orders([early, late])
+    assert (found.figure, found.first, found.second) == (figure, late, early)

@@ -10,6 +10,7 @@ from collabplan.attacks import budget_objection, merged, tier_figures, worst_tie
 from collabplan.attacks.tiers import over_seeds
 from collabplan.estimators.share_interval import share_interval
 from collabplan.records import AttackFigures, AttackResult, Audit, Interval, LinkageRate, Threat, TierFigures
+from collabplan.records.privacy import CONSISTENCY, LINKAGE, RECONSTRUCTION, REGION
 from defense_records import defense_record
 
 
@@ -137,9 +138,26 @@ def test_an_audit_of_several_seeds_holds_all_their_attacks_and_the_worst_tier() 
 
 def test_every_privacy_budget_is_held_against_its_own_figure() -> None:
     many = merged([audit(rated("ridge", 0.1, 500)) for _ in range(3)])
-    assert "reconstruction rate up to 0.1" in (budget_objection(many, 0.05, "reconstruction rate") or "")
-    assert budget_objection(many, 0.2, "reconstruction rate") is None
-    assert "no linkage" in (budget_objection(many, 0.9, "linkage") or "")
+    assert "reconstruction rate up to 0.1" in (budget_objection(many, 0.05, RECONSTRUCTION) or "")
+    assert budget_objection(many, 0.2, RECONSTRUCTION) is None
+    assert "no linkage" in (budget_objection(many, 0.9, LINKAGE) or "")
+
+
+def test_the_upper_ends_of_consistency_and_region_are_held_against_their_budgets() -> None:
+    high = Interval(value=0.1, low=0.05, high=0.15)
+    one = audit(rated("ridge", 0.1, 500))
+    held = one.model_copy(
+        update={
+            "seeds": 3,
+            "tiers": tuple(tier.model_copy(update={"consistency_excess": high, "region": high}) for tier in one.tiers),
+        }
+    )
+    for budget, name in ((CONSISTENCY, "consistency beyond the label"), (REGION, "region index")):
+        assert f"the audit has no {name}" in (budget_objection(one, 0.9, budget) or "")
+        assert f"{name} up to 0.150" in (budget_objection(held, 0.12, budget) or "")
+        assert budget_objection(held, 0.15, budget) is None
+        quick = held.model_copy(update={"effort": "quick"})
+        assert "quick effort finds lower bounds alone" in (budget_objection(quick, 0.9, budget) or "")
 
 
 def test_a_budget_is_shown_to_hold_by_the_rule_to_sign_off_alone() -> None:

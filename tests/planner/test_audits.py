@@ -11,7 +11,7 @@ from collabplan.attacks.inverse import InverseNetwork
 from collabplan.graph import candidate_cuts, trace
 from collabplan.planner import AuditOptions, Roles, SearchOptions, optimize
 from collabplan.planner.audits import most_telling
-from collabplan.planner.budgets import checks
+from collabplan.planner.budgets import PRIVACY, checks
 from collabplan.planner.choose import CONFIRM_TRIES, LATE_AUDITS, choose
 from collabplan.profilers import profile_model
 from collabplan.records import Budgets, Interval
@@ -101,7 +101,7 @@ def test_what_cannot_come_within_the_budget_is_not_attacked():
     assert not audits.asked
 
 
-@pytest.mark.parametrize("name", ["reconstruction", "linkage"])
+@pytest.mark.parametrize("name", ["reconstruction", "linkage", "consistency", "region"])
 def test_budgets_of_attacks_alone_are_missed_without_one(name):
     budgets = Budgets(**{f"max_{name}": 0.4})
     made = candidate(point_at("a"))
@@ -124,10 +124,11 @@ def test_an_inconclusive_audit_proves_no_budget():
     assert held("quick", ("likelihood",)).holds, "a lower bound proves nothing either way, and is called one"
 
 
-@pytest.mark.parametrize("budget", ["max_leakage", "max_reconstruction", "max_linkage"])
+@pytest.mark.parametrize("budget", PRIVACY)
 def test_quick_effort_steers_a_search_and_meets_no_budget(budget):
     def held(split, effort):
-        found = audited(0.1, split=split, effort=effort, reconstruction=0.1, linkage=0.1)
+        rates = dict.fromkeys(("reconstruction", "linkage", "consistency", "region"), 0.1)
+        found = audited(0.1, split=split, effort=effort, **rates)
         return checks(candidate(point_at("a")).model_copy(update={"audited": found}), Budgets(**{budget: 0.5}))[0]
 
     assert held("search", "quick").holds

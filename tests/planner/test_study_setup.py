@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 from collabplan.attacks import EFFORTS, attack_named
 from collabplan.planner import AuditOptions, SearchOptions
+from collabplan.planner.budgets import AUDITED_ONLY
 from collabplan.planner.study_setup import options_of, setup_of, steering_budgets
 from collabplan.records import Budgets, EdgePower, StudySetup, Tuning
 from defense_records import grid
@@ -47,7 +48,7 @@ def test_a_setup_holds_the_problem_and_survives_its_json(problem):
 
 @pytest.mark.parametrize("with_audit", [False, True])
 def test_budgets_that_only_attacks_decide_do_not_guide_a_search_that_attacks_later(problem, with_audit):
-    budgets = Budgets(latency_p95_ms=50.0, max_leakage=0.6, max_reconstruction=0.1, max_linkage=0.2)
+    budgets = Budgets(latency_p95_ms=50.0, max_leakage=0.6, **dict.fromkeys(AUDITED_ONLY, 0.1))
     asked = dataclasses.replace(problem, budgets=budgets)
     options = audited() if with_audit else OPTIONS
     found = steering_budgets(asked, options)

@@ -58,6 +58,17 @@ def test_a_later_attack_that_recovers_more_counts_and_takes_the_signature_away()
     assert "0.620" in " ".join(found.missing)
 
 
+def test_every_privacy_budget_takes_the_signature_away_where_an_attack_breaks_it() -> None:
+    high = Interval(value=0.3, low=0.2, high=0.4)
+    own = made.audited(consistency_excess=high, region=high)
+    for budget, said in (("max_consistency", "answers kept beyond"), ("max_region", "the region of interest")):
+        plan = made.plan(chosen=made.candidate(audited=own), budgets=Budgets(**{budget: 0.5}))  # type: ignore[arg-type]
+        assert evidence_of(plan).level == "signed off"
+        broken = evidence_of(plan.model_copy(update={"budgets": Budgets(**{budget: 0.35})}))  # type: ignore[arg-type]
+        assert broken.level == "attacked, standard"
+        assert any(said in each and "up to 0.400" in each for each in broken.missing)
+
+
 def test_a_later_attack_that_recovers_less_changes_no_figure_and_signs_nothing_off() -> None:
     quick = made.plan(chosen=made.candidate(audited=made.audited("quick", 1)))
     later = made.whole_audit(quick.chosen, index=0.1, seeds=3)

@@ -17,6 +17,7 @@ from collabplan.records import (
     Leakage,
     TierFigures,
 )
+from collabplan.records.privacy import AUDITED_BUDGETS
 from defense_records import grid, point_at
 
 FINGERPRINT = {"model structure": "a" * 64, "weights": "b" * 64, "data": "c" * 64, "seed": "0"}
@@ -59,15 +60,18 @@ def candidate(
     return judged(made, budgets or Budgets())
 
 
-def audited(index, *, split="search", effort="quick", reconstruction=None, linkage=None, failed=()):
-    """An audit that found this index, give or take 0.01."""
+def audited(index, *, split="search", effort="quick", failed=(), **rates):
+    """An audit that found this index, give or take 0.01; `rates` are the figures of further budgets on privacy."""
     figures = TierFigures(
         threat="white-box",
         index=interval(index),
         index_attack="inverse",
         reidentification=interval(0.5),
-        reconstruction_rate=None if reconstruction is None else interval(reconstruction),
-        linkage=None if linkage is None else interval(linkage),
+        **{
+            budget.field: interval(rate)
+            for budget in AUDITED_BUDGETS
+            if (rate := rates.get(budget.name.removeprefix("max_"))) is not None
+        },
         lower_bound=effort == "quick",
         conclusive=not failed,
         failed=failed,

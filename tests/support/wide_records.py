@@ -110,7 +110,8 @@ def candidate(name: str = LONG, defense: DefenseRecord = NOISY, **changes: Any) 
 
 def plan() -> Plan:
     """A plan with a front of 40 candidates: chosen, attacked, predicted, estimated, some over a budget."""
-    chosen = candidate(audited=made.audited("quick", 1))
+    names = ("region", "consistency_excess", "features_excess", "ssim_excess", "ms_ssim_excess")
+    chosen = candidate(audited=made.audited("quick", 1, **dict.fromkeys(names, INTERVAL)))
     rows = [candidate(f"{LONG}.{at}", leakage=made.estimated(0.5 + at / 100)) for at in range(38)]
     rows += [candidate("predicted", predicted=made.interval(0.3, 0.2, 0.4, 0.9))]
     missed = candidate("over", predicted=made.interval(0.2, 0.1, 0.3, 0.9), meets_budgets=False, violations=("slow",))
@@ -201,7 +202,8 @@ def controls() -> tuple[ControlRow, ...]:
 
 def audit_report() -> AuditReport:
     """Three cuts with every column, an attack that failed, and the output's floor."""
-    names = ("excess", "within_class", "region", "consistency", "ssim", "attribute")
+    perceptual = ("consistency", "ssim", "ms_ssim", "features")
+    names = ("excess", "within_class", "region", "attribute", *perceptual, *(f"{each}_excess" for each in perceptual))
     figures: dict[str, Any] = dict.fromkeys(names, INTERVAL)
 
     def audit(name: str, defense: DefenseRecord) -> Audit:
