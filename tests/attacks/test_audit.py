@@ -94,6 +94,14 @@ def test_a_stronger_tier_leaks_no_less_than_a_weaker_one(device: AuditTarget) ->
     assert indices[0] <= 0.01
     assert indices[-1] > 0.95
     assert outcome.record.tiers[-1].conclusive
+    weakest, *_, strongest = outcome.record.tiers
+    assert weakest.features_excess is not None
+    assert strongest.features_excess is not None
+    assert strongest.ssim_excess is not None
+    assert weakest.features_excess.value == 0.0
+    assert strongest.features_excess.value > 0.5
+    assert strongest.ssim_excess.value > 0.5
+    assert strongest.ms_ssim is None, "16 pixels admit one scale"
 
 
 def test_the_first_layer_is_linked_and_so_are_near_copies_under_dropout() -> None:

@@ -160,6 +160,20 @@ def test_a_leakage_budget_that_is_not_shown_to_hold_is_exit_1_with_the_reason(
         assert load(AuditReport, attacked / "budget.json").audits, "the report is written all the same"
 
 
+def test_a_budget_on_consistency_counts_beyond_the_label_and_quick_effort_never_meets_it(
+    attacked: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main((*ATTACK, "--cuts", "stem.1", "--max-consistency", "1", "-o", "budget.json"))
+    assert stop.value.code == 1
+    said = capsys.readouterr().err
+    assert "consistency beyond the label up to" in said
+    assert "quick effort finds lower bounds alone" in said
+    tier = load(AuditReport, attacked / "budget.json").audits[0].tiers[-1]
+    assert tier.consistency is not None
+    assert tier.consistency_excess is not None
+
+
 def test_directions_that_are_kept_are_what_is_attacked(attacked: Path, capsys: pytest.CaptureFixture[str]) -> None:
     kept = ("--cuts", "stem.1", "--defense", "projection:rank=3")
     for command in ((*ATTACK[:4], *kept, "-o", "kept.json"), ("leakage", "model.py", *kept, "-o", "kept-leakage.json")):
@@ -194,6 +208,8 @@ def test_directions_that_are_kept_are_what_is_attacked(attacked: Path, capsys: p
         (("--defense", "projection:rank=1"), "'projection:rank=1' is not possible"),
         (("--defense", "dropout:element:1.5"), "'dropout:element:1.5' is not possible"),
         (("--defense", "blur:1"), "has the unknown stage 'blur'"),
+        (("--max-consistency", "2"), "--max-consistency 2"),
+        (("--max-region", "0.3"), "--max-region needs a region_of_interest in the target's file"),
     ],
 )
 def test_bad_options_are_named_in_one_line(
