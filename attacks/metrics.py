@@ -133,13 +133,15 @@ class Judge:
         if similar is not None:
             prior_rate = float(recognised(self.prior.expand_as(originals), originals, gallery).mean())
             pushed = self.pushed(images, _recognised_share)
-            alike, shown = curves(
-                ((images, similar), *([] if pushed is images else [(pushed, ssim(pushed, originals))])), gallery
-            )
+            ways: list[tuple[Tensor, Tensor | None]] = [(images, similar)]
+            if pushed is not images:
+                ways.append((pushed, ssim(pushed, originals)))
+            alike, shown = curves(ways, gallery)
             rate = excess_interval(shown[THRESHOLDS.index(RECOGNISED_SSIM)], prior_rate, len(originals))
         index = self.index(originals, images, generator)
         psnr = None if originals.ndim < 4 else bootstrap(psnr_db(errors), generator)
         own_ssim = None if similar is None else bootstrap(similar, generator)
+        several = ms_ssim(images, originals)
         seen = None if self.sight is None else self.sight.look(images)
         return AttackFigures(
             index=index,
@@ -151,7 +153,7 @@ class Judge:
             psnr_db=psnr,
             ssim=own_ssim,
             ssim_curve=alike,
-            ms_ssim=None if (several := ms_ssim(images, originals)) is None else bootstrap(several, generator),
+            ms_ssim=None if several is None else bootstrap(several, generator),
             ms_ssim_scales=0 if several is None else scales(originals),
             features=self._features(seen, generator),
             reconstruction_curve=shown,

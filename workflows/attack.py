@@ -97,8 +97,8 @@ def attack(
         session = open_session(spec, inputs, reporter, needs_data=True)
     settings = replace(settings, defenses=defenses_of(options.defense))
     given = {each.name: limit for each in PRIVACY_BUDGETS if (limit := getattr(options, each.name)) is not None}
-    asked = {} if planned is None else planned.plan.budgets.model_dump()
-    budgets = checked_budgets(**asked | given)
+    asked = Budgets() if planned is None else planned.plan.budgets
+    budgets = checked_budgets(**asked.model_dump() | given)
     run = open_run(session, planned, options, settings, workspace, reporter)
     require_region(budgets, run.roles.region)
     with reporter.progress("attacking", counted=True) as advance:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from collabplan.attacks.excess import PERCEPTUAL, excess, over_class_mean
 from collabplan.records import AttackFigures, FloorFigures, Interval, TierFigures
@@ -40,7 +42,7 @@ def test_a_release_below_the_floor_has_an_excess_of_zero_and_not_less() -> None:
 
 
 def floor(of: str, value: float) -> FloorFigures:
-    reads = dict.fromkeys(PERCEPTUAL, at(value - 0.02, value, value + 0.02))
+    reads: dict[str, Any] = dict.fromkeys(PERCEPTUAL, at(value - 0.02, value, value + 0.02))
     figures = AttackFigures(
         index=at(0, 0, 0), mse=0.1, reidentification=at(0, 0, 0), target_count=9, gallery_count=9, **reads
     )

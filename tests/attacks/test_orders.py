@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from collabplan.attacks.orders import other_orders
 from collabplan.records import Audit, DefenseRecord, Interval, TierFigures
@@ -11,7 +13,7 @@ def at(value: float) -> Interval:
     return Interval(value=value, low=value - 0.02, high=value + 0.02)
 
 
-def audit(name: str, index: float, consistency: float | None = None, **others: Interval) -> Audit:
+def audit(name: str, index: float, consistency: float | None = None, **others: Any) -> Audit:
     tier = TierFigures(
         threat="black-box",
         index=at(index),
@@ -50,6 +52,8 @@ def test_the_same_order_and_overlapping_intervals_are_no_disagreement() -> None:
 
 @pytest.mark.parametrize("figure", ["features", "ms_ssim"])
 def test_perceptual_figures_are_compared_too(figure: str) -> None:
-    early, late = audit("early", 0.9, **{figure: at(0.2)}), audit("late", 0.5, **{figure: at(0.4)})
+    low: dict[str, Any] = {figure: at(0.2)}
+    high: dict[str, Any] = {figure: at(0.4)}
+    early, late = audit("early", 0.9, **low), audit("late", 0.5, **high)
     (found,) = other_orders([early, late])
     assert (found.figure, found.first, found.second) == (figure, late, early)

@@ -111,7 +111,8 @@ def candidate(name: str = LONG, defense: DefenseRecord = NOISY, **changes: Any) 
 def plan() -> Plan:
     """A plan with a front of 40 candidates: chosen, attacked, predicted, estimated, some over a budget."""
     names = ("region", "consistency_excess", "features_excess", "ssim_excess", "ms_ssim_excess")
-    chosen = candidate(audited=made.audited("quick", 1, **dict.fromkeys(names, INTERVAL)))
+    figures: dict[str, Any] = dict.fromkeys(names, INTERVAL)
+    chosen = candidate(audited=made.audited("quick", 1, **figures))
     rows = [candidate(f"{LONG}.{at}", leakage=made.estimated(0.5 + at / 100)) for at in range(38)]
     rows += [candidate("predicted", predicted=made.interval(0.3, 0.2, 0.4, 0.9))]
     missed = candidate("over", predicted=made.interval(0.2, 0.1, 0.3, 0.9), meets_budgets=False, violations=("slow",))
