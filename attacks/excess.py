@@ -9,6 +9,13 @@ from ..records import AttackFigures, Audit, FloorFigures, Interval, TierFigures
 PERCEPTUAL = ("consistency", "ssim", "ms_ssim", "features")
 """Figures that the mean image of the right class reaches a good part of, without any release."""
 
+LEAST_ROOM = 0.1
+"""What a floor must surely leave between itself and 1, for what lies beyond it to be a figure.
+
+Of the digits of MNIST, the class's mean keeps every answer. An attack that keeps 99 of 100 is then below the floor, and
+an excess of 0 would call it harmless.
+"""
+
 
 def excess(index: Interval, floor: Interval) -> Interval:
     """(index - floor) / (1 - floor), and 0 where that is negative.
@@ -51,8 +58,8 @@ def over_floor(audit: Audit, floor: Audit | None) -> Audit:
 def over_class_mean(tiers: Sequence[TierFigures], floors: Sequence[FloorFigures]) -> tuple[TierFigures, ...]:
     """`tiers` with what each perceptual figure has beyond the mean image of the original's class.
 
-    Where the network gives no classes, it is what the figure has beyond the mean image. A figure without a floor gets
-    no excess.
+    Where the network gives no classes, it is what the figure has beyond the mean image. A figure has no excess without
+    a floor, nor where the floor's upper end leaves less than `LEAST_ROOM`: nothing can be told there.
 
     Args:
         tiers: of one audit.
@@ -67,4 +74,4 @@ def over_class_mean(tiers: Sequence[TierFigures], floors: Sequence[FloorFigures]
 
 def _beyond(tier: TierFigures, least: AttackFigures | None, name: str) -> Interval | None:
     figure, floor = getattr(tier, name), getattr(least, name, None)
-    return None if figure is None or floor is None else excess(figure, floor)
+    return None if figure is None or floor is None or floor.high > 1 - LEAST_ROOM else excess(figure, floor)

@@ -234,7 +234,7 @@ def budget_objection(audit: Audit, limit: float, budget: PrivacyBudget = LEAKAGE
     worst = audit.tiers[-1]
     what, figure = budget.figure, budget.of(worst)
     if figure is None:
-        return f"the audit has no {what}, against {limit:g}"
+        return budget.unknown(limit)
     by = f" (most by {worst.index_attack})" if budget is LEAKAGE else ""
     said = f"audited {worst.threat} {what} up to {figure.high:.3f}{by} against {limit:g}"
     if figure.high > limit:

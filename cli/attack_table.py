@@ -131,7 +131,7 @@ def _perceptual(audits: Sequence[Audit]) -> list[str]:
     than = "the mean image of the original's class, which takes the label alone" if classes else "the mean image"
     scales = max((floor.figures.ms_ssim_scales for audit in audits for floor in audit.floors), default=0)
     at = f"; MS-SSIM is at {scales} scales, as many of 5 as the images admit" if scales else ""
-    return [f"{', '.join(known)}: what there is beyond {than}, (figure - its) / (1 - its){at}"]
+    return [f"{', '.join(known)}: what there is beyond {than}, (figure - its) / (1 - its), empty if that is near 1{at}"]
 
 
 def _beside(audit: Audit) -> list[str]:

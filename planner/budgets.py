@@ -181,7 +181,7 @@ def _audited_check(candidate: Candidate, budget: PrivacyBudget, limit: float) ->
         return Check(name, 0.0 if private else 1.0, limit, f"{name}: {why}, against {limit:g}", floor=0.05)
     rate = budget.of(candidate.audited.figures)
     if rate is None:
-        return Check(name, 1.0, limit, f"{name}: the audit has no such figure, against {limit:g}", floor=0.05)
+        return Check(name, 1.0, limit, budget.unknown(limit), floor=0.05)
     why = _unproven(candidate.audited)
     text = f"{name} up to {rate.high:.3f} against {limit:g}{why}"
     return Check(name, 1.0 if why else rate.high, limit, text, floor=0.05)

@@ -136,8 +136,8 @@ class TierFigures(Record):
     index that attackers reach from that output alone. It is not below 0, and None where the floor is not known.
     `consistency_excess`, `ssim_excess`, `ms_ssim_excess` and `features_excess` are what these figures have beyond the
     mean image of the original's class, by the same formula; beyond the mean image where the network gives no classes.
-    Whoever knows the label reaches that much without any release. Where the class's mean reaches 1 nothing is left to
-    measure, and a figure of 1 counts as an excess of 1.
+    Whoever knows the label reaches that much without any release. None where the upper end of what the class's mean
+    reaches lies above 0.9: nothing can be told there.
     `conclusive` is False where an attack of the tier failed: then the figures are only those of the other attacks, and
     prove no privacy. `index_attack` names the attack behind `index`.
     """

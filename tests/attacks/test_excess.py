@@ -68,3 +68,14 @@ def test_perceptual_figures_count_beyond_the_mean_image_of_the_class() -> None:
     assert without.ssim_excess == excess(known, prior)
     (unknown,) = over_class_mean([tier], [])
     assert unknown.ssim_excess is None
+
+
+def test_a_floor_near_1_leaves_nothing_to_tell_and_calls_nothing_harmless() -> None:
+    below = at(0.95, 0.97, 0.98)
+    tier = TierFigures(
+        threat="black-box", index=below, index_attack="ridge", consistency=below, reidentification=below,
+        lower_bound=False, conclusive=True,
+    )  # fmt: skip
+    for value, told in ((1.0, False), (0.89, False), (0.87, True)):
+        (found,) = over_class_mean([tier], [floor("class mean", value)])
+        assert (found.consistency_excess is not None) == told
