@@ -46,7 +46,7 @@ def floor(of: str, value: float) -> FloorFigures:
     figures = AttackFigures(
         index=at(0, 0, 0), mse=0.1, reidentification=at(0, 0, 0), target_count=9, gallery_count=9, **reads
     )
-    return FloorFigures(of=of, figures=figures)  # type: ignore[arg-type]
+    return FloorFigures(of=of, figures=figures)
 
 
 def test_perceptual_figures_count_beyond_the_mean_image_of_the_class() -> None:

@@ -86,7 +86,7 @@ def test_reconstructions_of_the_first_targets_are_compared_with_these() -> None:
     sight = Sight(known, distances(mean.features, known.features), seen)
     again = sight.look(images()[:4])
     assert torch.equal(sight.kept(again), torch.ones(4, dtype=torch.float64))  # type: ignore[arg-type]
-    found, prior = sight.apart(again)  # type: ignore[misc]
+    found, prior = sight.apart(again)
     assert found.tolist() == pytest.approx([0.0] * 4, abs=1e-5)
     assert torch.equal(prior, sight.from_mean[:4])  # type: ignore[index]
     assert sight.kept(Look(None, None)) is None

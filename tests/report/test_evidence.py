@@ -62,9 +62,9 @@ def test_every_privacy_budget_takes_the_signature_away_where_an_attack_breaks_it
     high = Interval(value=0.3, low=0.2, high=0.4)
     own = made.audited(consistency_excess=high, region=high)
     for budget, said in (("max_consistency", "answers kept beyond"), ("max_region", "the region of interest")):
-        plan = made.plan(chosen=made.candidate(audited=own), budgets=Budgets(**{budget: 0.5}))  # type: ignore[arg-type]
+        plan = made.plan(chosen=made.candidate(audited=own), budgets=Budgets(**{budget: 0.5}))
         assert evidence_of(plan).level == "signed off"
-        broken = evidence_of(plan.model_copy(update={"budgets": Budgets(**{budget: 0.35})}))  # type: ignore[arg-type]
+        broken = evidence_of(plan.model_copy(update={"budgets": Budgets(**{budget: 0.35})}))
         assert broken.level == "attacked, standard"
         assert any(said in each and "up to 0.400" in each for each in broken.missing)
 
