@@ -4,7 +4,7 @@ import torch
 from collabplan.graph import candidate_cuts, trace
 from collabplan.profilers import profile_model
 from collabplan.profilers.caveats import conversion_warning, gradient_warnings, measurement_warnings
-from collabplan.profilers.cuts import CutTiming, CutTimings
+from collabplan.profilers.cut_timings import CutTiming, CutTimings
 from collabplan.records import TargetIdentity, Timing
 from torch import Tensor, nn
 
