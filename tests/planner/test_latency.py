@@ -19,6 +19,7 @@ from collabplan.planner.latency import (
 )
 from collabplan.profilers.joining import JoinedCut
 from collabplan.profilers.link import serialisation_ms, transfer_ms
+from collabplan.profilers.steady import steady_timing
 from collabplan.records import Crossing, CutProfile, EdgePower, Link, Timing
 from defense_records import defense_record
 
@@ -148,3 +149,41 @@ def test_the_defense_costs_what_it_touches():
     assert cost(floating, rounding="stochastic") > cost(floating)
     assert cost(floating, batch=4) > 3 * cost(floating)
     assert cost(integers, dropout="element", rate=0.5) == cost(floating, bits=None) == 0
+
+
+def session(draw, speed, runs, contention=0.0):
+    """A profile's timing of 10 ms of work in a session at this speed, whose rounds wander about it."""
+
+    def run():
+        waits = draw.expovariate(1 / 20) if draw.random() < contention else 0.0
+        return 10 * speed * math.exp(draw.gauss(0, 0.03)) + waits
+
+    return steady_timing([run() for _ in range(runs)])
+
+
+@pytest.mark.parametrize("runs", [5, 10, 25])
+@pytest.mark.parametrize("contention", [0.0, 0.4])
+@pytest.mark.parametrize("same_machine", [False, True])
+def test_the_90_percent_interval_holds_the_median_of_another_session(runs, contention, same_machine):
+    draw = random.Random(runs)
+    trials, held, within_p95 = 700, 0, 0
+
+    def speed():
+        """Of one session; two sessions then differ by `DRIFT` at their 90 % ends."""
+        return math.exp(draw.gauss(0, DRIFT / 1.645 / math.sqrt(2)))
+
+    def two():
+        first = speed()
+        return first, first if same_machine else speed()
+
+    for _ in range(trials):
+        planned, later = two(), two()
+        edge, cloud = (session(draw, each, runs, contention) for each in planned)
+        latency = predict(joined(edge=edge, cloud=cloud), link=Link(bandwidth_bps=20e6, rtt_ms=15.0))
+        median = latency.p50_ms.value + 10 * sum(later) - edge.p50_ms - cloud.p50_ms
+        one_run = latency.p50_ms.value - edge.p50_ms - cloud.p50_ms
+        one_run += sum(10 * each * math.exp(draw.gauss(0, 0.03)) for each in later)
+        held += latency.p50_ms.low <= median <= latency.p50_ms.high
+        within_p95 += one_run <= latency.p95_ms
+    assert held / trials >= 0.88
+    assert within_p95 / trials >= 0.93
