@@ -71,7 +71,9 @@ def choose_threads(
         return ThreadChoice(usual)
     ends = clock() + TRIAL_S
     elapsed_ms(usual)
-    found = [elapsed_ms(usual) for _ in range(TURNS if clock() < ends else 1)]
+    found = [elapsed_ms(usual)]
+    while len(found) < TURNS and clock() < ends:
+        found.append(elapsed_ms(usual))
     if not busy and not Timing.from_samples(found).scatters:
         return ThreadChoice(usual)
     elapsed_ms(1)
