@@ -166,7 +166,7 @@ def session(draw, speed, runs, contention=0.0):
 @pytest.mark.parametrize("same_machine", [False, True])
 def test_the_90_percent_interval_holds_the_median_of_another_session(runs, contention, same_machine):
     draw = random.Random(runs)
-    trials, held, within_p95 = 700, 0, 0
+    trials, held, within_p95 = 400, 0, 0
 
     def speed():
         """Of one session; two sessions then differ by `DRIFT` at their 90 % ends."""
