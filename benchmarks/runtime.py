@@ -37,7 +37,8 @@ from collabplan.defenses import Defense
 from collabplan.graph import Cut, TracedGraph, candidate_cuts, split, trace
 from collabplan.planner.latency import defense_ms, predict_latency
 from collabplan.profilers import profile_model
-from collabplan.profilers.cuts import CutTiming, time_cuts
+from collabplan.profilers.cut_timings import CutTiming
+from collabplan.profilers.cuts import time_cuts
 from collabplan.profilers.joining import join
 from collabplan.profilers.timers import WallTimer, quiet
 from collabplan.records import (

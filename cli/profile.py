@@ -28,7 +28,9 @@ _SHOWN = {
     "device": option("cpu, cuda, cuda:1 or mps.", "DEVICE", _MEASURE, default=True),
     "role": option("The halves that this machine is to run.", None, _MEASURE, default=True),
     "batch": option("Samples of one request.", "N", _MEASURE, default=True, least=1),
-    "threads": option("Threads inside an operator; default: torch's choice.", "N", _MEASURE, least=1),
+    "threads": option(
+        "Threads inside an operator; default: torch's choice, or 1 where the machine is busy.", "N", _MEASURE, least=1
+    ),
     "dtype": option("Convert a copy and measure it; default: the model as it is.", None, _MEASURE),
     "seconds": option("Time to spend on timing cuts.", "S", _MEASURE, default=True, least=0.1, unit="s"),
 }

@@ -19,7 +19,7 @@ from ..defenses.pipeline import Defense
 from ..graph import Cut, cheapest_stepped_cut, find_cut
 from ..profilers.breakdown import Breakdown
 from ..profilers.cut_records import describe_cut
-from ..profilers.cuts import CutTiming
+from ..profilers.cut_timings import CutTiming
 from ..profilers.joining import JoinedCut
 from ..profilers.link import byte_ms, slow_start_steps
 from ..records import Candidate, DefenseRecord

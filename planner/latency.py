@@ -6,8 +6,9 @@ Medians are added for the median, and the parts' own 95 % quantiles for p95: exa
 slow together, too long where they are independent, so that a budget held at p95 errs on the safe side.
 The median's 90 % interval takes device, network and cloud to be independent: their distances to their
 own 5 % and 95 % quantiles are added in squares. These are quantiles of single runs, farther from the
-median than a later series' median is, unless the machine has changed its speed. Neither covers
-contention with programs that did not run during profiling or another network.
+median than a later series' median is. Runs of one profile do not show how the machine's speed differs from one
+session to the next: that is assumed (`DRIFT`), for both sides at once, and added in squares to either figure. Neither
+covers contention with other programs, whose runs the profiler does not count, or another network.
 """
 
 from __future__ import annotations
@@ -33,6 +34,11 @@ never depend on the moment; `edge_slowdown` applies."""
 
 LEVEL = 0.9
 """Of the intervals: 5 % and 95 % quantiles."""
+
+DRIFT = 0.1
+"""How far a machine's speed in another session lies from that of the profile, at the ends of a 90 % interval, as a
+share. An assumption and not a measurement of the user's machine: the 2-core server on which it was chosen wandered by
+10 to 20 % within minutes."""
 
 REQUEST_FIXED_MS, RECEIVE_FIXED_MS = 0.5, 0.4
 """What a request costs whatever is in it: the device checks the input and makes the request; in the cloud it waits for
@@ -95,9 +101,12 @@ def predict_latency(
     )
     constant = defending + packing
     p50 = prefix.value + suffix.value + network.value + constant
-    below = math.hypot(*(part.value - part.low for part in (prefix, suffix, network)))
-    above = math.hypot(*(part.high - part.value for part in (prefix, suffix, network)))
-    return _latency(p50, below, above, prefix.high + suffix.high + network.high + constant, parts)
+    drift = DRIFT * sum(side.p50_ms * factor for side, factor in ((cut.edge, edge_slowdown), (cut.cloud, 1.0)) if side)
+    faster = math.hypot(*(part.value - part.low for part in (prefix, suffix, network)), drift)
+    below = min(faster, p50 - constant)
+    above = math.hypot(*(part.high - part.value for part in (prefix, suffix, network)), drift)
+    slow = math.hypot(prefix.high - prefix.value + suffix.high - suffix.value, drift)
+    return _latency(p50, below, above, p50 + slow + network.high - network.value, parts)
 
 
 def edge_energy_mj(latency: Latency, moved_bytes: int, power: EdgePower) -> float:
@@ -116,14 +125,15 @@ def _spread(timing: Timing | None, factor: float = 1.0, *, fixed_ms: float = 0.0
 
     The outer quantiles of n runs lie nearer to their median than those of all runs do. Their distances are multiplied
     by 1 + 3 / n, which for normal runs is right within 2 % from n = 5 on (a test draws them). An interpolated timing
-    has no runs of its own: it counts as one of the fewest that are measured.
+    has no runs of its own: it counts as one of the fewest that are measured. The lower distance is that of the runs
+    from their own median, from which the profile's may have been moved.
     """
     if timing is None:
         return Interval(value=fixed_ms, low=fixed_ms, high=fixed_ms, level=LEVEL)
     runs, middle = sorted(timing.samples_ms), timing.p50_ms
     widened = factor * (1 + 3 / (len(runs) or MIN_SAMPLES))
     above = widened * (timing.p95_ms - middle)
-    below = widened * (middle - quantile(runs, 0.05)) if runs else above
+    below = widened * (quantile(runs, 0.5) - quantile(runs, 0.05)) if runs else above
     value = middle * factor + fixed_ms
     return Interval(value=value, low=max(value - below, fixed_ms), high=value + above, level=LEVEL)
 

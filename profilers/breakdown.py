@@ -3,8 +3,9 @@
 The sum over nodes is not the latency (see `nodes`), so node times only divide what was measured as a whole. Cuts that
 one tensor crosses form a chain: every other cut lies between two neighbours of it. The nodes between two measured
 neighbours share the difference of their measured times in proportion to their own times. So sums over nodes equal the
-measurements at every measured cut of the chain and at the whole model, and interpolate between them. A share is
-negative where a longer prefix was measured as quicker: that is scatter, which the predictions at those cuts have too.
+measurements at every measured cut of the chain and at the whole model, and interpolate between them. In profiles made
+before nested cuts were estimated together (`cut_timings`), a share may be negative: that is scatter, which the
+predictions at those cuts have too.
 """
 
 from __future__ import annotations

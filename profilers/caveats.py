@@ -6,18 +6,25 @@ from collections.abc import Mapping, Sequence
 
 from ..graph import Cut, TracedGraph, dead_gradients
 from ..records import Timing
-from .cuts import CutTimings
+from .cut_timings import CutTimings
 from .timers import core_count
 
 WORTH_WARNING = 0.01
 """A node with a smaller share of the node sum may scatter without a warning."""
+
+WORTH_SAYING = 0.05
+"""The share of lost runs, or of time lost to other programs, that is warned of."""
 
 NAMED = 4
 """The most tensors that one warning names."""
 
 
 def measurement_warnings(
-    timings: CutTimings, names: Mapping[str, str], nodes: Mapping[str, Timing], load: float | None
+    timings: CutTimings,
+    names: Mapping[str, str],
+    nodes: Mapping[str, Timing],
+    load: float | None,
+    waited_share: float = 0.0,
 ) -> list[str]:
     """Warnings about the measurements: a busy machine, scatter, and cuts that were interpolated.
 
@@ -26,11 +33,22 @@ def measurement_warnings(
         names: by cut id, the cut's name.
         nodes: by node name.
         load: the load average before measuring; None: unknown.
+        waited_share: of the time of all runs, the part that the program waited for a core.
     """
     found = []
-    if load is not None and load > 0.5 * core_count():
+    if load is not None and is_busy(load):
         found.append(
             f"the load average was {load:.1f} on {core_count()} cores before measuring; other programs were running"
+        )
+    if waited_share > WORTH_SAYING:
+        found.append(
+            f"{waited_share:.0%} of the time of all runs other programs had the core; that time is not counted, and a "
+            "device that is as busy when it serves is that much slower"
+        )
+    lost, taken = _disturbed(timings)
+    if lost > WORTH_SAYING * taken:
+        found.append(
+            f"{lost} of {taken} runs took far longer than the quick ones and are not counted: other programs ran then"
         )
     if timings.whole.scatters:
         found.append(f"the whole model scatters: {_spread(timings.whole)}; close other programs and profile again")
@@ -51,6 +69,11 @@ def measurement_warnings(
             "node breakdown; give more --seconds to measure them"
         )
     return found
+
+
+def is_busy(load: float | None) -> bool:
+    """Do other programs occupy this machine, as far as the load average shows?"""
+    return load is not None and load > 0.5 * core_count()
 
 
 def gradient_warnings(traced: TracedGraph, cuts: Sequence[Cut]) -> list[str]:
@@ -86,6 +109,14 @@ def _scatter(what: str, timings: Mapping[str, Timing]) -> list[str]:
     worst = max(wide, key=lambda name: wide[name].iqr_ms / max(wide[name].p50_ms, 1e-9))
     how_many = f"{len(wide)} of {len(timings)} {what} scatter over 10 % of their median"
     return [f"{how_many}, most {worst}: {_spread(wide[worst])}"]
+
+
+def _disturbed(timings: CutTimings) -> tuple[int, int]:
+    """Of the whole model and all measured halves: runs that are not counted, and all."""
+    halves = [half for cut in timings.cuts.values() for half in (cut.edge, cut.cloud) if half is not None]
+    series = [timings.whole, *(half for half in halves if half is not timings.whole)]
+    lost = sum(len(each.disturbed_ms) for each in series)
+    return lost, lost + sum(len(each.samples_ms) for each in series)
 
 
 def _spread(timing: Timing) -> str:

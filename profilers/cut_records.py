@@ -9,7 +9,7 @@ import torch
 
 from ..graph import Cut, TracedGraph
 from ..records import CollabplanError, Crossing, CutProfile, Profile
-from .cuts import CutTiming
+from .cut_timings import CutTiming
 from .memory import EdgeMemory, EdgeUse
 from .nodes import GraphFacts, collect_facts
 from .placement import converted_dtype, place

@@ -2,11 +2,14 @@
 
 A round runs every chosen cut once, the prefix and then the suffix on the tensors that the prefix has just
 made, and the whole model between cuts. The next round runs in the opposite order. So a machine that
-becomes slower for a while slows all cuts alike, and the medians stay comparable. A rest precedes each run: in a
-deployment each side waits for the other and for the link, and starts with cold caches (measured: 10 % slower at 30 ms,
-20 % at 3 ms). The budget of seconds decides how many cuts get `MIN_SAMPLES` samples each. Cuts that one tensor crosses
-come first, then those with more tensors; among equals comes the one farthest (in node time) from all chosen before it.
-The other cuts are interpolated between their measured neighbours by the node breakdown, and marked.
+becomes slower for a while slows all cuts alike, and the medians stay comparable. Rounds go on until every median is
+known closely (`steady_enough`), or the budget is spent. Disturbed runs do not count (`steady`).
+
+A rest precedes each run: in a deployment each side waits for the other and for the link, and starts with cold caches
+(measured: 10 % slower at 30 ms, 20 % at 3 ms). The budget of seconds decides how many cuts get `MIN_SAMPLES` samples
+each. Cuts that one tensor crosses come first, then those with more tensors; among equals comes the one farthest (in
+node time) from all chosen before it. The other cuts are interpolated between their measured neighbours by the node
+breakdown, and marked; then all are put into order (`cut_timings`).
 """
 
 from __future__ import annotations
@@ -20,13 +23,23 @@ from typing import Any
 from torch import Tensor
 
 from ..graph import Cut, TracedGraph, split
-from ..records import Role, Timing
+from ..records import Role
 from ..records.byte_cache import ByteBoundedCache
-from .interpolation import NO_TIME, between
+from .cut_timings import CutTiming, CutTimings, fill, in_order
+from .steady import steady_timing
 from .timers import R, Timer, timed
 
 MIN_SAMPLES = 5
+ENOUGH_SAMPLES = 10
 MAX_SAMPLES = 25
+"""Undisturbed samples of each half: to be measured at all, to be known closely, and the most that are taken."""
+
+MAX_ROUNDS = 60
+"""Rounds after which no more are taken, however many runs were disturbed."""
+
+CLOSE = 0.02
+"""A median is known closely if its 90 % interval reaches at most this share of the whole model's time to each side."""
+
 WHOLE_EVERY = 6
 """The number of cuts between two runs of the whole model."""
 
@@ -35,23 +48,6 @@ REST_S, REST_SHARE = 0.01, 1e-3
 
 CACHE_BYTES = 512 * 2**20
 """The most crossing tensors kept for timing suffixes alone. Beyond it the prefix makes them again, untimed."""
-
-
-@dataclass(frozen=True, slots=True)
-class CutTiming:
-    """Prefix and suffix of one cut; None where the role or the cut lacks that part."""
-
-    edge: Timing | None
-    cloud: Timing | None
-    interpolated: bool
-
-
-@dataclass(frozen=True)
-class CutTimings:
-    """The whole model, and every cut by id."""
-
-    whole: Timing
-    cuts: dict[str, CutTiming]
 
 
 @dataclass(eq=False)
@@ -71,8 +67,8 @@ class _Run:
 
     def timing(self) -> CutTiming:
         """The summary of the samples."""
-        edge = Timing.from_samples(self.edge_ms) if self.edge_ms else None
-        cloud = Timing.from_samples(self.cloud_ms) if self.cloud_ms else None
+        edge = steady_timing(self.edge_ms) if self.edge_ms else None
+        cloud = steady_timing(self.cloud_ms) if self.cloud_ms else None
         return CutTiming(edge, cloud, interpolated=False)
 
 
@@ -99,8 +95,8 @@ def time_cuts(
     session = _Session(traced, timer, role, seconds, on_fraction)
     session.warm_up()
     session.measure(ranked([cut for cut in cuts if cut.kind == "proper"], depth_ms), depth_ms)
-    whole = Timing.from_samples(session.whole_ms)
-    measured = {run.cut.id: run.timing() for run in session.runs}
+    found = {run.cut.id: run.timing() for run in session.runs}
+    measured, whole = in_order(cuts, found, steady_timing(session.whole_ms))
     return CutTimings(whole, fill(cuts, depth_ms, measured, whole, role))
 
 
@@ -123,19 +119,22 @@ class _Session:
         self.on_fraction = on_fraction
         self.runs: list[_Run] = []
         self.whole_ms: list[float] = []
+        self.whole_wall_ms: list[float] = []
         self.crossings = ByteBoundedCache[str, tuple[Tensor, ...]](CACHE_BYTES, _storage_bytes, evicts=False)
 
     def warm_up(self) -> None:
         """Three runs of the whole model: the first prepares kernels, the others set the expectation."""
         for _ in range(3):
             self.run_whole()
-        self.expected_ms = min(self.whole_ms[1:])
+        self.expected_ms = min(self.whole_wall_ms[1:])
         self.whole_ms.clear()
 
     def run_whole(self) -> None:
         """Take one sample of the whole model, as the flat graph that the halves are made of."""
+        started = time.monotonic()
         elapsed_ms, _ = self.timed(self.traced.flat, *self.inputs)
         self.whole_ms.append(elapsed_ms)
+        self.whole_wall_ms.append(1e3 * (time.monotonic() - started - self.rest_s))
 
     def timed(self, function: Callable[..., R], *args: Any) -> tuple[float, R]:
         """Milliseconds and result of a run after a rest."""
@@ -153,12 +152,16 @@ class _Session:
         while len(self.whole_ms) < MIN_SAMPLES:
             self.run_whole()
         round_s = 0.0
-        while self.fewest() < MAX_SAMPLES and self.left_s() > round_s:
+        while self.left_s() > round_s and not self.known_closely():
             round_s = self.round(self.runs)
 
-    def fewest(self) -> int:
-        """The smallest number of samples of a cut, or that of the whole model if no cut is measured."""
-        return min((run.count for run in self.runs), default=len(self.whole_ms))
+    def known_closely(self) -> bool:
+        """Need no more rounds be run?"""
+        if min((run.count for run in self.runs), default=len(self.whole_ms)) >= MAX_ROUNDS:
+            return True
+        least_ms = CLOSE * median(self.whole_ms)
+        series = [self.whole_ms, *(each for run in self.runs for each in (run.edge_ms, run.cloud_ms) if each)]
+        return all(steady_enough(each, least_ms) for each in series)
 
     def left_s(self) -> float:
         """Seconds to the deadline, negative beyond it."""
@@ -191,7 +194,7 @@ class _Session:
             needed_s *= (left - 1) / left
             if needed_s > 1.25 * max(self.left_s(), 0.0):
                 runs = runs[: int(len(runs) * max(self.left_s(), 0.0) / needed_s)]
-        self.expected_ms = median(self.whole_ms[-MIN_SAMPLES:])
+        self.expected_ms = median(self.whole_wall_ms[-MIN_SAMPLES:])
         return runs
 
     def round(self, runs: Sequence[_Run], *, backwards: bool = False) -> float:
@@ -231,6 +234,17 @@ class _Session:
             self.on_fraction(min(1.0, spent / max(self.deadline - self.started, 1e-9)))
 
 
+def steady_enough(samples_ms: Sequence[float], least_ms: float) -> bool:
+    """Is the median of the undisturbed runs known to `least_ms`, or are there as many runs as are ever taken?
+
+    The standard error of a normal median is 1.2533 sigma / sqrt(n), and the interquartile range 1.349 sigma.
+    """
+    timing = steady_timing(samples_ms)
+    count = len(timing.samples_ms)
+    reach_ms = 1.645 * 1.2533 * timing.iqr_ms / 1.349 / count**0.5
+    return count >= MAX_SAMPLES or (count >= ENOUGH_SAMPLES and reach_ms <= least_ms)
+
+
 def _storage_bytes(crossing: tuple[Tensor, ...]) -> int:
     return sum(tensor.untyped_storage().nbytes() for tensor in crossing)
 
@@ -256,35 +270,3 @@ def ranked(cuts: Sequence[Cut], depth_ms: Mapping[str, float]) -> list[Cut]:
             place = depth_ms[chosen.id]
             gaps = [min(gap, abs(depth_ms[cut.id] - place)) for gap, cut in zip(gaps, group, strict=True)]
     return order
-
-
-def fill(
-    cuts: Sequence[Cut],
-    depth_ms: Mapping[str, float],
-    measured: Mapping[str, CutTiming],
-    whole: Timing,
-    role: Role,
-) -> dict[str, CutTiming]:
-    """The timings of all cuts: measured, the whole itself at both ends, the rest interpolated."""
-    known = [(depth_ms[cut.id], measured[cut.id]) for cut in cuts if cut.id in measured]
-    total_ms = max(depth_ms.values(), default=0.0)
-    edges = [(0.0, NO_TIME), *((at, t.edge) for at, t in known if t.edge), (total_ms, whole)]
-    clouds = [(0.0, whole), *((at, t.cloud) for at, t in known if t.cloud), (total_ms, NO_TIME)]
-    edges.sort(key=lambda point: point[0])
-    clouds.sort(key=lambda point: point[0])
-    timings = {}
-    for cut in cuts:
-        if cut.kind == "proper":
-            at = depth_ms[cut.id]
-            timings[cut.id] = measured.get(cut.id) or CutTiming(
-                edge=between(edges, at) if role != "cloud" else None,
-                cloud=between(clouds, at) if role != "edge" else None,
-                interpolated=True,
-            )
-        else:
-            timings[cut.id] = CutTiming(
-                edge=whole if cut.kind == "edge-only" and role != "cloud" else None,
-                cloud=whole if cut.kind == "cloud-only" and role != "edge" else None,
-                interpolated=False,
-            )
-    return timings

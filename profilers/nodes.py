@@ -17,8 +17,9 @@ from torch.utils import _pytree as pytree
 
 from ..graph.naming import module_path
 from ..graph.weights import parameter_counts
-from ..records import NodeProfile, Timing
+from ..records import NodeProfile
 from .flops import FlopCount
+from .steady import steady_timing
 from .timers import Timer
 
 WARM_UP_RUNS = 2
@@ -165,7 +166,7 @@ def node_profiles(flat: fx.GraphModule, facts: GraphFacts, samples: dict[str, li
             name=node.name,
             operator=operator_name(node.target),
             module=module_path(node),
-            timing=Timing.from_samples(samples[node.name]),
+            timing=steady_timing(samples[node.name]),
             output_bytes=facts.nodes[node.name].output_bytes,
             flops=facts.nodes[node.name].flops,
             parameter_count=sum(counts.get(name, 0) for name in {str(each.target) for each in node.all_input_nodes}),

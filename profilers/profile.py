@@ -19,14 +19,25 @@ from ..records import (
     TargetIdentity,
     collect_provenance,
 )
-from .caveats import conversion_warning, gradient_warnings, measurement_warnings
+from .caveats import conversion_warning, gradient_warnings, is_busy, measurement_warnings
 from .cut_records import CutView, first_run, rebase
-from .cuts import CutTimings, time_cuts
+from .cut_timings import CutTimings
+from .cuts import time_cuts
 from .energy import measure_power
 from .memory import EdgeMemory, EdgeUse, measured_peak_bytes
 from .nodes import GraphFacts, node_profiles, quickest_ms, time_nodes
 from .placement import converted_dtype, native_dtype_name, place
-from .timers import identify, load_average, quiet, resolve_device, timed, timer_for
+from .thread_choice import ThreadChoice, choose_threads, threads_named
+from .timers import (
+    RunningTimer,
+    WallTimer,
+    identify,
+    load_average,
+    quiet,
+    resolve_device,
+    timed,
+    timer_for,
+)
 
 Progress = Callable[[str, float], None]
 """Called between measurements with the name of the current one and the share that is done, 0 to 1."""
@@ -60,7 +71,8 @@ def profile_model(
         device: `cpu`, `cuda`, `cuda:INDEX` or `mps`.
         role: `edge` times prefixes alone, `cloud` suffixes alone; two such profiles are joined at planning.
         batch: samples per run; all times are for the whole batch.
-        threads: threads inside an operator (None: torch's own choice). Recorded either way.
+        threads: threads inside an operator. None: torch's own choice, or one where the machine is busy and one is
+            faster; a warning of the profile then says so. Recorded either way.
         dtype: what a copy of the model is converted to (`float32`, `float16`, `bfloat16`, `float64`); None measures it
             as it is.
         max_crossing: the number of private tensors that may cross at a candidate cut.
@@ -90,7 +102,8 @@ def profile_model(
     report = on_progress or _silent
     report("finding cuts", 0.0)
     cuts = candidate_cuts(traced, max_crossing)
-    with quiet(threads) as used_threads:
+    chosen = _chosen_threads(placed, where, threads, busy=is_busy(load))
+    with quiet(chosen.threads) as used_threads:
         facts = first_run(placed, dtype, device, batch)
         measured = _measure(placed, rebase(cuts, placed), facts, where, role, seconds, report)
     rows = measured.rows(dtype if converted else None)
@@ -112,7 +125,8 @@ def profile_model(
         power=measured.power,
         power_missing=measured.power_missing,
         warnings=(
-            *measurement_warnings(measured.cut_timings, names, timings, load),
+            *([chosen.said] if chosen.said else []),
+            *measurement_warnings(measured.cut_timings, names, timings, load, measured.waited_share),
             *gradient_warnings(traced, cuts),
             *([conversion_warning(dtype, own)] if converted else []),
         ),
@@ -132,6 +146,7 @@ class _Measured:
     memory: dict[str, EdgeMemory]
     power: MeasuredPower | None
     power_missing: str | None
+    waited_share: float
 
     def rows(self, dtype: str | None) -> tuple[CutProfile, ...]:
         """The records of the cuts. `dtype` is None where the model was not converted."""
@@ -148,7 +163,7 @@ def _measure(
     seconds: float,
     report: Progress,
 ) -> _Measured:
-    timer = timer_for(device)
+    timer = timer_for(device, torch.get_num_threads())
     samples = time_nodes(
         placed.flat, placed.example_inputs, timer, NODE_SHARE * seconds, lambda done: report("nodes", done)
     )
@@ -161,7 +176,21 @@ def _measure(
     memory = _memory(placed, cuts, use, device, report)
     report("power", 0.0)
     power, missing = measure_power(device, lambda: timed(timer, placed.flat, *placed.example_inputs))
-    return _Measured(cuts, facts, nodes, use, timings, memory, power, missing)
+    waited = timer.waited_ms / max(timer.wall_ms, 1e-9) if isinstance(timer, RunningTimer) else 0.0
+    return _Measured(cuts, facts, nodes, use, timings, memory, power, missing, waited)
+
+
+def _chosen_threads(placed: TracedGraph, device: torch.device, threads: int | None, *, busy: bool) -> ThreadChoice:
+    """How many threads to measure with: what the user named, or what `choose_threads` finds."""
+    usual = threads or torch.get_num_threads()
+    if device.type != "cpu" or threads_named(threads):
+        return ThreadChoice(usual)
+
+    def elapsed_ms(count: int) -> float:
+        with quiet(count):
+            return timed(WallTimer(), placed.flat, *placed.example_inputs)[0]
+
+    return choose_threads(elapsed_ms, usual, busy=busy)
 
 
 def _silent(_what: str, _done: float) -> None:

@@ -48,12 +48,18 @@ class Interval(Record):
 
 
 class Timing(Record):
-    """The latency of one thing in milliseconds: raw samples and their summary."""
+    """The latency of one thing in milliseconds: raw samples and their summary.
+
+    `disturbed_ms` are runs of a profile that took so much longer than the quick ones that another program must have
+    run: they are kept, and the summary does not count them. The median of a profile may lie beside that of its samples,
+    because longer prefixes take no less time than shorter ones.
+    """
 
     p50_ms: float = Field(ge=0)
     p95_ms: float = Field(ge=0)
     iqr_ms: float = Field(ge=0)
     samples_ms: tuple[float, ...]
+    disturbed_ms: tuple[float, ...] = ()
 
     @classmethod
     def from_samples(cls, samples_ms: list[float]) -> Timing:

@@ -32,7 +32,7 @@ class ProfileOptions:
         device: `cpu`, `cuda`, `cuda:1` or `mps`.
         role: which halves this machine is to run.
         batch: samples of one request.
-        threads: inside an operator; None: torch's own choice.
+        threads: inside an operator; None: torch's own choice, or one where the machine is busy and one is faster.
         dtype: a copy of the model is converted to it and measured; None: the model as it is.
         seconds: spent on timing cuts.
     """

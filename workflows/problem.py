@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from ..graph import candidate_cuts
 from ..planner import Problem
+from ..profilers.thread_choice import said_of_threads
 from ..records import Budgets, TargetIdentity
 from ..report.wording import link_text
 from ..targets.input_options import InputOptions
@@ -67,6 +68,8 @@ def prepare_session(session: Session, profiles: Profiles | None, workspace: Work
         check_promises(session.target, session.traced, reporter)
         reporter.note("no profile of this target here: profiling it now")
         made = measure_profile(session, ProfileOptions(), reporter)
+        if line := said_of_threads(made):
+            reporter.note(line)
         profiles = Profiles(made, made, f"profile {workspace.save_profile(made)}")
     reporter.note(profiles.said)
     for profile in (profiles.edge, profiles.cloud):

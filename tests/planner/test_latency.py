@@ -9,6 +9,7 @@ import statistics
 import pytest
 from collabplan.defenses.pipeline import Defense
 from collabplan.planner.latency import (
+    DRIFT,
     RECEIVE_FIXED_MS,
     REQUEST_FIXED_MS,
     defense_ms,
@@ -18,6 +19,7 @@ from collabplan.planner.latency import (
 )
 from collabplan.profilers.joining import JoinedCut
 from collabplan.profilers.link import serialisation_ms, transfer_ms
+from collabplan.profilers.steady import steady_timing
 from collabplan.records import Crossing, CutProfile, EdgePower, Link, Timing
 from defense_records import defense_record
 
@@ -55,11 +57,11 @@ def test_p95_adds_what_each_part_does_at_its_worst():
     latency = predict(joined())
     slow = Link(bandwidth_bps=16e6, rtt_ms=16.5)
     fixed = latency.parts.serialisation_ms + 0.5 + REQUEST_FIXED_MS + RECEIVE_FIXED_MS
-    at_worst = 6 + FIVE_RUNS * (EDGE.p95_ms - 6) + 2 + FIVE_RUNS * (CLOUD.p95_ms - 2)
+    at_worst = 6 + 2 + math.hypot(FIVE_RUNS * (EDGE.p95_ms - 6 + CLOUD.p95_ms - 2), DRIFT * (6 + 2))
     assert latency.p95_ms == pytest.approx(at_worst + transfer_ms(4000, slow) + transfer_ms(40, slow) + fixed)
 
 
-def test_the_interval_of_the_median_takes_device_network_and_cloud_to_be_independent():
+def test_the_interval_of_the_median_takes_device_network_and_cloud_to_be_independent_and_the_drift_common():
     latency = predict(joined())
     median, ways = latency.p50_ms, transfer_ms(4000, LINK) + transfer_ms(40, LINK)
     slow, fast = Link(bandwidth_bps=16e6, rtt_ms=16.5), Link(bandwidth_bps=24e6, rtt_ms=13.5)
@@ -67,8 +69,9 @@ def test_the_interval_of_the_median_takes_device_network_and_cloud_to_be_indepen
     below = ways - transfer_ms(4000, fast) - transfer_ms(40, fast)
     slower = FIVE_RUNS * (EDGE.p95_ms - 6), FIVE_RUNS * (CLOUD.p95_ms - 2), above
     faster = FIVE_RUNS * (6 - 4.2), FIVE_RUNS * (2 - 1.1), below
-    assert median.high - median.value == pytest.approx(math.hypot(*slower))
-    assert median.value - median.low == pytest.approx(math.hypot(*faster))
+    drift = DRIFT * (6 + 2)
+    assert median.high - median.value == pytest.approx(math.hypot(*slower, drift))
+    assert median.value - median.low == pytest.approx(math.hypot(*faster, drift))
     assert median.high < latency.p95_ms
 
 
@@ -79,7 +82,7 @@ def test_few_runs_reach_as_far_from_their_median_as_many(runs):
     def p95_above_p50():
         timing = Timing.from_samples([100 + draw.gauss(0, 1) for _ in range(runs)])
         latency = predict(joined("edge-only", edge=timing, cloud=None))
-        return latency.p95_ms - latency.p50_ms.value
+        return math.sqrt((latency.p95_ms - latency.p50_ms.value) ** 2 - (DRIFT * timing.p50_ms) ** 2)
 
     found = statistics.mean(p95_above_p50() for _ in range(60_000 // runs))
     assert found == pytest.approx(1.645, rel=0.03)  # the normal law's 95 % quantile
@@ -90,7 +93,8 @@ def test_an_interpolated_side_reaches_as_far_as_the_fewest_runs_do():
         between = Timing(p50_ms=p50_ms, p95_ms=8.0, iqr_ms=1.0, samples_ms=())
         return predict(joined("edge-only", edge=between, cloud=None)).p50_ms
 
-    assert (median(6.0).low, median(6.0).high) == pytest.approx((6 - FIVE_RUNS * 2, 6 + FIVE_RUNS * 2))
+    reach = math.hypot(FIVE_RUNS * 2, DRIFT * 6)
+    assert (median(6.0).low, median(6.0).high) == pytest.approx((6 - reach, 6 + reach))
     assert median(1.0).low == 0.0
 
 
@@ -145,3 +149,41 @@ def test_the_defense_costs_what_it_touches():
     assert cost(floating, rounding="stochastic") > cost(floating)
     assert cost(floating, batch=4) > 3 * cost(floating)
     assert cost(integers, dropout="element", rate=0.5) == cost(floating, bits=None) == 0
+
+
+def session(draw, speed, runs, contention=0.0):
+    """A profile's timing of 10 ms of work in a session at this speed, whose rounds wander about it."""
+
+    def run():
+        waits = draw.expovariate(1 / 20) if draw.random() < contention else 0.0
+        return 10 * speed * math.exp(draw.gauss(0, 0.03)) + waits
+
+    return steady_timing([run() for _ in range(runs)])
+
+
+@pytest.mark.parametrize("runs", [5, 10, 25])
+@pytest.mark.parametrize("contention", [0.0, 0.4])
+@pytest.mark.parametrize("same_machine", [False, True])
+def test_the_90_percent_interval_holds_the_median_of_another_session(runs, contention, same_machine):
+    draw = random.Random(runs)
+    trials, held, within_p95 = 400, 0, 0
+
+    def speed():
+        """Of one session; two sessions then differ by `DRIFT` at their 90 % ends."""
+        return math.exp(draw.gauss(0, DRIFT / 1.645 / math.sqrt(2)))
+
+    def two():
+        first = speed()
+        return first, first if same_machine else speed()
+
+    for _ in range(trials):
+        planned, later = two(), two()
+        edge, cloud = (session(draw, each, runs, contention) for each in planned)
+        latency = predict(joined(edge=edge, cloud=cloud), link=Link(bandwidth_bps=20e6, rtt_ms=15.0))
+        median = latency.p50_ms.value + 10 * sum(later) - edge.p50_ms - cloud.p50_ms
+        one_run = latency.p50_ms.value - edge.p50_ms - cloud.p50_ms
+        one_run += sum(10 * each * math.exp(draw.gauss(0, 0.03)) for each in later)
+        held += latency.p50_ms.low <= median <= latency.p50_ms.high
+        within_p95 += one_run <= latency.p95_ms
+    assert held / trials >= 0.88
+    assert within_p95 / trials >= 0.93

@@ -4,7 +4,7 @@ import torch
 from collabplan.graph import candidate_cuts, trace
 from collabplan.profilers import profile_model
 from collabplan.profilers.caveats import conversion_warning, gradient_warnings, measurement_warnings
-from collabplan.profilers.cuts import CutTiming, CutTimings
+from collabplan.profilers.cut_timings import CutTiming, CutTimings
 from collabplan.records import TargetIdentity, Timing
 from torch import Tensor, nn
 
@@ -30,6 +30,17 @@ def test_scatter_load_and_interpolation_are_warned_of() -> None:
     ):
         assert part in text
     assert "1 of 2 cuts were not measured" in text
+
+
+def test_time_and_runs_that_other_programs_took_are_warned_of() -> None:
+    steady = timing(1.0, 0.05)
+    disturbed = steady.model_copy(update={"disturbed_ms": (30.0, 40.0)})
+    timings = CutTimings(disturbed, {"a": CutTiming(steady, disturbed.model_copy(), interpolated=False)})
+    text = "\n".join(measurement_warnings(timings, {"a": "layer1"}, {}, load=0.0, waited_share=0.6))
+    assert "60% of the time of all runs other programs had the core" in text
+    assert "4 of 7 runs took far longer than the quick ones and are not counted" in text
+    calm = CutTimings(steady, {"a": CutTiming(steady, steady, interpolated=False)})
+    assert measurement_warnings(calm, {"a": "layer1"}, {}, load=0.0, waited_share=0.04) == []
 
 
 class Hard(nn.Module):

@@ -10,14 +10,20 @@ import pytest
 import torch
 from collabplan.profilers import CudaTimer, MpsTimer, Timer, WallTimer, check_timer
 from collabplan.profilers.conformance import CHECKS, Work
-from collabplan.profilers.timers import timed
+from collabplan.profilers.timers import RunningTimer, timed, timer_for
 
 EXAMPLES: dict[str, Callable[[], Timer]] = {
     "wall": WallTimer,
+    "running": RunningTimer,
     "cuda": lambda: CudaTimer(torch.device("cuda", 0)),
     "mps": MpsTimer,
 }
-PRESENT = {"wall": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+PRESENT = {
+    "wall": True,
+    "running": isinstance(timer_for(torch.device("cpu"), threads=1), RunningTimer),
+    "cuda": torch.cuda.is_available(),
+    "mps": torch.backends.mps.is_available(),
+}
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)

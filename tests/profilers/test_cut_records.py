@@ -4,7 +4,7 @@ import pytest
 import torch
 from collabplan.graph import TracedGraph, candidate_cuts, split, trace
 from collabplan.profilers.cut_records import describe_cut, first_run, rebase
-from collabplan.profilers.cuts import CutTiming
+from collabplan.profilers.cut_timings import CutTiming
 from collabplan.profilers.placement import place
 from collabplan.records import CollabplanError, Profile
 from torch import Tensor, nn

@@ -8,7 +8,8 @@ import torch
 from collabplan.graph import TracedGraph, candidate_cuts
 from collabplan.profilers import cuts
 from collabplan.profilers.cut_records import rebase
-from collabplan.profilers.cuts import MAX_SAMPLES, MIN_SAMPLES, CutTimings, ranked, time_cuts
+from collabplan.profilers.cut_timings import CutTimings
+from collabplan.profilers.cuts import MAX_ROUNDS, MIN_SAMPLES, ranked, time_cuts
 from collabplan.profilers.memory import EdgeUse
 from collabplan.profilers.nodes import collect_facts
 from collabplan.profilers.placement import place
@@ -50,7 +51,9 @@ def test_with_time_enough_every_cut_is_measured(residual: TracedGraph, monkeypat
         if cut.kind == "proper":
             assert found.edge
             assert found.cloud
-            assert MIN_SAMPLES <= len(found.edge.samples_ms) == len(found.cloud.samples_ms) <= MAX_SAMPLES
+            rounds = {len(half.samples_ms) + len(half.disturbed_ms) for half in (found.edge, found.cloud)}
+            assert len(rounds) == 1
+            assert MIN_SAMPLES <= rounds.pop() <= MAX_ROUNDS
 
 
 def test_without_time_the_whole_is_measured_and_the_rest_interpolated(residual: TracedGraph) -> None:

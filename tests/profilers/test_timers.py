@@ -3,12 +3,23 @@
 import gc
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from collabplan.profilers import resolve_device
-from collabplan.profilers.timers import CudaTimer, MpsTimer, WallTimer, identify, quiet, timed, timer_for
+from collabplan.profilers import timers as clocks
+from collabplan.profilers.timers import (
+    CudaTimer,
+    MpsTimer,
+    RunningTimer,
+    WallTimer,
+    identify,
+    quiet,
+    timed,
+    timer_for,
+)
 from collabplan.records import CollabplanError
 
 
@@ -21,6 +32,50 @@ def test_the_wall_timer_measures_milliseconds() -> None:
     elapsed_ms, result = timed(WallTimer(), slept, 0.02)
     assert result == "slept"
     assert 19 < elapsed_ms < 500
+
+
+def schedstat(tmp_path: Path, waited_ns: int) -> str:
+    file = tmp_path / "schedstat"
+    file.write_text(f"93029 {waited_ns} 2\n")
+    return str(file)
+
+
+def test_one_thread_is_not_charged_for_time_that_others_had_its_core(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clocks, "WAITED_FILE", schedstat(tmp_path, 1_000_000))
+    timer = RunningTimer()
+    assert timer.mark()[1] == 1_000_000
+    ms = 1_000_000
+    assert timer.elapsed_ms((0, 0, 0), (10 * ms, 0, 10 * ms)) == 10.0
+    assert timer.elapsed_ms((0, 0, 0), (10 * ms, 6 * ms, 10 * ms)) == 4.0
+    assert (timer.wall_ms, timer.waited_ms) == (20.0, 6.0)
+
+
+def test_a_wait_between_the_readings_of_one_mark_is_not_taken_off_the_run() -> None:
+    timer, ms = RunningTimer(), 1_000_000
+    assert timer.elapsed_ms((0, 0, 5 * ms), (9 * ms, 5 * ms, 9 * ms)) == 4.0
+    assert timer.elapsed_ms((0, 0, 0), (4 * ms, 5 * ms, 9 * ms)) == 4.0
+    assert timer.elapsed_ms((0, 0, 0), (4 * ms, 7 * ms, 4 * ms)) == 0.0
+
+
+def test_what_a_thread_waits_for_of_its_own_accord_counts() -> None:
+    timer = timer_for(torch.device("cpu"), threads=1)
+    assert 19 < timed(timer, slept, 0.02)[0] < 500
+
+
+def test_several_threads_and_kernels_that_keep_no_waits_are_timed_by_the_wall(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cpu = torch.device("cpu")
+    monkeypatch.setattr(clocks, "WAITED_FILE", schedstat(tmp_path, 0))
+    assert isinstance(timer_for(cpu, threads=1), RunningTimer)
+    assert isinstance(timer_for(cpu, threads=2), WallTimer)
+    assert isinstance(timer_for(cpu), WallTimer)
+    for broken in (tmp_path / "absent", tmp_path / "empty"):
+        (tmp_path / "empty").touch()
+        monkeypatch.setattr(clocks, "WAITED_FILE", str(broken))
+        assert isinstance(timer_for(cpu, threads=1), WallTimer)
 
 
 def test_quiet_switches_off_gradients_and_the_collector_and_puts_everything_back() -> None:
