@@ -42,6 +42,9 @@ RESTARTS = 3
 CONVERGING_SHARE, QUICK_SHARE = 2, 8
 """The generator's steps are the effort's over this, where training goes on until it converges and where it does not."""
 
+FEWEST_STEPS = 200
+"""Its least steps, if the effort has as many."""
+
 
 @dataclass(frozen=True, slots=True)
 class LatentPrior:
@@ -80,7 +83,7 @@ def _trained_generator(view: AdversaryView, effort: Effort, generator: torch.Gen
     blank = float((images.mean(dim=0) - held).square().mean())
     # It costs the most of all networks and seldom wins: at quick effort it is given little time.
     share = CONVERGING_SHARE if effort.until_converged else QUICK_SHARE
-    fewer = replace(effort, train_steps=max(1, effort.train_steps // share))
+    fewer = replace(effort, train_steps=max(effort.train_steps // share, min(effort.train_steps, FEWEST_STEPS)))
     trained, training = train(network, step_loss, held_loss, len(images), fewer, generator, unit=blank)
     assert isinstance(trained, Autoencoder)
     return trained.generator.requires_grad_(False), training

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from .audit import TierFigures
     from .base import Interval
-    from .plan import Budgets
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +39,8 @@ class PrivacyBudget:
         """On the command line."""
         return f"--{self.name.replace('_', '-')}"
 
-    def limit(self, budgets: Budgets) -> float | None:
-        """The greatest figure allowed; None where that was not asked for."""
+    def limit(self, budgets: BaseModel) -> float | None:
+        """The greatest figure that a plan's `Budgets` allow; None where that was not asked for."""
         limit: float | None = getattr(budgets, self.name)
         return limit
 
