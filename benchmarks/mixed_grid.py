@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -16,31 +16,65 @@ from collabplan.attacks.metrics import JUDGE, Judge
 from collabplan.defenses.seeds import generator_for
 from collabplan.defenses.spelling import defenses_of
 from collabplan.estimators import EdgeActivations, ProjectionFits
-from collabplan.graph import candidate_cuts
+from collabplan.graph import candidate_cuts, trace
 from collabplan.records import LeakageRow, hash_json, write_text
-from collabplan.targets import Data
+from collabplan.targets import Data, InputScaling
 from collabplan.workflows.leakage_run import RIDGE, LeakageRun, LeakageSettings, affordable_batch
 from plain_attack import PlainAttack
 from pydantic import BaseModel
 
-from attacks import SCALING, SEED, Bench, bench, defended_accuracy
+from attacks import SEED, Bench, defended_accuracy
 
-DEFENSES = (
-    "none", "dropout:element:0.3,0.7", "projection:rank=8,32", "quantizer:bits=2", "noise:gaussian:0.1",
-)  # fmt: skip
-CUTS = {
-    "mnist_lenet": ("conv1", "ReLU1", "pool1", "conv2", "ReLU2", "pool2", "fc1", "fc1act", "fc2", "fc2act"),
-    "cifar10_resnet20": (
-        "stem.2", "layer1.2", "layer2.0", "layer2.2", "layer2.2 + layer3.0.relu", "layer3.0", "layer3.2", "pool",
+sys.path.append(str(Path(__file__).resolve().parent.parent / "examples"))
+
+from example_data import load_example
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """What is measured of one network, so that it takes about 12 minutes of one core.
+
+    Attributes:
+        cuts: by name.
+        images: that attackers own, at most.
+        steps: of the plain decoder.
+    """
+
+    cuts: tuple[str, ...]
+    images: int
+    steps: int
+
+    @property
+    def effort(self) -> Effort:
+        """Of every attack."""
+        return replace(EFFORTS["quick"], targets=TARGETS, fit_samples=self.images, train_steps=self.steps)
+
+
+TARGETS = 200
+GRIDS = {
+    "mnist_lenet": Grid(
+        ("conv1", "ReLU1", "pool1", "conv2", "ReLU2", "pool2", "fc1", "fc1act", "fc2", "fc2act"),
+        1500,
+        400,
+    ),
+    "digits": Grid(
+        (
+            "stem.2", "stem.2 + layer1.relu", "layer1", "layer2", "layer3.0.relu + layer3.0.skip.1", "layer3.0",
+            "layer3.1", "layer3.1 + layer4.relu", "layer4", "mean",
+        ),
+        1500,
+        300,
+    ),
+    "cifar10_resnet20": Grid(
+        ("stem.2", "layer1.2", "layer2.0", "layer2.2", "layer2.2 + layer3.0.relu", "layer3.0", "layer3.2", "pool"),
+        1000,
+        150,
     ),
 }  # fmt: skip
+DEFENSES = ("none", "dropout:element:0.3,0.7", "projection:rank=8,32", "quantizer:bits=2", "noise:gaussian:0.1")
 MOST_CROSSING = 2
 SAMPLES = 500
-"""Images that estimates, ranges and projections are from; as many others give the accuracy."""
-
-EFFORT = replace(EFFORTS["quick"], targets=200, fit_samples=1500)
-STEPS = {"mnist_lenet": 400, "cifar10_resnet20": 150}
-"""Of the plain decoder."""
+"""Images that estimates, ranges and projections are from; as many others give the accuracy, where there are more."""
 
 INDEX, UPPER = "leakage index", "leakage index, upper end"
 
@@ -66,10 +100,22 @@ class Measured(BaseModel):
     found: dict[str, float]
 
 
-def attackers(name: str) -> dict[str, tuple[Attack, Effort]]:
-    """The attacks, by name, and how much work each may spend."""
+def attackers() -> dict[str, Attack]:
+    """The attacks, by name."""
     made: list[Attack] = [attack_named("ridge"), attack_named("kernel"), PlainAttack()]
-    return {each.name: (each, replace(EFFORT, train_steps=STEPS[name])) for each in made}
+    return {each.name: each for each in made}
+
+
+def opened(name: str) -> tuple[Bench, InputScaling]:
+    """The example with its data, its cuts of at most two tensors and its scaling."""
+    example = load_example(name)
+    named = ("validation", "attacker", "train")
+    parts = {part: Data((images,), labels) for part in named for images, labels in [getattr(example, f"{part}_data")()]}
+    traced = trace(example.model(), (example.example_inputs[0].expand(2, -1, -1, -1),))
+    cuts = tuple(candidate_cuts(traced, MOST_CROSSING))
+    targets, intercepted = parts["validation"].splits(SEED)
+    device = Bench(name, traced, cuts, targets, intercepted, parts["attacker"], parts["train"])
+    return device, InputScaling.from_range(*example.input_range)
 
 
 def reached(target: AuditTarget, device: Bench, attack: Attack, effort: Effort) -> float:
@@ -95,18 +141,20 @@ def estimated(row: LeakageRow) -> dict[str, float]:
 
 def measured(name: str, work: Path) -> list[Measured]:
     """Every candidate of one network; finished ones are read from `work`."""
-    device = bench(name)
-    every = candidate_cuts(device.traced, MOST_CROSSING)
-    cuts = [next(cut for cut in every if cut.name == wanted) for wanted in CUTS[name]]
-    deepest = max(cut.depth for cut in every)
-    own = device.intercepted.take(torch.arange(SAMPLES))
-    judged = replace(device, targets=device.intercepted.take(torch.arange(SAMPLES, 2 * SAMPLES)))
+    (device, scaling), grid, tried = opened(name), GRIDS[name], attackers()
+    cuts = [next(cut for cut in device.cuts if cut.name == wanted) for wanted in grid.cuts]
+    deepest = max(cut.depth for cut in device.cuts)
+    every = torch.arange(len(device.intercepted))
+    own = device.intercepted.take(every[:SAMPLES])
+    judged = replace(
+        device, targets=device.intercepted.take(every[SAMPLES : 2 * SAMPLES]) if len(every) > SAMPLES else own
+    )
     records = defenses_of(DEFENSES)
     run = LeakageRun(
         traced=device.traced,
         cuts=tuple(cuts),
         data=own,
-        scaling=SCALING,
+        scaling=scaling,
         settings=LeakageSettings(records, (RIDGE,), SEED, 1_000_000_000),
         batch=affordable_batch(cuts),
         folder=work / "leakage",
@@ -115,8 +163,7 @@ def measured(name: str, work: Path) -> list[Measured]:
     print(f"{name}: estimated", file=sys.stderr, flush=True)
     activations = EdgeActivations(device.traced, cache_bytes=100_000_000)
     fits = ProjectionFits.of(activations, own, records, SEED)
-    tried = attackers(name)
-    revisions = [[each.name, each.revision, repr(effort)] for each, effort in tried.values()]
+    revisions = [[each.name, each.revision, repr(grid.effort)] for each in tried.values()]
     found = []
     for cut in cuts:
         crossed = activations.to_graph(cut, activations.rows(cut, own))
@@ -126,7 +173,7 @@ def measured(name: str, work: Path) -> list[Measured]:
             if not place.is_file():
                 started = time.perf_counter()
                 defense, _ = fits.bound(record, cut)
-                target = AuditTarget(device.traced, cut, defense.calibrate(crossed), SCALING)
+                target = AuditTarget(device.traced, cut, defense.calibrate(crossed), scaling)
                 made = Measured(
                     cut=cut.name,
                     defense=record.text,
@@ -135,7 +182,7 @@ def measured(name: str, work: Path) -> list[Measured]:
                     payload=row.payload_bytes / (4 * device.targets.inputs[0][0].numel()),
                     drop=accuracy(target, judged.targets) - defended_accuracy(judged, target),
                     estimates=estimated(row),
-                    found={each: reached(target, device, *how) for each, how in tried.items()},
+                    found={each: reached(target, device, attack, grid.effort) for each, attack in tried.items()},
                 )
                 write_text(place, made.model_dump_json())
                 seconds = time.perf_counter() - started

@@ -1,10 +1,10 @@
 """Does the leakage index rank (cut, defense) candidates better than what costs nothing to know?
 
     .venv/bin/python benchmarks/proxies.py                       COLLABPLAN_DATA names the data folder
-    .venv/bin/python benchmarks/proxies.py --only mnist_lenet    measures one network and prints nothing
+    .venv/bin/python benchmarks/proxies.py --networks mnist_lenet digits
 
 Every cut is measured under the same mix of defenses. Proxies are depth, rate, payload and linear fits of these to the
-attacks on the *other* network. Attackers with a linear path (`ridge`, `kernel`) and without one (`plain`) are apart.
+attacks on the *other* networks. Attackers with a linear path (`ridge`, `kernel`) and without one (`plain`) are apart.
 Intervals resample whole cuts, the same ones for both sides of a difference. A network takes about 12 minutes of one
 core; what is finished is kept under --work, where tables.md holds the figures as Markdown.
 """
@@ -20,11 +20,11 @@ from pathlib import Path
 import numpy as np
 from collabplan.attacks.agreement import Floats, Rank, kendall, resampled, spearman
 from collabplan.records import write_text
-from mixed_grid import CUTS, INDEX, UPPER, Measured, measured
+from mixed_grid import GRIDS, INDEX, UPPER, Measured, measured
 from ranking import Difference, Flags, clusters_of, linear_fit, random_sets, regret, within_clusters
 from report import bar, machine
 
-from attacks import SEED, data_name
+from attacks import SEED
 
 DROPS = (0.02, 0.05, 0.1)
 DROP = 0.05
@@ -133,15 +133,16 @@ class Method:
         return Difference.of(self.figures[figure], other.figures[figure])
 
 
-def methods_of(network: Network, other: Network, attackers: Sequence[str]) -> dict[str, Method]:
-    """By name, every method at `network`; fits are to what `attackers` reached at the `other` network."""
-    truth, known = network.truth(attackers), other.truth(attackers)
+def methods_of(network: Network, others: Sequence[Network], attackers: Sequence[str]) -> dict[str, Method]:
+    """By name, every method at `network`; fits are to what `attackers` reached at the `others`."""
+    truth, known = network.truth(attackers), np.concatenate([other.truth(attackers) for other in others])
     scores = {
         each: np.asarray([candidate.estimates[each] for candidate in network.candidates])
         for each in network.candidates[0].estimates
     }
     for name, features in FEATURES.items():
-        here, there = (each.columns(*features) for each in (network, other))
+        here = network.columns(*features)
+        there = np.concatenate([other.columns(*features) for other in others])
         scores[name] = linear_fit(there, known, here) if len(features) > 1 else -here[:, 0]
     return {
         name: Method(
@@ -184,7 +185,7 @@ def print_verdicts(methods: Mapping[str, Method], where: str, network: Network) 
                 holds=apart.low > 0 if sign > 0 else apart.high < 0,
                 reference=rounded(best.value(figure)), interval=in_json(apart)[1:],
                 candidates=len(network.candidates), cuts=len(network.clusters),
-                affordable=int(network.affordable(DROP).sum()), data=data_name(network.name),
+                affordable=int(network.affordable(DROP).sum())
             )  # fmt: skip
 
 
@@ -227,17 +228,17 @@ def in_table(apart: Difference) -> str:
 def main() -> None:
     """Measure what is not kept yet, and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", choices=tuple(CUTS), help="measure this network's candidates and print nothing")
+    parser.add_argument("--networks", nargs="+", choices=tuple(GRIDS), default=list(GRIDS), help="two or more")
     parser.add_argument("--work", type=Path, default=Path(".collabplan/benchmark-proxies"))
     options = parser.parse_args()
-    names = (options.only,) if options.only else tuple(CUTS)
-    found = [Network(name, measured(name, options.work)) for name in names]
-    if options.only:
-        return
+    found = [Network(name, measured(name, options.work)) for name in options.networks]
+    if len(found) < 2:
+        return  # what was measured is kept; proxies are fitted to all networks but the one that they rank
     tables = []
-    for network, other in zip(found, reversed(found), strict=True):
+    for network in found:
+        others = [each for each in found if each is not network]
         for which, attackers in ATTACKERS.items():
-            where, methods = f"{network.name}, attackers {which}", methods_of(network, other, attackers)
+            where, methods = f"{network.name}, attackers {which}", methods_of(network, others, attackers)
             print_methods(methods, where)
             print_verdicts(methods, where, network)
             tables.append(f"{where}\n\n{table(methods)}")
