@@ -59,8 +59,8 @@ GRIDS = {
     ),
     "digits": Grid(
         (
-            "stem.2", "stem.2 + layer1.relu", "layer1", "layer2", "layer3.0.relu + layer3.0.skip.1", "layer3.0",
-            "layer3.1", "layer3.1 + layer4.relu", "layer4", "mean",
+            "stem.2", "stem.2 + layer1.relu", "layer1", "layer2", "layer3.0.relu + layer3.0.skip.1", "layer3.1",
+            "layer4", "mean",
         ),
         1500,
         300,
@@ -166,13 +166,13 @@ def measured(name: str, work: Path) -> list[Measured]:
     revisions = [[each.name, each.revision, repr(grid.effort)] for each in tried.values()]
     found = []
     for cut in cuts:
-        crossed = activations.to_graph(cut, activations.rows(cut, own))
         for record, row in zip(run.defenses(cut), estimates[cut.id].rows, strict=True):
             key = [run.place.name, cut.id, record.text, revisions, JUDGE.revision, SAMPLES]
             place = work / name / f"{hash_json(key)[:24]}.json"
             if not place.is_file():
                 started = time.perf_counter()
                 defense, _ = fits.bound(record, cut)
+                crossed = activations.to_graph(cut, activations.rows(cut, own))
                 target = AuditTarget(device.traced, cut, defense.calibrate(crossed), scaling)
                 made = Measured(
                     cut=cut.name,
