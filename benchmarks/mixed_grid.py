@@ -59,8 +59,8 @@ GRIDS = {
     ),
     "digits": Grid(
         (
-            "stem.2", "stem.2 + layer1.relu", "layer1", "layer2", "layer3.0.relu + layer3.0.skip.1", "layer3.1",
-            "layer4", "mean",
+            "mean", "layer4", "layer3.1", "layer3.0.relu + layer3.0.skip.1", "layer2", "layer1", "stem.2 + layer1.relu",
+            "stem.2",
         ),
         1500,
         300,
