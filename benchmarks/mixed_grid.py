@@ -58,10 +58,7 @@ GRIDS = {
         400,
     ),
     "digits": Grid(
-        (
-            "mean", "layer4", "layer3.1", "layer3.0.relu + layer3.0.skip.1", "layer2", "layer1", "stem.2 + layer1.relu",
-            "stem.2",
-        ),
+        ("stem.2", "stem.2 + layer1.relu", "layer1", "mean"),
         1500,
         300,
     ),
