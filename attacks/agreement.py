@@ -130,11 +130,7 @@ def _correlation(
     """The median over groups, with an interval over resampled cuts."""
     count = sum(len(group) for group in groups)
     cuts = _groups(pair.cut_id for pair in pairs)
-    times = np.zeros((1 + RESAMPLES, len(pairs)))
-    times[0] = 1  # all pairs as they are, then the resamples
-    drawn_cuts = generator.integers(0, len(cuts), (RESAMPLES, len(cuts)))
-    for chosen, cut in enumerate(cuts):
-        times[1:, cut] = (drawn_cuts == chosen).sum(axis=1, keepdims=True)
+    times = resampled(cuts, generator)
     x, y = np.asarray(values), np.asarray(audited)
     every = np.array([rank(x[group], y[group], times[:, group]) for group in map(list, groups) if len(group) >= FEWEST])
     known = every[~np.isnan(every[:, 0])] if len(every) else every
@@ -148,6 +144,20 @@ def _correlation(
         return Correlation(value=value, pair_count=count)
     low, high = (float(end) for end in np.quantile(drawn, [0.025, 0.975]))
     return Correlation(value=value, low=min(low, value), high=max(high, value), pair_count=count)
+
+
+def resampled(clusters: Sequence[Sequence[int]], generator: np.random.Generator) -> Floats:
+    """How often each member counts, `[1 + RESAMPLES, members]`: once each, then where whole clusters are drawn anew.
+
+    Args:
+        clusters: the members of each, by position; every position stands in one of them.
+        generator: draws the clusters.
+    """
+    times = np.ones((1 + RESAMPLES, sum(map(len, clusters))))
+    drawn = generator.integers(0, len(clusters), (RESAMPLES, len(clusters)))
+    for chosen, members in enumerate(clusters):
+        times[1:, list(members)] = (drawn == chosen).sum(axis=1, keepdims=True)
+    return times
 
 
 def spearman(x: Floats, y: Floats, times: Floats) -> Floats:
