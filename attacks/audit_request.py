@@ -7,14 +7,12 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from ..estimators.inversion import MANY
 from ..records import Interval
 from ..targets.data import Data
 from .audit_target import AuditTarget
 from .interface import Attack, Effort
 from .releases import ObservedReleases
-
-MANY = 10
-"""Releases of one input that an attacker with repeated queries has."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import torch
 from collabplan.attacks import EFFORTS, ArtifactCache, Attack, AuditRequest, AuditTarget, Effort, attack_named
-from collabplan.attacks.answers import answers
 from collabplan.attacks.audit_data import AuditData
 from collabplan.attacks.judgement import HELD_FOR_PULL
 from collabplan.attacks.metrics import JUDGE, Judge
+from collabplan.attacks.perception import look
 from collabplan.defenses.seeds import generator_for
 from collabplan.defenses.spelling import defenses_of
 from collabplan.estimators import EdgeActivations, ProjectionFits
@@ -190,7 +190,7 @@ def measured(name: str, work: Path) -> list[Measured]:
 
 def accuracy(target: AuditTarget, data: Data) -> float:
     """Of the undefended network."""
-    said = answers(target, data)
+    said = look(target, data, None).classes
     assert said is not None
     assert data.labels is not None
     return float((said == data.labels).double().mean())

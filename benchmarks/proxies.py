@@ -162,7 +162,8 @@ def print_methods(methods: Mapping[str, Method], where: str) -> None:
     for name, method in methods.items():
         bar(
             "A2", f"{where}: {name}", rounded(method.value("spearman")), "Spearman's rho",
-            proxy=method.proxy, **{figure: rounded(method.value(figure)) for figure in FIGURES[1:]},
+            proxy=method.proxy,
+            further={figure: rounded(method.value(figure)) for figure in FIGURES[1:]},
             regret_by_depth_limit=rounded(method.by_depth_limit),
             regret_of_the_whole_grid={drop: rounded(value) for drop, value in method.whole_grid.items()},
             less_this={

@@ -10,7 +10,8 @@ a layer is invertible. What is not computed is counted as known to the attacker,
 
 - of wide inputs only some directions are followed, the others being known (`input_directions.py`);
 - no more is told than the numbers that survive can hold: that share of the variance is a ceiling;
-- the attacker knows the mask, and which prior leaks more (`high`).
+- the attacker knows the mask, and which prior leaks more (`high`);
+- `high` is that of `MANY` releases, as audits try them: noise averages out, and what one mask drops another shows.
 
 What it does not mean: the attacker has to come near x_k first, which is hard behind many layers, so the figure is an
 upper one there. Bounds that pixels keep (0 and 1), images that are no Gaussian, and what a ReLU that is off tells
@@ -38,8 +39,14 @@ from .gram import drawn_thresholds, dropped
 from .jacobian import EdgeJacobian
 from .t_interval import t_half_width
 
-INVERSION = Part("local-inversion")
+INVERSION = Part("local-inversion", 2)
 """Raise its revision whenever the same edge half gives another index, the modules that it is computed by included."""
+
+MANY = 10
+"""Releases of one input, or of near-duplicates, that an attacker with repeated queries has."""
+
+HARDLY_LOST = 0.05
+"""Numbers that many releases lose with a smaller probability count as seen."""
 
 CHUNK = 4096
 """Numbers that cross per matrix product."""
@@ -50,8 +57,8 @@ class InversionIndex:
     """What local inversion reconstructs.
 
     Attributes:
-        value: under the shrunk prior, averaged over samples.
-        high: the upper 95 % end over samples, under the prior that leaks more.
+        value: of one release, under the shrunk prior, averaged over samples.
+        high: of many releases, the upper 95 % end over samples, under the prior that leaks more.
     """
 
     value: float
@@ -77,7 +84,7 @@ class LocalInversion:
                 raise CollabplanError(f"stage {stage.name} has no derivative")
         self.directions = jacobian.directions
         self._slopes = [_through(transforms, *each) for each in zip(jacobian.points, jacobian.slopes, strict=True)]
-        self._rates, self._seed = {0.0, *rates}, seed
+        self._rates, self._seed = {0.0, *rates, *(lost_by_all(rate, MANY) for rate in rates)}, seed
         self._grams: dict[tuple[str, float], list[list[Tensor]]] = {}
 
     def index(self, defense: Defense) -> InversionIndex:
@@ -86,22 +93,27 @@ class LocalInversion:
         Args:
             defense: what follows the transforms, calibrated: a `Defense.private`.
         """
+        values = self._found(defense, 1).mean(dim=1)
+        many = self._found(defense, MANY) if defense.randomizes else self._found(defense, 1)
+        count = many.shape[1]
+        halves = many.std(dim=1) if count > 1 else torch.zeros_like(values)
+        highs = (many.mean(dim=1) + t_half_width(1.0, count) * halves).clamp(max=1.0)
+        return InversionIndex(float(values[0].max()), float(highs.max()))
+
+    def _found(self, defense: Defense, releases: int) -> Tensor:
+        """`[priors, samples, inputs]`: the index from so many releases under independent masks and noise."""
+        rate = lost_by_all(defense.rate, releases)
         survivors = sum(
-            crossing.sample_elements * (1 - defense.rate if defense.drops(crossing) else 1.0)
-            for crossing in defense.crossing
+            crossing.sample_elements * (1 - rate if defense.drops(crossing) else 1.0) for crossing in defense.crossing
         )
+        seen = [releases if defense.noises(crossing) else 1 for crossing in defense.crossing]
+        weights = [count / std**2 for count, std in zip(seen, defense.floor.stds, strict=True)]
         information = [
-            sum((gram / std**2 for gram, std in zip(grams, defense.floor.stds, strict=True)), torch.zeros(()))
-            for grams in self._surviving(defense)
+            sum((gram * weight for gram, weight in zip(grams, weights, strict=True)), torch.zeros(()))
+            for grams in self._surviving(defense, rate)
         ]
         names = range(len(self.directions[0].priors))
-        # By prior, input and sample.
-        found = torch.tensor([[self._indices(each, name, survivors) for each in information] for name in names])
-        values = found.mean(dim=1)
-        count = found.shape[1]
-        halves = found.std(dim=1) if count > 1 else torch.zeros_like(values)
-        highs = (values + t_half_width(1.0, count) * halves).clamp(max=1.0)
-        return InversionIndex(float(values[0].max()), float(highs.max()))
+        return torch.tensor([[self._indices(each, name, survivors) for each in information] for name in names])
 
     def _indices(self, information: Tensor, number: int, survivors: float) -> list[float]:
         """Of one sample under one prior, the index of every private input, from J' M J / s^2 `[r, r]`."""
@@ -113,22 +125,33 @@ class LocalInversion:
             for prior, part in zip(priors, parts, strict=True)
         ]
 
-    def _surviving(self, defense: Defense) -> list[list[Tensor]]:
-        """Per sample and crossing `[r, r]` float64: J' M J. Masks are nested: those of greater rates drop more."""
+    def _surviving(self, defense: Defense, rate: float) -> list[list[Tensor]]:
+        """Per sample and crossing `[r, r]` float64: J' M J at a rate. Masks are nested: greater rates drop more."""
         dropout = defense.record.dropout
         kind = "none" if dropout is None else dropout.granularity
-        if (kind, defense.rate) not in self._grams:
-            rates = sorted({*self._rates, defense.rate} if dropout is not None else {0.0}, reverse=True)
-            for rate in rates:
-                self._grams[kind, rate] = []
+        if (kind, rate) not in self._grams:
+            rates = sorted({*self._rates, rate} if dropout is not None else {0.0}, reverse=True)
+            for each in rates:
+                self._grams[kind, each] = []
             for sample, slopes in enumerate(self._slopes):
                 source = generator_for(self._seed, "inversion", kind, sample)
                 grown = [
                     list(_nested(slope, defense, position, rates, source)) for position, slope in enumerate(slopes)
                 ]
-                for rate, grams in zip(rates, zip(*grown, strict=True), strict=True):
-                    self._grams[kind, rate].append(list(grams))
-        return self._grams[kind, defense.rate]
+                for each, grams in zip(rates, zip(*grown, strict=True), strict=True):
+                    self._grams[kind, each].append(list(grams))
+        return self._grams[kind, rate]
+
+
+def lost_by_all(rate: float, releases: int) -> float:
+    """The share of the numbers that none of several releases under independent masks shows.
+
+    Examples:
+        >>> lost_by_all(0.5, 1), lost_by_all(0.5, 10), round(lost_by_all(0.9, 10), 3)
+        (0.5, 0.0, 0.349)
+    """
+    lost = rate**releases
+    return lost if releases == 1 or lost >= HARDLY_LOST else 0.0
 
 
 def _nested(

@@ -56,6 +56,17 @@ def test_noise_is_weighed_against_the_prior() -> None:
     assert value == pytest.approx(1 / 12 / (1 / 12 + std**2), abs=0.02)
 
 
+def test_the_high_end_is_that_of_ten_releases() -> None:
+    """Ten releases divide the variance of the noise by ten; ten masks at a rate of 0.5 show every number."""
+    _, high = inverted(orthogonal(WIDTH), {"noise": "gaussian", "noise_std": 0.2, "bits": None})
+    rows = torch.rand(200, WIDTH, generator=torch.Generator().manual_seed(2)) @ orthogonal(WIDTH).T
+    std = 0.2 * float(rows.max() - rows.min())
+    assert high == pytest.approx(1 / 12 / (1 / 12 + std**2 / 10), abs=0.02)
+    value, high = inverted(orthogonal(WIDTH), {"dropout": "element", "rate": 0.5})
+    assert value < 0.65
+    assert high > 0.97
+
+
 def test_dropout_drops_rows_of_the_jacobian() -> None:
     """Half of as many numbers as pixels tell half; half of four times as many tell all."""
     square, tall = orthogonal(WIDTH), torch.randn(4 * WIDTH, WIDTH, generator=torch.Generator().manual_seed(3))
