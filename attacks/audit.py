@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ..defenses.catalogue import stage_revisions
 from ..defenses.seeds import generator_for
+from ..estimators.inversion import MANY
 from ..records import (
     ALONE,
     AttackResult,
@@ -36,7 +37,7 @@ from .attributes import ATTRIBUTES, attribute_rates
 from .audit_data import AuditData
 from .audit_files import read_attack, remembered, write_attack
 from .audit_keys import attack_key, attack_revisions, audit_key, part_revisions
-from .audit_request import MANY, AttackVariant, AuditRequest, attack_variants
+from .audit_request import AttackVariant, AuditRequest, attack_variants
 from .excess import over_class_mean
 from .floors import FLOORS, floor_figures
 from .galleries import keep_gallery

@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from ..estimators.inversion import MANY
 from ..records.revisions import Part
 from .adversary_view import AdversaryView
-from .audit_request import MANY
 from .interface import Attacker, Reconstruction, Training
 from .metrics import Judge, squared_errors
 from .releases import COPY_KINDS, CopyKind, ObservedReleases

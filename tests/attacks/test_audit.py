@@ -26,8 +26,8 @@ from collabplan.attacks import (
     budget_objection,
     run_audit,
 )
-from collabplan.attacks.audit_request import MANY
 from collabplan.attacks.ridge import LinearRidge
+from collabplan.estimators.inversion import MANY
 from collabplan.records import AttackResult, Threat
 from collabplan.targets import Data
 from defense_records import defense_record

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from attack_views import EFFORT, audit_target, digits, first_layer
 from collabplan.attacks import AttackVariant, AuditRequest, AuditTarget, Effort, attack_named, attack_variants
-from collabplan.attacks.audit_request import MANY
+from collabplan.estimators.inversion import MANY
 from collabplan.records import MaskKind
 from defense_records import defense_record
 

@@ -13,9 +13,9 @@ import pytest
 import torch
 from bundle_plans import Made, Tokens, make, middle, tokens
 from collabplan.attacks import AuditRequest, AuditTarget, Effort, attack_named, run_audit
-from collabplan.attacks.audit_request import MANY
 from collabplan.defenses import Defense
 from collabplan.defenses.randomness import Keyed
+from collabplan.estimators.inversion import MANY
 from collabplan.records import DefenseRecord
 from collabplan.runtime import write_bundle
 from collabplan.runtime.device.client import EdgeClient
