@@ -64,10 +64,14 @@ def raise_priority(process: int) -> bool:
     return False
 
 
+LOOP = "import os\nparent = os.getppid()\nwhile os.getppid() == parent: pass"
+"""Ends with the process that started it, also if that is killed."""
+
+
 @contextmanager
 def load_of(count: int) -> Iterator[None]:
     """Busy loops, each in a session of its own, for as long as the context is open."""
-    loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"], start_new_session=True) for _ in range(count)]
+    loops = [subprocess.Popen([sys.executable, "-c", LOOP], start_new_session=True) for _ in range(count)]
     try:
         time.sleep(1.0)
         yield
