@@ -38,7 +38,6 @@ PRACTICE_IMAGES = 8
 RESTARTS = 3
 """How often a network that died is replaced: one whose image explains the release worse than the mean image does."""
 
-
 CONVERGING_SHARE, QUICK_SHARE = 2, 8
 """The generator's steps are the effort's over this, where training goes on until it converges and where it does not."""
 

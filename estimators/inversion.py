@@ -93,9 +93,9 @@ class LocalInversion:
         Args:
             defense: what follows the transforms, calibrated: a `Defense.private`.
         """
-        values = self._found(defense, 1).mean(dim=1)
-        many = self._found(defense, MANY) if defense.randomizes else self._found(defense, 1)
-        count = many.shape[1]
+        one = self._found(defense, 1)
+        many = self._found(defense, MANY) if defense.randomizes else one
+        values, count = one.mean(dim=1), many.shape[1]
         halves = many.std(dim=1) if count > 1 else torch.zeros_like(values)
         highs = (many.mean(dim=1) + t_half_width(1.0, count) * halves).clamp(max=1.0)
         return InversionIndex(float(values[0].max()), float(highs.max()))

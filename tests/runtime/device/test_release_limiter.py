@@ -161,7 +161,7 @@ def test_two_clients_on_one_store_decide_as_one(tmp_path: Path) -> None:
     def client(which: int) -> None:
         limited = ReleaseLimiter(ReleasePolicy(store=tmp_path / "releases", near=near), "plan", SIZE)
         for index, row in enumerate(inputs):
-            barrier.wait(60)
+            barrier.wait(20)
             mine = np.array([[index, which, 0, 0]], dtype=np.uint8)
             settled = limited.settle([row[None] + which * 0.004], mine)  # near-duplicates, not repeats
             seen[which].append(int(settled.rows[0, 1]))
