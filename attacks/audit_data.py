@@ -18,9 +18,16 @@ from .artifact_cache import ArtifactCache
 from .audit_request import AttackVariant, AuditRequest
 from .interface import Effort
 from .perception import Look, Sight, distances, feature_halves, look
+from .race import Course
 from .releases import CopyKind, ObservedReleases
 
 LARGEST_GALLERY = 1000
+
+STRANGERS = 200
+"""Images that attackers race on."""
+
+FEWEST_STRANGERS = 50
+"""If fewer images belong to nobody, attackers race on their held-out ones."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +71,34 @@ class AuditData:
     def gallery_images(self) -> Tensor:
         """Their pixels, `[g, *image_shape]` in [0, 1]."""
         return self.request.target.pixels(self.gallery)
+
+    @cached_property
+    def strangers(self) -> Data:
+        """Images of the targets' kind that are no targets and, where there are any, that no attacker has."""
+        known, seen, own = self.view("black-box").held_out, self.request.intercepted, self.request.auxiliary
+        if seen is not None:
+            key, at = f"strangers {seen.content_hash} {own.content_hash}", self.request.target.position
+            new = self.artifacts.once(key, lambda _: _unlike(seen, own, at))
+            known = seen.take(new) if len(new) >= FEWEST_STRANGERS else known
+        return known.take(torch.arange(min(STRANGERS, len(known))))
+
+    def course(self, view: AdversaryView) -> Course:
+        """What an attacker with this view races on."""
+        target, known = self.request.target, self.strangers
+        images, further = target.pixels(known), target.pixels(self.view("black-box").training)
+        classes = self._classes(known)
+
+        def kept(made: Tensor) -> Tensor | None:
+            seen = look(target, target.with_pixels(known.take(torch.arange(len(made))), made), None).classes
+            return None if seen is None or classes is None else (seen == classes[: len(seen)]).double()
+
+        return Course(
+            images=images,
+            gallery=torch.cat([images, further])[: max(len(images), self.gallery_count)],
+            mean=view.pixels(view.training).mean(dim=0),
+            region=self.request.region,
+            kept=kept,
+        )
 
     @cached_property
     def prior(self) -> Tensor:
@@ -152,3 +187,10 @@ class AuditData:
         if copies is not None:
             return target.release(self.targets, draws, queries=queries, copies=copies)
         return target.release_rows(self._rows, self.targets, draws, queries=queries)
+
+
+def _unlike(data: Data, others: Data, position: int) -> Tensor:
+    """Positions in `data` of inputs that `others` does not have."""
+    known = {row.numpy().tobytes() for row in others.inputs[position].cpu()}
+    new = [at for at, row in enumerate(data.inputs[position].cpu()) if row.numpy().tobytes() not in known]
+    return torch.tensor(new, dtype=torch.int64)

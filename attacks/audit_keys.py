@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import asdict, fields, is_dataclass, replace
 from typing import Any
 
 from ..defenses.catalogue import stage_revisions
@@ -13,7 +13,7 @@ from ..targets.data import Data
 from .attributes import ATTRIBUTES
 from .audit_data import AuditData
 from .floors import FLOORS
-from .interface import Attack, Effort
+from .interface import Attack, Effort, iterates
 from .linkage import LINKAGE
 from .metrics import JUDGE
 from .near_copies import COPIES
@@ -72,7 +72,7 @@ def fit_key(attack: Attack, believed: Defense, auxiliary: Data, effort: Effort) 
             None if believed.matrices is None else believed.matrices.sha256,
             stage_revisions(believed.record),
             auxiliary.content_hash,
-            asdict(effort),
+            asdict(effort if iterates(attack) else replace(effort, train_steps=0, iterations=0, until_converged=False)),
         ]
     )
 

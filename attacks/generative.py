@@ -39,7 +39,7 @@ RESTARTS = 3
 """How often a network that died is replaced: one whose image explains the release worse than the mean image does."""
 
 CONVERGING_SHARE, QUICK_SHARE = 2, 8
-"""The generator's steps are the effort's over this, where training goes on until it converges and where it does not."""
+"""The generator's steps are the effort's over this, at standard effort or more and at quick effort."""
 
 FEWEST_STEPS = 200
 """Its least steps, if the effort has as many."""
@@ -49,7 +49,7 @@ FEWEST_STEPS = 200
 class LatentPrior:
     """Optimises the latent vector of a generator that was trained on auxiliary images."""
 
-    revision: ClassVar[int] = 4
+    revision: ClassVar[int] = 5
     name: str = "latent"
     threat: Threat = "white-box"
     per_image: bool = True
@@ -61,7 +61,7 @@ class LatentPrior:
         made, training = view.artifacts.once(
             hash_json(["generator", self.revision, asdict(effort), device, content]),
             lambda draws: _trained_generator(view, effort, draws),
-            draws_as=f"generator {effort} {device} {content}",
+            draws_as=f"generator {device} {content}",  # the same weights at every rung of a race
         )
         return _with_enough_steps(_LatentAttacker(law, made, effort.iterations, training), effort, generator)
 
@@ -81,7 +81,7 @@ def _trained_generator(view: AdversaryView, effort: Effort, generator: torch.Gen
 
     blank = float((images.mean(dim=0) - held).square().mean())
     # It costs the most of all networks and seldom wins: at quick effort it is given little time.
-    share = CONVERGING_SHARE if effort.until_converged else QUICK_SHARE
+    share = QUICK_SHARE if effort.name == "quick" else CONVERGING_SHARE
     fewer = replace(effort, train_steps=max(effort.train_steps // share, min(effort.train_steps, FEWEST_STEPS)))
     trained, training = train(network, step_loss, held_loss, len(images), fewer, generator, unit=blank)
     assert isinstance(trained, Autoencoder)

@@ -104,6 +104,8 @@ class Attack(Protocol):
         revision: of the class, raised by whoever changes what it recovers. Results of another revision are not used.
         threat: the weakest tier that permits it.
         per_image: True where every image is optimised by itself, so only `Effort.optimised_targets` images are.
+
+    A class may also declare `iterated = False`: it makes no steps, so fewer of them would save nothing (`iterates`).
     """
 
     @property
@@ -129,3 +131,8 @@ class Attack(Protocol):
         Raises:
             AttackFailed: the attack cannot be carried out.
         """
+
+
+def iterates(attack: Attack) -> bool:
+    """Whether an attack makes steps, of which a race may give it fewer; True unless its class says otherwise."""
+    return bool(getattr(attack, "iterated", True))

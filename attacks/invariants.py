@@ -48,7 +48,8 @@ class UnderTrained:
 def less_from_more_releases(results: Sequence[AttackResult]) -> tuple[UnderTrained, ...]:
     """The attacks of one audit that recovered less from several releases than from fewer.
 
-    Naive attacks and those with images of another kind are left out: a better one stands beside each.
+    Naive attacks and those with images of another kind are left out: a better one stands beside each. An attack that
+    was outrun is known to be unfinished.
 
     Args:
         results: of one (cut, defense), with one seed.
@@ -56,6 +57,8 @@ def less_from_more_releases(results: Sequence[AttackResult]) -> tuple[UnderTrain
     found = []
     compared = [(each, each.figures.index.value) for each in results if each.figures is not None and _counts(each)]
     for more, index in compared:
+        if more.status == "outrun":
+            continue
         fewer = [
             (reached, other.attack)
             for other, reached in compared
@@ -116,7 +119,9 @@ def _of_one_tensor(audit: Audit) -> bool:
 
 
 def _beaten(audit: Audit, tier: TierFigures, audits: Sequence[Audit]) -> UnderTrained | None:
-    """What recovered more in this tier, although it sees no more."""
+    """What recovered more in this tier, although it sees no more; None where the tier is known to be unfinished."""
+    if tier.lower_bound and audit.effort != "quick":
+        return None
     beaten = []
     for other in audits:
         if other is audit or not sees_no_more(other, audit):

@@ -19,6 +19,7 @@ from .audit_data import AuditData
 from .audit_request import AttackVariant
 from .interface import Attacker, Reconstruction, Training
 from .metrics import Judge
+from .race import Standing
 from .releases import CopyKind
 from .threat import OWN, AttackFailed
 
@@ -98,6 +99,23 @@ def judged(
     }
     result = unjudged(data, variant, copies=copies, reason=reason).model_copy(update=update)
     return result, made.images[:PICTURED]
+
+
+def practised(
+    data: AuditData, variant: AttackVariant, attacker: Attacker, view: AdversaryView, draws: torch.Generator,
+    *, copies: CopyKind | None,
+) -> Standing | None:  # fmt: skip
+    """How `attacker` does on images that are no targets; None if it fails there. Arguments as of `judged`."""
+    known, targets = data.strangers, len(data.targets)
+    if variant.attack.per_image:
+        targets = min(data.effort.optimised_targets, targets)
+        known = known.take(torch.arange(min(max(1, targets // 2), len(known))))
+    released = data.request.target.release(known, draws, queries=variant.queries, copies=copies)
+    try:
+        made = attacker.reconstruct(view.perceived(released), draws).images
+    except AttackFailed:
+        return None
+    return data.course(view).standing(made, targets)
 
 
 def _reconstructed(

@@ -19,6 +19,7 @@ class PriorOnly:
     """The mean image."""
 
     revision: ClassVar[int] = 1
+    iterated: ClassVar[bool] = False
     name: str = "prior"
     threat: Threat = "query-free"
     per_image: bool = False

@@ -95,6 +95,7 @@ class LinearRidge:
     """
 
     revision: ClassVar[int] = 3
+    iterated: ClassVar[bool] = False
     name: str = "ridge"
     threat: Threat = "black-box"
     per_image: bool = False
@@ -118,6 +119,7 @@ class KernelRidge:
     """
 
     revision: ClassVar[int] = 2
+    iterated: ClassVar[bool] = False
     name: str = "kernel"
     threat: Threat = "black-box"
     per_image: bool = False

@@ -54,6 +54,9 @@ _SHOWN = {
     "seeds": option(
         "Attackers of each kind; the worst counts. Signing off takes 3.", "N", _HOW, default=True, least=1, most=1000
     ),
+    "race": option(
+        "Stop attackers that cannot reach the leader; at standard effort or more.", None, _HOW, default=True
+    ),
     "device": option("cpu or cuda.", "NAME", _HOW, default=True),
     "max_leakage": option(
         "Exit 1 unless every audit proves at most this index. Default: the plan's own budget, if it has one.",

@@ -11,10 +11,10 @@ from rich.table import Table
 
 from ..attacks.orders import other_orders
 from ..records import Audit, AuditReport, Interval, Threat, TierFigures
-from ..report.wording import output_text
+from ..report.wording import output_text, outrun_note
 from ..workflows.defense_options import at_defense, differ_by_rate, shown_defense
 from .leakage_table import bar
-from .marks import FAILED, LOWER_BOUND
+from .marks import FAILED, LOWER_BOUND, UNFINISHED
 from .marks import legend as marks_legend
 from .tables import Column, fitted, middle, plain_table
 
@@ -58,7 +58,7 @@ def _add(table: Table, name: str, defense: str, audit: Audit, columns: Sequence[
 
 def _columns() -> list[Column[Audit]]:
     return [
-        Column("", lambda audit: _of_worst(audit, lambda tier: f"{tier.index.value:.3f}{_mark(tier)}")),
+        Column("", lambda audit: _of_worst(audit, lambda tier: f"{tier.index.value:.3f}{_mark(audit, tier)}")),
         Column("ex-\ncess", lambda audit: _of_worst(audit, lambda tier: _number(tier.excess))),
         Column("95 %\ninterval", lambda audit: _of_worst(audit, lambda tier: _ends(tier.index)), drops=4),
         Column("by", lambda audit: _of_worst(audit, lambda tier: tier.index_attack), drops=5),
@@ -93,6 +93,7 @@ def legend(report: AuditReport) -> list[str]:
     if report.output_floor is not None:
         lines.append(_about_floor(report))
     lines += [*_perceptual(report.audits), *_beside(report.audits[0]), *_other_orders(report)]
+    lines += outrun_note(report.audits)
     # The column "drop" shows no more than a rate where the defenses differ by that alone.
     others: dict[str, dict[str, None]] = {}
     for audit in report.audits:
@@ -100,7 +101,7 @@ def legend(report: AuditReport) -> list[str]:
             others.setdefault(rest, {})[audit.cut_name] = None
     lines += [f"beside dropout: {text} at {', '.join(names)}" for text, names in others.items()]
     shown = [*report.audits, *([report.output_floor] if report.output_floor is not None else [])]
-    return lines + marks_legend(mark for audit in shown for tier in audit.tiers for mark in _mark(tier))
+    return lines + marks_legend(mark for audit in shown for tier in audit.tiers for mark in _mark(audit, tier))
 
 
 VISUAL = 2
@@ -185,13 +186,14 @@ def _of_worst(audit: Audit, shown: Callable[[TierFigures], str]) -> str:
     return "" if worst is None else shown(worst)
 
 
-def _mark(tier: TierFigures) -> str:
-    return (LOWER_BOUND if tier.lower_bound else "") + ("" if tier.conclusive else FAILED)
+def _mark(audit: Audit, tier: TierFigures) -> str:
+    bound = LOWER_BOUND if audit.effort == "quick" else UNFINISHED
+    return (bound if tier.lower_bound else "") + ("" if tier.conclusive else FAILED)
 
 
 def _index_of(threat: Threat, audit: Audit) -> str:
     found = [tier for tier in audit.tiers if tier.threat == threat]
-    return f"{found[0].index.value:.3f}{_mark(found[0])}" if found else ""
+    return f"{found[0].index.value:.3f}{_mark(audit, found[0])}" if found else ""
 
 
 def _number(figure: Interval | None) -> str:

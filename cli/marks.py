@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-LOWER_BOUND, FAILED, SCATTERS, SURROGATE = "≥", "?", "!", "~"
+LOWER_BOUND, UNFINISHED, FAILED, SCATTERS, SURROGATE = "≥", "+", "?", "!", "~"
 MARKS = {
     ">": "the chosen plan",
     "x": "misses a budget, or failed on the confirm split",
@@ -17,6 +17,7 @@ MARKS = {
     SURROGATE: "a surrogate, no bound",
     SCATTERS: "scatters by more than 10 %, as on a busy machine",
     LOWER_BOUND: "quick effort, a LOWER BOUND; signing off takes --effort standard --seeds 3",
+    UNFINISHED: "at least this: its strongest attacker was not run to the end; --no-race runs it",
     FAILED: "an attack FAILED, so nothing is proven private here",
 }
 """By mark, what it means. A mark means the same in every table."""

@@ -121,6 +121,7 @@ def run_seeds(
     step: Callable[[int, str], None],
     strongest: bool = False,
     naive: bool = True,
+    racing: bool = True,
     exchange: Exchange = ALONE,
 ) -> list[AuditOutcome]:
     """One audit of a (cut, defense) for each seed. `optimize` and `attack` find each other's, which are kept.
@@ -129,7 +130,7 @@ def run_seeds(
         request: what is audited, by seed.
         artifacts: by seed, what several audits share; in the order in which they are run.
         step: called with the seed and the name of each step as it begins.
-        attacks, effort, folder, strongest, naive, exchange: as of `run_audit`.
+        attacks, effort, folder, strongest, naive, racing, exchange: as of `run_audit`.
     """
     found = []
     for seed, shared in artifacts.items():
@@ -143,6 +144,7 @@ def run_seeds(
             artifacts=shared,
             strongest=strongest,
             naive=naive,
+            racing=racing,
             exchange=exchange,
             step=partial(step, seed),
         )

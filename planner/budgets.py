@@ -192,8 +192,8 @@ def _unproven(audited: Audited) -> str:
     figures = audited.figures
     if audited.split == "confirm" and audited.effort == "quick":
         return f", but {QUICK}; search with --audit-effort standard"
-    # Where effort ends early by intent every figure is a lower bound anyway, and is called one.
-    if not figures.conclusive and not figures.lower_bound:
+    # At quick effort every figure is a lower bound anyway, and is called one.
+    if not figures.conclusive and audited.effort != "quick":
         return f", but nothing is proven, since attacks FAILED: {', '.join(figures.failed)}"
     return ""
 

@@ -74,6 +74,8 @@ class FloorFigures(Record):
 class AttackResult(Record):
     """One attack on one (cut, defense). A *failed* attack proves nothing: `reason` says why, and figures may be None.
 
+    An *outrun* attack was not run to its end: `reason` says whom it could not have reached, and in which figures.
+
     `queries` releases of each input were fused; with `near_copies`, all but the first are of near-duplicates of the
     kind that `copies` names: how far they are shifted, and their noise. `lower_bound` marks figures that more effort
     would raise. `seed` counts the audit's seeds from 0.
@@ -81,7 +83,7 @@ class AttackResult(Record):
 
     attack: str
     threat: Threat
-    status: Literal["ok", "failed"]
+    status: Literal["ok", "failed", "outrun"]
     reason: str = ""
     naive: bool = False
     queries: int = Field(default=1, ge=1)

@@ -80,6 +80,7 @@ class PictureRow(Record):
     attack: str
     index: float | None
     failed: str
+    outrun: bool = False
     image: str
 
 

@@ -118,7 +118,8 @@ def _condition(name: str, gallery: Gallery, room: int) -> tuple[Condition, int]:
         room -= len(image)
         index = None if result.figures is None else result.figures.index.value
         failed = result.reason if result.status == "failed" else ""
-        rows.append(PictureRow(attack=result.attack, index=index, failed=failed, image=image))
+        outrun = result.status == "outrun"
+        rows.append(PictureRow(attack=result.attack, index=index, failed=failed, outrun=outrun, image=image))
     rate = audit.tiers[-1].reconstruction_rate if audit.tiers else None
     recognisable = ""
     if rate is not None and audit.effort == "quick":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ..records import COVERS, Candidate, Crossing, DefenseRecord, EdgePower, Link, Plan, Profile, Returns
+from ..records import COVERS, Audit, Candidate, Crossing, DefenseRecord, EdgePower, Link, Plan, Profile, Returns
 
 USUAL_BITS = 8
 """Of the quantizer; others are named."""
@@ -150,3 +150,15 @@ _FORMS: Mapping[Returns, str] = {
 def output_text(form: Returns, *, declared: bool) -> str:
     """What a service returns, in words."""
     return _FORMS[form] + ("" if declared else " (`returns` is not declared)")
+
+
+def outrun_note(audits: Sequence[Audit]) -> list[str]:
+    """How many attacks were not run to their end; nothing where all were."""
+    results = [result for audit in audits for result in audit.attacks]
+    outrun = sum(result.status == "outrun" for result in results)
+    if not outrun:
+        return []
+    return [
+        f"outrun: {outrun} of {len(results)} attacks could not have reached the strongest, so they were not run to "
+        "their end; --no-race runs them all"
+    ]

@@ -17,6 +17,7 @@ from ..records import (
     LeakageRow,
     Releases,
     Threat,
+    TierFigures,
     collect_provenance,
     load,
 )
@@ -49,7 +50,14 @@ def compare_reports(leakage: Path, audit: Path, releases: Releases, seed: int) -
         )
     rows, discordant = measure_agreement(pairs, np.random.default_rng(seed))
     notes = []
-    left_out = len(audited.audits) - len(pairs)
+    outrun = [each for each in audited.audits if _outrun(each, threat, releases)]
+    if outrun:
+        names = "; ".join(at_defense(each.cut_name, each.defense) for each in outrun)
+        notes.append(
+            f"left out, since the strongest attacks on one release were not run to their end: {names}; `collabplan "
+            "attack --no-race` runs them, or compare with --releases any"
+        )
+    left_out = len(audited.audits) - len(pairs) - len(outrun)
     if left_out:
         notes.append(f"{left_out} audited pairs have no estimate in {leakage}, or no figure")
     beaten = [each for each in audited.audits if any("is under-trained" in note for note in each.notes)]
@@ -77,10 +85,8 @@ def matched(estimated: LeakageReport, audited: AuditReport, threat: Threat, rele
     pairs = []
     for each in audited.audits:
         row = rows.get(_key(each))
-        results = [result for result in each.attacks if releases == "any" or result.queries == 1]
-        found = tier_figures(results, each.linkage, each.attributes, lower_bound=each.effort == "quick")
-        tiers = [tier for tier in found if tier.threat == threat]
-        if row is None or not tiers:
+        tier = _tier(each, threat, releases)
+        if row is None or tier is None or _outrun(each, threat, releases):
             continue
         pairs.append(
             Pair(
@@ -91,11 +97,23 @@ def matched(estimated: LeakageReport, audited: AuditReport, threat: Threat, rele
                 defense=each.defense.unfitted.text,
                 payload_bytes=each.payload_bytes,
                 accuracy=None if each.accuracy is None else each.accuracy.value,
-                audited=tiers[0].index,
+                audited=tier.index,
                 estimates=_estimates(row),
             )
         )
     return pairs
+
+
+def _tier(audit: Audit, threat: Threat, releases: Releases) -> TierFigures | None:
+    results = [result for result in audit.attacks if releases == "any" or result.queries == 1]
+    found = tier_figures(results, audit.linkage, audit.attributes, lower_bound=audit.effort == "quick")
+    return next((tier for tier in found if tier.threat == threat), None)
+
+
+def _outrun(audit: Audit, threat: Threat, releases: Releases) -> bool:
+    """Whether the strongest of the attacks that count here was outrun by one that does not."""
+    tier = _tier(audit, threat, releases)
+    return tier is not None and tier.lower_bound and audit.effort != "quick"
 
 
 def _strongest(report: AuditReport) -> Threat:

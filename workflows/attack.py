@@ -123,6 +123,7 @@ def attack_settings(options: AttackOptions) -> AttackSettings:
         effort=EFFORTS[options.effort],
         seeds=tuple(range(options.seed, options.seed + options.seeds)),
         device=resolve_device(options.device),
+        racing=options.race,
     )
 
 

@@ -42,6 +42,7 @@ class AttackSettings:
     effort: Effort
     seeds: tuple[int, ...]
     device: torch.device
+    racing: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,6 +125,7 @@ class AttackRun:
                 self.settings.effort,
                 shared,
                 folder=self.folder,
+                racing=self.settings.racing,
                 step=lambda seed, what: advance(done, len(pairs), f"{name}{which[seed]}: {what}"),  # noqa: B023
             )
             record_of_all = merged([outcome.record for outcome in found])

@@ -236,6 +236,7 @@ class AttackOptions:
         attacks: `all`, or names separated by commas.
         effort: quick finds lower bounds; the others train until nothing is gained.
         seeds: attackers of each kind, from `seed` on; the worst counts. Signing off takes three.
+        race: attackers that cannot reach the leader are not run to their end; nobody is outrun at quick effort.
         device: `cpu` or `cuda`.
         max_leakage: every audit must prove at most this index; None: the plan's own budget.
         max_reconstruction, max_linkage, max_consistency, max_region: as of `BudgetOptions`, and proven likewise.
@@ -248,6 +249,7 @@ class AttackOptions:
     effort: Effort = "quick"
     seed: int = 0
     seeds: int = 1
+    race: bool = True
     device: str = "cpu"
     max_leakage: float | None = None
     max_reconstruction: float | None = None

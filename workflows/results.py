@@ -18,7 +18,7 @@ from ..records import (
     save,
 )
 from ..records.extras import optional_imports
-from ..report.wording import defense, number, size
+from ..report.wording import defense, number, outrun_note, size
 
 R = TypeVar("R", bound=Record)
 Row = Mapping[str, Any]
@@ -170,7 +170,12 @@ class AttackResult(Result[AuditReport]):
             for result in audit.attacks
             if result.status == "failed"
         ]
-        return (*made.notes, *failed, *(f"budget not shown to hold: {text}" for text in self.missed))
+        return (
+            *made.notes,
+            *outrun_note(made.audits),
+            *failed,
+            *(f"budget not shown to hold: {text}" for text in self.missed),
+        )
 
     def rows(self) -> list[Row]:
         """One row for each audit and threat; `lower_bound`: more effort recovers more."""

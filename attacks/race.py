@@ -1,0 +1,310 @@
+"""Which attackers need not be run to their end, since they cannot reach the leader.
+
+What an audit reports is a maximum. All attackers therefore start with a small share of their steps, and go on with more
+and more of them (successive halving; Jamieson & Talwalkar, AISTATS 2016; Li et al., Hyperband, JMLR 2018). Here no
+fixed share of them is dropped, but whoever is *outrun*: its learning curve, continued with the gain that its last steps
+brought, ends below what the leader has reached, in every figure that a budget may limit. No target is looked at: the
+race is run on other images of their kind.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from ..records.revisions import Part
+from .audit_request import AttackVariant
+from .interface import Effort, iterates
+from .metrics import LEAST_ERROR, Judge, recognised, squared_errors
+from .releases import CopyKind
+from .similarity import scales
+from .threat import TIERS
+from .views import View, within
+
+RACE = Part("race")
+"""Raise its revision whenever other attackers may be outrun, or at other shares."""
+
+TRAINED_SHARES = (64, 16, 4)
+OPTIMISED_SHARES = (32, 8)
+"""The first rungs are 1 / share of the steps, of attacks that are trained and of those that optimise each image."""
+
+FIGURES = ("index", "reconstructed", "region", "consistency")
+"""What budgets limit, and attacks decide."""
+
+WORTH = 0.005
+"""A figure that may end higher than the leader's by no more is no reason to go on."""
+
+MOST = 1.0
+"""Of every figure: nobody ends above it."""
+
+UPPER = 3.0
+"""Standard errors from a figure to its upper end, where a dozen attackers share the level."""
+
+IDLE = 0.001
+"""Who gains less of the index from one rung to the next has perhaps not begun."""
+
+BEGUN = 4
+"""By 1 / BEGUN of its steps a network has begun, if it ever does."""
+
+
+@dataclass(frozen=True, eq=False)
+class Runner:
+    """One attack in one variant, on releases that differ as `copies` says (None: exact repeats)."""
+
+    variant: AttackVariant
+    copies: CopyKind | None = None
+
+    @property
+    def label(self) -> str:
+        """As in tables."""
+        return self.variant.label + ("" if self.copies is None else ", near-duplicates")
+
+    @property
+    def shares(self) -> tuple[int, ...]:
+        """Its first rungs; none for an attack in closed form, which is run whole."""
+        attack = self.variant.attack
+        if not iterates(attack):
+            return ()
+        return OPTIMISED_SHARES if attack.per_image else TRAINED_SHARES
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How an attacker does on images of the targets' kind that are no targets.
+
+    Attributes:
+        figures: by name, what each image adds to a figure, which is their mean. An index is 1 - error / the mean error
+            of the mean image; of a share each image is 0 or 1.
+        targets: how many targets the attacker will be judged on.
+
+    Examples:
+        >>> Standing({"index": (0.5, 0.7)}, targets=100).reached("index", 2)
+        0.6
+    """
+
+    figures: Mapping[str, tuple[float, ...]]
+    targets: int
+
+    def reached(self, figure: str, count: int) -> float:
+        """A figure of the first `count` images."""
+        return sum(self.figures[figure][:count]) / count
+
+    def leeway(self, figure: str) -> float:
+        """How far above a figure its upper end will lie, about."""
+        values = torch.tensor(self.figures[figure], dtype=torch.float64)
+        return UPPER * float(values.std(unbiased=False)) / math.sqrt(self.targets)
+
+
+@dataclass(frozen=True, eq=False)
+class Course:
+    """The images that a race is run on.
+
+    Attributes:
+        images: `[m, *image_shape]`.
+        gallery: `[g, *image_shape]`: it begins with these, and has as many more as an audit's gallery.
+        mean: `[*image_shape]`, the mean of the attacker's images.
+        region: as an audit's.
+        kept: from reconstructions `[k, *image_shape]` of the first k images to `[k]`, 1 where the network keeps its
+            answer; None where it gives no class scores.
+    """
+
+    images: Tensor
+    gallery: Tensor
+    mean: Tensor
+    region: Tensor | None = None
+    kept: Callable[[Tensor], Tensor | None] = lambda _: None
+
+    def standing(self, made: Tensor, targets: int) -> Standing | None:
+        """Of reconstructions `[k, *image_shape]` of the first k images; None if they are not finite."""
+        if not bool(torch.isfinite(made).all()):
+            return None
+        truth = self.images[: len(made)]
+        figures = {"index": self._indices(made, truth)}
+        if scales(truth):
+            figures["reconstructed"] = recognised(made, truth, self.gallery)
+        if self.region is not None and truth.ndim == 4:
+            figures["region"] = self._indices(made, truth, within(self.region))
+        answers = self.kept(made)
+        if answers is not None:
+            figures["consistency"] = answers
+        return Standing({name: tuple(values.tolist()) for name, values in figures.items()}, targets)
+
+    def _indices(self, made: Tensor, truth: Tensor, view: View = lambda images: images) -> Tensor:
+        """What each image adds to the index of what `view` shows, after the pull towards the mean."""
+        made, truth, mean = view(made), view(truth), view(self.mean[None])[0]
+        pulled = Judge(mean, truth, made, mean).pulled(made)
+        blank = squared_errors(mean.expand_as(truth), truth).mean().clamp(min=LEAST_ERROR)
+        return 1 - squared_errors(pulled, truth) / blank
+
+
+class Track(Protocol):
+    """Where the race is run."""
+
+    def practise(self, runner: Runner, effort: Effort) -> Standing | None:
+        """Fit at an effort, and try the held-out images; None if that failed."""
+
+    def finish(self, runner: Runner) -> bool:
+        """Run it to its end, and judge it; False if that gave no figures."""
+
+    def drop(self, runner: Runner, effort: Effort, reason: str) -> None:
+        """Judge it as it is at this effort: it was outrun."""
+
+
+def reduced(effort: Effort, share: int) -> Effort:
+    """The effort with 1 / `share` of the steps."""
+    return replace(
+        effort,
+        train_steps=max(1, effort.train_steps // share),
+        iterations=max(1, effort.iterations // share),
+        until_converged=share == 1 and effort.until_converged,
+    )
+
+
+def race(runners: Sequence[Runner], effort: Effort, track: Track) -> None:
+    """Run each attacker as far as it may lead: to its end, or until it is outrun.
+
+    Args:
+        runners: those that start.
+        effort: of those that are run to their end.
+        track: runs them.
+    """
+    standings: dict[Runner, dict[int, Standing]] = {runner: {} for runner in runners}
+    running = [runner for runner in runners if runner.shares]
+    for runner in runners:
+        if not runner.shares:
+            found = track.practise(runner, effort)
+            if track.finish(runner) and found is not None:
+                standings[runner][1] = found
+    outrun: dict[Runner, dict[int, Standing]] = {}
+    for share in sorted({*TRAINED_SHARES, *OPTIMISED_SHARES}, reverse=True):
+        for runner in [each for each in running if share in each.shares]:
+            found = track.practise(runner, reduced(effort, share))
+            if found is None:
+                running.remove(runner)
+                track.finish(runner)
+            else:
+                standings[runner][share] = found
+        for runner in tuple(running):
+            reason = outrun_by(runner, standings)
+            if reason:
+                running.remove(runner)
+                outrun[runner] = standings.pop(runner)  # so of two equal ones, one goes on
+                track.drop(runner, reduced(effort, min(outrun[runner])), reason)
+    while running:
+        for runner in running:
+            if not track.finish(runner):
+                del standings[runner]
+        # Whoever was outrun by one that gave nothing in the end is taken up again, the best first.
+        running = []
+        for runner in sorted(outrun, key=lambda each: -_reached(outrun[each])):
+            if not outrun_by(runner, {**standings, runner: outrun[runner]}):
+                standings[runner] = outrun.pop(runner)
+                running.append(runner)
+
+
+def _reached(rungs: Mapping[int, Standing]) -> float:
+    """The index at the last rung."""
+    last = rungs[min(rungs)]
+    return last.reached("index", len(last.figures["index"]))
+
+
+def outrun_by(runner: Runner, standings: Mapping[Runner, Mapping[int, Standing]]) -> str:
+    """Why a runner need not go on: for each figure, who has reached what it cannot. Empty if it may lead.
+
+    Its optimistic end is what it has reached, the gain of its last fourfold steps once for each time that its steps can
+    still be multiplied by four, and a standard error of all that beside the leader. Neither it nor its upper end may
+    exceed the leader's. Who gains nothing may not have begun: a network goes on until it has made 1 / `BEGUN` of its
+    steps, an optimisation to its end.
+
+    Whoever does the same and sees more gains no less from further steps. Beside such a one the figures at the same rung
+    decide.
+
+    Args:
+        runner: with at least one rung behind it; else it goes on.
+        standings: of all that are still in the race, by the share of the steps at each rung.
+    """
+    own = standings[runner]
+    if not own:
+        return ""
+    last = min(own)
+    ends = _Ends.of(own, runner)
+    said = []
+    for figure in sorted(own[last].figures, key=FIGURES.index):
+        beaten = ""
+        for rival, theirs in standings.items():
+            if _sees_more(rival, runner) and last in theirs:
+                end, leads = _beside(own[last], own[last], 0.0, theirs[last], figure)
+                found = end <= leads
+            elif ends is not None and theirs and may_outrun(rival, runner):
+                leader = theirs[min(theirs)]
+                end, leads = _beside(ends.now, ends.then, ends.slope, leader, figure)
+                found = leads + WORTH - end >= max(0.0, ends.now.leeway(figure) - leader.leeway(figure))
+            else:
+                continue
+            if found:
+                here = own[last].reached(figure, len(own[last].figures[figure]))
+                beaten = f"{figure} {here:.3f}, {end:.3f} at best, and {rival.label} has {leads:.3f}"
+                break
+        if not beaten:
+            return ""
+        said.append(beaten)
+    return f"outrun at 1/{last} of the steps: {'; '.join(said)}"
+
+
+@dataclass(frozen=True)
+class _Ends:
+    """What an optimistic end is reckoned from: two standings, and how often their difference is added."""
+
+    now: Standing
+    then: Standing
+    slope: float
+
+    @classmethod
+    def of(cls, own: Mapping[int, Standing], runner: Runner) -> _Ends | None:
+        """None where it cannot be told yet: with one rung behind it, or where nothing was gained so far."""
+        if len(own) < 2:
+            return None
+        last, before = sorted(own)[:2]
+        now, then = own[last], own[before]
+        count = min(len(then.figures["index"]), len(now.figures["index"]))
+        idle = now.reached("index", count) - then.reached("index", count) < IDLE
+        if idle and (runner.variant.attack.per_image or last > BEGUN):
+            return None
+        return cls(now, then, math.log(last, 4) / math.log(before / last, 4))
+
+
+def _beside(now: Standing, then: Standing, slope: float, leader: Standing, figure: str) -> tuple[float, float]:
+    """The optimistic end of a figure, and what the leader has, on the images that all of them tried."""
+    count = min(len(each.figures[figure]) for each in (now, then, leader))
+    here, there, leads = (
+        torch.tensor(each.figures[figure][:count], dtype=torch.float64) for each in (now, then, leader)
+    )
+    ends = here + (slope * (here - there) if float(here.mean()) > float(there.mean()) else 0.0)
+    error = float((ends - leads).std()) / math.sqrt(count) if count > 1 else math.inf
+    return min(MOST, float(ends.mean()) + error), float(leads.mean())
+
+
+def may_outrun(rival: Runner, runner: Runner) -> bool:
+    """Whether a rival may outrun a runner: it counts wherever the runner does, and is as well placed.
+
+    What a query-free attacker recovers counts for black-box ones too, so it races against these. A rival knows the
+    defense and has images of the targets' kind, and it does not see less by the same means.
+    """
+    theirs, own = rival.variant, runner.variant
+    if rival is runner or theirs.naive or theirs.other:
+        return False
+    if theirs.attack.name == own.attack.name and theirs.queries < own.queries:
+        return False
+    return TIERS.index(theirs.attack.threat) <= max(TIERS.index(own.attack.threat), TIERS.index("black-box"))
+
+
+def _sees_more(rival: Runner, runner: Runner) -> bool:
+    """Whether a rival does the same and sees more: more releases, the defense, or images of the targets' kind."""
+    theirs, own = rival.variant, runner.variant
+    more = own.naive or bool(own.other) or theirs.queries > own.queries
+    return more and theirs.attack.name == own.attack.name and may_outrun(rival, runner)

@@ -1,0 +1,76 @@
+"""Runs the race of one audit: see `race.py` for who is outrun."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ..records import Interval
+from .audit_run import AuditRun, Made
+from .interface import Effort
+from .race import WORTH, Runner, Standing, may_outrun, race
+
+
+def raced(run: AuditRun, runners: Sequence[Runner], step: Callable[[str], None]) -> list[Made]:
+    """Every attacker, run to its end or as far as it was when it was outrun.
+
+    An attacker who was outrun and leads on the targets all the same is run to its end after the race. What is seen
+    on targets can therefore only raise a figure.
+
+    Args:
+        run: of the audit, at the effort of those that are run to their end.
+        runners: in the order of the result.
+        step: called with the name of each step as it begins.
+    """
+    track = _Track(run, step)
+    race(runners, run.data.effort, track)
+    for runner in runners:
+        if track.made[runner].result.status == "outrun" and _leads(runner, track.made):
+            track.finish(runner)
+    return [track.made[runner] for runner in runners]
+
+
+@dataclass(eq=False)
+class _Track:
+    run: AuditRun
+    step: Callable[[str], None]
+    made: dict[Runner, Made] = field(default_factory=dict)
+    said: str = ""
+
+    def practise(self, runner: Runner, effort: Effort) -> Standing | None:
+        whole = self.run.data.effort
+        share = round(whole.train_steps / max(1, effort.train_steps))
+        self._say(f"{runner.label}, 1/{share} of the steps" if share > 1 else runner.label)
+        return self.run.at(effort).practise(runner)
+
+    def finish(self, runner: Runner) -> bool:
+        self._say(runner.label)
+        self.made[runner] = self.run.made(runner)
+        return self.made[runner].result.figures is not None
+
+    def _say(self, what: str) -> None:
+        if what != self.said:
+            self.said = what
+            self.step(what)
+
+    def drop(self, runner: Runner, effort: Effort, reason: str) -> None:
+        made = self.run.at(effort).made(runner)
+        if made.result.figures is None:  # it broke down on the targets, and says so
+            self.made[runner] = made
+            return
+        told = {"status": "outrun", "reason": reason, "lower_bound": True}
+        self.made[runner] = Made(runner, made.result.model_copy(update=told), made.pictures, made.kept)
+
+
+def _leads(runner: Runner, made: Mapping[Runner, Made]) -> bool:
+    """Whether an attacker who was outrun recovered more of the targets than all who may outrun it."""
+    ended = [each for rival, each in made.items() if may_outrun(rival, runner) and each.result.status == "ok"]
+    return any(
+        _value(made[runner], figure) > max((_value(each, figure) for each in ended), default=0.0) + WORTH
+        for figure in ("index", "reconstruction_rate", "region", "consistency")
+    )
+
+
+def _value(made: Made, figure: str) -> float:
+    found = getattr(made.result.figures, figure, None)
+    return found.value if isinstance(found, Interval) else 0.0
