@@ -38,7 +38,7 @@ PRACTICE_IMAGES = 8
 RESTARTS = 3
 """How often a network that died is replaced: one whose image explains the release worse than the mean image does."""
 
-CONVERGING_SHARE, QUICK_SHARE = 2, 8
+CONVERGING_SHARE, QUICK_SHARE = 2, 4
 """The generator's steps are the effort's over this, at standard effort or more and at quick effort."""
 
 FEWEST_STEPS = 200
@@ -69,7 +69,8 @@ class LatentPrior:
 def _trained_generator(view: AdversaryView, effort: Effort, generator: torch.Generator) -> tuple[Generator, Training]:
     """A generator of images like the auxiliary ones. It knows neither the cut nor the defense."""
     images, held, device = view.pixels(view.training), view.pixels(view.held_out), view.device
-    network = seeded(lambda: Autoencoder(images.mean(dim=0), effort.width), generator).to(device)
+    # Half as wide as a decoder: in the same time it comes closer to the images.
+    network = seeded(lambda: Autoencoder(images.mean(dim=0), max(effort.width // 2, 1)), generator).to(device)
 
     def step_loss(net: nn.Module, positions: Tensor, step: int) -> Tensor:  # noqa: ARG001
         draws = torch.randn(len(positions), LATENT, generator=generator).to(device)

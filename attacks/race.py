@@ -221,8 +221,8 @@ def outrun_by(runner: Runner, standings: Mapping[Runner, Mapping[int, Standing]]
     exceed the leader's. Who gains nothing may not have begun: a network goes on until it has made 1 / `BEGUN` of its
     steps, an optimisation to its end.
 
-    Whoever does the same and sees more gains no less from further steps. Beside such a one the figures at the same rung
-    decide.
+    Whoever does the same and sees more gains no less from further steps. Who is not ahead of such a one at the same rung
+    is outrun.
 
     Args:
         runner: with at least one rung behind it; else it goes on.
@@ -238,7 +238,8 @@ def outrun_by(runner: Runner, standings: Mapping[Runner, Mapping[int, Standing]]
         beaten = ""
         for rival, theirs in standings.items():
             if _sees_more(rival, runner) and last in theirs:
-                end, leads = _beside(own[last], own[last], 0.0, theirs[last], figure)
+                count = min(len(each[last].figures[figure]) for each in (own, theirs))
+                end, leads = (each[last].reached(figure, count) for each in (own, theirs))
                 found = end <= leads
             elif ends is not None and theirs and may_outrun(rival, runner):
                 leader = theirs[min(theirs)]
