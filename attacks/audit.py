@@ -20,7 +20,7 @@ from .excess import over_class_mean
 from .interface import Attack, Effort
 from .invariants import failed, less_from_more_releases
 from .judgement import PICTURED
-from .race import Runner
+from .race import RACED, Runner
 from .relay import raced
 from .tiers import tier_figures
 
@@ -51,6 +51,7 @@ def run_audit(
     strongest: bool = False,
     naive: bool = True,
     racing: bool = True,
+    raced_for: Sequence[str] = RACED,
     exchange: Exchange = ALONE,
     step: Callable[[str], None] = lambda _: None,
 ) -> AuditOutcome:
@@ -66,6 +67,7 @@ def run_audit(
         strongest: only the variant of each attack that knows most: a third of the cost, for a search to steer by.
         naive: also attackers who do not know the defense.
         racing: where attacks go on until they converge, those that cannot lead are not run to their end (`race.py`).
+        raced_for: the figures that they race for; others may be higher once everybody is run to the end.
         exchange: shares the finished attacks in `folder` with other machines.
         step: called with the name of each step as it begins.
 
@@ -85,7 +87,7 @@ def run_audit(
     variants = attack_variants(request, attacks, effort, strongest=strongest, naive=naive)
     runners = [runner for variant in variants for runner in run.runners(variant)]
     if racing and effort.until_converged and not strongest:
-        made = raced(run, runners, step)
+        made = raced(run, runners, step, raced_for)
     else:
         made = [_carried_out(run, runner, step) for runner in runners]
     made = run.trained_on(made, step)

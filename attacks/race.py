@@ -33,8 +33,11 @@ TRAINED_SHARES = (64, 16, 4)
 OPTIMISED_SHARES = (32, 8)
 """The first rungs are 1 / share of the steps, of attacks that are trained and of those that optimise each image."""
 
-FIGURES = ("index", "reconstructed", "region", "consistency")
-"""What budgets limit, and attacks decide."""
+RACED = ("index", "reconstructed", "region")
+"""The figures that attackers race for, where they are defined."""
+
+CONSISTENCY = "consistency"
+"""Raced for only if a budget limits it: shadows often lead it, which are the dearest of all."""
 
 WORTH = 0.005
 """A figure that may end higher than the leader's by no more is no reason to go on."""
@@ -165,13 +168,14 @@ def reduced(effort: Effort, share: int) -> Effort:
     )
 
 
-def race(runners: Sequence[Runner], effort: Effort, track: Track) -> None:
+def race(runners: Sequence[Runner], effort: Effort, track: Track, figures: Sequence[str] = RACED) -> None:
     """Run each attacker as far as it may lead: to its end, or until it is outrun.
 
     Args:
         runners: those that start.
         effort: of those that are run to their end.
         track: runs them.
+        figures: those that count.
     """
     standings: dict[Runner, dict[int, Standing]] = {runner: {} for runner in runners}
     running = [runner for runner in runners if runner.shares]
@@ -190,7 +194,7 @@ def race(runners: Sequence[Runner], effort: Effort, track: Track) -> None:
             else:
                 standings[runner][share] = found
         for runner in tuple(running):
-            reason = outrun_by(runner, standings)
+            reason = outrun_by(runner, standings, figures)
             if reason:
                 running.remove(runner)
                 outrun[runner] = standings.pop(runner)  # so of two equal ones, one goes on
@@ -202,7 +206,7 @@ def race(runners: Sequence[Runner], effort: Effort, track: Track) -> None:
         # Whoever was outrun by one that gave nothing in the end is taken up again, the best first.
         running = []
         for runner in sorted(outrun, key=lambda each: -_reached(outrun[each])):
-            if not outrun_by(runner, {**standings, runner: outrun[runner]}):
+            if not outrun_by(runner, {**standings, runner: outrun[runner]}, figures):
                 standings[runner] = outrun.pop(runner)
                 running.append(runner)
 
@@ -213,7 +217,9 @@ def _reached(rungs: Mapping[int, Standing]) -> float:
     return last.reached("index", len(last.figures["index"]))
 
 
-def outrun_by(runner: Runner, standings: Mapping[Runner, Mapping[int, Standing]]) -> str:
+def outrun_by(
+    runner: Runner, standings: Mapping[Runner, Mapping[int, Standing]], figures: Sequence[str] = RACED
+) -> str:
     """Why a runner need not go on: for each figure, who has reached what it cannot. Empty if it may lead.
 
     Its optimistic end is what it has reached, the gain of its last fourfold steps once for each time that its steps can
@@ -221,12 +227,13 @@ def outrun_by(runner: Runner, standings: Mapping[Runner, Mapping[int, Standing]]
     exceed the leader's. Who gains nothing may not have begun: a network goes on until it has made 1 / `BEGUN` of its
     steps, an optimisation to its end.
 
-    Whoever does the same and sees more gains no less from further steps. Who is not ahead of such a one at the same rung
-    is outrun.
+    Whoever does the same and sees more gains no less from further steps. Who is not ahead of such a one at the same
+    rung is outrun.
 
     Args:
         runner: with at least one rung behind it; else it goes on.
         standings: of all that are still in the race, by the share of the steps at each rung.
+        figures: those that count.
     """
     own = standings[runner]
     if not own:
@@ -234,7 +241,7 @@ def outrun_by(runner: Runner, standings: Mapping[Runner, Mapping[int, Standing]]
     last = min(own)
     ends = _Ends.of(own, runner)
     said = []
-    for figure in sorted(own[last].figures, key=FIGURES.index):
+    for figure in (each for each in figures if each in own[last].figures):
         beaten = ""
         for rival, theirs in standings.items():
             if _sees_more(rival, runner) and last in theirs:

@@ -10,8 +10,11 @@ from .audit_run import AuditRun, Made
 from .interface import Effort
 from .race import WORTH, Runner, Standing, may_outrun, race
 
+NAMES = {"reconstructed": "reconstruction_rate"}
+"""The fields of `AttackFigures` that have another name than the figure of a race."""
 
-def raced(run: AuditRun, runners: Sequence[Runner], step: Callable[[str], None]) -> list[Made]:
+
+def raced(run: AuditRun, runners: Sequence[Runner], step: Callable[[str], None], figures: Sequence[str]) -> list[Made]:
     """Every attacker, run to its end or as far as it was when it was outrun.
 
     An attacker who was outrun and leads on the targets all the same is run to its end after the race. What is seen
@@ -21,11 +24,12 @@ def raced(run: AuditRun, runners: Sequence[Runner], step: Callable[[str], None])
         run: of the audit, at the effort of those that are run to their end.
         runners: in the order of the result.
         step: called with the name of each step as it begins.
+        figures: those that they race for.
     """
     track = _Track(run, step)
-    race(runners, run.data.effort, track)
+    race(runners, run.data.effort, track, figures)
     for runner in runners:
-        if track.made[runner].result.status == "outrun" and _leads(runner, track.made):
+        if track.made[runner].result.status == "outrun" and _leads(runner, track.made, figures):
             track.finish(runner)
     return [track.made[runner] for runner in runners]
 
@@ -62,15 +66,15 @@ class _Track:
         self.made[runner] = Made(runner, made.result.model_copy(update=told), made.pictures, made.kept)
 
 
-def _leads(runner: Runner, made: Mapping[Runner, Made]) -> bool:
+def _leads(runner: Runner, made: Mapping[Runner, Made], figures: Sequence[str]) -> bool:
     """Whether an attacker who was outrun recovered more of the targets than all who may outrun it."""
     ended = [each for rival, each in made.items() if may_outrun(rival, runner) and each.result.status == "ok"]
     return any(
         _value(made[runner], figure) > max((_value(each, figure) for each in ended), default=0.0) + WORTH
-        for figure in ("index", "reconstruction_rate", "region", "consistency")
+        for figure in figures
     )
 
 
 def _value(made: Made, figure: str) -> float:
-    found = getattr(made.result.figures, figure, None)
+    found = getattr(made.result.figures, NAMES.get(figure, figure), None)
     return found.value if isinstance(found, Interval) else 0.0

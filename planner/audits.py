@@ -24,6 +24,7 @@ from ..attacks.audit_request import AttackVariant, AuditRequest
 from ..attacks.audit_target import AuditTarget
 from ..attacks.catalogue import attack_named
 from ..attacks.interface import Attack, Effort
+from ..attacks.race import CONSISTENCY, RACED
 from ..attacks.threat import AttackFailed
 from ..attacks.tiers import worst_tiers
 from ..attacks.time_limit import TimeUp, check_time
@@ -34,6 +35,7 @@ from ..records import (
     ALONE,
     DEFAULT_OBJECTIVES,
     Audited,
+    Budgets,
     Candidate,
     CollabplanError,
     Exchange,
@@ -111,6 +113,11 @@ def ask(
     )
 
 
+def raced_for(budgets: Budgets) -> tuple[str, ...]:
+    """The figures that attackers race for under these budgets."""
+    return RACED if budgets.max_consistency is None else (*RACED, CONSISTENCY)
+
+
 def run_seeds(
     request: Callable[[int], AuditRequest],
     attacks: Sequence[Attack],
@@ -122,6 +129,7 @@ def run_seeds(
     strongest: bool = False,
     naive: bool = True,
     racing: bool = True,
+    raced_for: Sequence[str] = RACED,
     exchange: Exchange = ALONE,
 ) -> list[AuditOutcome]:
     """One audit of a (cut, defense) for each seed. `optimize` and `attack` find each other's, which are kept.
@@ -130,7 +138,7 @@ def run_seeds(
         request: what is audited, by seed.
         artifacts: by seed, what several audits share; in the order in which they are run.
         step: called with the seed and the name of each step as it begins.
-        attacks, effort, folder, strongest, naive, racing, exchange: as of `run_audit`.
+        attacks, effort, folder, strongest, naive, racing, raced_for, exchange: as of `run_audit`.
     """
     found = []
     for seed, shared in artifacts.items():
@@ -145,6 +153,7 @@ def run_seeds(
             strongest=strongest,
             naive=naive,
             racing=racing,
+            raced_for=raced_for,
             exchange=exchange,
             step=partial(step, seed),
         )
@@ -370,6 +379,7 @@ class Audits:
             folder=self.folder,
             strongest=split == "search",
             naive=effort == self.options.final_effort,
+            raced_for=raced_for(evaluator.problem.budgets),
             exchange=evaluator.exchange,
             step=lambda _, what: self.tell(f"{cut.name}: {what}", 0.0) if split == "confirm" else None,
         )

@@ -13,6 +13,7 @@ from ..attacks.pictures import save_grid
 from ..defenses import defenses_of
 from ..graph import TracedGraph, candidate_cuts
 from ..planner.accuracy import Evaluate
+from ..planner.audits import raced_for
 from ..planner.readings import Reading
 from ..profilers.placement import place
 from ..profilers.timers import resolve_device
@@ -99,6 +100,7 @@ def attack(
     given = {each.name: limit for each in PRIVACY_BUDGETS if (limit := getattr(options, each.name)) is not None}
     asked = Budgets() if planned is None else planned.plan.budgets
     budgets = checked_budgets(**asked.model_dump() | given)
+    settings = replace(settings, raced_for=raced_for(budgets))
     run = open_run(session, planned, options, settings, workspace, reporter)
     require_region(budgets, run.roles.region)
     with reporter.progress("attacking", counted=True) as advance:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..attacks import ArtifactCache, Attack, AuditOutcome, AuditRequest, Effort, checked, merged, random_queries
 from ..attacks.declared_output import declared_output, floor_attacks
+from ..attacks.race import RACED
 from ..defenses import Defense, ProjectionMatrices
 from ..defenses.pipeline import defenses_at
 from ..defenses.seeds import generator_for
@@ -43,6 +44,7 @@ class AttackSettings:
     seeds: tuple[int, ...]
     device: torch.device
     racing: bool = True
+    raced_for: tuple[str, ...] = RACED
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,6 +128,7 @@ class AttackRun:
                 shared,
                 folder=self.folder,
                 racing=self.settings.racing,
+                raced_for=self.settings.raced_for,
                 step=lambda seed, what: advance(done, len(pairs), f"{name}{which[seed]}: {what}"),  # noqa: B023
             )
             record_of_all = merged([outcome.record for outcome in found])

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..attacks.time_limit import Clock, Deadline, TimeUp, until
+from ..planner.audits import raced_for
 from ..planner.budgets import judged, privacy_checks
 from ..planner.plan_record import headline
 from ..records import Audit, Audited, Certificate, Plan, parse_time_limit_s, save
@@ -70,7 +71,8 @@ def certify_plan(
         return Certified(planned.plan, (), _fallen(planned.plan))
     first = planned.plan.provenance.seed or 0
     asked = AttackOptions(effort=options.effort, seed=first, seeds=options.seeds, device=options.device)
-    session, settings = Session(planned.target, planned.traced), attack_settings(asked)
+    session = Session(planned.target, planned.traced)
+    settings = replace(attack_settings(asked), raced_for=raced_for(planned.plan.budgets))
     run = open_run(session, planned, asked, settings, workspace, reporter)
     require_region(planned.plan.budgets, run.roles.region)
     run = replace(run, cuts=tuple(cut for cut in run.cuts if cut.id == planned.cut.id), metric=None)
@@ -154,13 +156,19 @@ def _certificate(audit: Audit, found: Audited, run: AttackRun) -> Certificate:
         linkage_high=None if figures.linkage is None else figures.linkage.high,
         consistency_high=None if figures.consistency_excess is None else figures.consistency_excess.high,
         region_high=None if figures.region is None else figures.region.high,
-        not_tried=_not_tried(found, run),
+        not_tried=_not_tried(audit, found, run),
     )
 
 
-def _not_tried(found: Audited, run: AttackRun) -> tuple[str, ...]:
+def _not_tried(audit: Audit, found: Audited, run: AttackRun) -> tuple[str, ...]:
     """Which attackers the certificate does not cover."""
     said = []
+    outrun = sum(result.status == "outrun" for result in audit.attacks)
+    if outrun:
+        said.append(
+            f"the end of {outrun} of {len(audit.attacks)} attacks, outrun: by their learning curves they could not have "
+            "reached the strongest"
+        )
     if found.effort != "thorough":
         said.append("attackers at thorough effort")
     if run.roles.other is None:
