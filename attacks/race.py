@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import torch
@@ -32,6 +32,12 @@ RACE = Part("race")
 TRAINED_SHARES = (64, 16, 4)
 OPTIMISED_SHARES = (32, 8)
 """The first rungs are 1 / share of the steps, of attacks that are trained and of those that optimise each image."""
+
+CLOSED_SHARE = 8
+"""An attack in closed form makes no steps: its first rung is 1 / CLOSED_SHARE of the images, its second the whole."""
+
+FEWEST_IMAGES = 1000
+"""Of that first rung; with fewer images in all there is none."""
 
 RACED = ("index", "reconstructed", "region")
 """The figures that attackers race for, where they are defined."""
@@ -69,10 +75,10 @@ class Runner:
 
     @property
     def shares(self) -> tuple[int, ...]:
-        """Its first rungs; none for an attack in closed form, which is run whole."""
+        """Its first rungs."""
         attack = self.variant.attack
         if not iterates(attack):
-            return ()
+            return (CLOSED_SHARE,)
         return OPTIMISED_SHARES if attack.per_image else TRAINED_SHARES
 
 
@@ -168,6 +174,13 @@ def reduced(effort: Effort, share: int) -> Effort:
     )
 
 
+def at_rung(runner: Runner, effort: Effort, share: int) -> Effort:
+    """What a runner spends at a rung: 1 / `share` of the steps, or of the images where it makes no steps."""
+    if iterates(runner.variant.attack):
+        return reduced(effort, share)
+    return replace(effort, fit_samples=max(effort.fit_samples // share, min(effort.fit_samples, FEWEST_IMAGES)))
+
+
 def race(runners: Sequence[Runner], effort: Effort, track: Track, figures: Sequence[str] = RACED) -> None:
     """Run each attacker as far as it may lead: to its end, or until it is outrun.
 
@@ -177,38 +190,60 @@ def race(runners: Sequence[Runner], effort: Effort, track: Track, figures: Seque
         track: runs them.
         figures: those that count.
     """
-    standings: dict[Runner, dict[int, Standing]] = {runner: {} for runner in runners}
-    running = [runner for runner in runners if runner.shares]
-    for runner in runners:
-        if not runner.shares:
-            found = track.practise(runner, effort)
-            if track.finish(runner) and found is not None:
-                standings[runner][1] = found
-    outrun: dict[Runner, dict[int, Standing]] = {}
-    for share in sorted({*TRAINED_SHARES, *OPTIMISED_SHARES}, reverse=True):
-        for runner in [each for each in running if share in each.shares]:
-            found = track.practise(runner, reduced(effort, share))
-            if found is None:
-                running.remove(runner)
-                track.finish(runner)
-            else:
-                standings[runner][share] = found
-        for runner in tuple(running):
-            reason = outrun_by(runner, standings, figures)
-            if reason:
-                running.remove(runner)
-                outrun[runner] = standings.pop(runner)  # so of two equal ones, one goes on
-                track.drop(runner, reduced(effort, min(outrun[runner])), reason)
-    while running:
+    _Race(effort, track, figures, {runner: {} for runner in runners}).run()
+
+
+@dataclass(eq=False)
+class _Race:
+    effort: Effort
+    track: Track
+    figures: Sequence[str]
+    standings: dict[Runner, dict[int, Standing]]
+    outrun: dict[Runner, dict[int, Standing]] = field(default_factory=dict)
+
+    def run(self) -> None:
+        closed = [runner for runner in self.standings if not iterates(runner.variant.attack)]
+        running = [runner for runner in self.standings if runner not in closed]
+        for runner in self._rung(closed, CLOSED_SHARE):
+            found = self.track.practise(runner, self.effort)
+            self.standings[runner] = {1: found} if self.track.finish(runner) and found is not None else {}
+        for share in sorted({*TRAINED_SHARES, *OPTIMISED_SHARES}, reverse=True):
+            running = self._rung(running, share)
+        while running:
+            for runner in running:
+                if not self.track.finish(runner):
+                    del self.standings[runner]
+            running = self._taken_up()
+
+    def _rung(self, running: Sequence[Runner], share: int) -> list[Runner]:
+        """Run a rung; returns those who go on."""
+        left = list(running)
         for runner in running:
-            if not track.finish(runner):
-                del standings[runner]
-        # Whoever was outrun by one that gave nothing in the end is taken up again, the best first.
-        running = []
-        for runner in sorted(outrun, key=lambda each: -_reached(outrun[each])):
-            if not outrun_by(runner, {**standings, runner: outrun[runner]}, figures):
-                standings[runner] = outrun.pop(runner)
-                running.append(runner)
+            effort = at_rung(runner, self.effort, share)
+            if share not in runner.shares or effort == self.effort:
+                continue
+            found = self.track.practise(runner, effort)
+            if found is None:
+                left.remove(runner)
+                self.track.finish(runner)
+            else:
+                self.standings[runner][share] = found
+        for runner in tuple(left):
+            reason = outrun_by(runner, self.standings, self.figures)
+            if reason:
+                left.remove(runner)
+                self.outrun[runner] = self.standings.pop(runner)  # so of two equal ones, one goes on
+                self.track.drop(runner, at_rung(runner, self.effort, min(self.outrun[runner])), reason)
+        return left
+
+    def _taken_up(self) -> list[Runner]:
+        """Whoever was outrun by one that gave nothing in the end, the best first."""
+        found = []
+        for runner in sorted(self.outrun, key=lambda each: -_reached(self.outrun[each])):
+            if not outrun_by(runner, {**self.standings, runner: self.outrun[runner]}, self.figures):
+                self.standings[runner] = self.outrun.pop(runner)
+                found.append(runner)
+        return found
 
 
 def _reached(rungs: Mapping[int, Standing]) -> float:
@@ -240,6 +275,7 @@ def outrun_by(
         return ""
     last = min(own)
     ends = _Ends.of(own, runner)
+    what = "steps" if iterates(runner.variant.attack) else "images"
     said = []
     for figure in (each for each in figures if each in own[last].figures):
         beaten = ""
@@ -261,7 +297,7 @@ def outrun_by(
         if not beaten:
             return ""
         said.append(beaten)
-    return f"outrun at 1/{last} of the steps: {'; '.join(said)}"
+    return f"outrun at 1/{last} of the {what}: {'; '.join(said)}"
 
 
 @dataclass(frozen=True)

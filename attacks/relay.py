@@ -43,8 +43,10 @@ class _Track:
 
     def practise(self, runner: Runner, effort: Effort) -> Standing | None:
         whole = self.run.data.effort
-        share = round(whole.train_steps / max(1, effort.train_steps))
-        self._say(f"{runner.label}, 1/{share} of the steps" if share > 1 else runner.label)
+        share = max(
+            round(whole.train_steps / max(1, effort.train_steps)), round(whole.fit_samples / max(1, effort.fit_samples))
+        )
+        self._say(f"{runner.label}, first 1/{share}" if share > 1 else runner.label)
         return self.run.at(effort).practise(runner)
 
     def finish(self, runner: Runner) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import pytest
@@ -14,7 +14,7 @@ from collabplan.attacks.race import Course, Runner, Standing, may_outrun, outrun
 from collabplan.attacks.releases import CopyKind
 from collabplan.records import Threat
 
-EFFORT = Effort("standard", 1000, 1000, 6400, 3200, 100, 64, until_converged=True)
+EFFORT = Effort("standard", 1000, 8000, 6400, 3200, 100, 64, until_converged=True)
 WHOLE = 1
 
 
@@ -36,7 +36,7 @@ class Scripted:
 def runner(name: str, *curve: float, threat: Threat = "black-box", per_image: bool = False, **more: object) -> Runner:
     """With figures at each rung, and at the end."""
     shares = (32, 8, 1) if per_image else (64, 16, 4, 1)
-    known = dict(zip(shares, curve, strict=True)) if len(curve) > 1 else {WHOLE: curve[0]}
+    known = dict(zip(shares, curve, strict=True)) if len(curve) > 1 else {8: curve[0], WHOLE: curve[0]}
     attack = Scripted(name, known, threat, per_image, iterated=len(curve) > 1)
     return Runner(AttackVariant(attack, **more))  # type: ignore[arg-type]
 
@@ -50,6 +50,11 @@ def standing(index: float, shown: float | None = None, *, count: int = 200, spre
     return Standing(figures, targets=1000)
 
 
+def shared(effort: Effort) -> int:
+    """By which an effort is smaller than the whole one."""
+    return max(EFFORT.train_steps // effort.train_steps, EFFORT.fit_samples // effort.fit_samples)
+
+
 class Played:
     """A track that plays curves, and notes who ran how far."""
 
@@ -59,7 +64,7 @@ class Played:
         self.ends: dict[str, str] = {}
 
     def practise(self, runner: Runner, effort: Effort) -> Standing | None:
-        share = EFFORT.train_steps // effort.train_steps
+        share = max(1, shared(effort)) if effort.fit_samples >= 1000 else 1
         self.practised.append((runner.label, share))
         attack = runner.variant.attack
         assert isinstance(attack, Scripted)
@@ -71,7 +76,7 @@ class Played:
 
     def drop(self, runner: Runner, effort: Effort, reason: str) -> None:
         assert reason
-        self.ends[runner.label] = f"1/{EFFORT.train_steps // effort.train_steps}"
+        self.ends[runner.label] = f"1/{shared(effort)}"
 
 
 def ends(*runners: Runner, broken: Sequence[str] = (), empty: Sequence[str] = ()) -> dict[str, str]:
@@ -121,11 +126,17 @@ def test_who_fails_at_a_rung_is_run_to_its_end_and_outruns_nobody() -> None:
     assert ends(broken, runner("other", 0.1, 0.2, 0.3, 0.4), broken=["broken"]) == {"broken": "whole", "other": "whole"}
 
 
-def test_a_closed_form_is_carried_out_once_and_whole() -> None:
+def test_a_closed_form_starts_with_fewer_images_and_only_its_own_kind_outruns_it_there() -> None:
     track = Played()
-    race([runner("ridge", 0.4)], EFFORT, track)
-    assert track.practised == [("ridge", 1)]
-    assert track.ends == {"ridge": "whole"}
+    race([runner("ridge", 0.4), runner("ridge", 0.3, naive=True), runner("kernel", 0.1)], EFFORT, track)
+    assert track.practised == [("ridge", 8), ("ridge (naive)", 8), ("kernel", 8), ("ridge", 1), ("kernel", 1)]
+    assert track.ends == {"ridge (naive)": "1/8", "ridge": "whole", "kernel": "whole"}
+
+
+def test_a_closed_form_with_few_images_has_no_first_rung() -> None:
+    few, track = replace(EFFORT, fit_samples=900), Played()
+    race([runner("ridge", 0.4), runner("ridge", 0.3, naive=True)], few, track)
+    assert track.ends == {"ridge (naive)": "whole", "ridge": "whole"}
 
 
 def test_rungs_make_exactly_their_share_of_the_steps() -> None:
