@@ -26,6 +26,7 @@ from ..graph import (
     to_samples,
     with_weights,
 )
+from ..graph.batch_size import BatchSize
 from ..records import CollabplanError, hash_tensors
 from ..targets.data import FEW, Data, InputScaling
 from .releases import CopyKind, FusedReleases, ObservedReleases, near_copy
@@ -73,7 +74,7 @@ class AuditTarget:
             device releases codes: whatever is said of activations here holds for the codes.
         scaling: between pixels in [0, 1] and what the model reads.
         device: where the model runs. Releases are on the CPU.
-        batch_size: inputs per forward pass.
+        batch_size: inputs per forward pass, until the device's memory runs out (`graph.batch_size`).
         secret: of keyed masks.
         tuned: the cloud half's parameters if it was fine-tuned; whoever runs the cloud half has them.
 
@@ -101,7 +102,7 @@ class AuditTarget:
         self.record = defense.record
         self.codes_key = defense.codes_key
         self.device = torch.device(device)
-        self.batch_size = traced.samples_at_once(batch_size)
+        self.batch = BatchSize(traced.samples_at_once(batch_size), fixed=not traced.dynamic_batch)
         self.position = attacked_input(traced)
         self.halves: Halves = split(traced, cut)
         self.tuned_hash = None if tuned is None else hash_tensors(tuned)
@@ -112,6 +113,11 @@ class AuditTarget:
         self._private = [at for at, crossing in enumerate(cut.crossing) if not crossing.public]
         private = tuple(cut.crossing[at] for at in self._private)
         self.transforms = Transforms(defense.transforms.first(steady).stages, private)
+
+    @property
+    def batch_size(self) -> int:
+        """Inputs per forward pass, now."""
+        return self.batch.size
 
     def __deepcopy__(self, _: dict[int, object]) -> AuditTarget:
         """Itself: a network that is copied refers to the same device."""
@@ -170,11 +176,12 @@ class AuditTarget:
     @torch.no_grad()
     def clean_rows(self, data: Data) -> tuple[Tensor, ...]:
         """Undefended private crossings of any number of inputs, `[n, *sample_shape]` each, on the CPU."""
-        parts = []
-        for batch in data.batches(self.batch_size):
+
+        def run(some: slice) -> tuple[Tensor, ...]:
             check_time()
-            parts.append(self.edge(batch))
-        return tuple(rows.cpu() for rows in _concatenated(parts))
+            return tuple(rows.cpu() for rows in self.edge(data.part(some)))
+
+        return _concatenated(list(self.batch.over(len(data), run)))
 
     def cloud(self, rows: Sequence[Tensor]) -> Tensor:
         """The model's first floating output for private crossings alone `[n, *sample_shape]`.

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
+from ..graph.batch_size import BatchSize
 from .decoders import Decoder, DecoderInput, VectorDecoder
 from .interface import Effort, Reconstruction, Training
 from .linear_paths import start_paths
@@ -36,11 +37,7 @@ class TrainedDecoder:
     @torch.no_grad()
     def reconstruct(self, released: ObservedReleases, generator: torch.Generator) -> Reconstruction:  # noqa: ARG002
         """Images clamped to [0, 1]."""
-        parts = [
-            self.decoder(self.prepare(released.take(chunk))).clamp(0, 1).cpu()
-            for chunk in torch.split(torch.arange(len(released)), 4 * BATCH)
-        ]
-        return Reconstruction(torch.cat(parts))
+        return Reconstruction(torch.cat(list(_decoded(self.decoder, self.prepare, released))))
 
 
 def train_decoder(
@@ -110,8 +107,18 @@ def start_at_least_squares(
 def held_loss(decoder: nn.Module, prepare: DecoderInput, held: tuple[ObservedReleases, Tensor]) -> float:
     """Mean squared error, per number, of clamped reconstructions on `held`."""
     released, images = held
-    total = 0.0
-    for chunk in torch.split(torch.arange(len(images)), 4 * BATCH):
-        made = decoder(prepare(released.take(chunk))).clamp(0, 1).cpu()
-        total += float((made - images[chunk]).square().sum())
+    total, start = 0.0, 0
+    for made in _decoded(decoder, prepare, released):
+        total += float((made - images[start : start + len(made)]).square().sum())
+        start += len(made)
     return total / images.numel()
+
+
+def _decoded(decoder: nn.Module, prepare: DecoderInput, released: ObservedReleases) -> Iterator[Tensor]:
+    """Images of successive releases, clamped to [0, 1], on the CPU."""
+
+    def run(some: slice) -> Tensor:
+        made: Tensor = decoder(prepare(released.take(torch.arange(some.start, some.stop))))
+        return made.clamp(0, 1).cpu()
+
+    return BatchSize(4 * BATCH).over(len(released), run)

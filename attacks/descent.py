@@ -106,10 +106,12 @@ def in_batches(
     law: ReleaseLaw, released: ObservedReleases, solve: Callable[[ReleaseLoss, ObservedReleases], Reconstruction]
 ) -> Reconstruction:
     """`solve` batch by batch, with as many images at once as the device takes."""
-    parts = []
-    for chunk in torch.split(torch.arange(len(released)), law.view.target.batch_size):
-        batch = released.take(chunk)
-        parts.append(solve(law.against(batch), batch))
+
+    def run(some: slice) -> Reconstruction:
+        batch = released.take(torch.arange(some.start, some.stop))
+        return solve(law.against(batch), batch)
+
+    parts = list(law.view.target.batch.over(len(released), run))
     traces = torch.tensor([part.training.losses for part in parts])
     return Reconstruction(
         torch.cat([part.images for part in parts]),

@@ -22,7 +22,7 @@ from .generators import LATENT, Autoencoder, Generator
 from .interface import Attacker, Effort, Reconstruction, Training
 from .release_law import ReleaseLaw, ReleaseLoss
 from .releases import ObservedReleases
-from .training import seeded, train
+from .training import mean_over, seeded, train
 
 LATENT_RATE = 0.05
 LATENT_PRIOR = 1e-4
@@ -78,7 +78,11 @@ def _trained_generator(view: AdversaryView, effort: Effort, generator: torch.Gen
 
     @torch.no_grad()
     def held_loss(net: nn.Module) -> float:
-        return float(_loss(net, held.to(device), torch.zeros(len(held), LATENT, device=device)))
+        def loss(some: slice) -> Tensor:
+            images = held[some].to(device)
+            return _loss(net, images, torch.zeros(len(images), LATENT, device=device))
+
+        return mean_over(len(held), len(held), loss)
 
     blank = float((images.mean(dim=0) - held).square().mean())
     # It costs the most of all networks and seldom wins: at quick effort it is given little time.

@@ -107,23 +107,25 @@ def look(target: AuditTarget, data: Data, halves: Halves | None) -> Look:
         data: the inputs.
         halves: the network, divided where features are read (`feature_halves`); None reads none.
     """
-    traced, size = target.traced, target.batch_size
-    classes: list[Tensor | None] = []
-    features: list[Tensor] = []
-    for batch in data.batches(1 if traced.mixed_at is not None else size):
-        arguments = graph_arguments(traced, batch, batch_size=size, device=target.device)
+    traced = target.traced
+
+    def run(some: slice) -> Look:
+        batch = data.part(some)
+        arguments = graph_arguments(traced, batch, batch_size=target.batch_size, device=target.device)
         if halves is None:
-            outputs = traced.flat(*arguments)
-        else:
-            crossed = halves.edge.graph_module(*arguments)  # type: ignore[operator]
-            outputs = halves.cloud.graph_module(*crossed)  # type: ignore[operator]
-            layout = halves.cut.crossing[0].layout
-            assert layout is not None  # `_has_features`
-            features.append(to_samples(crossed[0], layout)[: len(batch)].flatten(1).float().cpu())
-        classes.append(_classes(outputs[0], len(batch)))
-    known = [each for each in classes if each is not None]
+            return Look(_classes(traced.flat(*arguments)[0], len(batch)), None)
+        crossed = halves.edge.graph_module(*arguments)  # type: ignore[operator]
+        outputs = halves.cloud.graph_module(*crossed)  # type: ignore[operator]
+        layout = halves.cut.crossing[0].layout
+        assert layout is not None  # `_has_features`
+        features = to_samples(crossed[0], layout)[: len(batch)].flatten(1).float().cpu()
+        return Look(_classes(outputs[0], len(batch)), features)
+
+    seen = list(target.batch.over(len(data), run))
+    classes = [each.classes for each in seen if each.classes is not None]
+    features = [each.features for each in seen if each.features is not None]
     return Look(
-        torch.cat(known) if len(known) == len(classes) else None,
+        torch.cat(classes) if len(classes) == len(seen) else None,
         torch.cat(features) if features else None,
     )
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from ..defenses.randomness import Simulated
+from ..graph.batch_size import BatchSize
 from ..records import CollabplanError, Threat
 from .adversary_view import AdversaryView, RowBank
 from .decoder_training import TrainedDecoder, train_decoder
@@ -28,7 +29,7 @@ from .release_statistics import ReleaseStatistics
 from .releases import ObservedReleases
 from .shadow_edges import GenericEdge, SameEdge
 from .threat import AttackFailed
-from .training import BATCH, LEARNING_RATE, seeded, train
+from .training import BATCH, LEARNING_RATE, mean_over, seeded, train
 
 ALIGNED = 10.0
 """Weight of the alignment beside the cross entropy."""
@@ -120,8 +121,10 @@ def _train_shadow(
 
     @torch.no_grad()
     def held_loss(network: nn.Module) -> float:
-        chosen = torch.arange(min(2 * BATCH, len(held)))
-        return float(loss_of(network, held[chosen], held_labels[chosen], torch.Generator().manual_seed(0)))
+        def loss(some: slice) -> Tensor:
+            return loss_of(network, held[some], held_labels[some], torch.Generator().manual_seed(0))
+
+        return mean_over(min(2 * BATCH, len(held)), 2 * BATCH, loss)
 
     return train(shadow, step_loss, held_loss, len(images), effort, generator, rate=rate)
 
@@ -157,8 +160,11 @@ def _train_inverse(
 
     @torch.no_grad()
     def rows_of(pixels: Tensor) -> tuple[Tensor, ...]:
-        parts = [shadow(pixels[chunk].to(view.device)) for chunk in torch.split(torch.arange(len(pixels)), BATCH)]
-        return tuple(torch.cat([part[at] for part in parts]).cpu() for at in range(len(parts[0])))
+        def run(some: slice) -> list[Tensor]:
+            return [rows.cpu() for rows in shadow(pixels[some].to(view.device))]
+
+        parts = list(BatchSize(BATCH).over(len(pixels), run))
+        return tuple(torch.cat([part[at] for part in parts]) for at in range(len(parts[0])))
 
     images, held = view.pixels(view.training), view.pixels(view.held_out)
     bank, held_rows = RowBank(lambda positions: rows_of(images[positions]), len(images)), rows_of(held)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from ..graph.batch_size import BatchSize
 from .interface import Effort, Training
 from .threat import AttackFailed
 from .time_limit import check_time
@@ -17,6 +18,8 @@ from .time_limit import check_time
 N = TypeVar("N", bound=nn.Module)
 
 BATCH = 64
+"""Images of one step. Where the memory does not suffice for them, a step sums the gradients of several parts."""
+
 LEARNING_RATE = 2e-3
 WARM_UP = 50
 CHECKS = 20
@@ -55,7 +58,7 @@ def train(
 
     Args:
         network: changed in place.
-        step_loss: of (network, positions `[b]` below `count`, step), a scalar.
+        step_loss: of (network, positions `[b]` below `count`, step), a scalar: the mean over these images.
         held_loss: of a network, on images that nothing is trained on.
         count: training images.
         effort: the most steps, and whether to stop once nothing is gained.
@@ -77,6 +80,7 @@ def train(
     optimiser = torch.optim.AdamW(_groups(network, rate), weight_decay=1e-4, fused=True)
     hold, end, step = int(effort.train_steps * (1 - ANNEALED)), effort.train_steps, 0
     check, losses, converged = max(1, effort.train_steps // CHECKS), [judged()], False
+    batch = BatchSize(BATCH)
     network.train()
     while step < end:
         check_time()
@@ -84,7 +88,9 @@ def train(
         for group in optimiser.param_groups:
             group["lr"] = group["rate"] * min(1.0, (step + 1) / WARM_UP) * falling
         positions = torch.randint(0, count, (BATCH,), generator=generator)
-        _step(network, optimiser, step_loss(network, positions, step), step)
+        batch.attempt(lambda: _gradients(network, step_loss, positions, step, batch.size))  # noqa: B023
+        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimiser.step()
         step += 1
         average.update_parameters(network)
         if step % check == 0 or step == end:
@@ -105,13 +111,17 @@ def _groups(network: nn.Module, rate: Callable[[nn.Parameter], float]) -> list[d
     return [{"params": parameters, "rate": each} for each, parameters in by_rate.items()]
 
 
-def _step(network: nn.Module, optimiser: torch.optim.Optimizer, loss: Tensor, step: int) -> None:
-    if not math.isfinite(float(loss.detach())):
-        raise AttackFailed(f"training diverged: the loss is {float(loss.detach())} at step {step}")
-    optimiser.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
-    nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-    optimiser.step()
+def _gradients(
+    network: nn.Module, step_loss: Callable[[nn.Module, Tensor, int], Tensor], positions: Tensor, step: int, most: int
+) -> None:
+    """Give the parameters the gradients of one step's loss, `most` images at a time. Raises AttackFailed."""
+    network.zero_grad(set_to_none=True)
+    for part in torch.split(positions, most):
+        loss = step_loss(network, part, step)
+        if not math.isfinite(float(loss.detach())):
+            raise AttackFailed(f"training diverged: the loss is {float(loss.detach())} at step {step}")
+        share = len(part) / len(positions)
+        (loss if share == 1 else loss * share).backward()  # type: ignore[no-untyped-call]
 
 
 def _averaged(average: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
@@ -143,3 +153,18 @@ def seeded(make: Callable[[], N], generator: torch.Generator) -> N:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(torch.randint(2**62, (1,), generator=generator)))
         return make()
+
+
+def mean_over(count: int, most: int, loss: Callable[[slice], Tensor]) -> float:
+    """The mean loss of `count` images, of which at most `most` are run at a time.
+
+    Args:
+        count: of all images.
+        most: images at a time, and fewer where the memory does not suffice.
+        loss: of successive images, a scalar: the mean over these.
+    """
+
+    def total(some: slice) -> float:
+        return float(loss(some)) * (some.stop - some.start)
+
+    return sum(BatchSize(most).over(count, total)) / count

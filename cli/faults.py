@@ -116,10 +116,12 @@ def _is_no_space(error: BaseException) -> bool:
 
 
 def _is_no_memory(error: BaseException) -> bool:
-    """Python's, the CPU allocator's or CUDA's lack of memory."""
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    """Python's lack of memory, or a device's."""
+    if not isinstance(error, RuntimeError):
+        return isinstance(error, MemoryError)
+    from ..graph.batch_size import out_of_memory
+
+    return out_of_memory(error)
 
 
 def _close_stdout() -> None:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, fx
 
 from ..graph import Cut, Halves, TracedGraph, from_samples, split, to_samples
+from ..graph.batch_size import BatchSize
 from ..records import CollabplanError, Crossing, CutError
 from ..records.byte_cache import ByteBoundedCache
 from ..targets.data import Data
@@ -36,7 +37,7 @@ class EdgeActivations:
     Args:
         traced: the model.
         cache_bytes: the most bytes of rows to keep.
-        batch_size: samples per forward pass.
+        batch_size: samples per forward pass, until the device's memory runs out (`graph.batch_size`).
         device: where the model runs.
 
     Raises:
@@ -55,11 +56,16 @@ class EdgeActivations:
             raise CollabplanError(f"batch size and cache bytes must be positive, got {batch_size} and {cache_bytes}")
         self.traced = traced
         self.cache_bytes = int(cache_bytes)
-        self.batch_size = traced.samples_at_once(batch_size)
+        self.batch = BatchSize(traced.samples_at_once(batch_size), fixed=not traced.dynamic_batch)
         self.device = torch.device(device)
         self._kept = ByteBoundedCache[Key, tuple[Tensor, ...]](self.cache_bytes, _bytes)
         self._halves: dict[str, Halves] = {}
         self._hits = self._passes = 0
+
+    @property
+    def batch_size(self) -> int:
+        """Samples per forward pass, now."""
+        return self.batch.size
 
     def halves(self, cut: Cut) -> Halves:
         """The two halves of `cut`, made once. They share the model's weights."""
@@ -90,7 +96,7 @@ class EdgeActivations:
 
     def computed(self, cut: Cut, data: Data) -> tuple[Tensor, ...]:
         """What `rows` gives, without the cache: for inputs that are used once. Raises CollabplanError as `rows`."""
-        parts = list(self._compute(cut, data))
+        parts = [rows for _, rows in self._compute(cut, data)]
         return tuple(
             torch.cat([part[position] for part in parts]) if crossing.layout is not None else parts[0][position]
             for position, crossing in enumerate(cut.crossing)
@@ -103,8 +109,7 @@ class EdgeActivations:
         the last batch is filled with copies of its last sample; `samples` says how many rows of the result count.
         """
         fits = self.row_bytes(cut) * len(data) <= self.cache_bytes
-        source = self._slices(cut, self.rows(cut, data)) if fits else self._compute(cut, data)
-        for samples, rows in zip(data.batches(self.batch_size), source, strict=True):
+        for samples, rows in self._slices(cut, data) if fits else self._compute(cut, data):
             yield samples, self.to_graph(cut, rows)
 
     def sweep(self, cuts: Iterable[Cut], data: Data) -> Iterator[tuple[Cut, tuple[Tensor, ...]]]:
@@ -156,12 +161,14 @@ class EdgeActivations:
         crossings = {crossing.node: crossing for cut in cuts for crossing in cut.crossing}
         capture = _Capture(self.traced.flat, crossings)
         self._passes += 1
-        start = 0
-        for batch in data.batches(self.batch_size):
-            capture.place = (start, len(batch), len(data))
+
+        def run(some: slice) -> None:
+            capture.place = (some.start, some.stop - some.start, len(data))
             with torch.no_grad():
-                capture.run(*self.arguments(batch), enable_io_processing=False)
-            start += len(batch)
+                capture.run(*self.arguments(data.part(some)), enable_io_processing=False)
+
+        for _ in self.batch.over(len(data), run):
+            pass
         return capture.kept
 
     def to_graph(self, cut: Cut, rows: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -186,16 +193,20 @@ class EdgeActivations:
         """Bytes held now, and hits and passes so far."""
         return CacheFigures(self._kept.held_bytes, self._hits, self._passes)
 
-    def _compute(self, cut: Cut, data: Data) -> Iterator[tuple[Tensor, ...]]:
-        """Rows of successive batches, from one pass of the edge half."""
+    def _compute(self, cut: Cut, data: Data) -> Iterator[tuple[Data, tuple[Tensor, ...]]]:
+        """Successive batches with their rows, from one pass of the edge half."""
         self._passes += 1
         program = self.halves(cut).edge.graph_module
-        for batch in data.batches(self.batch_size):
+
+        def run(some: slice) -> tuple[Data, tuple[Tensor, ...]]:
+            batch = data.part(some)
             with torch.no_grad():
                 crossed = program(*self.arguments(batch))  # type: ignore[operator]
-            yield tuple(
+            return batch, tuple(
                 _row(crossing, tensor, len(batch)) for crossing, tensor in zip(cut.crossing, crossed, strict=True)
             )
+
+        yield from self.batch.over(len(data), run)
 
     def rows_run(self, count: int) -> int:
         """How many samples the graph runs for a batch of `count`: more if its batch size is fixed."""
@@ -205,15 +216,19 @@ class EdgeActivations:
         """One batch as the graph reads it: see `graph_arguments`. Raises CollabplanError as it does."""
         return graph_arguments(self.traced, batch, batch_size=self.batch_size, device=self.device)
 
-    def _slices(self, cut: Cut, rows: tuple[Tensor, ...]) -> Iterator[tuple[Tensor, ...]]:
-        count = max(
-            (row.shape[0] for row, c in zip(rows, cut.crossing, strict=True) if c.layout is not None), default=1
-        )
-        for start in range(0, count, self.batch_size):
-            yield tuple(
-                row if crossing.layout is None else row[start : start + self.batch_size]
-                for row, crossing in zip(rows, cut.crossing, strict=True)
+    def _slices(self, cut: Cut, data: Data) -> Iterator[tuple[Data, tuple[Tensor, ...]]]:
+        """Successive batches with their rows, from the cache."""
+        rows, start = self.rows(cut, data), 0
+        while start < len(data):
+            some = slice(start, min(start + self.batch_size, len(data)))
+            yield (
+                data.part(some),
+                tuple(
+                    row if crossing.layout is None else row[some]
+                    for row, crossing in zip(rows, cut.crossing, strict=True)
+                ),
             )
+            start = some.stop
 
 
 def graph_arguments(

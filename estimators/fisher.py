@@ -90,8 +90,9 @@ class Sensitivity:
         crossing = [(index, crossed) for index, crossed in enumerate(cut.crossing) if not crossed.public]
         require_derivatives(activations, cut, [crossed for _, crossed in crossing], data, "dFIL")
         program = activations.halves(cut).edge.graph_module
-        found = []
-        for batch in data.take(range(samples)).batches(activations.batch_size):
+
+        def traces(some: slice) -> list[Tensor]:
+            batch = data.take(range(samples)[some])
             inputs = list(batch.inputs)
             for position in private:
                 inputs[position] = inputs[position].detach().clone().requires_grad_()
@@ -100,7 +101,9 @@ class Sensitivity:
             with torch.enable_grad():
                 outputs = program(*activations.arguments(Data(tuple(inputs))))  # type: ignore[operator]
                 rows = [_rows(crossed, outputs[index], len(batch)) for index, crossed in crossing]
-            found.append([_traces(row, leaves, spans, probes, generator) for row in rows])
+            return [_traces(row, leaves, spans, probes, generator) for row in rows]
+
+        found = list(activations.batch.over(samples, traces))
         numbers = sum(data.inputs[position][0].numel() for position in private)
         return cls(tuple(torch.cat(parts) for parts in zip(*found, strict=True)), numbers)
 

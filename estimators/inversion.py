@@ -33,6 +33,7 @@ from ..defenses.pipeline import Defense
 from ..defenses.randomness import Simulated
 from ..defenses.seeds import generator_for
 from ..defenses.transforms import Transforms
+from ..graph.batch_size import out_of_memory
 from ..records import CollabplanError
 from ..records.revisions import Part
 from .gram import drawn_thresholds, dropped
@@ -201,4 +202,6 @@ def _through(transforms: Transforms, rows: Sequence[Tensor], slopes: Sequence[Te
             pairs = [forward_ad.unpack_dual(code) for code in transforms.apply_rows(duals, source)]  # type: ignore[no-untyped-call]
             return [torch.zeros_like(code) if slope is None else slope for code, slope in pairs]
     except RuntimeError as error:
+        if out_of_memory(error):
+            raise
         raise CollabplanError("a stage of the defense has no forward derivative") from error

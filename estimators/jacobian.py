@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from ..graph import Cut, to_samples
+from ..graph.batch_size import out_of_memory
 from ..records import CollabplanError, Crossing
 from ..targets.data import Data, InputScaling
 from .activations import EdgeActivations
@@ -94,16 +95,15 @@ def _at(
     directions: Sequence[InputDirections],
 ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
     """What crosses for one sample, and its derivatives along all directions."""
-    total, parts = joint(directions), list[tuple[Tensor, ...]]()
-    rows: tuple[Tensor, ...] = ()
-    for start in range(0, total, activations.batch_size):
-        count = min(activations.batch_size, total - start)
+
+    def along(some: slice) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        count = some.stop - some.start
         batch = one.take([0] * count)
-        ways = _ways(batch, scaling, directions, start, count)
-        values, slopes = _moved(activations, cut, crossing, batch, ways)
-        rows = rows or tuple(value[:1] for value in values)
-        parts.append(slopes)
-    return rows, tuple(torch.cat(each) for each in zip(*parts, strict=True))
+        return _moved(activations, cut, crossing, batch, _ways(batch, scaling, directions, some.start, count))
+
+    parts = list(activations.batch.over(joint(directions), along))
+    rows = tuple(value[:1] for value in parts[0][0])
+    return rows, tuple(torch.cat(each) for each in zip(*(slopes for _, slopes in parts), strict=True))
 
 
 def _ways(
@@ -152,7 +152,9 @@ def _moved(
                     torch.zeros_like(value, dtype=torch.float32, device="cpu") if slope is None else slope.float().cpu()
                     for value, slope in pairs
                 )
-        except RuntimeError:  # an operator has no forward derivative
+        except RuntimeError as error:  # an operator has no forward derivative
+            if out_of_memory(error):
+                raise
             values = tuple(row.float().cpu() for row in run(batch.inputs))
             ends = zip(shifted(STEP), shifted(-STEP), strict=True)
             slopes = tuple((up.float() - down.float()).cpu() / (2 * STEP) for up, down in ends)

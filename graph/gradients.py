@@ -20,6 +20,7 @@ from torch.autograd import forward_ad
 from torch.utils import _pytree as pytree
 
 from .ancestors import ancestors
+from .batch_size import out_of_memory
 from .cut import Cut
 from .inputs import resize_batch
 from .probes import is_constant, shuffled
@@ -220,8 +221,8 @@ class _Run(fx.Interpreter):
             return None
         try:
             result = super().run_node(n)
-        except RuntimeError:  # NotImplementedError is one: the operator has no forward derivative
-            if not self.tangents:
+        except RuntimeError as error:  # NotImplementedError is one: the operator has no forward derivative
+            if not self.tangents or out_of_memory(error):
                 raise
             result = self._differenced(n)
         if isinstance(result, Tensor):

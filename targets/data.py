@@ -74,9 +74,11 @@ class Data:
         if size < 1:
             raise CollabplanError(f"a batch needs at least one sample, got size {size}")
         for start in range(0, len(self), size):
-            stop = start + size
-            labels = None if self.labels is None else self.labels[start:stop]
-            yield Data(tuple(tensor[start:stop] for tensor in self.inputs), labels)
+            yield self.part(slice(start, start + size))
+
+    def part(self, some: slice) -> Data:
+        """Successive samples, as a view."""
+        return Data(tuple(tensor[some] for tensor in self.inputs), None if self.labels is None else self.labels[some])
 
     def splits(self, seed: int) -> tuple[Data, Data]:
         """Two random disjoint splits of equal size (search, confirm). The same seed gives the same splits.
