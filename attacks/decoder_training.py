@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -85,10 +85,10 @@ def start_at_least_squares(
     held: tuple[ObservedReleases, Tensor], generator: torch.Generator,
 ) -> None:  # fmt: skip
     """Set the decoder's linear paths, so that training continues from the best linear reconstruction."""
-    flat = isinstance(decoder, VectorDecoder)
+    flat, here = isinstance(decoder, VectorDecoder), replace(prepare, device=torch.device("cpu"))
 
     def read(released: ObservedReleases) -> list[Tensor]:
-        inputs = [rows.cpu() for rows in prepare(released)]
+        inputs = here(released)
         return [torch.cat([rows.flatten(1) for rows in inputs], dim=1)] if flat else inputs
 
     def draw(wanted: int) -> tuple[list[Tensor], Tensor]:

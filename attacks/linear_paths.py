@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, pad, pixel_shuffle, pixel_unshuffle, unfold
 
+from ..graph.batch_size import BatchSize
+
 Draw = Callable[[int], tuple[list[Tensor], Tensor]]
 """From a number of images to what a decoder reads of their releases, and these images `[n, *shape]`, on the CPU."""
 
@@ -126,7 +128,7 @@ class Filter(nn.Module):
                 continue
             found = torch.cholesky_solve(right, factor).float().T.to(device)
             self._set(found)
-            loss = float((self(held_rows.to(device)).cpu() - held_wanted).square().mean())
+            loss = float((_answer(self, held_rows) - held_wanted).square().mean())
             if loss < least:
                 best, least = found, loss
         self._set(torch.zeros(self.filter.out_channels, self.unknowns, device=device) if best is None else best)
@@ -193,8 +195,12 @@ def start_paths(paths: Sequence[nn.Module], mean: Tensor, draw: Draw, draw_held:
 @torch.no_grad()
 def _answer(path: Free | Filter, rows: Tensor) -> Tensor:
     device = next(path.parameters()).device
-    made: Tensor = path(rows.to(device))
-    return made.cpu()
+
+    def run(some: slice) -> Tensor:
+        made: Tensor = path(rows[some].to(device))
+        return made.cpu()
+
+    return torch.cat(list(BatchSize(len(rows)).over(len(rows), run)))
 
 
 def dual_ridge(rows: Tensor, wanted: Tensor, held_rows: Tensor, held_wanted: Tensor) -> Tensor:

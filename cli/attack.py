@@ -25,6 +25,7 @@ from .options import (
     OutputFile,
     ReportFile,
     defense_option,
+    device_option,
     examples,
 )
 
@@ -57,7 +58,7 @@ _SHOWN = {
     "race": option(
         "Stop attackers that cannot reach the leader; at standard effort or more.", None, _HOW, default=True
     ),
-    "device": option("cpu or cuda.", "NAME", _HOW, default=True),
+    "device": device_option(_HOW),
     "max_leakage": option(
         "Exit 1 unless every audit proves at most this index. Default: the plan's own budget, if it has one.",
         "INDEX",

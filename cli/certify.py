@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..workflows.options import CertifyOptions
 from .grouping import grouped, option
-from .options import AUDITS, Debug, HelpAll, Json, OtherTarget, PlanFile, examples
+from .options import AUDITS, Debug, HelpAll, Json, OtherTarget, PlanFile, device_option, examples
 
 if TYPE_CHECKING:
     from ..workflows.certify import Certified
@@ -21,7 +21,7 @@ CERTIFY_OPTIONS = {
     "time_limit": option("End by then; the same command goes on: 90s, 15m, 2h, none.", "TIME", AUDITS, default=True),
     "effort": option("Effort of the attacks.", None, AUDITS, default=True),
     "seeds": option("Runs of the attacks; signing off takes three.", "N", AUDITS, default=True, least=1, most=1000),
-    "device": option("cpu, cuda or cuda:1.", "DEVICE", AUDITS, default=True, rare=True),
+    "device": device_option(AUDITS, rare=True),
 }
 
 

@@ -24,6 +24,7 @@ from .options import (
     OutputFile,
     ReportFile,
     defense_option,
+    device_option,
     examples,
 )
 
@@ -48,6 +49,7 @@ _SHOWN = {
     "samples": option("Most samples, the same at all cuts.", "N", _HOW, default=True),
     "seed": option("The same seed gives the same figures.", "N", _HOW, default=True, least=0),
     "cache_gb": option("Memory for activations.", "GB", _HOW, default=True, unit="GB"),
+    "device": device_option(_HOW),
     "max_crossing": MAX_CROSSING,
 }
 

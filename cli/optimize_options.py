@@ -14,6 +14,7 @@ from .options import (
     SEARCH,
     TUNING,
     defense_option,
+    device_option,
     machine_options,
 )
 
@@ -88,6 +89,7 @@ SEARCH_OPTIONS = {
         rare=True,
     ),
     "draws": option("Dropout masks that accuracy is averaged over.", "N", SEARCH, default=True, rare=True, least=1),
+    "device": device_option(SEARCH, rare=True),
     "log": option("Also log the search, once it has ended: docs/tools.md.", None, SEARCH, rare=True),
     "cache_gb": option("Memory for edge activations.", "GB", SEARCH, default=True, rare=True, least=0, unit="GB"),
 }

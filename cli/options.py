@@ -82,6 +82,12 @@ CLOUD_OPTIONS = {
 }
 
 
+def device_option(panel: str | None = None, *, rare: bool = False) -> OptionInfo:
+    """`--device`, where this machine runs what a command runs."""
+    text = "Where this machine runs halves and attackers: cpu, cuda, cuda:1 or mps."
+    return option(text, "DEVICE", panel, default=True, rare=rare)
+
+
 def machine_options(*, rare: bool = False) -> dict[str, OptionInfo]:
     """Database and artifacts of a search by several machines."""
     return {

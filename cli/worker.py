@@ -9,7 +9,7 @@ import typer
 
 from ..workflows.options import MachineSettings
 from .grouping import grouped
-from .options import Debug, HelpAll, Json, OtherTarget, examples, machine_options
+from .options import MACHINES, Debug, HelpAll, Json, OtherTarget, device_option, examples, machine_options
 
 EXAMPLES = examples(
     ("on the first machine", "collabplan optimize model.py --budget-ms 50 --storage postgresql+psycopg://me@db/plans"),
@@ -26,6 +26,7 @@ def worker(
     study: Annotated[str, typer.Argument(metavar="STUDY", help="As `optimize --storage` names it: search-1.")],
     machines: MachineSettings,
     model: OtherTarget = None,
+    device: Annotated[str, device_option(MACHINES)] = "cpu",
     as_json: Json = False,
     _debug: Debug = False,
     _help_all: HelpAll = False,
@@ -41,7 +42,7 @@ def worker(
     from .output import Output
 
     output = Output(as_json=as_json)
-    found = join_study(study, machines.storage, machines.artifacts, model, Workspace.here(), output)
+    found = join_study(study, machines.storage, machines.artifacts, model, Workspace.here(), output, device)
     output.say(f"{study} is complete: {found.candidates} candidates, {found.measured_here} of them measured here")
     output.document(dataclasses.asdict(found))
     output.next(f"collabplan optimize --reuse {study}", "on the machine that plans")

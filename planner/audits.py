@@ -362,6 +362,7 @@ class Audits:
             problem.scaling,
             roles,
             seed=seed,
+            device=problem.device,
             tuned=evaluator.tuned(point) if split == "confirm" else None,  # no attack of the search uses it
         )
 
@@ -401,7 +402,9 @@ class Audits:
             try:
                 self._floors[effort.name] = output_floor(
                     problem,
-                    lambda cut, defense: ask(problem.traced, cut, defense, problem.scaling, roles, seed=seed),
+                    lambda cut, defense: ask(
+                        problem.traced, cut, defense, problem.scaling, roles, seed=seed, device=problem.device
+                    ),
                     attacks,
                     effort,
                     seed=seed,

@@ -58,10 +58,10 @@ KEPT_CUTS = 3
 
 @dataclass(frozen=True, eq=False)
 class UndefendedScores:
-    """The whole model's scores on one split, and the labels of its batches."""
+    """The whole model's scores on one split, and the labels of its samples."""
 
     scores: Scores
-    labels: tuple[Tensor | None, ...]
+    labels: Tensor | None
 
 
 class Evaluator:
@@ -98,7 +98,9 @@ class Evaluator:
             self.cuts[self.extra.cut.id] = self.extra.cut
             self.profile = self.profile.with_cut(self.extra.joined)
         self._left_out: set[str] = set()
-        self.activations = EdgeActivations(problem.traced, cache_bytes=options.cache_bytes, batch_size=options.batch)
+        self.activations = EdgeActivations(
+            problem.traced, cache_bytes=options.cache_bytes, batch_size=options.batch, device=problem.device
+        )
         self.defenses = Defenses(self.activations, problem.search, self.cuts, options)
         self._undefended: dict[Split, UndefendedScores] = {}
         self._subsets: dict[Split, Data] = {}
@@ -131,7 +133,9 @@ class Evaluator:
         Raises:
             TargetError: in no way that is right (see `recognised`).
         """
-        return recognised(self.activations, self.problem.search, self.problem.confirm)
+        return self.activations.batch.attempt(
+            lambda: recognised(self.activations, self.problem.search, self.problem.confirm)
+        )
 
     @cached_property
     def metric(self) -> str:
@@ -242,6 +246,11 @@ class Evaluator:
         return self._accuracy(point, split, self.defense(point), self.tuned(point))
 
     def _accuracy(self, point: Point, split: Split, defense: Defense, weights: Mapping[str, Tensor] | None) -> Accuracy:
+        return self.activations.batch.attempt(lambda: self._measured_accuracy(point, split, defense, weights))
+
+    def _measured_accuracy(
+        self, point: Point, split: Split, defense: Defense, weights: Mapping[str, Tensor] | None
+    ) -> Accuracy:
         undefended, cut = self._whole(split), self.cuts[point.cut_id]
         if not defense.changes:
             return paired_accuracy(undefended.scores, [undefended.scores], changes=False)
@@ -251,7 +260,10 @@ class Evaluator:
         cloud = self.activations.halves(cut).cloud
         if weights is not None:
             cloud = with_weights(cloud, weights)
-        for (samples, tensors), labels in zip(self._crossing(cut, split), undefended.labels, strict=True):
+        start = 0
+        for samples, tensors in self._crossing(cut, split):
+            labels = None if undefended.labels is None else undefended.labels[start : start + len(samples)]
+            start += len(samples)
             for tally, generator in zip(tallies, generators, strict=True):
                 outputs = self._run(cloud, defense.simulate(tensors, generator), len(samples))
                 tally.add(outputs, labels, len(samples))
@@ -282,6 +294,7 @@ class Evaluator:
             self.problem.traced.identity.model_dump(mode="json"), cut.id, defense.record.model_dump(mode="json"),
             train.content_hash, self.problem.search.content_hash, tuning.marks(), self.options.seed,
             self.options.draws, self.options.batch, self.metric,
+            *([] if self.problem.device.type == "cpu" else [self.problem.device.type]),
         ]  # fmt: skip
         revisions = stage_revisions(defense.record) | revisions_of("tuning", [FINE_TUNING])
         known, found = self._tuned_files.read(key, revisions)
@@ -290,16 +303,19 @@ class Evaluator:
         if trains_against(tuning, defense) or (
             self._accuracy(point, "search", defense, None).drop.value > WORTH_TUNING
         ):
-            found = fine_tune(
-                self.activations,
-                cut,
-                defense,
-                train,
-                tuning,
-                generator_for(self.options.seed, point.key, "tuning"),
-                scaling=self.problem.scaling,
-                reading=self._taught(tuning),
-                step=lambda done: self.tell(f"fine-tuning at {cut.name}: {done:.0%}"),
+            reading = self._taught(tuning)
+            found = self.activations.batch.attempt(
+                lambda: fine_tune(
+                    self.activations,
+                    cut,
+                    defense,
+                    train,
+                    tuning,
+                    generator_for(self.options.seed, point.key, "tuning"),
+                    scaling=self.problem.scaling,
+                    reading=reading,
+                    step=lambda done: self.tell(f"fine-tuning at {cut.name}: {done:.0%}"),
+                )
             )
         self._tuned_files.write(key, revisions, found)
         return found
@@ -413,14 +429,15 @@ class Evaluator:
     def _whole(self, split: Split) -> UndefendedScores:
         """The undefended model on a split: its scores, and the labels that defended scores are taken against."""
         if split not in self._undefended:
-            tally, labels = self._scorer.tally(), []
+            tally, labels = self._scorer.tally(), list[Tensor]()
             cut = self.problem.cuts[0]
             for samples, tensors in self._crossing(cut, split):
                 outputs = self._run(self.activations.halves(cut).cloud, tensors, len(samples))
                 own = self._scorer.needs_own_labels
-                labels.append(self._scorer.own_labels(outputs) if own else samples.labels)
-                tally.add(outputs, labels[-1], len(samples))
-            self._undefended[split] = UndefendedScores(tally.finish(), tuple(labels))
+                given = self._scorer.own_labels(outputs) if own else samples.labels
+                tally.add(outputs, given, len(samples))
+                labels += [] if given is None else [given]
+            self._undefended[split] = UndefendedScores(tally.finish(), torch.cat(labels) if labels else None)
         return self._undefended[split]
 
     def _crossing(self, cut: Cut, split: Split) -> Iterator[tuple[Data, tuple[Tensor, ...]]]:
@@ -429,7 +446,8 @@ class Evaluator:
 
     def _run(self, cloud: nn.Module, tensors: tuple[Tensor, ...], count: int) -> Any:
         with torch.inference_mode():
-            return first_rows(cloud(*tensors), count, self.activations.rows_run(count))
+            outputs = cloud(*(tensor.to(self.activations.device) for tensor in tensors))
+            return first_rows(outputs, count, self.activations.rows_run(count))
 
     def _rows(self, cut: Cut, split: Split) -> list[Tensor]:
         """The first `leakage_samples` rows of every crossing, laid back to samples."""

@@ -185,7 +185,7 @@ class _Training:
     @property
     def result(self) -> Tuned:
         """The trained parameters in the cloud half's own dtypes, with the trained projection."""
-        weights = {name: value.detach().to(self.start[name].dtype) for name, value in self.tuned.items()}
+        weights = {name: value.detach().to("cpu", self.start[name].dtype) for name, value in self.tuned.items()}
         return Tuned(weights, self.bound.matrices)
 
     def gains(self, held: Data, seed: int) -> bool:
@@ -269,14 +269,16 @@ class _Student:
         self, weights: Mapping[str, Tensor], batch: Data, crossed: tuple[Tensor, ...], received: tuple[Tensor, ...]
     ) -> Tensor:
         """The loss of one batch, a scalar. `received` is what the cloud half reads of it."""
-        own = {name: weights[name].to(value.dtype) for name, value in tunable(self.cloud).items()}
-        ran = self.activations.rows_run(len(batch))
-        outputs = _wide(first_rows(functional_call(self.cloud, own, received), len(batch), ran))
+        own = {name: weights[name].to(value) for name, value in tunable(self.cloud).items()}
+        ran, device = self.activations.rows_run(len(batch)), self.activations.device
+        outputs = _wide(
+            first_rows(functional_call(self.cloud, own, tuple(each.to(device) for each in received)), len(batch), ran)
+        )
         if self.tuning.loss == "cross-entropy":
             assert batch.labels is not None
             return supervised(self.reading, outputs, batch.labels)
         with torch.no_grad():
-            wanted = _wide(first_rows(self.cloud(*crossed), len(batch), ran))
+            wanted = _wide(first_rows(self.cloud(*(each.to(device) for each in crossed)), len(batch), ran))
         return distilled(self.reading, outputs, wanted)
 
 

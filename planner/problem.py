@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ..attacks.interface import Attack, Effort
@@ -55,7 +56,7 @@ class Problem:
     """A model with its cuts, profiles, data and budgets.
 
     Attributes:
-        traced, cuts: the graph and all its candidate cuts by depth.
+        traced, cuts: the graph, ready to run on `device`, and all its candidate cuts by depth.
         edge_profile, cloud_profile: one profile twice where one machine has both roles.
         link: the network; `edge_slowdown` the declared factor on what the edge computes (1 = none).
         power: what the edge device draws, where it is declared or was measured.
@@ -66,6 +67,7 @@ class Problem:
         train: what the model was trained on, for fine-tuning.
         returns: what the service answers with; None: not declared.
         roles: says who owns which images, once anything is attacked; None: the attacker owns the search split.
+        device: of this machine, where halves run, are fine-tuned and are attacked. Latencies are those of the profiles.
     """
 
     traced: TracedGraph
@@ -84,6 +86,7 @@ class Problem:
     train: Data | None = None
     roles: Callable[[], Roles] | None = None
     returns: Returns | None = None
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     @cached_property
     def attackers(self) -> Roles:
@@ -290,6 +293,7 @@ def fingerprint(problem: Problem, options: SearchOptions, leakage_samples: int, 
         "defenses": ", ".join(defense.text for defense in options.searched),
         "leakage samples": str(leakage_samples),
         "revisions": json.dumps(_revisions(options)),
+        **({} if problem.device.type == "cpu" else {"device": problem.device.type}),
         **({} if options.tuning is None or problem.train is None else _tuned_marks(options.tuning, problem.train)),
     }
 

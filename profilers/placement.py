@@ -57,6 +57,23 @@ def place(traced: TracedGraph, device: torch.device, dtype: str | None, batch: i
     )
 
 
+def on_device(traced: TracedGraph, device: torch.device) -> TracedGraph:
+    """The traced graph ready to run on `device`, with its own example inputs; itself on the CPU.
+
+    Args:
+        traced: the graph to copy.
+        device: from `timers.resolve_device`.
+
+    Raises:
+        CollabplanError: a model of float64, which an Apple GPU lacks.
+    """
+    if device.type == "cpu":
+        return traced
+    converted_dtype(traced, device, None)
+    inputs = tuple(move(tensor, device, None) for tensor in traced.example_inputs)
+    return replace(traced, flat=copy_graph(traced.flat, device, None), example_inputs=inputs)
+
+
 def resize(traced: TracedGraph, batch: int) -> tuple[Tensor, ...]:
     """The example inputs with their samples repeated (or cut off) to `batch`.
 

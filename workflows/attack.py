@@ -15,7 +15,7 @@ from ..graph import TracedGraph, candidate_cuts
 from ..planner.accuracy import Evaluate
 from ..planner.audits import raced_for
 from ..planner.readings import Reading
-from ..profilers.placement import place
+from ..profilers.placement import on_device
 from ..profilers.timers import resolve_device
 from ..records import AuditReport, BudgetError, Budgets, CollabplanError, TargetError, collect_provenance, hash_json
 from ..records.privacy import PRIVACY_BUDGETS
@@ -168,7 +168,7 @@ def open_run(
         metric, notes = _metric(target, traced, data)
     roles, findings = divide(data)
     reporter.note("Data", findings)
-    placed = place(traced, settings.device, None, 2) if settings.device.type != "cpu" else traced
+    placed = on_device(traced, settings.device)
     if planned is None:
         wanted, crossing = options.cuts, crossing_limit(placed, options.max_crossing, reporter)
         every = candidate_cuts(placed, crossing)

@@ -156,7 +156,7 @@ class AttackRun:
             defense = defense.calibrate(activations.to_graph(cut, rows))
         # A label is no score that a metric could read: accuracy is that of the output as it is.
         measured = Defense.for_cut(record, cut) if cut.kind == "edge-only" else defense
-        accuracy = self._accuracy(activations, cut, measured)
+        accuracy = activations.batch.attempt(lambda: self._accuracy(activations, cut, measured))
         return lambda seed: ask(
             self.traced,
             cut,

@@ -15,6 +15,8 @@ from ..estimators import ESTIMATORS, estimator_named
 from ..estimators.controls import run_controls
 from ..estimators.ridge import MIN_SAMPLES
 from ..graph import candidate_cuts
+from ..profilers.placement import on_device
+from ..profilers.timers import resolve_device
 from ..records import (
     BudgetError,
     CollabplanError,
@@ -104,6 +106,7 @@ def leakage_settings(options: LeakageOptions) -> LeakageSettings:
         estimators=names,
         seed=options.seed,
         cache_bytes=int(options.cache_gb * 1e9),
+        device=resolve_device(options.device),
     )
 
 
@@ -167,7 +170,7 @@ def _open_run(
     reporter: Reporter,
 ) -> _Opened:
     """Read the data and decide which cuts and samples are measured."""
-    target, traced = session.target, session.traced
+    target, traced = session.target, on_device(session.traced, settings.device)
     if plan is None or options.max_crossing is not None:
         crossing = crossing_limit(traced, options.max_crossing, reporter)
         every = candidate_cuts(traced, crossing)

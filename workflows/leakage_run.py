@@ -7,12 +7,13 @@ stopped, and ends with the figures of one that was not.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from math import isqrt
 from pathlib import Path
 from typing import Literal
 
+import torch
 from pydantic import Field, ValidationError
 from torch import Tensor
 
@@ -68,6 +69,7 @@ class LeakageSettings:
     estimators: tuple[str, ...]
     seed: int
     cache_bytes: int
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
 
 class Finished(Record):
@@ -169,6 +171,7 @@ class LeakageRun:
                 [self.settings.estimators, self.settings.seed],
                 self.batch,
                 self.revisions,
+                *([] if self.settings.device.type == "cpu" else [self.settings.device.type]),
             ]
         )
         return self.folder / key[:16]
@@ -216,7 +219,12 @@ class LeakageRun:
             done[cut.id] = self._keep(self.finished(cut, self._certain(cut)))
             finished += len(self.defenses(cut))
         # Half of the budget is for rows, the other half for what is computed from them.
-        activations = EdgeActivations(self.traced, cache_bytes=self.settings.cache_bytes // 2, batch_size=self.batch)
+        activations = EdgeActivations(
+            self.traced,
+            cache_bytes=self.settings.cache_bytes // 2,
+            batch_size=self.batch,
+            device=self.settings.device,
+        )
         if to_sweep:
             advance(finished, total, "input components")
             _ = self.secrets

@@ -8,6 +8,7 @@ from ..attacks.time_limit import Clock, Deadline
 from ..planner import SearchOptions, SearchResult
 from ..planner import optimize as run_search
 from ..planner.anytime import OnPlan
+from ..profilers.timers import resolve_device
 from ..records import Budgets, Plan, parse_time_limit_s
 from ..targets.input_options import InputOptions
 from ..targets.target import Target
@@ -66,6 +67,7 @@ def search_plan(
     """
     deadline = Deadline.after(parse_time_limit_s(options.search.time_limit), clock)
     require_tracker(options.search.log)
+    resolve_device(options.search.device)
     budgets = budgets_of(options.budgets)
     require_audits(budgets, options.audit)
     costs = options.conditions
@@ -81,7 +83,7 @@ def search_plan(
     require_power(budgets, settings.objectives, power)
     _report_power(power, prepared.profiles, reporter)
     conditions = Conditions(link, costs.edge_slowdown, power.known)
-    problem = state_problem(prepared, conditions, budgets, reporter)
+    problem = state_problem(prepared, conditions, budgets, reporter, options.search.device)
     with reporter.progress("searching", counted=True) as advance:
         found = run_search(
             problem,

@@ -127,6 +127,8 @@ class SearchSettings:
         draws: dropout masks that accuracy is averaged over.
         cache_gb: memory for edge activations, in 10^9 bytes.
         time_limit: when to end with the best plan so far: `90s`, `15m`, `2h`, or `none`.
+        device: where this machine runs halves, fine-tuning and attacks: `cpu`, `cuda`, `cuda:1` or `mps`. Latencies are
+            those of the profiles.
         log: where the finished search is logged too; None: nowhere.
     """
 
@@ -140,6 +142,7 @@ class SearchSettings:
     draws: int = 5
     cache_gb: float = 4.0
     time_limit: str = "15m"
+    device: str = "cpu"
     log: Literal["mlflow", "tensorboard"] | None = None
 
 
@@ -215,6 +218,7 @@ class LeakageOptions:
         samples: most samples, the same at all cuts.
         seed: the same seed gives the same figures.
         cache_gb: memory for activations, in 10^9 bytes.
+        device: where halves run: `cpu`, `cuda`, `cuda:1` or `mps`. What crosses is compared on the CPU.
         max_crossing: as of `ProfileOptions`.
     """
 
@@ -224,6 +228,7 @@ class LeakageOptions:
     samples: int = 2000
     seed: int = 0
     cache_gb: float = 1.0
+    device: str = "cpu"
     max_crossing: int | None = None
 
 
@@ -237,7 +242,7 @@ class AttackOptions:
         effort: quick finds lower bounds; the others train until nothing is gained.
         seeds: attackers of each kind, from `seed` on; the worst counts. Signing off takes three.
         race: attackers that cannot reach the leader are not run to their end; nobody is outrun at quick effort.
-        device: `cpu` or `cuda`.
+        device: where halves and attackers run: `cpu`, `cuda`, `cuda:1` or `mps`.
         max_leakage: every audit must prove at most this index; None: the plan's own budget.
         max_reconstruction, max_linkage, max_consistency, max_region: as of `BudgetOptions`, and proven likewise.
         pictures: folder for originals beside reconstructions.
@@ -268,7 +273,7 @@ class CertifyOptions:
         time_limit: when to end: `90s`, `15m`, `2h`, or `none`.
         effort: of all attacks.
         seeds: attackers of each kind; the worst counts.
-        device: `cpu` or `cuda`.
+        device: where halves and attackers run: `cpu`, `cuda`, `cuda:1` or `mps`.
     """
 
     time_limit: str = "2h"

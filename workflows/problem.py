@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 from ..graph import candidate_cuts
 from ..planner import Problem
+from ..profilers.placement import on_device
 from ..profilers.thread_choice import said_of_threads
+from ..profilers.timers import resolve_device
 from ..records import Budgets, TargetIdentity
 from ..report.wording import link_text
 from ..targets.input_options import InputOptions
@@ -78,14 +80,24 @@ def prepare_session(session: Session, profiles: Profiles | None, workspace: Work
     return Prepared(session, profiles)
 
 
-def state_problem(prepared: Prepared, conditions: Conditions, budgets: Budgets, reporter: Reporter) -> Problem:
+def state_problem(
+    prepared: Prepared, conditions: Conditions, budgets: Budgets, reporter: Reporter, device: str = "cpu"
+) -> Problem:
     """The planner's problem, once the target's data is read; says what is assumed.
 
+    Args:
+        prepared: the model with its profiles.
+        conditions, budgets: what is planned for.
+        reporter: hears what is assumed.
+        device: where this machine runs halves and attackers, as `resolve_device` takes it.
+
     Raises:
+        CollabplanError: this machine has no such device.
         TargetError: the data do not fit the model, accuracy cannot be measured, or a budget is on a region of interest
             that is not declared.
     """
-    target, traced, profiles = prepared.session.target, prepared.session.traced, prepared.profiles
+    target, profiles, place = prepared.session.target, prepared.profiles, resolve_device(device)
+    traced = on_device(prepared.session.traced, place)
     with reporter.progress("reading the data"):
         data = target.load_data(traced)
         accuracy = check_accuracy(target, traced, data)
@@ -109,6 +121,7 @@ def state_problem(prepared: Prepared, conditions: Conditions, budgets: Budgets, 
         train=data.train,
         roles=lambda: divide(data)[0],
         returns=target.returns,
+        device=place,
     )
 
 

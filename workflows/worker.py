@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from ..planner import join_search, read_setup
 from ..planner.study_setup import options_of
+from ..profilers.timers import resolve_device
 from ..records import CollabplanError, StudySetup, parse
 from ..targets.input_options import InputOptions
 from .conditions import Conditions
@@ -38,6 +39,7 @@ def join_study(
     model: str | None,
     workspace: Workspace,
     reporter: Reporter,
+    device: str = "cpu",
 ) -> Joined:
     """Measure candidates of a study until it is complete, beside all other workers.
 
@@ -48,6 +50,7 @@ def join_study(
         model: the target, where it is not where the study names it. **Loading it runs its code.**
         workspace: holds what this machine keeps for itself.
         reporter: hears what is found and how far the search is.
+        device: where this machine runs halves; of the same kind on all machines of a search.
 
     Raises:
         MismatchError: model, weights or data are not those of the study.
@@ -55,12 +58,13 @@ def join_study(
     """
     if storage is None:
         raise CollabplanError("no database: give --storage URL, or set COLLABPLAN_STORAGE")
+    resolve_device(device)
     setup = parse(StudySetup, read_setup(storage, study).encode(), study)
     inputs = InputOptions.kept_in(setup.target.options)
     session = open_session(model or setup.target.spec, inputs, reporter, needs_data=True, findings=0)
     profiles = Profiles(setup.edge_profile, setup.cloud_profile, f"profiles of study {study}")
     conditions = Conditions(setup.link, setup.edge_slowdown, setup.edge_power)
-    problem = state_problem(Prepared(session, profiles), conditions, setup.budgets, reporter)
+    problem = state_problem(Prepared(session, profiles), conditions, setup.budgets, reporter, device)
     options = options_of(setup, storage, artifacts)
     with reporter.progress("searching", counted=True) as advance:
         found = join_search(problem, options, study, workspace.prepare(), lambda what, done: advance(done, 1.0, what))
