@@ -96,8 +96,9 @@ def state_problem(
         TargetError: the data do not fit the model, accuracy cannot be measured, or a budget is on a region of interest
             that is not declared.
     """
-    target, profiles, place = prepared.session.target, prepared.profiles, resolve_device(device)
-    traced = on_device(prepared.session.traced, place)
+    target, traced, profiles = prepared.session.target, prepared.session.traced, prepared.profiles
+    place = resolve_device(device)
+    placed = on_device(traced, place)
     with reporter.progress("reading the data"):
         data = target.load_data(traced)
         accuracy = check_accuracy(target, traced, data)
@@ -105,8 +106,8 @@ def state_problem(
     reporter.note("Data", (*data.findings, accuracy))
     reporter.note(link_text(conditions.link, conditions.edge_slowdown))
     return Problem(
-        traced=traced,
-        cuts=tuple(candidate_cuts(traced, profiles.edge.target.max_crossing)),
+        traced=placed,
+        cuts=tuple(candidate_cuts(placed, profiles.edge.target.max_crossing)),
         edge_profile=profiles.edge,
         cloud_profile=profiles.cloud,
         link=conditions.link,

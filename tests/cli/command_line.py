@@ -39,9 +39,9 @@ PROFILE = ("profile", "model.py", "--seconds", "0.3", "--threads", "1")
 SEARCH = ("--budget-ms", "5000", "--max-accuracy-drop", "1", "--trials", "3", "--draws", "1", "--no-audit")
 
 
-def ran_in(folder: Path, *commands: tuple[str, ...]) -> Path:
-    """`folder`, with the small network and its data in model.py, after commands that must succeed."""
-    (folder / "model.py").write_text(NET + DATA)
+def ran_in(folder: Path, *commands: tuple[str, ...], extra: str = "") -> Path:
+    """`folder`, with the small network, its data and `extra` in model.py, after commands that must succeed."""
+    (folder / "model.py").write_text(NET + DATA + extra)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         for command in commands:

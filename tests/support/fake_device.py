@@ -48,18 +48,19 @@ class FakeDevice(TorchDispatchMode):
     Attributes:
         room: the most images, of at least 8 x 8, that it holds at once; None: any number. Kernels are smaller.
         refused: how often there were more.
-        largest: the most that there were.
+        ran: operators that were run on it.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.room: int | None = None
-        self.refused = self.largest = 0
+        self.refused = self.ran = 0
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         made = _run(function, args, kwargs or {})
         for leaf in tree_flatten(made)[0]:
             if isinstance(leaf, OnDevice):
+                self.ran += 1
                 self._fit(tuple(leaf.shape))
         return made
 
@@ -69,7 +70,6 @@ class FakeDevice(TorchDispatchMode):
         if self.room is not None and shape[0] > self.room:
             self.refused += 1
             raise torch.OutOfMemoryError(f"fake device out of memory. Tried to allocate {shape[0]} images")
-        self.largest = max(self.largest, shape[0])
 
 
 def _run(function, args, kwargs):
@@ -95,7 +95,7 @@ def _run(function, args, kwargs):
 class _Constructors(TorchFunctionMode):
     """Numbers of Python on the device: torch makes such tensors without asking whoever stands in for it."""
 
-    def __torch_function__(self, function, types, args=(), kwargs=None):  # noqa: ARG002
+    def __torch_function__(self, function, types, args=(), kwargs=None):
         given = dict(kwargs or {})
         if function in (torch.tensor, torch.as_tensor) and torch.device(given.get("device") or "cpu") == DEVICE:
             given.pop("device")
