@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ..records import AttackResult, Exchange, canonical_json, write_bytes
 from ..records.revisions import Revisions
+from .claims import turn
 
 T = TypeVar("T")
 
@@ -55,6 +56,13 @@ def remembered(
     place: Path | None, kind: TypeAdapter[T], revisions: Revisions, compute: Callable[[], T], exchange: Exchange
 ) -> T:
     """The figures of type `kind` that `place` keeps, else those that `compute` finds, which are kept there."""
+    with turn(place, exchange):
+        return _remembered(place, kind, revisions, compute, exchange)
+
+
+def _remembered(
+    place: Path | None, kind: TypeAdapter[T], revisions: Revisions, compute: Callable[[], T], exchange: Exchange
+) -> T:
     if place is not None:
         exchange.fetch(place)
         kept = _read_json(place)

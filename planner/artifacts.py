@@ -8,6 +8,7 @@ nothing. Who may write to the store can still forge a result, as with the study'
 from __future__ import annotations
 
 import io
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -17,8 +18,11 @@ from optuna.artifacts.exceptions import ArtifactNotFound
 from ..records import CollabplanError, write_bytes
 from ..records.atomic import make_folder
 from ..records.extras import require_modules
+from .claims import BucketClaims, Claims, FolderClaims
 
 S3 = "s3://"
+CLAIMS = "claims"
+"""The folder within a store where machines say what they are at."""
 
 
 class Store(Protocol):
@@ -38,10 +42,11 @@ class Artifacts:
         store: of Optuna's kind.
         where: the store's address, for messages.
         prefix: of every name.
+        claims: says which machine makes which file; None: each makes what it does not find.
     """
 
-    def __init__(self, store: Store, where: str, prefix: str = "") -> None:
-        self._store, self._where, self._prefix = store, where, prefix
+    def __init__(self, store: Store, where: str, prefix: str = "", claims: Claims | None = None) -> None:
+        self._store, self._where, self._prefix, self._claims = store, where, prefix, claims
 
     def fetch(self, place: Path) -> None:
         """Bring a file here that another machine has finished. Raises CollabplanError where the store fails."""
@@ -63,14 +68,32 @@ class Artifacts:
         except Exception as error:  # a store may raise whatever its client does
             raise self._unusable("written", error) from error
 
+    def reserve(self, place: Path) -> bool:
+        """Claim that a file is made here; False while another machine makes it. Raises CollabplanError as `offer`."""
+        try:
+            return self._claims is None or self._claims.claim(_entry(place))
+        except Exception as error:  # as above
+            raise self._unusable("written", error) from error
+
+    def release(self, place: Path) -> None:
+        """Give a claim up. A store that fails here costs the other machines some waiting, and nothing else."""
+        if self._claims is not None:
+            with suppress(Exception):
+                self._claims.give_up(_entry(place))
+
     def _name(self, place: Path) -> str:
-        return f"{self._prefix}{place.parent.name}-{place.name}"
+        return f"{self._prefix}{_entry(place)}"
 
     def _unusable(self, what: str, error: Exception) -> CollabplanError:
         return CollabplanError(
             f"the artifact store {self._where} cannot be {what} ({type(error).__name__}: {error}); what is finished is "
             "kept in .collabplan, so run the command again"
         )
+
+
+def _entry(place: Path) -> str:
+    """What a file is called in the store."""
+    return f"{place.parent.name}-{place.name}"
 
 
 def open_artifacts(where: str) -> Artifacts:
@@ -87,9 +110,10 @@ def open_artifacts(where: str) -> Artifacts:
             raise CollabplanError(
                 f"the artifact store {where} is no folder that can be used: {error.strerror}"
             ) from error
-        return Artifacts(FileSystemArtifactStore(folder), where)
+        return Artifacts(FileSystemArtifactStore(folder), where, claims=Claims(FolderClaims(folder / CLAIMS)))
     bucket, _, prefix = where.removeprefix(S3).partition("/")
     if not bucket:
         raise CollabplanError(f"the artifact store {where} names no bucket; give s3://bucket or s3://bucket/prefix")
     require_modules("boto3")
-    return Artifacts(Boto3ArtifactStore(bucket), where, f"{prefix.rstrip('/')}/" if prefix else "")
+    store, within = Boto3ArtifactStore(bucket), f"{prefix.rstrip('/')}/" if prefix else ""
+    return Artifacts(store, where, within, Claims(BucketClaims(store.client, bucket, f"{within}{CLAIMS}/")))

@@ -15,6 +15,12 @@ class Exchange(Protocol):
     def offer(self, place: Path) -> None:
         """Make a file that was finished here available to other machines."""
 
+    def reserve(self, place: Path) -> bool:
+        """Claim that the file is made here. False while another machine has claimed it and shows that it lives."""
+
+    def release(self, place: Path) -> None:
+        """Give a claim up, once the file was offered or will not be made. Nothing where there is no claim."""
+
 
 class Alone:
     """The exchange of a single machine: it shares nothing."""
@@ -24,6 +30,13 @@ class Alone:
 
     def offer(self, place: Path) -> None:
         """No other machine wants a file."""
+
+    def reserve(self, place: Path) -> bool:  # noqa: ARG002
+        """No other machine makes one."""
+        return True
+
+    def release(self, place: Path) -> None:
+        """No other machine waits."""
 
 
 ALONE: Exchange = Alone()

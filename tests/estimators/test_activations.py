@@ -8,9 +8,11 @@ import torch
 from collabplan.defenses import Defense
 from collabplan.estimators import Components, EdgeActivations, estimate_leakage, private_inputs
 from collabplan.graph import candidate_cuts, trace
+from collabplan.profilers.placement import on_device
 from collabplan.records import CollabplanError, CutError
 from collabplan.targets import Data, InputScaling
 from defense_records import defense_record
+from fake_device import DEVICE, fake_device
 
 
 @pytest.fixture
@@ -157,3 +159,19 @@ def test_leakage_falls_from_the_raw_input_to_the_result(traced, data):
     assert found[0].index.value == 1
     assert all(item.status == "estimated" for item in found[1:])
     assert found[1].index.value > 0.9
+
+
+def test_on_a_device_that_takes_few_samples_rows_are_those_of_the_cpu(traced, monkeypatch):
+    data = Data((torch.randn(20, 1, 8, 8),))
+    alone = EdgeActivations(traced, batch_size=16)
+    with fake_device(monkeypatch) as device:
+        placed = on_device(traced, DEVICE)
+        device.room = 5
+        there = EdgeActivations(placed, batch_size=16, device=DEVICE)
+        for cut, own in zip(candidate_cuts(placed, 1), candidate_cuts(traced, 1), strict=True):
+            torch.testing.assert_close(there.rows(cut, data), alone.rows(own, data))
+        swept = {cut.id: rows for cut, rows in there.sweep(candidate_cuts(placed, 1), data)}
+    assert there.batch_size == 4
+    assert device.refused == 2
+    for own in candidate_cuts(traced, 1):
+        torch.testing.assert_close(swept[own.id], alone.rows(own, data))

@@ -10,7 +10,7 @@ from collabplan.defenses import Defense
 from collabplan.estimators import EdgeActivations
 from collabplan.estimators.projection_fit import ProjectionFits
 from collabplan.graph import candidate_cuts, split, trace, with_weights
-from collabplan.planner import SearchOptions, optimize
+from collabplan.planner import SearchOptions, evaluator, optimize
 from collabplan.planner.evaluator import Evaluator
 from collabplan.planner.finetune import fine_tune
 from collabplan.planner.linear_reader import LinearReader
@@ -264,3 +264,18 @@ def test_whole_numbers_are_not_tuned_and_a_half_of_them_alone_is_refused():
     defense = Defense.for_cut(point_at(cut.id).defense, cut).calibrate(activations.rows(cut, Data((inputs,))))
     with pytest.raises(CollabplanError, match="no parameters that could be tuned: none, or whole numbers alone"):
         fine_tune(activations, cut, defense, Data((inputs,)), TUNING, torch.Generator(), scaling=SCALING)
+
+
+def test_where_the_memory_runs_out_tuning_begins_again_with_half_the_batch(problem, monkeypatch):
+    found, tried = objectives(problem, TUNING.model_copy(update={"epochs": 1})), []
+
+    def full(activations, *arguments, **options):
+        tried.append(activations.batch_size)
+        if activations.batch_size > 16:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return fine_tune(activations, *arguments, **options)
+
+    monkeypatch.setattr(evaluator, "fine_tune", full)
+    candidate = found.evaluate(early(problem))
+    assert tried == [64, 32, 16]
+    assert candidate.accuracy.sample_count == len(problem.search)
