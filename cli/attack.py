@@ -24,6 +24,7 @@ from .options import (
     Json,
     OutputFile,
     ReportFile,
+    artifacts_option,
     defense_option,
     device_option,
     examples,
@@ -59,6 +60,7 @@ _SHOWN = {
         "Stop attackers that cannot reach the leader; at standard effort or more.", None, _HOW, default=True
     ),
     "device": device_option(_HOW),
+    "artifacts": artifacts_option(rare=True),
     "max_leakage": option(
         "Exit 1 unless every audit proves at most this index. Default: the plan's own budget, if it has one.",
         "INDEX",

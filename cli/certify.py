@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..workflows.options import CertifyOptions
 from .grouping import grouped, option
-from .options import AUDITS, Debug, HelpAll, Json, OtherTarget, PlanFile, device_option, examples
+from .options import AUDITS, Debug, HelpAll, Json, OtherTarget, PlanFile, artifacts_option, device_option, examples
 
 if TYPE_CHECKING:
     from ..workflows.certify import Certified
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 EXAMPLES = examples(
     ("go on attacking the plan until it is signed off", "collabplan certify plan.json"),
     ("for an hour; the next call goes on", "collabplan certify plan.json --time-limit 1h"),
+    ("the same on several machines, which divide the attacks", "collabplan certify plan.json --artifacts /shared"),
 )
 
 CERTIFY_OPTIONS = {
@@ -22,6 +23,7 @@ CERTIFY_OPTIONS = {
     "effort": option("Effort of the attacks.", None, AUDITS, default=True),
     "seeds": option("Runs of the attacks; signing off takes three.", "N", AUDITS, default=True, least=1, most=1000),
     "device": device_option(AUDITS, rare=True),
+    "artifacts": artifacts_option(rare=True),
 }
 
 

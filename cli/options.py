@@ -98,14 +98,19 @@ def machine_options(*, rare: bool = False) -> dict[str, OptionInfo]:
             rare=rare,
             envvar="COLLABPLAN_STORAGE",
         ),
-        "artifacts": option(
-            "Where machines share finished attacks and fine-tuned weights: a folder, or s3://bucket/prefix.",
-            "DIR|S3",
-            MACHINES,
-            rare=rare,
-            envvar="COLLABPLAN_ARTIFACTS",
-        ),
+        "artifacts": artifacts_option(rare=rare),
     }
+
+
+def artifacts_option(*, rare: bool = False) -> OptionInfo:
+    """`--artifacts`, where machines share what they finish."""
+    return option(
+        "Where machines share finished attacks and fine-tuned weights: a folder, or s3://bucket/prefix.",
+        "DIR|S3",
+        MACHINES,
+        rare=rare,
+        envvar="COLLABPLAN_ARTIFACTS",
+    )
 
 
 def _print_all(ctx: Any, value: bool) -> None:

@@ -13,11 +13,21 @@ from ..attacks.pictures import save_grid
 from ..defenses import defenses_of
 from ..graph import TracedGraph, candidate_cuts
 from ..planner.accuracy import Evaluate
+from ..planner.artifacts import open_artifacts
 from ..planner.audits import raced_for
 from ..planner.readings import Reading
 from ..profilers.placement import on_device
 from ..profilers.timers import resolve_device
-from ..records import AuditReport, BudgetError, Budgets, CollabplanError, TargetError, collect_provenance, hash_json
+from ..records import (
+    ALONE,
+    AuditReport,
+    BudgetError,
+    Budgets,
+    CollabplanError,
+    TargetError,
+    collect_provenance,
+    hash_json,
+)
 from ..records.privacy import PRIVACY_BUDGETS
 from ..targets.input_options import InputOptions
 from ..targets.target import Target, TargetData
@@ -186,6 +196,7 @@ def open_run(
         folder=workspace.prepare() / "audits",
         metric=metric,
         notes=notes,
+        exchange=ALONE if options.artifacts is None else open_artifacts(options.artifacts),
     )
     return run if planned is None else replace(run, tuned=planned.tuned, projection=planned.projection)
 

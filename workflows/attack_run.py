@@ -22,7 +22,7 @@ from ..planner.accuracy import Evaluate, Scorer, paired_accuracy
 from ..planner.audits import ask, run_seeds
 from ..planner.readings import Reading, first_rows
 from ..planner.roles import Roles
-from ..records import Audit, DefenseRecord, Interval, Plan, Returns, TierFigures
+from ..records import ALONE, Audit, DefenseRecord, Exchange, Interval, Plan, Returns, TierFigures
 from ..targets import Data, InputScaling
 from ..targets.target import Target
 from .defense_options import at_defense
@@ -63,6 +63,7 @@ class AttackRun:
     tuned: Mapping[str, Tensor] | None = None
     projection: ProjectionMatrices | None = None
     notes: list[str] = field(default_factory=list)
+    exchange: Exchange = ALONE
 
     def pairs(self) -> Iterator[tuple[Cut, DefenseRecord]]:
         """What is attacked: each cut under each defense that makes a difference, the model's output as it is."""
@@ -127,6 +128,7 @@ class AttackRun:
                 self.settings.effort,
                 shared,
                 folder=self.folder,
+                exchange=self.exchange,
                 racing=self.settings.racing,
                 raced_for=self.settings.raced_for,
                 step=lambda seed, what: advance(done, len(pairs), f"{name}{which[seed]}: {what}"),  # noqa: B023

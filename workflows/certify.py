@@ -70,7 +70,9 @@ def certify_plan(
     if planned.plan.level == "by definition":
         return Certified(planned.plan, (), _fallen(planned.plan))
     first = planned.plan.provenance.seed or 0
-    asked = AttackOptions(effort=options.effort, seed=first, seeds=options.seeds, device=options.device)
+    asked = AttackOptions(
+        effort=options.effort, seed=first, seeds=options.seeds, device=options.device, artifacts=options.artifacts
+    )
     session = Session(planned.target, planned.traced)
     settings = replace(attack_settings(asked), raced_for=raced_for(planned.plan.budgets))
     run = open_run(session, planned, asked, settings, workspace, reporter)

@@ -243,6 +243,7 @@ class AttackOptions:
         seeds: attackers of each kind, from `seed` on; the worst counts. Signing off takes three.
         race: attackers that cannot reach the leader are not run to their end; nobody is outrun at quick effort.
         device: where halves and attackers run: `cpu`, `cuda`, `cuda:1` or `mps`.
+        artifacts: folder or `s3://bucket/prefix` where machines share finished attacks and say which they are at.
         max_leakage: every audit must prove at most this index; None: the plan's own budget.
         max_reconstruction, max_linkage, max_consistency, max_region: as of `BudgetOptions`, and proven likewise.
         pictures: folder for originals beside reconstructions.
@@ -256,6 +257,7 @@ class AttackOptions:
     seeds: int = 1
     race: bool = True
     device: str = "cpu"
+    artifacts: str | None = None
     max_leakage: float | None = None
     max_reconstruction: float | None = None
     max_linkage: float | None = None
@@ -274,12 +276,14 @@ class CertifyOptions:
         effort: of all attacks.
         seeds: attackers of each kind; the worst counts.
         device: where halves and attackers run: `cpu`, `cuda`, `cuda:1` or `mps`.
+        artifacts: as of `AttackOptions`.
     """
 
     time_limit: str = "2h"
     effort: Literal["standard", "thorough"] = "standard"
     seeds: int = 3
     device: str = "cpu"
+    artifacts: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
