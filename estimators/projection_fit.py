@@ -130,8 +130,10 @@ class ProjectionFits:
             self._fitted[key] = None
             generator = generator_for(self._seed, cut.id, "directions")
             with suppress(CutError):
-                self._fitted[key] = fit_projection(
-                    self._activations, cut, self._data, generator, whole=self._most if whole else 0
+                self._fitted[key] = self._activations.batch.attempt(
+                    lambda: fit_projection(
+                        self._activations, cut, self._data, generator, whole=self._most if whole else 0
+                    )
                 )
         return self._fitted[key]
 
@@ -167,7 +169,7 @@ def fit_projection(
         watched = [each.detach().clone().requires_grad_(at in used) for at, each in enumerate(crossed)]
         outputs = [
             widened(leaf)
-            for leaf in pytree.tree_leaves(cloud(*watched))
+            for leaf in pytree.tree_leaves(cloud(*(each.to(activations.device) for each in watched)))
             if isinstance(leaf, Tensor) and leaf.is_floating_point() and leaf.requires_grad
         ]
         if not outputs:

@@ -273,13 +273,13 @@ def _step(value: Tensor, tangent: Tensor) -> float:
 
 
 def _numbers(tensor: Tensor) -> Tensor:
-    """Some of a tensor's numbers in float64, always the same ones. A complex number counts as two."""
+    """Some of a tensor's numbers in float64, always the same ones, on the CPU. A complex number counts as two."""
     tensor = torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
     flat = tensor.detach().reshape(-1)
     if flat.numel() > NUMBERS:
         chosen = torch.randint(flat.numel(), (NUMBERS,), generator=torch.Generator().manual_seed(0))
         flat = flat[chosen.to(flat.device)]
-    return flat.to(torch.float64)
+    return flat.cpu().to(torch.float64)  # an Apple GPU has no float64
 
 
 def _blockers(graph: fx.Graph, movements: Mapping[str, _Movement]) -> dict[str, frozenset[str]]:

@@ -15,11 +15,13 @@ from collabplan.planner.evaluator import Evaluator
 from collabplan.planner.finetune import fine_tune
 from collabplan.planner.linear_reader import LinearReader
 from collabplan.planner.roles import Roles
+from collabplan.profilers.placement import on_device
 from collabplan.records import Budgets, CollabplanError, CutError, Tuning, hash_tensors
 from collabplan.targets import Data, InputScaling
 from collabplan.workflows.options import TuningSettings
 from collabplan.workflows.search_options import tuning_options
 from defense_records import grid, point_at
+from fake_device import DEVICE, fake_device
 from torch import nn
 
 OPTIONS = SearchOptions(defenses=grid(rates=(0.3, 0.6)), draws=2, leakage_samples=100)
@@ -279,3 +281,27 @@ def test_where_the_memory_runs_out_tuning_begins_again_with_half_the_batch(probl
     candidate = found.evaluate(early(problem))
     assert tried == [64, 32, 16]
     assert candidate.accuracy.sample_count == len(problem.search)
+
+
+@pytest.mark.parametrize("penalty", [0.0, 0.1])
+def test_on_a_device_the_weights_learnt_are_those_of_the_cpu(problem, monkeypatch, penalty):
+    tuning = Tuning(epochs=2, rate=5e-3, samples=200, penalty=penalty)
+    spec = ["projection:rank=8"] if penalty else ["dropout:element:0.6"]
+    options = dataclasses.replace(OPTIONS, defenses=spec, tuning=tuning)
+
+    def learnt(stated):
+        found = Evaluator(
+            dataclasses.replace(stated, roles=lambda: Roles.divide(stated.search, stated.confirm)), options
+        )
+        point = next(each for each in found.space.points if each.defense.may_draw or each.defense.projection)
+        return found.tuned(point)
+
+    alone = learnt(problem)
+    with fake_device(monkeypatch) as device:
+        placed = on_device(problem.traced, DEVICE)
+        there = learnt(dataclasses.replace(problem, traced=placed, cuts=tuple(candidate_cuts(placed)), device=DEVICE))
+    assert device.ran
+    assert alone is not None
+    for name, value in there.items():
+        assert value.device.type == "cpu"
+        torch.testing.assert_close(value, alone[name], atol=1e-4, rtol=1e-3)

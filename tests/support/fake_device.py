@@ -1,7 +1,7 @@
 """A fake accelerator: real numbers behind tensors that say they are elsewhere, and a memory of a chosen size.
 
 Its name is `meta`, which torch knows without any driver. As on a real one, an operator that is given a tensor of the
-CPU beside one of the device fails (scalars excepted), and so does numpy.
+CPU beside one of the device fails (scalars excepted), and so does numpy. As an Apple GPU, it has no float64.
 """
 
 from __future__ import annotations
@@ -61,6 +61,8 @@ class FakeDevice(TorchDispatchMode):
         for leaf in tree_flatten(made)[0]:
             if isinstance(leaf, OnDevice):
                 self.ran += 1
+                if leaf.dtype == torch.float64:
+                    raise TypeError("Cannot convert a tensor to float64: the fake device, as an Apple GPU, has none")
                 self._fit(tuple(leaf.shape))
         return made
 
