@@ -114,10 +114,13 @@ def _covariance(row: Tensor, sketch: Tensor) -> Tensor:
 
 
 def _whitening(covariance: Tensor, least: Tensor) -> Tensor:
-    """Directions `[k, k]` in which a covariance is white, except where it is next to 0."""
-    wide = covariance.double() + least.double() * torch.eye(len(covariance), device=covariance.device)
+    """Directions `[k, k]` in which a covariance is white, except where it is next to 0.
+
+    They are found on the CPU: an Apple GPU has no float64.
+    """
+    wide = covariance.cpu().double() + least.cpu().double() * torch.eye(len(covariance))
     made: Tensor = torch.linalg.inv(torch.linalg.cholesky(wide))
-    return made.T.float()
+    return made.T.float().to(covariance.device)
 
 
 def _orthogonal(size: int, most: int, generator: torch.Generator) -> Tensor:

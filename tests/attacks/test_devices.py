@@ -16,7 +16,7 @@ from defense_records import defense_record
 from fake_device import DEVICE, fake_device
 from torch import nn
 
-TINY = Effort("quick", 40, 60, 6, 3, 4, 8, False)
+TINY = Effort("quick", 24, 60, 4, 2, 2, 8, False)
 BY_DEVICE = {"latent"}
 """Attacks whose draws are named by the device, so that their figures differ from those on the CPU."""
 
