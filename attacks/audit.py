@@ -89,7 +89,9 @@ def run_audit(
     if racing and effort.until_converged and not strongest:
         made = raced(run, runners, step, raced_for)
     else:
-        made = [_carried_out(run, runner, step) for runner in runners]
+        whole = [(runner, data.effort) for runner in runners]
+        found_by = {runner: _carried_out(run, runner, step) for runner, _ in run.free(whole)}
+        made = [found_by[runner] for runner in runners]
     made = run.trained_on(made, step)
     found = [each.result for each in made]
     under_trained = less_from_more_releases(found)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +24,7 @@ from .audit_data import AuditData
 from .audit_files import read_attack, remembered, write_attack
 from .audit_keys import attack_key, attack_revisions, audit_key, part_revisions
 from .audit_request import AttackVariant
+from .claims import free_first, turn
 from .floors import FLOORS, floor_figures
 from .galleries import keep_gallery
 from .interface import Attacker, Effort
@@ -32,7 +33,7 @@ from .judgement import PICTURED, judged, practised, unjudged
 from .linkage import LINKAGE, linkage_rates
 from .metrics import JUDGE
 from .near_copies import BEYOND, COPIES, EXACT, choose_reading, copies_told, most_telling, told_note
-from .race import RACE, Runner, Standing
+from .race import RACE, Run, Runner, Standing
 from .refined import STARTS
 from .releases import RELEASES, CopyKind
 from .shared_fits import fitted_once
@@ -153,20 +154,42 @@ class AuditRun:
         return (told_note(self.told),)
 
     def made(self, runner: Runner) -> Made:
-        """One attack, carried out and judged at this effort."""
-        name = self._name(runner, ".safetensors")
-        return Made(runner, *self._attack(runner, self.folder and self.folder / name), name)
+        """One attack, carried out and judged at this effort; by one machine, while others wait for its result."""
+        place = self._place(runner)
+        with turn(place, self.exchange):
+            return Made(runner, *self._attack(runner, place), self._name(runner, ".safetensors"))
+
+    def free(self, runs: Sequence[Run], *, practised: bool = False) -> Iterator[Run]:
+        """Runners with their efforts; first those that no other machine carries out, or practises, at that effort."""
+        kind = (".json", RACE.name) if practised else (".safetensors",)
+        return free_first(runs, lambda each: self.at(each[1])._place(each[0], *kind), self.exchange)
+
+    def leave(self) -> None:
+        """Let other machines carry out what was only practised here, at any effort."""
+        for run in self._rungs.values():
+            for runner in tuple(run._practised):
+                run._forget(runner)
+
+    def _forget(self, runner: Runner) -> None:
+        """Drop a fitted attacker that will not be judged at this effort, with the claim that kept others from it."""
+        if self._practised.pop(runner, None) is not None and (place := self._place(runner)) is not None:
+            self.exchange.release(place)
 
     def practise(self, runner: Runner) -> Standing | None:
         """How one attack does on images that are no targets, at this effort; None if it cannot be carried out."""
+        earlier = self._last.get(runner.label, self)
+        if earlier is not self:
+            earlier._forget(runner)
         self._last[runner.label] = self
         revisions = attack_revisions(runner.variant.attack) | part_revisions(RACE)
         return self._kept(self._name(runner, ".json", RACE.name), STANDING, revisions, lambda: self._practise(runner))
 
     def _practise(self, runner: Runner) -> Standing | None:
         check_time()
-        view = self._view(runner)
+        view, place = self._view(runner), self._place(runner)
         self._practised[runner] = self._ready(runner, view)
+        if place is not None:
+            self.exchange.reserve(place)  # whoever has the fitted attacker judges it, unless another already does
         attacker, _, _ = self._practised[runner]
         if attacker is None:
             return None
@@ -251,6 +274,10 @@ class AuditRun:
         revisions = attack_revisions(variant.attack) | (part_revisions(RACE) if kind else {})
         named = [attack_key(variant.attack), revisions, variant.label, other, str(runner.copies or ""), *kind]
         return f"{hash_json([*self._key, *named])[:24]}{suffix}"
+
+    def _place(self, runner: Runner, suffix: str = ".safetensors", *kind: str) -> Path | None:
+        """Where what `_name` names is kept; None if nothing is."""
+        return self.folder and self.folder / self._name(runner, suffix, *kind)
 
     def floors(self) -> tuple[FloorFigures, ...]:
         """The figures of images that use no release."""

@@ -10,7 +10,7 @@ race is run on other images of their kind.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -151,8 +151,15 @@ class Course:
         return 1 - squared_errors(pulled, truth) / blank
 
 
+Run = tuple[Runner, Effort]
+"""An attacker with how hard it tries."""
+
+
 class Track(Protocol):
     """Where the race is run."""
+
+    def free(self, runs: Sequence[Run], *, practised: bool) -> Iterator[Run]:
+        """All of these; first those that no other machine practises at this effort, or carries out."""
 
     def practise(self, runner: Runner, effort: Effort) -> Standing | None:
         """Fit at an effort, and try the held-out images; None if that failed."""
@@ -204,13 +211,14 @@ class _Race:
     def run(self) -> None:
         closed = [runner for runner in self.standings if not iterates(runner.variant.attack)]
         running = [runner for runner in self.standings if runner not in closed]
-        for runner in self._rung(closed, CLOSED_SHARE):
+        whole = [(runner, self.effort) for runner in self._rung(closed, CLOSED_SHARE)]
+        for runner, _ in self.track.free(whole, practised=True):
             found = self.track.practise(runner, self.effort)
             self.standings[runner] = {1: found} if self.track.finish(runner) and found is not None else {}
         for share in sorted({*TRAINED_SHARES, *OPTIMISED_SHARES}, reverse=True):
             running = self._rung(running, share)
         while running:
-            for runner in running:
+            for runner, _ in self.track.free([(runner, self.effort) for runner in running], practised=False):
                 if not self.track.finish(runner):
                     del self.standings[runner]
             running = self._taken_up()
@@ -218,10 +226,8 @@ class _Race:
     def _rung(self, running: Sequence[Runner], share: int) -> list[Runner]:
         """Run a rung; returns those who go on."""
         left = list(running)
-        for runner in running:
-            effort = at_rung(runner, self.effort, share)
-            if share not in runner.shares or effort == self.effort:
-                continue
+        runs = [(runner, at_rung(runner, self.effort, share)) for runner in running if share in runner.shares]
+        for runner, effort in self.track.free([each for each in runs if each[1] != self.effort], practised=True):
             found = self.track.practise(runner, effort)
             if found is None:
                 left.remove(runner)

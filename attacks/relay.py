@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ..records import Interval
 from .audit_run import AuditRun, Made
 from .interface import Effort
-from .race import WORTH, Runner, Standing, may_outrun, race
+from .race import WORTH, Run, Runner, Standing, may_outrun, race
 
 NAMES = {"reconstructed": "reconstruction_rate"}
 """The fields of `AttackFigures` that have another name than the figure of a race."""
@@ -27,7 +27,10 @@ def raced(run: AuditRun, runners: Sequence[Runner], step: Callable[[str], None],
         figures: those that they race for.
     """
     track = _Track(run, step)
-    race(runners, run.data.effort, track, figures)
+    try:
+        race(runners, run.data.effort, track, figures)
+    finally:
+        run.leave()
     for runner in runners:
         if track.made[runner].result.status == "outrun" and _leads(runner, track.made, figures):
             track.finish(runner)
@@ -40,6 +43,9 @@ class _Track:
     step: Callable[[str], None]
     made: dict[Runner, Made] = field(default_factory=dict)
     said: str = ""
+
+    def free(self, runs: Sequence[Run], *, practised: bool) -> Iterator[Run]:
+        return self.run.free(runs, practised=practised)
 
     def practise(self, runner: Runner, effort: Effort) -> Standing | None:
         whole = self.run.data.effort

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
@@ -10,7 +10,7 @@ import pytest
 import torch
 from collabplan.attacks import AdversaryView, Attacker, Effort
 from collabplan.attacks.audit_request import AttackVariant
-from collabplan.attacks.race import Course, Runner, Standing, may_outrun, outrun_by, race, reduced
+from collabplan.attacks.race import Course, Run, Runner, Standing, may_outrun, outrun_by, race, reduced
 from collabplan.attacks.releases import CopyKind
 from collabplan.records import Threat
 
@@ -62,6 +62,9 @@ class Played:
         self.broken, self.empty = broken, empty
         self.practised: list[tuple[str, int]] = []
         self.ends: dict[str, str] = {}
+
+    def free(self, runs: Sequence[Run], *, practised: bool) -> Iterator[Run]:  # noqa: ARG002
+        return iter(runs)
 
     def practise(self, runner: Runner, effort: Effort) -> Standing | None:
         share = max(1, shared(effort)) if effort.fit_samples >= 1000 else 1
