@@ -105,7 +105,9 @@ class Attack(Protocol):
         threat: the weakest tier that permits it.
         per_image: True where every image is optimised by itself, so only `Effort.optimised_targets` images are.
 
-    A class may also declare `iterated = False`: it makes no steps, so fewer of them would save nothing (`iterates`).
+    A class may also declare `iterated = False`: it makes no steps, so fewer would save nothing (`iterates`). And
+    `weaker_form_of = "inverse"`, say: it does the same as that attack and sees less, so at equal steps it gets no
+    further.
     """
 
     @property
@@ -136,3 +138,8 @@ class Attack(Protocol):
 def iterates(attack: Attack) -> bool:
     """Whether an attack makes steps, of which a race may give it fewer; True unless its class says otherwise."""
     return bool(getattr(attack, "iterated", True))
+
+
+def weaker_form_of(attack: Attack) -> str:
+    """The name of an attack that does the same and sees more; "" unless its class names one."""
+    return str(getattr(attack, "weaker_form_of", ""))

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ..records.revisions import Part
 from .audit_request import AttackVariant
-from .interface import Effort, iterates
+from .interface import Effort, iterates, weaker_form_of
 from .metrics import LEAST_ERROR, Judge, recognised, squared_errors
 from .releases import CopyKind
 from .similarity import scales
@@ -354,7 +354,13 @@ def may_outrun(rival: Runner, runner: Runner) -> bool:
 
 
 def _sees_more(rival: Runner, runner: Runner) -> bool:
-    """Whether a rival does the same and sees more: more releases, the defense, or images of the targets' kind."""
+    """Whether a rival does the same and sees more.
+
+    That is more releases, the defense, images of the targets' kind, or the device itself in place of an imitation.
+    """
     theirs, own = rival.variant, runner.variant
-    more = own.naive or bool(own.other) or theirs.queries > own.queries
-    return more and theirs.attack.name == own.attack.name and may_outrun(rival, runner)
+    if theirs.attack.name == own.attack.name:
+        more = own.naive or bool(own.other) or theirs.queries > own.queries
+    else:
+        more = theirs.attack.name == weaker_form_of(own.attack) and theirs.queries >= own.queries
+    return more and may_outrun(rival, runner)

@@ -33,6 +33,10 @@ class Scripted:
         raise AssertionError("the track plays it")
 
 
+class Imitating(Scripted):
+    weaker_form_of: ClassVar[str] = "inverse"
+
+
 def runner(name: str, *curve: float, threat: Threat = "black-box", per_image: bool = False, **more: object) -> Runner:
     """With figures at each rung, and at the end."""
     shares = (32, 8, 1) if per_image else (64, 16, 4, 1)
@@ -189,6 +193,13 @@ def test_who_sees_less_by_the_same_means_is_outrun_at_the_first_rung() -> None:
 def test_who_sees_less_and_does_better_goes_on() -> None:
     plain, many = runner("inverse", 0.3, 0.4, 0.5, 0.6), runner("inverse", 0.2, 0.3, 0.45, 0.6, queries=10)
     assert ends(plain, many) == {"inverse": "whole", "inverse (10 releases)": "whole"}
+
+
+def test_who_imitates_the_device_is_outrun_by_who_queries_it() -> None:
+    shadow = Runner(AttackVariant(Imitating("shadow", {64: 0.2, 16: 0.3, 4: 0.4, 1: 0.5}, "query-free")))
+    inverse, other = runner("inverse", 0.3, 0.4, 0.5, 0.6), runner("other", 0.3, 0.4, 0.5, 0.6, threat="white-box")
+    assert ends(shadow, inverse)["shadow"] == "1/64"
+    assert ends(shadow, other)["shadow"] == "whole"
 
 
 def test_exact_repeats_and_near_duplicates_see_as_much_as_each_other() -> None:
