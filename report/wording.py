@@ -93,6 +93,13 @@ def sent(plan: Plan) -> str:
     return "crosses: " + ", ".join(f"{c.name} {'x'.join(map(str, c.sample_shape))}" for c in plan.crossing)
 
 
+def by_definition_text(plan: Plan) -> str:
+    """Why the leakage of a plan at the level *by definition* needs no attack: both extremes have that level."""
+    if plan.chosen.index.high > 0:
+        return "the input itself is sent, so whoever receives it needs no attack"
+    return "nothing private is sent, so there is nothing to attack"
+
+
 def short_defense(candidate: Candidate) -> str:
     """`element 0.3`, `element 0.3, tuned`, `rank=12, 3 bit, tuned`, or `none`."""
     return short_text(candidate.defense) + (", tuned" if candidate.tuned else "")
