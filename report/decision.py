@@ -118,7 +118,7 @@ def _privacy(plan: Plan, evidence: Evidence) -> Figure:
         if not evidence.at_most:
             value = f"\u2265 {down(rate.value)} of 100"
             note = f"{note} A lower bound: more effort recovers more."
-        return Figure(name="Recognisable", value=value, interval=limits, note=note, interval_values=rate)
+        return Figure(name="Recognisable pictures", value=value, interval=limits, note=note, interval_values=rate)
     if evidence.level in BY_DEFINITION:
         note = "0: nothing private crosses. 1: the input itself crosses."
         return Figure(name=name, value=number(index.value), interval="by definition", note=note, interval_values=index)

@@ -146,17 +146,18 @@ def information(candidate: Candidate) -> str:
     return f"information {ends} ({leak.information_is})"
 
 
-_FORMS: Mapping[Returns, str] = {
+RETURNED: Mapping[str, str] = {
     "label": "the label alone",
     "label+probability": "the label and its probability to two digits",
     "top5": "five labels with their probabilities",
     "logits": "all that the model returns",
 }
+"""What a service returns (`Returns`), in words."""
 
 
 def output_text(form: Returns, *, declared: bool) -> str:
     """What a service returns, in words."""
-    return _FORMS[form] + ("" if declared else " (`returns` is not declared)")
+    return RETURNED[form] + ("" if declared else " (`returns` is not declared)")
 
 
 def outrun_note(audits: Sequence[Audit]) -> list[str]:
