@@ -149,7 +149,7 @@ def tell(story: str, attacks: str, limit_s: float) -> None:
 
 
 def run(story: str, command: list[str], folder: Path, limit_s: float) -> None:
-    """Run a command, print its seconds, exit code and last line; code 124 where it was ended after `limit_s`."""
+    """Run a command and print its seconds, exit code and last line; code 124 where it was ended after `limit_s`."""
     program = WITH_TORCHVISION if story == "named" and find_spec("torchvision") else COLLABPLAN
     paths = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}

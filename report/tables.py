@@ -178,7 +178,7 @@ def agreement(plan: Plan, leakage: LeakageReport | None, audits: Sequence[Audit]
     )
     if len(pairs) < FEWEST:
         said = (
-            f"Estimated and attacked were {len(pairs)} pairs of cut and defense; a rank correlation takes {FEWEST}. "
+            f"Estimated and attacked were {len(pairs)} pair{'s' * (len(pairs) != 1)} of cut and defense; a rank correlation takes {FEWEST}. "
             "How far the estimates can be trusted here is not known."
         )
         return Agreement(pairs=compared, spearman=None, low=None, high=None, said=said)
