@@ -2,7 +2,7 @@
 
 import sys
 
-from collabplan.cli.main import main
+from .cli.main import main
 
 if __name__ == "__main__":
     sys.argv[0] = "collabplan"  # as provenance names the command
