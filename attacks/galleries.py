@@ -81,7 +81,7 @@ def keep_gallery(
         "files": canonical_json(dict(files)),
         "revisions": canonical_json(dict(revisions)),
     }
-    levels = (originals.clamp(0, 1) * 255).round().cpu().numpy().astype(np.uint8)
+    levels = (originals.clamp(0, 1) * 255).round().cpu().numpy().astype(np.uint8, order="C")  # save ignores strides
     write_bytes(folder / (name + ENDING), save({"originals": levels}, said))
 
 

@@ -147,7 +147,8 @@ def report(found: SearchResult, kept: PlanFile, least: Level | None, output: Out
     searched = plan.searched if plan else None
     if found.front:
         output.show(front(found.front, searched, found.objectives, found.power))
-    output.show(comparison(plan, found.baselines, found.power))
+    if plan is not None or found.baselines:
+        output.show(comparison(plan, found.baselines, found.power))
     for line in rows_legend([*front_rows(found.front, searched), *compared_rows(plan, found.baselines)]):
         output.say(line)
     if plan is not None:

@@ -13,9 +13,10 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, RenderableType
@@ -45,7 +46,7 @@ PATIENCE_S = 1.0
 REDRAW_S = 0.2
 
 LINE_S = 60.0
-"""Without a terminal (nohup, a log file) a counted step says every so often how far it is."""
+"""Without a terminal (nohup, a log file) a step says every so often how far it is, also while it counts nothing."""
 
 
 class _Results(Console):
@@ -127,7 +128,12 @@ class Output:
     @contextmanager
     def _spinner(self, description: str) -> Iterator[Advance]:
         columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-        with self._live(Progress(*columns, console=self.stderr, transient=True)) as progress:
+        started = time.monotonic()
+
+        def beat() -> None:
+            self._line(description, 0.0, "", time.monotonic() - started)
+
+        with self._beating(beat), self._live(Progress(*columns, console=self.stderr, transient=True)) as progress:
             progress.add_task(description, total=None)
             yield lambda done, total, what="": None  # noqa: ARG005
 
@@ -135,7 +141,7 @@ class Output:
     def _bar(self, description: str) -> Iterator[Advance]:
         """It draws only when it is advanced: a drawing thread would disturb what is being timed.
 
-        Without a terminal it is a line a minute.
+        Without a terminal it is a line a minute, also where a part takes longer and advances nothing.
         """
         progress = Progress(
             TextColumn("{task.description}"), BarColumn(20), TaskProgressColumn(), TimeRemainingColumn(),
@@ -145,14 +151,25 @@ class Output:
         task = progress.add_task(description, total=None, what="")
         started = said = time.monotonic()
         drawn = started + PATIENCE_S - REDRAW_S
+        share, doing = 0.0, ""
+
+        def say(now: float) -> None:
+            nonlocal said
+            said = now
+            self._line(description, share, doing, now - started)
+
+        def beat() -> None:
+            now = time.monotonic()
+            if now - said >= LINE_S:
+                say(now)
 
         def advance(done: float, total: float, what: str = "") -> None:
-            nonlocal drawn, said
+            nonlocal drawn, share, doing
             now = time.monotonic()
             if not self.stderr.is_terminal:
+                share, doing = done / total if total else 0.0, what
                 if now - said >= LINE_S:
-                    said = now
-                    self._line(description, done / total if total else 0.0, what, now - started)
+                    say(now)
                 return
             progress.update(task, completed=done, total=total, what=escape(what))
             if now - drawn < REDRAW_S:
@@ -163,16 +180,38 @@ class Output:
             progress.refresh()
 
         try:
-            yield advance
+            with self._beating(beat):
+                yield advance
         finally:
             if progress.live.is_started:
                 progress.stop()
 
+    @contextmanager
+    def _beating(self, beat: Callable[[], None]) -> Iterator[None]:
+        """Without a terminal, call `beat` every `LINE_S` from a thread that otherwise sleeps: it disturbs no timing."""
+        if self.stderr.is_terminal:
+            yield
+            return
+        ended = Event()
+
+        def watch() -> None:
+            while not ended.wait(LINE_S):
+                beat()
+
+        thread = Thread(target=watch, name="progress", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+
     def _line(self, description: str, share: float, what: str, seconds: float) -> None:
-        """`searching: 42 % after 12 min, about 17 min left (layer2.0)`."""
+        """`searching: 42 % after 12 min, about 17 min left (layer2.0)`. A share of 0 tells nothing and is not said."""
         left = f", about {max(1, round(seconds * (1 - share) / share / 60))} min left" if 0 < share < 1 else ""
         doing = f" ({what})" if what else ""
-        text = f"{description}: {100 * share:.0f} % after {max(1, round(seconds / 60))} min{left}{doing}"
+        far = f"{100 * share:.0f} % " if share else ""
+        text = f"{description}: {far}after {max(1, round(seconds / 60))} min{left}{doing}"
         self.stderr.print(without_escapes(text), markup=False, soft_wrap=True)
 
     @contextmanager

@@ -20,6 +20,7 @@ from ..records import (
 )
 from ..report.wording import (
     bits_text,
+    by_definition_text,
     defense,
     information,
     number,
@@ -160,7 +161,7 @@ def level_text(plan: Plan) -> str:
     """How well the leakage is supported, and whether that proves the privacy budgets."""
     said = f"{plan.level} (estimated < quick < standard < signed off)"
     if plan.level == "by definition":
-        said = "by definition: there is nothing to attack"
+        said = f"by definition: {by_definition_text(plan)}"
     if plan.certificate is not None and plan.proven:
         said += f"; certified: {len(plan.certificate.attackers)} attackers, {len(plan.certificate.seeds)} seeds"
     return said if plan.proven else f"{said}; NOT YET PROVEN within the privacy budgets"

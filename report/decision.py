@@ -11,7 +11,7 @@ from typing import Any
 
 from ..records import Candidate, Interval, Plan
 from .document import Decision, Figure
-from .evidence import Evidence
+from .evidence import BY_DEFINITION, Evidence
 from .wording import link_text, number, size
 
 UNIT_METRICS = ("top-1", "accuracy", "correct")
@@ -71,8 +71,10 @@ def sent_numbers(plan: Plan) -> str:
 
 def _leaks(plan: Plan, evidence: Evidence) -> str:
     chosen = plan.chosen
-    if evidence.level == "by definition":
-        return "nothing private leaves" if evidence.index.high <= 0 else "whoever receives it has the input itself"
+    if evidence.level == "nothing private sent":
+        return "nothing private leaves"
+    if evidence.level == "input sent as it is":
+        return "whoever receives it has the input itself"
     if chosen.leakage.index_of == "token recovery":
         tokens = f"{up(evidence.index.high)} of 100 private tokens"
         return f"by estimate, up to {tokens} can be read, and nobody has attacked it"
@@ -116,8 +118,8 @@ def _privacy(plan: Plan, evidence: Evidence) -> Figure:
         if not evidence.at_most:
             value = f"\u2265 {down(rate.value)} of 100"
             note = f"{note} A lower bound: more effort recovers more."
-        return Figure(name="Recognisable", value=value, interval=limits, note=note, interval_values=rate)
-    if evidence.level == "by definition":
+        return Figure(name="Recognisable pictures", value=value, interval=limits, note=note, interval_values=rate)
+    if evidence.level in BY_DEFINITION:
         note = "0: nothing private crosses. 1: the input itself crosses."
         return Figure(name=name, value=number(index.value), interval="by definition", note=note, interval_values=index)
     what = {

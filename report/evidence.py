@@ -14,7 +14,12 @@ from ..records import Audit, Audited, Interval, Plan, TierFigures
 from ..records.privacy import PRIVACY_BUDGETS
 from ..records.sign_off import QUICK, SEEDS
 
-Level = Literal["by definition", "estimated", "attacked, quick", "attacked, standard", "signed off"]
+Level = Literal[
+    "input sent as it is", "nothing private sent", "estimated", "attacked, quick", "attacked, standard", "signed off"
+]
+"""The badges. The first two follow from what crosses, and say opposite things: one badge for both would mislead."""
+
+BY_DEFINITION: tuple[Level, ...] = ("input sent as it is", "nothing private sent")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +87,15 @@ def evidence_of(plan: Plan, audits: Sequence[Audit] = ()) -> Evidence:
 def _without_attacks(plan: Plan) -> Evidence:
     chosen = plan.chosen
     by_definition = chosen.leakage.status == "by-definition"
-    level: Level = "by definition" if by_definition else "estimated"
+    level: Level = "estimated"
+    if by_definition:
+        level = "nothing private sent" if chosen.index.high <= 0 else "input sent as it is"
+    if level == "input sent as it is":
+        return Evidence(
+            level, "No privacy: whoever receives it needs no attack.", (), chosen.index, None, None, False, ()
+        )
     why = {
-        "by-definition": "The figure follows from what crosses, so no attack is needed.",
+        "by-definition": "No private input leaves the device, so there is nothing to attack.",
         "predicted": "Not attacked: the figure is predicted from attacks on other candidates.",
         "unmeasured": "Not attacked and not estimated: the figure counts as the worst case.",
     }.get(chosen.index_is, "Not attacked: cheap attackers estimate the figure, and real ones may recover more.")

@@ -38,7 +38,7 @@ def report_page(report: Report) -> str:
         finalize=_cleaned,
     )
     environment.filters |= {"number": number, "size": size, "share": share, "percent": _percent, "upper": _upper}
-    environment.filters |= {"log_percent": _log_percent, "tight": _tight}
+    environment.filters |= {"log_percent": _log_percent, "tight": _tight, "coded": _coded}
     script = _packaged("report.js")
     template = environment.get_template("report.html")
     text: str = template.render(
@@ -98,6 +98,11 @@ def _tight(text: str) -> Markup:
     """The same, escaped, with units that stay on the line of their number: that blank counts as not printable."""
     clean = str(escape(without_escapes(text)))
     return Markup(re.sub(r"(?<=\d) (?=%|ms\b|KiB|MiB|B\b|of \d)", "\u00a0", clean))
+
+
+def _coded(text: str) -> Markup:
+    """The same, escaped, with what stands between backticks set as code."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(without_escapes(text)))))
 
 
 def _upper(value: float) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 import shlex
 from collections.abc import Sequence
 
@@ -15,6 +16,7 @@ from ..records import AttackResult, Plan
 from .decision import down, up
 from .document import Condition, PictureRow, Pictures
 from .tables import is_undefended
+from .wording import RETURNED
 
 SHOWN = 8
 """Pictures in a row."""
@@ -129,13 +131,19 @@ def _condition(name: str, gallery: Gallery, room: int) -> tuple[Condition, int]:
     made = Condition(
         name=name,
         cut=audit.cut_name,
-        defense=audit.defense.unfitted.text,
+        defense=_defense_text(audit.defense.unfitted.text),
         effort=audit.effort,
         recognisable=recognisable,
         rows=tuple(rows),
         left_out=len(results) - len(rows),
     )
     return made, room
+
+
+def _defense_text(text: str) -> str:
+    """A defense in words where it is what the service returns, which no `--defense` names."""
+    found = re.match(r"declared-output:returns=(\S+)", text)
+    return text if found is None else RETURNED.get(found.group(1), text)
 
 
 def _how(plan: Plan, found: set[str]) -> tuple[str, ...]:

@@ -130,7 +130,11 @@ def _next_steps(plan: Plan, evidence: Evidence, file: str) -> tuple[Step, ...]:
             )
         )
     steps.append(Step(what="See what else was found.", command=f"collabplan front {file}"))
-    if evidence.level in ("signed off", "by definition"):
+    if evidence.level == "input sent as it is":
+        steps.append(
+            Step(what="Find a plan that sends less than the input.", command="collabplan optimize --max-leakage 0.8")
+        )
+    if evidence.level in ("signed off", "nothing private sent"):
         steps.append(Step(what="Write what device and server need.", command=f"collabplan bundle {file} -o bundle"))
     return tuple(steps)
 

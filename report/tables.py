@@ -177,8 +177,9 @@ def agreement(plan: Plan, leakage: LeakageReport | None, audits: Sequence[Audit]
         Compared(name=pair.label, estimated=pair.estimates[RIDGE], attacked=pair.audited) for pair in pairs
     )
     if len(pairs) < FEWEST:
+        counted = f"{len(pairs)} pair{'s' * (len(pairs) != 1)}"
         said = (
-            f"Estimated and attacked were {len(pairs)} pairs of cut and defense; a rank correlation takes {FEWEST}. "
+            f"Estimated and attacked: {counted} of cut and defense; a rank correlation takes {FEWEST}. "
             "How far the estimates can be trusted here is not known."
         )
         return Agreement(pairs=compared, spearman=None, low=None, high=None, said=said)

@@ -93,6 +93,13 @@ def sent(plan: Plan) -> str:
     return "crosses: " + ", ".join(f"{c.name} {'x'.join(map(str, c.sample_shape))}" for c in plan.crossing)
 
 
+def by_definition_text(plan: Plan) -> str:
+    """Why the leakage of a plan at the level *by definition* needs no attack: both extremes have that level."""
+    if plan.chosen.index.high > 0:
+        return "the input itself is sent, so whoever receives it needs no attack"
+    return "nothing private is sent, so there is nothing to attack"
+
+
 def short_defense(candidate: Candidate) -> str:
     """`element 0.3`, `element 0.3, tuned`, `rank=12, 3 bit, tuned`, or `none`."""
     return short_text(candidate.defense) + (", tuned" if candidate.tuned else "")
@@ -139,17 +146,18 @@ def information(candidate: Candidate) -> str:
     return f"information {ends} ({leak.information_is})"
 
 
-_FORMS: Mapping[Returns, str] = {
+RETURNED: Mapping[str, str] = {
     "label": "the label alone",
     "label+probability": "the label and its probability to two digits",
     "top5": "five labels with their probabilities",
     "logits": "all that the model returns",
 }
+"""What a service returns (`Returns`), in words."""
 
 
 def output_text(form: Returns, *, declared: bool) -> str:
     """What a service returns, in words."""
-    return _FORMS[form] + ("" if declared else " (`returns` is not declared)")
+    return RETURNED[form] + ("" if declared else " (`returns` is not declared)")
 
 
 def outrun_note(audits: Sequence[Audit]) -> list[str]:

@@ -51,7 +51,7 @@ def floors() -> list[Path]:
 def source_files() -> set[str]:
     """Every Python file of the package, relative to the root."""
     files = {file for floor in floors() for file in floor.rglob("*.py")}
-    return {file.relative_to(ROOT).as_posix() for file in files} | {"__init__.py"}
+    return {file.relative_to(ROOT).as_posix() for file in files} | {"__init__.py", "__main__.py"}
 
 
 @pytest.fixture(scope="module")

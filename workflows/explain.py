@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..planner.budgets import checks
 from ..records import Candidate, Objective, Plan
-from ..report.wording import bits_text, defense, power_text, same_point, size
+from ..report.wording import bits_text, by_definition_text, defense, power_text, same_point, size
 
 _SHOWN = 3
 """Rejected candidates that are named."""
@@ -122,7 +122,7 @@ def _rejected(plan: Plan) -> list[str]:
 def level_sentence(plan: Plan) -> str:
     """The level of a plan's evidence, and what it proves."""
     if plan.level == "by definition":
-        return "Level: by definition. There is nothing to attack."
+        return f"Level: by definition: {by_definition_text(plan)}."
     said = f"Level: {plan.level}, of estimated, quick, standard and signed off."
     return said if plan.proven else f"{said} The privacy budgets are not yet proven: run `collabplan certify`."
 

@@ -194,7 +194,10 @@ def no_plan(found: SearchResult) -> str:
             f"no plan within the time limit, which ended the {found.timed_out}; the same command goes on from here. "
             f"So far {found.nearest_miss or 'no candidate was measured'}"
         )
-    return f"no plan meets the budgets; {found.nearest_miss or 'no candidate could be evaluated'}"
+    return (
+        f"no plan meets the budgets; {found.nearest_miss or 'no candidate could be evaluated'}. "
+        "Raise the budget that it misses, try other defenses (--defense), or profile again on an idle machine"
+    )
 
 
 def _report_power(power: Power, profiles: Profiles, reporter: Reporter) -> None:

@@ -6,7 +6,7 @@ import report_plans as made
 import torch
 from collabplan.attacks import attack_named, run_audit
 from collabplan.attacks.conformance import EFFORT, toy_request
-from collabplan.attacks.galleries import ENDING, kept_galleries
+from collabplan.attacks.galleries import ENDING, keep_gallery, kept_galleries
 
 ATTACKS = [attack_named("prior"), attack_named("ridge")]
 
@@ -21,6 +21,14 @@ def test_an_audit_keeps_its_figures_originals_and_pictures(tmp_path: Path) -> No
         wanted = (images.clamp(0, 1) * 255).round().to(torch.uint8)[: len(levels)]
         assert torch.equal(torch.from_numpy(levels), wanted)
     assert any(name.startswith("attack:") for name in found.revisions)
+
+
+def test_originals_are_kept_as_they_are_whatever_their_strides(tmp_path: Path) -> None:
+    pictures = torch.rand(2, 4, 5, 3, generator=torch.Generator().manual_seed(0)).permute(0, 3, 1, 2)  # as JPEGs come
+    model, audit = toy_request().target.traced.identity, made.gallery(made.candidate()).audit
+    keep_gallery(tmp_path, "strided", audit, model, None, pictures, {"ridge": "none.safetensors"}, {})
+    (found,) = kept_galleries(tmp_path)
+    assert torch.equal(torch.from_numpy(found.originals), (pictures * 255).round().to(torch.uint8))
 
 
 def test_the_same_audit_again_keeps_one_gallery(tmp_path: Path) -> None:

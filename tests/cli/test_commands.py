@@ -128,6 +128,7 @@ def test_no_plan_exits_1_names_the_nearest_miss_and_writes_nothing(planned: Path
     assert ran.code == 1
     assert ran.document["plan"] is None
     assert "no plan meets the budgets" in ran.err.splitlines()[-1]
+    assert "Raise the budget that it misses" in ran.err.splitlines()[-1]
     assert ran.document["nearest_miss"]
     assert not (planned / "plan.json").exists()
 

@@ -24,6 +24,19 @@ def test_without_a_terminal_a_counted_step_says_once_a_minute_how_far_it_is(
     ]
 
 
+@pytest.mark.parametrize("counted", [True, False])
+def test_without_a_terminal_a_step_that_advances_nothing_says_that_it_still_runs(
+    counted: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("collabplan.cli.output.LINE_S", 0.05)
+    with Output().progress("attacking", counted=counted) as advance:
+        advance(0, 2, "shadow-other")
+        time.sleep(0.3)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "attacking: after 1 min" + " (shadow-other)" * counted
+    assert len(lines) >= 2
+
+
 def test_without_a_terminal_a_sentence_is_one_line_unless_columns_says_how_wide_lines_are(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -97,4 +97,8 @@ def test_what_follows_from_the_definition_needs_no_attack() -> None:
     raw = made.candidate(
         "cloud-only", made.NONE, leakage=made.estimated(1.0).model_copy(update={"status": "by-definition"})
     )
-    assert evidence_of(made.plan(chosen=raw)).level == "by definition"
+    assert evidence_of(made.plan(chosen=raw)).level == "input sent as it is"
+    assert "No privacy" in evidence_of(made.plan(chosen=raw)).why
+    zero = {"status": "by-definition", "index": Interval(value=0.0, low=0.0, high=0.0)}
+    nothing = made.candidate("edge-only", made.NONE, leakage=made.estimated(0.0).model_copy(update=zero))
+    assert evidence_of(made.plan(chosen=nothing)).level == "nothing private sent"

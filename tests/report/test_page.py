@@ -114,3 +114,10 @@ def test_headings_are_in_order_and_every_picture_and_table_is_named(whole: str) 
 def test_the_same_data_makes_the_same_page() -> None:
     report = make_report(ReportSources(made.plan(), galleries=GALLERIES))
     assert report_page(report) == report_page(report)
+
+
+def test_commands_in_sentences_are_set_as_code() -> None:
+    page = report_page(make_report(ReportSources(made.plan())))
+    assert "latency is predicted (<code>collabplan verify</code> measures it)" in page
+    body = re.sub(r"<(script|style).*?</\1>", "", page, flags=re.S)
+    assert "`" not in body
