@@ -20,7 +20,7 @@ from .combined import CombinedIndex, combined_index, unseen_share
 from .fano import reidentification_ceiling
 from .gram import NestedMasks, WireRows, clean_rows, dropped, even_weights, squared_distances
 from .interface import Channel, Estimate, Estimator
-from .inversion import InversionIndex, LocalInversion
+from .inversion import MANY, InversionIndex, LocalInversion, lost_by_all
 from .jacobian import EdgeJacobian
 from .kde import kullback_leibler_nats
 from .ridge import EVENNESS, Kernels, RidgeIndex, ridge_index, tested_count
@@ -106,6 +106,7 @@ class CutLeakage:
         edge: Callable[[Data], Sequence[Tensor]] | None = None,
         random_rows: bool = False,
         inversion: Callable[[], LocalInversion] | None = None,
+        averaged: Callable[[], CutLeakage] | None = None,
     ) -> None:
         """
         Args:
@@ -122,13 +123,18 @@ class CutLeakage:
                 the rows reveal bounds what the release reveals of the inputs from above alone.
             inversion: gives the local inversion of the rows, or raises CollabplanError. Without it the index's high end
                 is wider.
+            averaged: where custom stages draw, gives the same over the mean of `MANY` draws. Without it the high end
+                knows the rows' own draws alone.
 
         Raises:
             CollabplanError: rows, inputs and crossings that do not fit together, NaN or infinity in the rows.
         """
         self.known = by_definition(cut, result_at=result_at)
-        self.rates, self.seed, self.random_rows = tuple(rates), seed, random_rows
-        self._inverting = inversion
+        # At a rate of 0 many releases are undropped ones: those have masks of their own.
+        lost = {lost_by_all(rate, MANY) for rate in rates} - {0.0}
+        self.rates, self.seed, self.random_rows = tuple({*rates, *lost}), seed, random_rows
+        self._inverting, self._averaging = inversion, averaged
+        self._averaged: CutLeakage | None = None
         self._inversion: LocalInversion | str | None = None
         self._missed: float | None = None
         if self.known is not None:
@@ -156,6 +162,7 @@ class CutLeakage:
         self._wires: dict[str, _Wire] = {}
         self._masks: dict[tuple[str, str], list[NestedMasks]] = {}
         self._resolvable: dict[str, float | None] = {}
+        self._shown: dict[tuple[str, str, float], RidgeIndex] = {}
 
     @classmethod
     def behind(
@@ -186,14 +193,24 @@ class CutLeakage:
             seed: as of the class.
             jacobian: gives the derivatives of the edge half, or raises CollabplanError; they are asked for once.
         """
-        source = Simulated(draws)
+        source, codes = Simulated(draws), replace(cut, crossing=defense.tail.crossing)
+
+        def averaged() -> CutLeakage:
+            many = Simulated(generator_for(seed, "averaged"))
+            means = [row.float() / MANY for row in defense.transforms.apply_rows(rows, many)]
+            for _ in range(MANY - 1):
+                for mean, row in zip(means, defense.transforms.apply_rows(rows, many), strict=True):
+                    mean += row.float() / MANY
+            return cls(means, inputs, codes, result_at=result_at, rates=rates, seed=seed, random_rows=True)
+
         return cls(
             defense.transforms.apply_rows(rows, source),
             inputs,
-            replace(cut, crossing=defense.tail.crossing),
+            codes,
             result_at=result_at,
             rates=rates,
             seed=seed,
+            averaged=averaged if defense.transforms.draws else None,
             edge=lambda data: defense.transforms.apply_rows(computed(data), source),
             random_rows=defense.transforms.draws,
             inversion=None
@@ -225,7 +242,7 @@ class CutLeakage:
         if self.known is not None:
             return self.known
         private = defense.private
-        key = private.record.without("dropout").model_copy(update={"masks": "fresh"}).model_dump_json()
+        key = _wire_key(private)
         wire = self._wire(key, private)
         bounds, channels = self._bounds(wire, private, key, generator)
         resolvable = None if self.random_rows else self._resolvable_noise(wire, private, key)
@@ -353,8 +370,9 @@ class CutLeakage:
         found: list[CombinedIndex | Recovered] = []
         if self.secrets.numbers is not None:
             numbers = self.secrets.numbers
-            shown = self._reconstructed(wire, defense, key, generator, numbers)
-            found.append(combined_index(shown, self._inverted(defense), len(self.order), lambda: self._unseen(numbers)))
+            shown, many = self._reconstructed(wire, defense, key, generator, numbers)
+            unseen = partial(self._unseen, numbers)
+            found.append(combined_index(shown, self._inverted(defense), len(self.order), unseen, many))
         if self.secrets.tokens:
             if self._recovery is None:
                 self._recovery = TokenRecovery(self.rows, self.secrets.tokens, self.seed, self._edge)
@@ -379,22 +397,56 @@ class CutLeakage:
 
     def _reconstructed(
         self, wire: _Wire, defense: Defense, key: str, generator: torch.Generator, numbers: Components
-    ) -> RidgeIndex:
-        noisy = None
+    ) -> tuple[RidgeIndex, RidgeIndex | None]:
+        """What ridge attackers recover from one release and, where releases differ, from `MANY` of an input."""
         if _random(defense):
-            tested = [row[: tested_count(len(self.order))] for row in self.rows]
-            undropped = _without_dropout(defense)
-            noisy = replace(wire.clean, parts=tuple(
-                part.reshape(part.shape[0], -1).T for part in undropped.observed(undropped.release(tested, generator))
-            ))  # fmt: skip
-        draws = self._draws(defense, wire, key)
-        return ridge_index(
-            [
-                Kernels(masks.gram(defense.rate), None if noisy is None else masks.cross(noisy, defense.rate))
-                for masks in draws
-            ],
-            numbers,
-        )
+            return self._under_noise(wire, defense, key, generator, numbers)
+        one = self._without_noise(wire, defense, key, numbers)
+        if self._averaging is not None:
+            return one, self._of_averages(defense, generator)
+        rate = lost_by_all(defense.rate, MANY)
+        return one, self._without_noise(wire, _at_rate(defense, rate), key, numbers) if defense.randomizes else None
+
+    def _without_noise(self, wire: _Wire, defense: Defense, key: str, numbers: Components) -> RidgeIndex:
+        """A function of mask and rate alone: many releases at one rate may be one at another, found already."""
+        kind = "none" if defense.record.dropout is None else defense.record.dropout.granularity
+        at = key, kind, defense.rate
+        if at not in self._shown:
+            draws = self._draws(defense, wire, key)
+            self._shown[at] = ridge_index([Kernels(masks.gram(defense.rate)) for masks in draws], numbers)
+        return self._shown[at]
+
+    def _under_noise(
+        self, wire: _Wire, defense: Defense, key: str, generator: torch.Generator, numbers: Components
+    ) -> tuple[RidgeIndex, RidgeIndex]:
+        tested = [row[: tested_count(len(self.order))] for row in self.rows]
+        undropped = _without_dropout(defense)
+        noisy = replace(wire.clean, parts=tuple(
+            part.reshape(part.shape[0], -1).T for part in undropped.observed(undropped.release(tested, generator))
+        ))  # fmt: skip
+
+        def kernels(at: Defense) -> list[Kernels]:
+            draws = self._draws(at, wire, key)
+            return [Kernels(masks.gram(at.rate), masks.cross(noisy, at.rate)) for masks in draws]
+
+        single = kernels(defense)
+        one = ridge_index(single, numbers)
+        if self._averaging is not None:
+            return one, self._of_averages(defense, generator)
+        rate = lost_by_all(defense.rate, MANY)
+        repeated = single if rate == defense.rate else kernels(_at_rate(defense, rate))
+        return one, ridge_index([each.mean_of(MANY) for each in repeated], numbers)
+
+    def _of_averages(self, defense: Defense, generator: torch.Generator) -> RidgeIndex:
+        """What `MANY` releases show where custom stages draw."""
+        if self._averaged is None:
+            assert self._averaging is not None
+            self._averaged = self._averaging()
+        mine = self._averaged
+        assert mine.secrets.numbers is not None
+        key = _wire_key(defense)
+        one, many = mine._reconstructed(mine._wire(key, defense), defense, key, generator, mine.secrets.numbers)
+        return one if many is None else many
 
 
 def _replayed(
@@ -425,6 +477,19 @@ def _private_rows(rows: Sequence[Tensor], cut: Cut | CutProfile) -> list[Tensor]
 
 def _without_dropout(defense: Defense) -> Defense:
     return Defense(defense.record.without("dropout"), defense.crossing)
+
+
+def _at_rate(defense: Defense, rate: float) -> Defense:
+    """The same with another dropout rate."""
+    dropout = defense.record.dropout
+    if dropout is None or not rate:
+        return _without_dropout(defense)
+    return Defense(defense.record.replacing(dropout.model_copy(update={"rate": rate})), defense.crossing)
+
+
+def _wire_key(defense: Defense) -> str:
+    """Names what all masks over the same quantizer and noise share."""
+    return defense.record.without("dropout").model_copy(update={"masks": "fresh"}).model_dump_json()
 
 
 def _random(defense: Defense) -> bool:

@@ -309,9 +309,9 @@ class CutMeasurement:
             found = self._under(defense)
             rows.append(self.run.row(self.cut, defense, found))
             # That there are few samples is said once, not for every cut.
-            said = found.index_note if found.inverted_index else f"{self.cut.name}: {found.index_note}"
-            if found.index_note and said not in self.notes:
-                self.notes.append(said)
+            for note in found.index_note.splitlines():
+                said = note if found.inverted_index else f"{self.cut.name}: {note}"
+                self.notes.extend({said} - set(self.notes))
         return self.run.finished(self.cut, tuple(rows), tuple(self.notes))
 
     def _leakage(self, defense: Defense) -> CutLeakage:
