@@ -107,6 +107,7 @@ class CutLeakage:
         random_rows: bool = False,
         inversion: Callable[[], LocalInversion] | None = None,
         averaged: Callable[[], CutLeakage] | None = None,
+        releases: int = MANY,
     ) -> None:
         """
         Args:
@@ -125,13 +126,15 @@ class CutLeakage:
                 is wider.
             averaged: where custom stages draw, gives the same over the mean of `MANY` draws. Without it the high end
                 knows the rows' own draws alone.
+            releases: of one input, that the high end of what data shows is of.
 
         Raises:
             CollabplanError: rows, inputs and crossings that do not fit together, NaN or infinity in the rows.
         """
         self.known = by_definition(cut, result_at=result_at)
+        self.releases = releases
         # At a rate of 0 many releases are undropped ones: those have masks of their own.
-        lost = {lost_by_all(rate, MANY) for rate in rates} - {0.0}
+        lost = {lost_by_all(rate, releases) for rate in rates} - {0.0}
         self.rates, self.seed, self.random_rows = tuple({*rates, *lost}), seed, random_rows
         self._inverting, self._averaging = inversion, averaged
         self._averaged: CutLeakage | None = None
@@ -398,14 +401,16 @@ class CutLeakage:
     def _reconstructed(
         self, wire: _Wire, defense: Defense, key: str, generator: torch.Generator, numbers: Components
     ) -> tuple[RidgeIndex, RidgeIndex | None]:
-        """What ridge attackers recover from one release and, where releases differ, from `MANY` of an input."""
+        """What ridge attackers recover from one release and, where releases differ, from many of an input."""
         if _random(defense):
             return self._under_noise(wire, defense, key, generator, numbers)
         one = self._without_noise(wire, defense, key, numbers)
         if self._averaging is not None:
             return one, self._of_averages(defense, generator)
-        rate = lost_by_all(defense.rate, MANY)
-        return one, self._without_noise(wire, _at_rate(defense, rate), key, numbers) if defense.randomizes else None
+        if self.releases == 1 or not defense.randomizes:
+            return one, None
+        undropped = _at_rate(defense, lost_by_all(defense.rate, self.releases))
+        return one, self._without_noise(wire, undropped, key, numbers)
 
     def _without_noise(self, wire: _Wire, defense: Defense, key: str, numbers: Components) -> RidgeIndex:
         """A function of mask and rate alone: many releases at one rate may be one at another, found already."""
@@ -418,7 +423,7 @@ class CutLeakage:
 
     def _under_noise(
         self, wire: _Wire, defense: Defense, key: str, generator: torch.Generator, numbers: Components
-    ) -> tuple[RidgeIndex, RidgeIndex]:
+    ) -> tuple[RidgeIndex, RidgeIndex | None]:
         tested = [row[: tested_count(len(self.order))] for row in self.rows]
         undropped = _without_dropout(defense)
         noisy = replace(wire.clean, parts=tuple(
@@ -433,9 +438,11 @@ class CutLeakage:
         one = ridge_index(single, numbers)
         if self._averaging is not None:
             return one, self._of_averages(defense, generator)
-        rate = lost_by_all(defense.rate, MANY)
+        if self.releases == 1:
+            return one, None
+        rate = lost_by_all(defense.rate, self.releases)
         repeated = single if rate == defense.rate else kernels(_at_rate(defense, rate))
-        return one, ridge_index([each.mean_of(MANY) for each in repeated], numbers)
+        return one, ridge_index([each.mean_of(self.releases) for each in repeated], numbers)
 
     def _of_averages(self, defense: Defense, generator: torch.Generator) -> RidgeIndex:
         """What `MANY` releases show where custom stages draw."""
