@@ -93,6 +93,11 @@ def stacked() -> nn.Module:
     return nn.Sequential(first, nn.ReLU(), second, nn.ReLU(), nn.Flatten())
 
 
+def deep() -> nn.Module:
+    """Three layers with ReLU, the last of 16 numbers: what crosses is far from linear."""
+    return nn.Sequential(linear(64), nn.ReLU(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 16))
+
+
 MAPS: dict[str, Callable[[], nn.Module]] = {
     "convolution": lambda: convolution(6),
     "convolution, ReLU": lambda: convolution(6, relu=True),
@@ -106,6 +111,7 @@ MAPS: dict[str, Callable[[], nn.Module]] = {
     "average pooling": lambda: pooled(nn.AvgPool2d(2)),
     "maximum pooling": lambda: pooled(nn.MaxPool2d(2)),
     "two convolutions": stacked,
+    "three layers": deep,
 }
 
 

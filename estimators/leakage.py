@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ from ..defenses.seeds import derive_seed, generator_for
 from ..graph import Cut
 from ..records import CollabplanError, CutProfile, IndexAt, InformationEstimate, Interval, Leakage, ResultAt
 from ..targets.data import Data
-from .combined import CombinedIndex, combined_index, unseen_share
+from .combined import REPEATS, CombinedIndex, combined_index, unseen_share
 from .fano import reidentification_ceiling
 from .gram import NestedMasks, WireRows, clean_rows, dropped, even_weights, squared_distances
 from .interface import Channel, Estimate, Estimator
@@ -137,7 +137,6 @@ class CutLeakage:
         lost = {lost_by_all(rate, releases) for rate in rates} - {0.0}
         self.rates, self.seed, self.random_rows = tuple({*rates, *lost}), seed, random_rows
         self._inverting, self._averaging = inversion, averaged
-        self._averaged: CutLeakage | None = None
         self._inversion: LocalInversion | str | None = None
         self._missed: float | None = None
         if self.known is not None:
@@ -161,7 +160,7 @@ class CutLeakage:
         secrets = inputs if isinstance(inputs, Secrets) else Secrets(inputs)
         self.secrets = secrets.take(self.order)
         self._edge = None if edge is None or secrets.one is None else partial(_replayed, edge, secrets.one, cut)
-        self._recovery: TokenRecovery | None = None
+        self._by_many: dict[str, Recovered] = {}
         self._wires: dict[str, _Wire] = {}
         self._masks: dict[tuple[str, str], list[NestedMasks]] = {}
         self._resolvable: dict[str, float | None] = {}
@@ -198,13 +197,18 @@ class CutLeakage:
         """
         source, codes = Simulated(draws), replace(cut, crossing=defense.tail.crossing)
 
-        def averaged() -> CutLeakage:
-            many = Simulated(generator_for(seed, "averaged"))
-            means = [row.float() / MANY for row in defense.transforms.apply_rows(rows, many)]
+        def means(rows: Sequence[Tensor]) -> list[Tensor]:
+            drawn = Simulated(generator_for(seed, "averaged"))
+            found = [row.float() / MANY for row in defense.transforms.apply_rows(rows, drawn)]
             for _ in range(MANY - 1):
-                for mean, row in zip(means, defense.transforms.apply_rows(rows, many), strict=True):
+                for mean, row in zip(found, defense.transforms.apply_rows(rows, drawn), strict=True):
                     mean += row.float() / MANY
-            return cls(means, inputs, codes, result_at=result_at, rates=rates, seed=seed, random_rows=True)
+            return found
+
+        def averaged() -> CutLeakage:
+            edge = lambda data: means(computed(data))  # noqa: E731
+            own = partial(cls, result_at=result_at, rates=rates, seed=seed, edge=edge, random_rows=True)
+            return own(means(rows), inputs, codes)
 
         return cls(
             defense.transforms.apply_rows(rows, source),
@@ -277,7 +281,7 @@ class CutLeakage:
             ),
             shown_index=index.shown if isinstance(index, CombinedIndex) else None,
             inverted_index=index.inverted_value if isinstance(index, CombinedIndex) else None,
-            index_note=index.note if isinstance(index, CombinedIndex) else "",
+            index_note="" if index is None else index.note,
             noise_floor=private.floor.text,
             information_low_nats=low,
             information_high_nats=high if math.isfinite(high) else None,
@@ -377,10 +381,30 @@ class CutLeakage:
             unseen = partial(self._unseen, numbers)
             found.append(combined_index(shown, self._inverted(defense), len(self.order), unseen, many))
         if self.secrets.tokens:
-            if self._recovery is None:
-                self._recovery = TokenRecovery(self.rows, self.secrets.tokens, self.seed, self._edge)
-            found.append(self._recovery.under(defense, generator))
+            found.append(self._recovered(self.recovery.under(defense, generator), defense))
         return max(found, key=lambda item: (item.index.high, item.index.value))
+
+    @cached_property
+    def recovery(self) -> TokenRecovery:
+        """Of the private tokens; all defenses share what is found of the edge half."""
+        return TokenRecovery(self.rows, self.secrets.tokens, self.seed, self._edge)
+
+    def _recovered(self, one: Recovered, defense: Defense) -> Recovered:
+        """The recovery from one release, its high end from many where releases differ."""
+        if self.releases == 1 or not (defense.randomizes or self._averaging is not None):
+            return one
+        fused = _fused(defense, self.releases)
+        key = fused.record.model_dump_json()
+        if key not in self._by_many:
+            recovery = self.recovery if self.averaged is None else self.averaged.recovery
+            self._by_many[key] = recovery.under(fused, generator_for(self.seed, "many"))
+        high = max(one.index.high, self._by_many[key].index.high)
+        return replace(one, index=one.index.model_copy(update={"high": high}), note=REPEATS)
+
+    @cached_property
+    def averaged(self) -> CutLeakage | None:
+        """The same over means of what custom stages draw; None where they draw nothing."""
+        return None if self._averaging is None else self._averaging()
 
     def _inverted(self, defense: Defense) -> InversionIndex | str:
         """What local inversion reconstructs, or why it does not."""
@@ -446,10 +470,8 @@ class CutLeakage:
 
     def _of_averages(self, defense: Defense, generator: torch.Generator) -> RidgeIndex:
         """What `MANY` releases show where custom stages draw."""
-        if self._averaged is None:
-            assert self._averaging is not None
-            self._averaged = self._averaging()
-        mine = self._averaged
+        mine = self.averaged
+        assert mine is not None
         assert mine.secrets.numbers is not None
         key = _wire_key(defense)
         one, many = mine._reconstructed(mine._wire(key, defense), defense, key, generator, mine.secrets.numbers)
@@ -492,6 +514,17 @@ def _at_rate(defense: Defense, rate: float) -> Defense:
     if dropout is None or not rate:
         return _without_dropout(defense)
     return Defense(defense.record.replacing(dropout.model_copy(update={"rate": rate})), defense.crossing)
+
+
+def _fused(defense: Defense, releases: int) -> Defense:
+    """One release that tells at least what the mean of so many does: noise and random rounding average out."""
+    fused = _at_rate(defense, lost_by_all(defense.rate, releases))
+    record, noise = fused.record, fused.record.noise
+    if noise is not None:
+        record = record.replacing(noise.model_copy(update={"std": noise.std / math.sqrt(releases)}))
+    if _random(fused):
+        record = record.without("quantizer")
+    return Defense(record.model_copy(update={"masks": "fresh"}), fused.crossing)
 
 
 def _wire_key(defense: Defense) -> str:

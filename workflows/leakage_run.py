@@ -30,6 +30,7 @@ from ..estimators import (
     estimator_named,
 )
 from ..estimators.catalogue import PARTS
+from ..estimators.combined import REPEATS
 from ..estimators.input_directions import InputDirections, input_directions
 from ..estimators.jacobian import EdgeJacobian
 from ..estimators.leakage import MAX_PRODUCT
@@ -310,7 +311,7 @@ class CutMeasurement:
             rows.append(self.run.row(self.cut, defense, found))
             # That there are few samples is said once, not for every cut.
             for note in found.index_note.splitlines():
-                said = note if found.inverted_index else f"{self.cut.name}: {note}"
+                said = note if found.inverted_index or note == REPEATS else f"{self.cut.name}: {note}"
                 self.notes.extend({said} - set(self.notes))
         return self.run.finished(self.cut, tuple(rows), tuple(self.notes))
 
