@@ -115,7 +115,8 @@ class ControlRow(Record):
 class LeakageReport(Record):
     """The file that `collabplan leakage -o` writes: rows by depth, then by defense.
 
-    `output_floor` is the leakage of the model's undefended output alone, which every deployment that returns it has.
+    `output_floor` is the leakage of the model's output alone, in the form that the service returns it: every deployment
+    has it.
     """
 
     format: Literal["collabplan.leakage"] = "collabplan.leakage"
