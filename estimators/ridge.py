@@ -257,7 +257,8 @@ class _Fit:
         own = range(tested_count(len(scores)))[subset]
         # In reverse order the tested ones come last, and half of the inverse that they need is 0.
         kernel = kernels.train[subset, subset].float().flip(0, 1)
-        self.tested = min(len(kernel), JUDGED) if judging else len(own)
+        known = len(kernel) if kernels.test is None else len(own)
+        self.tested = min(known, JUDGED) if judging else len(own)
         test = None if kernels.test is None else kernels.test[subset, subset].float().flip(0, 1)[-self.tested :]
         if width is not None:
             kernel, test = _gaussian(kernel, test, width)
