@@ -24,7 +24,7 @@ SLACK = 0.02
 
 def angles() -> tuple[Tensor, Tensor]:
     """One number in [0, 1], and the point of a circle that it crosses as: `[n, 1]` and `[n, 2]`."""
-    inputs = torch.rand(600, 1, generator=torch.Generator().manual_seed(0))
+    inputs = torch.rand(400, 1, generator=torch.Generator().manual_seed(0))
     return inputs, torch.cat([torch.sin(6 * inputs), torch.cos(6 * inputs)], dim=1)
 
 
@@ -65,7 +65,7 @@ def test_the_high_end_under_noise_is_not_below_an_average_of_ten(cut_of, spec) -
 
 @pytest.mark.parametrize("masks", ["fresh", "keyed"])
 def test_what_one_mask_drops_another_shows(cut_of, masks) -> None:  # type: ignore[no-untyped-def]
-    inputs = torch.rand(400, 12, generator=torch.Generator().manual_seed(0))
+    inputs = torch.rand(300, 12, generator=torch.Generator().manual_seed(0))
     half = shown(inputs, inputs, cut_of, dropout="element", rate=0.5, masks=masks)
     assert half.index.value < 0.7
     assert half.index.high > 0.98
@@ -95,7 +95,7 @@ class Jittered(CustomStage):
 
 
 def test_what_a_custom_stage_draws_averages_out() -> None:
-    inputs = torch.rand(500, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+    inputs = torch.rand(400, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
     traced, cut = cut_behind(linear(PIXELS), inputs[:2])
     activations, data = EdgeActivations(traced, cache_bytes=0), Data((inputs,))
     rows = activations.rows(cut, data)
