@@ -116,6 +116,15 @@ def declared_output(cut: Cut, returns: Returns | None) -> tuple[Returns, Defense
     return form, DefenseRecord.of(DeclaredOutput(form).record)
 
 
+def floor_of(cuts: Sequence[Cut], returns: Returns | None) -> tuple[Returns, DefenseRecord]:
+    """`declared_output` of the edge-only cut among `cuts`.
+
+    Without one there is nothing to attack, and the form is the declared one.
+    """
+    outputs = [cut for cut in cuts if cut.kind == "edge-only"]
+    return declared_output(outputs[0], returns) if outputs else (returns or "logits", DefenseRecord())
+
+
 def floor_attacks(attacks: Sequence[Attack], returns: Returns) -> tuple[Attack, ...]:
     """Those of `attacks` that apply to an output.
 

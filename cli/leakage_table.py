@@ -54,7 +54,10 @@ def head(report: LeakageReport) -> list[str]:
 def legend(report: LeakageReport) -> list[str]:
     """How to read the columns."""
     rows = _every(report)
-    high = "bar: the index, ░ to its high end, which adds what more samples may do and what these cannot show"
+    high = (
+        "bar: the index, ░ to its high end, which adds what more samples may do, what these cannot show and, where "
+        "masks or noise are random, what ten releases tell"
+    )
     lines = [high] if _has_index(report) else []
     meanings = {row.leakage.information_is for row in rows if row.leakage.saturated is not None}
     if meanings:

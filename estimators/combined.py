@@ -16,12 +16,18 @@ from dataclasses import dataclass
 
 from ..records import Interval
 from ..records.revisions import Part
-from .inversion import InversionIndex
+from .inversion import MANY, InversionIndex
 from .ridge import Kernels, RidgeIndex, ridge_index
 from .secrets import Components
 
-COMBINED_INDEX = Part("combined-index")
+COMBINED_INDEX = Part("combined-index", 2)
 """Raise its revision whenever the same two figures give another index."""
+
+REPEATS = (
+    f"masks or noise are random: high ends are those of {MANY} releases of an input (if keyed, of near-duplicates), "
+    "which average noise out and show what one mask drops"
+)
+"""Why the high end is further from the value than samples explain."""
 
 FEW_SAMPLES = 500
 """With fewer samples the covariance of the inputs is a guess, and the report says so."""
@@ -33,10 +39,10 @@ class CombinedIndex:
 
     Attributes:
         index: what data shows; its high end is the greater of both.
-        shown: what data shows.
+        shown: what data shows: of one release and, at its high end, of `MANY` where these tell more.
         inverted: what algebra shows; None where there is none.
-        by_samples: as of `RidgeIndex`.
-        note: why the high end is as high as it is; empty where there is nothing to say.
+        by_samples: as of `RidgeIndex`, of one release.
+        note: why the high end is as high as it is, a reason a line; empty where there is nothing to say.
     """
 
     index: Interval
@@ -55,26 +61,34 @@ class CombinedIndex:
 
 
 def combined_index(
-    ridge: RidgeIndex, inverted: InversionIndex | str, samples: int, unseen: Callable[[], float]
+    ridge: RidgeIndex,
+    inverted: InversionIndex | str,
+    samples: int,
+    unseen: Callable[[], float],
+    many: RidgeIndex | None = None,
 ) -> CombinedIndex:
     """What data shows, up to the greater of both.
 
     Args:
-        ridge: what data shows.
+        ridge: what data shows of one release.
         inverted: what algebra shows, or why there is none.
         samples: that both are from.
         unseen: gives what a regression with as many samples misses of the inputs themselves; see `unseen_share`.
+        many: what data shows of `MANY` releases of an input; None where all releases of it are the same.
     """
-    shown = ridge.index
+    best = ridge if many is None else max(ridge, many, key=lambda each: each.index.high)
+    shown = ridge.index.model_copy(update={"high": best.index.high})
+    repeats = [] if many is None else [REPEATS]
     if isinstance(inverted, str):
-        if not ridge.varies:
+        if not best.varies:
             return CombinedIndex(shown, shown, None, ridge.by_samples, "")
-        missed = unseen()
-        high = min(max(shown.high, shown.value + missed), 1.0)
+        missed, reached = unseen(), max(each.index.value for each in (ridge, many or ridge))
+        high = min(max(shown.high, reached + missed), 1.0)
         note = (
             f"no bound from the edge half ({inverted}): the high end adds {missed:.3f}, which a regression on "
             f"{samples} samples misses even of the inputs themselves"
         )
+        note = "\n".join([note, *repeats])
         return CombinedIndex(shown.model_copy(update={"high": high}), shown, None, ridge.by_samples, note)
     index = Interval(
         value=shown.value,
@@ -82,12 +96,11 @@ def combined_index(
         high=max(shown.high, inverted.value, inverted.high),
         level=shown.level,
     )
-    note = ""
-    if samples < FEW_SAMPLES:
-        note = (
-            f"{samples} samples, fewer than {FEW_SAMPLES}, hardly tell how the inputs vary: the high end is that of an "
-            "attacker who knows it; give more data"
-        )
+    few = (
+        f"{samples} samples, fewer than {FEW_SAMPLES}, hardly tell how the inputs vary: the high end is that of an "
+        "attacker who knows it; give more data"
+    )
+    note = "\n".join([*([few] if samples < FEW_SAMPLES else []), *repeats])
     return CombinedIndex(index, shown, inverted, ridge.by_samples, note)
 
 

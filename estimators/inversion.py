@@ -40,7 +40,7 @@ from .gram import drawn_thresholds, dropped
 from .jacobian import EdgeJacobian
 from .t_interval import t_half_width
 
-INVERSION = Part("local-inversion", 2)
+INVERSION = Part("local-inversion", 3)
 """Raise its revision whenever the same edge half gives another index, the modules that it is computed by included."""
 
 MANY = 10
@@ -107,7 +107,11 @@ class LocalInversion:
         survivors = sum(
             crossing.sample_elements * (1 - rate if defense.drops(crossing) else 1.0) for crossing in defense.crossing
         )
-        seen = [releases if defense.noises(crossing) else 1 for crossing in defense.crossing]
+        rounds = defense.record.rounds_randomly
+        seen = [
+            releases if defense.noises(crossing) or (rounds and crossing.is_quantized) else 1
+            for crossing in defense.crossing
+        ]
         weights = [count / std**2 for count, std in zip(seen, defense.floor.stds, strict=True)]
         information = [
             sum((gram * weight for gram, weight in zip(grams, weights, strict=True)), torch.zeros(()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor
@@ -16,11 +16,11 @@ from ..defenses.seeds import derive_seed, generator_for
 from ..graph import Cut
 from ..records import CollabplanError, CutProfile, IndexAt, InformationEstimate, Interval, Leakage, ResultAt
 from ..targets.data import Data
-from .combined import CombinedIndex, combined_index, unseen_share
+from .combined import REPEATS, CombinedIndex, combined_index, unseen_share
 from .fano import reidentification_ceiling
 from .gram import NestedMasks, WireRows, clean_rows, dropped, even_weights, squared_distances
 from .interface import Channel, Estimate, Estimator
-from .inversion import InversionIndex, LocalInversion
+from .inversion import MANY, InversionIndex, LocalInversion, lost_by_all
 from .jacobian import EdgeJacobian
 from .kde import kullback_leibler_nats
 from .ridge import EVENNESS, Kernels, RidgeIndex, ridge_index, tested_count
@@ -106,6 +106,8 @@ class CutLeakage:
         edge: Callable[[Data], Sequence[Tensor]] | None = None,
         random_rows: bool = False,
         inversion: Callable[[], LocalInversion] | None = None,
+        averaged: Callable[[], CutLeakage] | None = None,
+        releases: int = MANY,
     ) -> None:
         """
         Args:
@@ -122,13 +124,19 @@ class CutLeakage:
                 the rows reveal bounds what the release reveals of the inputs from above alone.
             inversion: gives the local inversion of the rows, or raises CollabplanError. Without it the index's high end
                 is wider.
+            averaged: where custom stages draw, gives the same over the mean of `MANY` draws. Without it the high end
+                knows the rows' own draws alone.
+            releases: of one input, that the high end of what data shows is of.
 
         Raises:
             CollabplanError: rows, inputs and crossings that do not fit together, NaN or infinity in the rows.
         """
         self.known = by_definition(cut, result_at=result_at)
-        self.rates, self.seed, self.random_rows = tuple(rates), seed, random_rows
-        self._inverting = inversion
+        self.releases = releases
+        # At a rate of 0 many releases are undropped ones: those have masks of their own.
+        lost = {lost_by_all(rate, releases) for rate in rates} - {0.0}
+        self.rates, self.seed, self.random_rows = tuple({*rates, *lost}), seed, random_rows
+        self._inverting, self._averaging = inversion, averaged
         self._inversion: LocalInversion | str | None = None
         self._missed: float | None = None
         if self.known is not None:
@@ -152,10 +160,11 @@ class CutLeakage:
         secrets = inputs if isinstance(inputs, Secrets) else Secrets(inputs)
         self.secrets = secrets.take(self.order)
         self._edge = None if edge is None or secrets.one is None else partial(_replayed, edge, secrets.one, cut)
-        self._recovery: TokenRecovery | None = None
+        self._by_many: dict[str, Recovered] = {}
         self._wires: dict[str, _Wire] = {}
         self._masks: dict[tuple[str, str], list[NestedMasks]] = {}
         self._resolvable: dict[str, float | None] = {}
+        self._shown: dict[tuple[str, str, float], RidgeIndex] = {}
 
     @classmethod
     def behind(
@@ -186,14 +195,29 @@ class CutLeakage:
             seed: as of the class.
             jacobian: gives the derivatives of the edge half, or raises CollabplanError; they are asked for once.
         """
-        source = Simulated(draws)
+        source, codes = Simulated(draws), replace(cut, crossing=defense.tail.crossing)
+
+        def means(rows: Sequence[Tensor]) -> list[Tensor]:
+            drawn = Simulated(generator_for(seed, "averaged"))
+            found = [row.float() / MANY for row in defense.transforms.apply_rows(rows, drawn)]
+            for _ in range(MANY - 1):
+                for mean, row in zip(found, defense.transforms.apply_rows(rows, drawn), strict=True):
+                    mean += row.float() / MANY
+            return found
+
+        def averaged() -> CutLeakage:
+            edge = lambda data: means(computed(data))  # noqa: E731
+            own = partial(cls, result_at=result_at, rates=rates, seed=seed, edge=edge, random_rows=True)
+            return own(means(rows), inputs, codes)
+
         return cls(
             defense.transforms.apply_rows(rows, source),
             inputs,
-            replace(cut, crossing=defense.tail.crossing),
+            codes,
             result_at=result_at,
             rates=rates,
             seed=seed,
+            averaged=averaged if defense.transforms.draws else None,
             edge=lambda data: defense.transforms.apply_rows(computed(data), source),
             random_rows=defense.transforms.draws,
             inversion=None
@@ -225,7 +249,7 @@ class CutLeakage:
         if self.known is not None:
             return self.known
         private = defense.private
-        key = private.record.without("dropout").model_copy(update={"masks": "fresh"}).model_dump_json()
+        key = _wire_key(private)
         wire = self._wire(key, private)
         bounds, channels = self._bounds(wire, private, key, generator)
         resolvable = None if self.random_rows else self._resolvable_noise(wire, private, key)
@@ -257,7 +281,7 @@ class CutLeakage:
             ),
             shown_index=index.shown if isinstance(index, CombinedIndex) else None,
             inverted_index=index.inverted_value if isinstance(index, CombinedIndex) else None,
-            index_note=index.note if isinstance(index, CombinedIndex) else "",
+            index_note="" if index is None else index.note,
             noise_floor=private.floor.text,
             information_low_nats=low,
             information_high_nats=high if math.isfinite(high) else None,
@@ -353,13 +377,34 @@ class CutLeakage:
         found: list[CombinedIndex | Recovered] = []
         if self.secrets.numbers is not None:
             numbers = self.secrets.numbers
-            shown = self._reconstructed(wire, defense, key, generator, numbers)
-            found.append(combined_index(shown, self._inverted(defense), len(self.order), lambda: self._unseen(numbers)))
+            shown, many = self._reconstructed(wire, defense, key, generator, numbers)
+            unseen = partial(self._unseen, numbers)
+            found.append(combined_index(shown, self._inverted(defense), len(self.order), unseen, many))
         if self.secrets.tokens:
-            if self._recovery is None:
-                self._recovery = TokenRecovery(self.rows, self.secrets.tokens, self.seed, self._edge)
-            found.append(self._recovery.under(defense, generator))
+            found.append(self._recovered(self.recovery.under(defense, generator), defense))
         return max(found, key=lambda item: (item.index.high, item.index.value))
+
+    @cached_property
+    def recovery(self) -> TokenRecovery:
+        """Of the private tokens; all defenses share what is found of the edge half."""
+        return TokenRecovery(self.rows, self.secrets.tokens, self.seed, self._edge)
+
+    def _recovered(self, one: Recovered, defense: Defense) -> Recovered:
+        """The recovery from one release, its high end from many where releases differ."""
+        if self.releases == 1 or not (defense.randomizes or self._averaging is not None):
+            return one
+        fused = _fused(defense, self.releases)
+        key = fused.record.model_dump_json()
+        if key not in self._by_many:
+            recovery = self.recovery if self.averaged is None else self.averaged.recovery
+            self._by_many[key] = recovery.under(fused, generator_for(self.seed, "many"))
+        high = max(one.index.high, self._by_many[key].index.high)
+        return replace(one, index=one.index.model_copy(update={"high": high}), note=REPEATS)
+
+    @cached_property
+    def averaged(self) -> CutLeakage | None:
+        """The same over means of what custom stages draw; None where they draw nothing."""
+        return None if self._averaging is None else self._averaging()
 
     def _inverted(self, defense: Defense) -> InversionIndex | str:
         """What local inversion reconstructs, or why it does not."""
@@ -379,22 +424,58 @@ class CutLeakage:
 
     def _reconstructed(
         self, wire: _Wire, defense: Defense, key: str, generator: torch.Generator, numbers: Components
-    ) -> RidgeIndex:
-        noisy = None
+    ) -> tuple[RidgeIndex, RidgeIndex | None]:
+        """What ridge attackers recover from one release and, where releases differ, from many of an input."""
         if _random(defense):
-            tested = [row[: tested_count(len(self.order))] for row in self.rows]
-            undropped = _without_dropout(defense)
-            noisy = replace(wire.clean, parts=tuple(
-                part.reshape(part.shape[0], -1).T for part in undropped.observed(undropped.release(tested, generator))
-            ))  # fmt: skip
-        draws = self._draws(defense, wire, key)
-        return ridge_index(
-            [
-                Kernels(masks.gram(defense.rate), None if noisy is None else masks.cross(noisy, defense.rate))
-                for masks in draws
-            ],
-            numbers,
-        )
+            return self._under_noise(wire, defense, key, generator, numbers)
+        one = self._without_noise(wire, defense, key, numbers)
+        if self._averaging is not None:
+            return one, self._of_averages(defense, generator)
+        if self.releases == 1 or not defense.randomizes:
+            return one, None
+        undropped = _at_rate(defense, lost_by_all(defense.rate, self.releases))
+        return one, self._without_noise(wire, undropped, key, numbers)
+
+    def _without_noise(self, wire: _Wire, defense: Defense, key: str, numbers: Components) -> RidgeIndex:
+        """A function of mask and rate alone: many releases at one rate may be one at another, found already."""
+        kind = "none" if defense.record.dropout is None else defense.record.dropout.granularity
+        at = key, kind, defense.rate
+        if at not in self._shown:
+            draws = self._draws(defense, wire, key)
+            self._shown[at] = ridge_index([Kernels(masks.gram(defense.rate)) for masks in draws], numbers)
+        return self._shown[at]
+
+    def _under_noise(
+        self, wire: _Wire, defense: Defense, key: str, generator: torch.Generator, numbers: Components
+    ) -> tuple[RidgeIndex, RidgeIndex | None]:
+        tested = [row[: tested_count(len(self.order))] for row in self.rows]
+        undropped = _without_dropout(defense)
+        noisy = replace(wire.clean, parts=tuple(
+            part.reshape(part.shape[0], -1).T for part in undropped.observed(undropped.release(tested, generator))
+        ))  # fmt: skip
+
+        def kernels(at: Defense) -> list[Kernels]:
+            draws = self._draws(at, wire, key)
+            return [Kernels(masks.gram(at.rate), masks.cross(noisy, at.rate)) for masks in draws]
+
+        single = kernels(defense)
+        one = ridge_index(single, numbers)
+        if self._averaging is not None:
+            return one, self._of_averages(defense, generator)
+        if self.releases == 1:
+            return one, None
+        rate = lost_by_all(defense.rate, self.releases)
+        repeated = single if rate == defense.rate else kernels(_at_rate(defense, rate))
+        return one, ridge_index([each.mean_of(self.releases) for each in repeated], numbers)
+
+    def _of_averages(self, defense: Defense, generator: torch.Generator) -> RidgeIndex:
+        """What `MANY` releases show where custom stages draw."""
+        mine = self.averaged
+        assert mine is not None
+        assert mine.secrets.numbers is not None
+        key = _wire_key(defense)
+        one, many = mine._reconstructed(mine._wire(key, defense), defense, key, generator, mine.secrets.numbers)
+        return one if many is None else many
 
 
 def _replayed(
@@ -425,6 +506,30 @@ def _private_rows(rows: Sequence[Tensor], cut: Cut | CutProfile) -> list[Tensor]
 
 def _without_dropout(defense: Defense) -> Defense:
     return Defense(defense.record.without("dropout"), defense.crossing)
+
+
+def _at_rate(defense: Defense, rate: float) -> Defense:
+    """The same with another dropout rate."""
+    dropout = defense.record.dropout
+    if dropout is None or not rate:
+        return _without_dropout(defense)
+    return Defense(defense.record.replacing(dropout.model_copy(update={"rate": rate})), defense.crossing)
+
+
+def _fused(defense: Defense, releases: int) -> Defense:
+    """One release that tells at least what the mean of so many does: noise and random rounding average out."""
+    fused = _at_rate(defense, lost_by_all(defense.rate, releases))
+    record, noise = fused.record, fused.record.noise
+    if noise is not None:
+        record = record.replacing(noise.model_copy(update={"std": noise.std / math.sqrt(releases)}))
+    if _random(fused):
+        record = record.without("quantizer")
+    return Defense(record.model_copy(update={"masks": "fresh"}), fused.crossing)
+
+
+def _wire_key(defense: Defense) -> str:
+    """Names what all masks over the same quantizer and noise share."""
+    return defense.record.without("dropout").model_copy(update={"masks": "fresh"}).model_dump_json()
 
 
 def _random(defense: Defense) -> bool:

@@ -33,7 +33,7 @@ from .sandwich import half_width
 from .secrets import Components
 from .t_interval import t_half_width
 
-RIDGE_INDEX = Part("ridge-index", 2)
+RIDGE_INDEX = Part("ridge-index", 3)
 """Raise its revision whenever the same releases give another leakage index, `gram.py` included."""
 
 MIN_SAMPLES = 20
@@ -49,6 +49,9 @@ EVENNESS = 0.1
 
 WIDTH = 4.0
 """Gaussian kernel: exp(-D / (WIDTH * mean D))."""
+
+AVERAGED_WIDTHS = (0.5, WIDTH)
+"""Where noise is averaged: narrow kernels read more of few numbers, wide ones as much as a linear one of many."""
 
 JUDGING_COMPONENTS = 128
 """Leading principal components of the input that choose kernel and penalty. Reported errors are over all."""
@@ -74,10 +77,26 @@ class Kernels:
         train: `[N, N]` among clean rows.
         test: `[T, N]` from noisy releases of the first T = `tested_count(N)` rows to the clean ones; None without
             noise.
+        averaged: the releases are means of several, and read by Gaussian kernels.
     """
 
     train: Tensor
     test: Tensor | None = None
+    averaged: bool = False
+
+    @property
+    def widths(self) -> tuple[float | None, ...]:
+        """Of the Gaussian kernels that are tried; None is the linear one."""
+        if self.averaged:
+            return AVERAGED_WIDTHS
+        return (None, WIDTH) if self.test is None else (None,)
+
+    def mean_of(self, releases: int) -> Kernels:
+        """The kernels of the mean of so many releases: noise shrinks by their root."""
+        if self.test is None:
+            return self
+        clean = self.train[: len(self.test)]
+        return Kernels(self.train, clean + (self.test - clean) / math.sqrt(releases), averaged=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +118,7 @@ class RidgeIndex:
 
 @dataclass(frozen=True, slots=True)
 class _Attacker:
-    gaussian: bool
+    width: float | None
     penalty: float
 
 
@@ -201,14 +220,17 @@ def _choose(kernels: Kernels, scores: Tensor, subset: slice) -> _Attacker | None
     """The attacker with the least leave-one-out error on `subset`; None if the prior does better."""
     leading = scores[:, :JUDGING_COMPONENTS]
     best, least = None, math.inf
-    penalties = PENALTIES if kernels.test is None else NOISY_PENALTIES
-    for gaussian in (False, True) if kernels.test is None else (False,):
-        fit = _Fit(kernels, leading, subset, gaussian, judging=kernels.test is None)
-        least = min(least, float(fit.prior.sum()))
+    for width in kernels.widths:
+        penalties = NOISY_PENALTIES if width is None and kernels.test is not None else PENALTIES
+        fit = _Fit(kernels, leading, subset, width, judging=kernels.test is None or kernels.averaged)
+        least, last = min(least, float(fit.prior.sum())), math.inf
         for penalty in penalties:
             loss = float(fit.errors(penalty).sum())
             if loss < least:
-                best, least = _Attacker(gaussian, penalty), loss
+                best, least = _Attacker(width, penalty), loss
+            if kernels.averaged and loss > last:
+                break  # it has one minimum, and time counts
+            last = loss
     return best
 
 
@@ -220,7 +242,7 @@ def _errors(kernels: Kernels, scores: Tensor, subset: slice, attacker: _Attacker
     """
     if attacker is None:
         return _prior(scores[subset])[: len(range(tested_count(len(scores)))[subset])]
-    fit = _Fit(kernels, scores, subset, attacker.gaussian)
+    fit = _Fit(kernels, scores, subset, attacker.width)
     position = NOISY_PENALTIES.index(attacker.penalty)
     tried = NOISY_PENALTIES[position : position + (1 if chosen else 2)]
     return min((fit.errors(penalty) for penalty in tried), key=lambda errors: float(errors.sum()))
@@ -230,20 +252,19 @@ class _Fit:
     """Kernel ridge on a subset of the samples, leave-one-out at its first ones, which are tested or judge."""
 
     def __init__(
-        self, kernels: Kernels, scores: Tensor, subset: slice, gaussian: bool, *, judging: bool = False
+        self, kernels: Kernels, scores: Tensor, subset: slice, width: float | None, *, judging: bool = False
     ) -> None:
         own = range(tested_count(len(scores)))[subset]
         # In reverse order the tested ones come last, and half of the inverse that they need is 0.
         kernel = kernels.train[subset, subset].float().flip(0, 1)
-        self.tested = min(len(kernel), JUDGED) if judging else len(own)
-        if gaussian:
-            norms = kernel.diagonal()
-            distances = (norms[:, None] + norms[None, :] - 2 * kernel).clamp_(min=0)
-            kernel = torch.exp(distances / (-WIDTH * (float(distances.mean()) or 1.0)))
+        known = len(kernel) if kernels.test is None else len(own)
+        self.tested = min(known, JUDGED) if judging else len(own)
+        test = None if kernels.test is None else kernels.test[subset, subset].float().flip(0, 1)[-self.tested :]
+        if width is not None:
+            kernel, test = _gaussian(kernel, test, width)
         row_mean, mean = kernel.mean(dim=0), kernel.mean()
         self.test = None
-        if kernels.test is not None:
-            test = kernels.test[subset, subset].float().flip(0, 1)
+        if test is not None:
             self.test = test - test.mean(dim=1, keepdim=True) - row_mean + mean
         self.train = kernel - row_mean[None, :] - row_mean[:, None] + mean
         self.scale = float(self.train.diagonal().mean())
@@ -278,6 +299,22 @@ class _Fit:
         through_itself = (self.test * inverse.T).sum(dim=1, keepdim=True) + 1 / count
         errors: Tensor = wanted[-tested:] - self.test @ solved + through_itself / own * solved[-tested:]
         return errors.square().sum(dim=1, dtype=torch.float64).flip(0)
+
+
+def _gaussian(linear: Tensor, test: Tensor | None, width: float) -> tuple[Tensor, Tensor | None]:
+    """Gaussian kernels from linear ones `[N, N]` and `[T, N]`; the tested rows are the last T.
+
+    Noise adds its own squared norm to every distance. That is much the same for all, and an attacker whose rows are as
+    noisy takes no notice of it: it is left out.
+    """
+    norms = linear.diagonal()
+    distances = (norms[:, None] + norms[None, :] - 2 * linear).clamp_(min=0)
+    scale = -width * (float(distances.mean()) or 1.0)
+    if test is not None:
+        noise = test - linear[-len(test) :]
+        own = noise.diagonal(offset=len(linear) - len(test))
+        test = torch.exp((distances[-len(test) :] + 2 * (own[:, None] - noise)) / scale)
+    return torch.exp(distances / scale), test
 
 
 def _prior(scores: Tensor) -> Tensor:

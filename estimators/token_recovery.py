@@ -40,7 +40,7 @@ from .token_secret import MIN_SAMPLES, Score, TokenSecret
 from .token_traces import Edge
 from .tokens import TokenInput
 
-TOKEN_RECOVERY = Part("token-recovery")
+TOKEN_RECOVERY = Part("token-recovery", 2)
 """Raise its revision whenever the same releases give another recovery, any `token_*.py` included."""
 
 ATTACKERS = ("nearest", "successive", "ridge", "inversion", "classifier", "bag")
@@ -64,12 +64,14 @@ class Recovered:
         by_samples: (samples, recovery of the same attacker with as many), ascending.
         attacker: the one that read most.
         input_name: what it read.
+        note: why the high end is as high as it is; empty where there is nothing to say.
     """
 
     index: Interval
     by_samples: tuple[tuple[int, float], ...]
     attacker: str
     input_name: str
+    note: str = ""
 
 
 class TokenRecovery:

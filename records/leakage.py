@@ -40,7 +40,8 @@ class Leakage(Record):
 
     `index` is 0 for attackers no better than the data prior, and 1 for perfect reconstruction. `status` is *estimated*
     (the greater of `shown_index`, what ridge attackers reach that know the mask, and of `inverted_index`, what the
-    local inversion of the edge half reconstructs; `index_note` says why the high end is as high as it is),
+    local inversion of the edge half reconstructs; where releases of an input differ, the high ends of all three are
+    those of ten; `index_note` says why the high end is as high as it is, a reason a line),
     *by-definition* (a raw private input crosses, or nothing does), *audited* (the worst of real attacks) or
     *unmeasured* (then the index is 1, the worst case). `index_by_samples` is `shown_index` on fewer samples. `index_of`
     says what the index counts: reconstructed variance of the inputs, or private *tokens* that are recovered exactly,
@@ -114,7 +115,8 @@ class ControlRow(Record):
 class LeakageReport(Record):
     """The file that `collabplan leakage -o` writes: rows by depth, then by defense.
 
-    `output_floor` is the leakage of the model's undefended output alone, which every deployment that returns it has.
+    `output_floor` is the leakage of the model's output alone, in the form that the service returns it: every deployment
+    has it.
     """
 
     format: Literal["collabplan.leakage"] = "collabplan.leakage"

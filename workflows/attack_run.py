@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..attacks import ArtifactCache, Attack, AuditOutcome, AuditRequest, Effort, checked, merged, random_queries
-from ..attacks.declared_output import declared_output, floor_attacks
+from ..attacks.declared_output import floor_attacks, floor_of
 from ..attacks.race import RACED
 from ..defenses import Defense, ProjectionMatrices
 from ..defenses.pipeline import defenses_at
@@ -77,13 +77,8 @@ class AttackRun:
 
     @cached_property
     def floor(self) -> tuple[Returns, DefenseRecord]:
-        """What the service returns, and the stages that make it of the model's output; see `declared_output`.
-
-        Without an edge-only cut there is nothing to attack, and the form is the declared one.
-        """
-        outputs = [cut for cut in self.cuts if cut.kind == "edge-only"]
-        returns = self.target.returns
-        return declared_output(outputs[0], returns) if outputs else (returns or "logits", DefenseRecord())
+        """What the service returns, and the stages that make it of the model's output; see `declared_output`."""
+        return floor_of(self.cuts, self.target.returns)
 
     @cached_property
     def others(self) -> dict[str, Data]:

@@ -27,6 +27,7 @@ from ..records import (
     collect_provenance,
     write_text,
 )
+from ..report.wording import output_text
 from ..targets.input_options import InputOptions
 from ..targets.target import Target
 from .cut_choice import choose_cuts, crossing_limit
@@ -196,6 +197,7 @@ def _open_run(
         settings=settings,
         batch=affordable_batch([*every, *chosen]),
         folder=workspace.prepare() / "leakage",
+        returns=target.returns,
     )
     return _Opened(run, crossing, notes)
 
@@ -213,6 +215,8 @@ def _report(
         else:
             rows += found[cut.id].rows
     said = list(dict.fromkeys([*notes, *(note for cut in run.cuts for note in found[cut.id].notes)]))
+    if floor is not None:
+        said.append(f"output alone: {output_text(run.floor[0], declared=run.returns is not None)}")
     defenses = run.settings.defenses
     if any(defense.quantizer is not None or defense.noise is not None for defense in defenses):
         said.append("ranges of quantizer and noise are those of the same samples")

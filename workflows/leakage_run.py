@@ -17,6 +17,7 @@ import torch
 from pydantic import Field, ValidationError
 from torch import Tensor
 
+from ..attacks.declared_output import floor_of
 from ..defenses import Defense, stage_revisions
 from ..defenses.pipeline import defenses_at
 from ..defenses.seeds import derive_seed, generator_for
@@ -30,6 +31,7 @@ from ..estimators import (
     estimator_named,
 )
 from ..estimators.catalogue import PARTS
+from ..estimators.combined import REPEATS
 from ..estimators.input_directions import InputDirections, input_directions
 from ..estimators.jacobian import EdgeJacobian
 from ..estimators.leakage import MAX_PRODUCT
@@ -43,6 +45,7 @@ from ..records import (
     LeakageRow,
     Record,
     ResultAt,
+    Returns,
     hash_json,
     save,
 )
@@ -134,11 +137,12 @@ class LeakageRun:
     """One measurement of several cuts on one set of samples.
 
     Attributes:
-        cuts: what to measure; the edge-only cut among them is the task-output floor: the model's output alone,
-            undefended.
+        cuts: what to measure; the edge-only cut among them is the task-output floor: the model's output alone, in the
+            form that the service returns it.
         data: the samples; all are used.
         batch: samples per pass, see `affordable_batch`.
         folder: where finished cuts are kept.
+        returns: what the service returns, as the target declares it; None: it does not, and the label counts.
     """
 
     traced: TracedGraph
@@ -148,15 +152,21 @@ class LeakageRun:
     settings: LeakageSettings
     batch: int
     folder: Path
+    returns: Returns | None = None
 
     @cached_property
     def revisions(self) -> dict[str, int]:
         """Of all code that the figures depend on, the target's own stages too."""
         estimators = [estimator_named(name) for name in self.settings.estimators if name != RIDGE]
         found = {**revisions_of("estimator", estimators), **revisions_of("leakage", PARTS)}
-        for defense in self.settings.defenses:
+        for defense in (*self.settings.defenses, self.floor[1]):
             found |= stage_revisions(defense)
         return found
+
+    @cached_property
+    def floor(self) -> tuple[Returns, DefenseRecord]:
+        """What the service returns, and the stages that make it of the model's output; see `declared_output`."""
+        return floor_of(self.cuts, self.returns)
 
     @cached_property
     def place(self) -> Path:
@@ -170,6 +180,7 @@ class LeakageRun:
                 [defense.model_dump(mode="json") for defense in self.settings.defenses],
                 [self.settings.estimators, self.settings.seed],
                 self.batch,
+                self.floor[0],
                 self.revisions,
                 *([] if self.settings.device.type == "cpu" else [self.settings.device.type]),
             ]
@@ -242,7 +253,11 @@ class LeakageRun:
 
     def defenses(self, cut: Cut) -> tuple[DefenseRecord, ...]:
         """The defenses that make a difference at `cut`."""
-        return defenses_at(cut, self.settings.defenses)
+        return (self.floor[1],) if cut.kind == "edge-only" else defenses_at(cut, self.settings.defenses)
+
+    def bound(self, record: DefenseRecord, cut: Cut, fits: ProjectionFits) -> tuple[Defense, str]:
+        """One of `defenses` at `cut`, not yet calibrated; and a note where its projection is left out."""
+        return (Defense(record, cut.crossing), "") if cut.kind == "edge-only" else fits.bound(record, cut)
 
     def row(self, cut: Cut, defense: Defense, leakage: Leakage) -> LeakageRow:
         """A row of the report."""
@@ -303,15 +318,15 @@ class CutMeasurement:
         rows = []
         for count, record in enumerate(self.records):
             step(count)
-            defense, note = self.fits.bound(record, self.cut)
+            defense, note = self.run.bound(record, self.cut, self.fits)
             self.notes.extend({note} - {"", *self.notes})
             defense = defense.calibrate(self.crossed)
             found = self._under(defense)
             rows.append(self.run.row(self.cut, defense, found))
             # That there are few samples is said once, not for every cut.
-            said = found.index_note if found.inverted_index else f"{self.cut.name}: {found.index_note}"
-            if found.index_note and said not in self.notes:
-                self.notes.append(said)
+            for note in found.index_note.splitlines():
+                said = note if found.inverted_index or note == REPEATS else f"{self.cut.name}: {note}"
+                self.notes.extend({said} - set(self.notes))
         return self.run.finished(self.cut, tuple(rows), tuple(self.notes))
 
     def _leakage(self, defense: Defense) -> CutLeakage:

@@ -350,3 +350,18 @@ def test_the_real_controls_of_a_quick_estimator_pass(run: Run) -> None:
     ran = run("leakage", "--controls", "--estimators", "kde,ridge", "--samples", "200", "--json")
     assert ran.code == 0
     assert {row["estimator"] for row in ran.document["controls"]} == {"kde", "ridge"}
+
+
+def test_the_output_counts_as_the_service_returns_it(measured: Path, run: Run, report: LeakageReport) -> None:
+    assert any(note == "output alone: the label alone (`returns` is not declared)" for note in report.notes)
+    found, model = {}, (measured / "model.py").read_text()
+    for returns in ("label", "label+probability", "logits"):
+        (measured / "model.py").write_text(f"{model}\nreturns = {returns!r}\n")
+        assert run(*LEAKAGE, "--cuts", "edge-only", "--estimators", "ridge", "-o", "floor.json").code == 0
+        made = load(LeakageReport, Path("floor.json"))
+        assert made.output_floor is not None
+        found[returns] = made.output_floor.leakage.index.value
+        assert not any("is not declared" in note for note in made.notes)
+    assert report.output_floor is not None
+    assert found["label"] == pytest.approx(report.output_floor.leakage.index.value)
+    assert found["label"] < found["label+probability"] < found["logits"]

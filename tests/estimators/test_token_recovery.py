@@ -294,3 +294,22 @@ def test_the_same_seed_gives_the_same_figure():
 def test_too_few_sequences_are_refused():
     with pytest.raises(CollabplanError, match="at least 20"):
         At(Mixing(), text(10), "tanh").under()
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"dropout": "element", "rate": 0.7},
+        {"noise": "gaussian", "noise_std": 0.2},
+        {"dropout": "element", "rate": 0.7, "masks": "keyed"},
+    ],
+)
+def test_the_high_end_is_that_of_ten_releases(spec):
+    """What one release hides of a mean of tokens, ten show; the value stays that of one."""
+    at = At(Embedded(), text(), cut="norm")
+    one = at.under(**spec)
+    shown = {"noise": "gaussian", "noise_std": 0.2 / 10**0.5} if "noise" in spec else {}
+    assert one.index.value < one.index.high
+    assert one.index.high >= at.under(**shown).index.value - 0.02
+    assert one.index_note.startswith("masks or noise are random")
+    assert at.under().index_note == ""
