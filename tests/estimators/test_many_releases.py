@@ -28,10 +28,10 @@ def angles() -> tuple[Tensor, Tensor]:
     return inputs, torch.cat([torch.sin(6 * inputs), torch.cos(6 * inputs)], dim=1)
 
 
-def shown(rows: Tensor, inputs: Tensor, cut_of, **spec: object) -> Leakage:  # type: ignore[no-untyped-def]
+def shown(rows: Tensor, inputs: Tensor, cut_of, **spec: object) -> Leakage:
     """What data alone shows: no edge half is given."""
     crossing = Crossing(name="t", node="t", dtype="float32", sample_shape=tuple(rows.shape[1:]))
-    defense = Defense(defense_record(**spec), (crossing,)).calibrate([rows])  # type: ignore[arg-type]
+    defense = Defense(defense_record(**spec), (crossing,)).calibrate([rows])
     leakage = CutLeakage([rows], Components.of(inputs), cut_of(defense), rates=(0.5, 0.9))
     return leakage.under(defense, generator=torch.Generator().manual_seed(1))
 
@@ -55,7 +55,7 @@ def nearest_angle(std: float) -> float:
         {"noise": "gaussian", "noise_std": 0.1, "masks": "keyed"},
     ],
 )
-def test_the_high_end_under_noise_is_not_below_an_average_of_ten(cut_of, spec) -> None:  # type: ignore[no-untyped-def]
+def test_the_high_end_under_noise_is_not_below_an_average_of_ten(cut_of, spec) -> None:
     inputs, rows = angles()
     found = shown(rows, inputs, cut_of, **spec)
     assert found.index.high >= nearest_angle(2 * spec["noise_std"]) - SLACK
@@ -64,7 +64,7 @@ def test_the_high_end_under_noise_is_not_below_an_average_of_ten(cut_of, spec) -
 
 
 @pytest.mark.parametrize("masks", ["fresh", "keyed"])
-def test_what_one_mask_drops_another_shows(cut_of, masks) -> None:  # type: ignore[no-untyped-def]
+def test_what_one_mask_drops_another_shows(cut_of, masks) -> None:
     inputs = torch.rand(300, 12, generator=torch.Generator().manual_seed(0))
     half = shown(inputs, inputs, cut_of, dropout="element", rate=0.5, masks=masks)
     assert half.index.value < 0.7
@@ -74,7 +74,7 @@ def test_what_one_mask_drops_another_shows(cut_of, masks) -> None:  # type: igno
     assert most.index.value < 0.3
 
 
-def test_random_rounding_averages_out(cut_of) -> None:  # type: ignore[no-untyped-def]
+def test_random_rounding_averages_out(cut_of) -> None:
     inputs = torch.rand(400, 3, generator=torch.Generator().manual_seed(0))
     found = shown(inputs, inputs, cut_of, bits=2, rounding="stochastic")
     step = 1 / 3
@@ -117,7 +117,7 @@ def test_what_a_custom_stage_draws_averages_out() -> None:
     assert found.index.high > ten - SLACK
 
 
-def test_without_randomness_one_release_is_all(cut_of) -> None:  # type: ignore[no-untyped-def]
+def test_without_randomness_one_release_is_all(cut_of) -> None:
     inputs, rows = angles()
     found = shown(rows, inputs, cut_of)
     assert REPEATS not in found.index_note
