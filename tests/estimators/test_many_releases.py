@@ -28,10 +28,10 @@ def angles() -> tuple[Tensor, Tensor]:
     return inputs, torch.cat([torch.sin(6 * inputs), torch.cos(6 * inputs)], dim=1)
 
 
-def shown(rows: Tensor, inputs: Tensor, cut_of, **spec: object) -> Leakage:
+def shown(rows: Tensor, inputs: Tensor, cut_of, **spec: object) -> Leakage:  # type: ignore[no-untyped-def]
     """What data alone shows: no edge half is given."""
     crossing = Crossing(name="t", node="t", dtype="float32", sample_shape=tuple(rows.shape[1:]))
-    defense = Defense(defense_record(**spec), (crossing,)).calibrate([rows])
+    defense = Defense(defense_record(**spec), (crossing,)).calibrate([rows])  # type: ignore[arg-type]
     leakage = CutLeakage([rows], Components.of(inputs), cut_of(defense), rates=(0.5, 0.9))
     return leakage.under(defense, generator=torch.Generator().manual_seed(1))
 
