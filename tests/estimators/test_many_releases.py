@@ -28,7 +28,7 @@ def angles() -> tuple[Tensor, Tensor]:
     return inputs, torch.cat([torch.sin(6 * inputs), torch.cos(6 * inputs)], dim=1)
 
 
-def shown(rows: Tensor, inputs: Tensor, cut_of, **spec: object) -> Leakage:  # type: ignore[no-untyped-def]
+def shown(rows: Tensor, inputs: Tensor, cut_of, **spec: object) -> Leakage:
     """What data alone shows: no edge half is given."""
     crossing = Crossing(name="t", node="t", dtype="float32", sample_shape=tuple(rows.shape[1:]))
     defense = Defense(defense_record(**spec), (crossing,)).calibrate([rows])  # type: ignore[arg-type]
