@@ -20,13 +20,18 @@ from ..records import CollabplanError, Threat, hash_json, hash_tensors
 from ..targets.data import Data
 from .artifact_cache import ArtifactCache
 from .audit_target import AuditTarget
-from .releases import CopyKind, ObservedReleases
+from .releases import CopyKind, ObservedReleases, near_copy
 from .threat import MIN_AUXILIARY, TIERS, AttackFailed
 
 HELD_OUT = 5
 """One auxiliary image in HELD_OUT is kept for model selection and early stopping."""
 
 MOST_HELD_OUT = 500
+
+MOST_SHIFTED = 3
+"""Shifted copies of an auxiliary image that attackers learn from, where they have few images."""
+
+SHIFTED = CopyKind(shift=1, noise=0.0)
 
 MOST_BYTES = 2_000_000_000
 """The most bytes of activations that a bank keeps in memory."""
@@ -48,6 +53,7 @@ class AdversaryView:
         naive: the attacker does not know of dropout and noise, and learns from releases without them.
         intercepted: releases of inputs that are unknown to the attacker and are no targets.
         artifacts: what attackers at other cuts have made of the same auxiliary images.
+        room: how many images it learns from at most; shifted copies of its own fill what these leave (`learned`).
 
     Raises:
         AttackFailed: fewer than `MIN_AUXILIARY` auxiliary images.
@@ -61,6 +67,7 @@ class AdversaryView:
     naive: bool = False
     intercepted: ObservedReleases | None = None
     artifacts: ArtifactCache = field(default_factory=lambda: ArtifactCache(0))
+    room: int = 0
 
     def __post_init__(self) -> None:
         if len(self.auxiliary) < MIN_AUXILIARY:
@@ -100,6 +107,25 @@ class AdversaryView:
     def training(self) -> Data:
         """All other auxiliary images."""
         return self.auxiliary.take(torch.arange(len(self.held_out), len(self.auxiliary)))
+
+    @cached_property
+    def learned(self) -> Data:
+        """What attackers who query the device learn from: `training` and, where `room` is left, shifted copies of it.
+
+        A copy is shifted by at most a pixel, down and to the right, as in training any network on few images. Inputs
+        that are no images are not.
+        """
+        own = self.training
+        pixels = self.pixels(own)
+        copies = min(MOST_SHIFTED, self.room // len(own) - 1) if pixels.ndim == 4 else 0
+        if copies < 1:
+            return own
+        draws = generator_for(0, "shifted", self.auxiliary.content_hash)
+        every = [own.take(torch.arange(len(own))) for _ in range(copies)]
+        shifted = [self.target.with_pixels(each, near_copy(pixels, draws, SHIFTED)) for each in every]
+        parts = [own, *shifted]
+        inputs = tuple(torch.cat(rows) for rows in zip(*(part.inputs for part in parts), strict=True))
+        return Data(inputs, None if own.labels is None else torch.cat([own.labels] * len(parts)))
 
     def limited(self, count: int) -> AdversaryView:
         """The same view with at most `count` auxiliary images."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -12,7 +12,7 @@ from ..defenses.seeds import generator_for
 from ..graph import Halves
 from ..records import Threat
 from ..targets.data import Data
-from .adversary_view import AdversaryView
+from .adversary_view import MOST_SHIFTED, AdversaryView
 from .answers import Answers, class_means
 from .artifact_cache import ArtifactCache
 from .audit_request import AttackVariant, AuditRequest
@@ -20,8 +20,15 @@ from .interface import Effort
 from .perception import Look, Sight, distances, feature_halves, look
 from .race import Course
 from .releases import CopyKind, ObservedReleases
+from .ridge import linear_index
 
 LARGEST_GALLERY = 1000
+
+PROBED = 400
+"""Auxiliary images that show whether shifted copies help."""
+
+HARM = 0.02
+"""An index of `ridge` that is lower by more with shifted copies speaks against them."""
 
 STRANGERS = 200
 """Images that attackers race on."""
@@ -175,7 +182,25 @@ class AuditData:
             target, auxiliary, threat, queries=queries, copies=copies, naive=naive, intercepted=seen,
             artifacts=self.artifacts,
         )  # fmt: skip
-        return made.limited(self.effort.fit_samples)
+        made = made.limited(self.effort.fit_samples)
+        room = 2 * len(made.training) <= self.effort.fit_samples
+        if variant is None or threat == "query-free" or not room or not self._shifts_help(made):
+            return made
+        return replace(made, room=self.effort.fit_samples)
+
+    def _shifts_help(self, view: AdversaryView) -> bool:
+        """Whether shifted copies do an attacker no harm: asked of `ridge` on held-out images, once for each cut."""
+        few = replace(view.limited(PROBED), queries=1, copies=None, naive=True, room=PROBED * (1 + MOST_SHIFTED))
+
+        def decide(draws: torch.Generator) -> bool:
+            seed = int(torch.randint(2**62, (1,), generator=draws))
+            alone, more = (
+                linear_index(replace(few, room=room), torch.Generator().manual_seed(seed)) for room in (0, few.room)
+            )
+            return more > alone - HARM
+
+        key = f"shifts {self.request.target.codes_key} {few.auxiliary.content_hash}"
+        return self.artifacts.once(key, decide, at=self.request.target.cut.id)
 
     def released(self, queries: int, copies: CopyKind | None) -> ObservedReleases:
         """The targets' releases, the same for every attack; with a kind, all but the first are of near-duplicates."""

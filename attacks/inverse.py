@@ -25,14 +25,14 @@ from .releases import ObservedReleases
 class InverseNetwork:
     """The attack."""
 
-    revision: ClassVar[int] = 4
+    revision: ClassVar[int] = 5
     name: str = "inverse"
     threat: Threat = "black-box"
     per_image: bool = False
 
     def fit(self, view: AdversaryView, effort: Effort, generator: torch.Generator) -> Attacker:
         """Train on releases of auxiliary images. Raises AttackFailed if training diverges."""
-        data = view.training
+        data = view.learned
         images = view.pixels(data)
         bank = view.bank(data)
         held = view.query(view.held_out, generator), view.pixels(view.held_out)

@@ -73,13 +73,13 @@ class _Pairs:
     def of(cls, view: AdversaryView, most: int, generator: torch.Generator) -> _Pairs:
         """At most `most` pairs, and no more than fit into memory."""
         width = sum(math.prod(shape) for shape in view.read_shapes)
-        most = min(most, max(20, int(MOST_NUMBERS / max(width, 1))), len(view.training))
+        most = min(most, max(20, int(MOST_NUMBERS / max(width, 1))), len(view.learned))
         # Near-duplicates take many queries, which all attackers share; otherwise no more is asked than is read.
         positions = torch.arange(most)
-        bank = view.bank(view.training.take(positions) if view.copies is None else view.training)
+        bank = view.bank(view.learned.take(positions) if view.copies is None else view.learned)
         standard = Standard.of(view.typical(bank.clean))
         rows = standard.flat(bank.at(positions, generator))
-        images = view.pixels(view.training.take(positions)).flatten(1)
+        images = view.pixels(view.learned.take(positions)).flatten(1)
         centre, mean = rows.mean(dim=0), images.mean(dim=0)
         rows -= centre
         held, truth = view.query(view.held_out, generator), view.pixels(view.held_out).flatten(1)
@@ -94,7 +94,7 @@ class LinearRidge:
     else `MOST_SAMPLES` of them, in dual form.
     """
 
-    revision: ClassVar[int] = 3
+    revision: ClassVar[int] = 4
     iterated: ClassVar[bool] = False
     name: str = "ridge"
     threat: Threat = "black-box"
@@ -103,7 +103,7 @@ class LinearRidge:
     def fit(self, view: AdversaryView, effort: Effort, generator: torch.Generator) -> Attacker:  # noqa: ARG002
         """Solve for the auxiliary images."""
         features = sum(math.prod(shape) for shape in view.read_shapes)
-        if features <= min(MOST_FEATURES, len(view.training)):
+        if features <= min(MOST_FEATURES, len(view.learned)):
             return _primal(view, features, generator)
         pairs = _Pairs.of(view, MOST_SAMPLES, generator)
         weights = dual_ridge(pairs.rows, pairs.wanted, pairs.held, pairs.truth)
@@ -118,7 +118,7 @@ class KernelRidge:
     & Wainwright, Divide and Conquer Kernel Ridge Regression, JMLR 2015).
     """
 
-    revision: ClassVar[int] = 2
+    revision: ClassVar[int] = 3
     iterated: ClassVar[bool] = False
     name: str = "kernel"
     threat: Threat = "black-box"
@@ -144,7 +144,7 @@ class KernelRidge:
 
 def _primal(view: AdversaryView, features: int, generator: torch.Generator) -> _Fitted:
     """The best linear reconstruction from all auxiliary images, by the normal equations, a batch at a time."""
-    bank, images = view.bank(view.training), view.pixels(view.training).flatten(1)
+    bank, images = view.bank(view.learned), view.pixels(view.learned).flatten(1)
     standard, mean = Standard.of(view.typical(bank.clean)), images.mean(dim=0)
     left = torch.zeros(features, features, dtype=torch.float64)
     right, total = torch.zeros(features, len(mean), dtype=torch.float64), torch.zeros(features, dtype=torch.float64)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from attack_views import audit_target, digits, first_layer, view_of
@@ -48,6 +50,25 @@ def test_held_out_images_are_not_trained_on_and_none_is_lost() -> None:
     assert len(view.held_out) == len(view.auxiliary) // 5
     assert not held & trained
     assert held | trained == set(view.auxiliary.sample_hashes())
+
+
+def test_few_images_are_learned_from_with_shifted_copies_as_far_as_there_is_room() -> None:
+    view = view_of(dropping()).limited(100)
+    assert view.learned is view.training
+    assert replace(view, room=159).learned is not None
+    assert len(replace(view, room=159).learned) == 80
+    learned = replace(view, room=10_000).learned
+    assert len(learned) == 4 * 80
+    assert torch.equal(learned.inputs[0][:80], view.training.inputs[0])
+    assert learned.labels is not None
+    assert view.training.labels is not None
+    assert torch.equal(learned.labels[80:160], view.training.labels)
+    shifted, own = learned.inputs[0][80:160], view.training.inputs[0]
+    inner = shifted[:, :, 1:-1, 1:-1]
+    moves = [own[:, :, 1 + down : 15 + down, 1 + right : 15 + right] for down in (-1, 0, 1) for right in (-1, 0, 1)]
+    assert all(any(torch.equal(image, move[at]) for move in moves) for at, image in enumerate(inner))
+    held = {image.numpy().tobytes() for image in view.held_out.inputs[0]}
+    assert not held & {image.numpy().tobytes() for image in learned.inputs[0]}
 
 
 def test_an_attacker_with_too_few_images_is_refused() -> None:

@@ -23,9 +23,12 @@ from collabplan.attacks import (
     Reconstruction,
     Training,
     attack_named,
+    audit_data,
     budget_objection,
     run_audit,
 )
+from collabplan.attacks.audit_data import AuditData
+from collabplan.attacks.audit_request import AttackVariant
 from collabplan.attacks.ridge import LinearRidge
 from collabplan.estimators.inversion import MANY
 from collabplan.records import AttackResult, Threat
@@ -328,3 +331,25 @@ def test_an_attack_that_has_not_converged_is_failed_where_convergence_was_asked_
 def test_images_that_are_not_finite_are_a_failed_attack(device: AuditTarget) -> None:
     found = result(audited(device, Pretender(torch.full((8, 1, 16, 16), torch.nan))), "pretender")
     assert "not finite" in found.reason
+
+
+def test_an_attacker_with_few_images_recovers_more_by_shifting_them() -> None:
+    targets, intercepted, own = digits()
+    asked = AuditRequest(dropping(), targets, own.take(torch.arange(60)), intercepted)
+    few, many = (
+        run_audit(asked, CHEAP, replace(EFFORT, fit_samples=samples), seed=0).record.tier("black-box").index
+        for samples in (60, 600)
+    )
+    assert many.low > few.high
+
+
+@pytest.mark.parametrize(("shifted", "room"), [(0.45, 0), (0.49, EFFORT.fit_samples), (0.6, EFFORT.fit_samples)])
+def test_shifted_copies_that_do_harm_are_left_out(shifted: float, room: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audit_data, "linear_index", lambda view, _: shifted if view.room else 0.5)
+    targets, intercepted, own = digits()
+    asked = AuditRequest(dropping(), targets, own.take(torch.arange(200)), intercepted)
+    data = AuditData(asked, EFFORT, 0, ArtifactCache(0))
+    variant = AttackVariant(attack_named("ridge"), queries=MANY)
+    assert data.view("black-box", variant).room == room
+    assert data.view("white-box", variant).room == room, "`refined` starts where `inverse` ends"
+    assert data.view("query-free", variant).room == 0
