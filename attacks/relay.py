@@ -49,10 +49,9 @@ class _Track:
 
     def practise(self, runner: Runner, effort: Effort) -> Standing | None:
         whole = self.run.data.effort
-        share = max(
-            round(whole.train_steps / max(1, effort.train_steps)), round(whole.fit_samples / max(1, effort.fit_samples))
-        )
-        self._say(f"{runner.label}, first 1/{share}" if share > 1 else runner.label)
+        steps, images = whole.train_steps // effort.train_steps, whole.fit_samples // effort.fit_samples
+        part = f", 1/{steps} of its steps" if steps > 1 else f", 1/{images} of its images" if images > 1 else ""
+        self._say(f"{runner.label}{part}")
         return self.run.at(effort).practise(runner)
 
     def finish(self, runner: Runner) -> bool:
