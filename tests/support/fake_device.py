@@ -18,7 +18,7 @@ from collabplan.profilers import timers
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten, tree_map
+from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 DEVICE = torch.device("meta")
 
@@ -80,18 +80,20 @@ class FakeDevice(TorchDispatchMode):
 
 
 def _run(function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-    leaves, _ = tree_flatten((args, kwargs))
+    leaves, layout = tree_flatten((args, kwargs))
     tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
     here = any(isinstance(each, OnDevice) for each in tensors)
     moves = function in (torch.ops.aten._to_copy.default, torch.ops.aten.copy_.default)
     if here and not moves and any(each.ndim and not isinstance(each, OnDevice) for each in tensors):
         raise RuntimeError(f"Expected all tensors to be on the same device, but {function} was given meta and cpu")
     wanted = kwargs.get("device")
+    if not here and wanted is None:
+        return function(*args, **kwargs)
     on_device = here if wanted is None else torch.device(wanted) == DEVICE
-    plain = {
-        name: torch.device("cpu") if name == "device" and each is not None else each for name, each in kwargs.items()
-    }
-    made = function(*tree_map(_held, args), **tree_map(_held, plain))
+    held, named = tree_unflatten([_held(leaf) for leaf in leaves], layout)
+    if wanted is not None:
+        named["device"] = torch.device("cpu")
+    made = function(*held, **named)
     if function._schema.is_mutable:
         return args[0] if function._schema.returns else None
     if moves and not on_device and made is _held(args[0]):
