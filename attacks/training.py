@@ -165,6 +165,7 @@ def mean_over(count: int, most: int, loss: Callable[[slice], Tensor]) -> float:
     """
 
     def total(some: slice) -> float:
-        return float(loss(some)) * (some.stop - some.start)
+        images: int = some.stop - some.start
+        return float(loss(some)) * images
 
     return sum(BatchSize(most).over(count, total)) / count

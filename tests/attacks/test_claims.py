@@ -6,14 +6,16 @@ import json
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from typing import ClassVar
 
 import pytest
 import torch
-from collabplan.attacks import Effort, Reconstruction, Training, attack_named, claims, run_audit
+from collabplan.attacks import Attack, Attacker, Effort, Reconstruction, Training, attack_named, claims, run_audit
 from collabplan.attacks.conformance import toy_request
-from collabplan.planner import artifacts as stores
+from collabplan.planner.artifacts import open_artifacts
 from collabplan.planner.claims import Claims
+from collabplan.records import Threat
 from forked import Forked
 
 EFFORT = Effort("standard", 24, 80, 6400, 3200, 8, 8, until_converged=True)
@@ -28,7 +30,7 @@ class Blend:
     name: str
     start: float
     gain: float
-    threat: str = "black-box"
+    threat: Threat = "black-box"
     revision: ClassVar[int] = 1
     per_image: bool = False
 
@@ -42,7 +44,7 @@ class Blend:
 
 @dataclass(frozen=True, eq=False)
 class Blended:
-    inner: object
+    inner: Attacker
     mean: torch.Tensor
     factor: float
     training: Training = field(default_factory=lambda: Training(10))
@@ -52,7 +54,7 @@ class Blended:
         return Reconstruction((self.mean + self.factor * (images - self.mean)).clamp(0, 1))
 
 
-SUITE = (
+SUITE: tuple[Attack, ...] = (
     *(attack_named(name) for name in ("prior", "ridge")),
     *(Blend(f"strong {at}", 0.9, 0.03 + at / 1000) for at in range(2)),
     *(Blend(f"weak {at}", 0.1, 0.05) for at in range(3)),
@@ -71,8 +73,9 @@ def figures(record):
 def machine(place, own, racing):
     """It says what it fits, and its figures at last."""
     claims.POLL_S = 0.02
-    stores.Claims = lambda store: Claims(store, heartbeat_s=0.2, grace_s=2.0)
-    shared = stores.open_artifacts(str(place / "shared"))
+    quicker = partial(Claims, heartbeat_s=0.2, grace_s=2.0)
+    pytest.MonkeyPatch().setattr("collabplan.planner.artifacts.Claims", quicker)
+    shared = open_artifacts(str(place / "shared"))
     print(figures(audited(racing, folder=place / own / "audits", exchange=shared)))
 
 

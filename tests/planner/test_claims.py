@@ -6,6 +6,7 @@ import io
 import json
 import os
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from collabplan.attacks import claims as dividing
 from collabplan.attacks.claims import free_first, turn
 from collabplan.attacks.time_limit import Deadline, TimeUp, until
 from collabplan.planner.artifacts import Artifacts, open_artifacts
-from collabplan.planner.claims import BucketClaims, Claims, FolderClaims
+from collabplan.planner.claims import BucketClaims, Claims, ClaimStore, FolderClaims
 from collabplan.records import ALONE, CollabplanError
 from forked import Forked
 from optuna.artifacts import FileSystemArtifactStore
@@ -58,7 +59,7 @@ class Client:
         self._path(Key).unlink(missing_ok=True)
 
 
-STORES = {
+STORES: dict[str, Callable[[Path], ClaimStore]] = {
     "folder": lambda place: FolderClaims(place / "claims"),
     "bucket": lambda place: BucketClaims(Client(place / "bucket"), "plans", "mine/claims/"),
 }

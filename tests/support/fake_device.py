@@ -7,8 +7,9 @@ CPU beside one of the device fails (scalars excepted), and so does numpy. As an 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -17,7 +18,7 @@ from collabplan.profilers import timers
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten, tree_map
+from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 DEVICE = torch.device("meta")
 
@@ -28,7 +29,7 @@ class OnDevice(Tensor):
     held: Tensor
 
     @staticmethod
-    def __new__(cls, held):
+    def __new__(cls, held: Tensor) -> OnDevice:
         made = torch.Tensor._make_wrapper_subclass(
             cls, held.shape, held.stride(), held.storage_offset(), dtype=held.dtype, device=DEVICE
         )
@@ -36,10 +37,12 @@ class OnDevice(Tensor):
         return made
 
     @classmethod
-    def __torch_dispatch__(cls, function, types, args=(), kwargs=None):
+    def __torch_dispatch__(  # type: ignore[override]  # torch declares it without its first argument
+        cls, function: Any, types: Iterable[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
         return _run(function, args, kwargs or {})
 
-    __torch_function__ = torch._C._disabled_torch_function_impl
+    __torch_function__: ClassVar[Callable[..., Any]] = torch._C._disabled_torch_function_impl
 
 
 class FakeDevice(TorchDispatchMode):
@@ -56,7 +59,9 @@ class FakeDevice(TorchDispatchMode):
         self.room: int | None = None
         self.refused = self.ran = 0
 
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+    def __torch_dispatch__(
+        self, function: Any, types: Iterable[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
         made = _run(function, args, kwargs or {})
         for leaf in tree_flatten(made)[0]:
             if isinstance(leaf, OnDevice):
@@ -74,19 +79,21 @@ class FakeDevice(TorchDispatchMode):
             raise torch.OutOfMemoryError(f"fake device out of memory. Tried to allocate {shape[0]} images")
 
 
-def _run(function, args, kwargs):
-    leaves, _ = tree_flatten((args, kwargs))
+def _run(function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    leaves, layout = tree_flatten((args, kwargs))
     tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
     here = any(isinstance(each, OnDevice) for each in tensors)
     moves = function in (torch.ops.aten._to_copy.default, torch.ops.aten.copy_.default)
     if here and not moves and any(each.ndim and not isinstance(each, OnDevice) for each in tensors):
         raise RuntimeError(f"Expected all tensors to be on the same device, but {function} was given meta and cpu")
     wanted = kwargs.get("device")
+    if not here and wanted is None:
+        return function(*args, **kwargs)
     on_device = here if wanted is None else torch.device(wanted) == DEVICE
-    plain = {
-        name: torch.device("cpu") if name == "device" and each is not None else each for name, each in kwargs.items()
-    }
-    made = function(*tree_map(_held, args), **tree_map(_held, plain))
+    held, named = tree_unflatten([_held(leaf) for leaf in leaves], layout)
+    if wanted is not None:
+        named["device"] = torch.device("cpu")
+    made = function(*held, **named)
     if function._schema.is_mutable:
         return args[0] if function._schema.returns else None
     if moves and not on_device and made is _held(args[0]):
@@ -97,7 +104,9 @@ def _run(function, args, kwargs):
 class _Constructors(TorchFunctionMode):
     """Numbers of Python on the device: torch makes such tensors without asking whoever stands in for it."""
 
-    def __torch_function__(self, function, types, args=(), kwargs=None):
+    def __torch_function__(
+        self, function: Any, types: Iterable[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
         given = dict(kwargs or {})
         if function in (torch.tensor, torch.as_tensor) and torch.device(given.get("device") or "cpu") == DEVICE:
             given.pop("device")
@@ -105,7 +114,7 @@ class _Constructors(TorchFunctionMode):
         return function(*args, **given)
 
 
-def _held(leaf):
+def _held(leaf: Any) -> Any:
     return leaf.held if isinstance(leaf, OnDevice) else leaf
 
 
