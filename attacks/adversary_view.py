@@ -112,8 +112,7 @@ class AdversaryView:
     def learned(self) -> Data:
         """What attackers who query the device learn from: `training` and, where `room` is left, shifted copies of it.
 
-        A copy is shifted by at most a pixel, down and to the right, as in training any network on few images. Inputs
-        that are no images are not.
+        A copy is shifted by at most a pixel in any direction. Inputs that are no images are not.
         """
         own = self.training
         pixels = self.pixels(own)
@@ -121,8 +120,7 @@ class AdversaryView:
         if copies < 1:
             return own
         draws = generator_for(0, "shifted", self.auxiliary.content_hash)
-        every = [own.take(torch.arange(len(own))) for _ in range(copies)]
-        shifted = [self.target.with_pixels(each, near_copy(pixels, draws, SHIFTED)) for each in every]
+        shifted = [self.target.with_pixels(own, near_copy(pixels, draws, SHIFTED)) for _ in range(copies)]
         parts = [own, *shifted]
         inputs = tuple(torch.cat(rows) for rows in zip(*(part.inputs for part in parts), strict=True))
         return Data(inputs, None if own.labels is None else torch.cat([own.labels] * len(parts)))

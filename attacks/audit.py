@@ -86,7 +86,8 @@ def run_audit(
     run = AuditRun(data, folder, exchange, steering=strongest)
     variants = attack_variants(request, attacks, effort, strongest=strongest, naive=naive)
     runners = [runner for variant in variants for runner in run.runners(variant)]
-    if racing and effort.until_converged and not strongest:
+    # A device that was captured may differ from the one that the race would be run on.
+    if racing and effort.until_converged and not strongest and not request.captured:
         made = raced(run, runners, step, raced_for)
     else:
         whole = [(runner, data.effort) for runner in runners]

@@ -11,6 +11,7 @@ from torch import Tensor
 from ..defenses.seeds import generator_for
 from ..graph import Halves
 from ..records import Threat
+from ..records.revisions import Part
 from ..targets.data import Data
 from .adversary_view import MOST_SHIFTED, AdversaryView
 from .answers import Answers, class_means
@@ -18,22 +19,22 @@ from .artifact_cache import ArtifactCache
 from .audit_request import AttackVariant, AuditRequest
 from .interface import Effort
 from .perception import Look, Sight, distances, feature_halves, look
-from .race import Course
 from .releases import CopyKind, ObservedReleases
 from .ridge import linear_index
+from .standing import Course
 
 LARGEST_GALLERY = 1000
 
 PROBED = 400
 """Auxiliary images that show whether shifted copies help."""
 
-HARM = 0.02
-"""An index of `ridge` that is lower by more with shifted copies speaks against them."""
+SHIFTS = Part("shifts")
+"""Raise its revision whenever attackers may learn from other shifted copies, or from none."""
 
-STRANGERS = 200
+RACE_IMAGES = 200
 """Images that attackers race on."""
 
-FEWEST_STRANGERS = 50
+FEWEST_RACE_IMAGES = 50
 """If fewer images belong to nobody, attackers race on their held-out ones."""
 
 
@@ -80,19 +81,20 @@ class AuditData:
         return self.request.target.pixels(self.gallery)
 
     @cached_property
-    def strangers(self) -> Data:
+    def race_images(self) -> Data:
         """Images of the targets' kind that are no targets and, where there are any, that no attacker has."""
         known, seen, own = self.view("black-box").held_out, self.request.intercepted, self.request.auxiliary
         if seen is not None:
-            key, at = f"strangers {seen.content_hash} {own.content_hash}", self.request.target.position
+            key, at = f"race_images {seen.content_hash} {own.content_hash}", self.request.target.position
             new = self.artifacts.once(key, lambda _: _unlike(seen, own, at))
-            known = seen.take(new) if len(new) >= FEWEST_STRANGERS else known
-        return known.take(torch.arange(min(STRANGERS, len(known))))
+            known = seen.take(new) if len(new) >= FEWEST_RACE_IMAGES else known
+        return known.take(torch.arange(min(RACE_IMAGES, len(known))))
 
-    def course(self, view: AdversaryView) -> Course:
+    def race_course(self, view: AdversaryView) -> Course:
         """What an attacker with this view races on."""
-        target, known = self.request.target, self.strangers
-        images, further = target.pixels(known), target.pixels(self.view("black-box").training)
+        target, known = self.request.target, self.race_images
+        images, own = target.pixels(known), self.view("black-box").training
+        further = target.pixels(own.take(torch.arange(min(len(own), LARGEST_GALLERY))))
         classes = self._classes(known)
 
         def kept(made: Tensor) -> Tensor | None:
@@ -197,7 +199,7 @@ class AuditData:
             alone, more = (
                 linear_index(replace(few, room=room), torch.Generator().manual_seed(seed)) for room in (0, few.room)
             )
-            return more > alone - HARM
+            return more >= alone
 
         key = f"shifts {self.request.target.codes_key} {few.auxiliary.content_hash}"
         return self.artifacts.once(key, decide, at=self.request.target.cut.id)

@@ -11,15 +11,16 @@ from ..records import hash_json, hash_rows
 from ..records.revisions import Part, revisions_of, settings_of
 from ..targets.data import Data
 from .attributes import ATTRIBUTES
-from .audit_data import AuditData
+from .audit_data import SHIFTS, AuditData
 from .floors import FLOORS
-from .interface import Attack, Effort, iterates
+from .interface import Attack, Effort, iterated
 from .linkage import LINKAGE
 from .metrics import JUDGE
 from .near_copies import COPIES
+from .race import RACE
 from .releases import RELEASES
 
-PARTS = (RELEASES, COPIES, JUDGE, LINKAGE, ATTRIBUTES, FLOORS)
+PARTS = (RELEASES, COPIES, JUDGE, LINKAGE, ATTRIBUTES, FLOORS, SHIFTS, RACE)
 """What an audit computes beside its attacks."""
 
 
@@ -49,7 +50,7 @@ def audit_key(data: AuditData) -> list[Any]:
 
 def attack_revisions(attack: Attack) -> dict[str, int]:
     """The revisions behind the figures of one attack."""
-    return {**revisions_of("attack", [attack]), **part_revisions(RELEASES, JUDGE)}
+    return {**revisions_of("attack", [attack]), **part_revisions(RELEASES, JUDGE, SHIFTS)}
 
 
 def part_revisions(*parts: Part) -> dict[str, int]:
@@ -72,7 +73,11 @@ def fit_key(attack: Attack, believed: Defense, auxiliary: Data, effort: Effort) 
             None if believed.matrices is None else believed.matrices.sha256,
             stage_revisions(believed.record),
             auxiliary.content_hash,
-            asdict(effort if iterates(attack) else replace(effort, train_steps=0, iterations=0, until_converged=False)),
+            asdict(
+                effort
+                if iterated(attack) is not False
+                else replace(effort, train_steps=0, iterations=0, until_converged=False)
+            ),
         ]
     )
 

@@ -33,10 +33,11 @@ from .judgement import PICTURED, judged, practised, unjudged
 from .linkage import LINKAGE, linkage_rates
 from .metrics import JUDGE
 from .near_copies import BEYOND, COPIES, EXACT, choose_reading, copies_told, most_telling, told_note
-from .race import RACE, Run, Runner, Standing
+from .race import RACE, Run, Runner
 from .refined import STARTS
 from .releases import RELEASES, CopyKind
 from .shared_fits import fitted_once
+from .standing import Standing
 from .threat import AttackFailed
 from .time_limit import check_time
 
@@ -92,7 +93,7 @@ class AuditRun:
         self._revisions = part_revisions(RELEASES, LINKAGE, ATTRIBUTES) | self._stages
         self._alone: dict[str, Attacker | None] = {}
         self._practised: dict[Runner, tuple[Attacker | None, str, torch.Generator]] = {}
-        self._last: dict[str, AuditRun] = {} if whole is None else whole._last
+        self._dropped: dict[str, AuditRun] = {} if whole is None else whole._dropped
         self._rungs: dict[Effort, AuditRun] = {data.effort: self}
 
     def at(self, effort: Effort) -> AuditRun:
@@ -168,19 +169,23 @@ class AuditRun:
         """Let other machines carry out what was only practised here, at any effort."""
         for run in self._rungs.values():
             for runner in tuple(run._practised):
-                run._forget(runner)
+                run.forget(runner)
 
-    def _forget(self, runner: Runner) -> None:
+    def holds(self, runner: Runner) -> bool:
+        """Whether it is fitted here at this effort, and not judged yet."""
+        return runner in self._practised
+
+    def forget(self, runner: Runner) -> None:
         """Drop a fitted attacker that will not be judged at this effort, with the claim that kept others from it."""
         if self._practised.pop(runner, None) is not None and (place := self._place(runner)) is not None:
             self.exchange.release(place)
 
+    def drop(self, runner: Runner) -> None:
+        """Note that a runner goes no further than this effort."""
+        self._dropped[runner.label] = self
+
     def practise(self, runner: Runner) -> Standing | None:
         """How one attack does on images that are no targets, at this effort; None if it cannot be carried out."""
-        earlier = self._last.get(runner.label, self)
-        if earlier is not self:
-            earlier._forget(runner)
-        self._last[runner.label] = self
         revisions = attack_revisions(runner.variant.attack) | part_revisions(RACE)
         return self._kept(self._name(runner, ".json", RACE.name), STANDING, revisions, lambda: self._practise(runner))
 
@@ -199,7 +204,6 @@ class AuditRun:
     def _attack(self, runner: Runner, place: Path | None) -> tuple[AttackResult, Tensor | None]:
         variant, copies = runner.variant, runner.copies
         self._whole._revisions |= attack_revisions(variant.attack)
-        self._last[runner.label] = self
         kept = read_attack(place, self.exchange)
         if kept is not None:
             return kept
@@ -233,7 +237,7 @@ class AuditRun:
     def _better(self, variant: AttackVariant, many: Attacker, view: AdversaryView, draws: torch.Generator) -> Attacker:
         """The attacker with near-duplicates, or the one with the first release alone, whichever recovers more."""
         single = AttackVariant(variant.attack)
-        alone = self._last.get(single.label, self)._fitted_alone(single)
+        alone = self._dropped.get(single.label, self)._fitted_alone(single)
         if alone is None:
             return many
         return choose_reading(view, many, alone, draws, per_image=variant.attack.per_image)

@@ -50,6 +50,7 @@ class LatentPrior:
     """Optimises the latent vector of a generator that was trained on auxiliary images."""
 
     revision: ClassVar[int] = 5
+    iterated: ClassVar[bool] = True
     name: str = "latent"
     threat: Threat = "white-box"
     per_image: bool = True
@@ -127,6 +128,7 @@ class UntrainedPrior:
     """Optimises the weights of an untrained generator, one per image."""
 
     revision: ClassVar[int] = 4
+    iterated: ClassVar[bool] = True
     name: str = "untrained"
     threat: Threat = "white-box"
     per_image: bool = True

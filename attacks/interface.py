@@ -105,7 +105,8 @@ class Attack(Protocol):
         threat: the weakest tier that permits it.
         per_image: True where every image is optimised by itself, so only `Effort.optimised_targets` images are.
 
-    A class may also declare `iterated = False`: it makes no steps, so fewer would save nothing (`iterates`). And
+    To take part in a race (`race.py`), a class also declares `iterated`: True if it makes the effort's steps, so that a
+    few of them show how it does; False if it makes none. Without it the attack is always run whole. A class may declare
     `weaker_form_of = "inverse"`, say: it does the same as that attack and sees less, so at equal steps it gets no
     further.
     """
@@ -135,9 +136,10 @@ class Attack(Protocol):
         """
 
 
-def iterates(attack: Attack) -> bool:
-    """Whether an attack makes steps, of which a race may give it fewer; True unless its class says otherwise."""
-    return bool(getattr(attack, "iterated", True))
+def iterated(attack: Attack) -> bool | None:
+    """Whether an attack makes steps, of which a race may give it fewer; None if its class does not say."""
+    declared = getattr(attack, "iterated", None)
+    return None if declared is None else bool(declared)
 
 
 def weaker_form_of(attack: Attack) -> str:

@@ -55,7 +55,7 @@ def less_from_more_releases(results: Sequence[AttackResult]) -> tuple[UnderTrain
         results: of one (cut, defense), with one seed.
     """
     found = []
-    compared = [(each, each.figures.index.value) for each in results if each.figures is not None and _counts(each)]
+    compared = [(each, each.figures.index.value) for each in results if each.figures is not None and counts(each)]
     for more, index in compared:
         if more.status == "outrun":
             continue
@@ -150,7 +150,8 @@ def _marked(audit: Audit, wrong: Sequence[UnderTrained]) -> Audit:
     return audit.model_copy(update={"attacks": attacks, "tiers": tuple(tiers), "notes": tuple(notes)})
 
 
-def _counts(result: AttackResult) -> bool:
+def counts(result: AttackResult) -> bool:
+    """Whether an attacker knows the defense and has images of the targets' kind."""
     return not result.naive and result.attacker_data == OWN
 
 

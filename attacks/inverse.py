@@ -26,6 +26,7 @@ class InverseNetwork:
     """The attack."""
 
     revision: ClassVar[int] = 5
+    iterated: ClassVar[bool] = True
     name: str = "inverse"
     threat: Threat = "black-box"
     per_image: bool = False

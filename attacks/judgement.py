@@ -19,8 +19,8 @@ from .audit_data import AuditData
 from .audit_request import AttackVariant
 from .interface import Attacker, Reconstruction, Training
 from .metrics import Judge
-from .race import Standing
 from .releases import CopyKind
+from .standing import Standing
 from .threat import OWN, AttackFailed
 
 BELOW_PRIOR = 1.05
@@ -106,7 +106,7 @@ def practised(
     *, copies: CopyKind | None,
 ) -> Standing | None:  # fmt: skip
     """How `attacker` does on images that are no targets; None if it fails there. Arguments as of `judged`."""
-    known, targets = data.strangers, len(data.targets)
+    known, targets = data.race_images, len(data.targets)
     if variant.attack.per_image:
         targets = min(data.effort.optimised_targets, targets)
         known = known.take(torch.arange(min(max(1, targets // 2), len(known))))
@@ -115,7 +115,7 @@ def practised(
         made = attacker.reconstruct(view.perceived(released), draws).images
     except AttackFailed:
         return None
-    return data.course(view).standing(made, targets)
+    return data.race_course(view).standing(made, targets)
 
 
 def _reconstructed(

@@ -43,6 +43,7 @@ class MaximumLikelihood:
     """
 
     revision: ClassVar[int] = 3
+    iterated: ClassVar[bool] = True
     priors: tuple[tuple[float, float], ...] = PRIORS
     starts: int = STARTS
     name: str = "likelihood"

@@ -10,21 +10,18 @@ race is run on other images of their kind.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import torch
-from torch import Tensor
 
 from ..records.revisions import Part
 from .audit_request import AttackVariant
-from .interface import Effort, iterates, weaker_form_of
-from .metrics import LEAST_ERROR, Judge, recognised, squared_errors
+from .interface import Effort, iterated, weaker_form_of
 from .releases import CopyKind
-from .similarity import scales
+from .standing import Standing
 from .threat import TIERS
-from .views import View, within
 
 RACE = Part("race")
 """Raise its revision whenever other attackers may be outrun, or at other shares."""
@@ -37,7 +34,7 @@ CLOSED_SHARE = 8
 """An attack in closed form makes no steps: its first rung is 1 / CLOSED_SHARE of the images, its second the whole."""
 
 FEWEST_IMAGES = 1000
-"""Of that first rung; with fewer images in all there is none."""
+"""Of that first rung. If it had fewer, there is none."""
 
 RACED = ("index", "reconstructed", "region")
 """The figures that attackers race for, where they are defined."""
@@ -50,9 +47,6 @@ WORTH = 0.005
 
 MOST = 1.0
 """Of every figure: nobody ends above it."""
-
-UPPER = 3.0
-"""Standard errors from a figure to its upper end, where a dozen attackers share the level."""
 
 IDLE = 0.001
 """Who gains less of the index from one rung to the next has perhaps not begun."""
@@ -75,80 +69,13 @@ class Runner:
 
     @property
     def shares(self) -> tuple[int, ...]:
-        """Its first rungs."""
+        """Its first rungs; none of an attack that does not say whether it makes steps, which is run whole."""
         attack = self.variant.attack
-        if not iterates(attack):
+        if iterated(attack) is None:
+            return ()
+        if not iterated(attack):
             return (CLOSED_SHARE,)
         return OPTIMISED_SHARES if attack.per_image else TRAINED_SHARES
-
-
-@dataclass(frozen=True)
-class Standing:
-    """How an attacker does on images of the targets' kind that are no targets.
-
-    Attributes:
-        figures: by name, what each image adds to a figure, which is their mean. An index is 1 - error / the mean error
-            of the mean image; of a share each image is 0 or 1.
-        targets: how many targets the attacker will be judged on.
-
-    Examples:
-        >>> Standing({"index": (0.5, 0.7)}, targets=100).reached("index", 2)
-        0.6
-    """
-
-    figures: Mapping[str, tuple[float, ...]]
-    targets: int
-
-    def reached(self, figure: str, count: int) -> float:
-        """A figure of the first `count` images."""
-        return sum(self.figures[figure][:count]) / count
-
-    def leeway(self, figure: str) -> float:
-        """How far above a figure its upper end will lie, about."""
-        values = torch.tensor(self.figures[figure], dtype=torch.float64)
-        return UPPER * float(values.std(unbiased=False)) / math.sqrt(self.targets)
-
-
-@dataclass(frozen=True, eq=False)
-class Course:
-    """The images that a race is run on.
-
-    Attributes:
-        images: `[m, *image_shape]`.
-        gallery: `[g, *image_shape]`: it begins with these, and has as many more as an audit's gallery.
-        mean: `[*image_shape]`, the mean of the attacker's images.
-        region: as an audit's.
-        kept: from reconstructions `[k, *image_shape]` of the first k images to `[k]`, 1 where the network keeps its
-            answer; None where it gives no class scores.
-    """
-
-    images: Tensor
-    gallery: Tensor
-    mean: Tensor
-    region: Tensor | None = None
-    kept: Callable[[Tensor], Tensor | None] = lambda _: None
-
-    def standing(self, made: Tensor, targets: int) -> Standing | None:
-        """Of reconstructions `[k, *image_shape]` of the first k images; None if they are not finite."""
-        if not bool(torch.isfinite(made).all()):
-            return None
-        truth = self.images[: len(made)]
-        figures = {"index": self._indices(made, truth)}
-        if scales(truth):
-            figures["reconstructed"] = recognised(made, truth, self.gallery)
-        if self.region is not None and truth.ndim == 4:
-            figures["region"] = self._indices(made, truth, within(self.region))
-        answers = self.kept(made)
-        if answers is not None:
-            figures["consistency"] = answers
-        return Standing({name: tuple(values.tolist()) for name, values in figures.items()}, targets)
-
-    def _indices(self, made: Tensor, truth: Tensor, view: View = lambda images: images) -> Tensor:
-        """What each image adds to the index of what `view` shows, after the pull towards the mean."""
-        made, truth, mean = view(made), view(truth), view(self.mean[None])[0]
-        pulled = Judge(mean, truth, made, mean).pulled(made)
-        blank = squared_errors(mean.expand_as(truth), truth).mean().clamp(min=LEAST_ERROR)
-        return 1 - squared_errors(pulled, truth) / blank
 
 
 Run = tuple[Runner, Effort]
@@ -162,13 +89,19 @@ class Track(Protocol):
         """All of these; first those that no other machine practises at this effort, or carries out."""
 
     def practise(self, runner: Runner, effort: Effort) -> Standing | None:
-        """Fit at an effort, and try the held-out images; None if that failed."""
+        """Fit at an effort, and try images that are no targets; None if that failed."""
+
+    def holds(self, runner: Runner, effort: Effort) -> bool:
+        """Whether it is fitted here at this effort."""
+
+    def go_on(self, runner: Runner, effort: Effort) -> None:
+        """It will not be judged at this effort."""
 
     def finish(self, runner: Runner) -> bool:
         """Run it to its end, and judge it; False if that gave no figures."""
 
-    def drop(self, runner: Runner, effort: Effort, reason: str) -> None:
-        """Judge it as it is at this effort: it was outrun."""
+    def drop(self, runner: Runner, effort: Effort, reason: str) -> bool:
+        """Judge it as it is at this effort: it was outrun. False if it failed there, which its whole run may not."""
 
 
 def reduced(effort: Effort, share: int) -> Effort:
@@ -181,14 +114,17 @@ def reduced(effort: Effort, share: int) -> Effort:
     )
 
 
-def at_rung(runner: Runner, effort: Effort, share: int) -> Effort:
-    """What a runner spends at a rung: 1 / `share` of the steps, or of the images where it makes no steps."""
-    if iterates(runner.variant.attack):
+def at_rung(runner: Runner, effort: Effort, share: int, images: int) -> Effort:
+    """What a runner spends at a rung: 1 / `share` of the steps, or of its `images` where it makes no steps."""
+    if iterated(runner.variant.attack):
         return reduced(effort, share)
-    return replace(effort, fit_samples=max(effort.fit_samples // share, min(effort.fit_samples, FEWEST_IMAGES)))
+    few = images // share
+    return replace(effort, fit_samples=few) if few >= FEWEST_IMAGES else effort
 
 
-def race(runners: Sequence[Runner], effort: Effort, track: Track, figures: Sequence[str] = RACED) -> None:
+def race(
+    runners: Sequence[Runner], effort: Effort, track: Track, figures: Sequence[str] = RACED, *, images: int
+) -> None:
     """Run each attacker as far as it may lead: to its end, or until it is outrun.
 
     Args:
@@ -196,8 +132,9 @@ def race(runners: Sequence[Runner], effort: Effort, track: Track, figures: Seque
         effort: of those that are run to their end.
         track: runs them.
         figures: those that count.
+        images: how many the attackers have.
     """
-    _Race(effort, track, figures, {runner: {} for runner in runners}).run()
+    _Race(effort, track, figures, min(images, effort.fit_samples), {runner: {} for runner in runners}).run()
 
 
 @dataclass(eq=False)
@@ -205,68 +142,106 @@ class _Race:
     effort: Effort
     track: Track
     figures: Sequence[str]
+    images: int
     standings: dict[Runner, dict[int, Standing]]
-    outrun: dict[Runner, dict[int, Standing]] = field(default_factory=dict)
+    outrun: dict[Runner, Outrun] = field(default_factory=dict)
+    kept_on: set[Runner] = field(default_factory=set)
 
     def run(self) -> None:
-        closed = [runner for runner in self.standings if not iterates(runner.variant.attack)]
-        running = [runner for runner in self.standings if runner not in closed]
-        whole = [(runner, self.effort) for runner in self._rung(closed, CLOSED_SHARE)]
-        for runner, _ in self.track.free(whole, practised=True):
+        whole = [runner for runner in self.standings if not iterated(runner.variant.attack)]
+        running = [runner for runner in self.standings if runner not in whole]
+        left = [(runner, self.effort) for runner in self._rung(whole, CLOSED_SHARE)]
+        for runner, _ in self.track.free(left, practised=True):
             found = self.track.practise(runner, self.effort)
             self.standings[runner] = {1: found} if self.track.finish(runner) and found is not None else {}
         for share in sorted({*TRAINED_SHARES, *OPTIMISED_SHARES}, reverse=True):
             running = self._rung(running, share)
         while running:
-            for runner, _ in self.track.free([(runner, self.effort) for runner in running], practised=False):
-                if not self.track.finish(runner):
-                    del self.standings[runner]
-            running = self._taken_up()
+            lost = self._finished(running)
+            # Whoever was outrun by one that gave nothing in the end is taken up again.
+            running = [runner for runner, outrun in self.outrun.items() if lost & outrun.by]
+            for runner in running:
+                del self.outrun[runner]
+
+    def _finished(self, running: Sequence[Runner]) -> set[Runner]:
+        """Run them to their end; returns those that gave no figures."""
+        runs = [(runner, self.effort) for runner in running]
+        lost = {runner for runner, _ in self.track.free(runs, practised=False) if not self.track.finish(runner)}
+        for runner in lost:
+            self.standings.pop(runner, None)
+        return lost
 
     def _rung(self, running: Sequence[Runner], share: int) -> list[Runner]:
         """Run a rung; returns those who go on."""
-        left = list(running)
-        runs = [(runner, at_rung(runner, self.effort, share)) for runner in running if share in runner.shares]
-        for runner, effort in self.track.free([each for each in runs if each[1] != self.effort], practised=True):
+        efforts = {
+            runner: at_rung(runner, self.effort, share, self.images) for runner in running if share in runner.shares
+        }
+        tried = [(runner, effort) for runner, effort in efforts.items() if effort != self.effort]
+        broken = []
+        for runner, effort in self.track.free(tried, practised=True):
             found = self.track.practise(runner, effort)
             if found is None:
-                left.remove(runner)
-                self.track.finish(runner)
+                broken.append(runner)
             else:
                 self.standings[runner][share] = found
-        for runner in tuple(left):
-            reason = outrun_by(runner, self.standings, self.figures)
-            if reason:
+        self._finished_without_standing(broken)
+        left = [runner for runner in running if runner not in broken]
+        dropped = self._outrun(left)
+        for runner, effort in tried:
+            if runner in left and runner not in dropped:
+                self.track.go_on(runner, effort)
+        ends = {runner: at_rung(runner, self.effort, outrun.share, self.images) for runner, outrun in dropped.items()}
+        # First those that this machine has fitted: two machines that wait for each other's would wait forever.
+        for runner in sorted(dropped, key=lambda each: not self.track.holds(each, ends[each])):
+            if self.track.drop(runner, ends[runner], dropped[runner].reason):
+                self.outrun[runner] = dropped[runner]
                 left.remove(runner)
-                self.outrun[runner] = self.standings.pop(runner)  # so of two equal ones, one goes on
-                self.track.drop(runner, at_rung(runner, self.effort, min(self.outrun[runner])), reason)
+            else:
+                self.kept_on.add(runner)
+                self.standings[runner] = {}  # it failed, so it outruns nobody
         return left
 
-    def _taken_up(self) -> list[Runner]:
-        """Whoever was outrun by one that gave nothing in the end, the best first."""
-        found = []
-        for runner in sorted(self.outrun, key=lambda each: -_reached(self.outrun[each])):
-            if not outrun_by(runner, {**self.standings, runner: self.outrun[runner]}, self.figures):
-                self.standings[runner] = self.outrun.pop(runner)
-                found.append(runner)
+    def _finished_without_standing(self, broken: Sequence[Runner]) -> None:
+        """Run whoever broke down at a rung to its end; it outruns nobody."""
+        for runner in broken:
+            self.standings[runner] = {}
+        self._finished(broken)
+
+    def _outrun(self, left: Sequence[Runner]) -> dict[Runner, Outrun]:
+        """Who of those that are left is outrun. They leave the standings: of two equal ones, one goes on."""
+        found = {}
+        for runner in left:
+            outrun = None if runner in self.kept_on else outrun_by(runner, self.standings, self.figures)
+            if outrun is not None:
+                found[runner] = outrun
+                del self.standings[runner]
         return found
 
 
-def _reached(rungs: Mapping[int, Standing]) -> float:
-    """The index at the last rung."""
-    last = rungs[min(rungs)]
-    return last.reached("index", len(last.figures["index"]))
+@dataclass(frozen=True)
+class Outrun:
+    """Why a runner need not go on.
+
+    Attributes:
+        by: who has reached what it cannot, figure by figure.
+        share: it has made 1 / `share` of its steps.
+        reason: the figures, in words.
+    """
+
+    by: frozenset[Runner]
+    share: int
+    reason: str
 
 
 def outrun_by(
     runner: Runner, standings: Mapping[Runner, Mapping[int, Standing]], figures: Sequence[str] = RACED
-) -> str:
-    """Why a runner need not go on: for each figure, who has reached what it cannot. Empty if it may lead.
+) -> Outrun | None:
+    """Why a runner need not go on: for each figure, who has reached what it cannot. None if it may lead.
 
     Its optimistic end is what it has reached, the gain of its last fourfold steps once for each time that its steps can
     still be multiplied by four, and a standard error of all that beside the leader. Neither it nor its upper end may
     exceed the leader's. Who gains nothing may not have begun: a network goes on until it has made 1 / `BEGUN` of its
-    steps, an optimisation to its end.
+    steps, an optimisation to its end. A share of images that is still 0 says little: the mean SSIM takes its place.
 
     Whoever does the same and sees more gains no less from further steps. Who is not ahead of such a one at the same
     rung is outrun.
@@ -278,32 +253,44 @@ def outrun_by(
     """
     own = standings[runner]
     if not own:
-        return ""
+        return None
     last = min(own)
-    ends = _Ends.of(own, runner)
-    what = "steps" if iterates(runner.variant.attack) else "images"
-    said = []
-    for figure in (each for each in figures if each in own[last].figures):
-        beaten = ""
-        for rival, theirs in standings.items():
-            if _sees_more(rival, runner) and last in theirs:
-                count = min(len(each[last].figures[figure]) for each in (own, theirs))
-                end, leads = (each[last].reached(figure, count) for each in (own, theirs))
-                found = end <= leads
-            elif ends is not None and theirs and may_outrun(rival, runner):
-                leader = theirs[min(theirs)]
-                end, leads = _beside(ends.now, ends.then, ends.slope, leader, figure)
-                found = leads + WORTH - end >= max(0.0, ends.now.leeway(figure) - leader.leeway(figure))
-            else:
-                continue
-            if found:
-                here = own[last].reached(figure, len(own[last].figures[figure]))
-                beaten = f"{figure} {here:.3f}, {end:.3f} at best, and {rival.label} has {leads:.3f}"
-                break
-        if not beaten:
-            return ""
-        said.append(beaten)
-    return f"outrun at 1/{last} of the {what}: {'; '.join(said)}"
+    rivals = {rival: theirs for rival, theirs in standings.items() if theirs and may_outrun(rival, runner)}
+    counted = [_told(own[last], figure) for figure in figures if figure in own[last].figures]
+    found = [_beaten_in(figure, runner, own, rivals) for figure in counted]
+    beaten = [each for each in found if each is not None]
+    if len(beaten) < len(found):
+        return None
+    what = "steps" if iterated(runner.variant.attack) else "images"
+    said = f"outrun at 1/{last} of the {what}: {'; '.join(text for _, text in beaten)}"
+    return Outrun(frozenset(rival for rival, _ in beaten), last, said)
+
+
+def _told(standing: Standing, figure: str) -> str:
+    """The figure to look at: the mean SSIM in place of a share of reconstructed images that is still 0."""
+    return "ssim" if figure == "reconstructed" and not any(standing.figures[figure]) else figure
+
+
+def _beaten_in(
+    figure: str, runner: Runner, own: Mapping[int, Standing], rivals: Mapping[Runner, Mapping[int, Standing]]
+) -> tuple[Runner, str] | None:
+    """Who has reached what a runner cannot, and the numbers."""
+    last, ends = min(own), _Ends.of(own, runner)
+    for rival, theirs in rivals.items():
+        if _sees_more(rival, runner, last) and last in theirs:
+            count = min(len(each[last].figures[figure]) for each in (own, theirs))
+            end, leads = (each[last].reached(figure, count) for each in (own, theirs))
+            beaten = end <= leads
+        elif ends is not None:
+            leader = theirs[min(theirs)]
+            end, leads = _beside(ends.now, ends.then, ends.slope, leader, figure)
+            beaten = leads + WORTH - end >= max(0.0, ends.now.leeway(figure) - leader.leeway(figure))
+        else:
+            continue
+        if beaten:
+            here = own[last].reached(figure, len(own[last].figures[figure]))
+            return rival, f"{figure} {here:.3f}, {end:.3f} at best, and {rival.label} has {leads:.3f}"
+    return None
 
 
 @dataclass(frozen=True)
@@ -353,14 +340,15 @@ def may_outrun(rival: Runner, runner: Runner) -> bool:
     return TIERS.index(theirs.attack.threat) <= max(TIERS.index(own.attack.threat), TIERS.index("black-box"))
 
 
-def _sees_more(rival: Runner, runner: Runner) -> bool:
+def _sees_more(rival: Runner, runner: Runner, share: int) -> bool:
     """Whether a rival does the same and sees more.
 
     That is more releases, the defense, images of the targets' kind, or the device itself in place of an imitation.
+    Networks that read more releases may be under-trained at the first rung, so these count from the second on.
     """
     theirs, own = rival.variant, runner.variant
-    if theirs.attack.name == own.attack.name:
-        more = own.naive or bool(own.other) or theirs.queries > own.queries
-    else:
-        more = theirs.attack.name == weaker_form_of(own.attack) and theirs.queries >= own.queries
-    return more and may_outrun(rival, runner)
+    if theirs.attack.name != own.attack.name:
+        return theirs.attack.name == weaker_form_of(own.attack) and theirs.queries >= own.queries
+    if own.naive or own.other:
+        return True
+    return theirs.queries > own.queries and (own.attack.per_image or share < TRAINED_SHARES[0])

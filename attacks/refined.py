@@ -52,6 +52,7 @@ class Refined:
     """
 
     revision: ClassVar[int] = 1 + sum(start().revision for start in STARTS)
+    iterated: ClassVar[bool] = True
     weights: tuple[float, ...] = WEIGHTS
     name: str = "refined"
     threat: Threat = "white-box"

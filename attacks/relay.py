@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from ..records import Interval
 from .audit_run import AuditRun, Made
 from .interface import Effort
-from .race import WORTH, Run, Runner, Standing, may_outrun, race
+from .invariants import counts
+from .race import WORTH, Run, Runner, may_outrun, race
+from .standing import Standing
 
 NAMES = {"reconstructed": "reconstruction_rate"}
 """The fields of `AttackFigures` that have another name than the figure of a race."""
@@ -17,8 +19,8 @@ NAMES = {"reconstructed": "reconstruction_rate"}
 def raced(run: AuditRun, runners: Sequence[Runner], step: Callable[[str], None], figures: Sequence[str]) -> list[Made]:
     """Every attacker, run to its end or as far as it was when it was outrun.
 
-    An attacker who was outrun and leads on the targets all the same is run to its end after the race. What is seen
-    on targets can therefore only raise a figure.
+    An attacker who was outrun and leads on the targets all the same is run to its end after the race, and counts with
+    the better of both results. What is seen on targets can therefore only raise an index.
 
     Args:
         run: of the audit, at the effort of those that are run to their end.
@@ -28,12 +30,15 @@ def raced(run: AuditRun, runners: Sequence[Runner], step: Callable[[str], None],
     """
     track = _Track(run, step)
     try:
-        race(runners, run.data.effort, track, figures)
+        race(runners, run.data.effort, track, figures, images=len(run.request.auxiliary))
     finally:
         run.leave()
     for runner in runners:
-        if track.made[runner].result.status == "outrun" and _leads(runner, track.made, figures):
+        partial = track.made[runner]
+        if partial.result.status == "outrun" and _leads(runner, track.made, figures):
             track.finish(runner)
+            if track.made[runner].index < partial.index:
+                track.made[runner] = partial
     return [track.made[runner] for runner in runners]
 
 
@@ -64,13 +69,22 @@ class _Track:
             self.said = what
             self.step(what)
 
-    def drop(self, runner: Runner, effort: Effort, reason: str) -> None:
-        made = self.run.at(effort).made(runner)
-        if made.result.figures is None:  # it broke down on the targets, and says so
+    def holds(self, runner: Runner, effort: Effort) -> bool:
+        return self.run.at(effort).holds(runner)
+
+    def go_on(self, runner: Runner, effort: Effort) -> None:
+        self.run.at(effort).forget(runner)
+
+    def drop(self, runner: Runner, effort: Effort, reason: str) -> bool:
+        rung = self.run.at(effort)
+        rung.drop(runner)
+        made = rung.made(runner)
+        if made.result.status == "failed":
             self.made[runner] = made
-            return
+            return not counts(made.result)  # a better one stands beside it, so its failure says nothing
         told = {"status": "outrun", "reason": reason, "lower_bound": True}
         self.made[runner] = Made(runner, made.result.model_copy(update=told), made.pictures, made.kept)
+        return True
 
 
 def _leads(runner: Runner, made: Mapping[Runner, Made], figures: Sequence[str]) -> bool:

@@ -59,6 +59,7 @@ class ShadowModel:
     """
 
     revision: ClassVar[int] = 4
+    iterated: ClassVar[bool] = True
     weaker_form_of: ClassVar[str] = "inverse"
     same_architecture: bool = True
     threat: Threat = "query-free"

@@ -13,7 +13,6 @@ from ..records import AttackFigures, AttackResult, AttributeRate, Audit, Interva
 from ..records.privacy import LEAKAGE, PrivacyBudget
 from ..records.sign_off import missing_to_sign_off
 from .excess import PERCEPTUAL
-from .race import WORTH
 from .threat import OWN, TIERS
 
 FIGURES = (
@@ -51,8 +50,8 @@ def tier_figures(
         results: of all attacks.
         linkage: counts from the tier that it needs.
         attributes: count from the tier that they need.
-        lower_bound: whether more effort would raise all figures. So it would those of a tier whose strongest attack was
-            outrun by one of another tier.
+        lower_bound: whether more effort would raise all figures. So it might those of the query-free tier, where one of
+            its attacks was outrun: by black-box ones, perhaps.
     """
     found = []
     for position, threat in enumerate(TIERS):
@@ -90,19 +89,12 @@ def tier_figures(
                 attribute=worst_of([_attribute(rate) for rate in attributes if _permits(threat, rate.threat)]),
                 target_count=max(each.target_count for each in figures),
                 fewest_targets=min(each.target_count for each in figures),
-                lower_bound=lower_bound or _led_by_outrun(judged),
+                lower_bound=lower_bound or (threat == TIERS[0] and any(result.status == "outrun" for result in own)),
                 conclusive=not failed,
                 failed=failed,
             )
         )
     return tuple(found)
-
-
-def _led_by_outrun(judged: Sequence[tuple[AttackResult, AttackFigures]]) -> bool:
-    """Whether an attack that was outrun reached more than all that were run to their end, chance aside."""
-    outrun = [figures.index.value for result, figures in judged if result.status == "outrun"]
-    ended = [figures.index.value for result, figures in judged if result.status != "outrun"]
-    return max(outrun, default=0.0) > max(ended, default=0.0) + WORTH
 
 
 def worst_of(figures: Sequence[AtLevel]) -> Interval | None:

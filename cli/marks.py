@@ -17,7 +17,7 @@ MARKS = {
     SURROGATE: "a surrogate, no bound",
     SCATTERS: "scatters by more than 10 %, as on a busy machine",
     LOWER_BOUND: "quick effort, a LOWER BOUND; signing off takes --effort standard --seeds 3",
-    UNFINISHED: "at least this: its strongest attacker was not run to the end; --no-race runs it",
+    UNFINISHED: "at least this: some of its attackers were not run to the end; --no-race runs them",
     FAILED: "an attack FAILED, so nothing is proven private here",
 }
 """By mark, what it means. A mark means the same in every table."""

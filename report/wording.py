@@ -167,6 +167,6 @@ def outrun_note(audits: Sequence[Audit]) -> list[str]:
     if not outrun:
         return []
     return [
-        f"outrun: {outrun} of {len(results)} attacks could not have reached the strongest index or reconstructed "
-        "share, so they were not run to their end; --no-race runs them all, and may raise other figures"
+        f"outrun: {outrun} of {len(results)} attacks were judged unlikely to reach the strongest index or "
+        "reconstructed share, so they were not run to their end; --no-race runs them all, and may raise other figures"
     ]

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..attacks import Pair, checked, measure_agreement, tier_figures
 from ..attacks.agreement import FEWEST
+from ..attacks.invariants import counts
 from ..records import (
     AgreementReport,
     Audit,
@@ -17,7 +18,6 @@ from ..records import (
     LeakageRow,
     Releases,
     Threat,
-    TierFigures,
     collect_provenance,
     load,
 )
@@ -85,8 +85,10 @@ def matched(estimated: LeakageReport, audited: AuditReport, threat: Threat, rele
     pairs = []
     for each in audited.audits:
         row = rows.get(_key(each))
-        tier = _tier(each, threat, releases)
-        if row is None or tier is None or _outrun(each, threat, releases):
+        results = [result for result in each.attacks if releases == "any" or result.queries == 1]
+        found = tier_figures(results, each.linkage, each.attributes, lower_bound=each.effort == "quick")
+        tiers = [tier for tier in found if tier.threat == threat]
+        if row is None or not tiers or _outrun(each, threat, releases):
             continue
         pairs.append(
             Pair(
@@ -97,23 +99,20 @@ def matched(estimated: LeakageReport, audited: AuditReport, threat: Threat, rele
                 defense=each.defense.unfitted.text,
                 payload_bytes=each.payload_bytes,
                 accuracy=None if each.accuracy is None else each.accuracy.value,
-                audited=tier.index,
+                audited=tiers[0].index,
                 estimates=_estimates(row),
             )
         )
     return pairs
 
 
-def _tier(audit: Audit, threat: Threat, releases: Releases) -> TierFigures | None:
-    results = [result for result in audit.attacks if releases == "any" or result.queries == 1]
-    found = tier_figures(results, audit.linkage, audit.attributes, lower_bound=audit.effort == "quick")
-    return next((tier for tier in found if tier.threat == threat), None)
-
-
 def _outrun(audit: Audit, threat: Threat, releases: Releases) -> bool:
-    """Whether the strongest of the attacks that count here was outrun by one that does not."""
-    tier = _tier(audit, threat, releases)
-    return tier is not None and tier.lower_bound and audit.effort != "quick"
+    """Whether an attack that counts here may have been outrun by one that does not."""
+    outrun = [each for each in audit.attacks if each.status == "outrun" and counts(each)]
+    if threat == "query-free":
+        return any(each.threat == threat for each in outrun)
+    more = any(each.queries > 1 for each in audit.attacks)
+    return releases == "one" and more and any(each.queries == 1 for each in outrun)
 
 
 def _strongest(report: AuditReport) -> Threat:

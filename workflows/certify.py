@@ -168,8 +168,8 @@ def _not_tried(audit: Audit, found: Audited, run: AttackRun) -> tuple[str, ...]:
     outrun = sum(result.status == "outrun" for result in audit.attacks)
     if outrun:
         said.append(
-            f"the end of {outrun} of {len(audit.attacks)} attacks, which were outrun: by their learning curves they "
-            "could not have reached the strongest"
+            f"the end of {outrun} of {len(audit.attacks)} attacks, which were outrun: they were judged unlikely to "
+            "reach the strongest"
         )
     if found.effort != "thorough":
         said.append("attackers at thorough effort")

@@ -32,6 +32,7 @@ class Blend:
     gain: float
     threat: Threat = "black-box"
     revision: ClassVar[int] = 1
+    iterated: ClassVar[bool] = True
     per_image: bool = False
 
     def fit(self, view, effort, generator):

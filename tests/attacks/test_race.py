@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import pytest
 import torch
 from collabplan.attacks import AdversaryView, Attacker, Effort
 from collabplan.attacks.audit_request import AttackVariant
-from collabplan.attacks.race import Course, Run, Runner, Standing, may_outrun, outrun_by, race, reduced
+from collabplan.attacks.race import Run, Runner, may_outrun, outrun_by, race, reduced
 from collabplan.attacks.releases import CopyKind
+from collabplan.attacks.standing import Course, Standing
 from collabplan.records import Threat
 
 EFFORT = Effort("standard", 1000, 8000, 6400, 3200, 100, 64, until_converged=True)
@@ -26,7 +27,7 @@ class Scripted:
     curve: dict[int, float] = field(default_factory=dict, hash=False)
     threat: Threat = "black-box"
     per_image: bool = False
-    iterated: bool = True
+    iterated: bool | None = True
     revision: ClassVar[int] = 1
 
     def fit(self, view: AdversaryView, effort: Effort, generator: torch.Generator) -> Attacker:  # noqa: ARG002
@@ -62,8 +63,11 @@ def shared(effort: Effort) -> int:
 class Played:
     """A track that plays curves, and notes who ran how far."""
 
-    def __init__(self, broken: Sequence[str] = (), empty: Sequence[str] = ()) -> None:
-        self.broken, self.empty = broken, empty
+    def __init__(
+        self, broken: Mapping[str, int] | None = None, empty: Sequence[str] = (), failing: Sequence[str] = ()
+    ) -> None:
+        self.broken, self.empty, self.failing = broken or {}, empty, failing
+        self.gone_on: list[tuple[str, int]] = []
         self.practised: list[tuple[str, int]] = []
         self.ends: dict[str, str] = {}
 
@@ -71,24 +75,35 @@ class Played:
         return iter(runs)
 
     def practise(self, runner: Runner, effort: Effort) -> Standing | None:
-        share = max(1, shared(effort)) if effort.fit_samples >= 1000 else 1
+        share = shared(effort)
         self.practised.append((runner.label, share))
         attack = runner.variant.attack
         assert isinstance(attack, Scripted)
-        return None if attack.name in self.broken else standing(attack.curve[share])
+        return None if self.broken.get(attack.name) == share else standing(attack.curve[share])
 
     def finish(self, runner: Runner) -> bool:
         self.ends[runner.label] = "whole"
         return runner.variant.attack.name not in (*self.broken, *self.empty)
 
-    def drop(self, runner: Runner, effort: Effort, reason: str) -> None:
+    def holds(self, runner: Runner, effort: Effort) -> bool:  # noqa: ARG002
+        return True
+
+    def go_on(self, runner: Runner, effort: Effort) -> None:
+        self.gone_on.append((runner.label, shared(effort)))
+
+    def drop(self, runner: Runner, effort: Effort, reason: str) -> bool:
         assert reason
+        if runner.label in self.failing:
+            return False
         self.ends[runner.label] = f"1/{shared(effort)}"
+        return True
 
 
-def ends(*runners: Runner, broken: Sequence[str] = (), empty: Sequence[str] = ()) -> dict[str, str]:
-    track = Played(broken, empty)
-    race(runners, EFFORT, track)
+def ends(
+    *runners: Runner, broken: Mapping[str, int] | None = None, empty: Sequence[str] = (), failing: Sequence[str] = ()
+) -> dict[str, str]:
+    track = Played(broken, empty, failing)
+    race(runners, EFFORT, track, images=EFFORT.fit_samples)
     return track.ends
 
 
@@ -125,24 +140,27 @@ def test_a_leader_that_gave_nothing_in_the_end_lets_those_it_outran_run_on() -> 
         runner("third", 0.1, 0.11, 0.1, 0.1),
     )
     assert ends(*runners)["second"] == "1/16"
-    assert ends(*runners, empty=["first"]) == {"first": "whole", "second": "whole", "third": "1/16"}
+    assert ends(*runners, empty=["first"]) == {"first": "whole", "second": "whole", "third": "whole"}
 
 
 def test_who_fails_at_a_rung_is_run_to_its_end_and_outruns_nobody() -> None:
     broken = runner("broken", 0.9, 0.9, 0.9, 0.9)
-    assert ends(broken, runner("other", 0.1, 0.2, 0.3, 0.4), broken=["broken"]) == {"broken": "whole", "other": "whole"}
+    assert ends(broken, runner("other", 0.1, 0.2, 0.3, 0.4), broken={"broken": 64}) == {
+        "broken": "whole",
+        "other": "whole",
+    }
 
 
 def test_a_closed_form_starts_with_fewer_images_and_only_its_own_kind_outruns_it_there() -> None:
     track = Played()
-    race([runner("ridge", 0.4), runner("ridge", 0.3, naive=True), runner("kernel", 0.1)], EFFORT, track)
+    race([runner("ridge", 0.4), runner("ridge", 0.3, naive=True), runner("kernel", 0.1)], EFFORT, track, images=8000)
     assert track.practised == [("ridge", 8), ("ridge (naive)", 8), ("kernel", 8), ("ridge", 1), ("kernel", 1)]
     assert track.ends == {"ridge (naive)": "1/8", "ridge": "whole", "kernel": "whole"}
 
 
 def test_a_closed_form_with_few_images_has_no_first_rung() -> None:
-    few, track = replace(EFFORT, fit_samples=900), Played()
-    race([runner("ridge", 0.4), runner("ridge", 0.3, naive=True)], few, track)
+    track = Played()
+    race([runner("ridge", 0.4), runner("ridge", 0.3, naive=True)], EFFORT, track, images=900)
     assert track.ends == {"ridge (naive)": "whole", "ridge": "whole"}
 
 
@@ -178,7 +196,9 @@ def two(figures: Standing, before: Standing, leader: Standing, *, per_image: boo
     """Why a runner with these figures after its last two rungs is outrun."""
     own = runner("own", *([0.1] * (3 if per_image else 4)), threat="white-box", per_image=per_image)
     rungs = (8, 32) if per_image else (16, 64)
-    return outrun_by(own, {own: dict(zip(rungs, (figures, before), strict=True)), runner("leader", 0.5): {1: leader}})
+    standings = {own: dict(zip(rungs, (figures, before), strict=True)), runner("leader", 0.5): {1: leader}}
+    outrun = outrun_by(own, standings)
+    return "" if outrun is None else outrun.reason
 
 
 def test_who_sees_less_by_the_same_means_is_outrun_at_the_first_rung() -> None:
@@ -187,12 +207,65 @@ def test_who_sees_less_by_the_same_means_is_outrun_at_the_first_rung() -> None:
         runner("inverse", 0.15, 0.25, 0.35, 0.45, naive=True),
         runner("inverse", 0.3, 0.4, 0.5, 0.6, queries=10),
     )
-    assert found == {"inverse": "1/64", "inverse (naive)": "1/64", "inverse (10 releases)": "whole"}
+    assert found == {"inverse": "1/16", "inverse (naive)": "1/64", "inverse (10 releases)": "whole"}
 
 
 def test_who_sees_less_and_does_better_goes_on() -> None:
     plain, many = runner("inverse", 0.3, 0.4, 0.5, 0.6), runner("inverse", 0.2, 0.3, 0.45, 0.6, queries=10)
     assert ends(plain, many) == {"inverse": "whole", "inverse (10 releases)": "whole"}
+
+
+def test_a_failure_is_never_hidden_as_outrun() -> None:
+    weak = runner("weak", 0.1, 0.2, 0.25, 0.3)
+    strong = runner("strong", 0.5, 0.6, 0.7, 0.8)
+    assert ends(weak, strong)["weak"] == "1/16"
+    assert ends(weak, strong, failing=["weak"]) == {"weak": "whole", "strong": "whole"}
+
+
+def test_who_breaks_down_later_outruns_nobody_any_more() -> None:
+    found = ends(runner("breaks", 0.8, 0.9, 0.9, 0.9), runner("other", 0.1, 0.2, 0.3, 0.4), broken={"breaks": 16})
+    assert found == {"breaks": "whole", "other": "whole"}
+
+
+def test_who_was_outrun_by_one_that_holds_is_not_taken_up_for_another_that_does_not() -> None:
+    ridge, broken = runner("ridge", 0.8), runner("broken", 0.5, 0.6, 0.7, 0.8, threat="white-box")
+    slow = runner("slow", 0.1, 0.2, 0.3, 0.4)
+    assert ends(ridge, broken, slow, empty=["broken"])["slow"] == "1/16"
+
+
+def test_an_attack_that_does_not_say_whether_it_makes_steps_is_run_whole() -> None:
+    custom = Runner(AttackVariant(Scripted("custom", {1: 0.2}, iterated=None)))
+    track = Played()
+    race([custom, runner("ridge", 0.8)], EFFORT, track, images=8000)
+    assert track.ends["custom"] == "whole"
+    assert ("custom", 64) not in track.practised
+
+
+def test_who_goes_on_gives_its_claim_up() -> None:
+    track = Played()
+    race([runner("one", 0.1, 0.2, 0.3, 0.4)], EFFORT, track, images=8000)
+    assert track.gone_on == [("one", 64), ("one", 16), ("one", 4)]
+
+
+def test_a_share_that_is_still_zero_is_judged_by_the_mean_ssim() -> None:
+    def shown(index: float, ssim: float) -> Standing:
+        figures = {"reconstructed": (0.0,) * 200, "ssim": (ssim,) * 200}
+        return Standing({**standing(index).figures, **figures}, targets=1000)
+
+    leader = Standing({**standing(0.6, 0.2).figures, "ssim": (0.3,) * 200}, targets=1000)
+    assert two(shown(0.3, 0.1), shown(0.25, 0.1), leader)
+    assert not two(shown(0.3, 0.25), shown(0.25, 0.2), leader), "its pictures may become recognisable"
+
+
+def test_indices_of_few_images_and_of_many_have_one_measure() -> None:
+    draws = torch.Generator().manual_seed(0)
+    images = torch.rand(200, 1, 16, 16, generator=draws) * torch.linspace(0.1, 1, 200)[:, None, None, None]
+    course = Course(images, images, images.mean(dim=0))
+    made = images.mean(dim=0) + 0.5 * (images - images.mean(dim=0))
+    few, many = course.standing(made[:50], 100), course.standing(made, 1000)
+    assert few is not None
+    assert many is not None
+    assert few.reached("index", 50) == pytest.approx(many.reached("index", 50), abs=1e-6)
 
 
 def test_who_imitates_the_device_is_outrun_by_who_queries_it() -> None:
@@ -250,7 +323,7 @@ def test_a_standing_is_of_the_figures_that_budgets_limit() -> None:
     assert perfect is not None
     assert blank is not None
     assert {name: perfect.reached(name, 20) for name in perfect.figures} == pytest.approx(
-        {"index": 1.0, "reconstructed": 1.0, "region": 1.0, "consistency": 1.0}
+        {"index": 1.0, "ssim": 1.0, "reconstructed": 1.0, "region": 1.0, "consistency": 1.0}
     )
     assert blank.reached("index", 30) == pytest.approx(0, abs=1e-6)
     assert blank.reached("reconstructed", 30) == 0

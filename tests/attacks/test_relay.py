@@ -42,6 +42,7 @@ class Blend:
     on_targets: float | None = None
     threat: Threat = "black-box"
     revision: ClassVar[int] = 1
+    iterated: ClassVar[bool] = True
     per_image: bool = False
 
     def fit(self, view: AdversaryView, effort: Effort, generator: torch.Generator) -> Attacker:
@@ -131,6 +132,16 @@ def test_a_query_free_attacker_who_was_outrun_leaves_a_lower_bound_in_its_tier_a
     # `ridge` queries the device, which this tier may not: the fit fails, as the conformance suite asks.
     assert tiers["query-free"].index_attack == "prior"
     assert not tiers["black-box"].lower_bound
+
+
+def test_an_attack_below_the_prior_is_failed_as_without_a_race() -> None:
+    wild = Blend("wild", lambda _: -3.0)
+    for racing in (True, False):
+        outcome = audited(wild, racing=racing)
+        assert result(outcome, "wild").status == "failed"
+        assert "below the prior" in result(outcome, "wild").reason
+        assert not outcome.record.tier("black-box").conclusive
+    assert wild.fits[-1] == 6400
 
 
 def test_a_race_that_was_interrupted_repeats_nothing(tmp_path: Path) -> None:
