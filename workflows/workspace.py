@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ..records import CollabplanError, Profile, RecordError, TargetError, hash_file, load, save, write_text
 from ..records.atomic import WORK_FOLDER
+from ..records.leftovers import clear_leftovers_below
 from ..records.ownership import belongs_to_others, may_be_read_by_others
 
 log = logging.getLogger(__name__)
@@ -39,7 +40,7 @@ class Workspace:
         return workspace
 
     def prepare(self) -> Path:
-        """Make the folder with its `.gitignore`, and close it to other users.
+        """Make the folder with its `.gitignore`, close it to other users, and clear what killed processes left in it.
 
         Raises:
             CollabplanError: it cannot be written, or belongs to another user.
@@ -50,6 +51,7 @@ class Workspace:
         if not ignore.exists():
             write_text(ignore, "# Made by collabplan; everything here can be made again.\n*\n")
         self._close_to_others()
+        clear_leftovers_below(self.folder)
         return self.folder
 
     def _close_to_others(self) -> None:
