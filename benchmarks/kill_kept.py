@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -94,20 +93,20 @@ def answer(plan: Plan | None) -> Any:
 
 
 def repeated(folder: Path) -> tuple[int, int, int]:
-    """Fits that ended, those among them that were begun again, and measurements that ended and were begun again.
+    """Fits that ended, those among them that a later process began again, and measurements that one began again.
 
-    A measurement that ends just before the kill was not kept yet, and does not count.
+    What ends just before a kill was not kept yet, and does not count.
     """
     lines = [line.partition(" ")[2].strip() for line in (folder / LOG).read_text().splitlines()]
-    ended: Counter[str] = Counter()
-    fits = again = measured = 0
-    for at, line in enumerate(lines):
+    ended: dict[str, int] = {}
+    process = fits = again = measured = 0
+    for line, following in zip(lines, [*lines[1:], "command"], strict=True):
         what, _, said = line.partition(" ")
-        kept = at + 1 < len(lines) and not lines[at + 1].startswith(("start", "command"))
-        if what == "end" and kept:
-            ended[said] += 1
+        process += what == "command"
+        if what == "end" and following not in ("start", "command"):
+            ended.setdefault(said, process)
             fits += said.startswith("fit")
-        elif what == "begin" and ended[said]:
+        elif what == "begin" and ended.get(said, process) < process:
             again += said.startswith("fit")
             measured += said.startswith("measure")
     return fits, again, measured
