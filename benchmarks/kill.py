@@ -188,8 +188,8 @@ def kill(command: str, forks: subprocess.Popen[str], base: Path, kills: int, see
         target=0, holds=not tally.torn, kills=dict(tally.kills), lives=lives, found=tally.torn[:8])  # fmt: skip
     bar("24.6", f"{command}: finished results computed twice", tally.repeats + tally.measured_again, "", target=0,
         holds=tally.repeats + tally.measured_again == 0)  # fmt: skip
-    bar("24.6", f"{command}: fits begun again: not judged before the kill, or needed by another attack", tally.fits_again, "fits",
-        of=tally.fits, kills=tally.kills.total())  # fmt: skip
+    bar("24.6", f"{command}: fits begun again, not judged before the kill or needed by another attack",
+        tally.fits_again, "fits", of=tally.fits, kills=tally.kills.total())  # fmt: skip
     bar("24.6", f"{command}: temporary files that the next run leaves", len(tally.left), "files", target=0,
         holds=not tally.left, cleared=tally.cleared, found=tally.left[:8])  # fmt: skip
     bar("24.6", f"{command}: plans at the end that differ from the uninterrupted run's", tally.differs, "plans",
