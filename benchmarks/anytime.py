@@ -1,27 +1,23 @@
-"""Bar 24.1, 24.6: when `optimize --time-limit` has a plan, how well it is supported over time, and when it ends.
+"""Bar 24.1: when `optimize --time-limit` has a plan, how well it is supported over time, and when it ends.
 
-    python benchmarks/anytime.py [--target digits lenet resnet20 cnn6] [--limit 15m] [--kills 30] [--seed 0]
+    python benchmarks/anytime.py [--target digits lenet resnet20 cnn6] [--limit 15m] [--seed 0]
 
 Each target is profiled first; that is not counted. Then `optimize` runs in a process of its own, and its plan file is
-read twice a second: every new plan is a point of the curve (seconds, level, upper end of the index). With `--kills` the
-same command is killed at random moments in another folder: whatever lies on disk must be whole, and nothing that was
-finished may be run again.
+read twice a second: every new plan is a point of the curve (seconds, level, upper end of the index).
+`kill.py` kills the same command.
 """
 
 from __future__ import annotations
 
 import argparse
-import random
 import subprocess
 import sys
 import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import optuna
-from collabplan.records import Plan, RecordError, load, parse_time_limit_s
+from collabplan.records import Plan, load, parse_time_limit_s
 from collabplan.records.sign_off import LEVELS
 from report import bar, machine
 
@@ -106,69 +102,19 @@ def measure(name: str, base: Path, limit: str, seed: int) -> None:
         curve=[[each.seconds, each.level, round(each.index_high, 3), each.cut] for each in curve])  # fmt: skip
 
 
-def finished(folder: Path) -> dict[str, int]:
-    """Every finished attack, with the time at which it was written."""
-    files = (folder / ".collabplan" / "audits").glob("*.safetensors")
-    return {file.name: file.stat().st_mtime_ns for file in files}
-
-
-def trials(folder: Path) -> list[Any]:
-    """The parameters of every completed trial of the latest study."""
-    path = folder / ".collabplan" / "study.db"
-    if not path.exists():
-        return []
-    names = optuna.get_all_study_names(url := f"sqlite:///{path}")
-    found = optuna.load_study(study_name=names[-1], storage=url).get_trials(deepcopy=False) if names else []
-    return [tuple(sorted(trial.params.items())) for trial in found if trial.values]
-
-
-def kill(name: str, base: Path, limit: str, kills: int, seed: int) -> None:
-    """Kill the search at random moments, and look at what lies on disk."""
-    draw, case = random.Random(seed), CASES[name]
-    planned = torn = again = lost = twice = 0
-    for _ in range(kills):
-        before, known = finished(base), trials(base)
-        with (base / "log").open("w") as log:
-            process = subprocess.Popen(command(case, limit, seed), cwd=base, stdout=log, stderr=log)
-            time.sleep(draw.uniform(2.0, parse_time_limit_s(limit) or 60.0))
-            process.kill()
-            process.wait()
-        after, now = finished(base), trials(base)
-        again += sum(after.get(file) != written for file, written in before.items())
-        lost += sum(each not in now for each in known)
-        twice += len(now) - len(set(now))
-        try:
-            if (base / "plan.json").exists() or planned:
-                load(Plan, base / "plan.json")
-                planned += 1
-        except RecordError:
-            torn += 1
-    bar("24.6", f"{name}: plans that a kill left torn or missing after the first", torn, "plans", target=0,
-        holds=torn == 0 and planned > 0, kills=kills, kills_with_a_plan=planned)  # fmt: skip
-    bar("24.6", f"{name}: finished attacks run again, trials lost or repeated", again + lost + twice, "", target=0,
-        holds=again + lost + twice == 0, attacks=len(finished(base)), trials=len(trials(base)))  # fmt: skip
-
-
 def main() -> None:
-    """Measure every target, then kill."""
+    """Measure every target."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--target", nargs="+", choices=CASES, default=list(CASES))
     parser.add_argument("--limit", default="15m")
-    parser.add_argument("--kills", type=int, default=0)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
     for name in options.target:
         with tempfile.TemporaryDirectory() as temporary:
-            for part in ("watched", "killed")[: 1 + bool(options.kills)]:
-                folder = Path(temporary) / part
-                folder.mkdir()
-                profile = [*PROGRAM, "profile", str(EXAMPLES / CASES[name].folder / "model.py"), "--seconds", "10"]
-                subprocess.run(profile, cwd=folder, check=True, capture_output=True)
-                if part == "watched":
-                    measure(name, folder, options.limit, options.seed)
-                else:
-                    kill(name, folder, options.limit, options.kills, options.seed)
+            folder = Path(temporary)
+            profile = [*PROGRAM, "profile", str(EXAMPLES / CASES[name].folder / "model.py"), "--seconds", "10"]
+            subprocess.run(profile, cwd=folder, check=True, capture_output=True)
+            measure(name, folder, options.limit, options.seed)
     machine(("torch", "optuna"))
 
 

@@ -50,11 +50,11 @@ def certify(
     output = Output(as_json=as_json)
     try:
         found = certify_plan(plan, model, options, Workspace.here(), output)
+        report(found, str(plan), output)
     except BaseException as error:
         if interrupted(error):
             raise Interrupted(f"finished attacks are kept, and the same command goes on; {plan} is whole") from error
         raise
-    report(found, str(plan), output)
 
 
 def report(found: Certified, file: str, output: Output) -> None:

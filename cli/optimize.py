@@ -113,12 +113,11 @@ def optimize(
     kept.require_replaceable(target, options, workspace)
     try:
         found = search_plan(target, given, options, workspace, output, kept.replace)
+        report(found, kept, options.audit.accept if options.audit.audit else "estimated", output, page)
     except BaseException as error:
         if interrupted(error):
             raise Interrupted(kept.standing) from error
         raise
-    least = options.audit.accept if options.audit.audit else "estimated"
-    report(found, kept, least, output, page)
 
 
 def report(found: SearchResult, kept: PlanFile, least: Level | None, output: Output, page: Path | None = None) -> None:

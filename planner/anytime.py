@@ -21,6 +21,7 @@ from .baselines import Role
 from .budgets import judged
 from .choose import CONFIRM_TRIES, LATE_AUDITS, Choice, Excluded, choose, shown_front
 from .evaluator import Evaluator
+from .measured import Measured
 from .pace import Pace, about, rescaled, suite_s
 from .plan_record import ChosenPlan, plan_of, with_tensors
 from .search import OnProgress, Searched, Walk, search_points, search_together
@@ -54,6 +55,7 @@ class Planning:
     """One search: what is known of its candidates, and the choice that follows from it.
 
     Args:
+        measured: candidates on both splits, and which of them were tried on the confirm split.
         evaluator: measures candidates.
         audits: attacks them; None: the plan rests on estimates.
         excluded: points that costs ruled out.
@@ -68,6 +70,7 @@ class Planning:
     def __init__(
         self,
         evaluator: Evaluator,
+        measured: Measured,
         audits: Audits | None,
         excluded: Sequence[Excluded],
         study: str,
@@ -77,7 +80,8 @@ class Planning:
         say: Callable[[str], None],
         pace: Pace,
     ) -> None:
-        self.evaluator, self.audits, self.excluded, self.study = evaluator, audits, excluded, study
+        self.evaluator, self.measured, self.audits = evaluator, measured, audits
+        self.excluded, self.study = excluded, study
         self.deadline, self.on_plan, self.tell = deadline, on_plan, tell
         self.say, self.pace = say, pace
         self.budgets = evaluator.problem.budgets
@@ -89,7 +93,6 @@ class Planning:
         self.made: ChosenPlan | None = None
         self.trials = self.planned = 0
         self.timed_out = ""
-        self._confirmed: dict[Point, Candidate] = {}
         self._private: tuple[Candidate, ...] = ()
         self._estimating = deadline if audits is None else deadline.part(ESTIMATING)
         self._peeked = -math.inf
@@ -104,8 +107,8 @@ class Planning:
 
     @property
     def tries(self) -> int:
-        """Candidates that were measured on the confirm split."""
-        return len(self._confirmed)
+        """Candidates that were tried on the confirm split, in earlier runs too."""
+        return len(self.measured.tried)
 
     @property
     def unbeatable(self) -> bool:
@@ -140,11 +143,14 @@ class Planning:
         for point in allowed:
             known = by_definition(self.evaluator.cuts[point.cut_id], result_at=self.budgets.result_at)
             if known is not None and known.index.high == 0:
-                self._private = (self.evaluator.evaluate(point),)
+                self._private = (self.measured.once(point),)
                 self._peek(self._private)
                 return
 
     def _measured(self, point: Point) -> Candidate:
+        known = self.measured.known(point)
+        if known is not None:
+            return known
         with until(self.deadline if self.made is None else self._estimating), self.pace.timed("trial"):
             return self.evaluator.evaluate(point)
 
@@ -168,7 +174,7 @@ class Planning:
             return
         self.trials, self.candidates = len(found), tuple(judged(candidate, self.budgets) for candidate in found)
         with suppress(TimeUp):
-            choice = self._choose(self.candidates, self.confirm, tries=PEEK_TRIES)
+            choice = self._choose(self.candidates, self.measured.confirm, tries=PEEK_TRIES)
             if choice.searched is not None:
                 self._keep(choice)
         self._peeked = self.deadline.clock()
@@ -198,13 +204,6 @@ class Planning:
         if parts:
             self.say(f"still to come: {'; '.join(parts)}{limit}")
 
-    def confirm(self, candidate: Candidate) -> Candidate:
-        """The candidate measured on the confirm split, once."""
-        point = point_of(candidate)
-        if point not in self._confirmed:
-            self._confirmed[point] = self.evaluator.confirm(candidate)
-        return self._confirmed[point]
-
     def _choose(
         self,
         candidates: Sequence[Candidate],
@@ -225,7 +224,7 @@ class Planning:
             beside,
             proof=self.proof,
             late=late,
-            tried=self._confirmed.keys(),
+            tried=self.measured.tried,
             tries=tries,
         )
 
@@ -243,7 +242,7 @@ class Planning:
         measured = (*self.candidates, *searched)
         self.candidates = measured
         with suppress(TimeUp):
-            self._keep(self._choose(measured, self.confirm, beside=self.beside))
+            self._keep(self._choose(measured, self.measured.confirm, beside=self.beside))
         if self.audits is None or self.unbeatable:
             return
         self.foretell(self.planned)
@@ -269,7 +268,7 @@ class Planning:
         self.audits.reached = rung
         known = [candidate if candidate.audited else self.audits.known(candidate) for candidate in candidates]
         beside = [candidate if candidate.audited else self.audits.predicted(candidate) for candidate in self.beside]
-        choice = self._choose(known, self.confirm, self.audits, beside, late=late)
+        choice = self._choose(known, self.measured.confirm, self.audits, beside, late=late)
         self.beside = choice.beside
         self._keep(choice)
         return choice.candidates
@@ -290,7 +289,7 @@ class Planning:
         assert audits is not None
 
         def confirm(candidate: Candidate) -> Candidate:
-            return audits.evidence(self.confirm(candidate))
+            return audits.evidence(self.measured.confirm(candidate))
 
         pools = (
             [audits.known(candidate) for candidate in self.candidates if audits.faced_suite(candidate)],

@@ -17,6 +17,7 @@ from .choose import Choice, Excluded, described
 from .evaluator import Evaluator
 from .folder_lock import locked
 from .front import Values, hypervolume
+from .measured import Measured
 from .pace import Pace
 from .plan_record import ChosenPlan, plan_of, with_tensors
 from .problem import Problem, RuledOut, SearchOptions, SearchResult, fingerprint
@@ -71,11 +72,14 @@ def optimize(
     with _store(evaluator, folder, marks) as store, until(deadline):
         say(_beginning(store))
         pace = Pace(folder / "pace", problem.traced.identity.structure_hash, deadline.clock)
-        planning = Planning(evaluator, audits, excluded, store.name, deadline, on_plan, tell, say, pace)
-        found = planning.search(store, _walk(evaluator, allowed))
-        known = {point_of(candidate) for candidate in planning.candidates}
-        planning.decide(*_baselines(evaluator, known, tell))
-        pace.keep()
+        measured = Measured(evaluator, store)
+        planning = Planning(evaluator, measured, audits, excluded, store.name, deadline, on_plan, tell, say, pace)
+        try:
+            found = planning.search(store, _walk(evaluator, allowed))
+            known = {point_of(candidate) for candidate in planning.candidates}
+            planning.decide(*_baselines(evaluator, measured, known, tell))
+        finally:
+            pace.keep()
     choice, made, front = planning.choice, planning.made, planning.front
     return SearchResult(
         plan=None if made is None else made.plan,
@@ -286,7 +290,7 @@ def _cuts_without(allowed: Sequence[Point], excluded: Sequence[Excluded]) -> int
 
 
 def _baselines(
-    evaluator: Evaluator, known: Container[Point], tell: OnProgress
+    evaluator: Evaluator, measured: Measured, known: Container[Point], tell: OnProgress
 ) -> tuple[Mapping[Role, Point], list[Candidate], list[Candidate]]:
     """The baseline cuts undefended but quantized, which are measured whether the search visited them or not.
 
@@ -312,9 +316,9 @@ def _baselines(
         if point not in confirmed:
             try:
                 check_time()
-                row = evaluator.evaluate(point, "confirm")
+                row = measured.once(point, "confirm")
                 if point not in known and _affordable(evaluator, point, evaluator.problem.budgets):
-                    searched.append(evaluator.evaluate(point))
+                    searched.append(measured.once(point))
             except TimeUp:
                 continue
             confirmed[point] = row

@@ -24,12 +24,22 @@ import pydantic
 import sqlalchemy.exc
 from optuna.trial import TrialState, create_trial
 
-from ..records import DEFAULT_OBJECTIVES, Budgets, Candidate, CollabplanError, MismatchError, Objective, StudySetup
+from ..records import (
+    DEFAULT_OBJECTIVES,
+    Budgets,
+    Candidate,
+    CollabplanError,
+    DefenseRecord,
+    MismatchError,
+    Objective,
+    StudySetup,
+    hash_json,
+)
 from ..records.atomic import make_file, write_failure
 from ..records.files import other_version
 from .budgets import checks
 from .folder_lock import locked
-from .space import Space, point_of
+from .space import Point, Space, point_of
 
 Figure = tuple[str, Literal["minimize", "maximize"], Callable[[Candidate], float | None]]
 
@@ -46,6 +56,7 @@ _MARK, _VERSION_MARK = "objectives", "schema version"
 SCHEMA_VERSION: int = StudySetup.model_fields["schema_version"].default
 _FINGERPRINT = "collabplan.fingerprint"
 CANDIDATE = "collabplan.candidate"
+_BESIDE, _TRIED = "collabplan.beside", "collabplan.tried"
 _PREFIX = "search-"
 _STORAGE_FAILURES = (
     sqlite3.Error,
@@ -94,6 +105,42 @@ class StoredStudy:
                 f"study {self.name} in {self.path} holds a trial that collabplan did not write (or another version "
                 "wrote); run with --fresh to start a new study beside it"
             ) from None
+
+    def beside(self, split: str) -> list[Candidate]:
+        """What was measured on a split beside the trials. What cannot be read is left out.
+
+        Raises:
+            CollabplanError: the study cannot be read.
+        """
+        found = []
+        for kept in self._attributes(f"{_BESIDE}.{split}."):
+            with contextlib.suppress(pydantic.ValidationError):
+                found.append(Candidate.model_validate(kept))
+        return found
+
+    def keep_beside(self, candidate: Candidate, split: str) -> None:
+        """Keep what was measured on a split and is no trial. Raises CollabplanError where that is not possible."""
+        name = f"{_BESIDE}.{split}.{hash_json(point_of(candidate).key)[:24]}"
+        with storage_errors(self.path):
+            self._study.set_user_attr(name, candidate.model_dump(mode="json"))
+
+    def tried(self, question: str) -> set[Point]:
+        """The points that were tried on the confirm split for a question. Raises CollabplanError as `beside`."""
+        found = set()
+        for kept in self._attributes(f"{_TRIED}.{question[:24]}."):
+            with contextlib.suppress(pydantic.ValidationError, KeyError, TypeError):
+                found.add(Point(kept["cut"], DefenseRecord.model_validate(kept["defense"])))
+        return found
+
+    def note_try(self, question: str, point: Point) -> None:
+        """Count a try on the confirm split, before it is made. Raises CollabplanError where that is not possible."""
+        kept = {"cut": point.cut_id, "defense": point.defense.model_dump(mode="json")}
+        with storage_errors(self.path):
+            self._study.set_user_attr(f"{_TRIED}.{question[:24]}.{hash_json(point.key)[:24]}", kept)
+
+    def _attributes(self, prefix: str) -> list[Any]:
+        with storage_errors(self.path):
+            return [kept for name, kept in self._study.user_attrs.items() if name.startswith(prefix)]
 
 
 @dataclass

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from .errors import CollabplanError
+from .leftovers import clear_leftovers, temporary_file
 
 WORK_FOLDER = ".collabplan"
 """The folder of the working directory that keeps what commands made."""
@@ -38,19 +39,16 @@ def write_bytes(path: Path, data: bytes) -> None:
         b'content'
     """
     path = Path(path)
-    temporary: str | None = None
     try:
         make_folder(path.parent)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_mask(path))
-        os.replace(temporary, path)
+        with temporary_file(path) as (file, temporary):
+            with file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(temporary, 0o666 & ~_mask(path))
+            os.replace(temporary, path)
     except OSError as error:
-        if temporary is not None and os.path.exists(temporary):
-            os.unlink(temporary)
         raise CollabplanError(write_failure(path, error)) from error
 
 
@@ -136,6 +134,8 @@ def write_failure(path: Path, error: OSError) -> str:
 def require_writable(path: Path, *, folder: bool = False) -> None:
     """Refuse a place where nothing can be written, before the work whose result is to lie there.
 
+    What killed processes left there is removed.
+
     Args:
         path: the file. Folders above it that are absent will be made.
         folder: it is a folder, which will be replaced as a whole.
@@ -156,9 +156,12 @@ def require_writable(path: Path, *, folder: bool = False) -> None:
         above = next(each for each in place.parents if each.exists())
         if not above.is_dir():
             raise OSError(errno.ENOTDIR, f"{above} is no folder")
-        os.rmdir(tempfile.mkdtemp(dir=above, prefix=f".{place.name}.", suffix=".tmp"))  # as it will be written
+        made = tempfile.mkdtemp(dir=above, prefix=f".{place.name}.", suffix=".tmp")  # as it will be written
+        with contextlib.suppress(FileNotFoundError):  # another process has cleared it
+            os.rmdir(made)
     except OSError as error:
         raise CollabplanError(write_failure(path, error)) from None
+    clear_leftovers(place)
 
 
 def make_folder(path: Path) -> None:

@@ -11,6 +11,7 @@ from ..planner.audits import raced_for
 from ..planner.budgets import judged, privacy_checks
 from ..planner.plan_record import headline
 from ..records import Audit, Audited, Certificate, Plan, parse_time_limit_s, save
+from ..records.leftovers import clear_leftovers
 from ..records.privacy import LEAKAGE, PRIVACY_BUDGETS
 from .attack import attack_settings, open_run
 from .attack_run import AttackRun
@@ -67,6 +68,7 @@ def certify_plan(
     """
     deadline = Deadline.after(parse_time_limit_s(options.time_limit), clock)
     planned = open_plan(path, model, reporter, needs_data=True)
+    clear_leftovers(path)
     if planned.plan.level == "by definition":
         return Certified(planned.plan, (), _fallen(planned.plan))
     first = planned.plan.provenance.seed or 0

@@ -40,6 +40,7 @@ class PlanFile:
         self.plan: Plan | None = None
         self.earlier = False
         self._own = False
+        self._last: Plan | None = None
         self._may_replace = force or made_by_this_command(path)
 
     def require_replaceable(self, spec: str | None, options: OptimizeOptions, workspace: Workspace) -> None:
@@ -70,10 +71,15 @@ class PlanFile:
     def replace(self, made: ChosenPlan | None) -> None:
         """Write a plan that is better supported than the last one. None: that one has fallen, and its file goes.
 
+        The file stays if it holds an earlier run's plan of another candidate, which nothing has refuted.
+
         Raises:
             CollabplanError: the file cannot be written, or holds the plan of another model or study.
         """
+        last, self._last = self._last, None if made is None else made.plan
         if made is None:
+            if self.earlier and self.plan is not None and last is not None and not _same_point(self.plan, last):
+                return
             if self.plan is not None:
                 self.path.unlink(missing_ok=True)
                 self.say(f"{self.path} is gone: attacks refuted the plan that it held")
@@ -94,9 +100,11 @@ class PlanFile:
     def standing(self) -> str:
         """How things stand, for somebody who interrupts the search."""
         goes_on = "the same command goes on from here"
-        if self.plan is None:
-            return f"no plan yet; what was measured is kept, and {goes_on}"
-        return f"{self.path} holds the best plan so far ({self.plan.level}): {self.plan.headline}; {goes_on}"
+        if self.plan is not None:
+            return f"{self.path} holds the best plan so far ({self.plan.level}): {self.plan.headline}; {goes_on}"
+        if (known := self._known()) is not None:
+            return f"{self.path} still holds the plan of an earlier run ({known.level}): {known.headline}; {goes_on}"
+        return f"no plan yet; what was measured is kept, and {goes_on}"
 
     def _known(self) -> Plan | None:
         """The plan that lies there."""
@@ -115,9 +123,13 @@ def _better_supported(known: Plan, new: Plan) -> bool:
     """Whether the plan that lies there answers the same question and is better supported."""
     if _question(known) != _question(new):
         return False
-    if known.level == new.level and point_of(known.chosen) == point_of(new.chosen):
+    if known.level == new.level and _same_point(known, new):
         return known.certificate is not None or known.measured is not None
     return LEVELS.index(known.level) > LEVELS.index(new.level)
+
+
+def _same_point(one: Plan, other: Plan) -> bool:
+    return point_of(one.chosen) == point_of(other.chosen)
 
 
 def _profiled(costs: ConditionOptions, workspace: Workspace) -> str:

@@ -56,24 +56,24 @@ def last_profile(workspace: Workspace) -> Profiles:
 
 
 def fitting_profile(workspace: Workspace, session: Session) -> Profiles | None:
-    """The last profile made here, if it is of this very target and of both roles; else None.
+    """The last profile made here that is of this very target and of both roles; None if there is none."""
+    for profile, path in workspace.kept_profiles():
+        if _fits(profile, session):
+            workspace.remember(path)  # whoever made it may have been killed before
+            return Profiles(profile, profile, f"last profile {path} (the target has not changed since)")
+    return None
 
-    A target without a file is known by its model's structure.
-    """
-    try:
-        profile, path = workspace.last_profile()
-    except CollabplanError:
-        return None
+
+def _fits(profile: Profile, session: Session) -> bool:
+    """Whether a profile is of a session's target. One without a file is known by its model's structure."""
     target, structure = session.target, session.traced.identity.structure_hash
     if target.file is None and profile.model.structure_hash != structure:
-        return None
+        return False
     before, now = profile.target, target.identity
     same_file = before.file_sha256 == now.file_sha256 and before.spec == now.spec
     old, new = (InputOptions.kept_in(options) for options in (before.options, now.options))
     same_inputs = (old.inputs, old.batch_dim) == (new.inputs, new.batch_dim)  # data change no latency
-    if profile.role != "both" or not same_file or not same_inputs:
-        return None
-    return Profiles(profile, profile, f"last profile {path} (the target has not changed since)")
+    return profile.role == "both" and same_file and same_inputs
 
 
 def require_both_roles(profile: Profile, path: Path) -> None:

@@ -6,18 +6,21 @@ users of the machine cannot look into it, since it keeps pictures of private inp
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import shlex
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..records import CollabplanError, Profile, RecordError, TargetError, hash_file, load, save, write_text
 from ..records.atomic import WORK_FOLDER
+from ..records.leftovers import clear_leftovers_below
 from ..records.ownership import belongs_to_others, may_be_read_by_others
 
 log = logging.getLogger(__name__)
 
-_LAST = "last-profile"
+_LAST, _PROFILES = "last-profile", "profiles"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +42,7 @@ class Workspace:
         return workspace
 
     def prepare(self) -> Path:
-        """Make the folder with its `.gitignore`, and close it to other users.
+        """Make the folder with its `.gitignore`, close it to other users, and clear what killed processes left in it.
 
         Raises:
             CollabplanError: it cannot be written, or belongs to another user.
@@ -50,6 +53,7 @@ class Workspace:
         if not ignore.exists():
             write_text(ignore, "# Made by collabplan; everything here can be made again.\n*\n")
         self._close_to_others()
+        clear_leftovers_below(self.folder)
         return self.folder
 
     def _close_to_others(self) -> None:
@@ -69,10 +73,25 @@ class Workspace:
         self.prepare()
         device = profile.device.device.replace(":", "")
         name = f"{profile.model.name}-{profile.model.structure_hash[:8]}-{device}-{profile.dtype}-{profile.role}.json"
-        path = self.folder / "profiles" / name
+        path = self.folder / _PROFILES / name
         save(profile, path)
-        write_text(self.folder / _LAST, f"profiles/{name}\n")
+        self.remember(path)
         return path
+
+    def remember(self, path: Path) -> None:
+        """Let a profile of this workspace be the last one."""
+        write_text(self.folder / _LAST, f"{_PROFILES}/{path.name}\n")
+
+    def kept_profiles(self) -> Iterator[tuple[Profile, Path]]:
+        """Every profile that can be read: the last one, then the others, the latest first."""
+        last = None
+        with contextlib.suppress(RecordError):
+            profile, last = self.last_profile()
+            yield profile, last
+        for path in sorted((self.folder / _PROFILES).glob("[!.]*.json"), key=lambda each: -each.stat().st_mtime_ns):
+            with contextlib.suppress(RecordError):
+                if path != last:
+                    yield load(Profile, path), path
 
     def last_profile(self) -> tuple[Profile, Path]:
         """The profile that was made last here.

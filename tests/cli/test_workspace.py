@@ -14,7 +14,7 @@ from collabplan.attacks.ridge import KernelRidge
 from collabplan.records import CollabplanError
 from collabplan.workflows.cache import clear, entries
 from collabplan.workflows.workspace import Workspace
-from command_line import Run
+from command_line import PROFILE, SEARCH, Run, ran_in
 from filelock import FileLock
 
 
@@ -30,6 +30,26 @@ def test_a_file_in_its_place_is_told(here: Path) -> None:
     (here / ".collabplan").touch()
     with pytest.raises(CollabplanError, match="is a file"):
         Workspace.here().prepare()
+
+
+def test_what_a_killed_process_was_writing_there_is_cleared(here: Path) -> None:
+    (here / ".collabplan" / "audits").mkdir(parents=True)
+    (here / ".collabplan" / "audits" / ".a.safetensors.abcd_123.tmp").touch()
+    Workspace.here().prepare()
+    assert [path.name for path in (here / ".collabplan").rglob("*") if path.is_file()] == [".gitignore"]
+
+
+def test_a_profile_whose_maker_was_killed_before_it_was_the_last_is_found(run: Run, here: Path) -> None:
+    ran_in(here, PROFILE)
+    last, other = here / ".collabplan" / "last-profile", here / ".collabplan" / "profiles" / "other.json"
+    known = last.read_text()
+    other.write_text("{}")
+    for left in (None, "profiles/other.json\n", "profiles/gone.json\n"):
+        last.unlink() if left is None else last.write_text(left)
+        ran = run("optimize", "model.py", *SEARCH)
+        assert ran.code == 0, ran.err
+        assert "profiling it now" not in ran.out
+        assert last.read_text() == known
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no mode bits")

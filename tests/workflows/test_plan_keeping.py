@@ -54,6 +54,31 @@ def test_a_better_supported_plan_of_an_earlier_run_stays_until_this_run_has_caug
     assert load(Plan, file) == estimated, "within a run it is replaced: the other one has fallen"
 
 
+def test_an_earlier_runs_plan_goes_only_if_its_own_candidate_has_fallen(estimated: Plan, tmp_path: Path) -> None:
+    file, standard = tmp_path / "plan.json", at(estimated, "standard")
+    other = estimated.model_copy(update={"chosen": estimated.chosen.model_copy(update={"cut_id": "another"})})
+    PlanFile(file).replace(chosen(standard))
+    again = PlanFile(file)
+    for made in (chosen(other), None):
+        again.replace(made)
+        assert (load(Plan, file), again.plan, again.earlier) == (standard, standard, True)
+    again.replace(chosen(estimated))
+    again.replace(None)
+    assert (file.exists(), again.plan) == (False, None)
+
+
+def test_whoever_interrupts_before_there_is_a_plan_hears_of_the_one_that_lies_there(
+    estimated: Plan, tmp_path: Path
+) -> None:
+    file = tmp_path / "plan.json"
+    assert PlanFile(file).standing.startswith("no plan yet; what was measured is kept")
+    PlanFile(file).replace(chosen(estimated))
+    again = PlanFile(file)
+    assert again.standing.startswith(f"{file} still holds the plan of an earlier run (estimated): ")
+    again.replace(chosen(at(estimated, "quick")))
+    assert again.standing.startswith(f"{file} holds the best plan so far (quick): ")
+
+
 def test_a_plan_of_another_question_is_replaced(estimated: Plan, tmp_path: Path) -> None:
     file = tmp_path / "plan.json"
     PlanFile(file).replace(chosen(at(estimated, "standard")))
