@@ -80,7 +80,7 @@ def changed(before: Kept, after: Kept) -> int:
     files = sum(after.files.get(name) != written for name, written in before.files.items())
     trials = sum(trial not in after.trials for trial in before.trials)
     beside = sum(after.beside.get(name) != value for name, value in before.beside.items())
-    return files + trials + beside
+    return int(files + trials + beside)
 
 
 def answer(plan: Plan | None) -> Any:
