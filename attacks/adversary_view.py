@@ -17,6 +17,7 @@ from ..defenses.pipeline import Defense
 from ..defenses.randomness import Simulated
 from ..defenses.seeds import generator_for
 from ..records import CollabplanError, Threat, hash_json, hash_tensors
+from ..records.memory import UNBOUNDED, MemoryBudget
 from ..targets.data import Data
 from .artifact_cache import ArtifactCache
 from .audit_target import AuditTarget
@@ -34,7 +35,10 @@ MOST_SHIFTED = 3
 SHIFTED = CopyKind(shift=1, noise=0.0)
 
 MOST_BYTES = 2_000_000_000
-"""The most bytes of activations that a bank keeps in memory."""
+"""The most bytes of activations that statistics are taken of. Where nothing may be spilled, a bank keeps no more."""
+
+MOST_SPILLED = 8_000_000_000
+"""The most bytes of activations that a bank keeps where some may be spilled."""
 
 FEW = 256
 
@@ -231,7 +235,7 @@ class AdversaryView:
         """
         self.require("black-box", "query the device")
         if self.copies is None:
-            rows = RowBank(lambda positions: self.ask(data.take(positions)), len(data))
+            rows = RowBank(lambda positions: self.ask(data.take(positions)), len(data), self.artifacts.memory)
             return ReleaseBank(self, data, rows)
         target, copies, queries = self.target, self.copies, self.queries
         at = target.cut.id
@@ -246,7 +250,7 @@ class AdversaryView:
                 every = target.frames(target.clean_rows(some), some, draws, queries, copies)
                 return tuple(row for rows, _ in every for row in rows)
 
-            return RowBank(frames, len(data))
+            return RowBank(frames, len(data), self.artifacts.memory, at_once=True)
 
         return ReleaseBank(self, data, self.artifacts.once(key, drawn, at=at))
 
@@ -294,28 +298,42 @@ class AdversaryView:
 
 
 class RowBank:
-    """Rows `[count, *sample_shape]` per crossing: kept if they fit into memory, else computed on each use.
+    """Rows `[count, *sample_shape]` per crossing: kept if they are not too many, else computed on each use.
 
     Args:
         compute: gives the rows at some positions `[b]` below `count`.
         count: how many rows there are.
+        memory: where they lie. No row depends on how much that holds.
+        at_once: what `compute` gives depends on which positions it is asked for together.
 
     Attributes:
-        some: all rows, or the first few if they do not fit. Statistics are taken of these.
+        some: all rows, or the first few if they are many. Statistics are taken of these.
     """
 
-    def __init__(self, compute: Callable[[Tensor], tuple[Tensor, ...]], count: int) -> None:
+    def __init__(
+        self,
+        compute: Callable[[Tensor], tuple[Tensor, ...]],
+        count: int,
+        memory: MemoryBudget = UNBOUNDED,
+        *,
+        at_once: bool = False,
+    ) -> None:
         self._compute = compute
-        self.some = compute(torch.arange(min(FEW, count)))
-        each = sum(row[0].numel() * row.element_size() for row in self.some)
-        self._all_kept = each * count <= MOST_BYTES
-        if self._all_kept and count > FEW:
-            rest = compute(torch.arange(FEW, count))
-            self.some = tuple(torch.cat(pair) for pair in zip(self.some, rest, strict=True))
+        first = compute(torch.arange(min(FEW, count)))
+        size = count * sum(row[0].numel() * row.element_size() for row in first)
+        self._kept: tuple[Tensor, ...] | None = None
+        if size <= (MOST_SPILLED if memory.spills else MOST_BYTES):
+            self._kept = tuple(memory.empty((count, *row.shape[1:]), row.dtype) for row in first)
+            for kept, row in zip(self._kept, first, strict=True):
+                kept[: len(row)] = row
+            for positions in torch.split(torch.arange(FEW, count), max(count - FEW, 1) if at_once else FEW):
+                for kept, row in zip(self._kept, compute(positions), strict=True):
+                    kept[positions] = row
+        self.some = self._kept if self._kept is not None and size <= MOST_BYTES else first
 
     def at(self, positions: Tensor) -> tuple[Tensor, ...]:
         """The rows at `positions` `[b]`."""
-        return tuple(row[positions] for row in self.some) if self._all_kept else self._compute(positions)
+        return self._compute(positions) if self._kept is None else tuple(row[positions] for row in self._kept)
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,6 +8,7 @@ from typing import TypeVar, cast
 import torch
 
 from ..defenses.seeds import generator_for
+from ..records.memory import UNBOUNDED, MemoryBudget
 
 T = TypeVar("T")
 
@@ -19,6 +20,7 @@ class ArtifactCache:
 
     Args:
         seed: of all draws.
+        memory: where activations of auxiliary images lie.
 
     Examples:
         >>> artifacts = ArtifactCache(seed=0)
@@ -27,8 +29,8 @@ class ArtifactCache:
         True
     """
 
-    def __init__(self, seed: int) -> None:
-        self.seed = seed
+    def __init__(self, seed: int, memory: MemoryBudget = UNBOUNDED) -> None:
+        self.seed, self.memory = seed, memory
         self._of_all_cuts: dict[str, object] = {}
         self._cut = ""
         self._of_this_cut: dict[str, object] = {}

@@ -169,7 +169,8 @@ def _train_inverse(
         return tuple(torch.cat([part[at] for part in parts]) for at in range(len(parts[0])))
 
     images, held = view.pixels(view.training), view.pixels(view.held_out)
-    bank, held_rows = RowBank(lambda positions: rows_of(images[positions]), len(images)), rows_of(held)
+    bank = RowBank(lambda positions: rows_of(images[positions]), len(images), view.artifacts.memory)
+    held_rows = rows_of(held)
     prepare = DecoderInput.of(view, bank.some)
 
     def pairs(positions: Tensor, draws: torch.Generator) -> tuple[ObservedReleases, Tensor]:

@@ -28,6 +28,7 @@ from .options import (
     defense_option,
     device_option,
     examples,
+    memory_option,
 )
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ _SHOWN = {
         "Stop attackers that cannot reach the leader; at standard effort or more.", None, _HOW, default=True
     ),
     "device": device_option(_HOW),
+    "memory": memory_option(_HOW, rare=True),
     "artifacts": artifacts_option(rare=True),
     "max_leakage": option(
         "Exit 1 unless every audit proves at most this index. Default: the plan's own budget, if it has one.",

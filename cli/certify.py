@@ -6,7 +6,18 @@ from typing import TYPE_CHECKING
 
 from ..workflows.options import CertifyOptions
 from .grouping import grouped, option
-from .options import AUDITS, Debug, HelpAll, Json, OtherTarget, PlanFile, artifacts_option, device_option, examples
+from .options import (
+    AUDITS,
+    Debug,
+    HelpAll,
+    Json,
+    OtherTarget,
+    PlanFile,
+    artifacts_option,
+    device_option,
+    examples,
+    memory_option,
+)
 
 if TYPE_CHECKING:
     from ..workflows.certify import Certified
@@ -23,6 +34,7 @@ CERTIFY_OPTIONS = {
     "effort": option("Effort of the attacks.", None, AUDITS, default=True),
     "seeds": option("Runs of the attacks; signing off takes three.", "N", AUDITS, default=True, least=1, most=1000),
     "device": device_option(AUDITS, rare=True),
+    "memory": memory_option(AUDITS, rare=True),
     "artifacts": artifacts_option(rare=True),
 }
 

@@ -72,7 +72,7 @@ def explained(error: BaseException) -> tuple[str, int]:
     if _is_no_space(error):
         return "no space left on the device; free some space and run the command again", 2
     if _is_no_memory(error):
-        return "out of memory; give a smaller --batch or --cache-gb, less data, or a smaller model", 2
+        return "out of memory; give a smaller --batch or --memory, less data, or a smaller model", 2
     if isinstance(error, OSError):
         return _one_line(f"{error.strerror or error}: {error.filename}" if error.filename else str(error)), 2
     said = _one_line(str(error))

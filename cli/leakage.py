@@ -26,6 +26,7 @@ from .options import (
     defense_option,
     device_option,
     examples,
+    memory_option,
 )
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ _SHOWN = {
     "estimators": option("Of information; ridge is the leakage index. mine is slow.", "NAME,...", _HOW, default=True),
     "samples": option("Most samples, the same at all cuts.", "N", _HOW, default=True),
     "seed": option("The same seed gives the same figures.", "N", _HOW, default=True, least=0),
-    "cache_gb": option("Memory for activations.", "GB", _HOW, default=True, unit="GB"),
+    "memory": memory_option(_HOW),
     "device": device_option(_HOW),
     "max_crossing": MAX_CROSSING,
 }

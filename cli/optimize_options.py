@@ -16,6 +16,7 @@ from .options import (
     defense_option,
     device_option,
     machine_options,
+    memory_option,
 )
 
 MAX_LEAKAGE = option("Highest leakage index, 0 to 1.", "INDEX", BUDGETS)
@@ -91,7 +92,7 @@ SEARCH_OPTIONS = {
     "draws": option("Dropout masks that accuracy is averaged over.", "N", SEARCH, default=True, rare=True, least=1),
     "device": device_option(SEARCH, rare=True),
     "log": option("Also log the search, once it has ended: docs/tools.md.", None, SEARCH, rare=True),
-    "cache_gb": option("Memory for edge activations.", "GB", SEARCH, default=True, rare=True, least=0, unit="GB"),
+    "memory": memory_option(SEARCH, rare=True),
 }
 AUDIT_OPTIONS = {
     "audit": AUDIT,

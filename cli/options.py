@@ -88,6 +88,13 @@ def device_option(panel: str | None = None, *, rare: bool = False) -> OptionInfo
     return option(text, "DEVICE", panel, default=True, rare=rare)
 
 
+def memory_option(panel: str | None = None, *, rare: bool = False) -> OptionInfo:
+    """`--memory`, how much this machine fills."""
+    return option(
+        "Memory to fill; activations beyond it lie on the disk. Default: half of what is free.", "4GB", panel, rare=rare
+    )
+
+
 def machine_options(*, rare: bool = False) -> dict[str, OptionInfo]:
     """Database and artifacts of a search by several machines."""
     return {

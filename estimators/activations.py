@@ -14,6 +14,7 @@ from ..graph import Cut, Halves, TracedGraph, from_samples, split, to_samples
 from ..graph.batch_size import BatchSize
 from ..records import CollabplanError, Crossing, CutError
 from ..records.byte_cache import ByteBoundedCache
+from ..records.memory import ARRAY_BYTES, UNBOUNDED, MemoryBudget
 from ..targets.data import Data
 
 Key = tuple[str, str, str]
@@ -37,6 +38,7 @@ class EdgeActivations:
     Args:
         traced: the model.
         cache_bytes: the most bytes of rows to keep.
+        memory: where rows lie; those beyond its budget are on the disk.
         batch_size: samples per forward pass, until the device's memory runs out (`graph.batch_size`).
         device: where the model runs.
 
@@ -48,14 +50,15 @@ class EdgeActivations:
         self,
         traced: TracedGraph,
         *,
-        cache_bytes: int = 4_000_000_000,
+        cache_bytes: int = ARRAY_BYTES,
+        memory: MemoryBudget = UNBOUNDED,
         batch_size: int = 64,
         device: str | torch.device = "cpu",
     ) -> None:
         if batch_size < 1 or cache_bytes < 0:
             raise CollabplanError(f"batch size and cache bytes must be positive, got {batch_size} and {cache_bytes}")
         self.traced = traced
-        self.cache_bytes = int(cache_bytes)
+        self.cache_bytes, self.memory = int(cache_bytes), memory
         self.batch = BatchSize(traced.samples_at_once(batch_size), fixed=not traced.dynamic_batch)
         self.device = torch.device(device)
         self._kept = ByteBoundedCache[Key, tuple[Tensor, ...]](self.cache_bytes, _bytes)
@@ -96,11 +99,12 @@ class EdgeActivations:
 
     def computed(self, cut: Cut, data: Data) -> tuple[Tensor, ...]:
         """What `rows` gives, without the cache: for inputs that are used once. Raises CollabplanError as `rows`."""
-        parts = [rows for _, rows in self._compute(cut, data)]
-        return tuple(
-            torch.cat([part[position] for part in parts]) if crossing.layout is not None else parts[0][position]
-            for position, crossing in enumerate(cut.crossing)
-        )
+        kept, start = _Kept(len(data), self.memory), 0
+        for batch, rows in self._compute(cut, data):
+            for crossing, row in zip(cut.crossing, rows, strict=True):
+                kept.write(crossing, row, start)
+            start += len(batch)
+        return tuple(kept.rows[crossing.node] for crossing in cut.crossing)
 
     def batches(self, cut: Cut, data: Data) -> Iterator[tuple[Data, tuple[Tensor, ...]]]:
         """`(samples, what crosses for them)`, batch by batch, tensors in the graph's own layout.
@@ -159,17 +163,17 @@ class EdgeActivations:
     def _capture(self, cuts: list[Cut], data: Data) -> dict[str, Tensor]:
         """What crosses any of `cuts` by node name, from one pass over the data."""
         crossings = {crossing.node: crossing for cut in cuts for crossing in cut.crossing}
-        capture = _Capture(self.traced.flat, crossings)
+        capture = _Capture(self.traced.flat, crossings, _Kept(len(data), self.memory))
         self._passes += 1
 
         def run(some: slice) -> None:
-            capture.place = (some.start, some.stop - some.start, len(data))
+            capture.place = some
             with torch.no_grad():
                 capture.run(*self.arguments(data.part(some)), enable_io_processing=False)
 
         for _ in self.batch.over(len(data), run):
             pass
-        return capture.kept
+        return capture.kept.rows
 
     def to_graph(self, cut: Cut, rows: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Rows back in the graph's own layout, as the defense and the cloud half take them."""
@@ -270,14 +274,30 @@ def _filled(traced: TracedGraph, rows: Tensor, batch_size: int) -> Tensor:
     return rows if missing <= 0 else torch.cat([rows, rows[-1:].expand(missing, *rows.shape[1:])])
 
 
+class _Kept:
+    """Rows of `count` samples by node name, batch after batch."""
+
+    def __init__(self, count: int, memory: MemoryBudget) -> None:
+        self.rows: dict[str, Tensor] = {}
+        self._count, self._memory = count, memory
+
+    def write(self, crossing: Crossing, rows: Tensor, start: int) -> None:
+        """Keep `rows` `[n, ...]` of the samples from `start` on; a crossing without samples is kept as it is."""
+        if crossing.layout is None:
+            self.rows.setdefault(crossing.node, rows)
+            return
+        if crossing.node not in self.rows:
+            self.rows[crossing.node] = self._memory.empty((self._count, *rows.shape[1:]), rows.dtype)
+        self.rows[crossing.node][start : start + len(rows)] = rows
+
+
 class _Capture(fx.Interpreter):
     """Runs what the wanted tensors depend on, and writes their rows to their place among all samples."""
 
-    def __init__(self, flat: fx.GraphModule, crossings: dict[str, Crossing]) -> None:
+    def __init__(self, flat: fx.GraphModule, crossings: dict[str, Crossing], kept: _Kept) -> None:
         super().__init__(flat)
-        self.crossings = crossings
-        self.kept: dict[str, Tensor] = {}
-        self.place = (0, 0, 0)
+        self.crossings, self.kept = crossings, kept
+        self.place = slice(0, 0)
         self.needed = _ancestors(node for node in flat.graph.nodes if node.name in crossings)
 
     def run_node(self, n: fx.Node) -> Any:
@@ -285,18 +305,9 @@ class _Capture(fx.Interpreter):
             return None
         result = super().run_node(n)
         if n.name in self.crossings:
-            self._write(self.crossings[n.name], result)
+            crossing = self.crossings[n.name]
+            self.kept.write(crossing, _row(crossing, result, self.place.stop - self.place.start), self.place.start)
         return result
-
-    def _write(self, crossing: Crossing, tensor: Tensor) -> None:
-        start, count, total = self.place
-        rows = _row(crossing, tensor, count)
-        if crossing.layout is None:
-            self.kept.setdefault(crossing.node, rows)
-            return
-        if crossing.node not in self.kept:
-            self.kept[crossing.node] = torch.empty(total, *rows.shape[1:], dtype=rows.dtype)
-        self.kept[crossing.node][start : start + count] = rows
 
 
 def _ancestors(nodes: Iterable[fx.Node]) -> frozenset[fx.Node]:

@@ -15,7 +15,9 @@ import torch
 from torch import Tensor
 
 from ..defenses.pipeline import Defense
+from ..defenses.quantizer import Quantizer
 from ..records import hash_rows
+from ..records.memory import UNBOUNDED, MemoryBudget
 
 CHUNK = 4096
 """Features per matrix product: large enough for BLAS, small enough to stay in cache."""
@@ -72,22 +74,45 @@ class WireRows:
         return values.mul_(1 / self.floors[part])
 
 
-def clean_rows(defense: Defense, rows: Sequence[Tensor]) -> WireRows:
-    """What `defense` (a `Defense.private`, calibrated) makes of rows `[N, *sample_shape]` but for masks and noise."""
+def clean_rows(
+    defense: Defense, rows: Sequence[Tensor], order: Tensor | None = None, memory: MemoryBudget = UNBOUNDED
+) -> WireRows:
+    """What a defense makes of rows, but for masks and noise.
+
+    Args:
+        defense: a `Defense.private`, calibrated.
+        rows: `[N, *sample_shape]` per crossing.
+        order: the samples that are wanted, `[M]`; None: all as they are.
+        memory: where the result lies.
+    """
     parts, zeros, floors = [], [], []
     random = defense.record.noise is not None or defense.record.rounds_randomly
     for quantizer, values, floor in zip(defense.quantizers, rows, defense.floor.stds, strict=True):
-        flat = values.reshape(values.shape[0], -1)
         if quantizer is None or random:
-            parts.append(flat.T.contiguous())
+            parts.append(_features_first(values, order, None, memory))
             zeros.append(0)
             floors.append(floor)
         else:
-            parts.append(quantizer.quantize(flat).T.contiguous())
+            parts.append(_features_first(values, order, quantizer, memory))
             zeros.append(quantizer.zero_point)
             floors.append(floor / quantizer.step)
     shapes = tuple(tuple(values.shape[1:]) for values in rows)
     return WireRows(tuple(parts), tuple(zeros), tuple(floors), shapes)
+
+
+def _features_first(values: Tensor, order: Tensor | None, quantizer: Quantizer | None, memory: MemoryBudget) -> Tensor:
+    """`[T, M]` of rows `[N, *sample_shape]`: their numbers, or their codes; chunk after chunk, which holds little."""
+    flat = values.reshape(values.shape[0], -1)
+    made: Tensor | None = None
+    for start in range(0, max(flat.shape[1], 1), CHUNK):
+        chunk = flat[:, start : start + CHUNK]
+        chunk = chunk if order is None else chunk[order]
+        chunk = chunk if quantizer is None else quantizer.quantize(chunk)
+        if made is None:
+            made = memory.empty((flat.shape[1], len(chunk)), chunk.dtype)
+        made[start : start + CHUNK] = chunk.T
+    assert made is not None
+    return made
 
 
 def squared_distances(rows: WireRows) -> list[Tensor]:
@@ -111,7 +136,7 @@ def _part_distances(rows: WireRows, part: int) -> Tensor:
     nearest = float(distances.fill_diagonal_(math.inf).min())
     if nearest > ROUNDING * float(norms.max()) / rows.floors[part] ** 2:
         return distances.fill_diagonal_(0)
-    hashes = hash_rows(values.T)
+    hashes = [each for block in torch.split(values, BLOCK, dim=1) for each in hash_rows(block.T)]
     numbers = {key: number for number, key in enumerate(sorted(set(hashes)))}
     if len(numbers) < len(rows):
         groups = torch.tensor([numbers[key] for key in hashes])
@@ -202,9 +227,12 @@ class NestedMasks:
                 self._kept[lowest], above = _mirror(total.clone()), lowest
         return self._kept[rate]
 
-    def survivors(self, rate: float) -> WireRows:
-        """The rows with only the features that survive at `rate`."""
-        kept = tuple(part[threshold >= rate] for part, threshold in zip(self.rows.parts, self.thresholds, strict=True))
+    def survivors(self, rate: float, memory: MemoryBudget = UNBOUNDED) -> WireRows:
+        """The rows with only the features that survive at `rate`, in `memory`."""
+        kept = tuple(
+            _picked(part, (threshold >= rate).nonzero()[:, 0], memory)
+            for part, threshold in zip(self.rows.parts, self.thresholds, strict=True)
+        )
         return WireRows(kept, self.rows.zeros, self.rows.floors, tuple((part.shape[0],) for part in kept))
 
     def cross(self, tested: WireRows, rate: float) -> Tensor:
@@ -229,6 +257,14 @@ class NestedMasks:
     def _weighted(self, rows: WireRows, part: int, indices: Tensor, buffer: Tensor | None = None) -> Tensor:
         mean, weight = self.weights.mean[part][indices], self.weights.weight[part][indices]
         return rows.features_of(part, indices, buffer).sub_(mean[:, None]).mul_(weight[:, None])
+
+
+def _picked(part: Tensor, chosen: Tensor, memory: MemoryBudget) -> Tensor:
+    """The rows of `part` `[T, N]` at `chosen` `[k]`."""
+    made = memory.empty((len(chosen), part.shape[1]), part.dtype)
+    for start in range(0, len(chosen), CHUNK):
+        made[start : start + CHUNK] = part[chosen[start : start + CHUNK]]
+    return made
 
 
 def dropped(defense: Defense) -> list[bool]:

@@ -15,6 +15,7 @@ from ..defenses.randomness import Simulated
 from ..defenses.seeds import derive_seed, generator_for
 from ..graph import Cut
 from ..records import CollabplanError, CutProfile, IndexAt, InformationEstimate, Interval, Leakage, ResultAt
+from ..records.memory import UNBOUNDED, MemoryBudget
 from ..targets.data import Data
 from .combined import REPEATS, CombinedIndex, combined_index, unseen_share
 from .fano import reidentification_ceiling
@@ -37,7 +38,7 @@ TYPICAL_FEATURES = 4096
 CLOSED_FORM_FEATURES = 256
 """With fewer dropped elements their number scatters too much for D -> (1 - p) D; masks are drawn instead."""
 
-MAX_PRODUCT = 4e11
+MAX_PRODUCT = 1e12
 """N^2 x features beyond which samples are left out."""
 
 MAX_MASS_PRODUCT = 1e9
@@ -108,6 +109,7 @@ class CutLeakage:
         inversion: Callable[[], LocalInversion] | None = None,
         averaged: Callable[[], CutLeakage] | None = None,
         releases: int = MANY,
+        memory: MemoryBudget = UNBOUNDED,
     ) -> None:
         """
         Args:
@@ -127,6 +129,7 @@ class CutLeakage:
             averaged: where custom stages draw, gives the same over the mean of `MANY` draws. Without it the high end
                 knows the rows' own draws alone.
             releases: of one input, that the high end of what data shows is of.
+            memory: where what is as large as the rows lies.
 
         Raises:
             CollabplanError: rows, inputs and crossings that do not fit together, NaN or infinity in the rows.
@@ -136,7 +139,7 @@ class CutLeakage:
         # At a rate of 0 many releases are undropped ones: those have masks of their own.
         lost = {lost_by_all(rate, releases) for rate in rates} - {0.0}
         self.rates, self.seed, self.random_rows = tuple({*rates, *lost}), seed, random_rows
-        self._inverting, self._averaging = inversion, averaged
+        self._inverting, self._averaging, self._memory = inversion, averaged, memory
         self._inversion: LocalInversion | str | None = None
         self._missed: float | None = None
         if self.known is not None:
@@ -149,14 +152,14 @@ class CutLeakage:
                     f"rows of {crossing.name} have shape {tuple(row.shape)}, expected "
                     f"{(len(inputs), *crossing.sample_shape)}: samples first, as `EdgeActivations.rows` gives them"
                 )
-            if not math.isfinite(float(row.detach().sum(dtype=torch.float64))):  # in float16 sound numbers overflow
+            if row.is_floating_point() and not all(bool(end.isfinite()) for end in row.detach().aminmax()):
                 raise CollabplanError(
                     f"activations at {crossing.name} hold NaN or infinity; check the weights and the data"
                 )
         features = sum(row[0].numel() for row in kept)
         count = min(len(inputs), max(200, int((MAX_PRODUCT / max(features, 1)) ** 0.5)))
         self.order = torch.randperm(len(inputs), generator=generator_for(self.seed, "order"))[:count]
-        self.rows = [row.detach().cpu()[self.order] for row in kept]
+        self._kept = [row.detach().cpu() for row in kept]
         secrets = inputs if isinstance(inputs, Secrets) else Secrets(inputs)
         self.secrets = secrets.take(self.order)
         self._edge = None if edge is None or secrets.one is None else partial(_replayed, edge, secrets.one, cut)
@@ -180,6 +183,7 @@ class CutLeakage:
         rates: Sequence[float] = (),
         seed: int = 0,
         jacobian: Callable[[], EdgeJacobian] | None = None,
+        memory: MemoryBudget = UNBOUNDED,
     ) -> CutLeakage:
         """The leakage of the codes that a defense's transforms make: for every defense of the same `codes_key`.
 
@@ -194,6 +198,7 @@ class CutLeakage:
             rates: as of the class.
             seed: as of the class.
             jacobian: gives the derivatives of the edge half, or raises CollabplanError; they are asked for once.
+            memory: as of the class.
         """
         source, codes = Simulated(draws), replace(cut, crossing=defense.tail.crossing)
 
@@ -207,7 +212,7 @@ class CutLeakage:
 
         def averaged() -> CutLeakage:
             edge = lambda data: means(computed(data))  # noqa: E731
-            own = partial(cls, result_at=result_at, rates=rates, seed=seed, edge=edge, random_rows=True)
+            own = partial(cls, result_at=result_at, rates=rates, seed=seed, edge=edge, random_rows=True, memory=memory)
             return own(means(rows), inputs, codes)
 
         return cls(
@@ -223,6 +228,7 @@ class CutLeakage:
             inversion=None
             if jacobian is None
             else lambda: LocalInversion(jacobian(), defense.private.transforms, rates, derive_seed(seed, "inversion")),
+            memory=memory,
         )
 
     def under(
@@ -297,7 +303,7 @@ class CutLeakage:
 
     def _wire(self, key: str, defense: Defense) -> _Wire:
         if key not in self._wires:
-            clean = clean_rows(defense, self.rows)
+            clean = clean_rows(defense, self._kept, self.order, self._memory)
             distances = tuple(squared_distances(clean))
             total = torch.stack(distances).sum(dim=0) if len(distances) > 1 else distances[0]
             channel = Channel(self.secrets.shown, total, clean.features, self._is_channel(defense))
@@ -305,6 +311,10 @@ class CutLeakage:
                 clean, distances, channel, SampledNoise(channel, generator_for(self.seed, "noise"))
             )
         return self._wires[key]
+
+    def _first(self, count: int) -> list[Tensor]:
+        """The rows of the first samples in the order of comparison."""
+        return [row[self.order[:count]] for row in self._kept]
 
     def _is_channel(self, defense: Defense) -> bool:
         """True where the release is the inputs' own Gaussian channel: no custom stage drew in between."""
@@ -345,7 +355,7 @@ class CutLeakage:
             return SampledNoise(channel, generator_for(self.seed, "noise")).bounds(), [channel]
         channels = []
         for masks in self._draws(defense, wire, key):
-            survivors = masks.survivors(defense.rate)
+            survivors = masks.survivors(defense.rate, self._memory)
             total = torch.stack(squared_distances(survivors)).sum(dim=0)
             channels.append(Channel(self.secrets.shown, total, survivors.features, real))
         noises = 1 if len(channels) > 1 else 2  # several masks bring as many noises of their own
@@ -358,9 +368,9 @@ class CutLeakage:
         Dropout only takes away from it: it is left out, and the lower bound with it.
         """
         undropped = _without_dropout(defense)
-        features = sum(row[0].numel() for row in self.rows)
+        features = sum(row[0].numel() for row in self._kept)
         count = min(len(self.order), max(50, int((MAX_MASS_PRODUCT / features) ** 0.5)))
-        few = [row[:count] for row in self.rows]
+        few = self._first(count)
         released = undropped.release(few, generator)
         bounds = bounds_from_log_likelihood(undropped.log_likelihood(released, few))
         return replace(bounds, low=0.0, low_half=0.0) if defense.rate else bounds
@@ -387,7 +397,7 @@ class CutLeakage:
     @cached_property
     def recovery(self) -> TokenRecovery:
         """Of the private tokens; all defenses share what is found of the edge half."""
-        return TokenRecovery(self.rows, self.secrets.tokens, self.seed, self._edge)
+        return TokenRecovery(self._first(len(self.order)), self.secrets.tokens, self.seed, self._edge)
 
     def _recovered(self, one: Recovered, defense: Defense) -> Recovered:
         """The recovery from one release, its high end from many where releases differ."""
@@ -448,7 +458,7 @@ class CutLeakage:
     def _under_noise(
         self, wire: _Wire, defense: Defense, key: str, generator: torch.Generator, numbers: Components
     ) -> tuple[RidgeIndex, RidgeIndex | None]:
-        tested = [row[: tested_count(len(self.order))] for row in self.rows]
+        tested = self._first(tested_count(len(self.order)))
         undropped = _without_dropout(defense)
         noisy = replace(wire.clean, parts=tuple(
             part.reshape(part.shape[0], -1).T for part in undropped.observed(undropped.release(tested, generator))

@@ -340,7 +340,7 @@ class Audits:
         seed, attack = self.evaluator.options.seed, attack_named("inverse")
         few = replace(effort, fit_samples=PROBED_IMAGES, until_converged=False)
         try:
-            view = AuditData(self._request(point, self._roles, "search")(seed), few, seed, ArtifactCache(seed)).view(
+            view = AuditData(self._request(point, self._roles, "search")(seed), few, seed, self._artifacts(seed)).view(
                 "black-box", AttackVariant(attack)
             )
             taken = []
@@ -366,6 +366,9 @@ class Audits:
             tuned=evaluator.tuned(point) if split == "confirm" else None,  # no attack of the search uses it
         )
 
+    def _artifacts(self, seed: int) -> ArtifactCache:
+        return ArtifactCache(seed, self.evaluator.options.memory)
+
     def _audited(
         self, point: Point, roles: Roles, attacks: tuple[Attack, ...], effort: Effort, split: Split, seeds: int
     ) -> Audited:
@@ -376,7 +379,7 @@ class Audits:
             self._request(point, roles, split),
             attacks,
             effort,
-            {seed: self._shared.setdefault(seed, ArtifactCache(seed)) for seed in range(first, first + seeds)},
+            {seed: self._shared.setdefault(seed, self._artifacts(seed)) for seed in range(first, first + seeds)},
             folder=self.folder,
             strongest=split == "search",
             naive=effort == self.options.final_effort,

@@ -99,7 +99,11 @@ class Evaluator:
             self.profile = self.profile.with_cut(self.extra.joined)
         self._left_out: set[str] = set()
         self.activations = EdgeActivations(
-            problem.traced, cache_bytes=options.cache_bytes, batch_size=options.batch, device=problem.device
+            problem.traced,
+            cache_bytes=options.memory.array_bytes,
+            memory=options.memory,
+            batch_size=options.batch,
+            device=problem.device,
         )
         self.defenses = Defenses(self.activations, problem.search, self.cuts, options)
         self._undefended: dict[Split, UndefendedScores] = {}
@@ -353,6 +357,7 @@ class Evaluator:
                 rates=(0.0, *sorted({*DEFAULT_RATES, *self.space.rates})),
                 seed=derive_seed(seed, cut.id, split, "leakage"),
                 jacobian=partial(self._jacobian, cut, split),
+                memory=self.options.memory,
             )
         return self._cut_leakages[key]
 
@@ -374,29 +379,20 @@ class Evaluator:
 
     @cached_property
     def leakage_samples(self) -> int:
-        """Samples that leakage is estimated on: as many at every cut, or the cuts could not be compared.
-
-        The rows of the widest profiled cut must fit in half of the cache's bytes (the cut that was not profiled depends
-        on the link, on which no figure of a study may depend).
-        """
-        widths = [cut.payload_bytes for cut in self.problem.cuts if cut.searchable and self._measured(cut)]
-        fitting = self.options.cache_bytes // (2 * max(widths, default=1))
+        """Samples that leakage is estimated on: as many at every cut, or the cuts could not be compared."""
         given = min(len(self.problem.search), len(self.problem.confirm))
-        return max(min(self.options.leakage_samples, given, fitting), min(given, MIN_SAMPLES))
+        return max(min(self.options.leakage_samples, given), min(given, MIN_SAMPLES))
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What the user should know about how the figures were made."""
-        asked, used = self.options.leakage_samples, self.leakage_samples
-        given = min(len(self.problem.search), len(self.problem.confirm))
+        used = self.leakage_samples
         notes = [*self._extra_notes]
         if self._left_out:
             notes.append(
                 "earlier trials are left out whose cut was the fastest of all under another link or profile: "
                 f"{', '.join(sorted(self._left_out))}"
             )
-        if used < min(asked, given):
-            notes.append(f"leakage is estimated on {used} samples, not {asked}: more activations do not fit the cache")
         if used < FEW_SAMPLES:
             notes.append(
                 f"leakage is estimated on {used} samples; fewer than {FEW_SAMPLES} hardly tell how the inputs vary, "
@@ -417,9 +413,6 @@ class Evaluator:
             said = beside_constant(self.reading, self._whole("search").scores.values, self.problem.search.labels)
             notes += [said] if said else []
         return tuple(notes)
-
-    def _measured(self, cut: Cut) -> bool:
-        return by_definition(cut, result_at=self.problem.budgets.result_at) is None
 
     def _inputs(self, split: Split) -> Secrets:
         if split not in self._secrets:

@@ -42,6 +42,7 @@ from ..records import (
     Tuning,
     hash_json,
 )
+from ..records.memory import UNBOUNDED, MemoryBudget
 from ..records.revisions import revisions_of
 from ..targets.data import Data, InputScaling
 from .default_defenses import DEFAULT_DEFENSES
@@ -168,21 +169,22 @@ class SearchOptions:
 
     `trials` is the total in the study: None enumerates a small space, else runs 200. `fresh` begins a new study, where
     else the latest that fits goes on. `draws` masks are
-    averaged per candidate. `defenses` are those to choose from, in any form that `defenses_of` reads; noise and
-    quantizer of the first are those of undefended baselines. `leakage_samples` bounds the rows that the leakage
-    attackers see. `sampler` proposes points where not all are visited. With `tuning` the cloud half is fine-tuned under
-    every defense that costs accuracy. `storage` is the database of a search by several machines; None keeps the study
-    in the folder. `artifacts` is where they share audits and fine-tuned weights: a folder, or s3://bucket/prefix.
-    `study` names one to go on with. Without `audit` the plan rests on estimates, and says so. `objectives` are what the
-    front is made of and the search is guided by, kept in the order of `front.NAMES`. `fastest`: the fastest cut of the
-    whole graph is searched too, where it is none of the problem's.
+    averaged per candidate. `memory` is where activations lie; no figure depends on how much it holds. `defenses` are
+    those to choose from, in any form that `defenses_of` reads; noise and quantizer of the first are those of undefended
+    baselines. `leakage_samples` bounds the rows that the leakage attackers see. `sampler` proposes points where not all
+    are visited. With `tuning` the cloud half is fine-tuned under every defense that costs accuracy. `storage` is the
+    database of a search by several machines; None keeps the study in the folder. `artifacts` is where they share audits
+    and fine-tuned weights: a folder, or s3://bucket/prefix. `study` names one to go on with. Without `audit` the plan
+    rests on estimates, and says so. `objectives` are what the front is made of and the search is guided by, kept in the
+    order of `front.NAMES`. `fastest`: the fastest cut of the whole graph is searched too, where it is none of the
+    problem's.
     """
 
     trials: int | None = None
     seed: int = 0
     fresh: bool = False
     draws: int = 5
-    cache_bytes: int = 4_000_000_000
+    memory: MemoryBudget = UNBOUNDED
     defenses: Sequence[Given] = DEFAULT_DEFENSES
     leakage_samples: int = 1000
     batch: int = 64

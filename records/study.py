@@ -19,7 +19,7 @@ class StudySetup(Record):
     """A search as `optimize --storage` began it. A worker brings the target's file and data, and nothing else."""
 
     format: Literal["collabplan.study"] = "collabplan.study"
-    schema_version: Literal[2] = 2
+    schema_version: Literal[3] = 3
     target: TargetIdentity
     edge_profile: Profile
     cloud_profile: Profile
@@ -33,7 +33,6 @@ class StudySetup(Record):
     draws: int
     defenses: tuple[DefenseRecord, ...]
     leakage_samples: int
-    cache_bytes: int
     batch: int
     tuning: Tuning | None
     objectives: tuple[Objective, ...] = DEFAULT_OBJECTIVES

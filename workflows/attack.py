@@ -28,6 +28,7 @@ from ..records import (
     collect_provenance,
     hash_json,
 )
+from ..records.memory import memory_bytes
 from ..records.privacy import PRIVACY_BUDGETS
 from ..targets.input_options import InputOptions
 from ..targets.target import Target, TargetData
@@ -136,6 +137,7 @@ def attack_settings(options: AttackOptions) -> AttackSettings:
         seeds=tuple(range(options.seed, options.seed + options.seeds)),
         device=resolve_device(options.device),
         racing=options.race,
+        memory_bytes=memory_bytes(options.memory),
     )
 
 
@@ -197,6 +199,7 @@ def open_run(
         metric=metric,
         notes=notes,
         exchange=ALONE if options.artifacts is None else open_artifacts(options.artifacts),
+        memory=workspace.memory(settings.memory_bytes),
     )
     return run if planned is None else replace(run, tuned=planned.tuned, projection=planned.projection)
 

@@ -23,6 +23,7 @@ from ..planner.audits import ask, run_seeds
 from ..planner.readings import Reading, first_rows
 from ..planner.roles import Roles
 from ..records import ALONE, Audit, DefenseRecord, Exchange, Interval, Plan, Returns, TierFigures
+from ..records.memory import UNBOUNDED, MemoryBudget
 from ..targets import Data, InputScaling
 from ..targets.target import Target
 from .defense_options import at_defense
@@ -43,6 +44,7 @@ class AttackSettings:
     effort: Effort
     seeds: tuple[int, ...]
     device: torch.device
+    memory_bytes: int
     racing: bool = True
     raced_for: tuple[str, ...] = RACED
 
@@ -64,6 +66,7 @@ class AttackRun:
     projection: ProjectionMatrices | None = None
     notes: list[str] = field(default_factory=list)
     exchange: Exchange = ALONE
+    memory: MemoryBudget = UNBOUNDED
 
     def pairs(self) -> Iterator[tuple[Cut, DefenseRecord]]:
         """What is attacked: each cut under each defense that makes a difference, the model's output as it is."""
@@ -103,7 +106,7 @@ class AttackRun:
         activations = EdgeActivations(self.traced, cache_bytes=0, batch_size=BATCH, device=self.settings.device)
         assert self.roles.intercepted is not None
         fits = ProjectionFits.of(activations, self.roles.intercepted, self.settings.defenses, self.settings.seeds[0])
-        made, shared = [], {seed: ArtifactCache(seed) for seed in self.settings.seeds}
+        made, shared = [], {seed: ArtifactCache(seed, self.memory) for seed in self.settings.seeds}
         which = {seed: f" (seed {seed})" if len(shared) > 1 else "" for seed in shared}
         for done, (cut, record) in enumerate(pairs):
             name = at_defense(cut.name, record)

@@ -73,7 +73,12 @@ def certify_plan(
         return Certified(planned.plan, (), _fallen(planned.plan))
     first = planned.plan.provenance.seed or 0
     asked = AttackOptions(
-        effort=options.effort, seed=first, seeds=options.seeds, device=options.device, artifacts=options.artifacts
+        effort=options.effort,
+        seed=first,
+        seeds=options.seeds,
+        device=options.device,
+        memory=options.memory,
+        artifacts=options.artifacts,
     )
     session = Session(planned.target, planned.traced)
     settings = replace(attack_settings(asked), raced_for=raced_for(planned.plan.budgets))

@@ -79,6 +79,7 @@ def plan_of_row(
         CollabplanError: what loading, tracing, the profile or the data refuse.
     """
     from ..planner import SearchOptions, plan_for
+    from ..records.memory import memory_bytes
     from .conditions import Conditions
     from .problem import prepare, state_problem
 
@@ -93,6 +94,7 @@ def plan_of_row(
         audit=audit_options(audit.audit_effort, audit.audit_seeds, None) if audit.audit else None,
         tuning=plan.tuning,
         objectives=plan.objectives,
+        memory=workspace.memory(memory_bytes(None)),
     )
     with reporter.progress("measuring", counted=True) as advance:
         return plan_for(

@@ -27,6 +27,7 @@ from ..records import (
     collect_provenance,
     write_text,
 )
+from ..records.memory import memory_bytes
 from ..report.wording import output_text
 from ..targets.input_options import InputOptions
 from ..targets.target import Target
@@ -98,15 +99,13 @@ def leakage_settings(options: LeakageOptions) -> LeakageSettings:
         CollabplanError: one that is not possible; it names the option and what would be.
     """
     names = _estimator_names(options.estimators)
-    if not 0 < options.cache_gb < float("inf"):
-        raise CollabplanError(f"--cache-gb {options.cache_gb:g} is not possible: it must be greater than 0")
     if options.samples < MIN_SAMPLES:
         raise CollabplanError(f"--samples {options.samples} is too few: leakage needs at least {MIN_SAMPLES}")
     return LeakageSettings(
         defenses=early_defenses(options.defense) or (),
         estimators=names,
         seed=options.seed,
-        cache_bytes=int(options.cache_gb * 1e9),
+        memory_bytes=memory_bytes(options.memory),
         device=resolve_device(options.device),
     )
 
@@ -185,7 +184,7 @@ def _open_run(
     left_out = [cut.name for cut in every if not cut.searchable]
     if left_out:
         notes.append(f"not measured, since no row of theirs belongs to one sample: {', '.join(left_out)}")
-    count = affordable_samples(chosen, options.samples, len(data.validation), settings.cache_bytes)
+    count = affordable_samples(chosen, options.samples, len(data.validation))
     if count.note is not None:
         notes.append(count.note)
     order = torch.randperm(len(data.validation), generator=generator_for(settings.seed, "leakage samples"))
@@ -198,6 +197,7 @@ def _open_run(
         batch=affordable_batch([*every, *chosen]),
         folder=workspace.prepare() / "leakage",
         returns=target.returns,
+        memory=workspace.memory(settings.memory_bytes),
     )
     return _Opened(run, crossing, notes)
 

@@ -49,6 +49,7 @@ from ..records import (
     hash_json,
     save,
 )
+from ..records.memory import UNBOUNDED, MemoryBudget
 from ..records.revisions import revisions_of
 from ..targets import Data, InputScaling
 from .defense_options import at_defense
@@ -71,7 +72,7 @@ class LeakageSettings:
     defenses: tuple[DefenseRecord, ...]
     estimators: tuple[str, ...]
     seed: int
-    cache_bytes: int
+    memory_bytes: int
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
 
@@ -98,11 +99,8 @@ class SampleCount:
     note: str | None
 
 
-def affordable_samples(cuts: Sequence[Cut], asked: int, given: int, cache_bytes: int) -> SampleCount:
-    """As many samples as the data have and the widest measured cut permits.
-
-    Its rows must fit in half of `cache_bytes` (the other half is for what is computed from them), and their
-    Gram matrix must be affordable.
+def affordable_samples(cuts: Sequence[Cut], asked: int, given: int) -> SampleCount:
+    """As many samples as the data have and the Gram matrix of the widest measured cut permits.
 
     Raises:
         CollabplanError: too few to estimate anything.
@@ -111,7 +109,6 @@ def affordable_samples(cuts: Sequence[Cut], asked: int, given: int, cache_bytes:
     wide = max((_float_bytes(cut) for cut in measured), default=1)
     limits = {
         "validation_data has no more": given,
-        "more rows of the widest cut do not fit --cache-gb": cache_bytes // (2 * wide),
         "more would take too long at the widest cut": max(200, isqrt(int(MAX_PRODUCT / max(wide / 4, 1)))),
     }
     reason, most = min(limits.items(), key=lambda item: item[1])
@@ -143,6 +140,7 @@ class LeakageRun:
         batch: samples per pass, see `affordable_batch`.
         folder: where finished cuts are kept.
         returns: what the service returns, as the target declares it; None: it does not, and the label counts.
+        memory: where activations lie; no figure depends on how much it holds.
     """
 
     traced: TracedGraph
@@ -153,6 +151,7 @@ class LeakageRun:
     batch: int
     folder: Path
     returns: Returns | None = None
+    memory: MemoryBudget = UNBOUNDED
 
     @cached_property
     def revisions(self) -> dict[str, int]:
@@ -229,10 +228,10 @@ class LeakageRun:
                 continue
             done[cut.id] = self._keep(self.finished(cut, self._certain(cut)))
             finished += len(self.defenses(cut))
-        # Half of the budget is for rows, the other half for what is computed from them.
         activations = EdgeActivations(
             self.traced,
-            cache_bytes=self.settings.cache_bytes // 2,
+            cache_bytes=self.memory.array_bytes,
+            memory=self.memory,
             batch_size=self.batch,
             device=self.settings.device,
         )
@@ -344,6 +343,7 @@ class CutMeasurement:
                 rates=sorted({record.rate for record in self.records}),
                 seed=derive_seed(seed, self.cut.id),
                 jacobian=self._jacobian,
+                memory=self.activations.memory,
             )
         return self.leakages[key]
 

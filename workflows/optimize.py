@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 from ..attacks.time_limit import Clock, Deadline
 from ..planner import SearchOptions, SearchResult
@@ -10,6 +11,7 @@ from ..planner import optimize as run_search
 from ..planner.anytime import OnPlan
 from ..profilers.timers import resolve_device
 from ..records import Budgets, Plan, parse_time_limit_s
+from ..records.memory import memory_bytes
 from ..targets.input_options import InputOptions
 from ..targets.target import Target
 from .conditions import (
@@ -73,7 +75,7 @@ def search_plan(
     costs = options.conditions
     link = chosen_link(costs.link, costs.bandwidth, costs.rtt, costs.bandwidth_spread, costs.rtt_spread)
     declared = declared_power(costs.edge_watts, costs.joules_per_mb)
-    settings = search_options(options)
+    settings, most_bytes = search_options(options), memory_bytes(options.search.memory)
     profiles = profiles_of(costs)
     if isinstance(spec, Session):
         prepared = prepare_session(spec, profiles, workspace, reporter)
@@ -87,7 +89,7 @@ def search_plan(
     with reporter.progress("searching", counted=True) as advance:
         found = run_search(
             problem,
-            settings,
+            replace(settings, memory=workspace.memory(most_bytes)),
             workspace.prepare(),
             lambda what, done: advance(done, 1.0, what),
             on_plan=on_plan,
@@ -134,7 +136,6 @@ def search_options(options: OptimizeOptions) -> SearchOptions:
         seed=search.seed,
         fresh=search.fresh,
         draws=search.draws,
-        cache_bytes=int(search.cache_gb * 1e9),
         sampler=search.sampler,
         defenses=early_defenses(search.defense) or search.defense,
         tuning=tuning_options(options.tuning),

@@ -125,7 +125,8 @@ class SearchSettings:
         defense: the defenses to choose from, one family each (see `collabplan.defenses.spelling`); noise and quantizer
             of the first are those of undefended baselines.
         draws: dropout masks that accuracy is averaged over.
-        cache_gb: memory for edge activations, in 10^9 bytes.
+        memory: to fill, `4GB`, what lies in it already included; activations beyond it are spilled to the workspace. No
+            figure depends on it. None: half of what is free.
         time_limit: when to end with the best plan so far: `90s`, `15m`, `2h`, or `none`.
         device: where this machine runs halves, fine-tuning and attacks: `cpu`, `cuda`, `cuda:1` or `mps`. Latencies are
             those of the profiles.
@@ -140,7 +141,7 @@ class SearchSettings:
     objectives: str = "accuracy,latency,leakage"
     defense: tuple[str, ...] = DEFAULT_DEFENSES
     draws: int = 5
-    cache_gb: float = 4.0
+    memory: str | None = None
     time_limit: str = "15m"
     device: str = "cpu"
     log: Literal["mlflow", "tensorboard"] | None = None
@@ -217,7 +218,7 @@ class LeakageOptions:
         estimators: names separated by commas.
         samples: most samples, the same at all cuts.
         seed: the same seed gives the same figures.
-        cache_gb: memory for activations, in 10^9 bytes.
+        memory: as of `SearchSettings`.
         device: where halves run: `cpu`, `cuda`, `cuda:1` or `mps`. What crosses is compared on the CPU.
         max_crossing: as of `ProfileOptions`.
     """
@@ -227,7 +228,7 @@ class LeakageOptions:
     estimators: str = "kde,sandwich,logdet,ridge"
     samples: int = 2000
     seed: int = 0
-    cache_gb: float = 1.0
+    memory: str | None = None
     device: str = "cpu"
     max_crossing: int | None = None
 
@@ -243,6 +244,7 @@ class AttackOptions:
         seeds: attackers of each kind, from `seed` on; the worst counts. Signing off takes three.
         race: attackers that cannot reach the leader are not run to their end; nobody is outrun at quick effort.
         device: where halves and attackers run: `cpu`, `cuda`, `cuda:1` or `mps`.
+        memory: as of `SearchSettings`.
         artifacts: folder or `s3://bucket/prefix` where machines share finished attacks and say which they are at.
         max_leakage: every audit must prove at most this index; None: the plan's own budget.
         max_reconstruction, max_linkage, max_consistency, max_region: as of `BudgetOptions`, and proven likewise.
@@ -257,6 +259,7 @@ class AttackOptions:
     seeds: int = 1
     race: bool = True
     device: str = "cpu"
+    memory: str | None = None
     artifacts: str | None = None
     max_leakage: float | None = None
     max_reconstruction: float | None = None
@@ -276,6 +279,7 @@ class CertifyOptions:
         effort: of all attacks.
         seeds: attackers of each kind; the worst counts.
         device: where halves and attackers run: `cpu`, `cuda`, `cuda:1` or `mps`.
+        memory: as of `SearchSettings`.
         artifacts: as of `AttackOptions`.
     """
 
@@ -283,6 +287,7 @@ class CertifyOptions:
     effort: Literal["standard", "thorough"] = "standard"
     seeds: int = 3
     device: str = "cpu"
+    memory: str | None = None
     artifacts: str | None = None
 
 

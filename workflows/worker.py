@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..planner import join_search, read_setup
 from ..planner.study_setup import options_of
 from ..profilers.timers import resolve_device
 from ..records import CollabplanError, StudySetup, parse
+from ..records.memory import memory_bytes
 from ..targets.input_options import InputOptions
 from .conditions import Conditions
 from .problem import Prepared, state_problem
@@ -65,7 +66,7 @@ def join_study(
     profiles = Profiles(setup.edge_profile, setup.cloud_profile, f"profiles of study {study}")
     conditions = Conditions(setup.link, setup.edge_slowdown, setup.edge_power)
     problem = state_problem(Prepared(session, profiles), conditions, setup.budgets, reporter, device)
-    options = options_of(setup, storage, artifacts)
+    options = replace(options_of(setup, storage, artifacts), memory=workspace.memory(memory_bytes(None)))
     with reporter.progress("searching", counted=True) as advance:
         found = join_search(problem, options, study, workspace.prepare(), lambda what, done: advance(done, 1.0, what))
     return Joined(study, len(found.candidates), len(found.candidates) - found.reused)

@@ -16,6 +16,7 @@ from pathlib import Path
 from ..records import CollabplanError, Profile, RecordError, TargetError, hash_file, load, save, write_text
 from ..records.atomic import WORK_FOLDER
 from ..records.leftovers import clear_leftovers_below
+from ..records.memory import MemoryBudget
 from ..records.ownership import belongs_to_others, may_be_read_by_others
 
 log = logging.getLogger(__name__)
@@ -55,6 +56,10 @@ class Workspace:
         self._close_to_others()
         clear_leftovers_below(self.folder)
         return self.folder
+
+    def memory(self, most_bytes: int) -> MemoryBudget:
+        """The memory of this process, as `MemoryBudget.of_process`; what does not fit is spilled to this folder."""
+        return MemoryBudget.of_process(most_bytes, self.prepare() / "scratch")
 
     def _close_to_others(self) -> None:
         state = self.folder.stat()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from attack_views import audit_target, digits, first_layer, view_of
 from collabplan.attacks import AdversaryView, AttackFailed, AuditTarget
 from collabplan.attacks.adversary_view import FEW, RowBank
 from collabplan.records import Threat
+from collabplan.records.memory import MemoryBudget
 from defense_records import defense_record
 from torch import Tensor
 
@@ -106,3 +108,31 @@ def test_a_bank_gives_the_same_rows_whether_they_are_kept_or_computed(monkeypatc
     computed = RowBank(compute, len(table))
     assert len(computed.some[0]) == FEW
     assert torch.equal(computed.at(wanted)[0], table[wanted])
+
+
+def test_a_bank_gives_the_same_rows_in_memory_and_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("collabplan.records.memory.SMALL", 1)
+    table, wanted = torch.randn(2 * FEW + 50, 7, generator=draws()), torch.tensor([0, 2 * FEW + 3, 5])
+    small, large = MemoryBudget(0, tmp_path), MemoryBudget(1 << 30, tmp_path)
+    spilled, kept = (RowBank(lambda positions: (table[positions],), len(table), memory) for memory in (small, large))
+    assert (small.held_bytes, large.spilled_bytes) == (0, 0)
+    assert small.spilled_bytes == large.held_bytes == table.numel() * 4
+    for bank in (spilled, kept):
+        assert torch.equal(bank.some[0], table)
+        assert torch.equal(bank.at(wanted)[0], table[wanted])
+
+
+def test_statistics_are_those_of_the_first_rows_where_there_are_many(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("collabplan.attacks.adversary_view.MOST_BYTES", 100)
+    table, asked = torch.randn(FEW + 50, 7, generator=draws()), list[int]()
+
+    def compute(positions: Tensor) -> tuple[Tensor, ...]:
+        asked.append(len(positions))
+        return (table[positions],)
+
+    bank = RowBank(compute, len(table), MemoryBudget(0, tmp_path))
+    assert torch.equal(bank.some[0], table[:FEW])
+    assert torch.equal(bank.at(torch.tensor([FEW + 1]))[0], table[[FEW + 1]])
+    assert sum(asked) == len(table)

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
 import torch
-from collabplan.attacks import ArtifactCache
+from collabplan.attacks import ArtifactCache, attack_named, run_audit
+from collabplan.attacks.conformance import EFFORT, toy_request
+from collabplan.records.memory import MemoryBudget
 
 
 def number(draws: torch.Generator) -> float:
@@ -61,3 +66,15 @@ def test_what_belongs_to_one_defense_is_forgotten_at_the_next_and_the_cuts_thing
     shared.leave_defense()
     shared.once("fit", make, at="layer2", within="half")
     assert len(made) == 1 + 5
+
+
+def test_no_figure_of_an_audit_depends_on_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("collabplan.records.memory.SMALL", 1)
+    found, attacks = [], [attack_named(name) for name in ("prior", "ridge", "inverse", "shadow-same")]
+    for array_bytes in (0, 1 << 30):
+        memory = MemoryBudget(array_bytes, tmp_path)
+        outcome = run_audit(toy_request(), attacks, EFFORT, seed=0, artifacts=ArtifactCache(0, memory))
+        found.append((outcome.record.tiers, outcome.pictures))
+    (tiers, pictures), (expected, expected_pictures) = found
+    assert tiers == expected
+    assert all(torch.equal(picture, expected_pictures[name]) for name, picture in pictures.items())

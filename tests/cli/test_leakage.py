@@ -251,11 +251,16 @@ def test_without_ridge_the_index_is_unmeasured(run: Run) -> None:
 
 
 @pytest.mark.usefixtures("here")
-def test_a_narrow_memory_lowers_the_samples_of_all_cuts_and_says_so(run: Run, target: Write) -> None:
+def test_no_figure_depends_on_the_memory(run: Run, target: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("collabplan.records.memory.SMALL", 1)
     target(DATA)
-    ran = run("leakage", "model.py", "--cuts", "stem.1", "--defense", "none", "--cache-gb", "0.000002", "--json")
-    assert ran.document["sample_count"] == 31
-    assert any("do not fit --cache-gb" in note for note in ran.document["notes"])
+    command = ("leakage", "model.py", "--cuts", "stem.1", "--defense", "none", "--json", "--memory")
+    ample = run(*command, "4GB").document
+    shutil.rmtree(".collabplan/leakage")
+    narrow = run(*command, "1kB").document
+    assert narrow["sample_count"] == ample["sample_count"]
+    assert narrow["rows"] == ample["rows"]
+    assert list(Path(".collabplan").glob("scratch/*")) == []
 
 
 @pytest.mark.usefixtures("here")
@@ -282,8 +287,8 @@ def test_the_target_defaults_to_what_was_profiled_last(run: Run, target: Write) 
         ("--defense", "projection:share=1.5", "is not possible: share input should be less than 1"),
         ("--defense", "quantizer:bits=17", "is not possible: bits input should be less than or equal to 16"),
         ("--samples", "19", "--samples 19 is too few: leakage needs at least 20"),
-        ("--cache-gb", "0", "--cache-gb 0 is not possible"),
-        ("--cache-gb", "0.000001", "leakage needs at least 20 samples, here are 15: more rows"),
+        ("--memory", "4", "--memory: size '4' has no unit; write for example 200MB"),
+        ("--memory", "0GB", "--memory: size '0GB' must be greater than zero"),
     ],
 )
 def test_bad_options_are_refused_in_one_line(run: Run, option: str, value: str, says: str) -> None:

@@ -6,10 +6,11 @@ import weakref
 import pytest
 import torch
 from collabplan.defenses import Defense
-from collabplan.estimators import Components, EdgeActivations, estimate_leakage, private_inputs
+from collabplan.estimators import Components, CutLeakage, EdgeActivations, estimate_leakage, private_inputs
 from collabplan.graph import candidate_cuts, trace
 from collabplan.profilers.placement import on_device
 from collabplan.records import CollabplanError, CutError
+from collabplan.records.memory import MemoryBudget
 from collabplan.targets import Data, InputScaling
 from defense_records import defense_record
 from fake_device import DEVICE, fake_device
@@ -175,3 +176,22 @@ def test_on_a_device_that_takes_few_samples_rows_are_those_of_the_cpu(traced, mo
     assert device.refused == 2
     for own in candidate_cuts(traced, 1):
         torch.testing.assert_close(swept[own.id], alone.rows(own, data))
+
+
+def test_spilled_rows_are_the_same_and_the_leakage_too(traced, data, tmp_path, monkeypatch):
+    monkeypatch.setattr("collabplan.records.memory.SMALL", 1)
+    cut = candidate_cuts(traced)[1]
+    found = []
+    for array_bytes in (0, 1 << 30):
+        memory = MemoryBudget(array_bytes, tmp_path)
+        activations = EdgeActivations(traced, cache_bytes=0, memory=memory, batch_size=8)
+        rows = activations.rows(cut, data)
+        assert (memory.spilled_bytes > 0) == (array_bytes == 0)
+        ((_, swept_rows),) = activations.sweep([cut], data)
+        defense = Defense(defense_record(dropout="channel", rate=0.5, bits=8), cut.crossing)
+        defense = defense.calibrate(activations.to_graph(cut, rows))
+        inputs = Components.of(private_inputs(data, traced, InputScaling.from_range(0, 1)))
+        leakage = CutLeakage(rows, inputs, cut, memory=memory)
+        found.append((rows[0], swept_rows[0], leakage.under(defense, generator=torch.Generator().manual_seed(0))))
+    assert all(torch.equal(left, right) for left, right in zip(found[0][:2], found[1][:2], strict=True))
+    assert found[0][2] == found[1][2]

@@ -17,6 +17,7 @@ from collabplan.planner.linear_reader import LinearReader
 from collabplan.planner.roles import Roles
 from collabplan.profilers.placement import on_device
 from collabplan.records import Budgets, CollabplanError, CutError, Tuning, hash_tensors
+from collabplan.records.memory import MemoryBudget
 from collabplan.targets import Data, InputScaling
 from collabplan.workflows.options import TuningSettings
 from collabplan.workflows.search_options import tuning_options
@@ -88,7 +89,7 @@ def test_without_rows_that_fit_the_cache_the_same_is_learnt(problem):
     point, cut = early(problem), objectives(problem).cuts[early(problem).cut_id]
     found = []
     for cache in (4_000_000_000, 0):
-        made = Evaluator(problem, dataclasses.replace(OPTIONS, cache_bytes=cache))
+        made = Evaluator(problem, dataclasses.replace(OPTIONS, memory=MemoryBudget(cache)))
         draws = torch.Generator().manual_seed(0)
         defense = objectives(problem).defense(point)
         found.append(

@@ -28,6 +28,7 @@ from collabplan.records import (
     load,
     save,
 )
+from collabplan.records.memory import MemoryBudget
 from defense_records import grid, point_at
 from planner_fakes import candidate
 from torch import nn
@@ -309,10 +310,9 @@ def test_the_undefended_cut_without_quantizer_loses_nothing(problem):
     assert accuracy.undefended == pytest.approx(float((outputs.argmax(1) == problem.search.labels).double().mean()))
 
 
-def test_rows_for_leakage_shrink_with_the_cache_and_say_so(problem):
-    narrow = Evaluator(problem, dataclasses.replace(OPTIONS, cache_bytes=60_000))
-    assert narrow.leakage_samples < 100
-    assert "leakage is estimated on" in narrow.notes[0]
+def test_the_samples_for_leakage_do_not_depend_on_the_memory(problem):
+    narrow = Evaluator(problem, dataclasses.replace(OPTIONS, memory=MemoryBudget(60_000)))
+    assert narrow.leakage_samples == 100
 
 
 def test_a_profile_of_another_model_is_refused(problem):

@@ -13,7 +13,7 @@ from collabplan.records import Budgets, EdgePower, StudySetup, Tuning
 from defense_records import grid
 
 OPTIONS = SearchOptions(
-    trials=30, seed=7, draws=3, cache_bytes=1_000_000, defenses=grid(["element"], [0.5], [{"bits": 4}]),
+    trials=30, seed=7, draws=3, defenses=grid(["element"], [0.5], [{"bits": 4}]),
     leakage_samples=120, batch=16, sampler="nsga2", tuning=Tuning(epochs=2), objectives=("accuracy", "leakage"),
     storage="postgresql://here", artifacts="s3://bucket/here",
 )  # fmt: skip
