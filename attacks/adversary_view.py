@@ -326,7 +326,8 @@ class RowBank:
             self._kept = tuple(memory.empty((count, *row.shape[1:]), row.dtype) for row in first)
             for kept, row in zip(self._kept, first, strict=True):
                 kept[: len(row)] = row
-            for positions in torch.split(torch.arange(FEW, count), max(count - FEW, 1) if at_once else FEW):
+            for start in range(FEW, count, max(count - FEW, 1) if at_once else FEW):
+                positions = torch.arange(start, count if at_once else min(start + FEW, count))
                 for kept, row in zip(self._kept, compute(positions), strict=True):
                     kept[positions] = row
         self.some = self._kept if self._kept is not None and size <= MOST_BYTES else first
