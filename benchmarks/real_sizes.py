@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import resource
 import subprocess
 import sys
@@ -128,20 +127,20 @@ def opened(asked: argparse.Namespace) -> tuple[Any, list[Any]]:
 
 
 class Told:
-    """Each step with the time since the last one, on stderr."""
+    """Each step with its processor time and the memory so far, on stderr: what other programs take is left out."""
 
     def __init__(self) -> None:
-        self.what, self.since = "", time.perf_counter()
+        self.what, self.since = "", time.process_time()
         self.seconds: dict[str, float] = {}
 
     def __call__(self, _done: float, _total: float, what: str = "") -> None:
         if what == self.what:
             return
-        now = time.perf_counter()
+        now = time.process_time()
         taken, peak = now - self.since, peak_bytes() / 2**30
         if self.what:
             self.seconds[self.what] = self.seconds.get(self.what, 0.0) + taken
-            print(f"{self.what}: {taken:.1f} s, peak {peak:.2f} GiB", file=sys.stderr, flush=True)
+            print(f"{self.what}: {taken:.1f} s of processor time, peak {peak:.2f} GiB", file=sys.stderr, flush=True)
         self.what, self.since = what, now
 
 
@@ -176,7 +175,7 @@ def leakage_worker(asked: argparse.Namespace) -> dict[str, object]:
     from collabplan.workflows.workspace import Workspace
 
     session, cuts = opened(asked)
-    chosen = spread(cuts, min(asked.cuts, len(cuts)))
+    chosen = [cut for cut in cuts if cut.name in asked.names.split(",")] or spread(cuts, min(asked.cuts, len(cuts)))
     reporter, told = telling()
     started = time.perf_counter()
     report = measure_leakage(
@@ -190,13 +189,14 @@ def leakage_worker(asked: argparse.Namespace) -> dict[str, object]:
     )
     return {
         "seconds": time.perf_counter() - started,
+        "processor_seconds": round(time.process_time()),
         "peak_bytes": peak_bytes(),
         "cuts": len(chosen),
         "rows": len(report.rows),
         "samples": report.sample_count,
         "largest_cut": max(sum(crossing.sample_elements for crossing in cut.crossing) for cut in chosen),
         "notes": report.notes,
-        "steps": {what: round(seconds, 1) for what, seconds in told.seconds.items()},
+        "processor_seconds_of_steps": {what: round(seconds, 1) for what, seconds in told.seconds.items()},
     }
 
 
@@ -208,7 +208,7 @@ def audit_worker(asked: argparse.Namespace) -> dict[str, object]:
     from collabplan.workflows.workspace import Workspace
 
     session, cuts = opened(asked)
-    cut = next((cut for cut in cuts if cut.name == asked.audit_cut), cuts[len(cuts) // 2])
+    cut = next((cut for cut in cuts if cut.name in asked.names.split(",")), cuts[len(cuts) // 2])
     reporter, told = telling()
     started = time.perf_counter()
     found = attack(
@@ -223,12 +223,13 @@ def audit_worker(asked: argparse.Namespace) -> dict[str, object]:
     (audit,) = found.report.audits
     return {
         "seconds": time.perf_counter() - started,
+        "processor_seconds": round(time.process_time()),
         "peak_bytes": peak_bytes(),
         "cut": cut.name,
         "numbers": sum(crossing.sample_elements for crossing in cut.crossing),
         "attacks": {result.attack: round(result.seconds, 1) for result in audit.attacks},
         "failed": [f"{result.attack}: {result.reason}" for result in audit.attacks if result.status == "failed"],
-        "steps": {what: round(seconds, 1) for what, seconds in told.seconds.items()},
+        "processor_seconds_of_steps": {what: round(seconds, 1) for what, seconds in told.seconds.items()},
     }
 
 
@@ -240,8 +241,8 @@ def in_process(worker: str, arguments: argparse.Namespace, folder: Path) -> dict
     place = folder / worker
     place.mkdir()
     command = [sys.executable, str(Path(__file__).resolve()), "--worker", worker, "--folder", str(folder / "images")]
-    for name in ("model", "samples", "cuts", "memory", "audit_cut", "attacks"):
-        command += [f"--{name.replace('_', '-')}", str(getattr(arguments, name))]
+    for name in ("model", "samples", "cuts", "memory", "names", "threads", "attacks"):
+        command += [f"--{name}", str(getattr(arguments, name))]
     done = subprocess.run(command, cwd=place, stdout=subprocess.PIPE, text=True, check=True)
     returned: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return returned
@@ -255,14 +256,15 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=1000)
     parser.add_argument("--cuts", type=int, default=20)
     parser.add_argument("--memory", default="6GiB")
-    parser.add_argument("--audit-cut", default="", help="name of a cut; default: the middle one")
+    parser.add_argument("--names", default="", help="of cuts; default: spread over the depth, the middle one attacked")
+    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--attacks", default="all")
     parser.add_argument("--only", choices=WORKERS)
     parser.add_argument("--worker", choices=WORKERS, help=argparse.SUPPRESS)
     parser.add_argument("--folder", default="", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.worker:
-        torch.set_num_threads(min(2, os.cpu_count() or 2))
+        torch.set_num_threads(asked.threads)
         print(json.dumps(WORKERS[asked.worker](asked)))
         return
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as name:
