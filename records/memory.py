@@ -101,7 +101,7 @@ class MemoryBudget:
                 self._spilled += size
             else:
                 self._held += size
-        weakref.finalize(base, self._release, size, id(base) if spilled else None)
+        weakref.finalize(base, self._release, size, id(base) if spilled else None).atexit = False
         start = -base.ctypes.data % _ALIGNED  # like torch's own: some kernels round by it
         return torch.from_numpy(base[start : start + size]).view(dtype).view(tuple(shape))
 
@@ -114,14 +114,13 @@ class MemoryBudget:
             make_folder(self.folder)
             with tempfile.TemporaryFile(dir=self.folder) as file:
                 _reserve(file.fileno(), size)
-                base = np.memmap(file, dtype=np.uint8, mode="r+", shape=(size,))
+                base: Any = np.memmap(file, dtype=np.uint8, mode="r+", shape=(size,))
         except OSError as error:
             raise CollabplanError(
                 f"{size / 1e9:.1f} GB of activations fit neither into --memory nor into {self.folder} "
                 f"({error.strerror}); free space there, give more --memory, or fewer samples"
             ) from error
-        opened: mmap.mmap = base._mmap  # type: ignore[attr-defined]
-        self._maps[id(base)] = opened
+        self._maps[id(base)] = base._mmap
         if self._watch is None and hasattr(mmap, "MADV_DONTNEED"):
             self._watch = threading.Thread(target=self._drop_pages, name="collabplan-memory", daemon=True)
             self._watch.start()
