@@ -65,7 +65,7 @@ TIMED_DEFENSES = (
     "dropout:element:0.5 noise:gaussian:0.1",
 )
 TIMED = ("stem.2", "layer1", "layer2", "layer3.0", "layer3.1", "layer4", "mean")
-SETTINGS = {"cache_bytes": 1_000_000_000, "seed": 0, "estimators": ("ridge",)}
+SETTINGS = {"memory_bytes": 1_000_000_000, "seed": 0, "estimators": ("ridge",)}
 
 
 def linear(outputs: int, *, orthogonal: bool = False) -> nn.Module:

@@ -199,7 +199,7 @@ def open_run(
         metric=metric,
         notes=notes,
         exchange=ALONE if options.artifacts is None else open_artifacts(options.artifacts),
-        memory=workspace.memory(settings.memory_bytes),
+        memory=lambda: workspace.memory(settings.memory_bytes),
     )
     return run if planned is None else replace(run, tuned=planned.tuned, projection=planned.projection)
 

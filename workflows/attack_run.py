@@ -66,7 +66,7 @@ class AttackRun:
     projection: ProjectionMatrices | None = None
     notes: list[str] = field(default_factory=list)
     exchange: Exchange = ALONE
-    memory: MemoryBudget = UNBOUNDED
+    memory: Callable[[], MemoryBudget] = lambda: UNBOUNDED
 
     def pairs(self) -> Iterator[tuple[Cut, DefenseRecord]]:
         """What is attacked: each cut under each defense that makes a difference, the model's output as it is."""
@@ -106,7 +106,8 @@ class AttackRun:
         activations = EdgeActivations(self.traced, cache_bytes=0, batch_size=BATCH, device=self.settings.device)
         assert self.roles.intercepted is not None
         fits = ProjectionFits.of(activations, self.roles.intercepted, self.settings.defenses, self.settings.seeds[0])
-        made, shared = [], {seed: ArtifactCache(seed, self.memory) for seed in self.settings.seeds}
+        memory = self.memory()  # only now the data that nobody uses are gone
+        made, shared = [], {seed: ArtifactCache(seed, memory) for seed in self.settings.seeds}
         which = {seed: f" (seed {seed})" if len(shared) > 1 else "" for seed in shared}
         for done, (cut, record) in enumerate(pairs):
             name = at_defense(cut.name, record)

@@ -84,7 +84,8 @@ def measure_leakage(
         session = spec if isinstance(spec, Session) else _session(spec, inputs, workspace, reporter)
     settings = replace(settings, defenses=defenses_of(options.defense))
     opened = _open_run(session, plan, options, settings, workspace, reporter)
-    run = opened.run
+    # Only now the data that are not measured are gone.
+    run = replace(opened.run, memory=workspace.memory(settings.memory_bytes))
     if run.kept:
         reporter.note(f"{len(run.kept)} of {len(run.cuts)} cuts were measured before: their figures are kept")
     with reporter.progress("measuring", counted=True) as advance:
@@ -197,7 +198,6 @@ def _open_run(
         batch=affordable_batch([*every, *chosen]),
         folder=workspace.prepare() / "leakage",
         returns=target.returns,
-        memory=workspace.memory(settings.memory_bytes),
     )
     return _Opened(run, crossing, notes)
 
