@@ -265,6 +265,8 @@ def main() -> None:
     asked = parser.parse_args()
     if asked.worker:
         torch.set_num_threads(asked.threads)
+        if asked.model != "like-resnet50":
+            torchvision_module()  # before torchmetrics imports it in the usual way
         print(json.dumps(WORKERS[asked.worker](asked)))
         return
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as name:
