@@ -12,6 +12,9 @@ from torch import Tensor
 from ..graph.precision import widened
 from ..records import CollabplanError, TargetError, hash_json, hash_rows
 
+CHECKED = 64
+"""Samples that are looked through at once."""
+
 FEW = 8
 """As many samples as it takes to see whether anything happens."""
 
@@ -110,7 +113,9 @@ class Data:
         for position, tensor in enumerate(self.inputs):
             if not tensor.is_floating_point():
                 continue
-            bad = ~torch.isfinite(tensor).reshape(len(self), -1).all(dim=1)
+            # Part by part: the check of the whole would hold as much as the data.
+            parts = [torch.isfinite(part).reshape(len(part), -1).all(dim=1) for part in torch.split(tensor, CHECKED)]
+            bad = ~torch.cat(parts)
             if bool(bad.any()):
                 first = int(bad.nonzero()[0])
                 raise TargetError(

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 MAX_BYTES = 2_000_000_000
 """The most bytes that are read from a Dataset or an iterable. The rest is left out, with a note."""
 
+PACKED_BYTES = 1 << 26
+"""Small batches are joined once they have so many bytes."""
+
 
 @dataclass(frozen=True, eq=False)
 class LoadedData:
@@ -132,6 +135,17 @@ class _Read:
     notes: list[str]
     whole: bool
     pictures: bool = False
+    packed: int = 0
+    loose_bytes: int = 0
+
+    def pack(self) -> None:
+        """Join the last small batches once they are many: single samples would leave their memory in pieces."""
+        self.loose_bytes += sum(column[-1].nbytes for column in self.columns)
+        if self.loose_bytes < PACKED_BYTES:
+            return
+        for column in self.columns:
+            column[self.packed :] = _alike(column[self.packed :])
+        self.packed, self.loose_bytes = len(self.columns[0]), 0
 
     def note(self, text: str) -> None:
         """Note it once."""
@@ -160,10 +174,32 @@ def _read_columns(value: Any, specs: Sequence[InputSpec], name: str, most: int |
         if batch.labels is not None:
             read.labels.append(_labels(batch.labels, len(inputs[0]), name, evaluates=how.evaluates))
         bytes_read += sum(tensor.nbytes for tensor in inputs)
+        read.pack()
         if bytes_read > MAX_BYTES and len(read.columns[0]) > 1:
             read.notes.append(f"only the first {bytes_read / 1e9:.1f} GB were read")
             break
     return read
+
+
+def _alike(batches: list[Tensor]) -> list[Tensor]:
+    """The batches as one, or as they are where they do not fit together."""
+    same = len({(tuple(batch.shape[1:]), batch.dtype) for batch in batches}) == 1
+    return [torch.cat(batches)] if same else batches
+
+
+def _joined(batches: list[Tensor]) -> Tensor:
+    """All batches as one. Each is forgotten as soon as it is copied, so that the memory holds the data about once."""
+    first = batches[0]
+    if any(batch.shape[1:] != first.shape[1:] or batch.dtype != first.dtype for batch in batches):
+        return torch.cat(batches)  # says what does not fit
+    made = torch.empty(sum(map(len, batches)), *first.shape[1:], dtype=first.dtype)
+    del first
+    end = len(made)
+    while batches:
+        batch = batches.pop()
+        made[end - len(batch) : end] = batch
+        end -= len(batch)
+    return made
 
 
 def refuse_overlap(sets: Mapping[str, Data]) -> None:
@@ -382,9 +418,9 @@ def _rounded(given: Sequence[Tensor], specs: Sequence[InputSpec]) -> list[str]:
     ]
 
 
-def _assemble(columns: Sequence[Sequence[Tensor]], labels: Sequence[Tensor], name: str) -> Data:
+def _assemble(columns: Sequence[list[Tensor]], labels: Sequence[Tensor], name: str) -> Data:
     try:
-        inputs = tuple(torch.cat(list(column)) for column in columns)
+        inputs = tuple(_joined(column) for column in columns)
         data = Data(inputs, torch.cat(list(labels)) if labels else None)
         data.require_finite()
     except (TargetError, RuntimeError) as error:

@@ -63,6 +63,15 @@ def test_every_form_gives_the_same_tensors(value: Any) -> None:
     assert (data.labels == Y).all()
 
 
+@pytest.mark.parametrize("most", [1, 60, 1000])
+def test_batches_that_are_joined_while_reading_are_the_same(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "PACKED_BYTES", most)
+    mask = torch.arange(16).reshape(8, 2)
+    data = read_data([((X[i], mask[i]), i) for i in range(8)], TWO, "validation_data", None).data
+    assert torch.equal(data.inputs[0], X)
+    assert torch.equal(data.inputs[1], mask)
+
+
 def test_inputs_without_labels() -> None:
     assert read_data(X, ONE, "attacker_data", None).data.labels is None
 
