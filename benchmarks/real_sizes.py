@@ -47,7 +47,8 @@ class Bottleneck(nn.Module):
         self.skip = nn.Identity() if same else nn.Conv2d(channels, out, 1, stride, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return (self.branch(x) + self.skip(x)).relu()
+        made: Tensor = (self.branch(x) + self.skip(x)).relu()
+        return made
 
 
 class LikeResNet50(nn.Module):
@@ -66,7 +67,8 @@ class LikeResNet50(nn.Module):
         self.blocks, self.fc = nn.Sequential(*blocks), nn.Linear(channels, CLASSES)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc(self.blocks(self.stem(x)).mean((2, 3)))
+        scores: Tensor = self.fc(self.blocks(self.stem(x)).mean((2, 3)))
+        return scores
 
 
 def built(name: str) -> nn.Module:

@@ -18,6 +18,16 @@ from ..records import CollabplanError, CutProfile, IndexAt, InformationEstimate,
 from ..records.memory import UNBOUNDED, MemoryBudget
 from ..targets.data import Data
 from .combined import REPEATS, CombinedIndex, combined_index, unseen_share
+from .defense_kinds import (
+    at_rate,
+    fused,
+    has_mass,
+    in_closed_form,
+    is_gaussian,
+    is_random,
+    wire_key,
+    without_dropout,
+)
 from .fano import reidentification_ceiling
 from .gram import NestedMasks, WireRows, clean_rows, dropped, even_weights, squared_distances
 from .interface import Channel, Estimate, Estimator
@@ -34,9 +44,6 @@ DRAWS = 3
 
 TYPICAL_FEATURES = 4096
 """Units to drop for one mask to be typical. With fewer, masks are drawn until this many were at stake."""
-
-CLOSED_FORM_FEATURES = 256
-"""With fewer dropped elements their number scatters too much for D -> (1 - p) D; masks are drawn instead."""
 
 MAX_PRODUCT = 1e12
 """N^2 x features beyond which samples are left out."""
@@ -255,12 +262,12 @@ class CutLeakage:
         if self.known is not None:
             return self.known
         private = defense.private
-        key = _wire_key(private)
+        key = wire_key(private)
         wire = self._wire(key, private)
         bounds, channels = self._bounds(wire, private, key, generator)
         resolvable = None if self.random_rows else self._resolvable_noise(wire, private, key)
         index = self._index(wire, private, key, generator) if ridge else None
-        truly = _gaussian(private) or _has_mass(private)
+        truly = is_gaussian(private) or has_mass(private)
         estimates = tuple(
             _record(
                 item.name,
@@ -318,7 +325,7 @@ class CutLeakage:
 
     def _is_channel(self, defense: Defense) -> bool:
         """True where the release is the inputs' own Gaussian channel: no custom stage drew in between."""
-        return _gaussian(defense) and not self.random_rows
+        return is_gaussian(defense) and not self.random_rows
 
     def _draws(self, defense: Defense, wire: _Wire, key: str) -> list[NestedMasks]:
         """Masks over the wire's features, shared by all rates: as many as it takes until they are typical."""
@@ -332,7 +339,7 @@ class CutLeakage:
                     if drops
                 )
                 count = min(DRAWS, math.ceil(TYPICAL_FEATURES / max(units, 1)))
-            weights = even_weights(wire.clean, EVENNESS, 1.0 if _random(defense) else 0.0)
+            weights = even_weights(wire.clean, EVENNESS, 1.0 if is_random(defense) else 0.0)
             self._masks[key, kind] = [
                 NestedMasks(wire.clean, defense, weights, generator_for(self.seed, "mask", kind, draw), self.rates)
                 for draw in range(count)
@@ -344,11 +351,11 @@ class CutLeakage:
     ) -> tuple[Bounds, list[Channel]]:
         """The sandwich, and the channels that it is averaged over: one, or one per mask."""
         real, features = self._is_channel(defense), wire.clean.features
-        if _has_mass(defense):
+        if has_mass(defense):
             return self._mass_bounds(defense, generator), [
                 Channel(self.secrets.shown, _attenuated(wire, defense), features, real)
             ]
-        if _in_closed_form(defense):
+        if in_closed_form(defense):
             if not defense.rate or all(dropped(defense)):
                 return wire.noise.bounds(1 - defense.rate), [wire.channel.attenuated(1 - defense.rate)]
             channel = Channel(self.secrets.shown, _attenuated(wire, defense), features, real)
@@ -367,7 +374,7 @@ class CutLeakage:
 
         Dropout only takes away from it: it is left out, and the lower bound with it.
         """
-        undropped = _without_dropout(defense)
+        undropped = without_dropout(defense)
         features = sum(row[0].numel() for row in self._kept)
         count = min(len(self.order), max(50, int((MAX_MASS_PRODUCT / features) ** 0.5)))
         few = self._first(count)
@@ -403,11 +410,11 @@ class CutLeakage:
         """The recovery from one release, its high end from many where releases differ."""
         if self.releases == 1 or not (defense.randomizes or self._averaging is not None):
             return one
-        fused = _fused(defense, self.releases)
-        key = fused.record.model_dump_json()
+        several = fused(defense, self.releases)
+        key = several.record.model_dump_json()
         if key not in self._by_many:
             recovery = self.recovery if self.averaged is None else self.averaged.recovery
-            self._by_many[key] = recovery.under(fused, generator_for(self.seed, "many"))
+            self._by_many[key] = recovery.under(several, generator_for(self.seed, "many"))
         high = max(one.index.high, self._by_many[key].index.high)
         return replace(one, index=one.index.model_copy(update={"high": high}), note=REPEATS)
 
@@ -436,14 +443,14 @@ class CutLeakage:
         self, wire: _Wire, defense: Defense, key: str, generator: torch.Generator, numbers: Components
     ) -> tuple[RidgeIndex, RidgeIndex | None]:
         """What ridge attackers recover from one release and, where releases differ, from many of an input."""
-        if _random(defense):
+        if is_random(defense):
             return self._under_noise(wire, defense, key, generator, numbers)
         one = self._without_noise(wire, defense, key, numbers)
         if self._averaging is not None:
             return one, self._of_averages(defense, generator)
         if self.releases == 1 or not defense.randomizes:
             return one, None
-        undropped = _at_rate(defense, lost_by_all(defense.rate, self.releases))
+        undropped = at_rate(defense, lost_by_all(defense.rate, self.releases))
         return one, self._without_noise(wire, undropped, key, numbers)
 
     def _without_noise(self, wire: _Wire, defense: Defense, key: str, numbers: Components) -> RidgeIndex:
@@ -459,7 +466,7 @@ class CutLeakage:
         self, wire: _Wire, defense: Defense, key: str, generator: torch.Generator, numbers: Components
     ) -> tuple[RidgeIndex, RidgeIndex | None]:
         tested = self._first(tested_count(len(self.order)))
-        undropped = _without_dropout(defense)
+        undropped = without_dropout(defense)
         noisy = replace(wire.clean, parts=tuple(
             part.reshape(part.shape[0], -1).T for part in undropped.observed(undropped.release(tested, generator))
         ))  # fmt: skip
@@ -475,7 +482,7 @@ class CutLeakage:
         if self.releases == 1:
             return one, None
         rate = lost_by_all(defense.rate, self.releases)
-        repeated = single if rate == defense.rate else kernels(_at_rate(defense, rate))
+        repeated = single if rate == defense.rate else kernels(at_rate(defense, rate))
         return one, ridge_index([each.mean_of(self.releases) for each in repeated], numbers)
 
     def _of_averages(self, defense: Defense, generator: torch.Generator) -> RidgeIndex:
@@ -483,7 +490,7 @@ class CutLeakage:
         mine = self.averaged
         assert mine is not None
         assert mine.secrets.numbers is not None
-        key = _wire_key(defense)
+        key = wire_key(defense)
         one, many = mine._reconstructed(mine._wire(key, defense), defense, key, generator, mine.secrets.numbers)
         return one if many is None else many
 
@@ -512,58 +519,6 @@ def _private_rows(rows: Sequence[Tensor], cut: Cut | CutProfile) -> list[Tensor]
         return list(rows)
     names = ", ".join(crossed.name for crossed in private)
     raise CollabplanError(f"expected rows of the {len(private)} private crossings ({names}), got {len(rows)} tensors")
-
-
-def _without_dropout(defense: Defense) -> Defense:
-    return Defense(defense.record.without("dropout"), defense.crossing)
-
-
-def _at_rate(defense: Defense, rate: float) -> Defense:
-    """The same with another dropout rate."""
-    dropout = defense.record.dropout
-    if dropout is None or not rate:
-        return _without_dropout(defense)
-    return Defense(defense.record.replacing(dropout.model_copy(update={"rate": rate})), defense.crossing)
-
-
-def _fused(defense: Defense, releases: int) -> Defense:
-    """One release that tells at least what the mean of so many does: noise and random rounding average out."""
-    fused = _at_rate(defense, lost_by_all(defense.rate, releases))
-    record, noise = fused.record, fused.record.noise
-    if noise is not None:
-        record = record.replacing(noise.model_copy(update={"std": noise.std / math.sqrt(releases)}))
-    if _random(fused):
-        record = record.without("quantizer")
-    return Defense(record.model_copy(update={"masks": "fresh"}), fused.crossing)
-
-
-def _wire_key(defense: Defense) -> str:
-    """Names what all masks over the same quantizer and noise share."""
-    return defense.record.without("dropout").model_copy(update={"masks": "fresh"}).model_dump_json()
-
-
-def _random(defense: Defense) -> bool:
-    """True where a release of the same numbers differs from one time to the next, masks apart."""
-    return defense.record.noise is not None or defense.record.rounds_randomly
-
-
-def _gaussian(defense: Defense) -> bool:
-    """True where the floor is Gaussian noise that is really added. Laplace noise has the pairwise bounds alone."""
-    noise = defense.record.noise
-    return defense.floor.real and noise is not None and noise.distribution == "gaussian"
-
-
-def _has_mass(defense: Defense) -> bool:
-    """True for stochastic rounding alone: real randomness, whose mass is known, but no floor."""
-    return defense.record.rounds_randomly and defense.record.noise is None
-
-
-def _in_closed_form(defense: Defense) -> bool:
-    """True where expected distances stand for a mask: no dropout, or that of very many elements."""
-    if defense.dropout is None:
-        return True
-    elements = sum(crossing.sample_elements for crossing in defense.crossing if defense.drops(crossing))
-    return not defense.dropout.by_channel and elements >= CLOSED_FORM_FEATURES
 
 
 def _attenuated(wire: _Wire, defense: Defense) -> Tensor:
