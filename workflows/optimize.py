@@ -10,6 +10,7 @@ from ..planner import optimize as run_search
 from ..planner.anytime import OnPlan
 from ..profilers.timers import resolve_device
 from ..records import Budgets, Plan, parse_time_limit_s
+from ..runtime import keep_memory
 from ..targets.input_options import InputOptions
 from ..targets.target import Target
 from .conditions import (
@@ -68,6 +69,7 @@ def search_plan(
     deadline = Deadline.after(parse_time_limit_s(options.search.time_limit), clock)
     require_tracker(options.search.log)
     resolve_device(options.search.device)
+    keep_memory()  # a third of the time of large inputs goes into page faults otherwise
     budgets = budgets_of(options.budgets)
     require_audits(budgets, options.audit)
     costs = options.conditions
