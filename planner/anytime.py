@@ -135,6 +135,8 @@ class Planning:
         else:
             found = search_points(store, walk, self.tell)
         self.trials = len(found.candidates)
+        if self.trials < self.planned and (self.deadline.passed or self._estimating.passed) and not self.unbeatable:
+            self.timed_out = f"estimates: {self.trials} candidates measured"
         seen = {point_of(candidate): candidate for candidate in (*self._private, *found.candidates)}
         self.candidates = tuple(judged(candidate, self.budgets) for candidate in seen.values())
         return found
@@ -179,7 +181,6 @@ class Planning:
         if len(found) >= FORECAST_AFTER:
             self.foretell(len(found))
         if self.deadline.passed or (self._estimating.passed and self.made is not None):
-            self.timed_out = f"estimates: {len(found)} candidates measured"
             return True
         return self.unbeatable and self._stops_early
 

@@ -28,6 +28,9 @@ from .space import Point, point_of
 from .study import TrialStore, open_store
 from .study_setup import setup_of, steering_budgets
 
+FIRST_PASSES = 5
+"""About how often the first candidate, measured on both splits, runs the whole model on all samples."""
+
 
 def optimize(
     problem: Problem,
@@ -71,7 +74,7 @@ def optimize(
         try:
             marks = fingerprint(problem, options, evaluator.leakage_samples, evaluator.metric)
         except TimeUp:
-            raise BudgetError(_too_short(problem)) from None
+            raise BudgetError(f"no plan within the time limit: {_too_short(problem)}") from None
     tell = _telling(evaluator, _timed(on_progress, deadline, alone=options.audit is None))
     audits, notes = _audits(evaluator, folder, tell)
     with _store(evaluator, folder, marks) as store, until(deadline):
@@ -91,7 +94,7 @@ def optimize(
         chosen=choice.searched,
         front=front,
         baselines=planning.baselines,
-        nearest_miss=choice.nearest_miss,
+        nearest_miss=_too_short(problem) if planning.timed_out and not planning.candidates else choice.nearest_miss,
         trials=len(found.candidates),
         reused=found.reused,
         space=len(allowed),
@@ -179,13 +182,12 @@ def plan_for(
 
 
 def _too_short(problem: Problem) -> str:
-    """That the time limit ended before anything was measured, and what would suffice."""
+    """That no candidate was measured, and what would suffice."""
     samples = len(problem.search) + len(problem.confirm)
     run_s = samples * problem.edge_profile.whole.p50_ms / problem.edge_profile.batch / 1000
     return (
-        f"no plan: the time limit ended before the undefended model had answered all {samples} samples, which takes "
-        f"{about(run_s)} by the profile, and a candidate several times that; give a longer --time-limit, or fewer "
-        "samples"
+        f"no candidate was measured; the first takes {about(FIRST_PASSES * run_s)} on an idle machine, by the profile, "
+        "beside loading: give as much more by --time-limit, or fewer samples"
     )
 
 

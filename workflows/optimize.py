@@ -78,9 +78,9 @@ def search_plan(
     settings = search_options(options)
     profiles = profiles_of(costs)
     if isinstance(spec, Session):
-        prepared = prepare_session(spec, profiles, workspace, reporter)
+        prepared = prepare_session(spec, profiles, workspace, reporter, deadline)
     else:
-        prepared = prepare(spec, inputs, profiles, workspace, reporter)
+        prepared = prepare(spec, inputs, profiles, workspace, reporter, deadline)
     power = edge_power(declared, costs.joules_per_mb, prepared.profiles.edge, costs.edge_slowdown)
     require_power(budgets, settings.objectives, power)
     _report_power(power, prepared.profiles, reporter)
