@@ -40,3 +40,12 @@ def test_with_all_directions_the_variances_are_those_of_the_covariance() -> None
     along = (found.basis.double() @ covariance * found.basis.double()).sum(dim=1)
     assert torch.allclose(found.priors[1].variances, along, atol=1e-6)
     assert found.priors[1].most_in(0) == 0.0
+
+
+def test_components_that_are_left_out_count_as_known() -> None:
+    rows = torch.rand(60, 40, generator=torch.Generator().manual_seed(0)) * torch.linspace(1, 0.1, 40)
+    found = InputDirections.of(rows, 0, 40, torch.Generator().manual_seed(0))
+    few = found.limited(8)
+    for prior, narrowed in zip(found.priors, few.priors, strict=True):
+        assert narrowed.known == pytest.approx(float(prior.weights[len(few.basis) :].sum()))
+        assert torch.equal(narrowed.weights, prior.weights[: len(few.basis)])
