@@ -30,7 +30,7 @@ from ..graph.batch_size import BatchSize
 from ..records import CollabplanError, hash_tensors
 from ..targets.data import FEW, Data, InputScaling
 from .releases import CopyKind, FusedReleases, ObservedReleases, near_copy
-from .time_limit import check_time
+from .time_limit import check_time, interruptible
 
 CONTEXT = b"audit"
 
@@ -162,7 +162,8 @@ class AuditTarget:
         A crossing of integers is one of them unless it is the same for all inputs.
         """
         few = data.few_batches(self.batch_size, fixed=not self.traced.dynamic_batch)
-        found = dead_gradients(self.traced, [self.cut], [self._arguments(batch) for batch in few])
+        with interruptible():
+            found = dead_gradients(self.traced, [self.cut], [self._arguments(batch) for batch in few])
         few_rows = self.clean_rows(data.take(torch.arange(min(FEW, len(data)))))
         for at, row in zip(self._private, few_rows, strict=True):
             crossing = self.cut.crossing[at]

@@ -1,7 +1,8 @@
 """Ends long work when its time is up: the work asks often, and an exception that is no result stops it.
 
 `until` sets the deadline, and whatever runs inside asks `check_time`: trainings before every step, audits before every
-attack. What is cut off leaves no file and no figure, so it is never taken for finished.
+attack. Estimates run long operations on models of any size: `interruptible` asks before every operation. What is cut
+off leaves no file and no figure, so it is never taken for finished.
 """
 
 from __future__ import annotations
@@ -12,6 +13,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 Clock = Callable[[], float]
 
@@ -84,3 +89,29 @@ def check_time() -> None:
     """
     if any(deadline.passed for deadline in _DEADLINES.get()):
         raise TimeUp
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Call `check_time` before every operation on tensors that Python code runs inside, a few microseconds each.
+
+    What holds intermediate results must not keep them half made: `TimeUp` may come between any two operations.
+
+    Examples:
+        >>> import torch
+        >>> with until(Deadline.after(0)), interruptible():
+        ...     torch.ones(2) + 1
+        Traceback (most recent call last):
+        collabplan.attacks.time_limit.TimeUp
+    """
+    with _Asking():
+        yield
+
+
+class _Asking(TorchFunctionMode):
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if any(isinstance(each, Tensor) for each in args):  # without, `no_grad` could not even restore its state
+            check_time()
+        return func(*args, **(kwargs or {}))

@@ -131,7 +131,7 @@ class Output:
         started = time.monotonic()
 
         def beat() -> None:
-            self._line(description, 0.0, "", time.monotonic() - started)
+            self._line(description, 0.0, "", time.monotonic() - started, None)
 
         with self._beating(beat), self._live(Progress(*columns, console=self.stderr, transient=True)) as progress:
             progress.add_task(description, total=None)
@@ -151,12 +151,13 @@ class Output:
         task = progress.add_task(description, total=None, what="")
         started = said = time.monotonic()
         drawn = started + PATIENCE_S - REDRAW_S
-        share, doing = 0.0, ""
+        share, doing, advanced = 0.0, "", started
 
         def say(now: float) -> None:
             nonlocal said
             said = now
-            self._line(description, share, doing, now - started)
+            left_s = (advanced - started) * (1 - share) / share - (now - advanced) if 0 < share < 1 else None
+            self._line(description, share, doing, now - started, left_s)
 
         def beat() -> None:
             now = time.monotonic()
@@ -164,10 +165,10 @@ class Output:
                 say(now)
 
         def advance(done: float, total: float, what: str = "") -> None:
-            nonlocal drawn, share, doing
+            nonlocal drawn, share, doing, advanced
             now = time.monotonic()
             if not self.stderr.is_terminal:
-                share, doing = done / total if total else 0.0, what
+                share, doing, advanced = done / total if total else 0.0, what, now
                 if now - said >= LINE_S:
                     say(now)
                 return
@@ -206,9 +207,9 @@ class Output:
             ended.set()
             thread.join()
 
-    def _line(self, description: str, share: float, what: str, seconds: float) -> None:
+    def _line(self, description: str, share: float, what: str, seconds: float, left_s: float | None) -> None:
         """`searching: 42 % after 12 min, about 17 min left (layer2.0)`. A share of 0 tells nothing and is not said."""
-        left = f", about {max(1, round(seconds * (1 - share) / share / 60))} min left" if 0 < share < 1 else ""
+        left = "" if left_s is None else f", about {max(1, round(left_s / 60))} min left"
         doing = f" ({what})" if what else ""
         far = f"{100 * share:.0f} % " if share else ""
         text = f"{description}: {far}after {max(1, round(seconds / 60))} min{left}{doing}"

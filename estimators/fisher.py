@@ -18,7 +18,7 @@ local too (nothing about inputs far apart), and a surrogate where the noise floo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -28,14 +28,17 @@ from ..defenses.pipeline import Defense
 from ..graph import Cut, dead_gradients, differ_by_sample, to_samples
 from ..records import CollabplanError, Crossing, Interval
 from ..records.revisions import Part
-from ..targets.data import Data, InputScaling
+from ..targets.data import FEW, Data, InputScaling
 from .activations import EdgeActivations
 from .t_interval import t_half_width
 
-FISHER = Part("fisher")
+FISHER = Part("fisher", 2)
 """Raise its revision whenever the same edge half gives another dFIL."""
 
 SAMPLES = 64
+LOOKED_AT = 65_536
+"""Input numbers of one batch in which dead gradients show: wide inputs need few samples. At least two are taken."""
+
 PROBES = 2
 """Samples differ more than draws of the signs do: one more sample tells more than one more draw."""
 
@@ -64,6 +67,7 @@ class Sensitivity:
         generator: torch.Generator,
         samples: int = SAMPLES,
         probes: int = PROBES,
+        dead: Mapping[str, tuple[str, ...]] | None = None,
     ) -> Sensitivity | None:
         """From `probes` backward passes per private crossing, over the first `samples` samples of `data`.
 
@@ -71,6 +75,7 @@ class Sensitivity:
 
         Args:
             generator: draws the signs; on the CPU.
+            dead: as of `require_derivatives`.
 
         Raises:
             CollabplanError: fewer than two samples or one probe; a private crossing of integers, or one that moves in
@@ -88,7 +93,7 @@ class Sensitivity:
         if not private:
             return None
         crossing = [(index, crossed) for index, crossed in enumerate(cut.crossing) if not crossed.public]
-        require_derivatives(activations, cut, [crossed for _, crossed in crossing], data, "dFIL")
+        require_derivatives(activations, cut, [crossed for _, crossed in crossing], data, "dFIL", dead)
         program = activations.halves(cut).edge.graph_module
 
         def traces(some: slice) -> list[Tensor]:
@@ -152,10 +157,33 @@ def fisher_leakage(
     return None if found is None else found.leakage(defense)
 
 
+def dead_at(activations: EdgeActivations, cuts: Iterable[Cut], data: Data) -> dict[str, tuple[str, ...]]:
+    """`graph.dead_gradients` on the first samples of `data`: for many cuts it takes as long as for the deepest."""
+    numbers = sum(tensor[0].numel() for tensor in data.inputs)
+    few = data.few_batches(
+        activations.batch_size,
+        fixed=not activations.traced.dynamic_batch,
+        few=max(2, min(FEW, LOOKED_AT // max(numbers, 1))),
+    )
+    return dead_gradients(activations.traced, list(cuts), [activations.arguments(batch) for batch in few])
+
+
 def require_derivatives(
-    activations: EdgeActivations, cut: Cut, private: Sequence[Crossing], data: Data, what: str
+    activations: EdgeActivations,
+    cut: Cut,
+    private: Sequence[Crossing],
+    data: Data,
+    what: str,
+    dead: Mapping[str, tuple[str, ...]] | None = None,
 ) -> None:
     """Refuse `what` where derivatives do not tell how the private crossings move with the input.
+
+    Args:
+        activations, data: run the edge half.
+        cut: where they cross.
+        private: the private crossings.
+        what: is refused.
+        dead: what `dead_at` found for this cut among others; None: it is looked for here.
 
     Raises:
         CollabplanError: a crossing of integers, or a dead gradient: neither is privacy.
@@ -165,8 +193,8 @@ def require_derivatives(
             raise CollabplanError(
                 f"{crossed.name} is {crossed.dtype} and has no derivative, so {what} is not computable here"
             )
-    few = data.few_batches(activations.batch_size, fixed=not activations.traced.dynamic_batch)
-    dead = dead_gradients(activations.traced, [cut], [activations.arguments(batch) for batch in few])
+    if dead is None:
+        dead = dead_at(activations, [cut], data)
     for crossed in private:
         if crossed.name in dead:
             raise CollabplanError(

@@ -8,7 +8,8 @@ With few samples nobody knows the covariance of the inputs, so there are two pri
 - *empirical*: S as it is. An attacker with this prior knows that the inputs lie in the span of the samples.
 
 A Jacobian is only computed along some directions: the leading principal components of the samples, and random ones of
-the rest, which stand for all of it. Up to `DIRECTIONS` numbers nothing is left out.
+the rest, which stand for all of it. Up to `DIRECTIONS` numbers nothing is left out. Where even these are too many
+(`limited`), components that are left out are taken to be known.
 """
 
 from __future__ import annotations
@@ -43,14 +44,17 @@ class Prior:
     Attributes:
         name: *shrunk* or *empirical*.
         variances: `[r]` float64, along each direction.
-        weights: `[r]` float64, the share of the input's whole variance that each direction stands for; their sum is 1.
+        weights: `[r]` float64, the share of the input's whole variance that each direction stands for; with `known`,
+            their sum is 1.
         shares: `[d]` float64, cumulative: the greatest share of the variance that k dimensions can hold, at k - 1.
+        known: the share that no followed direction stands for, and that the attacker is taken to know.
     """
 
     name: str
     variances: Tensor
     weights: Tensor
     shares: Tensor
+    known: float = 0.0
 
     def most_in(self, dimensions: float) -> float:
         """The greatest share of the variance that so many numbers can tell."""
@@ -123,7 +127,7 @@ class InputDirections:
     def limited(self, limit: int) -> InputDirections:
         """At most `limit` of the directions, and two at least.
 
-        Principal components that are left out count like the last one that is kept, which tells no less.
+        Principal components that are left out count as known to the attacker: the index is then higher, never lower.
         """
         others = len(self.basis) - self.leading
         if len(self.basis) <= limit:
@@ -134,9 +138,9 @@ class InputDirections:
         priors = []
         for prior in self.priors:
             weights = prior.weights[kept]
-            weights[leading - 1] += prior.weights[leading : self.leading].sum()
+            known = prior.known + float(prior.weights[leading : self.leading].sum())
             weights[leading:] = prior.weights[self.leading :].sum() / max(others, 1)
-            priors.append(replace(prior, variances=prior.variances[kept], weights=weights))
+            priors.append(replace(prior, variances=prior.variances[kept], weights=weights, known=known))
         return InputDirections(self.position, self.basis[kept], leading, tuple(priors))
 
 

@@ -8,7 +8,8 @@ standard deviation s. Under a Gaussian prior of covariance C the best reconstruc
 and the index is 1 - its trace / tr C. It needs no regression and therefore no samples: 80 of them suffice to see that
 a layer is invertible. What is not computed is counted as known to the attacker, never as private:
 
-- of wide inputs only some directions are followed, the others being known (`input_directions.py`);
+- of wide inputs, and of large networks, only some directions are followed, the others being known
+  (`input_directions.py`);
 - no more is told than the numbers that survive can hold: that share of the variance is a ceiling;
 - the attacker knows the mask, and which prior leaks more (`high`);
 - `high` is that of `MANY` releases, as audits try them: noise averages out, and what one mask drops another shows.
@@ -126,7 +127,7 @@ class LocalInversion:
         told = _told(information, torch.cat([prior.variances for prior in priors]))
         parts = torch.split(told, [len(prior.weights) for prior in priors])
         return [
-            min(float(prior.weights @ part), prior.most_in(survivors))
+            min(prior.known + float(prior.weights @ part), prior.most_in(survivors))
             for prior, part in zip(priors, parts, strict=True)
         ]
 
@@ -136,15 +137,15 @@ class LocalInversion:
         kind = "none" if dropout is None else dropout.granularity
         if (kind, rate) not in self._grams:
             rates = sorted({*self._rates, rate} if dropout is not None else {0.0}, reverse=True)
-            for each in rates:
-                self._grams[kind, each] = []
+            found: dict[tuple[str, float], list[list[Tensor]]] = {(kind, each): [] for each in rates}
             for sample, slopes in enumerate(self._slopes):
                 source = generator_for(self._seed, "inversion", kind, sample)
                 grown = [
                     list(_nested(slope, defense, position, rates, source)) for position, slope in enumerate(slopes)
                 ]
                 for each, grams in zip(rates, zip(*grown, strict=True), strict=True):
-                    self._grams[kind, each].append(list(grams))
+                    found[kind, each].append(list(grams))
+            self._grams |= found
         return self._grams[kind, rate]
 
 

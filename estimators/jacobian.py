@@ -6,7 +6,7 @@ has them. Where an operator has no forward derivative, central differences stand
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +15,7 @@ from torch.autograd import forward_ad
 
 from ..graph import Cut, to_samples
 from ..graph.batch_size import out_of_memory
+from ..profilers.flops import FlopCount
 from ..records import CollabplanError, Crossing
 from ..targets.data import Data, InputScaling
 from .activations import EdgeActivations
@@ -28,6 +29,13 @@ HELD_BYTES = 128_000_000
 """The most bytes of derivatives that are held: wider crossings are followed along fewer directions."""
 
 LEAST_DIRECTIONS = 32
+
+MOST_FLOPS = 2e11
+"""The most operations of forward passes that directions may cost at one cut: large networks are followed along fewer.
+Derivatives cost between two and three times as much. The limit is no time: figures must not depend on the machine."""
+
+LEAST_COSTLY = 16
+"""Directions that are followed whatever they cost."""
 
 STEP = 1e-2
 """Of central differences: how far the whole input moves, as the root of the sum of squared pixels."""
@@ -48,6 +56,11 @@ class EdgeJacobian:
     slopes: tuple[tuple[Tensor, ...], ...]
     directions: tuple[InputDirections, ...]
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of what crosses and of its derivatives."""
+        return sum(each.nbytes for one in (*self.points, *self.slopes) for each in one)
+
     @classmethod
     def of(
         cls,
@@ -58,6 +71,7 @@ class EdgeJacobian:
         directions: Sequence[InputDirections],
         *,
         points: int = POINTS,
+        dead: Mapping[str, tuple[str, ...]] | None = None,
     ) -> EdgeJacobian:
         """At `points` samples of `data`, evenly spaced.
 
@@ -68,22 +82,31 @@ class EdgeJacobian:
             scaling: between pixels in [0, 1] and what the model reads.
             directions: of the private inputs, as `input_directions` gives them.
             points: how many samples.
+            dead: as of `require_derivatives`.
 
         Raises:
             CollabplanError: a private crossing of integers, one without samples, or one that moves in a way that its
                 derivatives do not tell.
         """
         crossing = [(index, crossed) for index, crossed in enumerate(cut.crossing) if not crossed.public]
-        require_derivatives(activations, cut, [crossed for _, crossed in crossing], data, "local inversion")
+        require_derivatives(activations, cut, [crossed for _, crossed in crossing], data, "local inversion", dead)
         points = min(points, len(data))
         width = sum(crossed.sample_elements for _, crossed in crossing)
-        most = max(HELD_BYTES // (4 * points * max(width, 1)), LEAST_DIRECTIONS)
+        held = max(HELD_BYTES // (4 * points * max(width, 1)), LEAST_DIRECTIONS)
+        most = min(held, max(int(MOST_FLOPS / (points * max(_flops(activations, cut, data), 1.0))), LEAST_COSTLY))
         kept = tuple(each.limited(max(most * len(each.basis) // joint(directions), 2)) for each in directions)
         samples = torch.linspace(0, len(data) - 1, points).long().tolist()
         found = [_at(activations, cut, crossing, data.take([sample]), scaling, kept) for sample in samples]
         if not all(bool(torch.isfinite(slope).all()) for _, slopes in found for slope in slopes):
             raise CollabplanError("derivatives of what crosses hold NaN or infinity")
         return cls(tuple(rows for rows, _ in found), tuple(slopes for _, slopes in found), kept)
+
+
+def _flops(activations: EdgeActivations, cut: Cut, data: Data) -> float:
+    """Operations of the edge half for one sample, as far as they are known."""
+    with torch.no_grad(), FlopCount() as count:
+        activations.halves(cut).edge.graph_module(*activations.arguments(data.take([0])))  # type: ignore[operator]
+    return count.counted / activations.rows_run(1)
 
 
 def _at(

@@ -32,8 +32,9 @@ from .study import TrialStore
 OnPlan = Callable[[ChosenPlan | None], None]
 """Called with each better supported plan; with None if the last one has fallen and no other is left."""
 
-ESTIMATING = 1 / 3
-"""Share of the time for estimates, if they have found a plan by then."""
+ESTIMATING, ESTIMATING_ALONE = 1 / 3, 3 / 4
+"""Share of the time for estimates, if they have found a plan by then: with attacks to come, and without. The rest of
+the time without is for the baselines, and to measure the winner on the confirm split."""
 
 STEERING = 1 / 3
 """Share of the time left after the first attack on the winner for the audits that steer the search."""
@@ -43,6 +44,9 @@ EARLY_AUDITS = 3
 
 FORECAST_AFTER = 5
 """Measured candidates by whose durations the others' are foretold."""
+
+FIRST, FURTHER = "cut", "trial"
+"""Names of steps: the first candidate at a cut in a run, which computes what all of them share, and the others."""
 
 PEEK_TRIES = 3
 """Candidates that may be measured on the confirm split before all are estimated: each takes a try from the later."""
@@ -92,9 +96,10 @@ class Planning:
         self.choice = Choice(None, None, 0)
         self.made: ChosenPlan | None = None
         self.trials = self.planned = 0
+        self._cuts_left: set[str] = set()
         self.timed_out = ""
         self._private: tuple[Candidate, ...] = ()
-        self._estimating = deadline if audits is None else deadline.part(ESTIMATING)
+        self._estimating = deadline.part(ESTIMATING_ALONE if audits is None else ESTIMATING)
         self._peeked = -math.inf
         self._forecast = False
         if audits is not None:
@@ -123,12 +128,15 @@ class Planning:
         if self._stops_early:
             self._try_private(walk.allowed)
         self.planned = walk.total(0, len(walk.allowed))
+        self._cuts_left = {point.cut_id for point in walk.allowed}
         walk = replace(walk, evaluate=self._measured, enough=self._enough)
         if isinstance(store, SharedStore):
             found = search_together(store, walk, self.tell)
         else:
             found = search_points(store, walk, self.tell)
         self.trials = len(found.candidates)
+        if self.trials < self.planned and (self.deadline.passed or self._estimating.passed) and not self.unbeatable:
+            self.timed_out = f"estimates: {self.trials} candidates measured"
         seen = {point_of(candidate): candidate for candidate in (*self._private, *found.candidates)}
         self.candidates = tuple(judged(candidate, self.budgets) for candidate in seen.values())
         return found
@@ -151,8 +159,20 @@ class Planning:
         known = self.measured.known(point)
         if known is not None:
             return known
-        with until(self.deadline if self.made is None else self._estimating), self.pace.timed("trial"):
-            return self.evaluator.evaluate(point)
+        step = FIRST if point.cut_id in self._cuts_left else FURTHER
+        with until(self.deadline if self.made is None else self._estimating), self.pace.timed(step):
+            found = self.evaluator.evaluate(point)
+        self._cuts_left.discard(point.cut_id)
+        return found
+
+    def _estimates_s(self, measured: int) -> float | None:
+        """About how long the candidates take that are still to be measured; None: unknown."""
+        first, further = self.pace.expected(FIRST), self.pace.expected(FURTHER)
+        left = max(self.planned - measured, 0)
+        cuts = min(len(self._cuts_left), left)
+        if (first is None and cuts) or (further is None and left > cuts):
+            return None
+        return cuts * (first or 0.0) + (left - cuts) * (further or 0.0)
 
     def _enough(self, found: Sequence[Candidate]) -> bool:
         if self._stops_early and self.unbeatable:
@@ -161,7 +181,6 @@ class Planning:
         if len(found) >= FORECAST_AFTER:
             self.foretell(len(found))
         if self.deadline.passed or (self._estimating.passed and self.made is not None):
-            self.timed_out = f"estimates: {len(found)} candidates measured"
             return True
         return self.unbeatable and self._stops_early
 
@@ -188,13 +207,14 @@ class Planning:
         if self._forecast or not self.hasty or self.made is None or self.deadline.passed:
             return
         self._forecast = True
-        trial = self.pace.expected("trial")
-        parts = [] if trial is None else [f"estimates {about(trial * max(self.planned - measured, 0))}"]
+        parts = self._estimates_said(measured)
         if self.audits is not None:
             rungs, first = self.audits.options.rungs, self.audits.options.rungs[0].effort
             known = self.pace.expected(first.name)
             if known is None:
-                step = self.audits.step_s(point_of(self.made.plan.searched), first)
+                step = None
+                with suppress(TimeUp):
+                    step = self.audits.step_s(point_of(self.made.plan.searched), first)
                 known = None if step is None else suite_s(step, first)
             for rung in rungs if known is not None else ():
                 at = self.pace.expected(rung.effort.name) or rescaled(known or 0.0, first, rung.effort)
@@ -203,6 +223,12 @@ class Planning:
         limit = "" if self.deadline.at == math.inf else f"; what is done within {about(self.deadline.left)} counts"
         if parts:
             self.say(f"still to come: {'; '.join(parts)}{limit}")
+
+    def _estimates_said(self, measured: int) -> list[str]:
+        takes, left = self._estimates_s(measured), self._estimating.left
+        if takes is None or takes <= left:
+            return [] if takes is None else [f"estimates {about(takes)}"]
+        return [f"estimates {about(left)}, of the {about(takes)} that all candidates would take"]
 
     def _choose(
         self,

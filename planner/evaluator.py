@@ -15,12 +15,14 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from ..attacks.time_limit import interruptible
 from ..defenses.catalogue import stage_revisions
 from ..defenses.pipeline import Defense, defends, dropped_at
 from ..defenses.projection import ProjectionMatrices
 from ..defenses.seeds import derive_seed, generator_for
 from ..estimators.activations import EdgeActivations
 from ..estimators.combined import FEW_SAMPLES
+from ..estimators.fisher import dead_at
 from ..estimators.input_directions import InputDirections, input_directions
 from ..estimators.jacobian import EdgeJacobian
 from ..estimators.leakage import CutLeakage, by_definition
@@ -31,6 +33,7 @@ from ..graph.halves import with_weights
 from ..graph.signature import require_fixed_outputs
 from ..profilers.joining import JoinedProfile
 from ..records import ALONE, Accuracy, Candidate, CollabplanError, Granularity, Leakage, Tuning
+from ..records.byte_cache import ByteBoundedCache
 from ..records.revisions import revisions_of
 from ..targets.data import Data
 from .accuracy import Scorer, Scores, beside_constant, paired_accuracy
@@ -42,7 +45,7 @@ from .finetune import FINE_TUNING, Tuned, fine_tune, trains_against
 from .latency import defense_ms, edge_energy_mj, predict_latency
 from .problem import Problem, SearchOptions, described_metric
 from .readings import Reading, first_rows
-from .recognise import recognised
+from .recognise import read_outputs, recognised
 from .roles import TRAIN_DATA
 from .space import DEFAULT_RATES, Point, Space, point_of
 from .tuned_files import TunedFiles
@@ -51,6 +54,9 @@ Split = Literal["search", "confirm"]
 
 WORTH_TUNING = 0.002
 """Accuracy that a defense must cost, measured on the search split, before the cloud half is fine-tuned under it."""
+
+JACOBIAN_SHARE = 8
+"""One byte in so many of the cache's is for derivatives of edge halves: they cost most where inputs are large."""
 
 KEPT_CUTS = 3
 """Cuts whose Gram matrices, and points whose fine-tuned weights, are kept: a search comes back to the same ones."""
@@ -106,13 +112,17 @@ class Evaluator:
             device=problem.device,
         )
         self.defenses = Defenses(self.activations, problem.search, self.cuts, options)
+        self._outputs: dict[Split, list[tuple[Data, Any]]] = {}
         self._undefended: dict[Split, UndefendedScores] = {}
         self._subsets: dict[Split, Data] = {}
         self._secrets: dict[Split, Secrets] = {}
         self._tuned: dict[Point, Tuned | None] = {}
         self._cut_leakages: dict[tuple[str, Split, str], CutLeakage] = {}
         self._directions: dict[Split, tuple[InputDirections, ...]] = {}
-        self._jacobians: dict[tuple[str, Split], EdgeJacobian] = {}
+        self._dead: dict[Split, dict[str, tuple[str, ...]]] = {}
+        self._jacobians = ByteBoundedCache[tuple[str, Split], EdgeJacobian](
+            options.cache_bytes // JACOBIAN_SHARE, lambda each: each.nbytes, keeps_newest=True
+        )
 
     def _find_extra(self, named: Candidate | None) -> tuple[ExtraCut | None, list[str]]:
         """The additional cut, or None; and what the user should know about it."""
@@ -136,10 +146,21 @@ class Evaluator:
 
         Raises:
             TargetError: in no way that is right (see `recognised`).
+            TimeUp: a deadline that `until` set has passed.
         """
-        return self.activations.batch.attempt(
-            lambda: recognised(self.activations, self.problem.search, self.problem.confirm)
-        )
+        search, confirm = self.problem.search, self.problem.confirm
+        with interruptible():
+            return self.activations.batch.attempt(
+                lambda: recognised(self.activations, search, confirm, read=self._read_and_kept)
+            )
+
+    def _read_and_kept(self, activations: EdgeActivations, data: Data) -> Iterator[tuple[Data, Any]]:
+        """What `read_outputs` gives; whole splits are kept until they are scored."""
+        found = []
+        for each in read_outputs(activations, data):
+            found.append(each)
+            yield each
+        self._outputs["search" if data is self.problem.search else "confirm"] = found
 
     @cached_property
     def metric(self) -> str:
@@ -214,20 +235,22 @@ class Evaluator:
         """Measure one point on one split of the validation data.
 
         Raises:
+            TimeUp: a deadline that `until` set has passed.
             CollabplanError: a figure cannot be measured; it says which and why.
         """
         cut = self.cuts[point.cut_id]
-        candidate = Candidate(
-            cut_id=cut.id,
-            cut_name=cut.name,
-            cut_kind=cut.kind,
-            defense=point.defense,
-            **_cost_fields(self.costs(point)),
-            accuracy=self.accuracy(point, split),
-            leakage=self.leakage(point, split),
-            tuned=self.tuned(point) is not None,
-            meets_budgets=True,
-        )
+        with interruptible():
+            candidate = Candidate(
+                cut_id=cut.id,
+                cut_name=cut.name,
+                cut_kind=cut.kind,
+                defense=point.defense,
+                **_cost_fields(self.costs(point)),
+                accuracy=self.accuracy(point, split),
+                leakage=self.leakage(point, split),
+                tuned=self.tuned(point) is not None,
+                meets_budgets=True,
+            )
         return judged(candidate, self.problem.budgets)
 
     def confirm(self, candidate: Candidate) -> Candidate:
@@ -362,9 +385,9 @@ class Evaluator:
         return self._cut_leakages[key]
 
     def _jacobian(self, cut: Cut, split: Split) -> EdgeJacobian:
-        """The derivatives of a cut's edge half, which all defenses share; those of the last cut are kept."""
-        if (cut.id, split) not in self._jacobians:
-            self._jacobians.clear()
+        """The derivatives of a cut's edge half, which all defenses share; as many as the cache holds are kept."""
+        found = self._jacobians.get((cut.id, split))
+        if found is None:
             if split not in self._directions:
                 self._directions[split] = input_directions(
                     self._subset(split),
@@ -372,10 +395,19 @@ class Evaluator:
                     self.problem.scaling,
                     generator=generator_for(self.options.seed, split, "directions"),
                 )
-            self._jacobians[cut.id, split] = EdgeJacobian.of(
-                self.activations, cut, self._subset(split), self.problem.scaling, self._directions[split]
+            if split not in self._dead:
+                searched = [each for each in self.cuts.values() if each.searchable]
+                self._dead[split] = dead_at(self.activations, searched, self._subset(split))
+            found = EdgeJacobian.of(
+                self.activations,
+                cut,
+                self._subset(split),
+                self.problem.scaling,
+                self._directions[split],
+                dead=self._dead[split],
             )
-        return self._jacobians[cut.id, split]
+            self._jacobians.put((cut.id, split), found)
+        return found
 
     @cached_property
     def leakage_samples(self) -> int:
@@ -410,8 +442,10 @@ class Evaluator:
             )
         if self.problem.evaluate is None:
             notes += self.reading.notes
-            said = beside_constant(self.reading, self._whole("search").scores.values, self.problem.search.labels)
-            notes += [said] if said else []
+            if "search" in self._undefended:
+                scores = self._undefended["search"].scores
+                said = beside_constant(self.reading, scores.values, self.problem.search.labels)
+                notes += [said] if said else []
         return tuple(notes)
 
     def _inputs(self, split: Split) -> Secrets:
@@ -423,15 +457,18 @@ class Evaluator:
         """The undefended model on a split: its scores, and the labels that defended scores are taken against."""
         if split not in self._undefended:
             tally, labels = self._scorer.tally(), list[Tensor]()
-            cut = self.problem.cuts[0]
-            for samples, tensors in self._crossing(cut, split):
-                outputs = self._run(self.activations.halves(cut).cloud, tensors, len(samples))
+            for samples, outputs in self._outputs.pop(split, None) or self._undefended_outputs(split):
                 own = self._scorer.needs_own_labels
                 given = self._scorer.own_labels(outputs) if own else samples.labels
                 tally.add(outputs, given, len(samples))
                 labels += [] if given is None else [given]
             self._undefended[split] = UndefendedScores(tally.finish(), torch.cat(labels) if labels else None)
         return self._undefended[split]
+
+    def _undefended_outputs(self, split: Split) -> Iterator[tuple[Data, Any]]:
+        cut = self.problem.cuts[0]
+        for samples, tensors in self._crossing(cut, split):
+            yield samples, self._run(self.activations.halves(cut).cloud, tensors, len(samples))
 
     def _crossing(self, cut: Cut, split: Split) -> Iterator[tuple[Data, tuple[Tensor, ...]]]:
         """Successive batches of a split with what crosses at `cut`, in the graph's layout."""

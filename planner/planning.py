@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +19,7 @@ from .evaluator import Evaluator
 from .folder_lock import locked
 from .front import Values, hypervolume
 from .measured import Measured
-from .pace import Pace
+from .pace import Pace, about
 from .plan_record import ChosenPlan, plan_of, with_tensors
 from .problem import Problem, RuledOut, SearchOptions, SearchResult, fingerprint
 from .search import OnProgress, Searched, Walk, search_together
@@ -26,6 +27,9 @@ from .shared_study import SharedStore, open_shared_store
 from .space import Point, point_of
 from .study import TrialStore, open_store
 from .study_setup import setup_of, steering_budgets
+
+FIRST_PASSES = 5
+"""About how often the first candidate, measured on both splits, runs the whole model on all samples."""
 
 
 def optimize(
@@ -66,8 +70,12 @@ def optimize(
             "no cut of this model can be searched: what crosses cannot be divided into samples; see the profile's table"
         )
     allowed, excluded = _divide(evaluator, problem.budgets)
-    marks = fingerprint(problem, options, evaluator.leakage_samples, evaluator.metric)
-    tell = _telling(evaluator, on_progress)
+    with until(deadline):
+        try:
+            marks = fingerprint(problem, options, evaluator.leakage_samples, evaluator.metric)
+        except TimeUp:
+            raise BudgetError(f"no plan within the time limit: {_too_short(problem)}") from None
+    tell = _telling(evaluator, _timed(on_progress, deadline, alone=options.audit is None))
     audits, notes = _audits(evaluator, folder, tell)
     with _store(evaluator, folder, marks) as store, until(deadline):
         say(_beginning(store))
@@ -86,7 +94,7 @@ def optimize(
         chosen=choice.searched,
         front=front,
         baselines=planning.baselines,
-        nearest_miss=choice.nearest_miss,
+        nearest_miss=_too_short(problem) if planning.timed_out and not planning.candidates else choice.nearest_miss,
         trials=len(found.candidates),
         reused=found.reused,
         space=len(allowed),
@@ -171,6 +179,30 @@ def plan_for(
     made = plan_of(evaluator, choice, found.front, found.baselines, found.trials, found.study)
     assert made is not None
     return with_tensors(evaluator, made)
+
+
+def _too_short(problem: Problem) -> str:
+    """That no candidate was measured, and what would suffice."""
+    samples = len(problem.search) + len(problem.confirm)
+    run_s = samples * problem.edge_profile.whole.p50_ms / problem.edge_profile.batch / 1000
+    return (
+        f"no candidate was measured; the first takes {about(FIRST_PASSES * run_s)} on an idle machine, by the profile, "
+        "beside loading: give as much more by --time-limit, or fewer samples"
+    )
+
+
+def _timed(on_progress: OnProgress | None, deadline: Deadline, *, alone: bool) -> OnProgress | None:
+    """`on_progress` at the share of the time that is over. With estimates `alone`, all may be measured before."""
+    if on_progress is None or deadline.left == math.inf:
+        return on_progress
+    began, left = deadline.clock(), deadline.left
+    told = on_progress
+
+    def tell(what: str, done: float) -> None:
+        over = min((deadline.clock() - began) / left, 1.0) if left else 1.0
+        told(what, max(over, done if alone else 0.0))
+
+    return tell
 
 
 def _telling(evaluator: Evaluator, on_progress: OnProgress | None) -> OnProgress:

@@ -14,7 +14,7 @@ and the message suggests a line that fits:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
 from typing import Any
@@ -48,20 +48,26 @@ def read_outputs(activations: EdgeActivations, data: Data) -> Iterator[tuple[Dat
         yield batch, first_rows(outputs, len(batch), activations.rows_run(len(batch)))
 
 
-def recognised(activations: EdgeActivations, *parts: Data, samples: int = LOOKED) -> Reading:
+def recognised(
+    activations: EdgeActivations,
+    *parts: Data,
+    samples: int = LOOKED,
+    read: Callable[[EdgeActivations, Data], Iterator[tuple[Data, Any]]] = read_outputs,
+) -> Reading:
     """How the outputs of the undefended model are read.
 
     Args:
         activations: runs the model.
         parts: samples in random order; all their labels are read.
         samples: most samples that the model is run on; fewer if their outputs exceed `HELD` numbers.
+        read: in place of `read_outputs`.
 
     Raises:
         UndecidedError: these samples admit two readings.
         TargetError: no reading is correct; the message shows an `evaluate` that fits.
     """
     given, rows, held = [], 0, 0
-    for batch, outputs in chain.from_iterable(read_outputs(activations, part) for part in parts):
+    for batch, outputs in chain.from_iterable(read(activations, part) for part in parts):
         given.append(outputs)
         rows += len(batch)
         held += sum(tensor.numel() for _, tensor in tensors_of(outputs))

@@ -54,6 +54,11 @@ class FlopCount(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """The operations counted so far; None where no product ran or a part is unknown."""
         return None if self._unknown else self._counted
 
+    @property
+    def counted(self) -> int:
+        """The operations of the parts that are known: a lower end."""
+        return self._counted or 0
+
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:

@@ -59,16 +59,17 @@ class Data:
         labels = None if self.labels is None else self.labels[index]
         return Data(tuple(tensor[index] for tensor in self.inputs), labels)
 
-    def few_batches(self, size: int, *, fixed: bool) -> list[Data]:
+    def few_batches(self, size: int, *, fixed: bool, few: int = FEW) -> list[Data]:
         """The first samples in batches of equal size, to look at differences: at least two batches, if there is data.
 
         Args:
             size: the samples of a batch.
             fixed: the model takes this batch size alone; otherwise smaller batches may be made.
+            few: the samples of a batch that suffice.
         """
         if not fixed:
-            size = min(size, FEW, max(len(self) // 2, 1))
-        count = max(2, -(-FEW // size)) * size
+            size = min(size, few, max(len(self) // 2, 1))
+        count = max(2, -(-few // size)) * size
         found = list(self.take(torch.arange(min(len(self), count))).batches(size))
         return found if fixed else [batch for batch in found if len(batch) == size]
 

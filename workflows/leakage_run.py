@@ -32,6 +32,7 @@ from ..estimators import (
 )
 from ..estimators.catalogue import PARTS
 from ..estimators.combined import REPEATS
+from ..estimators.fisher import dead_at
 from ..estimators.input_directions import InputDirections, input_directions
 from ..estimators.jacobian import EdgeJacobian
 from ..estimators.leakage import MAX_PRODUCT
@@ -198,6 +199,12 @@ class LeakageRun:
         return input_directions(self.data, self.traced, self.scaling, generator=source)
 
     @cached_property
+    def dead(self) -> dict[str, tuple[str, ...]]:
+        """Crossings of all cuts whose derivatives mislead, by name, and where these end."""
+        runs = EdgeActivations(self.traced, cache_bytes=0, batch_size=self.batch, device=self.settings.device)
+        return dead_at(runs, self.cuts, self.data)
+
+    @cached_property
     def input_numbers(self) -> int:
         """Numbers in one sample's private inputs; a token counts as one."""
         one = self.data.take([0])
@@ -307,6 +314,7 @@ class CutMeasurement:
                 self.run.data,
                 self.run.scaling,
                 generator=generator_for(self.settings.seed, self.cut.id, "fisher"),
+                dead=self.run.dead,
             )
         except CollabplanError as error:
             self.notes.append(f"{self.cut.name}: {error}")
@@ -351,7 +359,9 @@ class CutMeasurement:
         """The derivatives of the edge half. Raises CollabplanError where it has none."""
         if self._found is None:
             run = self.run
-            self._found = EdgeJacobian.of(self.activations, self.cut, run.data, run.scaling, run.directions)
+            self._found = EdgeJacobian.of(
+                self.activations, self.cut, run.data, run.scaling, run.directions, dead=run.dead
+            )
         return self._found
 
     def _under(self, defense: Defense) -> Leakage:

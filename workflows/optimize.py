@@ -12,6 +12,7 @@ from ..planner.anytime import OnPlan
 from ..profilers.timers import resolve_device
 from ..records import Budgets, Plan, parse_time_limit_s
 from ..records.memory import memory_bytes
+from ..runtime import keep_memory
 from ..targets.input_options import InputOptions
 from ..targets.target import Target
 from .conditions import (
@@ -70,6 +71,7 @@ def search_plan(
     deadline = Deadline.after(parse_time_limit_s(options.search.time_limit), clock)
     require_tracker(options.search.log)
     resolve_device(options.search.device)
+    keep_memory()  # a third of the time of large inputs goes into page faults otherwise
     budgets = budgets_of(options.budgets)
     require_audits(budgets, options.audit)
     costs = options.conditions
@@ -78,9 +80,9 @@ def search_plan(
     settings, most_bytes = search_options(options), memory_bytes(options.search.memory)
     profiles = profiles_of(costs)
     if isinstance(spec, Session):
-        prepared = prepare_session(spec, profiles, workspace, reporter)
+        prepared = prepare_session(spec, profiles, workspace, reporter, deadline)
     else:
-        prepared = prepare(spec, inputs, profiles, workspace, reporter)
+        prepared = prepare(spec, inputs, profiles, workspace, reporter, deadline)
     power = edge_power(declared, costs.joules_per_mb, prepared.profiles.edge, costs.edge_slowdown)
     require_power(budgets, settings.objectives, power)
     _report_power(power, prepared.profiles, reporter)

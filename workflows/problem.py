@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from ..attacks.time_limit import Deadline
 from ..graph import candidate_cuts
 from ..planner import Problem
 from ..profilers.placement import on_device
@@ -33,12 +34,18 @@ class Prepared:
     profiles: Profiles
 
 
+LEAST_S = 1.0
+PROFILING = 1 / 9
+"""Share of the time until a deadline that timing cuts may take where no profile fits, if the default is more."""
+
+
 def prepare(
     spec: str | Target | None,
     inputs: InputOptions,
     profiles: Profiles | None,
     workspace: Workspace,
     reporter: Reporter,
+    deadline: Deadline | None = None,
 ) -> Prepared:
     """Find the profiles and the target, load and trace it, and profile it where no profile fits.
 
@@ -48,6 +55,7 @@ def prepare(
         profiles: those to plan with; None: the last ones made here, or new ones.
         workspace: where profiles are kept.
         reporter: hears what is found.
+        deadline: shortens a profile that has to be made.
 
     Raises:
         CollabplanError: nothing was profiled and no target is given, a file has changed since, a profile is another
@@ -60,16 +68,24 @@ def prepare(
         spec = profiles.edge.target.spec
         inputs = inputs.or_else(InputOptions.kept_in(profiles.edge.target.options))
     target = load_session_target(spec, inputs, reporter)
-    return prepare_session(trace_session(target, reporter, needs_data=True), profiles, workspace, reporter)
+    return prepare_session(trace_session(target, reporter, needs_data=True), profiles, workspace, reporter, deadline)
 
 
-def prepare_session(session: Session, profiles: Profiles | None, workspace: Workspace, reporter: Reporter) -> Prepared:
+def prepare_session(
+    session: Session,
+    profiles: Profiles | None,
+    workspace: Workspace,
+    reporter: Reporter,
+    deadline: Deadline | None = None,
+) -> Prepared:
     """As `prepare`, of a session that is open."""
     profiles = profiles or fitting_profile(workspace, session)
     if profiles is None:
         check_promises(session.target, session.traced, reporter)
         reporter.note("no profile of this target here: profiling it now")
-        made = measure_profile(session, ProfileOptions(), reporter)
+        options = ProfileOptions()
+        seconds = options.seconds if deadline is None else min(options.seconds, PROFILING * deadline.left)
+        made = measure_profile(session, replace(options, seconds=max(seconds, LEAST_S)), reporter)
         if line := said_of_threads(made):
             reporter.note(line)
         profiles = Profiles(made, made, f"profile {workspace.save_profile(made)}")

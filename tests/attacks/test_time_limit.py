@@ -9,7 +9,7 @@ import torch
 from collabplan.attacks import attack_named, run_audit
 from collabplan.attacks.conformance import EFFORT, toy_request
 from collabplan.attacks.descent import descend
-from collabplan.attacks.time_limit import Deadline, TimeUp, check_time, until
+from collabplan.attacks.time_limit import Deadline, TimeUp, check_time, interruptible, until
 
 
 class Ticking:
@@ -71,3 +71,12 @@ def test_an_audit_that_was_cut_off_keeps_its_finished_attacks_alone(tmp_path: Pa
     assert {name: (tmp_path / name).stat().st_mtime_ns for name in kept} == kept, "nothing finished is run twice"
     through = run_audit(toy_request(), suite, EFFORT, seed=0)
     assert [each.figures for each in again.record.attacks] == [each.figures for each in through.record.attacks]
+
+
+def test_a_single_pass_of_a_network_ends_between_two_operations() -> None:
+    clock = Ticking()
+    network = torch.nn.Sequential(*[torch.nn.Linear(2, 2) for _ in range(50)])
+    with until(Deadline(10.0, clock)), pytest.raises(TimeUp), interruptible(), torch.no_grad():
+        network(torch.zeros(1, 2))
+    assert clock.now < 15
+    assert torch.is_grad_enabled(), "what was cut off left no state behind"

@@ -28,7 +28,7 @@ def test_directions_are_orthonormal_and_their_weights_sum_to_one(count: int, wid
     assert len(found.basis) == min(limit, width)
     assert torch.allclose(found.basis @ found.basis.T, torch.eye(len(found.basis)), atol=1e-4)
     for prior in (*found.priors, *found.limited(10).priors):
-        assert float(prior.weights.sum()) == pytest.approx(1.0)
+        assert float(prior.weights.sum()) + prior.known == pytest.approx(1.0)
         assert float(prior.weights.min()) >= 0
     assert float(found.priors[1].weights[:12].sum()) > 0.9
 
@@ -40,3 +40,12 @@ def test_with_all_directions_the_variances_are_those_of_the_covariance() -> None
     along = (found.basis.double() @ covariance * found.basis.double()).sum(dim=1)
     assert torch.allclose(found.priors[1].variances, along, atol=1e-6)
     assert found.priors[1].most_in(0) == 0.0
+
+
+def test_components_that_are_left_out_count_as_known() -> None:
+    rows = torch.rand(60, 40, generator=torch.Generator().manual_seed(0)) * torch.linspace(1, 0.1, 40)
+    found = InputDirections.of(rows, 0, 40, torch.Generator().manual_seed(0))
+    few = found.limited(8)
+    for prior, narrowed in zip(found.priors, few.priors, strict=True):
+        assert narrowed.known == pytest.approx(float(prior.weights[len(few.basis) :].sum()))
+        assert torch.equal(narrowed.weights, prior.weights[: len(few.basis)])

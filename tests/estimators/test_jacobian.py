@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
+from collabplan.defenses import Defense
 from collabplan.estimators import EdgeActivations
+from collabplan.estimators.fisher import dead_at
 from collabplan.estimators.input_directions import InputDirections, input_directions, joint
+from collabplan.estimators.inversion import LocalInversion
 from collabplan.estimators.jacobian import EdgeJacobian
 from collabplan.graph import TracedGraph, candidate_cuts
-from collabplan.records import CollabplanError
+from collabplan.records import CollabplanError, DefenseRecord
 from collabplan.targets import Data, InputScaling
 from known_maps import cut_behind, images
 from torch import Tensor, nn
@@ -45,7 +48,7 @@ def test_wide_crossings_are_followed_along_fewer_directions(
     found = EdgeJacobian.of(EdgeActivations(traced), cut, data, SCALING, directions(traced, data))
     assert joint(found.directions) == 32
     for prior in found.directions[0].priors:
-        assert float(prior.weights.sum()) == pytest.approx(1.0)
+        assert float(prior.weights.sum()) + prior.known == pytest.approx(1.0)
 
 
 class Rounded(nn.Module):
@@ -58,3 +61,34 @@ def test_a_dead_gradient_is_refused() -> None:
     dead, cut = cut_behind(Rounded(), data[:2])
     with pytest.raises(CollabplanError, match="local inversion is not computable here"):
         EdgeJacobian.of(EdgeActivations(dead), cut, Data((data,)), SCALING, directions(dead, Data((data,))))
+
+
+def test_large_networks_are_followed_along_fewer_directions_and_tell_no_less(
+    traced: TracedGraph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = Data((images("noise")[:300],))
+    activations = EdgeActivations(traced)
+    ways = directions(traced, data)
+    for cut in [cut for cut in candidate_cuts(traced) if cut.kind == "proper"][1::2]:
+        found = []
+        for flops in (1e12, 1.0):
+            monkeypatch.setattr("collabplan.estimators.jacobian.MOST_FLOPS", flops)
+            jacobian = EdgeJacobian.of(activations, cut, data, SCALING, ways)
+            defense = Defense.for_cut(DefenseRecord(), cut).calibrate(
+                activations.to_graph(cut, activations.rows(cut, data))
+            )
+            found.append(LocalInversion(jacobian, defense.private.transforms, (), 0).index(defense.private))
+        assert joint(jacobian.directions) == 16
+        assert found[1].value >= found[0].value - 1e-6
+        assert found[1].high >= found[0].high - 1e-6
+
+
+def test_dead_gradients_are_found_once_for_all_cuts() -> None:
+    data = images("noise")[:60]
+    dead, cut = cut_behind(Rounded(), data[:2])
+    activations = EdgeActivations(dead)
+    proper = [each for each in candidate_cuts(dead) if each.kind == "proper"]
+    shared = dead_at(activations, proper, Data((data,)))
+    assert set(shared) >= {crossing.name for crossing in cut.crossing}
+    with pytest.raises(CollabplanError, match="local inversion is not computable here"):
+        EdgeJacobian.of(activations, cut, Data((data,)), SCALING, directions(dead, Data((data,))), dead=shared)
