@@ -106,7 +106,7 @@ def _flops(activations: EdgeActivations, cut: Cut, data: Data) -> float:
     """Operations of the edge half for one sample, as far as they are known."""
     with torch.no_grad(), FlopCount() as count:
         activations.halves(cut).edge.graph_module(*activations.arguments(data.take([0])))  # type: ignore[operator]
-    return count.counted / activations.rows_run(1)
+    return float(count.counted) / activations.rows_run(1)
 
 
 def _at(

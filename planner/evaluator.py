@@ -121,7 +121,7 @@ class Evaluator:
         self._directions: dict[Split, tuple[InputDirections, ...]] = {}
         self._dead: dict[Split, dict[str, tuple[str, ...]]] = {}
         self._jacobians = ByteBoundedCache[tuple[str, Split], EdgeJacobian](
-            options.cache_bytes // JACOBIAN_SHARE, lambda each: each.nbytes, keeps_newest=True
+            options.memory.array_bytes // JACOBIAN_SHARE, lambda each: each.nbytes, keeps_newest=True
         )
 
     def _find_extra(self, named: Candidate | None) -> tuple[ExtraCut | None, list[str]]:

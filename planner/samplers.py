@@ -168,8 +168,9 @@ class ModelProposer:
         drawn = np.random.default_rng(derive_seed(self._seed, "first")).permutation(len(allowed))[:STARTUP_TRIALS]
         left = set(unseen)
         for at in sorted({0, *drawn.tolist()}):
-            if allowed[at] in left:
-                return allowed[at]
+            point: Point = allowed[at]
+            if point in left:
+                return point
         draw = np.random.default_rng(derive_seed(self._seed, "unseen", k))
         return unseen[int(draw.integers(len(unseen)))]
 
