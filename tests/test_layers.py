@@ -61,8 +61,8 @@ def test_only_the_command_line_and_its_tests_import_it() -> None:
         if file.relative_to(ROOT).parts[:2] != ("tests", "cli")
     ]
     assert len(outside) > 100
-    importing = [file for file in outside if "collabplan.cli" in imports_of(file)]
-    assert importing == []
+    importing = {str(file.relative_to(ROOT)) for file in outside if "collabplan.cli" in imports_of(file)}
+    assert importing == {"__main__.py", "benchmarks/kill_child.py"}, "`python -m collabplan`, and a benchmark of it"
 
 
 def imports_of(file: Path) -> set[str]:

@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import quick_sqlite  # noqa: F401
+from collabplan.attacks import ATTACKS
 from collabplan.cli.main import main
 
 sys.path.insert(0, str(Path(__file__).parent))
 from command_line import Ran, Run
+
+
+@pytest.fixture
+def few_attacks() -> Iterator[None]:
+    """The catalogue has three attacks for a while; afterwards all, in their order."""
+    every = dict(ATTACKS)
+    for name in set(ATTACKS) - {"prior", "ridge", "inverse"}:
+        del ATTACKS[name]
+    yield
+    ATTACKS.clear()
+    ATTACKS.update(every)
 
 
 @pytest.fixture

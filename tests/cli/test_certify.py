@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from collabplan.attacks import ATTACKS, EFFORTS, Effort
+from collabplan.attacks import EFFORTS, Effort
 from collabplan.attacks.inverse import InverseNetwork
 from collabplan.planner.evaluator import Evaluator
 from collabplan.records import Plan, load, save, sign_off
@@ -24,13 +24,11 @@ def profiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def ready(profiled: Path, here: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def ready(profiled: Path, here: Path, few_attacks: None, monkeypatch: pytest.MonkeyPatch) -> Path:  # noqa: ARG001
     """A copy of it as the working directory; few attacks with tiny efforts, and few targets are enough to sign off."""
     shutil.copytree(profiled, here, dirs_exist_ok=True)
     for name in ("quick", "standard"):
         monkeypatch.setitem(EFFORTS, name, Effort(name, 40, 60, 6, 3, 4, 8, False))
-    for name in set(ATTACKS) - {"prior", "ridge", "inverse"}:
-        monkeypatch.delitem(ATTACKS, name)
     monkeypatch.setattr(sign_off, "TRAINED_TARGETS", 10)
     monkeypatch.setattr(sign_off, "OPTIMISED_TARGETS", 2)
     return here

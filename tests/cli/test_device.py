@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from collabplan.attacks import ATTACKS, EFFORTS, Effort
+from collabplan.attacks import EFFORTS, Effort
 from collabplan.records import LeakageReport, Plan, load
 from command_line import PROFILE, Run, ran_in
 from fake_device import fake_device
@@ -26,14 +26,12 @@ def profiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def ready(profiled: Path, here: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def ready(profiled: Path, here: Path, few_attacks: None, monkeypatch: pytest.MonkeyPatch) -> Path:  # noqa: ARG001
     """A copy of it as the working directory; few attacks with tiny efforts."""
     shutil.copytree(profiled, here, dirs_exist_ok=True)
     tiny = Effort("quick", 40, 60, 6, 3, 4, 8, False)
     monkeypatch.setitem(EFFORTS, "quick", tiny)
     monkeypatch.setattr("collabplan.attacks.SEARCHING", tiny)
-    for name in set(ATTACKS) - {"prior", "ridge", "inverse"}:
-        monkeypatch.delitem(ATTACKS, name)
     return here
 
 

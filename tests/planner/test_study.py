@@ -132,7 +132,7 @@ def test_a_study_of_another_version_is_refused_in_one_line_and_nothing_of_it_is_
         completed(tmp_path, name="search-1")
     said = str(caught.value)
     assert "study search-1" in said
-    assert "was made by another version of collabplan (schema version 1, this one reads 2)" in said
+    assert "was made by another version of collabplan (schema version 1, this one reads 3)" in said
     assert said.endswith("make it again with `collabplan optimize`")
     assert "\n" not in said
     assert differs(tmp_path, FINGERPRINT) == "search-1 was made by another version of collabplan"
