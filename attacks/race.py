@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Protocol
 
 import torch
@@ -146,6 +147,7 @@ class _Race:
     standings: dict[Runner, dict[int, Standing]]
     outrun: dict[Runner, Outrun] = field(default_factory=dict)
     kept_on: set[Runner] = field(default_factory=set)
+    retired: dict[Runner, Mapping[int, Standing]] = field(default_factory=dict)
 
     def run(self) -> None:
         whole = [runner for runner in self.standings if not iterated(runner.variant.attack)]
@@ -198,7 +200,7 @@ class _Race:
                 left.remove(runner)
             else:
                 self.kept_on.add(runner)
-                self.standings[runner] = {}  # it failed, so it outruns nobody
+                self.standings[runner] = self.retired[runner] = {}  # it failed, so it outruns nobody
         return left
 
     def _finished_without_standing(self, broken: Sequence[Runner]) -> None:
@@ -211,10 +213,10 @@ class _Race:
         """Who of those that are left is outrun. They leave the standings: of two equal ones, one goes on."""
         found = {}
         for runner in left:
-            outrun = None if runner in self.kept_on else outrun_by(runner, self.standings, self.figures)
+            outrun = None if runner in self.kept_on else outrun_by(runner, self.standings, self.figures, self.retired)
             if outrun is not None:
                 found[runner] = outrun
-                del self.standings[runner]
+                self.retired[runner] = self.standings.pop(runner)
         return found
 
 
@@ -234,7 +236,10 @@ class Outrun:
 
 
 def outrun_by(
-    runner: Runner, standings: Mapping[Runner, Mapping[int, Standing]], figures: Sequence[str] = RACED
+    runner: Runner,
+    standings: Mapping[Runner, Mapping[int, Standing]],
+    figures: Sequence[str] = RACED,
+    retired: Mapping[Runner, Mapping[int, Standing]] = MappingProxyType({}),
 ) -> Outrun | None:
     """Why a runner need not go on: for each figure, who has reached what it cannot. None if it may lead.
 
@@ -244,18 +249,24 @@ def outrun_by(
     steps, an optimisation to its end. A share of images that is still 0 says little: the mean SSIM takes its place.
 
     Whoever does the same and sees more gains no less from further steps. Who is not ahead of such a one at the same
-    rung is outrun.
+    rung is outrun, also if that one was outrun itself.
 
     Args:
         runner: with at least one rung behind it; else it goes on.
         standings: of all that are still in the race, by the share of the steps at each rung.
         figures: those that count.
+        retired: standings of those that were outrun.
     """
     own = standings[runner]
     if not own:
         return None
     last = min(own)
     rivals = {rival: theirs for rival, theirs in standings.items() if theirs and may_outrun(rival, runner)}
+    rivals |= {
+        rival: theirs
+        for rival, theirs in retired.items()
+        if last in theirs and may_outrun(rival, runner) and _sees_more(rival, runner, last)
+    }
     counted = [_told(own[last], figure) for figure in figures if figure in own[last].figures]
     found = [_beaten_in(figure, runner, own, rivals) for figure in counted]
     beaten = [each for each in found if each is not None]

@@ -275,6 +275,13 @@ def test_who_imitates_the_device_is_outrun_by_who_queries_it() -> None:
     assert ends(shadow, other)["shadow"] == "whole"
 
 
+def test_who_sees_less_than_one_that_was_outrun_is_outrun_as_well() -> None:
+    kernel = runner("kernel", 0.9)
+    inverse = runner("inverse", 0.3, 0.32, 0.33, 0.33)
+    shadow = Runner(AttackVariant(Imitating("shadow", {64: 0.31, 16: 0.31, 4: 0.4, 1: 0.5}, "query-free")))
+    assert ends(kernel, inverse, shadow) == {"kernel": "whole", "inverse": "1/16", "shadow": "1/16"}
+
+
 def test_exact_repeats_and_near_duplicates_see_as_much_as_each_other() -> None:
     curve = (0.3, 0.4, 0.5, 0.6)
     exact = runner("inverse", *curve, queries=10)
