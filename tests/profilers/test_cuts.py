@@ -58,7 +58,8 @@ def test_with_time_enough_every_cut_is_measured(residual: TracedGraph, monkeypat
 
 def test_without_time_the_whole_is_measured_and_the_rest_interpolated(residual: TracedGraph) -> None:
     timings = measure(residual, "both", seconds=1e-6)
-    assert len(timings.whole.samples_ms) + len(timings.whole.disturbed_ms) >= MIN_SAMPLES, "another program had the core"
+    whole = timings.whole
+    assert len(whole.samples_ms) + len(whole.disturbed_ms) >= MIN_SAMPLES, "another program had the core"
     before = 0.0
     for cut in candidate_cuts(residual):
         found = timings.cuts[cut.id]
