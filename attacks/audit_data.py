@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..defenses.seeds import generator_for
 from ..graph import Halves
-from ..records import Threat
+from ..records import Threat, hash_rows
 from ..records.revisions import Part
 from ..targets.data import Data
 from .adversary_view import MOST_SHIFTED, AdversaryView
@@ -18,15 +18,13 @@ from .answers import Answers, class_means
 from .artifact_cache import ArtifactCache
 from .audit_request import AttackVariant, AuditRequest
 from .interface import Effort
+from .near_copies import PROBED
 from .perception import Look, Sight, distances, feature_halves, look
 from .releases import CopyKind, ObservedReleases
 from .ridge import linear_index
 from .standing import Course
 
 LARGEST_GALLERY = 1000
-
-PROBED = 400
-"""Auxiliary images that show whether shifted copies help."""
 
 SHIFTS = Part("shifts")
 """Raise its revision whenever attackers may learn from other shifted copies, or from none."""
@@ -218,6 +216,6 @@ class AuditData:
 
 def _unlike(data: Data, others: Data, position: int) -> Tensor:
     """Positions in `data` of inputs that `others` does not have."""
-    known = {row.numpy().tobytes() for row in others.inputs[position].cpu()}
-    new = [at for at, row in enumerate(data.inputs[position].cpu()) if row.numpy().tobytes() not in known]
+    known = set(hash_rows(others.inputs[position]))
+    new = [at for at, row in enumerate(hash_rows(data.inputs[position])) if row not in known]
     return torch.tensor(new, dtype=torch.int64)

@@ -192,18 +192,17 @@ class AuditRun:
     def _practise(self, runner: Runner) -> Standing | None:
         check_time()
         view, place = self._view(runner), self._place(runner)
-        self._practised[runner] = self._ready(runner, view)
+        attacker, _, _ = self._practised[runner] = self._ready(runner, view)
         if place is not None:
             self.exchange.reserve(place)  # whoever has the fitted attacker judges it, unless another already does
-        attacker, _, _ = self._practised[runner]
         if attacker is None:
             return None
         draws = generator_for(self.seed, RACE.name)
-        return practised(self.data, runner.variant, attacker, view, draws, copies=runner.copies)
+        return practised(self.data, runner, attacker, view, draws)
 
     def _attack(self, runner: Runner, place: Path | None) -> tuple[AttackResult, Tensor | None]:
-        variant, copies = runner.variant, runner.copies
-        self._whole._revisions |= attack_revisions(variant.attack)
+        revisions = attack_revisions(runner.variant.attack)
+        self._whole._revisions |= revisions
         kept = read_attack(place, self.exchange)
         if kept is not None:
             return kept
@@ -213,11 +212,11 @@ class AuditRun:
         ready = self._practised.pop(runner) if runner in self._practised else self._ready(runner, view)
         attacker, reason, draws = ready
         if attacker is None:
-            result, pictures = unjudged(self.data, variant, copies=copies, reason=reason), None
+            result, pictures = unjudged(self.data, runner, reason), None
         else:
-            result, pictures = judged(self.data, variant, attacker, view, draws, copies=copies)
+            result, pictures = judged(self.data, runner, attacker, view, draws)
         result = result.model_copy(update={"seconds": time.perf_counter() - started})
-        write_attack(place, result, pictures, attack_revisions(variant.attack) | self._stages, self.exchange)
+        write_attack(place, result, pictures, revisions | self._stages, self.exchange)
         return result, pictures
 
     def _view(self, runner: Runner) -> AdversaryView:

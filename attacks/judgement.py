@@ -16,10 +16,9 @@ from ..records import AttackResult
 from ..targets.data import Data
 from .adversary_view import AdversaryView
 from .audit_data import AuditData
-from .audit_request import AttackVariant
 from .interface import Attacker, Reconstruction, Training
 from .metrics import Judge
-from .releases import CopyKind
+from .race import Runner
 from .standing import Standing
 from .threat import OWN, AttackFailed
 
@@ -36,10 +35,11 @@ HELD_FOR_PULL = 200
 """Held-out images that decide how far a reconstruction is pulled towards the mean."""
 
 
-def unjudged(data: AuditData, variant: AttackVariant, *, copies: CopyKind | None, reason: str = "") -> AttackResult:
-    """The result of `variant` without figures; with a `reason` it is a failed one."""
+def unjudged(data: AuditData, runner: Runner, reason: str = "") -> AttackResult:
+    """The result of `runner` without figures; with a `reason` it is a failed one."""
+    variant, copies = runner.variant, runner.copies
     return AttackResult(
-        attack=variant.label + ("" if copies is None else ", near-duplicates"),
+        attack=runner.label,
         threat=variant.attack.threat,
         status="failed" if reason else "ok",
         reason=reason,
@@ -54,28 +54,26 @@ def unjudged(data: AuditData, variant: AttackVariant, *, copies: CopyKind | None
 
 
 def judged(
-    data: AuditData, variant: AttackVariant, attacker: Attacker, view: AdversaryView, draws: torch.Generator,
-    *, copies: CopyKind | None,
-) -> tuple[AttackResult, Tensor | None]:  # fmt: skip
+    data: AuditData, runner: Runner, attacker: Attacker, view: AdversaryView, draws: torch.Generator
+) -> tuple[AttackResult, Tensor | None]:
     """What `attacker` recovers.
 
     Args:
         data: of the audit.
-        variant: which attack it is.
+        runner: which attack it is.
         attacker: the fitted attack.
         view: what it was fitted on.
         draws: for its reconstructions.
-        copies: the kind of near-duplicates that further releases are of; None for exact repeats.
 
     Returns:
         The result, and the first reconstructions `[n, *image_shape]`; None if there are none to show.
     """
     try:
-        made, tried, held = _reconstructed(data, variant, attacker, view, draws, copies=copies)
+        made, tried, held = _reconstructed(data, runner, attacker, view, draws)
     except AttackFailed as error:
-        return unjudged(data, variant, copies=copies, reason=str(error)), None
+        return unjudged(data, runner, str(error)), None
     if not bool(torch.isfinite(made.images).all() and torch.isfinite(tried.images).all()):
-        return unjudged(data, variant, copies=copies, reason="the reconstruction is not finite"), None
+        return unjudged(data, runner, "the reconstruction is not finite"), None
     originals = data.images[: len(made.images)]
     judge = Judge(
         view.pixels(view.training).mean(dim=0), view.pixels(held), tried.images, data.prior,
@@ -97,20 +95,18 @@ def judged(
         "steps": training.steps,
         "losses": training.losses,
     }
-    result = unjudged(data, variant, copies=copies, reason=reason).model_copy(update=update)
+    result = unjudged(data, runner, reason).model_copy(update=update)
     return result, made.images[:PICTURED]
 
 
 def practised(
-    data: AuditData, variant: AttackVariant, attacker: Attacker, view: AdversaryView, draws: torch.Generator,
-    *, copies: CopyKind | None,
-) -> Standing | None:  # fmt: skip
+    data: AuditData, runner: Runner, attacker: Attacker, view: AdversaryView, draws: torch.Generator
+) -> Standing | None:
     """How `attacker` does on images that are no targets; None if it fails there. Arguments as of `judged`."""
-    known, targets = data.race_images, len(data.targets)
-    if variant.attack.per_image:
-        targets = min(data.effort.optimised_targets, targets)
+    known, targets = data.race_images, _target_count(data, runner)
+    if runner.variant.attack.per_image:
         known = known.take(torch.arange(min(max(1, targets // 2), len(known))))
-    released = data.request.target.release(known, draws, queries=variant.queries, copies=copies)
+    released = data.request.target.release(known, draws, queries=runner.variant.queries, copies=runner.copies)
     try:
         made = attacker.reconstruct(view.perceived(released), draws).images
     except AttackFailed:
@@ -118,21 +114,24 @@ def practised(
     return data.race_course(view).standing(made, targets)
 
 
+def _target_count(data: AuditData, runner: Runner) -> int:
+    """How many targets are attacked: fewer where every image costs an optimisation."""
+    count = len(data.targets)
+    return min(data.effort.optimised_targets, count) if runner.variant.attack.per_image else count
+
+
 def _reconstructed(
-    data: AuditData, variant: AttackVariant, attacker: Attacker, view: AdversaryView, draws: torch.Generator,
-    *, copies: CopyKind | None,
-) -> tuple[Reconstruction, Reconstruction, Data]:  # fmt: skip
+    data: AuditData, runner: Runner, attacker: Attacker, view: AdversaryView, draws: torch.Generator
+) -> tuple[Reconstruction, Reconstruction, Data]:
     """Reconstructions of the targets and of held-out auxiliary images, and these.
 
     Every attacker, the query-free one included, knows how far to trust its reconstructions.
     """
-    count = len(data.targets)
-    if variant.attack.per_image:
-        count = min(data.effort.optimised_targets, count)
+    variant, copies, count = runner.variant, runner.copies, _target_count(data, runner)
     released = view.perceived(data.released(variant.queries, copies).take(torch.arange(count)))
     # Where every image costs an optimisation, half as many must do: they decide one number per channel.
-    practised = count // 2 if variant.attack.per_image else HELD_FOR_PULL
-    held = view.held_out.take(torch.arange(max(1, min(practised, len(view.held_out)))))
+    tried_on = count // 2 if variant.attack.per_image else HELD_FOR_PULL
+    held = view.held_out.take(torch.arange(max(1, min(tried_on, len(view.held_out)))))
     made = attacker.reconstruct(released, draws)
     practice = data.request.target.release(held, draws, queries=variant.queries, copies=copies)
     tried = attacker.reconstruct(view.perceived(practice), draws)

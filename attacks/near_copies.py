@@ -26,7 +26,7 @@ COPIES = Part("copies")
 """Raise its revision whenever another kind of near-duplicates may be found to tell most."""
 
 PROBED = 400
-"""Auxiliary images that the kinds are compared with."""
+"""Auxiliary images that kinds of copies are compared with."""
 
 CHOOSING = 200
 """Held-out images on which an attacker chooses between one release and all of them."""

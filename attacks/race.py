@@ -186,7 +186,9 @@ class _Race:
                 broken.append(runner)
             else:
                 self.standings[runner][share] = found
-        self._finished_without_standing(broken)
+        for runner in broken:
+            self.standings[runner] = {}  # whoever broke down outruns nobody, whatever its end
+        self._finished(broken)
         left = [runner for runner in running if runner not in broken]
         dropped = self._outrun(left)
         for runner, effort in tried:
@@ -202,12 +204,6 @@ class _Race:
                 self.kept_on.add(runner)
                 self.standings[runner] = self.retired[runner] = {}  # it failed, so it outruns nobody
         return left
-
-    def _finished_without_standing(self, broken: Sequence[Runner]) -> None:
-        """Run whoever broke down at a rung to its end; it outruns nobody."""
-        for runner in broken:
-            self.standings[runner] = {}
-        self._finished(broken)
 
     def _outrun(self, left: Sequence[Runner]) -> dict[Runner, Outrun]:
         """Who of those that are left is outrun. They leave the standings: of two equal ones, one goes on."""
@@ -261,12 +257,9 @@ def outrun_by(
     if not own:
         return None
     last = min(own)
-    rivals = {rival: theirs for rival, theirs in standings.items() if theirs and may_outrun(rival, runner)}
-    rivals |= {
-        rival: theirs
-        for rival, theirs in retired.items()
-        if last in theirs and may_outrun(rival, runner) and _sees_more(rival, runner, last)
-    }
+    rivals = {rival: theirs for rival, theirs in standings.items() if theirs}
+    rivals |= {rival: theirs for rival, theirs in retired.items() if last in theirs and _sees_more(rival, runner, last)}
+    rivals = {rival: theirs for rival, theirs in rivals.items() if may_outrun(rival, runner)}
     counted = [_told(own[last], figure) for figure in figures if figure in own[last].figures]
     found = [_beaten_in(figure, runner, own, rivals) for figure in counted]
     beaten = [each for each in found if each is not None]

@@ -5,60 +5,33 @@ from __future__ import annotations
 import json
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from functools import partial
-from typing import ClassVar
 
 import pytest
-import torch
-from collabplan.attacks import Attack, Attacker, Effort, Reconstruction, Training, attack_named, claims, run_audit
+from blended import EFFORT, Blend, growing
+from collabplan.attacks import Attack, attack_named, claims, run_audit
 from collabplan.attacks.conformance import toy_request
 from collabplan.planner.artifacts import open_artifacts
 from collabplan.planner.claims import Claims
-from collabplan.records import Threat
 from forked import Forked
 
-EFFORT = Effort("standard", 24, 80, 6400, 3200, 8, 8, until_converged=True)
 PAUSE_S = 0.1
 """Of every fit: long enough that the machines meet."""
 
 
-@dataclass(frozen=True)
-class Blend:
-    """The linear reconstruction, as far from the mean image as `start` and `gain` for every fourfold steps say."""
-
-    name: str
-    start: float
-    gain: float
-    threat: Threat = "black-box"
-    revision: ClassVar[int] = 1
-    iterated: ClassVar[bool] = True
-    per_image: bool = False
+class Told(Blend):
+    """It says each fit, and takes its time."""
 
     def fit(self, view, effort, generator):
         print(f"{self.name} {effort.train_steps}", flush=True)
         time.sleep(PAUSE_S)
-        inner = attack_named("ridge").fit(view, effort, generator)
-        gains = {100: 0, 400: 1, 1600: 2, 6400: 3}[effort.train_steps]
-        return Blended(inner, view.pixels(view.training).mean(dim=0), self.start + self.gain * gains)
-
-
-@dataclass(frozen=True, eq=False)
-class Blended:
-    inner: Attacker
-    mean: torch.Tensor
-    factor: float
-    training: Training = field(default_factory=lambda: Training(10))
-
-    def reconstruct(self, released, generator):
-        images = self.inner.reconstruct(released, generator).images
-        return Reconstruction((self.mean + self.factor * (images - self.mean)).clamp(0, 1))
+        return super().fit(view, effort, generator)
 
 
 SUITE: tuple[Attack, ...] = (
     *(attack_named(name) for name in ("prior", "ridge")),
-    *(Blend(f"strong {at}", 0.9, 0.03 + at / 1000) for at in range(2)),
-    *(Blend(f"weak {at}", 0.1, 0.05) for at in range(3)),
+    *(Told(f"strong {at}", growing(0.9, 0.03 + at / 1000)) for at in range(2)),
+    *(Told(f"weak {at}", growing(0.1, 0.05)) for at in range(3)),
 )
 
 
