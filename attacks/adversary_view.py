@@ -119,10 +119,10 @@ class AdversaryView:
         A copy is shifted by at most a pixel in any direction. Inputs that are no images are not.
         """
         own = self.training
-        pixels = self.pixels(own)
-        copies = min(MOST_SHIFTED, self.room // len(own) - 1) if pixels.ndim == 4 else 0
-        if copies < 1:
+        copies = min(MOST_SHIFTED, self.room // len(own) - 1)
+        if copies < 1 or len(self.image_shape) != 3:
             return own
+        pixels = self.pixels(own)
         draws = generator_for(0, "shifted", self.auxiliary.content_hash)
         shifted = [self.target.with_pixels(own, near_copy(pixels, draws, SHIFTED)) for _ in range(copies)]
         parts = [own, *shifted]
