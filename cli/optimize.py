@@ -152,7 +152,7 @@ def report(found: SearchResult, kept: PlanFile, least: Level | None, output: Out
         output.say(line)
     if plan is not None:
         output.show(chosen_plan(plan))
-        for note in plan_notes(plan):
+        for note in plan_notes(plan, found.nearest_miss):
             output.say(f"note: {note}")
         if kept.earlier:
             output.say(f"note: this is the plan of an earlier run, which {file} keeps: it is better supported")

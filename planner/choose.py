@@ -44,7 +44,7 @@ class Choice:
         searched: the chosen candidate on the search split; None if nothing was chosen.
         confirmed: the same on the confirm split.
         tries: candidates that were measured on the confirm split by now, not counting baselines.
-        nearest_miss: a sentence with figures if nothing was chosen.
+        nearest_miss: a sentence with figures if nothing was chosen, or what sends the input itself.
         candidates: all of them after the choice, with the audits it made and the violations it found on the confirm
             split.
         beside: the baselines on the confirm split. A budget that one misses only on the search split is listed among
@@ -154,10 +154,14 @@ class _Choosing:
             confirmed = self.stood[point]
             better = self._outdoing(confirmed)
             if better is None:
-                return self._choice(best, confirmed)
+                return self._choice(best, confirmed, self._missed() if confirmed.cut_kind == "cloud-only" else None)
             self._fall(point, _outdone(confirmed, better))
-        missed = nearest_miss([self.known[point] for point in self.left], self.failed, self.excluded, self.budgets)
-        return self._choice(None, None, missed)
+        return self._choice(None, None, self._missed())
+
+    def _missed(self) -> str:
+        known = [self.known[point] for point in self.left]
+        missing = [candidate for candidate in known if not candidate.meets_budgets]
+        return nearest_miss(missing, self.failed, self.excluded, self.budgets)
 
     def _best(self) -> Candidate | None:
         may_audit = self.auditor is not None and self.audits < self.late

@@ -236,7 +236,7 @@ class SearchResult:
     """What a search found.
 
     `plan` is None where nothing meets the budgets; `nearest_miss` then says what came nearest and by
-    which figures. `trials` counts completed trials in the study, `reused` those of earlier runs among
+    which figures, and so it does where the plan sends the input itself. `trials` counts completed trials in the study, `reused` those of earlier runs among
     them, `space` the points that trials could visit, `ruled_out` those that costs exclude.
     `confirm_tries` candidates were tried on the confirm split, in this run or an earlier one with the same question.
     `audits` candidates were attacked while searching, in this run or an earlier one. `tuned_weights` are the plan's

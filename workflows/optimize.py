@@ -176,17 +176,21 @@ def how_much(found: SearchResult) -> str:
     return ", ".join(parts) + (f"; the time limit ended the {found.timed_out}" if found.timed_out else "")
 
 
-def plan_notes(plan: Plan) -> tuple[str, ...]:
-    """What the user should know about a plan that does not cut the model."""
+def plan_notes(plan: Plan, nearest_miss: str | None = None) -> tuple[str, ...]:
+    """What the user should know about a plan that does not cut the model.
+
+    Args:
+        plan: of any kind.
+        nearest_miss: what would leak less and misses a budget, where the search said so.
+    """
     if plan.cut_kind == "edge-only":
         return (
             "the whole model keeps the budgets on the edge as profiled, so nothing need be split; declare a slower "
             "edge device by --edge-slowdown, or profile the device itself",
         )
     if plan.cut_kind == "cloud-only":
-        return (
-            "the plan sends the private input as it is: no other candidate keeps the budgets and is sure to leak less",
-        )
+        why = "the plan sends the private input as it is: no other candidate keeps the budgets"
+        return (f"{why}; {nearest_miss}" if nearest_miss else why,)
     return ()
 
 

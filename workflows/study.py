@@ -408,8 +408,9 @@ class PlanResult(Result[Plan]):
     def notes(self) -> Sequence[str]:
         """How much was searched, and what the user should know."""
         searched = () if self.search is None else (how_much(self.search), *self.search.notes)
+        missed = None if self.search is None else self.search.nearest_miss
         open_ = () if self.record.proven else (unproven(self.record, self.planned.path),)
-        return (*searched, *plan_notes(self.record), *open_)
+        return (*searched, *plan_notes(self.record, missed), *open_)
 
     def rows(self) -> list[Row]:
         """The plan, the baselines, and the front's other candidates from the least leakage to the most."""

@@ -154,6 +154,24 @@ def test_where_only_the_interval_misses_a_budget_the_samples_that_would_do_are_t
         assert "validation samples" not in choose([made], budgets, lambda c: c).nearest_miss
 
 
+def test_a_plan_that_sends_the_input_itself_says_what_kept_the_others_out():
+    """With few samples no cut keeps the default budget on accuracy, only what changes nothing at all."""
+    raw = candidate(point_at("cloud-only"), leakage=0.98).model_copy(update={"cut_kind": "cloud-only"})
+    cut = candidate(point_at("a"), leakage=0.4, drop=0.01)
+
+    def confirm(item):
+        found = candidate(point_of(item), leakage=0.4, drop=0.01)
+        high = Interval(value=0.01, low=-0.02, high=0.06)
+        return found.model_copy(update={"accuracy": found.accuracy.model_copy(update={"drop": high})})
+
+    budgets = Budgets(max_accuracy_drop=0.05)
+    choice = choose([cut, raw], budgets, confirm, beside=[raw])
+    assert choice.searched.cut_id == "cloud-only"
+    assert "the nearest is layer a without dropout: accuracy drop up to" in choice.nearest_miss
+    assert "validation samples (there are 200)" in choice.nearest_miss
+    assert choose([cut, raw], Budgets(), lambda c: c).nearest_miss is None
+
+
 def test_what_costs_rule_out_is_counted_and_its_nearest_named():
     budgets = Budgets(latency_p95_ms=10.0)
     excluded = [
