@@ -66,7 +66,7 @@ def run_audit(
         artifacts: given to several audits of one model, it saves what they have in common.
         strongest: only the variant of each attack that knows most: a third of the cost, for a search to steer by.
         naive: also attackers who do not know the defense.
-        racing: where attacks go on until they converge, those that cannot lead are not run to their end (`race.py`).
+        racing: attacks that cannot lead are not run to their end (`race.py`), unless the audit steers a search.
         raced_for: the figures that they race for; others may be higher once everybody is run to the end.
         exchange: shares the finished attacks in `folder` with other machines.
         step: called with the name of each step as it begins.
@@ -87,7 +87,7 @@ def run_audit(
     variants = attack_variants(request, attacks, effort, strongest=strongest, naive=naive)
     runners = [runner for variant in variants for runner in run.runners(variant)]
     # A device that was captured may differ from the one that the race would be run on.
-    if racing and effort.until_converged and not strongest and not request.captured:
+    if racing and not strongest and not request.captured:
         made = raced(run, runners, step, raced_for)
     else:
         whole = [(runner, data.effort) for runner in runners]

@@ -29,7 +29,10 @@ RACE = Part("race")
 
 TRAINED_SHARES = (64, 16, 4)
 OPTIMISED_SHARES = (32, 8)
-"""The first rungs are 1 / share of the steps, of attacks that are trained and of those that optimise each image."""
+"""The first rungs are 1 / share of the steps, of attacks that are trained and of those that optimise each image.
+
+Where nobody is run until it converges the effort has few steps, and the first of these rungs is left out.
+"""
 
 CLOSED_SHARE = 8
 """An attack in closed form makes no steps: its first rung is 1 / CLOSED_SHARE of the images, its second the whole."""
@@ -68,15 +71,15 @@ class Runner:
         """As in tables."""
         return self.variant.label + ("" if self.copies is None else ", near-duplicates")
 
-    @property
-    def shares(self) -> tuple[int, ...]:
+    def shares(self, effort: Effort) -> tuple[int, ...]:
         """Its first rungs; none of an attack that does not say whether it makes steps, which is run whole."""
         attack = self.variant.attack
         if iterated(attack) is None:
             return ()
         if not iterated(attack):
             return (CLOSED_SHARE,)
-        return OPTIMISED_SHARES if attack.per_image else TRAINED_SHARES
+        shares = OPTIMISED_SHARES if attack.per_image else TRAINED_SHARES
+        return shares if effort.until_converged else shares[1:]
 
 
 Run = tuple[Runner, Effort]
@@ -176,7 +179,9 @@ class _Race:
     def _rung(self, running: Sequence[Runner], share: int) -> list[Runner]:
         """Run a rung; returns those who go on."""
         efforts = {
-            runner: at_rung(runner, self.effort, share, self.images) for runner in running if share in runner.shares
+            runner: at_rung(runner, self.effort, share, self.images)
+            for runner in running
+            if share in runner.shares(self.effort)
         }
         tried = [(runner, effort) for runner, effort in efforts.items() if effort != self.effort]
         broken = []

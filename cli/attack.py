@@ -57,9 +57,7 @@ _SHOWN = {
     "seeds": option(
         "Attackers of each kind; the worst counts. Signing off takes 3.", "N", _HOW, default=True, least=1, most=1000
     ),
-    "race": option(
-        "Stop attackers that cannot reach the leader; at standard effort or more.", None, _HOW, default=True
-    ),
+    "race": option("Stop attackers that cannot reach the leader.", None, _HOW, default=True),
     "device": device_option(_HOW),
     "memory": memory_option(_HOW, rare=True),
     "artifacts": artifacts_option(rare=True),

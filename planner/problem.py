@@ -235,17 +235,16 @@ class RuledOut:
 class SearchResult:
     """What a search found.
 
-    `plan` is None where nothing meets the budgets; `nearest_miss` then says what came nearest and by
-    which figures, and so it does where the plan sends the input itself. `trials` counts completed trials in the study, `reused` those of earlier runs among
-    them, `space` the points that trials could visit, `ruled_out` those that costs exclude.
-    `confirm_tries` candidates were tried on the confirm split, in this run or an earlier one with the same question.
-    `audits` candidates were attacked while searching, in this run or an earlier one. `tuned_weights` are the plan's
-    fine-tuned ones, by name, and `projection` the matrices of its projection.
-    `hypervolume` is the share of a box that the front dominates in `objectives` (accuracy and leakage 0 to 1, latency,
-    energy and payload 0 to the space's greatest): comparable between searches of one space and set of objectives only.
-    `candidates` are all that were measured on the search split, in this run or an earlier one, judged by the budgets.
-    `power` is what energies were computed by. `timed_out` names the step that the deadline ended, "" if nothing was
-    left out.
+    `plan` is None where nothing meets the budgets; `nearest_miss` then says what came nearest and by which figures,
+    and so it does where the plan sends the input itself. `trials` counts completed trials in the study, `reused`
+    those of earlier runs among them, `space` the points that trials could visit, `ruled_out` those that costs
+    exclude. `confirm_tries` candidates were tried on the confirm split, in this run or an earlier one with the same
+    question. `audits` candidates were attacked while searching, in this run or an earlier one. `tuned_weights` are
+    the plan's fine-tuned ones, by name, and `projection` the matrices of its projection. `hypervolume` is the share
+    of a box that the front dominates in `objectives` (accuracy and leakage 0 to 1, latency, energy and payload 0 to
+    the space's greatest): comparable between searches of one space and set of objectives only. `candidates` are all
+    that were measured on the search split, in this run or an earlier one, judged by the budgets. `power` is what
+    energies were computed by. `timed_out` names the step that the deadline ended, "" if nothing was left out.
     """
 
     plan: Plan | None

@@ -29,7 +29,9 @@ def device() -> AuditTarget:
 
 def audited(device: AuditTarget, folder: Path) -> AuditOutcome:
     targets, intercepted, own = digits()
-    return run_audit(AuditRequest(device, targets, own, intercepted), KERNEL, EFFORT, seed=0, folder=folder)
+    return run_audit(
+        AuditRequest(device, targets, own, intercepted), KERNEL, EFFORT, seed=0, folder=folder, racing=False
+    )
 
 
 def content(folder: Path) -> dict[str, str]:

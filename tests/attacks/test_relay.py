@@ -52,11 +52,18 @@ def test_who_is_run_to_the_end_has_the_figures_of_the_whole_suite() -> None:
     assert raced.record.tier("black-box").index.value == pytest.approx(whole.record.tier("black-box").index.value)
 
 
-def test_the_whole_suite_and_quick_effort_outrun_nobody() -> None:
+def test_the_whole_suite_outruns_nobody_nor_does_an_audit_that_steers() -> None:
     weak = Blend("weak", growing(0.1, 0.05))
     audited(weak, racing=False)
-    run_audit(toy_request(), [*CHEAP, weak], replace(EFFORT, until_converged=False), seed=0)
+    run_audit(toy_request(), [*CHEAP, weak], EFFORT, seed=0, strongest=True)
     assert weak.fits == [6400, 6400]
+
+
+def test_a_short_run_starts_at_the_second_rung() -> None:
+    weak = Blend("weak", growing(0.1, 0.05))
+    found = run_audit(toy_request(), [*CHEAP, weak], replace(EFFORT, until_converged=False), seed=0)
+    assert result(found, "weak").status == "outrun"
+    assert weak.fits == [400, 1600]
 
 
 def test_who_is_outrun_and_leads_on_the_targets_is_run_to_its_end() -> None:
