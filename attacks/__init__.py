@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .interface import EFFORTS, SEARCHING, Attack, Attacker, Effort, Reconstruction, Training
     from .invariants import checked
     from .queries import random_queries
+    from .release_law import ReleaseLaw
     from .releases import CopyKind, ObservedReleases
     from .threat import TIERS, AttackFailed
     from .tiers import budget_objection, merged, tier_figures, worst_tiers
@@ -44,6 +45,7 @@ _HOMES = {
     "ObservedReleases": "releases",
     "Pair": "agreement",
     "Reconstruction": "interface",
+    "ReleaseLaw": "release_law",
     "TIERS": "threat",
     "Training": "interface",
     "attack_named": "catalogue",
@@ -80,6 +82,7 @@ __all__ = [
     "ObservedReleases",
     "Pair",
     "Reconstruction",
+    "ReleaseLaw",
     "Training",
     "attack_named",
     "attack_variants",

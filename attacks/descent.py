@@ -106,12 +106,7 @@ def in_batches(
     law: ReleaseLaw, released: ObservedReleases, solve: Callable[[ReleaseLoss, ObservedReleases], Reconstruction]
 ) -> Reconstruction:
     """`solve` batch by batch, with as many images at once as the device takes."""
-
-    def run(some: slice) -> Reconstruction:
-        batch = released.take(torch.arange(some.start, some.stop))
-        return solve(law.against(batch), batch)
-
-    parts = list(law.view.target.batch.over(len(released), run))
+    parts = law.by_batch(released, lambda loss, _: solve(loss, loss.released))
     traces = torch.tensor([part.training.losses for part in parts])
     return Reconstruction(
         torch.cat([part.images for part in parts]),

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..records import Threat
 from .adversary_view import AdversaryView
+from .release_law import ReleaseLaw
 from .releases import ObservedReleases
 
 
@@ -78,7 +79,12 @@ class Reconstruction:
 
 
 class Attacker(Protocol):
-    """A fitted attack."""
+    """A fitted attack.
+
+    One that seeks images by the likelihood of the release may keep the `ReleaseLaw` that it goes by as `law`. Where it
+    ends below the prior, the judge asks this law whether what it found explains the releases: if it does, the attack
+    is not broken, and the release does not determine the image. Without a law an attack below the prior has failed.
+    """
 
     @property
     def training(self) -> Training:
@@ -108,7 +114,7 @@ class Attack(Protocol):
     To take part in a race (`race.py`), a class also declares `iterated`: True if it makes the effort's steps, so that a
     few of them show how it does; False if it makes none. Without it the attack is always run whole. A class may declare
     `weaker_form_of = "inverse"`, say: it does the same as that attack and sees less, so at equal steps it gets no
-    further.
+    further. Where it fails and that attack ends, only the tiers without that attack are inconclusive.
     """
 
     @property
@@ -140,6 +146,12 @@ def iterated(attack: Attack) -> bool | None:
     """Whether an attack makes steps, of which a race may give it fewer; None if its class does not say."""
     declared = getattr(attack, "iterated", None)
     return None if declared is None else bool(declared)
+
+
+def law_of(attacker: Attacker) -> ReleaseLaw | None:
+    """The likelihood of the release that an attacker goes by; None if it goes by none."""
+    law = getattr(attacker, "law", None)
+    return law if isinstance(law, ReleaseLaw) else None
 
 
 def weaker_form_of(attack: Attack) -> str:

@@ -62,7 +62,7 @@ def less_from_more_releases(results: Sequence[AttackResult]) -> tuple[UnderTrain
         fewer = [
             (reached, other.attack)
             for other, reached in compared
-            if _plain_name(other) == _plain_name(more) and other.queries < more.queries
+            if plain_name(other) == plain_name(more) and other.queries < more.queries
         ]
         reached, by = max(fewer, default=(0.0, ""))
         if index < reached - SLACK:
@@ -155,6 +155,6 @@ def counts(result: AttackResult) -> bool:
     return not result.naive and result.attacker_data == OWN
 
 
-def _plain_name(result: AttackResult) -> str:
+def plain_name(result: AttackResult) -> str:
     """The attack's name, without the variant that follows it in brackets."""
     return result.attack.split(" (")[0]

@@ -1,12 +1,15 @@
 """Tries a fitted attack on the targets' releases, and judges what it reconstructs.
 
 A failed attack (diverged, not converged, below the prior, without a live gradient) is reported as failed and proves no
-privacy.
+privacy. An attack that goes by the likelihood of the release may end below the prior and be sound: where the release
+does not determine the image, many images explain it, and most of them are further from the original than the mean is.
+It is sound if what it found explains the releases as well as the true images do.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -16,9 +19,11 @@ from ..records import AttackResult
 from ..targets.data import Data
 from .adversary_view import AdversaryView
 from .audit_data import AuditData
-from .interface import Attacker, Reconstruction, Training
+from .interface import Attacker, Reconstruction, Training, law_of, weaker_form_of
 from .metrics import Judge
 from .race import Runner
+from .release_law import ReleaseLaw
+from .releases import ObservedReleases
 from .standing import Standing
 from .threat import OWN, AttackFailed
 
@@ -28,11 +33,45 @@ BELOW_PRIOR = 1.05
 NOTHING = 0.01
 """An index below which nothing was recovered."""
 
+UNEXPLAINED = 0.01
+"""A reconstruction explains a release whose misfit exceeds the original's by no more than this share of what the mean
+image's does."""
+
+EXPLAINED = "recovers nothing, though it explains the releases as well as the true images do"
+"""Why an attack below the prior has not failed."""
+
 PICTURED = 12
 """Reconstructions that are kept as pictures."""
 
 HELD_FOR_PULL = 200
 """Held-out images that decide how far a reconstruction is pulled towards the mean."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Attempt:
+    """What an attacker made of releases whose originals the judge knows.
+
+    Attributes:
+        originals: `[n, *image_shape]`.
+        released: of these, as the attacker reads it.
+        made: of that.
+    """
+
+    originals: Tensor
+    released: ObservedReleases
+    made: Reconstruction
+
+    @property
+    def finite(self) -> bool:
+        return bool(torch.isfinite(self.made.images).all())
+
+    def unexplained(self, law: ReleaseLaw, mean: Tensor) -> str:
+        """The misfits, in words, where the originals explain the releases better than what was made; else ""."""
+        images = self.made.images, self.originals, mean.expand_as(self.originals)
+        found, true, blank = (float(law.misfits(self.released, each).mean()) for each in images)
+        if found <= true + UNEXPLAINED * max(0.0, blank - true):
+            return ""
+        return f"misfit {found:.3g}, the true images' is {true:.3g} and the mean image's {blank:.3g}"
 
 
 def unjudged(data: AuditData, runner: Runner, reason: str = "") -> AttackResult:
@@ -43,6 +82,7 @@ def unjudged(data: AuditData, runner: Runner, reason: str = "") -> AttackResult:
         threat=variant.attack.threat,
         status="failed" if reason else "ok",
         reason=reason,
+        weaker_form_of=weaker_form_of(variant.attack),
         naive=variant.naive,
         queries=variant.queries,
         near_copies=copies is not None,
@@ -69,34 +109,44 @@ def judged(
         The result, and the first reconstructions `[n, *image_shape]`; None if there are none to show.
     """
     try:
-        made, tried, held = _reconstructed(data, runner, attacker, view, draws)
+        attempt, practice, held = _attempts(data, runner, attacker, view, draws)
     except AttackFailed as error:
         return unjudged(data, runner, str(error)), None
-    if not bool(torch.isfinite(made.images).all() and torch.isfinite(tried.images).all()):
+    if not (attempt.finite and practice.finite):
         return unjudged(data, runner, "the reconstruction is not finite"), None
-    originals = data.images[: len(made.images)]
+    originals, made, mean = attempt.originals, attempt.made, view.pixels(view.training).mean(dim=0)
     judge = Judge(
-        view.pixels(view.training).mean(dim=0), view.pixels(held), tried.images, data.prior,
-        data.answers(held), data.request.region, data.sight,
-    )  # fmt: skip
+        mean, practice.originals, practice.made.images, data.prior, data.answers(held), data.request.region, data.sight
+    )
     figures = judge.figures(
         originals, made.images, data.gallery_images, generator=generator_for(data.seed, "bootstrap")
     )
     prior = float((originals - data.prior).square().mean())
     training = _longest(attacker.training, made)
-    reason = ""
+    failure = note = ""
     if figures.mse > BELOW_PRIOR * prior and figures.index.value < NOTHING:
-        reason = f"below the prior: mean squared error {figures.mse:.4f}, the mean image's is {prior:.4f}"
-    elif not training.converged and data.effort.until_converged:
-        reason = f"not converged after {training.steps} steps"
+        below = f"below the prior: mean squared error {figures.mse:.4f}, the mean image's is {prior:.4f}"
+        failure = _unless_explained(below, law_of(attacker), mean, (practice, attempt))
+        note = "" if failure else EXPLAINED
+    if not failure and not training.converged and data.effort.until_converged:
+        failure = f"not converged after {training.steps} steps"
     update = {
+        "reason": failure or note,
         "figures": figures,
         "converged": training.converged,
         "steps": training.steps,
         "losses": training.losses,
     }
-    result = unjudged(data, runner, reason).model_copy(update=update)
+    result = unjudged(data, runner, failure).model_copy(update=update)
     return result, made.images[:PICTURED]
+
+
+def _unless_explained(below: str, law: ReleaseLaw | None, mean: Tensor, attempts: Sequence[_Attempt]) -> str:
+    """Why an attack failed that ended `below` the prior; "" if by its law all that it found explains the releases."""
+    if law is None:
+        return below
+    missed = [said for attempt in attempts if (said := attempt.unexplained(law, mean))]
+    return f"{below}, and it does not explain the releases either: {missed[0]}" if missed else ""
 
 
 def practised(
@@ -120,10 +170,10 @@ def _target_count(data: AuditData, runner: Runner) -> int:
     return min(data.effort.optimised_targets, count) if runner.variant.attack.per_image else count
 
 
-def _reconstructed(
+def _attempts(
     data: AuditData, runner: Runner, attacker: Attacker, view: AdversaryView, draws: torch.Generator
-) -> tuple[Reconstruction, Reconstruction, Data]:
-    """Reconstructions of the targets and of held-out auxiliary images, and these.
+) -> tuple[_Attempt, _Attempt, Data]:
+    """What is made of the targets and of held-out auxiliary images, and these.
 
     Every attacker, the query-free one included, knows how far to trust its reconstructions.
     """
@@ -133,9 +183,10 @@ def _reconstructed(
     tried_on = count // 2 if variant.attack.per_image else HELD_FOR_PULL
     held = view.held_out.take(torch.arange(max(1, min(tried_on, len(view.held_out)))))
     made = attacker.reconstruct(released, draws)
-    practice = data.request.target.release(held, draws, queries=variant.queries, copies=copies)
-    tried = attacker.reconstruct(view.perceived(practice), draws)
-    return made, tried, held
+    practice = view.perceived(data.request.target.release(held, draws, queries=variant.queries, copies=copies))
+    tried = attacker.reconstruct(practice, draws)
+    attempt = _Attempt(data.images[: len(made.images)], released, made)
+    return attempt, _Attempt(view.pixels(held), practice, tried), held
 
 
 def _longest(fitted: Training, made: Reconstruction) -> Training:

@@ -23,8 +23,8 @@ from .perception import Look, Sight
 from .similarity import ms_ssim, scales, ssim
 from .views import BANDS, SMALLEST, View, band, within
 
-JUDGE = Part("judge", 5)
-"""Raise its revision whenever the same reconstructions are judged differently."""
+JUDGE = Part("judge", 6)
+"""Raise its revision whenever the same reconstructions are judged differently, or an attack fails by another rule."""
 
 RESAMPLES = 1000
 RECOGNISED_SSIM = 0.3

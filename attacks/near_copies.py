@@ -16,8 +16,9 @@ import torch
 from ..estimators.inversion import MANY
 from ..records.revisions import Part
 from .adversary_view import AdversaryView
-from .interface import Attacker, Reconstruction, Training
+from .interface import Attacker, Reconstruction, Training, law_of
 from .metrics import Judge, squared_errors
+from .release_law import ReleaseLaw
 from .releases import COPY_KINDS, CopyKind, ObservedReleases
 from .ridge import linear_index
 from .threat import AttackFailed
@@ -95,6 +96,12 @@ class ChosenReading:
     def training(self) -> Training:
         """How fitting went."""
         return self.reader.training
+
+    @property
+    def law(self) -> ReleaseLaw | None:
+        """The reader's, of what it reads."""
+        law = law_of(self.reader)
+        return None if law is None else replace(law, first_alone=self.first_alone)
 
     def reconstruct(self, released: ObservedReleases, generator: torch.Generator) -> Reconstruction:
         """The inputs behind what was released, the first release being apart."""

@@ -6,8 +6,9 @@ one. Under noise the release's expectation is compared.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -16,6 +17,8 @@ from .adversary_view import AdversaryView
 from .features import ZERO_IMAGES, zero_weights
 from .releases import ObservedReleases
 from .threat import AttackFailed
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,11 +29,21 @@ class ReleaseLaw:
         view: the attacker's.
         clean: undefended rows of some auxiliary images.
         scales: per private crossing, the variance that squared deviations are divided by.
+        first_alone: of near-duplicates' releases, the first one alone is to be explained.
+
+    Examples:
+        >>> from collabplan.attacks import AdversaryView
+        >>> from collabplan.attacks.conformance import toy_data, toy_device
+        >>> view = AdversaryView(toy_device(), toy_data()[-1], "white-box")
+        >>> released = view.query(view.held_out, torch.Generator().manual_seed(0))
+        >>> float(ReleaseLaw.of(view).misfits(released, view.pixels(view.held_out)).max()) < 1e-6
+        True
     """
 
     view: AdversaryView
     clean: tuple[Tensor, ...]
     scales: tuple[float, ...]
+    first_alone: bool = False
 
     @classmethod
     def of(cls, view: AdversaryView) -> ReleaseLaw:
@@ -51,6 +64,9 @@ class ReleaseLaw:
 
     def against(self, released: ObservedReleases) -> ReleaseLoss:
         """The loss of images given these releases."""
+        if self.first_alone:
+            assert released.first is not None  # these are of near-duplicates
+            released = released.first
         defense, device = self.view.believed.tail, self.view.device
         keep = [
             1 - defense.rate if defense.drops(crossing) and defense.noises(crossing) else 1.0
@@ -59,6 +75,28 @@ class ReleaseLaw:
         weights = [None if w is None else w.to(device) for w in zero_weights(self.view, self.clean, released)]
         rows = tuple(row.to(device) for row in released.rows)
         return ReleaseLoss(self.view, released, rows, weights, self.scales, keep)
+
+    def by_batch(self, released: ObservedReleases, run: Callable[[ReleaseLoss, slice], T]) -> list[T]:
+        """What `run` gives for each batch: its loss and its place, with as many inputs as the device takes at once."""
+
+        def batch(some: slice) -> T:
+            return run(self.against(released.take(torch.arange(some.start, some.stop))), some)
+
+        return list(self.view.target.batch.over(len(released), batch))
+
+    @torch.no_grad()
+    def misfits(self, released: ObservedReleases, images: Tensor) -> Tensor:
+        """How badly each image explains its release.
+
+        Args:
+            released: of n inputs, as the attacker reads it.
+            images: `[n, *image_shape]` in [0, 1].
+
+        Returns:
+            `[n]` on the CPU: mean squared deviation over the variance, about 1 at the mean image.
+        """
+        device = self.view.device
+        return torch.cat(self.by_batch(released, lambda loss, some: loss(images[some].to(device)).cpu()))
 
 
 @dataclass(frozen=True, eq=False)

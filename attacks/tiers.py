@@ -13,7 +13,8 @@ from ..records import AttackFigures, AttackResult, AttributeRate, Audit, Interva
 from ..records.privacy import LEAKAGE, PrivacyBudget
 from ..records.sign_off import missing_to_sign_off
 from .excess import PERCEPTUAL
-from .threat import OWN, TIERS
+from .invariants import SLACK, counts, plain_name
+from .threat import TIERS
 
 FIGURES = (
     "index",
@@ -44,7 +45,8 @@ def tier_figures(
     """The tiers that were attacked, weakest first.
 
     Figures of a failed attack count if it has any, since what was recovered was recovered. Its tier is then not
-    conclusive, unless the attack was naive or had other images on purpose: a better variant stands beside it.
+    conclusive, unless the attack was naive or had other images on purpose: a better variant stands beside it. Nor does
+    a failed attack count against a tier where an attack ended that does the same and sees more.
 
     Args:
         results: of all attacks.
@@ -68,7 +70,7 @@ def tier_figures(
         failed = tuple(
             result.attack
             for result in allowed
-            if result.status == "failed" and not result.naive and result.attacker_data == OWN
+            if result.status == "failed" and counts(result) and not any(_stands_for(each, result) for each in allowed)
         )
         found.append(
             TierFigures(
@@ -95,6 +97,19 @@ def tier_figures(
             )
         )
     return tuple(found)
+
+
+def _stands_for(other: AttackResult, failed: AttackResult) -> bool:
+    """Whether another attack ended that does the same as a failed one, saw no less and recovered no less.
+
+    It has as many releases, of the same kind; who sees several of any kind has one of the input itself among them.
+    """
+    same = plain_name(other) == failed.weaker_form_of and other.status == "ok" and counts(other)
+    if not same or other.figures is None or other.queries < failed.queries:
+        return False
+    if failed.queries > 1 and other.copies != failed.copies:
+        return False
+    return failed.figures is None or other.figures.index.value >= failed.figures.index.value - SLACK
 
 
 def worst_of(figures: Sequence[AtLevel]) -> Interval | None:

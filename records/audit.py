@@ -74,7 +74,9 @@ class FloorFigures(Record):
 class AttackResult(Record):
     """One attack on one (cut, defense). A *failed* attack proves nothing: `reason` says why, and figures may be None.
 
-    An *outrun* attack was not run to its end: `reason` says whom it could not have reached, and in which figures.
+    An *outrun* attack was not run to its end: `reason` says whom it could not have reached, and in which figures. Of an
+    *ok* attack `reason` says why it is none that failed, where its images are worse than the mean image; else "".
+    `weaker_form_of` names an attack that does the same and sees more, if there is one.
 
     `queries` releases of each input were fused; with `near_copies`, all but the first are of near-duplicates of the
     kind that `copies` names: how far they are shifted, and their noise. `lower_bound` marks figures that more effort
@@ -85,6 +87,7 @@ class AttackResult(Record):
     threat: Threat
     status: Literal["ok", "failed", "outrun"]
     reason: str = ""
+    weaker_form_of: str = ""
     naive: bool = False
     queries: int = Field(default=1, ge=1)
     near_copies: bool = False
@@ -140,8 +143,9 @@ class TierFigures(Record):
     mean image of the original's class, by the same formula; beyond the mean image where the network gives no classes.
     Whoever knows the label reaches that much without any release. None where the upper end of what the class's mean
     reaches lies above 0.9: nothing can be told there.
-    `conclusive` is False where an attack of the tier failed: then the figures are only those of the other attacks, and
-    prove no privacy. `index_attack` names the attack behind `index`.
+    `conclusive` is False where an attack of the tier failed and no stronger form of it ended there: then the figures
+    are only those of the other attacks, and prove no privacy. `failed` names them. `index_attack` names the attack
+    behind `index`.
     """
 
     threat: Threat

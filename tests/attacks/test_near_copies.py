@@ -8,7 +8,8 @@ import pytest
 import torch
 from attack_views import EFFORT, audit_target, digits, error, first_layer, view_of
 from collabplan.attacks import ArtifactCache, AuditTarget, CopyKind, attack_named
-from collabplan.attacks.near_copies import EXACT, choose_reading, copies_told, most_telling, told_note
+from collabplan.attacks.interface import law_of
+from collabplan.attacks.near_copies import EXACT, ChosenReading, choose_reading, copies_told, most_telling, told_note
 from collabplan.attacks.releases import COPY_KINDS, MOVING
 from defense_records import defense_record
 from torch import Tensor, nn
@@ -65,6 +66,25 @@ def test_ten_near_duplicates_never_tell_less_than_one_release(name: str, kind: C
     assert both <= error((originals, alone.reconstruct(released.first, draws()).images)) + 0.01
     if kind == STILL:
         assert not chosen.first_alone
+
+
+@pytest.mark.parametrize("first_alone", [True, False])
+def test_a_reading_is_held_against_the_releases_that_it_reads(first_alone: bool) -> None:
+    device, data = keyed(0.5), digits()[0].take(torch.arange(8))
+    released = device.release(data, draws(1), queries=MANY, copies=MOVING)
+    assert released.first is not None
+    view = replace(view_of(device), queries=1 if first_alone else MANY, copies=None if first_alone else MOVING)
+    reader = attack_named("likelihood").fit(view, replace(EFFORT, iterations=1), draws())
+    law, own = law_of(ChosenReading(reader, first_alone)), law_of(reader)
+    assert law is not None
+    assert own is not None
+    expected = own.misfits(released.first if first_alone else released, device.pixels(data))
+    torch.testing.assert_close(law.misfits(released, device.pixels(data)), expected)
+
+
+def test_a_reading_by_an_attack_without_a_law_has_none() -> None:
+    reader = attack_named("prior").fit(view_of(keyed(0.5)), EFFORT, draws())
+    assert law_of(ChosenReading(reader, first_alone=True)) is None
 
 
 def test_attackers_learn_from_near_duplicates_that_are_made_once_for_all_defenses() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from collabplan.attacks import budget_objection, merged, tier_figures, worst_tiers
+from collabplan.attacks import TIERS, budget_objection, merged, tier_figures, worst_tiers
 from collabplan.attacks.tiers import over_seeds
 from collabplan.estimators.share_interval import share_interval
 from collabplan.records import AttackFigures, AttackResult, Audit, Interval, LinkageRate, Threat, TierFigures
@@ -45,6 +45,50 @@ def test_a_failed_attack_leaves_its_tier_inconclusive_unless_it_is_naive() -> No
     ridge = result("ridge", "black-box", 0.5)
     assert tiers(ridge, failed)["black-box"].failed == ("inverse",)
     assert tiers(ridge, naive)["black-box"].conclusive
+
+
+def shadow(index: float | None = 0.0, **more: Any) -> AttackResult:
+    known: dict[str, Any] = {"reason": "below the prior", "weaker_form_of": "inverse"}
+    return result("shadow-same", "query-free", index, **known | more)
+
+
+def test_a_failed_attack_spares_the_tiers_where_one_ended_that_does_the_same_and_sees_more() -> None:
+    others = result("prior", "query-free", 0.0), result("likelihood", "white-box", 0.2)
+    for name, queries in (("inverse", 1), ("inverse (10 releases)", 10)):
+        found = tiers(shadow(), result(name, "black-box", 0.3, queries=queries), *others)
+        assert [found[threat].conclusive for threat in TIERS] == [False, True, True]
+        assert found["query-free"].failed == ("shadow-same",)
+        assert found["white-box"].failed == ()
+
+
+SHADOW, MANY_SHADOW = shadow(), shadow(queries=10, near_copies=True, copies="shift 1, noise 4/255")
+
+
+@pytest.mark.parametrize(
+    ("failed", "other"),
+    [
+        (SHADOW, result("inverse", "black-box", None, reason="diverged")),
+        (SHADOW, result("inverse", "black-box", 0.3, reason="not converged")),
+        (SHADOW, result("inverse", "black-box", 0.3).model_copy(update={"status": "outrun"})),
+        (SHADOW, result("inverse (naive)", "black-box", 0.3, naive=True)),
+        (SHADOW, result("inverse (faces)", "black-box", 0.3).model_copy(update={"attacker_data": "faces"})),
+        (SHADOW, result("kernel", "black-box", 0.3)),
+        (shadow(weaker_form_of=""), result("inverse", "black-box", 0.3)),
+        (shadow(0.4), result("inverse", "black-box", 0.3)),
+        (shadow(queries=10), result("inverse", "black-box", 0.3)),
+        (MANY_SHADOW, result("inverse (10 releases)", "black-box", 0.3, queries=10)),
+    ],
+    ids=[
+        "failed too", "not converged", "outrun", "naive", "other images", "another attack", "an attack of its own",
+        "recovered less", "fewer releases", "exact repeats beside near-duplicates",
+    ],
+)  # fmt: skip
+def test_it_spares_none_where_that_one_did_not_end_or_did_not_see_more(
+    failed: AttackResult, other: AttackResult
+) -> None:
+    found = tiers(failed, other, result("prior", "query-free", 0.0), result("ridge", "black-box", 0.2))
+    assert failed.attack in found["black-box"].failed
+    assert not found["black-box"].conclusive
 
 
 def test_what_a_failed_attack_recovered_counts() -> None:

@@ -72,7 +72,11 @@ def traced_network(first: nn.Module, width: int) -> TracedGraph:
 
 def audit_target(first: nn.Module, width: int, spec: DefenseRecord | None = None, *, cut: int = 1) -> AuditTarget:
     """The device whose `cut`-th cut (by depth, the raw input being the first) lies behind `first`."""
-    traced = traced_network(first, width)
+    return device_at(traced_network(first, width), cut, spec)
+
+
+def device_at(traced: TracedGraph, cut: int, spec: DefenseRecord | None = None) -> AuditTarget:
+    """The device with the `cut`-th cut (by depth, the raw input being the first) of a network for the digits."""
     chosen = sorted(candidate_cuts(traced, 1), key=lambda each: each.depth)[cut]
     defense = Defense.for_cut(spec or defense_record(), chosen)
     if defense.record.bits is not None or defense.record.noise is not None:
