@@ -100,11 +100,11 @@ def tier_figures(
 
 
 def _stands_for(other: AttackResult, failed: AttackResult) -> bool:
-    """Whether another attack ended that does the same as a failed one, saw no less and recovered no less.
+    """Whether another attack ended, or was outrun, that does the same as a failed one and recovered no less.
 
-    It has as many releases, of the same kind; who sees several of any kind has one of the input itself among them.
+    It sees as many releases, of the same kind; who sees several of any kind has one of the input itself among them.
     """
-    same = plain_name(other) == failed.weaker_form_of and other.status == "ok" and counts(other)
+    same = plain_name(other) == failed.weaker_form_of and other.status != "failed" and counts(other)
     if not same or other.figures is None or other.queries < failed.queries:
         return False
     if failed.queries > 1 and other.copies != failed.copies:
