@@ -12,7 +12,9 @@ from .interface import Attack
 from .inverse import InverseNetwork
 from .likelihood import MaximumLikelihood
 from .prior import PriorOnly
+from .recognition import Recognition
 from .refined import Refined
+from .retrieval import Retrieval
 from .ridge import KernelRidge, LinearRidge
 from .shadow import ShadowModel
 
@@ -20,7 +22,9 @@ ATTACKS: dict[str, Callable[[], Attack]] = {
     "prior": PriorOnly,
     "ridge": LinearRidge,
     "kernel": KernelRidge,
+    "retrieval": Retrieval,
     "inverse": InverseNetwork,
+    "recognition": Recognition,
     "likelihood": MaximumLikelihood,
     "refined": Refined,
     "latent": LatentPrior,

@@ -12,7 +12,7 @@ from .invariants import counts
 from .race import WORTH, Run, Runner, may_outrun, race
 from .standing import Standing
 
-NAMES = {"reconstructed": "reconstruction_rate"}
+NAMES = {"reconstructed": "reconstruction_rate", "reidentified": "reidentification"}
 """The fields of `AttackFigures` that have another name than the figure of a race."""
 
 

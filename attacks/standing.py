@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .metrics import LEAST_ERROR, Judge, recognised, squared_errors
+from .metrics import LEAST_ERROR, Judge, recognised, reidentified, squared_errors
 from .similarity import ssim
 from .views import View, within
 
@@ -70,7 +70,9 @@ class Course:
         truth = self.images[: len(made)]
         figures = {"index": self._indices(made)}
         similar = ssim(made, truth)
-        if similar is not None:
+        if similar is None:
+            figures["reidentified"] = reidentified(made, self.gallery)
+        else:
             figures["ssim"] = similar
             figures["reconstructed"] = recognised(made, truth, self.gallery)
         if self.region is not None and truth.ndim == 4:

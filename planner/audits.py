@@ -54,11 +54,14 @@ from .problem import AuditOptions, Rung
 from .roles import Roles
 from .space import Point, point_of
 
-STEERING = ("prior", "ridge", "inverse")
+STEERING = ("prior", "ridge", "retrieval", "inverse")
 """Attacks that are run during the search: the strongest for their cost, each in its strongest variant alone."""
 
-STEERING_OF_CODES = (*STEERING, "kernel")
-"""The same for projections of the whole tensor: few numbers, possibly trained against linear attackers."""
+OF_CODES = "kernel"
+"""Run besides for projections of the whole tensor: few numbers, possibly trained against linear attackers."""
+
+OF_PICTURES = "recognition"
+"""Run besides where the share of reconstructed pictures is limited: it reaches the most."""
 
 SHARE_AUDITED = 0.2
 """Share of the candidates within the other budgets that is audited by default."""
@@ -192,8 +195,9 @@ class Audits:
         return len(self._made)
 
     def _steering(self, point: Point) -> tuple[str, ...]:
-        projection = point.defense.projection
-        return STEERING_OF_CODES if projection is not None and projection.rank is not None else STEERING
+        projection, limited = point.defense.projection, self.evaluator.problem.budgets.max_reconstruction is not None
+        codes = projection is not None and projection.rank is not None
+        return (*STEERING, *[OF_CODES] * codes, *[OF_PICTURES] * limited)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -201,7 +205,8 @@ class Audits:
         if not self._made:
             return ()
         effort = self.options.search_effort.name
-        names = sorted({name for point in self._made for name in self._steering(point)}, key=STEERING_OF_CODES.index)
+        order = (*STEERING, OF_CODES, OF_PICTURES)
+        names = sorted({name for point in self._made for name in self._steering(point)}, key=order.index)
         said = (
             f"{self.made} candidates were attacked while searching ({', '.join(names)}; {effort} effort, so lower "
             "bounds)"

@@ -45,5 +45,5 @@ def test_an_attack_is_named_as_it_is_looked_up() -> None:
 
 
 def test_an_unknown_attack_lists_what_there_is() -> None:
-    with pytest.raises(CollabplanError, match="known are prior, ridge, kernel, inverse"):
+    with pytest.raises(CollabplanError, match="known are prior, ridge, kernel, retrieval"):
         attack_named("magic")

@@ -202,7 +202,7 @@ def test_directions_that_are_kept_are_what_is_attacked(attacked: Path, capsys: p
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--attacks", "magic"), "there is no attack 'magic'; known are prior, ridge, kernel, inverse"),
+        (("--attacks", "magic"), "there is no attack 'magic'; known are prior, ridge, kernel, retrieval"),
         (("--attacks", ","), "--attacks is empty"),
         (("--seeds", str(10**20)), "Invalid value for '--seeds'"),
         (("--cuts", "nowhere"), "--cuts has the unknown 'nowhere'"),

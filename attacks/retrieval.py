@@ -1,0 +1,90 @@
+"""Black-box: of the attacker's own images, the one whose release is nearest to the release that was seen.
+
+It is a real picture, in place of a blur. People and networks may take it for the original where squared error does not.
+Distances are of standardised numbers, and of those alone that were seen.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ..records import Threat
+from .adversary_view import AdversaryView
+from .descent import Practice
+from .features import Standard
+from .interface import Attacker, Effort, Reconstruction, Training
+from .releases import ObservedReleases
+
+MOST_NUMBERS = 1e8
+"""The most numbers that auxiliary images send together, so that 0.8 GB hold them and their squares."""
+
+CHUNK = 500
+"""Releases that are compared at once."""
+
+TELLING = 0.02
+"""With an index of less than this on held-out images, the nearest images tell nothing, and the mean image is better."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retrieval:
+    """The attack."""
+
+    revision: ClassVar[int] = 1
+    iterated: ClassVar[bool] = False
+    name: str = "retrieval"
+    threat: Threat = "black-box"
+    per_image: bool = False
+
+    def fit(self, view: AdversaryView, effort: Effort, generator: torch.Generator) -> Attacker:  # noqa: ARG002
+        """Query the device with as many auxiliary images as fit into memory."""
+        width = sum(math.prod(shape) for shape in view.row_shapes)
+        most = max(20, int(MOST_NUMBERS / max(width, 1)))
+        images = view.training.take(torch.arange(min(len(view.training), most)))
+        clean = view.typical(view.ask(images))
+        standard, pixels = Standard.of(clean), view.pixels(images)
+        sent = standard.flat(ObservedReleases(clean, (None,) * len(clean), images))
+        nearest = _Nearest(standard, sent, sent.square(), pixels)
+        practice = Practice.of(view, torch.arange(len(view.held_out)), generator)
+        if practice.index(nearest.reconstruct(practice.released, generator).images) >= TELLING:
+            return nearest
+        return _Nearest(standard, sent[:1], sent[:1].square(), practice.mean[None])
+
+
+@dataclass(frozen=True, eq=False)
+class _Nearest:
+    """Gives the picture whose numbers are nearest.
+
+    Attributes:
+        standard: standardises releases.
+        sent, squared: `[n, features]`, what each picture sends, standardised, and its squares.
+        pictures: `[n, *image_shape]`.
+    """
+
+    standard: Standard
+    sent: Tensor
+    squared: Tensor
+    pictures: Tensor
+    training: Training = field(default_factory=Training)
+
+    def reconstruct(self, released: ObservedReleases, generator: torch.Generator) -> Reconstruction:  # noqa: ARG002
+        found = []
+        for chunk in torch.split(torch.arange(len(released)), CHUNK):
+            some = replace(released.take(chunk), first=None)
+            # The square of what was seen is the same for every picture.
+            apart = _seen(some) @ self.squared.T - 2 * self.standard.flat(some) @ self.sent.T
+            found.append(self.pictures[apart.argmin(dim=1)])
+        return Reconstruction(torch.cat(found))
+
+
+def _seen(released: ObservedReleases) -> Tensor:
+    """`[n, features]`: 1 where a number was seen, else 0."""
+    marks = [
+        torch.ones_like(row) if seen is None else seen.to(row.dtype)
+        for row, seen in zip(released.rows, released.seen, strict=True)
+    ]
+    return torch.cat([each.flatten(1) for each in marks], dim=1)
