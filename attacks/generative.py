@@ -38,6 +38,12 @@ PRACTICE_IMAGES = 8
 RESTARTS = 3
 """How often a network that died is replaced: one whose image explains the release worse than the mean image does."""
 
+STUCK = 10.0
+"""One that misses this many times what the median of its batch does has died, too, unless that is little."""
+
+LITTLE = 0.01
+"""Of what the mean image misses."""
+
 CONVERGING_SHARE, QUICK_SHARE = 2, 4
 """The generator's steps are the effort's over this, at standard effort or more and at quick effort."""
 
@@ -127,7 +133,7 @@ class _LatentAttacker:
 class UntrainedPrior:
     """Optimises the weights of an untrained generator, one per image."""
 
-    revision: ClassVar[int] = 4
+    revision: ClassVar[int] = 5
     iterated: ClassVar[bool] = True
     name: str = "untrained"
     threat: Threat = "white-box"
@@ -154,7 +160,8 @@ class _UntrainedAttacker:
                 blank = loss(mean.expand(len(batch), *mean.shape))
             images, losses, trace = self._descended(loss, generator)
             for _ in range(RESTARTS):
-                dead = (losses > blank).nonzero()[:, 0]
+                most = (LITTLE * blank).clamp(min=STUCK * float(losses.median()))
+                dead = (losses > torch.minimum(most, blank)).nonzero()[:, 0]
                 if not len(dead):
                     break
                 again, found, _ = self._descended(self.law.against(batch.take(dead.cpu())), generator)

@@ -6,11 +6,13 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from attack_views import BRIEF, attacked, audit_target, first_layer, view_of
+from attack_views import BRIEF, SIDE, attacked, audit_target, first_layer, view_of
 from collabplan.attacks import ArtifactCache, attack_named, generative
 from collabplan.attacks.generators import Generator
+from collabplan.attacks.release_law import ReleaseLoss
 from collabplan.attacks.similarity import ssim
 from collabplan.attacks.training import seeded, train
+from torch import Tensor
 
 
 def test_a_network_that_died_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -31,6 +33,21 @@ def test_a_network_that_died_begins_anew(monkeypatch: pytest.MonkeyPatch) -> Non
     assert found is not None
     assert len(begun) == 10
     assert float(found.min()) > 0.9
+
+
+def test_a_network_that_is_stuck_far_from_the_others_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It explains its release better than the mean image does, and yet it found nothing."""
+    counts: list[int] = []
+
+    def found(_: object, loss: ReleaseLoss, __: torch.Generator) -> tuple[Tensor, Tensor, list[float]]:
+        counts.append(len(loss.released))
+        losses = torch.full((len(loss.released),), 0.02)
+        losses[0] = 0.5 if len(counts) == 1 else 0.02
+        return torch.zeros(len(losses), 1, SIDE, SIDE), losses, [0.02]
+
+    monkeypatch.setattr(generative._UntrainedAttacker, "_descended", found)
+    attacked(attack_named("untrained"), audit_target(first_layer(), 6), 8)
+    assert counts == [8, 1]
 
 
 def test_the_generator_is_trained_once_for_all_cuts(monkeypatch: pytest.MonkeyPatch) -> None:
