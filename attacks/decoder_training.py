@@ -37,7 +37,7 @@ class TrainedDecoder:
     @torch.no_grad()
     def reconstruct(self, released: ObservedReleases, generator: torch.Generator) -> Reconstruction:  # noqa: ARG002
         """Images clamped to [0, 1]."""
-        return Reconstruction(torch.cat(list(_decoded(self.decoder, self.prepare, released))))
+        return Reconstruction(torch.cat(list(decoded(self.decoder, self.prepare, released))))
 
 
 def train_decoder(
@@ -108,13 +108,14 @@ def held_loss(decoder: nn.Module, prepare: DecoderInput, held: tuple[ObservedRel
     """Mean squared error, per number, of clamped reconstructions on `held`."""
     released, images = held
     total, start = 0.0, 0
-    for made in _decoded(decoder, prepare, released):
+    for made in decoded(decoder, prepare, released):
         total += float((made - images[start : start + len(made)]).square().sum())
         start += len(made)
     return total / images.numel()
 
 
-def _decoded(decoder: nn.Module, prepare: DecoderInput, released: ObservedReleases) -> Iterator[Tensor]:
+@torch.no_grad()
+def decoded(decoder: nn.Module, prepare: DecoderInput, released: ObservedReleases) -> Iterator[Tensor]:
     """Images of successive releases, clamped to [0, 1], on the CPU."""
 
     def run(some: slice) -> Tensor:

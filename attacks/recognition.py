@@ -15,11 +15,11 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import adaptive_avg_pool2d, cross_entropy, mse_loss
 
 from ..records import Threat
 from .adversary_view import AdversaryView
-from .decoder_training import TrainedDecoder
+from .decoder_training import TrainedDecoder, decoded
 from .interface import Attacker, Effort
 from .inverse import InverseNetwork
 from .shared_fits import fitted_once
@@ -27,6 +27,9 @@ from .training import train
 
 OTHERS = 1000
 """Images among which each of a batch is recognised, beside the batch itself: about as many as an audit's gallery."""
+
+GLIMPSED = 32
+"""Pixels a side by which images are told apart: more cost memory, and which picture it is shows in few."""
 
 RATE = 1e-3
 """Learning rate, also of linear paths: they lead to the least squared error, which is no longer what is sought."""
@@ -46,30 +49,32 @@ class Recognition:
         """Go on from `inverse`, which is fitted or taken from the cache. Raises AttackFailed if training diverges."""
         start = fitted_once(InverseNetwork(), view, effort)
         assert isinstance(start, TrainedDecoder)
-        data, prepare = view.learned, start.prepare
+        data, prepare, device = view.learned, start.prepare, view.device
         images, bank = view.pixels(data), view.bank(data)
-        held, truth = prepare(view.query(view.held_out, generator)), view.pixels(view.held_out).to(view.device)
+        looks, count = glimpsed(images), len(data)
+        held, truth = view.query(view.held_out, generator), view.pixels(view.held_out)
+        known = glimpsed(truth)
         blank = float((images.mean(dim=0) - images).square().mean()) or 1.0
 
         def step_loss(network: nn.Module, positions: Tensor, step: int) -> Tensor:  # noqa: ARG001
             assert isinstance(network, _Recogniser)
-            others = torch.randint(0, len(data), (OTHERS,), generator=generator)
-            candidates = torch.cat([positions, others[~torch.isin(others, positions)]])
+            others = torch.randint(0, count, (OTHERS,), generator=generator)
+            candidates = looks[torch.cat([positions, others[~torch.isin(others, positions)]])].to(device)
             made = network.decoder(prepare(bank.at(positions, generator)))
-            return network.loss(made, images[candidates].to(view.device), blank)
+            return network.mistaken(glimpsed(made), candidates) + mse_loss(made, images[positions].to(device)) / blank
 
         @torch.no_grad()
         def held_loss(network: nn.Module) -> float:
             assert isinstance(network, _Recogniser)
-            return float(network.loss(network.decoder(held), truth, blank))
+            made = torch.cat(list(decoded(network.decoder, prepare, held)))
+            mistaken = network.mistaken(glimpsed(made).to(device), known.to(device))
+            return float(mistaken) + float(mse_loss(made, truth)) / blank
 
-        with torch.no_grad():
-            missed = float((start.decoder(held) - truth).square().flatten(1).sum(dim=1).mean()) or 1.0
-        # The mean image is recognised by chance, with the mean image's error.
-        unit = math.log(len(truth)) + 1
+        begun = torch.cat([glimpsed(some) for some in decoded(start.decoder, prepare, held)])
+        missed = float((begun - known).square().flatten(1).sum(dim=1).mean()) or 1.0
         network, training = train(
-            _Recogniser(copy.deepcopy(start.decoder), missed).to(view.device),
-            step_loss, held_loss, len(data), effort, generator, rate=lambda _: RATE, unit=unit,
+            _Recogniser(copy.deepcopy(start.decoder), missed).to(device), step_loss, held_loss, count, effort,
+            generator, rate=lambda _: RATE, unit=math.log(max(len(known), 2)) + 1,  # of the mean image
         )  # fmt: skip
         assert isinstance(network, _Recogniser)
         return TrainedDecoder(network.decoder, prepare, training)
@@ -88,14 +93,24 @@ class _Recogniser(nn.Module):
         self.decoder = decoder
         self.sharpness = nn.Parameter(torch.tensor(-math.log(missed)))
 
-    def loss(self, made: Tensor, candidates: Tensor, blank: float) -> Tensor:
-        """How badly reconstructions are recognised, and how far they are from their originals: a scalar.
+    def mistaken(self, made: Tensor, candidates: Tensor) -> Tensor:
+        """The cross entropy of taking reconstructions for one of the candidates by their squared distances: a scalar.
 
         Args:
-            made: `[b, *image_shape]`.
-            candidates: `[c, *image_shape]`, of which the first b are the originals.
-            blank: the mean squared error of the mean image, per number.
+            made: `[b, *shape]`.
+            candidates: `[c, *shape]`, of which the first b are the originals.
         """
         apart = torch.cdist(made.flatten(1), candidates.flatten(1)).square() * self.sharpness.exp()
-        own = torch.arange(len(made), device=made.device)
-        return cross_entropy(-apart, own) + (made - candidates[: len(made)]).square().mean() / blank
+        return cross_entropy(-apart, torch.arange(len(made), device=made.device))
+
+
+def glimpsed(images: Tensor) -> Tensor:
+    """`[n, C, H, W]` with at most `GLIMPSED` pixels a side, averaged; other inputs as they are.
+
+    Examples:
+        >>> glimpsed(torch.zeros(2, 3, 224, 160)).shape
+        torch.Size([2, 3, 32, 32])
+    """
+    if images.ndim != 4 or max(images.shape[2:]) <= GLIMPSED:
+        return images
+    return adaptive_avg_pool2d(images, tuple(min(side, GLIMPSED) for side in images.shape[2:]))
