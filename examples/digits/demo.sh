@@ -26,7 +26,7 @@ step() {
 step '/^profile:/p' profile "$model" --max-crossing 1
 step '/^Chosen plan/,/^level/p; /^plan:/p' optimize --budget-ms 60 --max-edge-params 60000 --edge-slowdown 5 \
     --defense none --defense projection:rank=4 --finetune 8 --no-audit -o plan.json
-step '/  audited  /,/^output alone/p' attack plan.json --attacks kernel,recognition
+step '/  audited  /,/^output alone/p' attack plan.json --attacks kernel,inverse,recognition
 step '/^checked/,/bit for bit/p' split plan.json -o halves
 step '1,/^report:/p' report plan.json -o report.html
 echo "demo/report.html shows the plan, demo/halves has its two halves, demo/session.txt what was printed."
