@@ -114,10 +114,10 @@ def held_loss(decoder: nn.Module, prepare: DecoderInput, held: tuple[ObservedRel
     return total / images.numel()
 
 
-@torch.no_grad()
 def decoded(decoder: nn.Module, prepare: DecoderInput, released: ObservedReleases) -> Iterator[Tensor]:
     """Images of successive releases, clamped to [0, 1], on the CPU."""
 
+    @torch.no_grad()
     def run(some: slice) -> Tensor:
         made: Tensor = decoder(prepare(released.take(torch.arange(some.start, some.stop))))
         return made.clamp(0, 1).cpu()

@@ -111,6 +111,8 @@ SEED_TEXTS = {
     "prior": "PriorOnly(name='prior', threat='query-free', per_image=False)",
     "ridge": "LinearRidge(name='ridge', threat='black-box', per_image=False)",
     "kernel": "KernelRidge(name='kernel', threat='black-box', per_image=False)",
+    "retrieval": "Retrieval(name='retrieval', threat='black-box', per_image=False)",
+    "recognition": "Recognition(name='recognition', threat='black-box', per_image=False)",
     "inverse": "InverseNetwork(name='inverse', threat='black-box', per_image=False)",
     "likelihood": "MaximumLikelihood(priors=((0.0, 0.0), (0.001, 0.0), (0.01, 0.0), (0.01, 0.01), (0.1, 0.0), "
     "(0.1, 0.1), (1.0, 1.0)), starts=2, name='likelihood', threat='white-box', per_image=True)",

@@ -59,6 +59,8 @@ def test_a_failed_attack_spares_the_tiers_where_one_ended_that_does_the_same_and
         assert [found[threat].conclusive for threat in TIERS] == [False, True, True]
         assert found["query-free"].failed == ("shadow-same",)
         assert found["white-box"].failed == ()
+    outrun = result("inverse", "black-box", 0.3).model_copy(update={"status": "outrun"})
+    assert tiers(shadow(), outrun, *others)["black-box"].conclusive, "it cannot lead, and who sees less no more"
 
 
 SHADOW, MANY_SHADOW = shadow(), shadow(queries=10, near_copies=True, copies="shift 1, noise 4/255")
@@ -69,7 +71,6 @@ SHADOW, MANY_SHADOW = shadow(), shadow(queries=10, near_copies=True, copies="shi
     [
         (SHADOW, result("inverse", "black-box", None, reason="diverged")),
         (SHADOW, result("inverse", "black-box", 0.3, reason="not converged")),
-        (SHADOW, result("inverse", "black-box", 0.3).model_copy(update={"status": "outrun"})),
         (SHADOW, result("inverse (naive)", "black-box", 0.3, naive=True)),
         (SHADOW, result("inverse (faces)", "black-box", 0.3).model_copy(update={"attacker_data": "faces"})),
         (SHADOW, result("kernel", "black-box", 0.3)),
@@ -79,7 +80,7 @@ SHADOW, MANY_SHADOW = shadow(), shadow(queries=10, near_copies=True, copies="shi
         (MANY_SHADOW, result("inverse (10 releases)", "black-box", 0.3, queries=10)),
     ],
     ids=[
-        "failed too", "not converged", "outrun", "naive", "other images", "another attack", "an attack of its own",
+        "failed too", "not converged", "naive", "other images", "another attack", "an attack of its own",
         "recovered less", "fewer releases", "exact repeats beside near-duplicates",
     ],
 )  # fmt: skip

@@ -59,13 +59,13 @@ def test_an_audit_that_was_cut_off_keeps_its_finished_attacks_alone(tmp_path: Pa
 
     def step(what: str) -> None:
         begun.append(what)
-        if what == "inverse":
+        if what.startswith("inverse"):
             now[0] = 100.0
 
     with pytest.raises(TimeUp), until(Deadline(50.0, lambda: now[0])):
         run_audit(toy_request(), suite, EFFORT, seed=0, folder=tmp_path, step=step)
     kept = {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("*.safetensors")}
-    assert begun[-1] == "inverse"
+    assert begun[-1].startswith("inverse")
     assert kept
     again = run_audit(toy_request(), suite, EFFORT, seed=0, folder=tmp_path)
     assert {name: (tmp_path / name).stat().st_mtime_ns for name in kept} == kept, "nothing finished is run twice"

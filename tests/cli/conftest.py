@@ -19,7 +19,7 @@ from command_line import Ran, Run
 def few_attacks() -> Iterator[None]:
     """The catalogue has three attacks for a while; afterwards all, in their order."""
     every = dict(ATTACKS)
-    for name in set(ATTACKS) - {"prior", "ridge", "inverse"}:
+    for name in set(ATTACKS) - {"prior", "ridge", "retrieval", "inverse"}:
         del ATTACKS[name]
     yield
     ATTACKS.clear()
