@@ -42,9 +42,9 @@ def range_notes(data: Data, specs: Sequence[InputSpec], scaling: InputScaling, n
         ends = f"{float(tensor.min()):.3g} to {float(tensor.max()):.3g}"
         if outside > MOST_OUTSIDE:
             raise TargetError(
-                f"{outside:.0%} of the values of input {spec.name!r} ({ends}) lie outside {name}; what is beyond is cut "
-                "off, and leakage would look smaller than it is: declare the range that the model reads, scale the "
-                f"data to it, or leave {name} out"
+                f"{outside:.0%} of the values of input {spec.name!r} ({ends}) lie outside {name}; what is beyond is "
+                "cut off, and leakage would look smaller than it is: declare the range that the model reads, scale "
+                f"the data to it, or leave {name} out"
             )
         pixels = [scaling.to_unit(part).aminmax() for part in parts]
         low, high = min(float(part.min) for part in pixels), max(float(part.max) for part in pixels)
