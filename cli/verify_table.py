@@ -59,8 +59,8 @@ def findings(measured: Measured, plan: Plan) -> list[str]:
     ]
     if measured.exact_samples is not None:
         lines.append(
-            f"sent without the defense, on this machine alone, {measured.exact_samples:,} samples came back bit for "
-            "bit as the halves make them"
+            f"undefended, on this machine alone, {measured.exact_samples:,} samples came back bit for bit as the "
+            "halves make them"
         )
     if measured.edge_slowdown != 1:
         lines.append(
