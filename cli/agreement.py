@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from .grouping import option
-from .options import Debug, HelpAll, Json, OutputFile, examples
+from .options import Debug, Force, HelpAll, Json, OutputFile, examples
 
 EXAMPLES = examples(
     ("estimate", "collabplan leakage model.py -o leakage.json"),
@@ -28,6 +28,7 @@ def agreement(
     ] = "one",
     seed: Annotated[int, option("Of the bootstrap.", "N", default=True, least=0)] = 0,
     file: OutputFile = None,
+    force: Force = False,
     as_json: Json = False,
     _debug: Debug = False,
     _help_all: HelpAll = False,
@@ -38,10 +39,12 @@ def agreement(
     """
     from ..records import save
     from ..workflows.agreement import compare_reports
+    from ..workflows.replacing import refuse_to_replace
     from .agreement_table import agreement_table, remarks
     from .output import Output
 
     output = Output(as_json=as_json)
+    refuse_to_replace(file, force)
     made = compare_reports(leakage, audit, releases, seed)
     output.show(agreement_table(made, output.results.width))
     for line in remarks(made):

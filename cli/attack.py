@@ -109,6 +109,7 @@ def attack(
     from ..workflows.attack import attack as run
     from ..workflows.replacing import refuse_to_replace
     from ..workflows.workspace import Workspace
+    from .next_steps import to_deploy
     from .output import Output
     from .pages import require_plan, write_page
 
@@ -128,7 +129,7 @@ def attack(
     output.document(found.report)
     found.require_within()
     if target.endswith(".json"):
-        output.next(f"collabplan bundle {target} -o bundle")
+        output.next(*to_deploy(load(Plan, Path(target)), target))
     else:
         output.next("collabplan optimize --budget-ms 50")
 

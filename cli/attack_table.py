@@ -28,7 +28,7 @@ TIERS: tuple[Threat, ...] = ("query-free", "black-box", "white-box")
 def attack_table(report: AuditReport, width: int) -> Table:
     """Cuts by depth, a row per defense, then the model's output, in at most `width` columns."""
     rows = [*report.audits, *([report.output_floor] if report.output_floor is not None else [])]
-    columns = [column for column in _columns() if any(column.cell(row) for row in rows)]
+    columns = [column for column in _columns(_accuracy(rows)) if any(column.cell(row) for row in rows)]
     return fitted(columns, width, lambda left: [_filled(left, report, *widths) for widths in WIDTHS])
 
 
@@ -56,7 +56,13 @@ def _add(table: Table, name: str, defense: str, audit: Audit, columns: Sequence[
     table.add_row(escape(name), escape(defense), shown, *(column.cell(audit) for column in columns))
 
 
-def _columns() -> list[Column[Audit]]:
+def _accuracy(rows: Sequence[Audit]) -> Callable[[Interval | None], str]:
+    """How accuracy is shown: in percent, unless a metric of the target's own is no share of 1."""
+    known = [row.accuracy.value for row in rows if row.accuracy is not None]
+    return _share if all(0 <= value <= 1 for value in known) else _number
+
+
+def _columns(accuracy: Callable[[Interval | None], str]) -> list[Column[Audit]]:
     return [
         Column("", lambda audit: _of_worst(audit, lambda tier: f"{tier.index.value:.3f}{_mark(audit, tier)}")),
         Column("ex-\ncess", lambda audit: _of_worst(audit, lambda tier: _number(tier.excess))),
@@ -73,17 +79,19 @@ def _columns() -> list[Column[Audit]]:
         Column("fea-\ntures", lambda audit: _of_worst(audit, lambda tier: _number(tier.features_excess)), drops=5),
         Column("SSIM", lambda audit: _of_worst(audit, lambda tier: _number(tier.ssim_excess)), drops=7),
         Column("MS-\nSSIM", lambda audit: _of_worst(audit, lambda tier: _number(tier.ms_ssim_excess)), drops=7),
-        Column("accu-\nracy", lambda audit: _share(audit.accuracy), drops=2),
+        Column("accu-\nracy", lambda audit: accuracy(audit.accuracy), drops=2),
     ]
 
 
 def legend(report: AuditReport) -> list[str]:
     """How to read the columns."""
-    if not report.audits:
+    floor = [] if report.output_floor is None else [report.output_floor]
+    audits = list(report.audits) or floor
+    if not audits:
         return []
-    tiers = {tier.threat for audit in report.audits for tier in audit.tiers}
+    tiers = {tier.threat for audit in audits for tier in audit.tiers}
     strongest = next((threat for threat in reversed(TIERS) if threat in tiers), None)
-    chance = report.audits[0].chance
+    chance = audits[0].chance
     lines = [
         f"index: AUDITED, the worst of all {strongest} and weaker attacks that were run; 0 no better than the mean "
         "image, 1 the input itself; bar: the index, ░ to its interval's high end. Stronger attacks may exist",
@@ -92,7 +100,7 @@ def legend(report: AuditReport) -> list[str]:
     ]
     if report.output_floor is not None:
         lines.append(_about_floor(report))
-    lines += [*_perceptual(report.audits), *_beside(report.audits[0]), *_other_orders(report)]
+    lines += [*_perceptual(audits), *_beside(audits[0]), *_other_orders(report)]
     lines += outrun_note(report.audits)
     # The column "drop" shows no more than a rate where the defenses differ by that alone.
     others: dict[str, dict[str, None]] = {}
@@ -100,8 +108,9 @@ def legend(report: AuditReport) -> list[str]:
         if (rest := audit.defense.unfitted.without("dropout").text) != "none":
             others.setdefault(rest, {})[audit.cut_name] = None
     lines += [f"beside dropout: {text} at {', '.join(names)}" for text, names in others.items()]
-    shown = [*report.audits, *([report.output_floor] if report.output_floor is not None else [])]
-    return lines + marks_legend(mark for audit in shown for tier in audit.tiers for mark in _mark(audit, tier))
+    return lines + marks_legend(
+        mark for audit in [*report.audits, *floor] for tier in audit.tiers for mark in _mark(audit, tier)
+    )
 
 
 VISUAL = 2

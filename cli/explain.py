@@ -17,6 +17,7 @@ def explain(plan: PlanFile, as_json: Json = False, _debug: Debug = False, _help_
     """
     from ..records import Plan, load
     from ..workflows.explain import explanation
+    from .next_steps import to_attack
     from .output import Output
 
     output = Output(as_json=as_json)
@@ -27,4 +28,4 @@ def explain(plan: PlanFile, as_json: Json = False, _debug: Debug = False, _help_
         for sentence in sentences:
             output.say(f"- {sentence}")
     output.document({"plan_file": str(plan), "headline": loaded.headline, "sections": sections})
-    output.next(f"collabplan attack {plan}", "what attackers really recover")
+    output.next(*to_attack(loaded, plan))

@@ -9,7 +9,7 @@ import typer
 
 from ..workflows.options import CloudOptions, InferOptions
 from .grouping import grouped, option
-from .options import CLOUD, CLOUD_OPTIONS, OUTPUT, TRUST, Debug, HelpAll, Json, examples
+from .options import CLOUD, CLOUD_OPTIONS, OUTPUT, TRUST, Debug, Force, HelpAll, Json, examples
 
 EXAMPLES = examples(
     ("inputs from a file, outputs to another", "collabplan infer bundle --data x.npy -o outputs.safetensors"),
@@ -62,6 +62,7 @@ def infer(
         Path | None,
         option("Write the outputs: .safetensors or .json.", "FILE", OUTPUT, "-o", "--output", writes="file"),
     ] = None,
+    force: Force = False,
     as_json: Json = False,
     _debug: Debug = False,
     _help_all: HelpAll = False,
@@ -75,9 +76,11 @@ def infer(
     Without the cloud there is an error, or with --fallback the whole model's answer.
     """
     from ..workflows.infer import infer as run
+    from ..workflows.replacing import refuse_to_replace
     from .output import Output
 
     output = Output(as_json=as_json)
+    refuse_to_replace(file, force)
     found = run(folder, options, tls, output, file)
     if file is not None:
         output.wrote("outputs", file)

@@ -124,8 +124,9 @@ def show_report(made: LeakageReport, output: Output) -> None:
     output.say("")
     for line in head(made):
         output.say(line)
-    output.show(leakage_table(made, output.results.width))
-    for line in legend(made):
+    table = leakage_table(made, output.results.width)
+    output.show(table)
+    for line in legend(made, table):
         output.say(line)
     for note in made.notes:
         output.say(f"note: {note}")

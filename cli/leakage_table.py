@@ -51,8 +51,8 @@ def head(report: LeakageReport) -> list[str]:
     return lines
 
 
-def legend(report: LeakageReport) -> list[str]:
-    """How to read the columns."""
+def legend(report: LeakageReport, shown: Table | None = None) -> list[str]:
+    """How to read the columns: of `shown`, which may be too narrow for some, or all."""
     rows = _every(report)
     high = (
         "bar: the index, ░ to its high end, which adds what more samples may do, what these cannot show and, where "
@@ -65,7 +65,8 @@ def legend(report: LeakageReport) -> list[str]:
         lines.append(
             f"info: 95 % ends of the sandwich: {surrogates}; SATURATED: more than these samples resolve, ranks nothing"
         )
-        lines.append("3 nats: at how many times the floor's noise 3 nats would be left; it ranks saturated cuts")
+        if shown is None or any("3 nats" in str(column.header) for column in shown.columns):
+            lines.append("3 nats: at how many times the floor's noise 3 nats would be left; it ranks saturated cuts")
     if any(_ceiling(row) for row in rows):
         lines.append("nobody above: no attacker picks the right one of these samples more often, from one release")
     return lines + marks_legend(SURROGATE if "surrogate" in meanings else "")

@@ -9,7 +9,7 @@ import typer
 
 from ..workflows.options import CloudOptions
 from .grouping import grouped, option
-from .options import CLOUD, CLOUD_OPTIONS, OUTPUT, Debug, HelpAll, Json, examples
+from .options import CLOUD, CLOUD_OPTIONS, OUTPUT, Debug, Force, HelpAll, Json, examples
 
 EXAMPLES = examples(
     ("on the cloud's machine", "collabplan serve bundle --listen 0.0.0.0:7433 --tls-cert cert.pem --tls-key key.pem"),
@@ -37,6 +37,7 @@ def link(
     file: Annotated[
         Path, option("Where to write the link.", "FILE", OUTPUT, "-o", "--output", default=True, writes="file")
     ] = Path("link.json"),
+    force: Force = False,
     as_json: Json = False,
     _debug: Debug = False,
     _help_all: HelpAll = False,
@@ -53,9 +54,11 @@ def link(
     from ..records import save
     from ..report.wording import link_text, number
     from ..workflows.link import measure_link_to
+    from ..workflows.replacing import refuse_to_replace
     from .output import Output
 
     output = Output(as_json=as_json)
+    refuse_to_replace(file, force)
     report = measure_link_to(cloud, bundle, output, seconds=seconds, most=most, tls=tls)
     trip = report.round_trip
     output.say(link_text(report.link))

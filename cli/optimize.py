@@ -136,6 +136,7 @@ def report(found: SearchResult, kept: PlanFile, least: Level | None, output: Out
     from ..records import BudgetError
     from ..workflows.optimize import how_much, no_plan, plan_notes
     from ..workflows.plan_keeping import accepted, unproven
+    from .next_steps import to_attack
     from .pages import write_page
     from .plan_tables import chosen_plan, compared_rows, comparison, front, front_rows, rows_legend
 
@@ -164,7 +165,7 @@ def report(found: SearchResult, kept: PlanFile, least: Level | None, output: Out
         raise BudgetError(no_plan(found))
     if not accepted(plan, least):
         raise BudgetError(unproven(plan, file))
-    output.next(f"collabplan explain {file}", f"then collabplan attack {file}")
+    output.next(f"collabplan explain {file}", f"then {to_attack(plan, file)[0]}")
 
 
 def document(found: SearchResult, plan: Plan | None, file: Path) -> dict[str, Any]:

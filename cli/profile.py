@@ -9,7 +9,19 @@ import typer
 from ..targets.input_options import InputOptions
 from ..workflows.options import ProfileOptions
 from .grouping import grouped, option
-from .options import MAX_CROSSING, RUNS_CODE, BatchDim, DataPath, Debug, HelpAll, Inputs, Json, OutputFile, examples
+from .options import (
+    MAX_CROSSING,
+    RUNS_CODE,
+    BatchDim,
+    DataPath,
+    Debug,
+    Force,
+    HelpAll,
+    Inputs,
+    Json,
+    OutputFile,
+    examples,
+)
 
 if TYPE_CHECKING:
     from ..records import Profile
@@ -47,6 +59,7 @@ def profile(
     batch_dim: BatchDim = None,
     data: DataPath = None,
     file: OutputFile = None,
+    force: Force = False,
     as_json: Json = False,
     _debug: Debug = False,
     _help_all: HelpAll = False,
@@ -57,10 +70,12 @@ def profile(
     """
     from ..records import save
     from ..workflows.profile import profile_target
+    from ..workflows.replacing import refuse_to_replace
     from ..workflows.workspace import Workspace
     from .output import Output
 
     output = Output(as_json=as_json)
+    refuse_to_replace(file, force)
     made, path = profile_target(target, InputOptions.given(inputs, batch_dim, data), options, Workspace.here(), output)
     if file is not None:  # before the report, whose reader may leave early: `| head`
         save(made, file)

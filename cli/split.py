@@ -35,6 +35,7 @@ def split(
     from ..workflows.planned import open_plan
     from ..workflows.replacing import refuse_to_replace
     from ..workflows.split import split_plan
+    from .next_steps import to_deploy
     from .output import Output
 
     output = Output(as_json=as_json)
@@ -57,7 +58,7 @@ def split(
             "composes": True,
         }
     )
-    output.next(f"collabplan bundle {plan} -o bundle", "what device and cloud need")
+    output.next(*to_deploy(found.plan, plan))
 
 
 def _crossing(plan: Plan) -> str:

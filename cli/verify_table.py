@@ -58,7 +58,10 @@ def findings(measured: Measured, plan: Plan) -> list[str]:
         f"{_shares(wanted)}",
     ]
     if measured.exact_samples is not None:
-        lines.append(f"undefended, {measured.exact_samples:,} samples came back bit for bit as the halves make them")
+        lines.append(
+            f"undefended, on this machine alone, {measured.exact_samples:,} samples came back bit for bit as the "
+            "halves make them"
+        )
     if measured.edge_slowdown != 1:
         lines.append(
             f"the device's times are multiplied by {measured.edge_slowdown:g}, as the plan declares; they are not "

@@ -204,6 +204,41 @@ def beside_constant(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class ScaleOfMetric:
+    """What a user's own metric gives the undefended model: `own`, and with one another's answers: `others`."""
+
+    own: float
+    others: float
+
+    @classmethod
+    def of(cls, scorer: Scorer, outputs: Any, labels: Tensor | None, count: int) -> ScaleOfMetric | None:
+        """The two scores of some samples; None where the metric cannot score answers that do not belong to them."""
+        turned = torch.arange(count).roll(count // 2)
+        others = pytree.tree_map(
+            lambda leaf: leaf[turned] if isinstance(leaf, Tensor) and leaf.ndim and len(leaf) == count else leaf,
+            outputs,
+        )
+        own = float(scorer.call(outputs, labels, count).nanmean())
+        try:
+            return cls(own, float(scorer.call(others, labels, count).nanmean()))
+        except TargetError:
+            return None
+
+    def beside(self, budget: float, metric: str) -> str | None:
+        """What to say where a drop of `budget` admits answers that have nothing to do with their samples."""
+        between = self.own - self.others
+        if between > budget:
+            return None
+        both = f"{metric} is {self.own:.3g} undefended and {self.others:.3g} with the answers to other samples"
+        if between <= 0:
+            return f"{both}: a drop from it means nothing; look at the metric, labels and weights"
+        return (
+            f"{both}: --max-accuracy-drop {budget:g} lets all of that be lost; give less than {between:.2g}, in the "
+            "metric's own unit"
+        )
+
+
 def paired_accuracy(undefended: Scores, defended: Sequence[Scores], *, changes: bool = True) -> Accuracy:
     """Accuracy and paired drop with 95 % intervals.
 

@@ -267,8 +267,10 @@ class Planning:
         self.roles, self.beside = roles, tuple(beside)
         measured = (*self.candidates, *searched)
         self.candidates = measured
-        with suppress(TimeUp):
+        try:
             self._keep(self._choose(measured, self.measured.confirm, beside=self.beside))
+        except TimeUp:
+            self.timed_out = self.timed_out or f"choice among {len(measured)} candidates"
         if self.audits is None or self.unbeatable:
             return
         self.foretell(self.planned)

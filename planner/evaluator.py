@@ -36,7 +36,7 @@ from ..records import ALONE, Accuracy, Candidate, CollabplanError, Granularity, 
 from ..records.byte_cache import ByteBoundedCache
 from ..records.revisions import revisions_of
 from ..targets.data import Data
-from .accuracy import Scorer, Scores, beside_constant, paired_accuracy
+from .accuracy import ScaleOfMetric, Scorer, Scores, beside_constant, paired_accuracy
 from .artifacts import open_artifacts
 from .budgets import Costs, judged
 from .defending import Defenses
@@ -114,6 +114,7 @@ class Evaluator:
         self.defenses = Defenses(self.activations, problem.search, self.cuts, options)
         self._outputs: dict[Split, list[tuple[Data, Any]]] = {}
         self._undefended: dict[Split, UndefendedScores] = {}
+        self._scale: ScaleOfMetric | None = None
         self._subsets: dict[Split, Data] = {}
         self._secrets: dict[Split, Secrets] = {}
         self._tuned: dict[Point, Tuned | None] = {}
@@ -446,6 +447,9 @@ class Evaluator:
                 scores = self._undefended["search"].scores
                 said = beside_constant(self.reading, scores.values, self.problem.search.labels)
                 notes += [said] if said else []
+        elif self._scale is not None and self.problem.budgets.max_accuracy_drop is not None:
+            said = self._scale.beside(self.problem.budgets.max_accuracy_drop, self._scorer.metric)
+            notes += [said] if said else []
         return tuple(notes)
 
     def _inputs(self, split: Split) -> Secrets:
@@ -461,6 +465,8 @@ class Evaluator:
                 own = self._scorer.needs_own_labels
                 given = self._scorer.own_labels(outputs) if own else samples.labels
                 tally.add(outputs, given, len(samples))
+                if split == "search" and self.problem.evaluate is not None and self._scale is None:
+                    self._scale = ScaleOfMetric.of(self._scorer, outputs, given, len(samples))
                 labels += [] if given is None else [given]
             self._undefended[split] = UndefendedScores(tally.finish(), torch.cat(labels) if labels else None)
         return self._undefended[split]

@@ -109,8 +109,8 @@ def _latency_violations(p50: Interval, predicted: Latency) -> Iterator[str]:
     if p50.high < planned.low or p50.low > planned.high:
         side = "slower" if p50.low > planned.high else "faster"
         yield (
-            f"latency is {side} than planned: p50 {p50.value:.2f} ms ({p50.low:.2f} to {p50.high:.2f}) is outside "
-            f"{planned.low:.2f} to {planned.high:.2f} ms"
+            f"latency is {side} than planned: p50 {p50.value:.4g} ms ({p50.low:.4g} to {p50.high:.4g}) is outside "
+            f"{planned.low:.4g} to {planned.high:.4g} ms"
         )
 
 

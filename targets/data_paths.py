@@ -17,15 +17,18 @@ from ..records.extras import optional_imports
 from .example_inputs import shape_text
 from .image_folder import SUFFIXES, read_folder, read_listed
 from .label_names import numbered
-from .table_rows import LABEL_COLUMNS
+from .table_rows import label_name
 
 if TYPE_CHECKING:
     from ..graph import InputSpec
 
 FORMS = "a folder of pictures (class/file.jpg), .npz, .npy, .safetensors, .csv or .parquet"
-LABEL_NAMES = (*LABEL_COLUMNS, "y", "class", "classes", "category")
 FILE_NAMES = ("file", "filename", "file_name", "image", "path", "filepath", "image_path", "img")
 _PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".bin", ".joblib")
+
+
+class _HeaderError(TargetError):
+    """The first line of a table names no columns."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,9 +57,9 @@ def read_path(path: Path, specs: Sequence[InputSpec], class_names: Sequence[str]
     if not path.exists():
         raise TargetError(f"data {path} does not exist; give {FORMS}")
     if kind in (".npz", ".npy"):
-        return _arrays(_numpy(path), path, specs)
+        return _arrays(_numpy(path), path, specs, class_names)
     if kind == ".safetensors":
-        return _arrays(_safetensors(path), path, specs)
+        return _arrays(_safetensors(path), path, specs, class_names)
     if kind in (".csv", ".tsv", ".parquet"):
         return _table(_columns(path), path, specs, class_names)
     raise TargetError(_refusal(path, kind))
@@ -81,11 +84,23 @@ def _folder(folder: Path, specs: Sequence[InputSpec], class_names: Sequence[str]
             f"data {folder} is a folder of pictures, the model takes {len(specs)} inputs "
             f"({', '.join(spec.name for spec in specs)}); give .npz with an array for each"
         )
+    tables = {}
     for table in sorted(folder.glob("*.csv")):
-        columns = _columns(table)
-        if _file_column(columns) is not None:
-            return _table(columns, table, specs, class_names)
-    return FromPath(*_noted(read_folder(folder, class_names)))
+        try:
+            tables[table] = _columns(table)
+        except _HeaderError:
+            if not any(each.is_dir() for each in folder.iterdir()):
+                raise  # beside folders of classes, a table may be about anything
+    naming = [table for table, columns in tables.items() if _file_column(columns) is not None]
+    if len(naming) > 1:
+        raise TargetError(
+            f"{folder} holds several tables that name pictures ({', '.join(each.name for each in naming)}); give the "
+            f"one that counts: {naming[0]}"
+        )
+    if naming:
+        return _table(tables[naming[0]], naming[0], specs, class_names)
+    beside = [f"{table.name} has the columns {_listed(columns)}" for table, columns in tables.items()]
+    return FromPath(*_noted(read_folder(folder, class_names, "; ".join(beside))))
 
 
 def _noted(pair: tuple[Any, Sequence[str]]) -> tuple[Any, tuple[str, ...]]:
@@ -121,12 +136,12 @@ def _safetensors(path: Path) -> dict[str, Any]:
         raise TargetError(f"{path} cannot be read ({error}); save it again") from error
 
 
-def _arrays(arrays: Mapping[str, Any], path: Path, specs: Sequence[InputSpec]) -> FromPath:
+def _arrays(arrays: Mapping[str, Any], path: Path, specs: Sequence[InputSpec], class_names: Sequence[str]) -> FromPath:
     """Arrays by name: inputs by the model's names, or the only one; labels by a usual name."""
-    label = next((name for name in arrays if name.lower() in LABEL_NAMES), None)
+    label = label_name(arrays, specs)
     others = [name for name in arrays if name != label]
     names = [spec.name for spec in specs]
-    if len(specs) == 1 and names[0] not in others and len(others) == 1:
+    if len(specs) == len(others) == 1:
         inputs: Any = arrays[others[0]]
     elif all(name in others for name in names):
         inputs = {name: arrays[name] for name in names}
@@ -135,7 +150,16 @@ def _arrays(arrays: Mapping[str, Any], path: Path, specs: Sequence[InputSpec]) -
             f"{path} holds the arrays {', '.join(arrays) or '(none)'}; name them after the model's inputs "
             f"({', '.join(names)}), and labels y"
         )
-    return FromPath(inputs if label is None else (inputs, arrays[label]))
+    unread = [name for name in others if len(others) > 1 and name not in names]
+    notes = [f"not read: {', '.join(unread)}; labels are named y"] if unread and label is None else []
+    notes += [f"not read: {', '.join(unread)}"] if unread and label is not None else []
+    if label is None:
+        return FromPath(inputs, tuple(notes))
+    labels = arrays[label]
+    if isinstance(labels, np.ndarray) and labels.dtype.kind in "US" and labels.ndim == 1:
+        made = numbered(list(labels.astype(str)), class_names, f"{path}, {label}")
+        return FromPath((inputs, made.labels), (*notes, *made.notes))
+    return FromPath((inputs, labels), tuple(notes))
 
 
 def _columns(path: Path) -> dict[str, list[Any]]:
@@ -154,6 +178,7 @@ def _columns(path: Path) -> dict[str, list[Any]]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise TargetError(f"{path} cannot be read as a table ({error}); save it as UTF-8 with commas") from error
     rows = [row for row in rows if row]
+    _require_header(first, path)
     wrong = next((number for number, row in enumerate(rows, start=2) if len(row) != len(first)), None)
     if wrong is not None:
         raise TargetError(f"{path}, row {wrong}: {len(rows[wrong - 2])} values under {len(first)} column names")
@@ -162,11 +187,31 @@ def _columns(path: Path) -> dict[str, list[Any]]:
     return {name.strip(): [row[position].strip() for row in rows] for position, name in enumerate(first)}
 
 
+def _require_header(first: Sequence[str], path: Path) -> None:
+    """Refuse a first line that names no columns, or two columns alike."""
+    if len(first) == 1 and (";" in first[0] or "\t" in first[0]):
+        mark = "semicolons" if ";" in first[0] else "tabs"
+        raise _HeaderError(f"{path} is separated by {mark}; save it with commas, and with points in numbers")
+    twice = next((name for name in first if [each.strip() for each in first].count(name.strip()) > 1), None)
+    if twice is not None:
+        raise _HeaderError(f"{path} has several columns named {twice.strip()!r}; give each a name of its own")
+    if first and all(_is_number(name) for name in first):
+        raise _HeaderError(f"{path} has numbers in its first line, which names the columns; put such a line before it")
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _table(
     columns: Mapping[str, list[Any]], path: Path, specs: Sequence[InputSpec], class_names: Sequence[str]
 ) -> FromPath:
     """Names of pictures with labels, or columns of numbers."""
-    label = next((name for name in columns if name.lower() in LABEL_NAMES), None)
+    label = label_name(columns, specs)
     file = _file_column(columns)
     values = None if label is None else columns[label]
     if file is not None:
@@ -175,14 +220,14 @@ def _table(
         if twice is not None:
             raise TargetError(f"{path} names {twice} more than once; keep one row for each picture")
         pairs = dict(zip(named, values or [None] * len(named), strict=True))
-        return FromPath(*_noted(read_listed(path.parent, pairs, path, class_names)))
+        return FromPath(*_noted(read_listed(path.parent, pairs, path, class_names, _listed(columns))))
     features = {name: values for name, values in columns.items() if name != label}
-    inputs = _features(features, path, specs)
+    inputs = _features(features, path, specs, label)
     if values is None:
         raise TargetError(
             f"{path} has the columns {_listed(columns)} and none of labels; name the column of labels `label`"
         )
-    made = numbered([str(value) for value in values], class_names, str(path))
+    made = numbered(["" if value is None else str(value) for value in values], class_names, str(path))
     return FromPath((inputs, made.labels), made.notes)
 
 
@@ -195,7 +240,7 @@ def _file_column(columns: Mapping[str, list[Any]]) -> str | None:
     return None
 
 
-def _features(columns: Mapping[str, list[Any]], path: Path, specs: Sequence[InputSpec]) -> Any:
+def _features(columns: Mapping[str, list[Any]], path: Path, specs: Sequence[InputSpec], label: str | None) -> Any:
     """Columns of numbers, in their order, as the one input of the model: `[N, features]`."""
     (spec,) = specs if len(specs) == 1 else (None,)
     if spec is None or spec.shape is None or len(spec.shape) != 2:
@@ -205,9 +250,10 @@ def _features(columns: Mapping[str, list[Any]], path: Path, specs: Sequence[Inpu
         )
     wanted = next(size for dim, size in enumerate(spec.shape) if dim != spec.batch_dim)
     if len(columns) != wanted:
+        beside = f"; `{label}` holds the labels" if label else "; if one holds the labels, name it `label`"
         raise TargetError(
             f"{path} has {len(columns)} columns of features ({_listed(columns)}), the model takes {wanted} "
-            f"({shape_text(spec.shape)}); keep those of training, in their order"
+            f"({shape_text(spec.shape)}); keep those of training, in their order{beside}"
         )
     try:
         rows = np.array([[float(value) for value in values] for values in columns.values()]).T
@@ -229,5 +275,5 @@ def _no_number(columns: Mapping[str, list[Any]]) -> tuple[str, int, Any]:
 
 
 def _listed(columns: Mapping[str, Any]) -> str:
-    names = list(columns)
+    names = [name or "one without a name" for name in columns]
     return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")

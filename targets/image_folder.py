@@ -61,19 +61,20 @@ def read_picture(file: Path) -> Tensor:
         raise TargetError(f"{file} cannot be read as a picture ({what}); replace or remove it") from error
 
 
-def read_folder(folder: Path, class_names: Sequence[str]) -> tuple[Pictures, list[str]]:
+def read_folder(folder: Path, class_names: Sequence[str], beside: str = "") -> tuple[Pictures, list[str]]:
     """The pictures in the folders of their classes, and a note that says which class has which number.
 
     Args:
         folder: holds one folder for each class.
         class_names: the classes in the order of the model's outputs; empty: the order of the folders' names.
+        beside: which tables lie there that name no picture, for messages.
 
     Raises:
         TargetError: there are no pictures, a class has none, or the folder holds the parts of a data set.
     """
     inner = sorted(each for each in folder.iterdir() if each.is_dir() and not each.name.startswith("."))
     if not inner:
-        raise TargetError(_no_labels(folder))
+        raise TargetError(_no_labels(folder, beside))
     if all(each.name.lower() in _PARTS for each in inner):
         first = next((each for each in inner if each.name.lower().startswith(("val", "test"))), inner[0])
         raise TargetError(
@@ -90,7 +91,9 @@ def read_folder(folder: Path, class_names: Sequence[str]) -> tuple[Pictures, lis
     return Pictures([file for files in found.values() for file in files], made.labels), list(made.notes)
 
 
-def read_listed(folder: Path, named: Mapping[str, str | None], table: Path, class_names: Sequence[str]) -> Any:
+def read_listed(
+    folder: Path, named: Mapping[str, str | None], table: Path, class_names: Sequence[str], columns: str
+) -> Any:
     """The pictures that a table names, and notes.
 
     Args:
@@ -98,9 +101,10 @@ def read_listed(folder: Path, named: Mapping[str, str | None], table: Path, clas
         named: label by picture; None where the table has no labels.
         table: the file, for messages.
         class_names: as of `read_folder`.
+        columns: of the table, for messages.
 
     Raises:
-        TargetError: a picture that the table names is not there.
+        TargetError: a picture that the table names is not there, or has no label where others have one.
     """
     files = [folder / name for name in named]
     missing = [file for file in files if not file.is_file()]
@@ -109,11 +113,13 @@ def read_listed(folder: Path, named: Mapping[str, str | None], table: Path, clas
             f"{table} names {missing[0].name}, which is not in {missing[0].parent} ({len(missing)} of {len(files)} "
             "pictures are missing); correct the table, or put the pictures there"
         )
+    unnamed = len({file.resolve() for file in pictures_in(folder)} - {file.resolve() for file in files})
+    notes = [f"{unnamed} pictures that {table.name} does not name were left out"] if unnamed else []
     labels = list(named.values())
-    if any(label is None for label in labels):
-        return Pictures(files, None), [f"{table} has no column of labels"]
-    made: NamedLabels = numbered([str(label) for label in labels], class_names, str(table))
-    return Pictures(files, made.labels), list(made.notes)
+    if all(label is None for label in labels):
+        return Pictures(files, None), [*notes, f"no labels: {table.name} has the columns {columns}, none is `label`"]
+    made: NamedLabels = numbered([label or "" for label in labels], class_names, str(table))
+    return Pictures(files, made.labels), [*made.notes, *notes]
 
 
 def pictures_in(folder: Path) -> list[Path]:
@@ -123,9 +129,14 @@ def pictures_in(folder: Path) -> list[Path]:
     )
 
 
-def _no_labels(folder: Path) -> str:
+def _no_labels(folder: Path, beside: str) -> str:
     if not pictures_in(folder):
         return f"{folder} holds no picture; give a folder with one folder of pictures for each class"
+    if beside:
+        return (
+            f"{folder} holds pictures, and no table that names them ({beside}); call the column of their names `file`, "
+            "with endings (1.jpg), and the column of labels `label`"
+        )
     return (
         f"{folder} holds pictures without labels; sort them into one folder for each class, or put labels.csv beside "
         "them, with the columns file and label"

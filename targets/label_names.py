@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,9 @@ from torch import Tensor
 from ..records import TargetError
 
 _SHOWN = 6
+
+MISSING = ("", "na", "n/a", "nan", "none", "null", "nil", "?", "-")
+"""How tables write that there is no value, in lower case."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,21 +34,23 @@ def numbered(names: Sequence[str], class_names: Sequence[str], source: str) -> N
         source: what holds the names, for messages.
 
     Raises:
-        TargetError: a class that `class_names` does not list.
+        TargetError: a label is missing, or is a class that `class_names` does not list. Numbers alone need no names.
 
     Examples:
         >>> numbered(["dog", "cat", "dog"], (), "labels.csv").labels
         tensor([1, 0, 1])
     """
-    if class_names:
-        unknown = sorted(set(names) - set(class_names))
+    _require_present(names, class_names, source)
+    numbers = _numbers(names)
+    unknown = sorted(set(names) - set(class_names))
+    if class_names and not (numbers is not None and len(unknown) == len(set(names))):
         if unknown:
+            listed = f"{', '.join(class_names[:_SHOWN])}{', ...' if len(class_names) > _SHOWN else ''}"
             raise TargetError(
-                f"{source} name the class {unknown[0]!r}, which class_names does not list "
-                f"({', '.join(class_names[:_SHOWN])}{', ...' if len(class_names) > _SHOWN else ''})"
+                f"{source}: the class {unknown[0]!r} is not in class_names ({listed}); list it there, in the order of "
+                "the model's outputs"
             )
         return NamedLabels(torch.tensor([class_names.index(name) for name in names]))
-    numbers = _numbers(names)
     if numbers is not None:
         return NamedLabels(numbers)
     classes = sorted(set(names))
@@ -57,11 +63,27 @@ def numbered(names: Sequence[str], class_names: Sequence[str], source: str) -> N
     return NamedLabels(torch.tensor([classes.index(name) for name in names]), (note,))
 
 
+def _require_present(names: Sequence[str], class_names: Sequence[str], source: str) -> None:
+    """Refuse missing labels. They would be a class of their own, and move the numbers of all others."""
+    given = set(names) - set(class_names)
+    words = {name for name in given if name.strip().lower() in MISSING}
+    if any(name.strip() for name in words) and _numbers(sorted(given - words)) is None:
+        words = {name for name in words if not name.strip()}  # among words, "none" may be a class
+    if words:
+        lost = [position for position, name in enumerate(names) if name in words]
+        raise TargetError(
+            f"{source}: {len(lost)} of {len(names)} samples have no label (the first is sample {lost[0]}, "
+            f"{names[lost[0]]!r}); fill in the labels, or leave these samples out (if it is a class, list it in "
+            "class_names)"
+        )
+
+
 def _numbers(names: Sequence[str]) -> Tensor | None:
     """The labels as numbers; None if one of them is none."""
     for kind in (int, float):
         try:
-            return torch.tensor([kind(name) for name in names])
+            found = [kind(name) for name in names]
         except ValueError:
             continue
+        return torch.tensor(found) if all(math.isfinite(number) for number in found) else None
     return None

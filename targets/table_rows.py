@@ -17,7 +17,15 @@ from ..records import TargetError
 if TYPE_CHECKING:
     from ..graph import InputSpec
 
-LABEL_COLUMNS = ("labels", "label", "targets", "target")
+LABEL_NAMES = ("labels", "label", "targets", "target", "y", "class", "classes", "category")
+"""How labels are named, the usual ones first."""
+
+
+def label_name(names: Iterable[Any], specs: Sequence[InputSpec]) -> Any:
+    """Which of some names is that of the labels, in whatever case; None if none is. An input of the model is none."""
+    inputs = {spec.name for spec in specs}
+    found = [name for name in names if str(name).lower() in LABEL_NAMES and name not in inputs]
+    return min(found, key=lambda name: LABEL_NAMES.index(str(name).lower()), default=None)
 
 
 def as_dataset(value: Any, specs: Sequence[InputSpec], name: str) -> Any:
@@ -66,7 +74,7 @@ class _Stream(IterableDataset[Any]):
 
 def _sample(row: Mapping[str, Any], specs: Sequence[InputSpec], name: str) -> Any:
     """The inputs of a row by name, with its label if it has one: (inputs, label), or inputs alone."""
-    label = next((key for key in LABEL_COLUMNS if key in row), None)
+    label = label_name(row, specs)
     others = [key for key in row if key != label]
     columns = {spec.name: spec.name for spec in specs if spec.name in row}
     if not columns and len(specs) == len(others) == 1:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from ..graph.weights import module_parameter_count, usual_dtype
 from ..records import Returns, TargetError, TargetIdentity, hash_file
+from .declared_range import range_notes
 from .division import SHARED_OUT, divide_one_set
 from .example_inputs import ExampleInputs, from_options, from_value, read_batch_dim
 from .images import Preprocessing, model_preprocessing
@@ -86,11 +87,7 @@ class TargetData:
 
         if self.scaling is not None:
             return self.scaling
-        private = [
-            tensor
-            for tensor, spec in zip(self.validation.inputs, traced.tensor_inputs, strict=True)
-            if tensor.is_floating_point() and not spec.public
-        ]
+        private = _private_floats(self.validation, traced)
         return InputScaling.from_data(*private) if private else InputScaling.from_range(0, 1)
 
 
@@ -208,6 +205,7 @@ class Target:
             how = f"{len(validation):,} samples: {len(search):,} for the search, {len(confirm):,} to confirm the plan"
             said = Finding("validation_data", "; ".join([how, *given.notes]))
         declared = read_scaling(self.declared)
+        ranges = [] if declared is None else range_notes(given.data, traced.tensor_inputs, declared, self._range_name())
         return TargetData(
             validation=validation,
             search=search,
@@ -217,7 +215,7 @@ class Target:
             other_attacker=loaded["other_attacker_data"].data if "other_attacker_data" in loaded else None,
             sensitive_labels=sensitive,
             scaling=given.scaling if declared is None else declared,
-            findings=(said, *_other_findings(loaded), *_scaling_findings(self.declared, traced, given)),
+            findings=(said, *_other_findings(loaded), *_scaling_findings(self.declared, traced, given, ranges)),
             whole=given.whole,
             attacker_source=source,
             region=self._region(traced),
@@ -226,6 +224,11 @@ class Target:
     def _defined(self) -> set[str]:
         """The data sets that the target defines."""
         return {name for name in DATA_NAMES if self.declared.get(name) is not None}
+
+    def _range_name(self) -> str:
+        """The declaration of the inputs' range, for messages."""
+        bounds = self.declared.get("input_range")
+        return "the declared input_mean and input_std" if bounds is None else f"the declared input_range {bounds}"
 
     def _data_name(self) -> str:
         """The validation data, for messages."""
@@ -496,7 +499,9 @@ def _preprocessing(declared: Mapping[str, Any], model: nn.Module) -> Preprocessi
     return dataclasses.replace(own or Preprocessing(), scaling=scaling, source=source)
 
 
-def _scaling_findings(declared: Mapping[str, Any], traced: TracedGraph, given: LoadedData) -> list[Finding]:
+def _scaling_findings(
+    declared: Mapping[str, Any], traced: TracedGraph, given: LoadedData, notes: Sequence[str]
+) -> list[Finding]:
     """How pixels are scaled. An assumed range is only reported if a private input looks like an image."""
     images = any(
         not spec.public and spec.dtype is not None and spec.dtype.is_floating_point and len(sample_shape(spec)) >= 3
@@ -505,12 +510,24 @@ def _scaling_findings(declared: Mapping[str, Any], traced: TracedGraph, given: L
     declares = any(declared.get(name) is not None for name in ("input_range", "input_mean"))
     if given.scaling is not None and not declares:
         return []  # the notes on the data say it
-    return [_scaling_finding(declared)] if images or declares else []
+    if not images and not declares:
+        return []
+    return [Finding("pixels", "; ".join([_scaling_text(declared, _private_floats(given.data, traced)), *notes]))]
 
 
-def _scaling_finding(declared: Mapping[str, Any]) -> Finding:
+def _scaling_text(declared: Mapping[str, Any], private: Sequence[Tensor]) -> str:
     if declared.get("input_range") is not None:
-        return Finding("pixels", "scaled to [0, 1] by `input_range`")
+        return "scaled to [0, 1] by `input_range`"
     if declared.get("input_mean") is not None:
-        return Finding("pixels", "scaled to [0, 1] by `input_mean` and `input_std`")
-    return Finding("pixels", "range assumed from the data's least and greatest value; declare `input_range`")
+        return "scaled to [0, 1] by `input_mean` and `input_std`"
+    low, high = min(float(each.min()) for each in private), max(float(each.max()) for each in private)
+    return f"range assumed from the data, {low:.3g} to {high:.3g}; declare `input_range`"
+
+
+def _private_floats(data: Data, traced: TracedGraph) -> list[Tensor]:
+    """The private inputs that hold floating numbers."""
+    return [
+        tensor
+        for tensor, spec in zip(data.inputs, traced.tensor_inputs, strict=True)
+        if tensor.is_floating_point() and not spec.public
+    ]

@@ -24,7 +24,8 @@ from .data import Data, InputScaling
 from .data_paths import FORMS, read_path
 from .example_inputs import shape_text
 from .images import FittedImages, Preprocessing, fit_images, is_pil_image, pil_pixels, takes_images
-from .table_rows import LABEL_COLUMNS, as_dataset
+from .label_names import numbered
+from .table_rows import as_dataset, label_name
 from .user_code import guarded
 
 if TYPE_CHECKING:
@@ -171,8 +172,11 @@ def _read_columns(value: Any, specs: Sequence[InputSpec], name: str, most: int |
             read.notes += _rounded(given, specs)
         for column, tensor in zip(read.columns, inputs, strict=True):
             column.append(tensor)
+        if isinstance(batch.inputs, Mapping) and len(batch.inputs) > len(specs):
+            known = {spec.name for spec in specs}
+            read.note(f"not read: {', '.join(str(key) for key in batch.inputs if key not in known)}")
         if batch.labels is not None:
-            read.labels.append(_labels(batch.labels, len(inputs[0]), name, evaluates=how.evaluates))
+            read.labels.append(_labels(batch.labels, len(inputs[0]), name, how))
         bytes_read += sum(tensor.nbytes for tensor in inputs)
         read.pack()
         if bytes_read > MAX_BYTES and len(read.columns[0]) > 1:
@@ -241,7 +245,7 @@ def _lists_samples(value: Any, specs: Sequence[InputSpec], name: str) -> bool:
     if not isinstance(value, list) or not value or not isinstance(value[0], tuple | list | Mapping):
         return False
     try:
-        given = _ordered(_divide(value[0], name).inputs, specs, name)
+        given = _ordered(_divide(value[0], specs, name).inputs, specs, name)
     except TargetError:
         return False  # reading it as batches reports the fault
     return all(
@@ -280,18 +284,18 @@ def _fit_picture(tensor: Tensor, spec: InputSpec, name: str, how: ReadAs, read: 
 def _batches(value: Any, specs: Sequence[InputSpec], name: str, most: int | None) -> tuple[Iterator[_Batch], list[str]]:
     """The batches of any accepted form, and notes on what was left out."""
     if isinstance(value, TensorDataset):
-        return iter([_divide(value.tensors, name)]), []
+        return iter([_divide(value.tensors, specs, name)]), []
     if _is_sampled(value):
         return _from_dataset(value, specs, name, most)
     if isinstance(value, IterableDataset):
-        return (_with_batch_dimension(_divide(item, name)) for item in value), []
+        return (_with_batch_dimension(_divide(item, specs, name)) for item in value), []
     whole = isinstance(value, Tensor | np.ndarray | Mapping | tuple)
     if whole or (
         isinstance(value, list) and len(value) == 2 and all(isinstance(v, Tensor | np.ndarray) for v in value)
     ):
-        return iter([_divide(value, name)]), []
+        return iter([_divide(value, specs, name)]), []
     if isinstance(value, Iterable) and not isinstance(value, str | bytes):
-        return (_divide(item, name) for item in value), []
+        return (_divide(item, specs, name) for item in value), []
     raise TargetError(
         f"{name} is of type {type(value).__name__}; give (inputs, labels), a Dataset, a DataLoader, a path to {FORMS}, "
         "or a function that returns one of these"
@@ -310,14 +314,14 @@ def _from_dataset(
     count = count if most is None else min(count, most)
     notes = [] if count in (total, most) else [f"{count:,} evenly spaced samples of {total:,} were read (2 GB)"]
     indices = [position * total // count for position in range(count)]
-    return (_with_batch_dimension(_divide(dataset[index], name)) for index in indices), notes
+    return (_with_batch_dimension(_divide(dataset[index], specs, name)) for index in indices), notes
 
 
-def _divide(item: Any, name: str) -> _Batch:
+def _divide(item: Any, specs: Sequence[InputSpec], name: str) -> _Batch:
     """Inputs and labels of one item: `x`, `(x, y)`, `(x1, x2, y)`, or a dict with a label key."""
     if isinstance(item, Mapping):
-        key = next((key for key in LABEL_COLUMNS if key in item), None)
-        return _Batch({k: v for k, v in item.items() if k != key}, item[key] if key else None)
+        key = label_name(item, specs)
+        return _Batch({k: v for k, v in item.items() if k != key}, None if key is None else item[key])
     if isinstance(item, tuple | list):
         if len(item) == 2:
             return _Batch(item[0], item[1])
@@ -339,6 +343,8 @@ def _with_batch_dimension(sample: _Batch) -> _Batch:
             return tuple(lift(part) for part in value)
         return _tensor(value, "a sample").unsqueeze(0)
 
+    if isinstance(sample.labels, str):
+        return _Batch(lift(sample.inputs), [sample.labels])
     several = isinstance(sample.labels, tuple | Mapping)
     labels = sample.labels if several or sample.labels is None else _tensor(sample.labels, "a label").unsqueeze(0)
     return _Batch(lift(sample.inputs), labels)
@@ -353,6 +359,8 @@ def _parts(inputs: Any) -> list[Any]:
 def _ordered(inputs: Any, specs: Sequence[InputSpec], name: str) -> list[Tensor]:
     """The input tensors in the order of the model's inputs."""
     if isinstance(inputs, Mapping):
+        if len(specs) == len(inputs) == 1 and label_name(inputs, ()) is None:
+            return [_tensor(next(iter(inputs.values())), name)]  # one input and one name cannot be confused
         missing = [spec.name for spec in specs if spec.name not in inputs]
         if missing:
             raise TargetError(f"{name} lacks the model's input {missing[0]!r}; it has {', '.join(map(str, inputs))}")
@@ -380,9 +388,11 @@ def _fit(tensor: Tensor, spec: InputSpec, name: str) -> Tensor:
     if tensor.ndim == 0:
         raise TargetError(f"{name} gives a scalar for input {spec.name!r}; a batch dimension comes first")
     if tuple(tensor.shape[1:]) != wanted:
+        last = len(wanted) > 1 and tuple(tensor.shape[1:]) == (*wanted[1:], wanted[0])
+        hint = "channels come first: numpy.moveaxis(x, -1, 1)" if last else _order(spec)
         raise TargetError(
             f"{name} has samples of shape {shape_text(tensor.shape[1:])} for input {spec.name!r}, the model takes "
-            f"{shape_text(wanted)} (from the example inputs); {_order(spec)}"
+            f"{shape_text(wanted)} (from the example inputs); {hint}"
         )
     if tensor.dtype != spec.dtype:
         if tensor.is_floating_point() != spec.dtype.is_floating_point or tensor.dtype == torch.bool:
@@ -428,11 +438,19 @@ def _assemble(columns: Sequence[list[Tensor]], labels: Sequence[Tensor], name: s
     return data
 
 
-def _labels(value: Any, count: int, name: str, *, evaluates: bool) -> Tensor:
+def _labels(value: Any, count: int, name: str, how: ReadAs) -> Tensor:
     """The labels of `count` samples as one tensor. Several labels per sample are its columns."""
+    texts = _texts(value)
+    if texts and how.class_names:
+        return numbered(texts, how.class_names, f"the labels of {name}").labels
+    if texts:
+        raise TargetError(
+            f"the labels of {name} are text ({texts[0]!r}); say which number each stands for: class_names = [...] in "
+            "the target file, in the order of the model's outputs"
+        )
     if isinstance(value, Mapping) or (isinstance(value, tuple | list) and len(value) != count):
         then = "which `evaluate` receives unchanged (labels[:, 0] are the classes)"
-        if not evaluates:
+        if not how.evaluates:
             then = (
                 "and define the metric: "
                 "def evaluate(outputs, labels): return (outputs[0].argmax(1) == labels[:, 0]).float()"
@@ -442,6 +460,14 @@ def _labels(value: Any, count: int, name: str, *, evaluates: bool) -> Tensor:
             f"with a row for each sample, torch.stack([classes, values], dim=1) for example, {then}"
         )
     return _tensor(value, f"the labels of {name}")
+
+
+def _texts(value: Any) -> list[str]:
+    """Labels as text, one for each sample; empty if they are none."""
+    listed = value.tolist() if isinstance(value, np.ndarray) and value.ndim == 1 else value
+    if not isinstance(listed, list | tuple) or not all(isinstance(each, str) for each in listed):
+        return []
+    return list(listed)
 
 
 def _tensor(value: Any, what: str) -> Tensor:
@@ -465,8 +491,8 @@ def _no_tensor(value: Any) -> str:
         first = first[0]
     if isinstance(first, str):
         return (
-            f"holds a str where a tensor is needed ({str(first)!r}); class names become numbers in the order "
-            "of the model's outputs, torch.tensor([CLASSES.index(name) for name in names]); text is tokenized"
+            f"holds a str where a tensor is needed ({str(first)!r}); text is tokenized, and classes are numbered, in "
+            "the target file"
         )
     return f"holds a {type(first).__name__} where a tensor is needed; convert it in the target file"
 

@@ -11,6 +11,7 @@ from ..attacks.audit_target import attacked_input
 from ..attacks.excess import over_floor
 from ..attacks.pictures import save_grid
 from ..defenses import defenses_of
+from ..estimators.secrets import NOTHING
 from ..graph import TracedGraph, candidate_cuts
 from ..planner.accuracy import Evaluate
 from ..planner.artifacts import open_artifacts
@@ -174,12 +175,15 @@ def open_run(
         CollabplanError: an unknown cut, too little data, or inputs that no attack is built for.
     """
     target, traced = session.target, session.traced
-    attacked_input(traced)
+    position = attacked_input(traced)
     with reporter.progress("reading the data"):
         data = target.load_data(traced)
         metric, notes = _metric(target, traced, data)
     roles, findings = divide(data)
     reporter.note("Data", findings)
+    shown = roles.targets.inputs[position]
+    if not bool((shown != shown[:1]).any()):
+        raise CollabplanError(NOTHING)
     placed = on_device(traced, settings.device)
     if planned is None:
         wanted, crossing = options.cuts, crossing_limit(placed, options.max_crossing, reporter)

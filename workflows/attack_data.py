@@ -8,6 +8,9 @@ from ..planner.roles import Roles
 from ..targets import Data
 from ..targets.target import SPLIT_SEED, Finding, TargetData
 
+BATCH_OF_IMAGES = 4
+"""Dimensions of a batch of images."""
+
 
 def divide(data: TargetData) -> tuple[Roles, list[Finding]]:
     """The roles of the target's images, and findings about them; see `Roles.divide`."""
@@ -29,9 +32,14 @@ def divide(data: TargetData) -> tuple[Roles, list[Finding]]:
     )
     if data.attacker is not None:
         roles = replace(roles, source=data.attacker_source)
+    what = "images" if any(tensor.ndim == BATCH_OF_IMAGES for tensor in roles.targets.inputs) else "samples"
+    twins = len(set(roles.targets.sample_hashes()) & set(roles.auxiliary.sample_hashes()))
+    apart = "none of them is a target"
+    if twins:
+        apart = f"{twins:,} of them occur among the targets too, so that attacks look stronger than they are"
     findings = [
-        Finding("targets", f"{len(roles.targets):,} images, the confirm split of validation_data"),
-        Finding("attacker's images", f"{len(roles.auxiliary):,}, from {roles.source}; none of them is a target"),
+        Finding("targets", f"{len(roles.targets):,} {what}, the confirm split of validation_data"),
+        Finding(f"attacker's {what}", f"{len(roles.auxiliary):,}, from {roles.source}; {apart}"),
         *[finding for finding in data.findings if finding.what == "pixels"],
     ]
     return roles, findings

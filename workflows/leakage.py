@@ -180,7 +180,7 @@ def _open_run(
     chosen = choose_cuts(every, options.cuts, crossing)
     with reporter.progress("reading the data"):
         data = target.load_data(traced)
-    reporter.note("Data", [finding for finding in data.findings if finding.what != "validation_data"])
+    reporter.note("Data", data.findings)
     notes = []
     left_out = [cut.name for cut in every if not cut.searchable]
     if left_out:

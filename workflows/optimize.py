@@ -164,7 +164,9 @@ def profiles_of(costs: ConditionOptions) -> Profiles | None:
 
 def how_much(found: SearchResult) -> str:
     """How much was searched, in one line."""
-    parts = [f"{found.trials} of {found.space} candidates evaluated"]
+    # A study may hold candidates that other budgets allowed.
+    of = f" of {found.space}" if found.trials <= found.space else ""
+    parts = [f"{found.trials}{of} candidates evaluated"]
     if found.reused:
         parts.append(f"{found.reused} of them in earlier runs")
     if found.ruled_out.points:
@@ -199,7 +201,7 @@ def no_plan(found: SearchResult) -> str:
     if found.timed_out:
         return (
             f"no plan within the time limit, which ended the {found.timed_out}; the same command goes on from here. "
-            f"So far {found.nearest_miss or 'no candidate was measured'}"
+            f"So far {found.nearest_miss or 'none was confirmed'}"
         )
     return (
         f"no plan meets the budgets; {found.nearest_miss or 'no candidate could be evaluated'}. "

@@ -8,7 +8,7 @@ from torch import Tensor
 from ..estimators import EdgeActivations
 from ..graph import TracedGraph
 from ..graph.signature import ragged_outputs
-from ..planner.accuracy import Evaluate, Scorer, beside_constant, require_enough
+from ..planner.accuracy import Evaluate, ScaleOfMetric, Scorer, beside_constant, require_enough
 from ..planner.readings import Reading, concatenated
 from ..planner.recognise import read_outputs, recognised
 from ..planner.suggestions import UndecidedError
@@ -69,9 +69,13 @@ def _accuracy(target: Target, traced: TracedGraph, data: TargetData) -> Finding:
     scores = scorer.call(outputs, scorer.own_labels(outputs) if scorer.needs_own_labels else few.labels, len(few))
     if scores.numel() == 1 and len(few) > 1 and data.whole:
         require_enough(scorer.metric, min(len(data.search), len(data.confirm)))
-    how = f"{scorer.metric}, {float(scores.nanmean()):.3f} undefended on {len(few)} samples"
+    score = float(scores.nanmean())
+    shown = f"{score:.3f}" if isinstance(metric, Reading) else f"{score:.3g}"
+    how = f"{scorer.metric}, {shown} undefended on {len(few)} samples"
     if not isinstance(metric, Reading):
-        return Finding("accuracy", f"by the target's own metric {how}")
+        scale = ScaleOfMetric.of(scorer, outputs, few.labels, len(few))
+        beside = "" if scale is None else f"; {scale.others:.3g} with the answers to other samples"
+        return Finding("accuracy", f"by the target's own metric {how}{beside}")
     counted = scores.double().numpy()[~scores.isnan().numpy()]
     # So few samples show no small gain; that they show none at all is worth a word.
     poor = beside_constant(metric, counted, few.labels, few=True) if len(counted) else None

@@ -11,9 +11,9 @@ from collabplan.attacks.audit import AuditOutcome
 from collabplan.attacks.excess import excess
 from collabplan.cli.attack_table import attack_table, legend
 from collabplan.cli.main import main
-from collabplan.records import AgreementReport, AuditReport, load
+from collabplan.records import AgreementReport, AuditReport, Interval, load
 from collabplan.workflows.attack import picture
-from command_line import ran_in
+from command_line import Run, ran_in
 from rich.console import Console
 from target_files import DATA, NET
 
@@ -87,6 +87,32 @@ def test_declared_logits_are_a_higher_floor_than_the_label(
     assert label.output_floor is not None
     assert found.output_floor.tiers[-1].index.value > label.output_floor.tiers[-1].index.value + 0.05
     assert not any("`returns`" in note for note in found.notes)
+
+
+def test_the_output_alone_has_a_legend_too(made: Path) -> None:
+    report = load(AuditReport, made / "audit.json").model_copy(update={"audits": ()})
+    said = " ".join(legend(report))
+    assert "index: AUDITED" in said
+    assert "re-identified: " in said
+    assert "LOWER BOUND" in said
+
+
+def test_a_metric_that_is_no_share_is_shown_as_it_is(made: Path) -> None:
+    report = load(AuditReport, made / "audit.json")
+    error = Interval(value=-0.003, low=-0.004, high=-0.002)
+    audits = tuple(audit.model_copy(update={"accuracy": error}) for audit in report.audits)
+    console = Console(width=200)
+    with console.capture() as captured:
+        console.print(attack_table(report.model_copy(update={"audits": audits}), 200))
+    assert "-0.003" in captured.get()
+    assert "-0.3%" not in captured.get()
+
+
+def test_the_same_picture_over_and_over_is_refused_before_any_attack(here: Path, run: Run) -> None:
+    (here / "model.py").write_text(NET + "validation_data = (torch.ones(120, 6), torch.arange(120) % 3)\n")
+    ran = run(*ATTACK)
+    assert ran.code == 2
+    assert "all samples have the same private input, so there is nothing to reconstruct" in ran.line
 
 
 def test_pictures_are_written_of_images_alone(made: Path, tmp_path: Path) -> None:

@@ -33,6 +33,30 @@ def test_data_dependent_control_flow_names_the_line_and_what_to_change(run: Run,
     assert "torch.where" in line
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("profile", "model.py"),
+        ("leakage", "model.py"),
+        ("attack", "model.py"),
+        ("agreement", "a.json", "b.json"),
+        ("infer", "bundle", "--data", "x.npy"),
+        ("link", "127.0.0.1:7433", "--bundle", "bundle"),
+        ("optimize", "model.py", "--budget-ms", "50"),
+        ("verify", "plan.json"),
+        ("report", "plan.json"),
+        ("front", "plan.json", "--export", "1"),
+    ],
+    ids=lambda command: command[0],
+)
+def test_no_command_writes_over_what_it_did_not_make(command: tuple[str, ...], run: Run, target: Write) -> None:
+    path = target(DATA)
+    text = path.read_text()
+    line = refused(run, *command, "-o", "model.py", says="model.py exists")
+    assert "another file" in line
+    assert path.read_text() == text
+
+
 def test_missing_file(run: Run) -> None:
     refused(run, "profile", "absent.py", says="absent.py does not exist")
 

@@ -78,6 +78,7 @@ def test_time_first_from_profile_to_answers(run: Run, here: Path, target: Write,
                 "plan",
                 "-o",
                 "y.safetensors",
+                "--force",
             )
             assert asked.code == 0, asked.err
             assert load_file(here / "y.safetensors")["output"].shape == (4, 3)

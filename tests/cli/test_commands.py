@@ -102,6 +102,15 @@ def test_halves_of_a_plan_that_stays_on_the_device_send_nothing(run: Run) -> Non
     assert "crosses\n" in out
 
 
+@pytest.mark.usefixtures("planned")
+@pytest.mark.parametrize("command", [("explain", "plan.json"), ("attack", "plan.json", "--attacks", "ridge")])
+def test_where_nothing_is_sent_no_attack_and_no_server_come_next(command: tuple[str, ...], run: Run) -> None:
+    ran = run(*command)
+    assert ran.code == 0, ran.err
+    last = ran.out.strip().splitlines()[-1]
+    assert last == "next: collabplan bundle plan.json -o bundle  (the device's part: no server)"
+
+
 def test_json_is_one_document_and_everything_else_goes_to_stderr(planned: Path, run: Run) -> None:
     ran = run("optimize", *SEARCH, "--json", "-o", "other.json", "--bandwidth", "8mbps", "--rtt", "40ms")
     document = ran.document

@@ -137,6 +137,20 @@ def test_the_header_says_floor_samples_and_what_is_assumed(report: LeakageReport
     assert any("surrogates" in line for line in legend(report))
 
 
+@pytest.mark.parametrize("width", [40, 80])
+def test_the_legend_explains_no_column_that_was_left_out(report: LeakageReport, width: int) -> None:
+    table = leakage_table(report, width)
+    heads = " ".join(str(column.header) for column in table.columns)
+    assert any(line.startswith("3 nats") for line in legend(report, table)) == ("3 nats" in heads)
+
+
+def test_every_leakage_run_says_what_data_it_read(run: Run, target: Write) -> None:
+    target(DATA)
+    ran = run("leakage", "model.py", "--defense", "none", "--samples", "40")
+    assert ran.code == 0, ran.err
+    assert "120 samples: 60 for the search, 60 to confirm the plan" in " ".join(ran.out.split())
+
+
 def test_a_bar_is_as_long_as_its_value_and_light_up_to_its_high_end() -> None:
     assert bar(0.5, 0.5, 8).plain == "████    "
     assert bar(0.5, 0.74, 8).plain == "████░░  "

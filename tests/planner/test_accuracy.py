@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from collabplan.planner.accuracy import FOLDS, Scorer, Scores, beside_constant, paired_accuracy
+from collabplan.planner.accuracy import FOLDS, ScaleOfMetric, Scorer, Scores, beside_constant, paired_accuracy
 from collabplan.planner.recognise import recognise
 from collabplan.records import TargetError
 
@@ -149,3 +149,28 @@ def test_a_model_no_better_than_a_constant_is_told():
     reading = recognise(numbers.flip(0), numbers, 400)
     said = beside_constant(reading, tallied(Scorer(reading), numbers.flip(0), numbers).values, numbers)
     assert "always answering with the mean label" in said
+
+
+def test_a_budget_that_admits_answers_to_other_samples_is_told():
+    def evaluate(outputs, labels):
+        return -((outputs - labels) ** 2).mean(1)
+
+    labels = torch.rand(64, 5, generator=torch.Generator().manual_seed(0)) * 0.1
+    scale = ScaleOfMetric.of(Scorer(evaluate), labels + 0.001, labels, 64)
+    assert scale is not None
+    assert scale.own == pytest.approx(-1e-6, rel=1e-2)
+    assert scale.others < -1e-3
+    said = scale.beside(0.05, "evaluate")
+    assert said is not None
+    assert "--max-accuracy-drop 0.05 lets all of that be lost; give less than 0.0014" in said
+    assert scale.beside(1e-4, "evaluate") is None
+    nothing = ScaleOfMetric(0.5, 0.5).beside(0.05, "evaluate")
+    assert nothing is not None
+    assert "means nothing" in nothing
+
+
+def test_a_metric_that_cannot_score_the_answers_to_other_samples_has_no_scale():
+    def evaluate(outputs, labels):
+        return torch.where((outputs == labels).all(), 1.0, torch.nan).expand(len(labels))
+
+    assert ScaleOfMetric.of(Scorer(evaluate), torch.arange(4), torch.arange(4), 4) is None

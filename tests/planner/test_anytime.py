@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 from collabplan.attacks import ATTACKS, Effort, attack_named
 from collabplan.attacks.inverse import InverseNetwork
-from collabplan.attacks.time_limit import Deadline
+from collabplan.attacks.time_limit import Deadline, TimeUp
 from collabplan.planner import AuditOptions, SearchOptions, optimize
 from collabplan.planner.audits import Audits
 from collabplan.planner.budgets import judged
@@ -16,6 +16,7 @@ from collabplan.planner.evaluator import Evaluator
 from collabplan.planner.plan_record import ChosenPlan
 from collabplan.planner.problem import SPARED
 from collabplan.records import Budgets, Interval
+from collabplan.workflows.optimize import how_much, no_plan
 from defense_records import grid, point_at
 from planner_fakes import audited, candidate
 
@@ -162,3 +163,26 @@ def test_the_first_rungs_spare_the_attacks_that_cost_most_and_the_last_ones_do_n
     assert {each.name for each in every} - {each.name for each in quick.attacks} == SPARED
     assert standard.attacks == seeds.attacks == every
     assert AuditOptions(QUICK, QUICK, every, seeds=1).rungs[-1].attacks == every, "the effort asked for leaves none out"
+
+
+def test_time_that_ends_while_the_choice_is_made_is_told_as_that(asked, tmp_path, monkeypatch):
+    def too_late(*_, **__):
+        raise TimeUp
+
+    monkeypatch.setattr("collabplan.planner.anytime.choose", too_late)
+    found = optimize(asked, dataclasses.replace(OPTIONS, audit=None), tmp_path)
+    assert found.plan is None
+    assert found.timed_out.startswith("choice among ")
+    said = no_plan(found)
+    assert "within the time limit, which ended the choice among" in said
+    assert "the same command goes on from here. So far none was confirmed" in said
+
+
+def test_candidates_of_other_budgets_are_not_counted_against_the_space(asked, tmp_path):
+    options = dataclasses.replace(OPTIONS, audit=None)
+    optimize(asked, options, tmp_path)
+    few = dataclasses.replace(asked, budgets=BUDGETS.model_copy(update={"max_edge_parameters": 60}))
+    found = optimize(few, options, tmp_path)
+    said = how_much(found)
+    assert found.trials <= found.space or said.startswith(f"{found.trials} candidates evaluated")
+    assert how_much(dataclasses.replace(found, trials=52, space=45)).startswith("52 candidates evaluated")

@@ -55,7 +55,13 @@ def test_a_median_outside_the_plans_interval_is_a_violation(
 ) -> None:
     plan = planned(made.plan, p50=p50, accuracy=(0.8, 0.9))
     (violation,) = verdict(plan, part, between(0.8, 0.9)).violations
-    assert violation.startswith(f"latency is {side} than planned: p50 10.00 ms")
+    assert violation.startswith(f"latency is {side} than planned: p50 10 ms")
+
+
+def test_small_times_keep_their_digits(made: Made, part: EdgePart) -> None:
+    plan = planned(made.plan, p50=(0.0312, 0.0548), accuracy=(0.8, 0.9))
+    (violation,) = verdict(plan, part, between(0.8, 0.9)).violations
+    assert "0.0312 to 0.0548 ms" in violation
 
 
 def test_on_the_same_samples_the_accuracy_itself_must_lie_in_the_plans_interval(made: Made, part: EdgePart) -> None:

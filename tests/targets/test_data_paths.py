@@ -53,7 +53,7 @@ def test_a_folder_of_classes(photos: Path) -> None:
 
 def test_the_order_of_classes_may_be_declared(photos: Path) -> None:
     assert read(photos, PICTURE, "dog", "bird", "cat").data.labels.tolist() == [2, 2, 2, 0, 0, 0]
-    with pytest.raises(TargetError, match="name the class 'dog', which class_names does not list"):
+    with pytest.raises(TargetError, match=r"the class 'dog' is not in class_names \(cat\); list it"):
         read(photos, PICTURE, "cat")
 
 
@@ -165,6 +165,11 @@ def test_parts_of_a_data_set_are_no_classes(photos: Path) -> None:
         ("d.csv", "a,b,c\n1,2,0\n", "none of labels; name the column of labels `label`"),
         ("d.csv", "a,b,c,label\n1,oops,3,0\n", r"row 2, column b: 'oops' is no number"),
         ("d.csv", "", "holds no row"),
+        ("d.csv", "a;b;c;label\n1;2;3;0\n", "separated by semicolons; save it with commas"),
+        ("d.csv", "a,b,b,c,label\n1,2,3,4,0\n", "several columns named 'b'"),
+        ("d.csv", "1,2,3,0\n4,5,6,1\n", "numbers in its first line, which names the columns"),
+        ("d.csv", ",a,b,c,label\n0,1,2,3,0\n", r"\(one without a name, a, b, c\).*`label` holds the labels"),
+        ("d.csv", "a,b,c,kind\n1,2,3,0\n", "if one holds the labels, name it `label`"),
         ("d.zip", "", "is an archive; unpack it"),
         ("d.jpg", "", "single picture; give the folder"),
         ("d.xyz", "", r"not read \(\.xyz\)"),
@@ -177,3 +182,62 @@ def test_a_fault_of_a_file_names_it(tmp_path: Path, name: str, text: str, messag
     with pytest.raises(TargetError, match=message) as caught:
         read(tmp_path / name, ROW)
     assert name in str(caught.value)
+
+
+@pytest.mark.parametrize("absent", ["", "NA", "nan", "null"])
+def test_a_label_that_is_missing_is_no_class(tmp_path: Path, photos: Path, absent: str) -> None:
+    rows = "\n".join(f"1,2,{number},{label}" for number, label in enumerate(["0", "1", absent, "2"]))
+    (tmp_path / "d.csv").write_text(f"a,b,c,label\n{rows}\n")
+    with pytest.raises(TargetError, match=r"d\.csv: 1 of 4 samples have no label \(the first is sample 2, '"):
+        read(tmp_path / "d.csv", ROW)
+    (photos / "dog" / "labels.csv").write_text(f"file,label\n0.png,1\n1.png,{absent}\n")
+    with pytest.raises(TargetError, match=r"labels\.csv: 1 of 2 samples have no label"):
+        read(photos / "dog")
+
+
+def test_text_labels_of_an_archive_become_numbers(tmp_path: Path) -> None:
+    file = tmp_path / "d.npz"
+    np.savez(file, x=X.numpy(), y=np.array(["dog", "cat"] * 4))
+    loaded = read(file, ROW)
+    assert loaded.data.labels.tolist() == [1, 0] * 4
+    assert "alphabetical order: cat 0, dog 1" in loaded.notes[0]
+    assert read(file, ROW, "dog", "cat").data.labels.tolist() == [0, 1] * 4
+
+
+def test_arrays_that_are_not_read_are_named(tmp_path: Path) -> None:
+    np.savez(tmp_path / "d.npz", x=X.numpy(), truth=Y.numpy())
+    assert "not read: truth; labels are named y" in read(tmp_path / "d.npz", ROW).notes
+
+
+def test_an_input_that_is_named_like_labels_is_an_input(tmp_path: Path) -> None:
+    specs = tuple(InputSpec(name, (1, 3), torch.float32, 0, False) for name in ("x", "y"))
+    np.savez(tmp_path / "d.npz", x=X.numpy(), y=-X.numpy(), label=Y.numpy())
+    data = read(tmp_path / "d.npz", specs).data
+    assert torch.equal(data.inputs[1], -X)
+    assert data.labels.tolist() == Y.tolist()
+
+
+def test_what_a_table_leaves_out_is_told(photos: Path) -> None:
+    flat = photos / "dog"
+    (flat / "labels.csv").write_text("file,colour\n0.png,red\n1.png,blue\n")
+    loaded = read(flat)
+    assert loaded.data.labels is None
+    assert "1 pictures that labels.csv does not name were left out" in loaded.notes
+    assert any("columns file, colour, none is `label`" in note for note in loaded.notes)
+
+
+def test_a_table_that_names_no_picture_is_named_with_its_columns(photos: Path) -> None:
+    flat = photos / "dog"
+    (flat / "train.csv").write_text("id,breed\n0,a\n1,b\n")
+    with pytest.raises(TargetError, match=r"train\.csv has the columns id, breed.*`file`, with endings"):
+        read(flat)
+    (photos / "about.csv").write_text("a;b\n1;2\n")
+    assert len(read(photos).data) == 6
+
+
+def test_of_two_tables_neither_is_taken_in_silence(photos: Path) -> None:
+    for name in ("a.csv", "b.csv"):
+        (photos / "dog" / name).write_text("file,label\n0.png,1\n1.png,0\n")
+    with pytest.raises(TargetError, match=r"several tables that name pictures \(a\.csv, b\.csv\); give the one"):
+        read(photos / "dog")
+    assert len(read(photos / "dog" / "b.csv").data) == 2

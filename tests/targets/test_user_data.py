@@ -11,7 +11,7 @@ import torch
 from collabplan.graph import InputSpec
 from collabplan.records import TargetError
 from collabplan.targets import Data
-from collabplan.targets.user_data import read_data, refuse_overlap
+from collabplan.targets.user_data import ReadAs, read_data, refuse_overlap
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
@@ -138,3 +138,49 @@ def test_overlap_is_found_by_content_and_not_by_label() -> None:
     with pytest.raises(TargetError, match="share 2 samples by content \\(sample 6 of validation_data is sample 0"):
         refuse_overlap(sets)
     refuse_overlap({"validation_data": Data((X,), Y), "attacker_data": Data((X + 1000,), Y)})
+
+
+class Named(Dataset[Any]):
+    """Samples whose labels are text."""
+
+    def __len__(self) -> int:
+        return 2
+
+    def __getitem__(self, index: int) -> Any:
+        return X[index], ("dog", "cat")[index]
+
+
+@pytest.mark.parametrize(
+    "value", [(X[:2], ["dog", "cat"]), (X[:2], np.array(["dog", "cat"])), Named(), DataLoader(Named(), batch_size=2)]
+)
+def test_labels_that_are_text_need_the_names_of_the_classes(value: Any) -> None:
+    how = ReadAs(class_names=("cat", "cow", "dog"))
+    labels = read_data(value, ONE, "validation_data", None, how=how).data.labels
+    assert labels is not None
+    assert labels.tolist() == [2, 0]
+    with pytest.raises(TargetError, match=r"are text \('dog'\).*class_names = \[\.\.\.\] in the target file"):
+        read_data(value, ONE, "validation_data", None)
+
+
+def test_labels_in_a_dict_are_found_by_their_usual_names() -> None:
+    for name in ("y", "Label", "class", "targets"):
+        labels = read_data({"x": X, name: Y}, ONE, "validation_data", None).data.labels
+        assert labels is not None
+        assert torch.equal(labels, Y)
+
+
+def test_what_a_dict_holds_beside_the_inputs_is_told() -> None:
+    loaded = read_data({"x": X, "truth": Y}, ONE, "validation_data", None)
+    assert loaded.data.labels is None
+    assert "not read: truth" in loaded.notes
+
+
+def test_one_input_by_another_name_cannot_be_confused() -> None:
+    data = read_data({"image": X, "label": Y}, ONE, "validation_data", None).data
+    assert torch.equal(data.inputs[0], X)
+
+
+def test_channels_that_come_last_are_told_from_a_wrong_shape() -> None:
+    specs = (InputSpec("x", (1, 3, 4, 5), torch.float32, 0, False),)
+    with pytest.raises(TargetError, match=r"4x5x3 .* takes 3x4x5 .*channels come first: numpy\.moveaxis"):
+        read_data(torch.zeros(2, 4, 5, 3), specs, "validation_data", None)
