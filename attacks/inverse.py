@@ -25,7 +25,7 @@ from .releases import ObservedReleases
 class InverseNetwork:
     """The attack."""
 
-    revision: ClassVar[int] = 5
+    revision: ClassVar[int] = 6
     iterated: ClassVar[bool] = True
     name: str = "inverse"
     threat: Threat = "black-box"

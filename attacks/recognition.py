@@ -113,4 +113,4 @@ def glimpsed(images: Tensor) -> Tensor:
     """
     if images.ndim != 4 or max(images.shape[2:]) <= GLIMPSED:
         return images
-    return adaptive_avg_pool2d(images, tuple(min(side, GLIMPSED) for side in images.shape[2:]))
+    return adaptive_avg_pool2d(images, (min(images.shape[2], GLIMPSED), min(images.shape[3], GLIMPSED)))

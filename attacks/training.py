@@ -1,4 +1,4 @@
-"""How every network of an attacker is trained: AdamW, an average of the weights, a held-out loss for early stopping."""
+"""How every network of an attacker is trained: AdamW, an average of the weights, a held-out loss that picks the best."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def train(
     rate: Callable[[nn.Parameter], float] = lambda _: LEARNING_RATE,
     unit: float | None = None,
 ) -> tuple[nn.Module, Training]:
-    """Train `network`, and leave it with the average of its weights, or with its initial ones if those do better.
+    """Train `network`, and leave it with that average of its weights along the way that does best on held-out images.
 
     Convergence is read while the learning rate is high, off the average of the weights: the end of every training is
     flat, because the learning rate falls to 0 there.
@@ -70,7 +70,7 @@ def train(
     Raises:
         AttackFailed: a loss is not finite.
     """
-    initial = {name: value.detach().clone() for name, value in network.state_dict().items()}
+    best = _copied(network)
     average = AveragedModel(network, avg_fn=_averaged)
     average.n_averaged.fill_(1)  # it starts at the initial weights, not at those of the first step
 
@@ -95,12 +95,18 @@ def train(
         average.update_parameters(network)
         if step % check == 0 or step == end:
             losses.append(judged())
+            if losses[-1] <= min(losses):
+                best = _copied(average.module)
             if step <= hold:
                 converged = has_converged(losses, unit)
                 if converged and effort.until_converged and _stalled(losses):
                     hold, end = step, step + max(check, int(step * ANNEALED / (1 - ANNEALED)))
-    network.load_state_dict(average.module.state_dict() if losses[-1] <= losses[0] else initial)
+    network.load_state_dict(best)
     return network.eval(), Training(step, tuple(losses), converged)
+
+
+def _copied(network: nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in network.state_dict().items()}
 
 
 def _groups(network: nn.Module, rate: Callable[[nn.Parameter], float]) -> list[dict[str, object]]:

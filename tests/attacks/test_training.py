@@ -48,6 +48,23 @@ def test_the_same_seed_gives_the_same_weights() -> None:
     assert torch.equal(first.weight, second.weight)
 
 
+def test_a_network_that_gets_worse_again_is_left_as_it_was_best() -> None:
+    """As one that learns few images by heart: on others it is best halfway."""
+    network = nn.Linear(1, 1, bias=False)
+    nn.init.zeros_(network.weight)
+
+    def step_loss(net: nn.Module, positions: Tensor, step: int) -> Tensor:  # noqa: ARG001
+        return (net.weight - 2.0).square().sum()
+
+    def held_loss(net: nn.Module) -> float:
+        return float((net.weight.detach() - 1.0).square().sum())
+
+    effort = replace(EFFORT, train_steps=400)
+    _, training = train(network, step_loss, held_loss, 64, effort, torch.Generator(), rate=lambda _: 0.02)
+    assert training.losses[-1] > 0.5
+    assert held_loss(network) == min(training.losses) < 0.05
+
+
 def test_a_network_that_only_gets_worse_is_left_as_it_began() -> None:
     network = line()
     with torch.no_grad():
