@@ -1,4 +1,4 @@
-"""How every network of an attacker is trained: AdamW, an average of the weights, a held-out loss that picks the best."""
+"""How every network of an attacker is trained: AdamW, averaged weights, and a held-out loss that picks the best."""
 
 from __future__ import annotations
 
