@@ -9,8 +9,8 @@ with K the centred kernel of the features that were not dropped and Y the centre
 (Allen's PRESS for kernel ridge; Rasmussen & Williams, *Gaussian Processes*, eq. 5.12). It knows which elements were
 dropped, and trains on the undropped activations of the others. This knowledge is exact wherever zeros are rare (before
 a ReLU, after a pooling, in a transformer), and conservative elsewhere. Under noise it is tested on noisy releases and
-trained on all releases at once, whose average is the clean kernel with a greater penalty. Kernel (linear or Gaussian)
-and penalty are chosen on part of the samples.
+trained on all releases at once, whose average is the clean kernel with a greater penalty, which grows like the number
+of samples. Kernel (linear or Gaussian) and penalty are chosen on part of the samples.
 
 Everything is in dual form (N x N), whatever the number of features or pixels.
 
@@ -33,7 +33,7 @@ from .sandwich import half_width
 from .secrets import Components
 from .t_interval import t_half_width
 
-RIDGE_INDEX = Part("ridge-index", 4)
+RIDGE_INDEX = Part("ridge-index", 5)
 """Raise its revision whenever the same releases give another leakage index, `gram.py` included."""
 
 MIN_SAMPLES = 20
@@ -41,8 +41,14 @@ MIN_SAMPLES = 20
 PENALTIES = (1e-2, 0.1, 0.3, 1.0, 3.0, 10.0, 100.0)
 """Relative to the kernel's mean eigenvalue. The prior is always one more choice. Lower ones are below float32."""
 
-NOISY_PENALTIES = (*PENALTIES, 1e3, 1e4, 1e5)
-"""Penalties under noise, which adds a penalty of its own, without limit."""
+GREATEST = 1e3
+"""Tried without noise where the greatest of `PENALTIES` was chosen, with other numbers of samples."""
+
+NOISY_PENALTIES = (*PENALTIES[:-1], 30.0, 100.0, 300.0, 1e3, 3e3, 1e4, 3e4, 1e5)
+"""Penalties under noise, which adds a penalty of its own, without limit: one that is 3 times off costs much."""
+
+BESIDE = (0.5, 1.0, 2.0)
+"""Under noise, the multiples of a penalty that are tried with every number of samples."""
 
 EVENNESS = 0.1
 """Features are divided by sqrt(variance + EVENNESS * mean variance)."""
@@ -50,7 +56,7 @@ EVENNESS = 0.1
 WIDTH = 4.0
 """Gaussian kernel: exp(-D / (WIDTH * mean D))."""
 
-AVERAGED_WIDTHS = (0.5, WIDTH)
+AVERAGED_WIDTHS = (0.5, 1.0, WIDTH)
 """Where noise is averaged: narrow kernels read more of few numbers, wide ones as much as a linear one of many."""
 
 JUDGING_COMPONENTS = 128
@@ -120,6 +126,17 @@ class RidgeIndex:
 class _Attacker:
     width: float | None
     penalty: float
+
+    def penalties(self, more: float, *, noisy: bool) -> tuple[float, ...]:
+        """What is tried with `more` times the samples that the penalty was chosen on.
+
+        Who trains on all releases at once has the noise as a penalty: that of n samples is n times that of one. Without
+        noise, about as many samples as features need a greater penalty than fewer samples suggest.
+        """
+        if noisy:
+            return tuple(self.penalty * more * factor for factor in BESIDE)
+        position = PENALTIES.index(self.penalty)
+        return (*PENALTIES, GREATEST)[position : position + (1 if more == 1 else 2)]
 
 
 def tested_count(samples: int) -> int:
@@ -208,7 +225,7 @@ def _learning_curve(kernels: Kernels, scores: Tensor) -> list[tuple[int, _Level]
         for start in range(part):
             subset = slice(start, count, part)
             own = torch.arange(start, tested, part)
-            errors[own] = _errors(kernels, scores, subset, attacker, chosen=part == judging)
+            errors[own] = _errors(kernels, scores, subset, attacker, judging / part)
             shares.append(_index(errors[own], prior[own]))
         index = _index(errors, prior)
         influence = ((1 - index) * prior - errors) / float(prior.mean()) if float(prior.sum()) else torch.zeros(tested)
@@ -221,7 +238,7 @@ def _choose(kernels: Kernels, scores: Tensor, subset: slice) -> _Attacker | None
     leading = scores[:, :JUDGING_COMPONENTS]
     best, least = None, math.inf
     for width in kernels.widths:
-        penalties = NOISY_PENALTIES if width is None and kernels.test is not None else PENALTIES
+        penalties = PENALTIES if kernels.test is None else NOISY_PENALTIES
         fit = _Fit(kernels, leading, subset, width, judging=kernels.test is None or kernels.averaged)
         least, last = min(least, float(fit.prior.sum())), math.inf
         for penalty in penalties:
@@ -234,17 +251,22 @@ def _choose(kernels: Kernels, scores: Tensor, subset: slice) -> _Attacker | None
     return best
 
 
-def _errors(kernels: Kernels, scores: Tensor, subset: slice, attacker: _Attacker | None, *, chosen: bool) -> Tensor:
+def _errors(kernels: Kernels, scores: Tensor, subset: slice, attacker: _Attacker | None, more: float) -> Tensor:
     """Squared leave-one-out errors of the tested samples of `subset`, over all components.
 
-    Unless the attacker was `chosen` on as many samples, the next greater penalty is tried as well: with about as many
-    samples as features, more penalty is needed than fewer samples suggest.
+    Under noise, and with other samples than the attacker was chosen on, several penalties are tried: the best counts.
+
+    Args:
+        kernels: of all samples.
+        scores: of all samples.
+        subset: the samples that the attacker has.
+        attacker: None for the prior.
+        more: the subset's size, in multiples of the number of samples that the attacker was chosen on.
     """
     if attacker is None:
         return _prior(scores[subset])[: len(range(tested_count(len(scores)))[subset])]
     fit = _Fit(kernels, scores, subset, attacker.width)
-    position = NOISY_PENALTIES.index(attacker.penalty)
-    tried = NOISY_PENALTIES[position : position + (1 if chosen else 2)]
+    tried = attacker.penalties(more, noisy=kernels.test is not None)
     return min((fit.errors(penalty) for penalty in tried), key=lambda errors: float(errors.sum()))
 
 

@@ -16,8 +16,8 @@ from collabplan.estimators.ridge import TESTED, Kernels, RidgeIndex, ridge_index
 from collabplan.records import Crossing, Interval, Leakage
 from collabplan.targets import Data
 from defense_records import defense_record
-from known_maps import PIXELS, SCALING, SIDE, cut_behind, linear
-from torch import Tensor
+from known_maps import PIXELS, SCALING, SIDE, cut_behind, images, linear
+from torch import Tensor, nn
 
 SLACK = 0.02
 
@@ -115,6 +115,30 @@ def test_what_a_custom_stage_draws_averages_out() -> None:
     one, ten = (1 / 12 / (1 / 12 + 0.3**2 / count) for count in (1, MANY))
     assert found.index.value < one + SLACK
     assert found.index.high > ten - SLACK
+
+
+def averaging(inputs: Tensor, rows: Tensor, std: float, known: int) -> float:
+    """The index that Gaussian kernel ridge reaches, which learns from means of ten releases of the `known` first."""
+    mean = rows + std / math.sqrt(MANY) * torch.randn(rows.shape, generator=torch.Generator().manual_seed(2))
+    distances = torch.cdist(mean, mean[:known]).square()
+    middle = inputs[:known].mean(dim=0)
+    prior, best = (inputs[known:] - middle).square().sum(), 0.0
+    for width in (0.5, 1.0, 2.0):
+        kernel = torch.exp(-distances / (width * distances.mean()))
+        for penalty in (0.1, 0.3, 1.0):
+            weights = torch.linalg.solve(kernel[:known] + penalty * torch.eye(known), inputs[:known] - middle)
+            best = max(best, 1 - float((middle + kernel[known:] @ weights - inputs[known:]).square().sum() / prior))
+    return best
+
+
+def test_many_samples_do_not_hide_what_kernels_read_of_noisy_pictures(cut_of) -> None:
+    digits, known = images("digits").flatten(1), 1400
+    torch.manual_seed(0)
+    rows = nn.Linear(PIXELS, 32)(digits).detach()
+    found = shown(rows[:known], digits[:known], cut_of, noise="gaussian", noise_std=0.3, bits=None)
+    span = float(rows[:known].max() - rows[:known].min())
+    reached = averaging(digits, rows, 0.3 * span, known)
+    assert reached - SLACK <= found.index.high <= reached + 0.1
 
 
 def test_without_randomness_one_release_is_all(cut_of) -> None:

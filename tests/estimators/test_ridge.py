@@ -1,5 +1,7 @@
 """The leave-one-out ridge against the slow way, and what it finds where the answer is known."""
 
+import itertools
+
 import pytest
 import torch
 from collabplan.estimators import Components
@@ -71,6 +73,23 @@ def test_more_samples_help_and_high_guesses_at_more(generator):
     assert sizes == (200, 400, 800)
     assert values[0] < values[1] < values[2]
     assert found.index.high > found.index.value + found.extrapolation > found.index.value
+
+
+@pytest.mark.parametrize("releases", [1, 10])
+@pytest.mark.parametrize("std", [0.5, 1.0, 2.0, 4.0])
+@pytest.mark.parametrize("count", [700, 1600])  # all, then a quarter of the samples choose the penalty
+def test_under_noise_more_samples_never_show_less(count, std, releases, generator):
+    """Independent numbers of variance 1 tell 1 / (1 + variance of the noise); the penalty grows with the samples."""
+    inputs = torch.rand(count, 30, generator=generator)
+    rows = (inputs - inputs.mean(dim=0)) * 12**0.5
+    noisy = rows[:TESTED] + std * torch.randn(min(count, TESTED), 30, generator=generator)
+    kernels = Kernels(rows @ rows.T, noisy @ rows.T)
+    found = ridge_index([kernels if releases == 1 else kernels.mean_of(releases)], Components.of(inputs))
+    told = 1 / (1 + std**2 / releases)
+    values = [value for _, value in found.by_samples]
+    assert found.index.value == pytest.approx(told, abs=0.03)
+    assert found.index.high == pytest.approx(told, abs=0.05)
+    assert all(later >= earlier - 0.005 for earlier, later in itertools.pairwise(values))
 
 
 def test_shuffled_pairs_and_a_constant_leave_nothing(generator):
