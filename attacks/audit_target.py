@@ -64,6 +64,15 @@ def attacked_input(traced: TracedGraph) -> int:
     return private[0]
 
 
+def why_unattackable(traced: TracedGraph) -> str | None:
+    """Why no attack applies to the model's inputs; None where attacks do (`attacked_input`)."""
+    try:
+        attacked_input(traced)
+    except CollabplanError as error:
+        return str(error)
+    return None
+
+
 class AuditTarget:
     """One cut of one model under one defense.
 

@@ -22,6 +22,8 @@ def to_attack(plan: Plan, file: Path | str) -> tuple[str, str]:
         return f"collabplan optimize{budget} --max-leakage {PRIVATE_ENOUGH:g}", "this plan sends the input itself"
     if plan.chosen.leakage.index_of == "token recovery":
         return f"collabplan split {file} -o halves", "there is no attack on tokens yet"
+    if plan.unattackable is not None:
+        return f"collabplan split {file} -o halves", "no attack applies to its inputs"
     return f"collabplan attack {file}", "what attackers really recover"
 
 

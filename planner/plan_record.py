@@ -8,6 +8,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from ..attacks.audit_target import why_unattackable
 from ..defenses.projection import ProjectionMatrices
 from ..records import Baseline, Candidate, EdgePower, Plan, TensorFile, collect_provenance, hash_tensors
 from .choose import Choice, described
@@ -79,6 +80,7 @@ def plan_of(
         baselines=baselines,
         trials=trials,
         study=study,
+        unattackable=why_unattackable(problem.traced),
         provenance=collect_provenance(
             target_file=Path(file) if file else None, seed=options.seed, command=options.command
         ),

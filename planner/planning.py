@@ -7,7 +7,7 @@ from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..attacks.audit_target import attacked_input
+from ..attacks.audit_target import why_unattackable
 from ..attacks.time_limit import Deadline, TimeUp, check_time, until
 from ..records import BudgetError, Budgets, Candidate, CollabplanError, Plan
 from .anytime import OnPlan, Planning
@@ -224,10 +224,8 @@ def _audits(evaluator: Evaluator, folder: Path, tell: OnProgress) -> tuple[Audit
     options = evaluator.options.audit
     if options is None:
         return None, []
-    try:
-        attacked_input(evaluator.problem.traced)
-    except CollabplanError as error:
-        return None, [f"NOT AUDITED: {error}"]
+    if (why := why_unattackable(evaluator.problem.traced)) is not None:
+        return None, [f"NOT AUDITED: {why}"]
     return Audits(evaluator, options, folder / "audits", tell), []
 
 

@@ -99,7 +99,10 @@ def _without_attacks(plan: Plan) -> Evidence:
         "predicted": "Not attacked: the figure is predicted from attacks on other candidates.",
         "unmeasured": "Not attacked and not estimated: the figure counts as the worst case.",
     }.get(chosen.index_is, "Not attacked: cheap attackers estimate the figure, and real ones may recover more.")
-    missing = () if by_definition else (f"attacks: standard effort, {SEEDS} seeds",)
+    attacks = f"attacks: standard effort, {SEEDS} seeds"
+    if plan.unattackable is not None:
+        attacks = f"an attack that applies to its inputs: {plan.unattackable}"
+    missing = () if by_definition else (attacks,)
     return Evidence(level, why, missing, chosen.index, None, None, False, ())
 
 

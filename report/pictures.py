@@ -148,6 +148,8 @@ def _defense_text(text: str) -> str:
 
 def _how(plan: Plan, found: set[str]) -> tuple[str, ...]:
     """The commands that make the pictures which are missing."""
+    if plan.unattackable is not None:
+        return ()
     made = []
     if "The plan" not in found and plan.cut_kind == "proper":
         made.append("collabplan attack plan.json")

@@ -110,11 +110,12 @@ def _candidates_said(plan: Plan) -> str:
 
 def _next_steps(plan: Plan, evidence: Evidence, file: str) -> tuple[Step, ...]:
     steps = []
-    if evidence.level == "estimated" and plan.chosen.leakage.index_of != "token recovery":
+    attackable = plan.unattackable is None and plan.chosen.leakage.index_of != "token recovery"
+    if evidence.level == "estimated" and attackable:
         steps.append(
             Step(what="See what attackers recover: a first look, lower bounds.", command=f"collabplan attack {file}")
         )
-    if evidence.level in ("estimated", "attacked, quick", "attacked, standard"):
+    if evidence.level in ("estimated", "attacked, quick", "attacked, standard") and attackable:
         steps.append(
             Step(
                 what="Search again with a privacy budget, so that the winner must withstand all attacks. Takes hours.",

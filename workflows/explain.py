@@ -124,7 +124,11 @@ def level_sentence(plan: Plan) -> str:
     if plan.level == "by definition":
         return f"Level: by definition: {by_definition_text(plan)}."
     said = f"Level: {plan.level}, of estimated, quick, standard and signed off."
-    return said if plan.proven else f"{said} The privacy budgets are not yet proven: run `collabplan certify`."
+    if plan.proven:
+        return said
+    if plan.unattackable is not None:
+        return f"{said} The privacy budgets are not proven, and no attack here can prove them."
+    return f"{said} The privacy budgets are not yet proven: run `collabplan certify`."
 
 
 def _costs(candidate: Candidate, mine: Candidate, objectives: tuple[Objective, ...]) -> str:
@@ -163,8 +167,12 @@ def _meaning(plan: Plan) -> list[str]:
         )
     elif chosen.leakage.status == "estimated":
         found.append(
-            "The index is ESTIMATED by cheap attackers, not audited: a stronger attacker recovers more. Run "
-            "`collabplan attack` on the plan before you sign."
+            "The index is ESTIMATED by cheap attackers, not audited: a stronger attacker recovers more. "
+            + (
+                "Run `collabplan attack` on the plan before you sign."
+                if plan.unattackable is None
+                else f"No attack here applies to the plan: {plan.unattackable}."
+            )
         )
     else:
         found.append(f"The index follows from the definition ({chosen.leakage.status}): no attack is needed.")

@@ -199,6 +199,11 @@ def missing(plan: Plan) -> tuple[str, ...]:
 
 def unproven(plan: Plan, path: Path) -> str:
     """That a privacy budget is not proven, in one line, and what to do."""
+    if missing(plan) and plan.unattackable is not None:
+        return (
+            f"a privacy budget is not proven: the plan's level is {plan.level}, and no attack here applies "
+            f"({plan.unattackable}); take less by --accept estimated"
+        )
     lacks = missing(plan) or plan.chosen.violations
     return (
         f"a privacy budget is not yet proven: the plan's level is {plan.level}, and signing off still takes "

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import report_plans
 from collabplan.cli.next_steps import to_attack, to_deploy
+from collabplan.records import save
+from collabplan.workflows.plan_keeping import unproven
+from command_line import Run
 
 
 def test_a_plan_that_sends_something_is_attacked_and_deployed() -> None:
@@ -23,6 +28,21 @@ def test_of_tokens_there_are_estimates_alone() -> None:
     leakage = plan.chosen.leakage.model_copy(update={"index_of": "token recovery"})
     plan = plan.model_copy(update={"chosen": plan.chosen.model_copy(update={"leakage": leakage})})
     assert "attack" not in to_attack(plan, "plan.json")[0]
+
+
+def test_nobody_is_sent_to_an_attack_that_would_refuse_the_plans_inputs(here: Path, run: Run) -> None:
+    plan = report_plans.plan(unattackable="attacks reconstruct one private input, and the private ones are: a, b")
+    save(plan, here / "plan.json")
+    explained, reported = run("explain", "plan.json").out, run("report", "--json").document
+    assert explained.splitlines()[-1] == "next: collabplan split plan.json -o halves  (no attack applies to its inputs)"
+    explained = " ".join(explained.split())
+    assert "collabplan attack" not in explained
+    assert "certify" not in explained
+    assert "No attack here applies to the plan: attacks reconstruct one private input" in explained
+    assert not [step for step in reported["next_steps"] if "attack" in step["command"] or "audit" in step["command"]]
+    assert "attacks reconstruct one private input" in reported["decision"]["missing_to_sign_off"][0]
+    assert reported["pictures"]["how"] == []
+    assert "certify" not in unproven(plan, Path("plan.json"))
 
 
 def test_who_sends_the_input_itself_is_told_of_a_budget() -> None:

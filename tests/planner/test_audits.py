@@ -242,6 +242,7 @@ def test_a_model_that_attacks_do_not_apply_to_is_planned_and_says_so(problem, tm
     assert found.plan.chosen.audited is None
     assert "ESTIMATED, not audited" in found.plan.headline
     assert any(note.startswith("NOT AUDITED: attacks reconstruct one private") for note in found.notes)
+    assert found.plan.unattackable.startswith("attacks reconstruct one private input")
 
 
 def test_an_attacker_without_images_of_its_own_never_owns_a_target(problem):
