@@ -76,6 +76,7 @@ def report(found: Certified, file: str, output: Output) -> None:
         BudgetError: the plan has fallen, or something is missing.
     """
     from ..records import BudgetError
+    from .next_steps import to_deploy
     from .plan_tables import audited, level_text
 
     plan = found.plan
@@ -100,6 +101,7 @@ def report(found: Certified, file: str, output: Output) -> None:
     if found.missing:
         more = "; the same command goes on" if found.timed_out else ""
         raise BudgetError(f"not signed off yet, which still takes {'; '.join(found.missing)}{more}")
+    output.next(*to_deploy(plan, file))
 
 
 def _listed(seeds: tuple[int, ...]) -> str:

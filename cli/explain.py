@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .options import Debug, HelpAll, Json, PlanFile, examples
+from .options import USUAL_PLAN, Debug, HelpAll, Json, PlanFile, examples
 
 EXAMPLES = examples(
     ("why this cut, and what the others would have cost", "collabplan explain plan.json"),
@@ -10,7 +10,9 @@ EXAMPLES = examples(
 )
 
 
-def explain(plan: PlanFile, as_json: Json = False, _debug: Debug = False, _help_all: HelpAll = False) -> None:
+def explain(
+    plan: PlanFile = USUAL_PLAN, as_json: Json = False, _debug: Debug = False, _help_all: HelpAll = False
+) -> None:
     """Say in words why this cut and this defense were chosen, what was rejected and by how much.
 
     Everything is read from the plan; nothing is run.

@@ -14,6 +14,7 @@ from .options import (
     AUDIT_SEEDS,
     BUDGETS,
     OUTPUT,
+    USUAL_PLAN,
     Debug,
     Force,
     HelpAll,
@@ -35,7 +36,8 @@ EXAMPLES = examples(
 
 @grouped(audit={"audit": AUDIT, "audit_effort": AUDIT_EFFORT, "audit_seeds": AUDIT_SEEDS})
 def front(
-    plan: PlanFile,
+    plan: PlanFile = USUAL_PLAN,
+    *,
     audit: AuditSettings,
     budget_ms: Annotated[float | None, option("Longest latency, p95: 50, or 1.5s.", "MS", BUDGETS, unit="ms")] = None,
     max_accuracy_drop: Annotated[float | None, option("Most accuracy to lose, 0 to 1.", "SHARE", BUDGETS)] = None,
@@ -97,18 +99,19 @@ def front(
 
 
 def show(rows: list[Candidate], plan: Plan, output: Output) -> None:
-    """Print the rows that keep within the budgets, numbered."""
+    """Print the rows that keep within the budgets, numbered; the plan's and those that failed confirmation marked."""
     from ..report.wording import short_defense
+    from ..workflows.front import shown_rows
     from .plan_tables import candidates, front_text, rows_legend
     from .tables import counted
 
-    fitting = [
-        (str(number), candidate.cut_name, short_defense(candidate), candidate)
-        for number, candidate in enumerate(rows, start=1)
-        if candidate.meets_budgets
+    shown = [
+        (f"{number} {marks}".rstrip(), candidate.cut_name, short_defense(candidate), candidate)
+        for number, marks, candidate in shown_rows(rows, plan)
     ]
-    rest = "all: --json" if len(fitting) < len(rows) else ""
-    head = counted(front_text(plan.objectives), f"{len(fitting)} of {len(rows)} within budgets", rest)
-    output.show(candidates(head, "cut\ndefense", fitting, plan.edge_power))
-    for line in rows_legend(fitting):
+    rest = "all: --json" if len(shown) < len(rows) else ""
+    fitting = sum(candidate.meets_budgets for candidate in rows)
+    head = counted(front_text(plan.objectives), f"{fitting} of {len(rows)} within budgets", rest)
+    output.show(candidates(head, "cut\ndefense", shown, plan.edge_power))
+    for line in rows_legend(shown):
         output.say(line)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ..records import Plan
+    from ..report.evidence import Level
 
 PRIVATE_ENOUGH = 0.8
 """The leakage budget that is named to whose plan sends the input as it is."""
@@ -34,3 +35,18 @@ def to_deploy(plan: Plan, file: Path | str) -> tuple[str, str]:
         f"collabplan bundle {file} -o bundle",
         "the device's part: no server" if alone else "what device and cloud need",
     )
+
+
+def after_report(plan: Plan, file: Path | str, badge: Level) -> str:
+    """The command that comes after reading a plan's report: the next piece of evidence, or what the machines need.
+
+    Args:
+        plan: the plan.
+        file: its file.
+        badge: of the report, which counts attacks that the plan does not hold too.
+    """
+    if badge in ("attacked, quick", "attacked, standard") and plan.budgets.private:
+        return f"collabplan certify {file}"
+    if badge in ("attacked, quick", "attacked, standard", "signed off"):
+        return to_deploy(plan, file)[0]
+    return to_attack(plan, file)[0]

@@ -28,7 +28,19 @@ from .optimize_options import (
     SEARCH_OPTIONS,
     TUNING_OPTIONS,
 )
-from .options import OUTPUT, TARGET_HELP, BatchDim, DataPath, Debug, HelpAll, Inputs, Json, ReportFile, examples
+from .options import (
+    OUTPUT,
+    TARGET_HELP,
+    USUAL_PLAN,
+    BatchDim,
+    DataPath,
+    Debug,
+    HelpAll,
+    Inputs,
+    Json,
+    ReportFile,
+    examples,
+)
 
 if TYPE_CHECKING:
     from ..planner import SearchResult
@@ -72,7 +84,7 @@ def optimize(
     data: DataPath = None,
     file: Annotated[
         Path, option("Where to write the plan.", "FILE", OUTPUT, "-o", "--output", default=True, writes="file")
-    ] = Path("plan.json"),
+    ] = USUAL_PLAN,
     page: ReportFile = None,
     force: Annotated[bool, option("Replace even the plan of another study.", None, OUTPUT, "--force")] = False,
     as_json: Json = False,

@@ -68,6 +68,8 @@ ReportFile = Annotated[
 ]
 Force = Annotated[bool, option("Replace what lies there.", None, OUTPUT, "--force")]
 PlanFile = Annotated[Path, typer.Argument(metavar="PLAN", help="A plan file, written by `collabplan optimize`.")]
+USUAL_PLAN = Path("plan.json")
+"""Where `optimize` writes a plan, and where the commands that only show one look for it."""
 
 AUDIT = option("Attack the plan; without, it is ESTIMATED.", None, AUDITS, "--audit/--no-audit", default=True)
 AUDIT_EFFORT = option("Of the attacks on the plan: quick, standard or thorough.", "EFFORT", AUDITS, default=True)

@@ -42,7 +42,7 @@ _FIGURES = ("p50 ms\n(90 %)", "p95\nms", "accuracy\n(95 %)", "leakage\n(95 %)", 
 _RECONSTRUCTION = "leakage: 0 no better than the prior, 1 the input itself"
 _TOKENS = "leakage: token recovery, 0 the commonest tokens, 1 every token"
 Row = tuple[str, str, str, Candidate]
-"""A mark (chosen, misses a budget) or number, two names to stand one above the other, and the candidate."""
+"""Marks (chosen, misses a budget), behind a number or alone, two names to stand one above the other, the candidate."""
 
 
 def candidates(title: str, head: str, rows: Sequence[Row], power: EdgePower | None = None) -> Table:
@@ -66,7 +66,7 @@ def _candidates(title: str, head: str, rows: Sequence[Row], power: EdgePower | N
     for mark, above, below, candidate in rows:
         names = f"{escape(middle(above, width))}\n[dim]{escape(middle(below, width))}[/dim]"
         cells = [*_figures(candidate), *([energy(candidate)] if known else [])]
-        shown = "[bold green]>[/bold green]" if mark == ">" else mark
+        shown = mark.replace(">", "[bold green]>[/bold green]")
         table.add_row(shown, names, *cells, style=None if candidate.meets_budgets else "dim")
     if known and power is not None:
         table.caption = f"Edge mJ: a request, {power.said}."
@@ -79,7 +79,7 @@ def rows_legend(rows: Sequence[Row]) -> list[str]:
         return []
     recovery = any(candidate.leakage.index_of == "token recovery" for *_, candidate in rows)
     kinds = {candidate.index_is[0] for *_, candidate in rows if candidate.index_is != "by-definition"}
-    return [_TOKENS if recovery else _RECONSTRUCTION, *legend({mark for mark, *_ in rows} | kinds)]
+    return [_TOKENS if recovery else _RECONSTRUCTION, *legend({*"".join(mark for mark, *_ in rows)} | kinds)]
 
 
 def _figures(candidate: Candidate) -> list[str]:

@@ -5,10 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from .grouping import option
-from .options import OUTPUT, Debug, HelpAll, Json, examples
+from .options import OUTPUT, USUAL_PLAN, Debug, HelpAll, Json, PlanFile, examples
 
 EXAMPLES = examples(
     ("the page of the plan found last", "collabplan report"),
@@ -19,9 +17,7 @@ _READ = "What else to read"
 
 
 def report(
-    plan: Annotated[Path, typer.Argument(metavar="PLAN", help="A plan file, written by `collabplan optimize`.")] = Path(
-        "plan.json"
-    ),
+    plan: PlanFile = USUAL_PLAN,
     audit: Annotated[
         list[Path] | None, option("Attacks, by `collabplan attack -o`. Once for each file.", "FILE", _READ)
     ] = None,
@@ -47,16 +43,28 @@ def report(
     One HTML file that loads nothing. Attacks that were run in this folder are found by themselves, with their pictures:
     **the file then holds private validation images**. --json prints the same data. Nothing is run.
     """
+    from ..records import Plan, load
     from ..workflows.report import check_report, report_plan, write_report
     from ..workflows.workspace import Workspace
+    from .next_steps import after_report
     from .output import Output
     from .pages import say_written
 
     output = Output(as_json=as_json)
     check_report(file)
-    made = report_plan(plan, Workspace.here(), audits=audit or (), leakage=leakage, profile=profile, pictures=pictures)
+    loaded = load(Plan, plan)
+    made = report_plan(
+        loaded,
+        Workspace.here(),
+        plan_file=plan.name,
+        audits=audit or (),
+        leakage=leakage,
+        profile=profile,
+        pictures=pictures,
+    )
     write_report(made, file)
     output.say(made.decision.sentence)
     output.say(f"{made.decision.badge}: {made.decision.badge_means}")
     say_written(made, file, output)
     output.document(made)
+    output.next(f"open {file}", f"then {after_report(loaded, plan, made.decision.badge)}")

@@ -80,6 +80,15 @@ AUDITED_ONLY = tuple(budget.name for budget in AUDITED_BUDGETS)
 """Those of them that no estimate can be held against."""
 
 
+CONFIRM_SPLIT = "on the confirm split"
+"""In every violation for which the choice dropped a candidate that kept the budgets on the search split."""
+
+
+def dropped_for(candidate: Candidate) -> tuple[str, ...]:
+    """Why the choice dropped a candidate on the confirm split; empty where it did not."""
+    return tuple(text for text in candidate.violations if CONFIRM_SPLIT in text)
+
+
 def without(budgets: Budgets, names: Sequence[str]) -> Budgets:
     """The same budgets but for these."""
     return budgets.model_copy(update=dict.fromkeys(names))

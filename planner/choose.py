@@ -26,7 +26,7 @@ from typing import Protocol
 from ..estimators.share_interval import LEVEL, widened
 from ..records import DEFAULT_OBJECTIVES, USUAL_BITS, Budgets, Candidate, Interval, Objective
 from ..records.sign_off import EffortName
-from .budgets import PRIVACY, Check, Costs, checks, cost_checks, judged, without, worst_excess
+from .budgets import CONFIRM_SPLIT, PRIVACY, Check, Costs, checks, cost_checks, judged, without, worst_excess
 from .front import pareto_front
 from .space import Point, point_of
 
@@ -143,7 +143,7 @@ class _Choosing:
             point = point_of(best)
             if point not in self.stood:
                 if point not in self.beside and point not in self.tried and len(self.tried) >= self.tries:
-                    self._fall(point, f"a try on the confirm split, since the {self.tries} allowed had been used")
+                    self._fall(point, f"a try {CONFIRM_SPLIT}, since the {self.tries} allowed had been used")
                     continue
                 if self.auditor is not None and _unaudited(best):
                     self.audits += 1
@@ -199,7 +199,7 @@ class _Choosing:
             self.beside[point] = self._judged(confirmed)
         if not confirmed.meets_budgets:
             self.failed.append(confirmed)
-            self._fall(point, *(f"on the confirm split: {text}" for text in confirmed.violations))
+            self._fall(point, *(f"{CONFIRM_SPLIT}: {text}" for text in confirmed.violations))
             return False
         self.stood[point], known = confirmed, self.known[point]
         if not _refuted(known, confirmed):
@@ -275,7 +275,7 @@ def _outdone(candidate: Candidate, better: Candidate) -> str:
     names = (*leaked, "accuracy", "latency p95 in ms")
     pairs = zip(names, map(abs, _rank(candidate)[:4]), map(abs, _rank(better)[:4]), strict=True)
     name, own, other = next(pair for pair in pairs if pair[1] != pair[2])
-    return f"what {described(better)} reaches on the confirm split ({name} {own:.4g} against {other:.4g})"
+    return f"what {described(better)} reaches {CONFIRM_SPLIT} ({name} {own:.4g} against {other:.4g})"
 
 
 def _attackable(candidate: Candidate) -> bool:

@@ -258,9 +258,9 @@ class Plan(Record):
     `chosen` holds the figures of the confirm split of the validation data; `searched` those that the
     search saw. `tuning` is how the search fine-tuned, `tuned_weights` what came of it for this plan;
     `projection` holds the matrices of the defense's projection, where it has one. `objectives` are what `front` is made
-    of. `unattackable` says why no attack applies to the model's inputs; None where attacks do, and in plans of before it
-    was kept. `measured` is what the plan did when it was run (`collabplan verify`), `certificate` what it was signed off
-    by (`collabplan certify`).
+    of. `unattackable` says why no attack applies to the model's inputs; None where attacks do, and in older plans.
+    `measured` is what the plan did when it was run (`collabplan verify`), `certificate` what it was signed off by
+    (`collabplan certify`).
     """
 
     format: Literal["collabplan.plan"] = "collabplan.plan"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..planner.budgets import judged
+from ..planner.budgets import dropped_for, judged
 from ..records import Budgets, Candidate, CollabplanError, Plan
+from ..report.wording import same_point
 from ..targets.input_options import InputOptions
 from .options import AuditSettings
 from .reporter import Reporter
@@ -41,11 +43,39 @@ def budgets_with(
 
 
 def front_rows(plan: Plan, budgets: Budgets) -> list[Candidate]:
-    """The front's candidates judged by these budgets, least leakage first. A filter does not change the numbers."""
+    """The front's candidates judged by these budgets, least leakage first. A filter does not change the numbers.
+
+    What the search dropped for its figures on the confirm split misses all budgets, since no others were tried there.
+    """
     return sorted(
-        (judged(candidate, budgets) for candidate in plan.front),
+        (_judged(candidate, budgets) for candidate in plan.front),
         key=lambda c: (c.index.high, c.index.value, -c.accuracy.accuracy.value, c.latency.p95_ms),
     )
+
+
+def _judged(candidate: Candidate, budgets: Budgets) -> Candidate:
+    found, dropped = judged(candidate, budgets), dropped_for(candidate)
+    if not dropped:
+        return found
+    return found.model_copy(update={"meets_budgets": False, "violations": (*found.violations, *dropped)})
+
+
+def shown_rows(rows: Sequence[Candidate], plan: Plan) -> list[tuple[int, str, Candidate]]:
+    """The rows to list, each with its number from 1 and its marks.
+
+    Args:
+        rows: of `front_rows`.
+        plan: whose front it is. Its own row is listed whatever the budgets are, and marked `>`.
+
+    Returns:
+        what keeps the budgets on the search split; marked `x` where it failed on the confirm split.
+    """
+    shown = []
+    for number, row in enumerate(rows, start=1):
+        chosen = same_point(row, plan.searched)
+        if chosen or len(row.violations) == len(dropped_for(row)):
+            shown.append((number, ">" * chosen + "x" * (not row.meets_budgets), row))
+    return shown
 
 
 def picked(rows: list[Candidate], number: int) -> Candidate:
@@ -98,7 +128,12 @@ def plan_of_row(
     )
     with reporter.progress("measuring", counted=True) as advance:
         return plan_for(
-            problem, options, plan, candidate, workspace.prepare(), lambda what, done: advance(done, 1.0, what)
+            problem,
+            options,
+            plan,
+            judged(candidate, budgets),
+            workspace.prepare(),
+            lambda what, done: advance(done, 1.0, what),
         )
 
 

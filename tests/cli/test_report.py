@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import report_plans as made
-from collabplan.records import save
+from collabplan.records import Budgets, Plan, save
 from collabplan.report import Report
 from command_line import Run
 
@@ -28,6 +28,23 @@ def test_the_page_is_written_and_the_answer_said_first(planned: Path, run: Run) 
     assert "attacked, quick" in ran.out
     assert "private validation images" in ran.out
     assert (planned / "report.html").read_text().startswith("<!doctype html>")
+
+
+@pytest.mark.parametrize(
+    ("plan", "command"),
+    [
+        (made.plan(), "attack plan.json"),
+        (PLAN, "certify plan.json"),
+        (made.plan(chosen=PLAN.chosen, budgets=Budgets()), "bundle plan.json -o bundle"),
+        (made.plan(chosen=made.candidate(audited=made.audited())), "bundle plan.json -o bundle"),
+    ],
+    ids=["estimated", "attacked", "attacked without a privacy budget", "signed off"],
+)
+def test_the_last_line_says_to_look_at_the_page_and_what_comes_then(
+    here: Path, run: Run, plan: Plan, command: str
+) -> None:
+    save(plan, here / "plan.json")
+    assert run("report").out.splitlines()[-1] == f"next: open report.html  (then collabplan {command})"
 
 
 @pytest.mark.usefixtures("planned")
