@@ -218,13 +218,9 @@ def same_shape(name: str, given: Tensor, labels: Tensor) -> Reading:
     ignored = tuple(value for value in values if value not in (0, 1))
     if not labels.is_floating_point() and {0, 1} < set(values) and set(ignored) <= set(IGNORED) and ignored != (-1,):
         return replace(_decisions(name, given, labels, ignored), ignored=ignored)
-    if not labels.is_floating_point():
-        raise asks(
-            f"labels are whole numbers from {int(labels.min())} to {int(labels.max())}, and outputs of shape "
-            f"{size(given)} give one number for each; for a regression give labels.float()",
-            f"-({name}.reshape(len(labels), -1) - labels.reshape(len(labels), -1)).abs().mean(1)",
-        )
     shaped = labels.reshape(-1, *given.shape[1:])
+    if not labels.is_floating_point():
+        return _whole_numbers(name, given, shaped)
     if any(bool(((shaped.sum(dim=axis) - 1).abs() < 1e-3).all()) for axis in axes_of(given)) and bool(
         (labels >= 0).all()
     ):
@@ -233,6 +229,24 @@ def same_shape(name: str, given: Tensor, labels: Tensor) -> Reading:
             f"({name}.argmax(1) == labels.argmax(1)).float()",
         )
     return numbers(shaped, "R2")
+
+
+def _whole_numbers(name: str, given: Tensor, labels: Tensor) -> Reading:
+    """R2 with labels `[N, ...]` that are whole numbers, as a table of a regression may hold.
+
+    They may be classes too, of a model with another output, so the outputs must clearly beat the mean label.
+    """
+    reading = numbers(labels, "R2")
+    gained = reading.scores(given, labels[: len(given)])
+    spoken = f"labels are whole numbers from {int(labels.min())} to {int(labels.max())}"
+    if clear_gain(gained):
+        return replace(reading, notes=(*reading.notes, f"{spoken}, which the outputs come near to: read as numbers"))
+    raise asks(
+        f"{spoken}, and outputs of shape {size(given)} give one number for each, no nearer to it than the mean label "
+        "is; for a regression give labels.float() (in a table, write them with a point: 3.0)",
+        f"-({name}.reshape(len(labels), -1) - labels.reshape(len(labels), -1)).abs().mean(1)",
+        UndecidedError if float(gained.mean()) > 0 else TargetError,
+    )
 
 
 def _require_no_exceptions(sums: dict[int, Tensor], name: str, given: Tensor) -> None:

@@ -15,6 +15,7 @@ from collabplan.planner.recognise import recognise, recognised
 from collabplan.planner.suggestions import UndecidedError
 from collabplan.records import TargetError
 from collabplan.targets import Data
+from collabplan.targets.label_names import numbered
 from torch import nn
 
 N = 60
@@ -124,6 +125,29 @@ def test_floating_targets_are_scored_by_what_of_their_variance_is_explained():
     images, made = normal(N, 3, 4, 4), normal(N, 3, 4, 4) * 0.9
     wanted = sklearn.r2_score(images.flatten(1), made.flatten(1), multioutput="variance_weighted")
     assert sum(read(made, images)[1]) / N == pytest.approx(wanted, abs=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(N,), (N, 1)])
+def test_whole_numbers_of_a_table_are_a_regressions_labels_where_the_outputs_come_near_to_them(shape):
+    ages = classes(90, N)
+    labels = numbered([str(age) for age in ages.tolist()], (), "people.csv").labels
+    assert not labels.is_floating_point(), "nobody who writes a table can call .float()"
+    outputs = (ages + 5 * normal(N)).reshape(shape)
+    reading = recognise(outputs, labels, N)
+    assert reading.name == "R2"
+    assert (
+        reading.scores(outputs, labels).tolist()
+        == recognise(outputs, labels.float(), N).scores(outputs, labels.float()).tolist()
+    )
+    assert reading.notes == (f"labels are whole numbers from {ages.min()} to {ages.max()}, which the outputs come near "
+                             "to: read as numbers",)  # fmt: skip
+
+
+def test_what_the_refusal_of_whole_numbers_says_works_in_a_table():
+    labels = numbered([f"{age}.0" for age in classes(90, N).tolist()], (), "people.csv").labels
+    with pytest.raises(TargetError, match=r"in a table, write them with a point: 3\.0"):
+        recognise(normal(N, 1), labels.long(), N)
+    assert recognise(normal(N, 1), labels, N).name == "R2"
 
 
 def test_a_target_that_never_varies_is_left_out_and_told():
