@@ -114,7 +114,6 @@ class Evaluator:
         self.defenses = Defenses(self.activations, problem.search, self.cuts, options)
         self._outputs: dict[Split, list[tuple[Data, Any]]] = {}
         self._undefended: dict[Split, UndefendedScores] = {}
-        self._scale: ScaleOfMetric | None = None
         self._subsets: dict[Split, Data] = {}
         self._secrets: dict[Split, Secrets] = {}
         self._tuned: dict[Point, Tuned | None] = {}
@@ -443,14 +442,23 @@ class Evaluator:
             )
         if self.problem.evaluate is None:
             notes += self.reading.notes
-            if "search" in self._undefended:
-                scores = self._undefended["search"].scores
+            if "search" in self._undefended or "search" in self._outputs:
+                scores = self._whole("search").scores
                 said = beside_constant(self.reading, scores.values, self.problem.search.labels)
                 notes += [said] if said else []
-        elif self._scale is not None and self.problem.budgets.max_accuracy_drop is not None:
-            said = self._scale.beside(self.problem.budgets.max_accuracy_drop, self._scorer.metric)
+        elif self.problem.budgets.max_accuracy_drop is not None and (scale := self._scale_of_metric()) is not None:
+            said = scale.beside(self.problem.budgets.max_accuracy_drop, self._scorer.metric)
             notes += [said] if said else []
         return tuple(notes)
+
+    def _scale_of_metric(self) -> ScaleOfMetric | None:
+        """The scale of the user's own metric on one batch, also where a resumed search had nothing to measure."""
+
+        def run() -> ScaleOfMetric | None:
+            samples, outputs = next(self._undefended_outputs("search"))
+            return ScaleOfMetric.of(self._scorer, outputs, samples.labels, len(samples))
+
+        return self.activations.batch.attempt(run)
 
     def _inputs(self, split: Split) -> Secrets:
         if split not in self._secrets:
@@ -465,8 +473,6 @@ class Evaluator:
                 own = self._scorer.needs_own_labels
                 given = self._scorer.own_labels(outputs) if own else samples.labels
                 tally.add(outputs, given, len(samples))
-                if split == "search" and self.problem.evaluate is not None and self._scale is None:
-                    self._scale = ScaleOfMetric.of(self._scorer, outputs, given, len(samples))
                 labels += [] if given is None else [given]
             self._undefended[split] = UndefendedScores(tally.finish(), torch.cat(labels) if labels else None)
         return self._undefended[split]

@@ -29,11 +29,13 @@ from collabplan.records import (
     save,
 )
 from collabplan.records.memory import MemoryBudget
+from collabplan.targets import Data
 from defense_records import grid, point_at
 from planner_fakes import candidate
 from torch import nn
 
 OPTIONS = SearchOptions(defenses=grid(rates=(0.3, 0.6)), draws=2, leakage_samples=100)
+FEW = SearchOptions(defenses=grid(["element"], [0.3]), draws=1, leakage_samples=50, fastest=False)
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +94,25 @@ def test_a_metric_that_defenses_improve_is_asked_about(problem, tmp_path, sign, 
     own = dataclasses.replace(problem, evaluate=loss, budgets=Budgets())
     notes = optimize(own, OPTIONS, tmp_path).notes
     assert any("is higher better in `evaluate`?" in note for note in notes) == asks
+
+
+def test_a_resumed_search_that_measures_nothing_says_what_the_first_one_said_of_the_metric(problem, tmp_path):
+    def small(outputs, labels):
+        return 1e-3 * (outputs.argmax(1) == labels).float()
+
+    own = dataclasses.replace(problem, evaluate=small)
+    first, again = (optimize(own, FEW, tmp_path) for _ in range(2))
+    assert again.reused == again.trials == first.trials
+    said = [[note for note in each.notes if "lets all of that be lost" in note] for each in (first, again)]
+    assert len(said[0]) == 1
+    assert said[0] == said[1]
+
+
+def test_a_resumed_search_that_measures_nothing_says_that_the_model_is_no_better_than_a_constant(problem, tmp_path):
+    swapped = [Data(part.inputs, (part.labels + 3) % 10) for part in (problem.search, problem.confirm)]
+    other = dataclasses.replace(problem, search=swapped[0], confirm=swapped[1])
+    notes = [optimize(other, FEW, tmp_path).notes for _ in range(2)]
+    assert [any("is no better than always answering" in note for note in each) for each in notes] == [True, True]
 
 
 def test_a_few_lucky_defenses_of_many_ask_nothing(problem):
