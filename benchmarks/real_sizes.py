@@ -156,7 +156,7 @@ def telling() -> tuple[Any, Told]:
 
     class Telling(Silent):
         @contextmanager
-        def progress(self, what: str, *, counted: bool = False) -> Any:  # noqa: ARG002
+        def progress(self, what: str, *, counted: bool = False, timed: bool = False) -> Any:  # noqa: ARG002
             told(0, 0, what)
             yield told
             told(0, 0, "")

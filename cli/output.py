@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event, RLock, Thread
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, RenderableType
@@ -25,6 +25,7 @@ from rich.progress import (
     BarColumn,
     Progress,
     SpinnerColumn,
+    Task,
     TaskProgressColumn,
     TextColumn,
     TimeElapsedColumn,
@@ -35,6 +36,7 @@ from rich.text import Text
 
 from ..records.printable import without_escapes
 from ..workflows.reporter import Advance
+from .tables import middle
 
 if TYPE_CHECKING:
     from ..records import Record
@@ -44,6 +46,12 @@ PATIENCE_S = 1.0
 """How long a step may take before its progress bar appears."""
 
 REDRAW_S = 0.2
+
+BEAT_S = 1.0
+"""On a terminal, how often a bar is drawn whose step counts nothing for minutes, as while an attack trains."""
+
+BAR_WIDTH, SHORTEST_NAME = 52, 20
+"""Columns that a bar takes with its times, and what is left at least for the name of the part at hand."""
 
 LINE_S = 60.0
 """Without a terminal (nohup, a log file) a step says every so often how far it is, also while it counts nothing."""
@@ -64,6 +72,15 @@ class _Results(Console):
         os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
 
 
+class _TimeLeft(TimeRemainingColumn):
+    """`0:12:30 left`; nothing as long as it is unknown, since a time alone is the one elapsed."""
+
+    def render(self, task: Task) -> Text:
+        if task.time_remaining is None or task.finished:
+            return Text("")
+        return Text.assemble(super().render(task), " left")
+
+
 class Output:
     """The two streams of one command."""
 
@@ -73,15 +90,17 @@ class Output:
         self.results = _Results(file=sys.stderr if as_json else sys.stdout, highlight=False)
         self.stderr = Console(file=sys.stderr, highlight=False)
         self._wraps = self.results.is_terminal or "COLUMNS" in os.environ
+        self._drawing = RLock()
+        self._shown: Progress | None = None
 
     def show(self, *renderables: RenderableType) -> None:
         """Print tables or prepared text among the results."""
         for renderable in renderables:
-            self.results.print(renderable)
+            self._print(renderable)
 
     def say(self, text: str) -> None:
         """Print plain text among the results; brackets in it are not markup."""
-        self.results.print(escape(text), soft_wrap=not self._wraps)
+        self._print(escape(text), soft_wrap=not self._wraps)
 
     def note(self, text: str, findings: Sequence[Finding] = ()) -> None:
         """Print what a workflow found; with `findings`, `text` is their heading."""
@@ -93,8 +112,7 @@ class Output:
         table.add_column(overflow="fold")
         for finding in findings:
             table.add_row(escape(finding.what), escape(finding.how))
-        self.results.print(f"[bold]{escape(text)}[/bold]")
-        self.results.print(table)
+        self.show(f"[bold]{escape(text)}[/bold]", table)
 
     def warning(self, text: str) -> None:
         """Print what may make a result wrong or expose data."""
@@ -121,9 +139,16 @@ class Output:
         if not self.as_json:
             self.say(f"next: {command}" + (f"  ({why})" if why else ""))
 
-    def progress(self, what: str, *, counted: bool = False) -> AbstractContextManager[Advance]:
-        """A spinner with the time elapsed; for a step that counts, a bar with the time left."""
-        return self._bar(what) if counted else self._spinner(what)
+    def progress(self, what: str, *, counted: bool = False, timed: bool = False) -> AbstractContextManager[Advance]:
+        """A spinner with the time elapsed; for a step that counts, a bar with the time left too."""
+        return self._bar(what, timed=timed) if counted else self._spinner(what)
+
+    def _print(self, renderable: RenderableType, *, soft_wrap: bool = False) -> None:
+        """Print among the results. A bar makes room for it, and comes back when it is next drawn."""
+        with self._drawing:
+            if self._shown is not None:
+                self._shown.live.stop()
+            self.results.print(renderable, soft_wrap=soft_wrap)
 
     @contextmanager
     def _spinner(self, description: str) -> Iterator[Advance]:
@@ -133,18 +158,21 @@ class Output:
         def beat() -> None:
             self._line(description, 0.0, "", time.monotonic() - started, None)
 
-        with self._beating(beat), self._live(Progress(*columns, console=self.stderr, transient=True)) as progress:
+        with (
+            self._beating(None if self.stderr.is_terminal else beat, LINE_S),
+            self._live(Progress(*columns, console=self.stderr, transient=True)) as progress,
+        ):
             progress.add_task(description, total=None)
             yield lambda done, total, what="": None  # noqa: ARG005
 
     @contextmanager
-    def _bar(self, description: str) -> Iterator[Advance]:
-        """It draws only when it is advanced: a drawing thread would disturb what is being timed.
+    def _bar(self, description: str, *, timed: bool) -> Iterator[Advance]:
+        """It is drawn when it is advanced, and every `BEAT_S` unless that would disturb what is `timed`.
 
         Without a terminal it is a line a minute, also where a part takes longer and advances nothing.
         """
         progress = Progress(
-            TextColumn("{task.description}"), BarColumn(20), TaskProgressColumn(), TimeRemainingColumn(),
+            TextColumn("{task.description}"), BarColumn(12), TaskProgressColumn(), TimeElapsedColumn(), _TimeLeft(),
             TextColumn("[dim]{task.fields[what]}"), console=self.stderr, transient=True, auto_refresh=False,
             speed_estimate_period=60.0,
         )  # fmt: skip
@@ -164,6 +192,12 @@ class Output:
             if now - said >= LINE_S:
                 say(now)
 
+        def draw() -> None:
+            with self._drawing:
+                self._shown = progress
+                progress.start()
+                progress.refresh()
+
         def advance(done: float, total: float, what: str = "") -> None:
             nonlocal drawn, share, doing, advanced
             now = time.monotonic()
@@ -172,31 +206,31 @@ class Output:
                 if now - said >= LINE_S:
                     say(now)
                 return
-            progress.update(task, completed=done, total=total, what=escape(what))
+            named = middle(what, max(self.stderr.width - BAR_WIDTH, SHORTEST_NAME))
+            progress.update(task, completed=done, total=total, what=escape(named))
             if now - drawn < REDRAW_S:
                 return
             drawn = now
-            if not progress.live.is_started:
-                progress.start()
-            progress.refresh()
+            draw()
 
+        beats, every = (None if timed else draw, BEAT_S) if self.stderr.is_terminal else (beat, LINE_S)
         try:
-            with self._beating(beat):
+            with self._beating(beats, every):
                 yield advance
         finally:
-            if progress.live.is_started:
-                progress.stop()
+            self._shown = None
+            progress.live.stop()
 
     @contextmanager
-    def _beating(self, beat: Callable[[], None]) -> Iterator[None]:
-        """Without a terminal, call `beat` every `LINE_S` from a thread that otherwise sleeps: it disturbs no timing."""
-        if self.stderr.is_terminal:
+    def _beating(self, beat: Callable[[], None] | None, every_s: float) -> Iterator[None]:
+        """Call `beat`, if there is one, every so many seconds from a thread that otherwise sleeps."""
+        if beat is None:
             yield
             return
         ended = Event()
 
         def watch() -> None:
-            while not ended.wait(LINE_S):
+            while not ended.wait(every_s):
                 beat()
 
         thread = Thread(target=watch, name="progress", daemon=True)

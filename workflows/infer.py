@@ -111,7 +111,7 @@ def _ask(client: EdgeClient, requests: list[dict[str, Tensor]], reporter: Report
     found: list[Any] = []
     with client:
         began = time.perf_counter()
-        with reporter.progress("asking", counted=True) as advance:
+        with reporter.progress("asking", counted=True, timed=True) as advance:
             for each in client.stream(requests):
                 found.append(each)
                 advance(len(found), len(requests))

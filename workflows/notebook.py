@@ -53,7 +53,7 @@ class Notebook:
         self._display = display or _ipython_display
 
     @contextmanager
-    def progress(self, what: str, *, counted: bool = False) -> Iterator[Advance]:
+    def progress(self, what: str, *, counted: bool = False, timed: bool = False) -> Iterator[Advance]:  # noqa: ARG002
         """A bar that goes away when the step ends; a step that does not count has a bar without length."""
         step, shown = what, self._display(_bar(what, None))
         drawn = time.monotonic()

@@ -51,7 +51,7 @@ def measure_profile(session: Session, options: ProfileOptions, reporter: Reporte
     keep_memory()  # as `serve`, `infer` and `verify` do: what is timed is what is run
     identity, crossing = session.target.identity, crossing_limit(session.traced, options.max_crossing, reporter)
     kept = {**identity.options, "max_crossing": str(crossing)}
-    with reporter.progress("profiling", counted=True) as advance:
+    with reporter.progress("profiling", counted=True, timed=True) as advance:
 
         def on_progress(what: str, done: float) -> None:
             start, length = _STAGES.get(what, (1.0, 0.0))

@@ -23,12 +23,13 @@ class Advance(Protocol):
 class Reporter(Protocol):
     """Hears what a workflow does, while it does it."""
 
-    def progress(self, what: str, *, counted: bool = False) -> AbstractContextManager[Advance]:
+    def progress(self, what: str, *, counted: bool = False, timed: bool = False) -> AbstractContextManager[Advance]:
         """Show one step of work for as long as the context is open.
 
         Args:
             what: names the step, `loading model.py` for example.
-            counted: the step calls `advance`. Such a step may be a timing, so nothing may be drawn between the calls.
+            counted: the step calls `advance`.
+            timed: it times something, so nothing may be drawn between the calls.
         """
 
     def note(self, text: str, findings: Sequence[Finding] = ()) -> None:
@@ -47,7 +48,7 @@ class Silent:
     """
 
     @contextmanager
-    def progress(self, what: str, *, counted: bool = False) -> Iterator[Advance]:  # noqa: ARG002
+    def progress(self, what: str, *, counted: bool = False, timed: bool = False) -> Iterator[Advance]:  # noqa: ARG002
         """Show nothing."""
         yield lambda done, total, what="": None  # noqa: ARG005
 
