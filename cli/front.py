@@ -79,7 +79,7 @@ def front(
         max_payload=max_payload,
     )
     rows = front_rows(loaded, budgets)
-    show(rows, loaded, output)
+    show(rows, loaded, output, other_budgets=budgets != loaded.budgets)
     if export is not None:
         made = plan_of_row(loaded, plan, budgets, picked(rows, export), audit, Workspace.here(), output)
         write_row(made, file)
@@ -98,20 +98,28 @@ def front(
         output.next(f"collabplan explain {file}")
 
 
-def show(rows: list[Candidate], plan: Plan, output: Output) -> None:
-    """Print the rows that keep within the budgets, numbered; the plan's and those that failed confirmation marked."""
+def show(rows: list[Candidate], plan: Plan, output: Output, *, other_budgets: bool) -> None:
+    """Print the rows that keep within the budgets, numbered; the plan's and those that failed confirmation marked.
+
+    Args:
+        rows, plan: the front that is shown, and the plan that holds it.
+        output: where to.
+        other_budgets: the budgets are not the plan's, whose evidence the plan itself tells.
+    """
     from ..report.wording import short_defense
     from ..workflows.front import shown_rows
     from .plan_tables import candidates, front_text, rows_legend
     from .tables import counted
 
-    shown = [
-        (f"{number} {marks}".rstrip(), candidate.cut_name, short_defense(candidate), candidate)
-        for number, marks, candidate in shown_rows(rows, plan)
-    ]
+    listed = shown_rows(rows, plan)
+    shown = [(f"{number}{mark}", row.cut_name, short_defense(row), row) for number, mark, row in listed]
     rest = "all: --json" if len(shown) < len(rows) else ""
     fitting = sum(candidate.meets_budgets for candidate in rows)
     head = counted(front_text(plan.objectives), f"{fitting} of {len(rows)} within budgets", rest)
     output.show(candidates(head, "cut\ndefense", shown, plan.edge_power))
     for line in rows_legend(shown):
         output.say(line)
+    for number, mark, row in listed:
+        if other_budgets and mark == ">" and row.violations:
+            missed = "; ".join(row.violations)
+            output.say(f"row {number}, the plan's, misses these budgets on the search split: {missed}")

@@ -42,7 +42,7 @@ _FIGURES = ("p50 ms\n(90 %)", "p95\nms", "accuracy\n(95 %)", "leakage\n(95 %)", 
 _RECONSTRUCTION = "leakage: 0 no better than the prior, 1 the input itself"
 _TOKENS = "leakage: token recovery, 0 the commonest tokens, 1 every token"
 Row = tuple[str, str, str, Candidate]
-"""Marks (chosen, misses a budget), behind a number or alone, two names to stand one above the other, the candidate."""
+"""A mark (chosen, misses a budget), behind a number or alone, two names to stand one above the other, the candidate."""
 
 
 def candidates(title: str, head: str, rows: Sequence[Row], power: EdgePower | None = None) -> Table:

@@ -61,20 +61,21 @@ def _judged(candidate: Candidate, budgets: Budgets) -> Candidate:
 
 
 def shown_rows(rows: Sequence[Candidate], plan: Plan) -> list[tuple[int, str, Candidate]]:
-    """The rows to list, each with its number from 1 and its marks.
+    """The rows to list, each with its number from 1 and its mark.
 
     Args:
         rows: of `front_rows`.
-        plan: whose front it is. Its own row is listed whatever the budgets are, and marked `>`.
+        plan: whose front it is. Its own row is listed whatever the budgets are, and marked `>` alone, as in `optimize`.
 
     Returns:
         what keeps the budgets on the search split; marked `x` where it failed on the confirm split.
     """
     shown = []
     for number, row in enumerate(rows, start=1):
-        chosen = same_point(row, plan.searched)
-        if chosen or len(row.violations) == len(dropped_for(row)):
-            shown.append((number, ">" * chosen + "x" * (not row.meets_budgets), row))
+        if same_point(row, plan.searched):
+            shown.append((number, ">", row))
+        elif len(row.violations) == len(dropped_for(row)):
+            shown.append((number, "" if row.meets_budgets else "x", row))
     return shown
 
 
