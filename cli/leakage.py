@@ -89,6 +89,7 @@ def leakage(
     from ..workflows.leakage import check_estimators, measure_leakage, require_passed
     from ..workflows.replacing import refuse_to_replace
     from ..workflows.workspace import Workspace
+    from .next_steps import to_attack
     from .output import Output
     from .pages import require_plan, write_page
 
@@ -112,7 +113,7 @@ def leakage(
     output.document(made)
     require_passed(checked)
     if plan is not None:
-        output.next(f"collabplan attack {target}", "what attackers really recover")
+        output.next(*to_attack(load(Plan, plan), plan))
     else:
         output.next("collabplan optimize --budget-ms 50 --preset look")
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import report_plans
+import wide_records
 from collabplan.cli.next_steps import to_attack, to_deploy
 from collabplan.records import save
 from collabplan.workflows.plan_keeping import unproven
@@ -43,6 +45,16 @@ def test_nobody_is_sent_to_an_attack_that_would_refuse_the_plans_inputs(here: Pa
     assert "attacks reconstruct one private input" in reported["decision"]["missing_to_sign_off"][0]
     assert reported["pictures"]["how"] == []
     assert "certify" not in unproven(plan, Path("plan.json"))
+
+
+def test_leakage_of_such_a_plan_sends_nobody_to_an_attack_either(
+    here: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("collabplan.workflows.leakage.measure_leakage", lambda *_: wide_records.leakage_report())
+    save(report_plans.plan(unattackable="attacks reconstruct one private input"), here / "plan.json")
+    assert "next: collabplan split plan.json" in run("leakage", "plan.json").out
+    save(report_plans.plan(), here / "plan.json")
+    assert "next: collabplan attack plan.json" in run("leakage", "plan.json").out
 
 
 def test_who_sends_the_input_itself_is_told_of_a_budget() -> None:
