@@ -44,7 +44,7 @@ def test_without_a_terminal_a_step_that_advances_nothing_says_that_it_still_runs
 def terminal() -> Output:
     """An output whose streams are one terminal of 80 columns."""
     output, screen = Output(), io.StringIO()
-    output.results = Console(file=screen, force_terminal=True, width=80, highlight=False)
+    output.results = type(output.results)(file=screen, force_terminal=True, width=80, highlight=False)
     output.stderr = Console(file=screen, force_terminal=True, width=80, highlight=False)
     return output
 
