@@ -8,6 +8,7 @@ It is sound if what it found explains the releases as well as the true images do
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -24,7 +25,7 @@ from .metrics import Judge
 from .race import Runner
 from .release_law import ReleaseLaw
 from .releases import ObservedReleases
-from .standing import Standing
+from .standing import UPPER, Standing
 from .threat import OWN, AttackFailed
 
 BELOW_PRIOR = 1.05
@@ -72,6 +73,14 @@ class _Attempt:
         if found <= true + UNEXPLAINED * max(0.0, blank - true):
             return ""
         return f"misfit {found:.3g}, the true images' is {true:.3g} and the mean image's {blank:.3g}"
+
+    def foreign(self, law: ReleaseLaw, own: _Attempt) -> str:
+        """What the originals' misfits are, in words, where they surely exceed those of the `own` device; else ""."""
+        here, there = (law.misfits(each.released, each.originals).double() for each in (self, own))
+        error = math.hypot(*(float(each.std(unbiased=False)) / math.sqrt(len(each)) for each in (here, there)))
+        if float(here.mean() - there.mean()) <= UNEXPLAINED + UPPER * error:
+            return ""
+        return f"misfit {float(here.mean()):.3g}, and {float(there.mean()):.3g} under the law"
 
 
 def unjudged(data: AuditData, runner: Runner, reason: str = "") -> AttackResult:
@@ -126,7 +135,8 @@ def judged(
     failure = note = ""
     if figures.mse > BELOW_PRIOR * prior and figures.index.value < NOTHING:
         below = f"below the prior: mean squared error {figures.mse:.4f}, the mean image's is {prior:.4f}"
-        failure = _unless_explained(below, law_of(attacker), mean, (practice, attempt))
+        own = practice if data.request.captured else None
+        failure = _unless_explained(below, law_of(attacker), mean, (practice, attempt), own)
         note = "" if failure else EXPLAINED
     if not failure and not training.converged and data.effort.until_converged:
         failure = f"not converged after {training.steps} steps"
@@ -141,11 +151,19 @@ def judged(
     return result, made.images[:PICTURED]
 
 
-def _unless_explained(below: str, law: ReleaseLaw | None, mean: Tensor, attempts: Sequence[_Attempt]) -> str:
-    """Why an attack failed that ended `below` the prior; "" if by its law all that it found explains the releases."""
+def _unless_explained(
+    below: str, law: ReleaseLaw | None, mean: Tensor, attempts: Sequence[_Attempt], own: _Attempt | None
+) -> str:
+    """Why an attack failed that ended `below` the prior; "" if by its law all that it found explains the releases.
+
+    Where releases were captured, the law may not be that of their device: it is that of the `own` attempt's.
+    """
     if law is None:
         return below
-    missed = [said for attempt in attempts if (said := attempt.unexplained(law, mean))]
+    strange = [said for each in attempts if own is not None and (said := each.foreign(law, own))]
+    if strange:
+        return f"{below}, and its law is not the device's: the true images explain the releases badly ({strange[0]})"
+    missed = [said for each in attempts if (said := each.unexplained(law, mean))]
     return f"{below}, and it does not explain the releases either: {missed[0]}" if missed else ""
 
 

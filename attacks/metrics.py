@@ -23,7 +23,7 @@ from .perception import Look, Sight
 from .similarity import ms_ssim, scales, ssim
 from .views import BANDS, SMALLEST, View, band, within
 
-JUDGE = Part("judge", 6)
+JUDGE = Part("judge", 7)
 """Raise its revision whenever the same reconstructions are judged differently, or an attack fails by another rule."""
 
 RESAMPLES = 1000

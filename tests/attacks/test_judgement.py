@@ -143,6 +143,20 @@ def test_an_attack_that_has_not_converged_has_failed_whatever_it_explains() -> N
     assert (found.status, found.reason) == ("failed", "not converged after 10 steps")
 
 
+def test_an_attack_on_a_captured_device_of_another_law_has_failed_whatever_it_explains() -> None:
+    """What it finds explains such releases better than the true images do, and is of no meaning."""
+    targets, intercepted, own = digits()
+    sent, some = device().clean_rows(targets), targets.take(torch.arange(EFFORT.targets))
+    captured = [{1: device().captured([[factor * row[: len(some)] for row in sent]], some)} for factor in (1, 3)]
+    requests = [AuditRequest(device(), some, own, intercepted, captured=each) for each in captured]
+    attacks = [attack_named("prior"), attack_named("untrained")]
+    same, other = (run_audit(each, attacks, EFFORT, seed=0).record for each in requests)
+    assert same.attacks[-1].status == "ok"
+    assert other.attacks[-1].status == "failed"
+    assert "its law is not the device's" in other.attacks[-1].reason
+    assert not other.tier("white-box").conclusive
+
+
 def test_what_stands_above_the_prior_is_asked_for_no_explanation() -> None:
     found, _ = audited(attack_named("refined"))
     assert (found.status, found.reason) == ("ok", "")
