@@ -76,7 +76,8 @@ def most_telling(told: Mapping[str, float]) -> CopyKind:
 
 def told_note(told: Mapping[str, float]) -> str:
     """What was compared, for an audit's notes."""
-    figures = "; ".join(f"{name}: {value:.3f}" for name, value in told.items())
+    names = (name for name in (EXACT, *map(str, COPY_KINDS)) if name in told)  # a file that was read sorts them
+    figures = "; ".join(f"{name}: {told[name]:.3f}" for name in names)
     return f"the index that ridge reads on auxiliary images, from ten releases by kind: {figures}"
 
 
