@@ -89,6 +89,18 @@ def zero_weights(view: AdversaryView, clean: Sequence[Tensor], released: Observe
     return found
 
 
+def kept_shares(view: AdversaryView) -> list[float]:
+    """By what factor a release is smaller on average than what crosses, per private crossing, as the attacker believes.
+
+    Below 1 where noise hides which numbers were dropped: those count as well.
+    """
+    defense = view.believed.tail
+    return [
+        1 - defense.rate if defense.drops(crossing) and defense.noises(crossing) else 1.0
+        for crossing in defense.crossing
+    ]
+
+
 def _reads_zero(view: AdversaryView, node: str, rows: Tensor) -> Tensor:
     """Where clean `rows` would be released as 0 without any dropout."""
     defense = view.believed.tail

@@ -14,7 +14,7 @@ from ..records import LinkageRate
 from ..records.revisions import Part
 from ..targets.data import Data
 from .adversary_view import AdversaryView
-from .features import ZERO_IMAGES, zero_weights
+from .features import ZERO_IMAGES, kept_shares, zero_weights
 from .releases import MOVING, ObservedReleases, near_copy
 
 LINKAGE = Part("linkage", 3)
@@ -73,12 +73,11 @@ def seen_distances(
     sum w (t - f)^2 = sum w t^2 - 2 (w t) f + w f^2, by matrix products over chunks of numbers. Each crossing is in
     units of its variance over the `asked` rows. Under noise the release's expectation is compared.
     """
-    defense, clean = view.believed.tail, view.typical(asked)
+    clean = view.typical(asked)
     total = torch.zeros(len(released), len(features[0]), dtype=torch.float64)
     count = torch.zeros(len(released), 1, dtype=torch.float64)
     weights = zero_weights(view, asked, released)
-    for at, crossing in enumerate(defense.crossing):
-        keep = 1 - defense.rate if defense.drops(crossing) and weights[at] is None else 1.0
+    for at, keep in enumerate(kept_shares(view)):
         variance = float(clean[at].float().var(dim=0, unbiased=False).mean()) or 1.0
         rows, wanted = released.rows[at].flatten(1), features[at].float().flatten(1) * keep
         mean = wanted.mean(dim=0)

@@ -28,6 +28,9 @@ from .training import train
 OTHERS = 1000
 """Images among which each of a batch is recognised, beside the batch itself: about as many as an audit's gallery."""
 
+MOST_COMPARED = 1e7
+"""The most numbers of these others together: of wide inputs there are fewer, so that 40 MB hold them."""
+
 GLIMPSED = 32
 """Pixels a side by which images are told apart: more cost memory, and which picture it is shows in few."""
 
@@ -39,7 +42,7 @@ RATE = 1e-3
 class Recognition:
     """The attack. Its revision rises with that of its start."""
 
-    revision: ClassVar[int] = 1 + InverseNetwork.revision
+    revision: ClassVar[int] = 2 + InverseNetwork.revision
     iterated: ClassVar[bool] = True
     name: str = "recognition"
     threat: Threat = "black-box"
@@ -52,13 +55,14 @@ class Recognition:
         data, prepare, device = view.learned, start.prepare, view.device
         images, bank = view.pixels(data), view.bank(data)
         looks, count = glimpsed(images), len(data)
+        others_count = max(1, min(OTHERS, int(MOST_COMPARED / looks.shape[1])))
         held, truth = view.query(view.held_out, generator), view.pixels(view.held_out)
         known = glimpsed(truth)
-        blank = float((images.mean(dim=0) - images).square().mean()) or 1.0
+        blank = float(images.var(dim=0, unbiased=False).mean()) or 1.0  # in place: large images may fill the memory
 
         def step_loss(network: nn.Module, positions: Tensor, step: int) -> Tensor:  # noqa: ARG001
             assert isinstance(network, _Recogniser)
-            others = torch.randint(0, count, (OTHERS,), generator=generator)
+            others = torch.randint(0, count, (others_count,), generator=generator)
             candidates = looks[torch.cat([positions, others[~torch.isin(others, positions)]])].to(device)
             made = network.decoder(prepare(bank.at(positions, generator)))
             return network.mistaken(glimpsed(made), candidates) + mse_loss(made, images[positions].to(device)) / blank
@@ -67,11 +71,10 @@ class Recognition:
         def held_loss(network: nn.Module) -> float:
             assert isinstance(network, _Recogniser)
             made = torch.cat(list(decoded(network.decoder, prepare, held)))
-            mistaken = network.mistaken(glimpsed(made).to(device), known.to(device))
-            return float(mistaken) + float(mse_loss(made, truth)) / blank
+            return float(network.mistaken(glimpsed(made), known)) + float(mse_loss(made, truth)) / blank
 
         begun = torch.cat([glimpsed(some) for some in decoded(start.decoder, prepare, held)])
-        missed = float((begun - known).square().flatten(1).sum(dim=1).mean()) or 1.0
+        missed = float((begun - known).square().sum(dim=1).mean()) or 1.0
         network, training = train(
             _Recogniser(copy.deepcopy(start.decoder), missed).to(device), step_loss, held_loss, count, effort,
             generator, rate=lambda _: RATE, unit=math.log(max(len(known), 2)) + 1,  # of the mean image
@@ -97,20 +100,20 @@ class _Recogniser(nn.Module):
         """The cross entropy of taking reconstructions for one of the candidates by their squared distances: a scalar.
 
         Args:
-            made: `[b, *shape]`.
-            candidates: `[c, *shape]`, of which the first b are the originals.
+            made: `[b, numbers]`, as `glimpsed` gives them.
+            candidates: `[c, numbers]`, of which the first b are the originals.
         """
-        apart = torch.cdist(made.flatten(1), candidates.flatten(1)).square() * self.sharpness.exp()
+        apart = torch.cdist(made, candidates).square() * self.sharpness.exp().to(made.device)
         return cross_entropy(-apart, torch.arange(len(made), device=made.device))
 
 
 def glimpsed(images: Tensor) -> Tensor:
-    """`[n, C, H, W]` with at most `GLIMPSED` pixels a side, averaged; other inputs as they are.
+    """`[n, numbers]`: of images `[n, C, H, W]` at most `GLIMPSED` pixels a side, averaged; other inputs as they are.
 
     Examples:
         >>> glimpsed(torch.zeros(2, 3, 224, 160)).shape
-        torch.Size([2, 3, 32, 32])
+        torch.Size([2, 3072])
     """
-    if images.ndim != 4 or max(images.shape[2:]) <= GLIMPSED:
-        return images
-    return adaptive_avg_pool2d(images, (min(images.shape[2], GLIMPSED), min(images.shape[3], GLIMPSED)))
+    if images.ndim == 4 and max(images.shape[2:]) > GLIMPSED:
+        images = adaptive_avg_pool2d(images, (min(images.shape[2], GLIMPSED), min(images.shape[3], GLIMPSED)))
+    return images.flatten(1)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from .adversary_view import AdversaryView
-from .features import ZERO_IMAGES, zero_weights
+from .features import ZERO_IMAGES, kept_shares, zero_weights
 from .releases import ObservedReleases
 from .threat import AttackFailed
 
@@ -67,14 +67,10 @@ class ReleaseLaw:
         if self.first_alone:
             assert released.first is not None  # these are of near-duplicates
             released = released.first
-        defense, device = self.view.believed.tail, self.view.device
-        keep = [
-            1 - defense.rate if defense.drops(crossing) and defense.noises(crossing) else 1.0
-            for crossing in defense.crossing
-        ]
+        device = self.view.device
         weights = [None if w is None else w.to(device) for w in zero_weights(self.view, self.clean, released)]
         rows = tuple(row.to(device) for row in released.rows)
-        return ReleaseLoss(self.view, released, rows, weights, self.scales, keep)
+        return ReleaseLoss(self.view, released, rows, weights, self.scales, kept_shares(self.view))
 
     def by_batch(self, released: ObservedReleases, run: Callable[[ReleaseLoss, slice], T]) -> list[T]:
         """What `run` gives for each batch: its loss and its place, with as many inputs as the device takes at once."""

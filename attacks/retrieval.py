@@ -16,25 +16,29 @@ from torch import Tensor
 from ..records import Threat
 from .adversary_view import AdversaryView
 from .descent import Practice
-from .features import Standard
+from .features import Standard, kept_shares
 from .interface import Attacker, Effort, Reconstruction, Training
+from .metrics import Judge, squared_errors
 from .releases import ObservedReleases
 
 MOST_NUMBERS = 1e8
 """The most numbers that auxiliary images send together, so that 0.8 GB hold them and their squares."""
 
-CHUNK = 500
-"""Releases that are compared at once."""
+CHUNK, MOST_COMPARED = 500, 2e7
+"""Releases that are compared at once: fewer where they have more numbers together."""
 
 TELLING = 0.02
 """With an index of less than this on held-out images, the nearest images tell nothing, and the mean image is better."""
+
+SURE = 1.0
+"""Standard errors by which the index exceeds that: of few held-out images it may do so by chance."""
 
 
 @dataclass(frozen=True, slots=True)
 class Retrieval:
     """The attack."""
 
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2
     iterated: ClassVar[bool] = False
     name: str = "retrieval"
     threat: Threat = "black-box"
@@ -45,12 +49,13 @@ class Retrieval:
         width = sum(math.prod(shape) for shape in view.row_shapes)
         most = max(20, int(MOST_NUMBERS / max(width, 1)))
         images = view.training.take(torch.arange(min(len(view.training), most)))
-        clean = view.typical(view.ask(images))
+        clean = tuple(row.float() for row in view.typical(view.ask(images)))
         standard, pixels = Standard.of(clean), view.pixels(images)
-        sent = standard.flat(ObservedReleases(clean, (None,) * len(clean), images))
+        mean = tuple(row * share for row, share in zip(clean, kept_shares(view), strict=True))
+        sent = standard.flat(ObservedReleases(mean, (None,) * len(mean), images))
         nearest = _Nearest(standard, sent, sent.square(), pixels)
         practice = Practice.of(view, torch.arange(len(view.held_out)), generator)
-        if practice.index(nearest.reconstruct(practice.released, generator).images) >= TELLING:
+        if _tells(nearest.reconstruct(practice.released, generator).images, practice):
             return nearest
         return _Nearest(standard, sent[:1], sent[:1].square(), practice.mean[None])
 
@@ -61,7 +66,7 @@ class _Nearest:
 
     Attributes:
         standard: standardises releases.
-        sent, squared: `[n, features]`, what each picture sends, standardised, and its squares.
+        sent, squared: `[n, features]`, what each picture sends on average, standardised, and its squares.
         pictures: `[n, *image_shape]`.
     """
 
@@ -72,9 +77,9 @@ class _Nearest:
     training: Training = field(default_factory=Training)
 
     def reconstruct(self, released: ObservedReleases, generator: torch.Generator) -> Reconstruction:  # noqa: ARG002
-        found = []
-        for chunk in torch.split(torch.arange(len(released)), CHUNK):
-            some = replace(released.take(chunk), first=None)
+        found, at_once = [], max(1, min(CHUNK, int(MOST_COMPARED / max(self.sent.shape[1], 1))))
+        for chunk in torch.split(torch.arange(len(released)), at_once):
+            some = replace(released, first=None).take(chunk)
             # The square of what was seen is the same for every picture.
             apart = _seen(some) @ self.squared.T - 2 * self.standard.flat(some) @ self.sent.T
             found.append(self.pictures[apart.argmin(dim=1)])
@@ -88,3 +93,18 @@ def _seen(released: ObservedReleases) -> Tensor:
         for row, seen in zip(released.rows, released.seen, strict=True)
     ]
     return torch.cat([each.flatten(1) for each in marks], dim=1)
+
+
+def _tells(images: Tensor, practice: Practice) -> bool:
+    """Whether reconstructions `[n, *image_shape]` of held-out images surely tell something of them.
+
+    How far the images of one half are pulled towards the mean, the other half decides: it has not seen them.
+    """
+    halves, gained = torch.arange(len(images)).chunk(2), []
+    for half, other in zip(halves, reversed(halves), strict=True):
+        judge = Judge(practice.mean, practice.truth[other], images[other], practice.mean)
+        truth = practice.truth[half]
+        blank = squared_errors(practice.mean.expand_as(truth), truth)
+        gained.append((1 - TELLING) * blank - squared_errors(judge.pulled(images[half]), truth))
+    gains = torch.cat(gained)
+    return float(gains.mean()) > SURE * float(gains.std()) / math.sqrt(len(gains))

@@ -67,7 +67,7 @@ def test_every_attack_runs_on_the_device_and_finds_what_it_finds_on_the_cpu(trac
 
 @pytest.mark.usefixtures("little_to_collect")
 def test_where_the_memory_runs_out_the_batch_is_halved_and_the_attacks_go_on(traced, monkeypatch):
-    names = ("prior", "inverse", "likelihood")
+    names = ("prior", "inverse", "recognition", "likelihood")
     alone = audited(traced, names)
     with fake_device(monkeypatch) as device:
         placed = on_device(traced, DEVICE)

@@ -6,11 +6,27 @@ from dataclasses import replace
 
 import pytest
 import torch
-from attack_views import EFFORT, SHORT, Constant, attacked, audit_target, digits, first_layer, view_of
-from collabplan.attacks import Attack, AuditTarget, attack_named
+from attack_views import (
+    EFFORT,
+    SHORT,
+    SIDE,
+    Constant,
+    attacked,
+    audit_target,
+    device_at,
+    digits,
+    first_layer,
+    seeded,
+    view_of,
+)
+from collabplan.attacks import AdversaryView, Attack, AuditTarget, attack_named, recognition
 from collabplan.attacks.metrics import mean_reciprocal_rank, reidentified
 from collabplan.attacks.retrieval import Retrieval
 from collabplan.defenses.spelling import defense_of
+from collabplan.graph import trace
+from collabplan.targets import Data
+from defense_records import defense_record
+from torch import nn
 
 TARGETS = 200
 
@@ -56,6 +72,56 @@ def test_a_picture_of_the_attackers_own_is_found_again() -> None:
 def test_where_the_nearest_tells_nothing_the_mean_picture_is_handed_in() -> None:
     _, made = attacked(attack_named("retrieval"), audit_target(Constant(), 1), 8)
     assert torch.equal(made[0], view_of(audit_target(Constant(), 1)).training.inputs[0].mean(dim=0))
+
+
+def test_where_noise_hides_what_was_dropped_the_nearest_is_found_all_the_same() -> None:
+    """A release is then smaller on average than what crosses, and nearest to fainter pictures."""
+    device = audit_target(first_layer(), 6, defense_of("dropout:element:0.8 noise:gaussian:0.05"))
+    for queries, least in ((1, 0.15), (10, 0.4)):
+        originals, made = attacked(Retrieval(), device, TARGETS, queries=queries)
+        assert float(reidentified(made, originals).mean()) > least
+
+
+def test_with_few_pictures_the_nearest_counts_only_where_it_surely_tells_something() -> None:
+    """By chance it does so on a few held-out pictures, and is then below the prior on the targets."""
+    device = linear(2, torch.float32)
+    wrong = 0
+    for seed in range(12):
+        few = digits()[2].take(torch.randperm(600, generator=torch.Generator().manual_seed(seed))[:50])
+        view = AdversaryView(device, few, "black-box")
+        attacker = Retrieval().fit(view, EFFORT, torch.Generator().manual_seed(seed))
+        released = device.release(digits()[0], torch.Generator().manual_seed(1))
+        wrong += not torch.equal(*attacker.reconstruct(released, torch.Generator()).images[:2])
+    assert wrong <= 3, "two numbers tell next to nothing"
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("name", ["retrieval", "recognition"])
+def test_models_of_other_precision_are_attacked(name: str, dtype: torch.dtype) -> None:
+    device = linear(40, dtype)
+    data = [Data((part.inputs[0].to(dtype),)) for part in digits()]
+    attacker = attack_named(name).fit(AdversaryView(device, data[2], "black-box"), SHORT, torch.Generator())
+    made = attacker.reconstruct(device.release(data[0], torch.Generator()), torch.Generator()).images
+    assert float(reidentified(made, device.pixels(data[0])).mean()) > 0.2
+
+
+def linear(sent: int, dtype: torch.dtype) -> AuditTarget:
+    """A device that sends so many numbers."""
+    model = seeded(lambda: nn.Sequential(nn.Flatten(), nn.Linear(SIDE**2, sent), nn.Linear(sent, 10)))
+    traced = trace(model.to(dtype).eval(), (torch.zeros(2, 1, SIDE, SIDE, dtype=dtype),))
+    return device_at(traced, 1, defense_record(bits=None))
+
+
+def test_wide_inputs_are_recognised_among_fewer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of them together are on the device at each step."""
+    most, given = 50 * SIDE**2, []
+    monkeypatch.setattr(recognition, "MOST_COMPARED", most)
+    cdist = torch.cdist
+    monkeypatch.setattr(torch, "cdist", lambda made, other: given.append(other) or cdist(made, other))
+    device = audit_target(first_layer(), 6)
+    attack_named("recognition").fit(view_of(device, "black-box"), SHORT, torch.Generator())
+    learning = [each for each in given if each.shape[0] != len(view_of(device).held_out)]
+    assert max(each.numel() for each in learning) <= most + 64 * SIDE**2
 
 
 def test_more_releases_find_the_nearest_more_often(narrow: AuditTarget) -> None:
