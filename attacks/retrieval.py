@@ -7,6 +7,7 @@ Distances are of standardised numbers, and of those alone that were seen.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
@@ -18,8 +19,10 @@ from .adversary_view import AdversaryView
 from .descent import Practice
 from .features import Standard, kept_shares
 from .interface import Attacker, Effort, Reconstruction, Training
+from .linkage import ASKED
 from .metrics import Judge, squared_errors
 from .releases import ObservedReleases
+from .threat import AttackFailed
 
 MOST_NUMBERS = 1e8
 """The most numbers that auxiliary images send together, so that 0.8 GB hold them and their squares."""
@@ -49,10 +52,10 @@ class Retrieval:
         width = sum(math.prod(shape) for shape in view.row_shapes)
         most = max(20, int(MOST_NUMBERS / max(width, 1)))
         images = view.training.take(torch.arange(min(len(view.training), most)))
-        clean = tuple(row.float() for row in view.typical(view.ask(images)))
+        clean = tuple(row.float() for row in _mean(view, view.ask(images)))
         standard, pixels = Standard.of(clean), view.pixels(images)
-        mean = tuple(row * share for row, share in zip(clean, kept_shares(view), strict=True))
-        sent = standard.flat(ObservedReleases(mean, (None,) * len(mean), images))
+        kept = tuple(row * share for row, share in zip(clean, kept_shares(view), strict=True))
+        sent = standard.flat(ObservedReleases(kept, (None,) * len(kept), images))
         nearest = _Nearest(standard, sent, sent.square(), pixels)
         practice = Practice.of(view, torch.arange(len(view.held_out)), generator)
         if _tells(nearest.reconstruct(practice.released, generator).images, practice):
@@ -84,6 +87,14 @@ class _Nearest:
             apart = _seen(some) @ self.squared.T - 2 * self.standard.flat(some) @ self.sent.T
             found.append(self.pictures[apart.argmin(dim=1)])
         return Reconstruction(torch.cat(found))
+
+
+def _mean(view: AdversaryView, rows: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """What custom stages make of `rows` `[n, *sample_shape]` on average, or in some draws if they do not say."""
+    try:
+        return view.expected(rows)
+    except AttackFailed:
+        return view.averaged(rows, ASKED)
 
 
 def _seen(released: ObservedReleases) -> Tensor:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import pytest
 import torch
@@ -22,11 +23,13 @@ from attack_views import (
 from collabplan.attacks import AdversaryView, Attack, AuditTarget, attack_named, recognition
 from collabplan.attacks.metrics import mean_reciprocal_rank, reidentified
 from collabplan.attacks.retrieval import Retrieval
+from collabplan.defenses import CustomStage, Randomness, register
 from collabplan.defenses.spelling import defense_of
 from collabplan.graph import trace
+from collabplan.records import Crossing
 from collabplan.targets import Data
 from defense_records import defense_record
-from torch import nn
+from torch import Tensor, nn
 
 TARGETS = 200
 
@@ -80,6 +83,32 @@ def test_where_noise_hides_what_was_dropped_the_nearest_is_found_all_the_same() 
     for queries, least in ((1, 0.15), (10, 0.4)):
         originals, made = attacked(Retrieval(), device, TARGETS, queries=queries)
         assert float(reidentified(made, originals).mean()) > least
+
+
+@dataclass(frozen=True)
+class Rough(CustomStage):
+    """Noise of its own, which says what it is on average, or does not."""
+
+    name: ClassVar[str] = "rough"
+    random: ClassVar[bool] = True
+    told: bool = True
+
+    def apply(self, rows: Tensor, crossing: Crossing, source: Randomness) -> Tensor:  # noqa: ARG002
+        return rows + source.normal("rough", tuple(rows.shape))
+
+    def expected(self, rows: Tensor, crossing: Crossing) -> Tensor | None:  # noqa: ARG002
+        return rows if self.told else None
+
+
+@pytest.mark.parametrize(("told", "least"), [(True, 0.4), (False, 0.15)])
+def test_what_a_stage_draws_averages_out_of_what_the_attackers_own_pictures_send(told: bool, least: float) -> None:
+    register(Rough)
+    record = defense_record(bits=None).model_copy(update={"stages": (Rough(told).record,)})
+    device, (targets, _, _) = audit_target(first_layer(), 6, record), digits()
+    attacker = Retrieval().fit(view_of(device, "black-box", queries=10), EFFORT, torch.Generator().manual_seed(3))
+    released = device.release(targets, torch.Generator().manual_seed(4), queries=10)
+    made = attacker.reconstruct(released, torch.Generator()).images
+    assert float(reidentified(made, targets.inputs[0]).mean()) > least
 
 
 def test_with_few_pictures_the_nearest_counts_only_where_it_surely_tells_something() -> None:
