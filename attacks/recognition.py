@@ -42,7 +42,7 @@ RATE = 1e-3
 class Recognition:
     """The attack. Its revision rises with that of its start."""
 
-    revision: ClassVar[int] = 2 + InverseNetwork.revision
+    revision: ClassVar[int] = 3 + InverseNetwork.revision
     iterated: ClassVar[bool] = True
     name: str = "recognition"
     threat: Threat = "black-box"
@@ -77,7 +77,7 @@ class Recognition:
         missed = float((begun - known).square().sum(dim=1).mean()) or 1.0
         network, training = train(
             _Recogniser(copy.deepcopy(start.decoder), missed).to(device), step_loss, held_loss, count, effort,
-            generator, rate=lambda _: RATE, unit=math.log(max(len(known), 2)) + 1,  # of the mean image
+            generator, rate=lambda _: RATE, unit=math.log(max(len(known), 2)) + 1, begun=True,  # of the mean image
         )  # fmt: skip
         assert isinstance(network, _Recogniser)
         return TrainedDecoder(network.decoder, prepare, training)

@@ -33,6 +33,9 @@ ENOUGH = 0.01
 STALLED = 0.01
 """Training stops early if, besides, the last fifth of the steps improved the loss by less than this share of it."""
 
+RISEN = 1.02
+"""A network that was at its best and whose loss is this many times that has become worse."""
+
 FEWEST = 5
 """Losses, the first one included, of which convergence can be read."""
 
@@ -50,6 +53,7 @@ def train(
     *,
     rate: Callable[[nn.Parameter], float] = lambda _: LEARNING_RATE,
     unit: float | None = None,
+    begun: bool = False,
 ) -> tuple[nn.Module, Training]:
     """Train `network`, and leave it with that average of its weights along the way that does best on held-out images.
 
@@ -66,6 +70,7 @@ def train(
         rate: Adam's learning rate of a parameter, at its greatest.
         unit: the held-out loss of an answer that knows nothing, in which gains are counted. None where there is no such
             answer: gains are then counted in the present loss, which is less and so asks for more.
+        begun: the network was trained before, and is on no plateau where it may have to wait (`_past_its_best`).
 
     Raises:
         AttackFailed: a loss is not finite.
@@ -97,6 +102,9 @@ def train(
             losses.append(judged())
             if losses[-1] <= min(losses):
                 best = _copied(average.module)
+            elif _past_its_best(losses, begun=begun):
+                converged = True
+                break
             if step <= hold:
                 converged = has_converged(losses, unit)
                 if converged and effort.until_converged and _stalled(losses):
@@ -152,6 +160,16 @@ def has_converged(losses: Sequence[float], unit: float | None = None) -> bool:
 def _stalled(losses: Sequence[float]) -> bool:
     before = min(losses[: -max(1, len(losses) // 5)])
     return before - min(losses) < STALLED * before
+
+
+def _past_its_best(losses: Sequence[float], *, begun: bool) -> bool:
+    """True once as many steps again as led to the best brought nothing better, so that few images are learned by heart.
+
+    A network that was never trained may wait on a plateau. It must have improved, and have become worse again.
+    """
+    best = losses.index(min(losses))
+    waited = len(losses) > max(FEWEST, 2 * best + 1)
+    return waited and (begun or (best > 0 and losses[-1] > RISEN * losses[best]))
 
 
 def seeded(make: Callable[[], N], generator: torch.Generator) -> N:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import count
 
 import pytest
 import torch
 from attack_views import EFFORT
 from collabplan.attacks import AttackFailed, Training
-from collabplan.attacks.training import has_converged, seeded, train
+from collabplan.attacks.training import FEWEST, has_converged, seeded, train
 from torch import Tensor, nn
 
 DATA = torch.randn(64, 3, generator=torch.Generator().manual_seed(0))
@@ -61,8 +62,23 @@ def test_a_network_that_gets_worse_again_is_left_as_it_was_best() -> None:
 
     effort = replace(EFFORT, train_steps=400)
     _, training = train(network, step_loss, held_loss, 64, effort, torch.Generator(), rate=lambda _: 0.02)
-    assert training.losses[-1] > 0.5
-    assert held_loss(network) == min(training.losses) < 0.05
+    best = training.losses.index(min(training.losses))
+    assert held_loss(network) == training.losses[best] < 0.05
+    assert training.steps == 400 // 20 * (2 * best + 1), "as many steps again as led to the best brought nothing"
+    assert training.converged
+
+
+def test_only_a_network_that_was_trained_before_does_not_wait_for_its_first_gain() -> None:
+    def steps(*, begun: bool) -> int:
+        rising, effort = count(1), replace(EFFORT, train_steps=400)
+        _, training = train(
+            nn.Linear(1, 1), lambda net, *_: net.weight.sum(), lambda _: float(next(rising)), 64, effort,
+            torch.Generator(), begun=begun,
+        )  # fmt: skip
+        return training.steps
+
+    assert steps(begun=False) == 400
+    assert steps(begun=True) == 400 // 20 * FEWEST
 
 
 def test_a_network_that_only_gets_worse_is_left_as_it_began() -> None:
