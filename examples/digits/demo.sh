@@ -4,7 +4,7 @@
 #
 # The edge is declared five times slower than this machine and too small for the whole model; the link is the assumed
 # one. Four numbers may be sent in place of a tensor, which the cloud half learns to live with. The search runs on
-# estimates, and two attacks on the plan show what these are worth; without --no-audit attacks steer the search.
+# estimates, and three attacks on the plan show what these are worth; without --no-audit attacks steer the search.
 set -euo pipefail
 collabplan=$1 model=$2
 export COLUMNS=80
