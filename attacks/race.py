@@ -353,7 +353,7 @@ def _sees_more(rival: Runner, runner: Runner, share: int) -> bool:
     """Whether a rival does the same and sees more.
 
     That is more releases, the defense, images of the targets' kind, or the device itself in place of an imitation.
-    Networks that read more releases may be under-trained at the first rung, so these count from the second on.
+    Networks that read more releases may be under-trained at 1/64 of the steps, so these count from the next rung on.
     """
     theirs, own = rival.variant, runner.variant
     if theirs.attack.name != own.attack.name:
