@@ -58,7 +58,8 @@ class Recognition:
         others_count = max(1, min(OTHERS, int(MOST_COMPARED / looks.shape[1])))
         held, truth = view.query(view.held_out, generator), view.pixels(view.held_out)
         known = glimpsed(truth)
-        blank = float(images.var(dim=0, unbiased=False).mean()) or 1.0  # in place: large images may fill the memory
+        # The mean image's squared error. The variance needs no copy of the images, which may be large.
+        blank = float(images.var(dim=0, unbiased=False).mean()) or 1.0
 
         def step_loss(network: nn.Module, positions: Tensor, step: int) -> Tensor:  # noqa: ARG001
             assert isinstance(network, _Recogniser)
@@ -73,11 +74,12 @@ class Recognition:
             made = torch.cat(list(decoded(network.decoder, prepare, held)))
             return float(network.mistaken(glimpsed(made), known)) + float(mse_loss(made, truth)) / blank
 
+        unit = math.log(max(len(known), 2)) + 1  # the mean image's loss: it is recognised by chance
         begun = torch.cat([glimpsed(some) for some in decoded(start.decoder, prepare, held)])
         missed = float((begun - known).square().sum(dim=1).mean()) or 1.0
         network, training = train(
             _Recogniser(copy.deepcopy(start.decoder), missed).to(device), step_loss, held_loss, count, effort,
-            generator, rate=lambda _: RATE, unit=math.log(max(len(known), 2)) + 1, begun=True,  # of the mean image
+            generator, rate=lambda _: RATE, unit=unit, begun=True,
         )  # fmt: skip
         assert isinstance(network, _Recogniser)
         return TrainedDecoder(network.decoder, prepare, training)
