@@ -55,7 +55,7 @@ FEWEST_STEPS = 200
 class LatentPrior:
     """Optimises the latent vector of a generator that was trained on auxiliary images."""
 
-    revision: ClassVar[int] = 6
+    revision: ClassVar[int] = 7
     iterated: ClassVar[bool] = True
     name: str = "latent"
     threat: Threat = "white-box"

@@ -25,7 +25,7 @@ from .releases import ObservedReleases
 class InverseNetwork:
     """The attack."""
 
-    revision: ClassVar[int] = 6
+    revision: ClassVar[int] = 7
     iterated: ClassVar[bool] = True
     name: str = "inverse"
     threat: Threat = "black-box"

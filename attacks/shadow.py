@@ -58,7 +58,7 @@ class ShadowModel:
         same_architecture: the shadow has the edge half's architecture with random weights; else one of its own.
     """
 
-    revision: ClassVar[int] = 5
+    revision: ClassVar[int] = 6
     iterated: ClassVar[bool] = True
     weaker_form_of: ClassVar[str] = "inverse"
     same_architecture: bool = True
